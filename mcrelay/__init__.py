@@ -1,0 +1,30 @@
+"""mcrelay relays chosen UDP multicast flows from sources nobody can route, from a routable address.
+
+The map of the code. A file directly in this package is pure: values in, values out, and neither clock,
+socket, file nor log. A folder is a place where code runs.
+
+A reload, in the order to read it:
+
+    supervisor/loop.py      a signal or a link asks for it
+    source.py               YAML text -> data that knows file:line:column
+    config.py               data -> Config, with every rule across fields
+    plan.py                 Config + LinkTable -> the desired State, and why a rule does not run
+    reconcile.py            desired, running and what failed -> batches, one at a time for each worker
+    diff.py                 running, desired -> actions, additions first
+    supervisor/privileged.py  every call that needs a capability
+    wire.py                 the messages between supervisor and worker
+    worker/loop.py          applies the batch and acknowledges it
+
+A packet, in the order to read it:
+
+    worker/ring.py          frames that the kernel put into the packet ring
+    packet.py               a batch of frames -> header columns and verdicts
+    fib.py                  flow -> outputs
+    worker/egress.py        one sendmmsg for each egress socket and batch
+    counters.py             what became of every packet
+
+The vocabulary that all of them share is state.py. The verbs of the command line are in cli/, one a module;
+lab/ builds the network namespaces in which the demo and the tests relay real packets.
+"""
+
+__version__ = "0.1.0"

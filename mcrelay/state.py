@@ -1,0 +1,257 @@
+"""The vocabulary of supervisor and workers: what runs, and the smallest changes to it.
+
+Addresses are dotted quads. Values are frozen, so that two states compare field by field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Ttl = int | Literal["decrement"]
+Dscp = int | Literal["copy"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Membership:
+    """A group that the relay joins on a link; with a `source`, source-specifically."""
+
+    ifindex: int
+    group: str
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PortHold:
+    """A local UDP port that the relay holds, so that the host answers no ICMP error for a unicast input."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ingress:
+    """A packet ring on a link, with room for `frame_size` octets a frame (a power of two)."""
+
+    ifindex: int
+    frame_size: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Egress:
+    """A UDP socket to send from. Port 0 is chosen by the kernel once and kept while the supervisor lives."""
+
+    ifindex: int
+    source: str
+    source_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a packet is looked up by: link, destination, UDP port, and source where one is demanded."""
+
+    ifindex: int
+    destination: str
+    port: int
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One new datagram for each packet of a flow."""
+
+    interface: str
+    egress: Egress
+    destination: str
+    port: int
+    ttl: Ttl
+    dscp: Dscp
+
+    @property
+    def name(self) -> str:
+        """What tells this output from the rule's others, and stays when its TTL or its source changes."""
+        return f"{self.interface}:{self.destination}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the packets of a flow go, and in the name of which rule."""
+
+    rule: str
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What one worker has open and forwards."""
+
+    ingress: frozenset[Ingress] = frozenset()
+    egress: frozenset[Egress] = frozenset()
+    flows: Mapping[Flow, Route] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that runs, or all that should: the workers, and what the supervisor holds for them."""
+
+    workers: Mapping[int, WorkerState] = field(default_factory=dict)
+    memberships: frozenset[Membership] = frozenset()
+    holds: frozenset[PortHold] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorker:
+    """Start a process that forwards."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopWorker:
+    """End it, with all it has open."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIngress:
+    """Read a link's packets; an older ring of the same link is replaced."""
+
+    worker: int
+    ingress: Ingress
+
+
+@dataclass(frozen=True, slots=True)
+class CloseIngress:
+    """Read them no longer."""
+
+    worker: int
+    ingress: Ingress
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEgress:
+    """Take a socket to send from."""
+
+    worker: int
+    egress: Egress
+
+
+@dataclass(frozen=True, slots=True)
+class CloseEgress:
+    """Give it up."""
+
+    worker: int
+    egress: Egress
+
+
+@dataclass(frozen=True, slots=True)
+class SetFlow:
+    """Relay a flow from now on, or relay it elsewhere."""
+
+    worker: int
+    flow: Flow
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteFlow:
+    """Relay it no longer."""
+
+    worker: int
+    flow: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Become a member of a group."""
+
+    membership: Membership
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Be a member no longer."""
+
+    membership: Membership
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Hold a UDP port."""
+
+    hold: PortHold
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Hold it no longer."""
+
+    hold: PortHold
+
+
+WorkerAction = OpenIngress | CloseIngress | OpenEgress | CloseEgress | SetFlow | DeleteFlow
+SupervisorAction = Join | Leave | Hold | Release
+Action = StartWorker | StopWorker | WorkerAction | SupervisorAction
+
+
+def applied(state: State, actions: Iterable[Action]) -> State:
+    """Return what `state` becomes when `actions` are carried out in their order."""
+    memberships, holds = set(state.memberships), set(state.holds)
+    workers = dict(state.workers)
+    drafts: dict[int, _Draft] = {}
+    for action in actions:
+        match action:
+            case StartWorker(worker):
+                workers[worker] = WorkerState()
+            case StopWorker(worker):
+                workers.pop(worker, None)
+                drafts.pop(worker, None)
+            case Join(membership):
+                memberships.add(membership)
+            case Leave(membership):
+                memberships.discard(membership)
+            case Hold(hold):
+                holds.add(hold)
+            case Release(hold):
+                holds.discard(hold)
+            case _:
+                if action.worker not in drafts:
+                    drafts[action.worker] = _Draft(workers[action.worker])
+                drafts[action.worker].take(action)
+    workers.update((worker, draft.finished()) for worker, draft in drafts.items())
+    return State(workers, frozenset(memberships), frozenset(holds))
+
+
+class _Draft:
+    """A worker's state while actions are taken, copied once however many they are."""
+
+    def __init__(self, state: WorkerState) -> None:
+        self.ingress = {ingress.ifindex: ingress for ingress in state.ingress}
+        self.egress = set(state.egress)
+        self.flows = dict(state.flows)
+
+    def take(self, action: WorkerAction) -> None:
+        match action:
+            case OpenIngress(_, ingress):
+                self.ingress[ingress.ifindex] = ingress
+            case CloseIngress(_, ingress):
+                if self.ingress.get(ingress.ifindex) == ingress:
+                    del self.ingress[ingress.ifindex]
+            case OpenEgress(_, egress):
+                self.egress.add(egress)
+            case CloseEgress(_, egress):
+                self.egress.discard(egress)
+            case SetFlow(_, flow, route):
+                self.flows[flow] = route
+            case DeleteFlow(_, flow):
+                self.flows.pop(flow, None)
+
+    def finished(self) -> WorkerState:
+        return WorkerState(frozenset(self.ingress.values()), frozenset(self.egress), self.flows)
+
+
+def without_worker(state: State, worker: int) -> State:
+    """Return what is left of `state` when a worker died."""
+    return replace(state, workers={key: value for key, value in state.workers.items() if key != worker})

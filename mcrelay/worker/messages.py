@@ -1,0 +1,153 @@
+"""Many datagrams in one system call: the arrays that sendmmsg(2) reads, kept as numpy columns."""
+
+import ctypes
+import errno
+import os
+import socket
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# struct iovec, struct sockaddr_in, struct cmsghdr and struct mmsghdr as they lie in memory on 64-bit Linux.
+IOVEC = np.dtype([("base", "<u8"), ("length", "<u8")])
+SOCKADDR_IN = np.dtype([("family", "<u2"), ("port", ">u2"), ("address", ">u4"), ("zero", "<u8")])
+CONTROL = np.dtype(
+    [
+        ("ttl_length", "<u8"), ("ttl_level", "<i4"), ("ttl_type", "<i4"), ("ttl", "<u8"),
+        ("tos_length", "<u8"), ("tos_level", "<i4"), ("tos_type", "<i4"), ("tos", "<u8"),
+        ("segment_length", "<u8"), ("segment_level", "<i4"), ("segment_type", "<i4"), ("segment", "<u8"),
+    ]
+)  # fmt: skip
+MESSAGE = np.dtype(
+    [
+        ("name", "<u8"), ("name_length", "<u8"), ("iovecs", "<u8"), ("iovec_count", "<u8"),
+        ("control", "<u8"), ("control_length", "<u8"), ("flags", "<u8"), ("sent", "<u8"),
+    ]
+)  # fmt: skip
+
+SOL_UDP, UDP_SEGMENT = 17, 103  # linux/udp.h
+MAX_SEGMENTS = 64  # UDP_MAX_SEGMENTS of linux/udp.h, as old kernels have it
+MAX_SEGMENTED_OCTETS = 65507  # one IPv4 datagram: 65535 less the headers of IP and UDP
+
+CMSG_HEADER = 16
+CONTROL_PLAIN = 48  # TTL and TOS
+CONTROL_SEGMENTED = 72  # TTL, TOS and the size of a segment
+
+# A segmented message that the device cannot take: no checksum offload (EIO), or a segment over the MTU
+# (EINVAL, EMSGSIZE). The same payloads go out one by one instead.
+SEGMENTS_REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE})
+
+_sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
+_sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+_sendmmsg.restype = ctypes.c_int
+
+
+def address_of(array: NDArray[Any]) -> int:
+    """Return where the first item of `array` lies in memory."""
+    return int(array.__array_interface__["data"][0])
+
+
+def sockaddrs(destinations: list[tuple[int, int]]) -> NDArray[Any]:
+    """Return one sockaddr_in for each (IPv4 address as a number, UDP port); shape (n,), dtype SOCKADDR_IN."""
+    table = np.zeros(len(destinations), SOCKADDR_IN)
+    table["family"] = socket.AF_INET
+    if destinations:
+        table["address"], table["port"] = zip(*destinations, strict=True)
+    return table
+
+
+class Messages:
+    """Room for datagrams on their way out: `capacity` payloads and as many messages.
+
+    Fill `iovec` with where each payload lies, then `header` and `control` of each message, and `send` them.
+    A message takes one payload, or a run of up to MAX_SEGMENTS consecutive payloads of one length (the last
+    may be shorter) that the kernel or the device cuts into datagrams again.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.iovec = np.zeros(capacity, IOVEC)
+        self.control = np.zeros(capacity, CONTROL)
+        self.header = np.zeros(capacity, MESSAGE)
+        self._iovec_address = address_of(self.iovec)
+        self._header_address = address_of(self.header)
+        for option, level, kind, size in (
+            ("ttl", socket.IPPROTO_IP, socket.IP_TTL, 4),
+            ("tos", socket.IPPROTO_IP, socket.IP_TOS, 4),
+            ("segment", SOL_UDP, UDP_SEGMENT, 2),
+        ):
+            self.control[option + "_length"] = CMSG_HEADER + size
+            self.control[option + "_level"] = level
+            self.control[option + "_type"] = kind
+        self.header["name_length"] = SOCKADDR_IN.itemsize
+        self.header["control"] = address_of(self.control) + np.arange(capacity, dtype=np.uint64) * CONTROL.itemsize
+
+    def compose(
+        self,
+        first: NDArray[Any],
+        count: NDArray[Any],
+        name: NDArray[Any],
+        ttl: NDArray[Any] | int,
+        tos: NDArray[Any] | int,
+    ) -> int:
+        """Fill one message for each run of payloads, and return how many messages that is.
+
+        `first` and `count` (integers, shape (m,)) say which of the payloads in `iovec` a message takes,
+        `name` where the sockaddr_in of its destination lies in memory, `ttl` and `tos` its header fields.
+        """
+        size = len(first)
+        header, control = self.header[:size], self.control[:size]
+        header["name"] = name
+        header["iovecs"] = self._iovec_address + first * IOVEC.itemsize
+        header["iovec_count"] = count
+        header["control_length"] = np.where(count > 1, CONTROL_SEGMENTED, CONTROL_PLAIN)
+        control["ttl"] = ttl
+        control["tos"] = tos
+        control["segment"] = self.iovec["length"][first]
+        return size
+
+    def send(self, descriptor: int, first: int, last: int) -> list[tuple[int, int]]:
+        """Send messages `first` to `last` - 1 and return the (message, errno) of each that failed.
+
+        It never waits: where the socket's buffer is full, the message fails with EAGAIN. A message that
+        fails does not keep the next ones from being sent.
+        """
+        failures = []
+        while first < last:
+            sent = _sendmmsg(
+                descriptor, self._header_address + first * MESSAGE.itemsize, last - first, socket.MSG_DONTWAIT
+            )
+            if sent > 0:
+                first += sent
+                continue
+            code = ctypes.get_errno()
+            if code == errno.EINTR:
+                continue
+            if code in SEGMENTS_REFUSED and int(self.header["iovec_count"][first]) > 1:
+                failures += [(first, error) for error in self._send_singly(descriptor, first)]
+            else:
+                failures.append((first, code))
+            first += 1
+        return failures
+
+    def _send_singly(self, descriptor: int, message: int) -> list[int]:
+        """Send the payloads of a refused segmented message one by one; return the errno of each that failed."""
+        header = self.header[message].copy()
+        one = np.array([header], MESSAGE)
+        one["iovec_count"] = 1
+        one["control_length"] = CONTROL_PLAIN
+        errors = []
+        for _ in range(int(header["iovec_count"])):
+            while _sendmmsg(descriptor, address_of(one), 1, socket.MSG_DONTWAIT) != 1:
+                code = ctypes.get_errno()
+                if code != errno.EINTR:
+                    errors.append(code)
+                    break
+            one["iovecs"] += IOVEC.itemsize
+        return errors
+
+
+def describe(code: int) -> str:
+    """Return the name and the meaning of an errno: `EAGAIN (Resource temporarily unavailable)`."""
+    return f"{errno.errorcode.get(code, code)} ({os.strerror(code)})"
