@@ -1,0 +1,16 @@
+"""Networks of namespaces in which the demo and the tests send, relay and receive real packets.
+
+    with Lab() as lab:
+        sender, relay = lab.host("sender"), lab.host("relay")
+        lab.link(sender.end("eth0", "192.168.168.55/24"), relay.end("eth0", "10.1.0.1/24"))
+        relay.run(["ip", "address"])
+
+Nothing in a lab touches the machine's own network, and nothing is left when the block ends, however it ends.
+It needs root and iproute2.
+"""
+
+from mcrelay.lab.daemon import Daemon
+from mcrelay.lab.host import End, Host
+from mcrelay.lab.network import Lab, Switch
+
+__all__ = ["Daemon", "End", "Host", "Lab", "Switch"]

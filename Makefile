@@ -1,0 +1,66 @@
+# Everything that needs set-up does it first: on a fresh Debian or Ubuntu, `make demo` and `make test` want
+# root, python3 >= 3.11 and make, and nothing else. What was set up is kept until pyproject.toml changes.
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= auto
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint unit clean root iproute2 venv
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: root iproute2 $(VENV)/.installed ## relay real multicast between network namespaces, and show it (root)
+	@$(PY) -m mcrelay demo
+
+test: root iproute2 lint ## lint, types, import contracts, every test, coverage (root)
+	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && chmod 1777 "$$data" && \
+	export COVERAGE_FILE="$$data/coverage" && `# workers write there too, and they are nobody` \
+	$(PY) -m coverage run -m pytest -n $(JOBS) --dist worksteal && \
+	$(PY) -m coverage combine --quiet && \
+	$(PY) -m coverage report --fail-under=90 && \
+	echo "The pure core:" && \
+	$(PY) -m coverage report --fail-under=100 --include='mcrelay/*.py'
+
+lint: $(VENV)/.installed-test ## ruff, mypy and the import contracts
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m ruff format --check --quiet . || { echo "not formatted; run: $(PY) -m ruff format ."; exit 1; }
+	@$(PY) -m mypy --no-error-summary
+	@$(VENV)/bin/lint-imports --no-logo
+
+unit: $(VENV)/.installed-test ## the tests that need no root
+	@$(PY) -m pytest -n $(JOBS) -m "not netns"
+
+clean: ## remove the virtual environment and what tools left behind
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* htmlcov build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml | venv
+	@$(PIP) --upgrade "pip>=25.1"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@$(PIP) --group test
+	@touch $@
+
+# The rest asks what is there, each time, and installs only what is missing.
+
+apt = apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "this builds network namespaces and needs root: sudo make $(MAKECMDGOALS)"; exit 1; }
+
+iproute2:
+	@command -v ip >/dev/null || { $(apt) iproute2 >/dev/null; }
+
+venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "mcrelay needs Python 3.11 or later; say which: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || [ "$$(id -u)" != 0 ] || { $(apt) python3-venv >/dev/null; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "install python3-venv first: apt install python3-venv"; exit 1; }
+	@[ -x $(PY) ] || { echo "setting up $(VENV) ..."; $(PYTHON) -m venv $(VENV); }

@@ -1,0 +1,23 @@
+"""The command line of mcrelay, as this interpreter runs it, and the patience of whoever waits for it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+PATIENCE = 20.0  # seconds: far more than anything takes, so that a loaded machine fails no test
+
+
+def mcrelay(*arguments: str) -> list[str]:
+    """Return the command for `mcrelay ARGUMENTS`, wherever it is installed."""
+    return [sys.executable, "-m", "mcrelay", *arguments]
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+    """Return as soon as `condition` holds; a TimeoutError says `what` did not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        time.sleep(0.01)

@@ -1,0 +1,108 @@
+"""`mcrelay run` on a host of the lab, watched as systemd watches it: by what it notifies."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+
+from mcrelay.lab.command import PATIENCE, mcrelay
+from mcrelay.lab.host import Host
+
+
+class Daemon:
+    """A running daemon with a folder of its own: its configuration, its run directory and its log."""
+
+    def __init__(self, host: Host, folder: Path, config: str, *arguments: str) -> None:
+        self.host = host
+        self.config = folder / "mcrelay.yaml"
+        self.run_dir = folder / "run"
+        self._log = folder / "log"
+        self._notify = folder / "notify"
+        self._arguments = arguments
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(config)
+
+    def __enter__(self) -> Daemon:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(self._notify))
+        with self._log.open("a") as log:
+            self.process = self.host.start(
+                mcrelay("run", "-c", str(self.config), "--run-dir", str(self.run_dir), *self._arguments),
+                stdout=log,
+                stderr=log,
+                environment={"NOTIFY_SOCKET": str(self._notify)},
+            )
+        try:
+            self.await_notification("READY=1")
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.stop()
+        self._end()
+
+    def reload(self, config: str | None = None) -> str:
+        """Write the configuration, send SIGHUP, and return the STATUS with which the reload was answered."""
+        if config is not None:
+            self.config.write_text(config)
+        self.process.send_signal(signal.SIGHUP)
+        self.await_notification("RELOADING=1")
+        answer = self.await_notification("READY=1")
+        return next((line.removeprefix("STATUS=") for line in answer if line.startswith("STATUS=")), "")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
+        """Ask it to end, and return after how many seconds it did."""
+        asked = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(PATIENCE)
+        return time.monotonic() - asked
+
+    def await_notification(self, wanted: str) -> list[str]:
+        """Return the lines of the next notification that has the line `wanted`, such as `READY=1`."""
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self._socket.settimeout(0.1)
+            try:
+                lines = self._socket.recv(4096).decode().splitlines()
+            except TimeoutError:
+                continue
+            if wanted in lines:
+                return lines
+        raise TimeoutError(
+            f"mcrelay run did not say {wanted} (exit {self.process.poll()}); its log:\n{self.log()}"
+        )
+
+    def workers(self) -> list[int]:
+        """Return the process IDs of its workers."""
+        return [
+            process
+            for process in self.host.processes()
+            if b"mcrelay.worker" in _read(process, "cmdline").split(b"\0")
+            and f"PPid:\t{self.process.pid}\n".encode() in _read(process, "status")
+        ]
+
+    def log(self) -> str:
+        """Return all that it has logged."""
+        return self._log.read_text()
+
+    def _end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._socket.close()
+        self._notify.unlink(missing_ok=True)
+
+
+def _read(process: int, file: str) -> bytes:
+    try:
+        return Path("/proc", str(process), file).read_bytes()
+    except OSError:  # it ended meanwhile
+        return b""

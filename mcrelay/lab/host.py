@@ -1,0 +1,185 @@
+"""A host of the lab: a network namespace, the processes in it, and what its kernel says of its network."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+NAMESPACES = Path("/run/netns")  # where `ip netns` keeps them
+CLONE_NEWNET = 0x40000000
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a link: a device on a host, with its addresses, or as a port of a bridge."""
+
+    host: Host
+    device: str
+    addresses: tuple[str, ...] = ()
+    bridge: str | None = None
+
+
+class Host:
+    """A network namespace of its own. Its processes see nothing of the machine's network."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self._started: list[subprocess.Popen[str]] = []
+
+    def build(self) -> None:
+        """Make the namespace, with the reverse path filter on, as most distributions have it."""
+        iproute(f"netns add {self.namespace}")
+        self.ip("link set lo up")
+        self.sysctl("net.ipv4.conf.all.rp_filter", 1)
+        self.sysctl("net.ipv6.conf.all.disable_ipv6", 1)  # no neighbour discovery between the counted packets
+        self.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
+
+    def end(self, device: str, *addresses: str) -> End:
+        """Return an end for `Lab.link`: a device of this host with addresses such as `10.1.0.1/24`."""
+        return End(self, device, addresses)
+
+    def ip(self, *commands: str) -> None:
+        """Carry out commands of `ip` on this host: `link set eth0 down`."""
+        iproute(*commands, namespace=self.namespace)
+
+    def sysctl(self, name: str, value: int) -> None:
+        """Set a sysctl of this host's network: `net.ipv4.conf.all.rp_filter`."""
+        with self.entered():
+            Path("/proc/sys", *name.split(".")).write_text(str(value))
+
+    def run(
+        self, command: Sequence[str], check: bool = True, seconds: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command on this host to its end; its output is captured as text."""
+        with self.entered():
+            return subprocess.run(
+                command,
+                check=check,
+                text=True,
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                timeout=seconds,
+            )
+
+    def start(
+        self,
+        command: Sequence[str],
+        stdout: IO[str] | int | None = subprocess.PIPE,
+        stderr: IO[str] | int | None = subprocess.PIPE,
+        environment: dict[str, str] | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start a command on this host; it is killed with the host at the latest.
+
+        It gets a session of its own: Ctrl-C at the terminal is for whoever built the lab, not for its hosts.
+        """
+        with self.entered():
+            process = subprocess.Popen(
+                command,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+        self._started.append(process)
+        return process
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Move the calling thread to this host: what it opens and starts belongs here, for good."""
+        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        try:
+            _enter(NAMESPACES / self.namespace)
+            yield
+        finally:
+            _enter(before)
+            os.close(before)
+
+    def processes(self) -> list[int]:
+        """Return the IDs of all processes on this host, whoever started them."""
+        return processes_in(self.namespace)
+
+    def listens(self, destination: str, port: int) -> bool:
+        """Whether a socket is bound to this address and port and, where that is a group, has joined it."""
+        kernels_address = f"{int.from_bytes(socket.inet_aton(destination), 'little'):08X}"
+        with self.entered():
+            bound = f" {kernels_address}:{port:04X} " in Path("/proc/thread-self/net/udp").read_text()
+            joined = kernels_address in Path("/proc/thread-self/net/igmp").read_text().split()
+        return bound and (joined or not 224 <= int(destination.split(".")[0]) <= 239)
+
+    def counter(self, name: str) -> int:
+        """Return one of the kernel's counters of /proc/net/netstat: `IPReversePathFilter`."""
+        with self.entered():
+            lines = Path("/proc/thread-self/net/netstat").read_text().splitlines()
+        for names, values in zip(lines[::2], lines[1::2], strict=True):
+            found = dict(zip(names.split(), values.split(), strict=True))
+            if name in found:
+                return int(found[name])
+        raise KeyError(name)
+
+    def close(self) -> None:
+        """Kill what still runs here, and remove the namespace with its devices."""
+        remove(self.namespace)
+        for process in self._started:
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+def iproute(*commands: str, namespace: str | None = None) -> None:
+    """Carry out commands of `ip`, all of them in one process."""
+    command = ["ip", "-batch", "-"] if namespace is None else ["ip", "-netns", namespace, "-batch", "-"]
+    subprocess.run(command, input="\n".join(commands), text=True, check=True, stdout=subprocess.DEVNULL)
+
+
+def processes_in(namespace: str) -> list[int]:
+    """Return the IDs of the processes in a namespace; there is none in one that does not exist."""
+    inode = _inode(NAMESPACES / namespace)
+    if inode is None:
+        return []
+    return [
+        int(process.name) for process in Path("/proc").glob("[0-9]*") if _inode(process / "ns/net") == inode
+    ]
+
+
+def remove(namespace: str) -> None:
+    """Kill every process in a namespace, until none is left that could start another, and delete it.
+
+    That it is gone already is no error: two labs may find the same abandoned namespace.
+    """
+    while processes := processes_in(namespace):
+        for process in processes:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    subprocess.run(["ip", "netns", "delete", namespace], check=False, capture_output=True)
+
+
+def _inode(namespace: Path) -> int | None:
+    """Return what tells one namespace from another, or None where it has just gone."""
+    try:
+        return namespace.stat().st_ino
+    except OSError:
+        return None
+
+
+def _enter(namespace: Path | int) -> None:
+    descriptor = namespace if isinstance(namespace, int) else os.open(namespace, os.O_RDONLY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)  # os.setns comes with Python 3.12
+        if libc.setns(descriptor, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "cannot enter the network namespace")
+    finally:
+        if not isinstance(namespace, int):
+            os.close(descriptor)

@@ -1,0 +1,112 @@
+"""The lab itself: hosts, and the links and switches between them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import signal
+import time
+from pathlib import Path
+from types import TracebackType
+
+from mcrelay.lab.host import NAMESPACES, End, Host, iproute, remove
+from mcrelay.lab.offload import switch_offload
+
+PREFIX = "mcrelay"
+
+
+class Lab:
+    """Hosts that are removed with all their processes and links when the `with` block ends."""
+
+    def __init__(self) -> None:
+        self._prefix = f"{PREFIX}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._hosts: list[Host] = []
+        # The kernel tells of a carrier at once only where both ends differ in their index
+        # (linkwatch_urgent_event); else it may take a second, in which packets are lost.
+        self._indexes = itertools.count(100)
+
+    def __enter__(self) -> Lab:
+        remove_abandoned()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A second Ctrl-C waits for the few milliseconds that cleaning up takes.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        for host in self._hosts:
+            host.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def host(self, name: str) -> Host:
+        """Add a host."""
+        host = Host(f"{self._prefix}-{name}")
+        self._hosts.append(host)  # before it is built, so that a half-built one is removed too
+        host.build()
+        return host
+
+    def switch(self, name: str, address: str) -> Switch:
+        """Add an Ethernet switch that snoops IGMP; it asks who is a member from `address`."""
+        return Switch(self.host(name), address)
+
+    def link(self, one: End, other: End, mtu: int = 1500) -> None:
+        """Connect two ends with a cable."""
+        first, second = next(self._indexes), next(self._indexes)
+        iproute(
+            f"link add {one.device} index {first} mtu {mtu} netns {one.host.namespace} type veth"
+            f" peer name {other.device} index {second} mtu {mtu} netns {other.host.namespace}"
+        )
+        for end in (one, other):
+            _connect(end)
+
+
+class Switch:
+    """A bridge that hands multicast only to ports behind which a member has reported.
+
+    The kernel's bridge floods until it believes in a querier. It believes in itself once it has an address
+    and one response interval has passed, so that interval is made short before it starts to ask.
+    """
+
+    _RESPONSE_INTERVAL = 0.1  # seconds
+
+    def __init__(self, host: Host, address: str) -> None:
+        self.host = host
+        self._ports = 0
+        centiseconds = int(self._RESPONSE_INTERVAL * 100)
+        host.ip(
+            "link add switch type bridge mcast_snooping 1",
+            f"address add {address} dev switch",
+            f"link set switch type bridge mcast_query_response_interval {centiseconds}",
+            "link set switch up type bridge mcast_querier 1",
+        )
+        self._ready = time.monotonic() + 2 * self._RESPONSE_INTERVAL
+
+    def port(self) -> End:
+        """Return an end for `Lab.link`: the next free port."""
+        self._ports += 1
+        return End(self.host, f"port{self._ports}", bridge="switch")
+
+    def wait(self) -> None:
+        """Wait until it snoops."""
+        time.sleep(max(0.0, self._ready - time.monotonic()))
+
+
+def remove_abandoned() -> None:
+    """Remove the labs of processes that were killed before they could."""
+    for namespace in sorted(entry.name for entry in NAMESPACES.glob(f"{PREFIX}-*-*-*")):
+        owner = namespace.split("-")[1]
+        if not Path("/proc", owner).exists():
+            remove(namespace)
+
+
+def _connect(end: End) -> None:
+    commands = [f"address add {address} dev {end.device}" for address in end.addresses]
+    if end.bridge is not None:
+        commands.append(f"link set {end.device} master {end.bridge}")
+        commands.append(f"link set {end.device} type bridge_slave mcast_flood off")
+    end.host.ip(*commands, f"link set {end.device} up")
+    # A cable carries no packet larger than its MTU. veth would hand over a whole train of segments
+    # as one, and a packet ring at the far end would see what no wire ever carries.
+    with end.host.entered():
+        switch_offload(end.device, "tx-udp-segmentation", on=False)

@@ -1,0 +1,45 @@
+"""Switches a device's offloads, as `ethtool -K` does, on machines that have no ethtool."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import socket
+import struct
+
+# include/uapi/linux/sockios.h and include/uapi/linux/ethtool.h
+SIOCETHTOOL = 0x8946
+ETHTOOL_GSTRINGS = 0x1B
+ETHTOOL_GSSET_INFO = 0x37
+ETHTOOL_SFEATURES = 0x3B
+ETH_SS_FEATURES = 4
+ETH_GSTRING_LEN = 32
+
+
+def switch_offload(device: str, feature: str, on: bool) -> None:
+    """Switch one feature, such as `tx-udp-segmentation`, of a device in the caller's network namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        names = _feature_names(control, device)
+        word, bit = divmod(names.index(feature), 32)
+        words = -(-len(names) // 32)
+        blocks = [0] * (2 * words)  # a pair for each 32 features: which to change, and to what
+        blocks[2 * word] = 1 << bit
+        blocks[2 * word + 1] = (1 << bit) if on else 0
+        _ethtool(control, device, struct.pack(f"=II{2 * words}I", ETHTOOL_SFEATURES, words, *blocks))
+
+
+def _feature_names(control: socket.socket, device: str) -> list[str]:
+    asked = struct.pack("=IIQI", ETHTOOL_GSSET_INFO, 0, 1 << ETH_SS_FEATURES, 0)
+    count = struct.unpack("=IIQI", _ethtool(control, device, asked))[3]
+    header = struct.pack("=III", ETHTOOL_GSTRINGS, ETH_SS_FEATURES, count)
+    answer = _ethtool(control, device, header + bytes(count * ETH_GSTRING_LEN))
+    names = struct.iter_unpack(f"{ETH_GSTRING_LEN}s", answer[len(header) :])
+    return [name.rstrip(b"\0").decode() for (name,) in names]
+
+
+def _ethtool(control: socket.socket, device: str, command: bytes) -> bytes:
+    """Carry out one command; the kernel answers in the place of the question."""
+    data = array.array("B", command)
+    request = struct.pack("=16sQ16x", device.encode(), data.buffer_info()[0])  # struct ifreq
+    fcntl.ioctl(control, SIOCETHTOOL, request)
+    return data.tobytes()
