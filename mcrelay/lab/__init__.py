@@ -12,5 +12,17 @@ It needs root and iproute2.
 from mcrelay.lab.daemon import Daemon
 from mcrelay.lab.host import End, Host
 from mcrelay.lab.network import Lab, Switch
+from mcrelay.lab.receiver import Receiver, Report, report_of, send, start_sending
 
-__all__ = ["Daemon", "End", "Host", "Lab", "Switch"]
+__all__ = [
+    "Daemon",
+    "End",
+    "Host",
+    "Lab",
+    "Receiver",
+    "Report",
+    "Switch",
+    "report_of",
+    "send",
+    "start_sending",
+]

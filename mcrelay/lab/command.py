@@ -9,9 +9,9 @@ from collections.abc import Callable
 PATIENCE = 20.0  # seconds: far more than anything takes, so that a loaded machine fails no test
 
 
-def mcrelay(*arguments: str) -> list[str]:
-    """Return the command for `mcrelay ARGUMENTS`, wherever it is installed."""
-    return [sys.executable, "-m", "mcrelay", *arguments]
+def mcrelay(*arguments: str, python: str = sys.executable) -> list[str]:
+    """Return the command for `mcrelay ARGUMENTS` as it is installed for this or another Python."""
+    return [python, "-I", "-m", "mcrelay", *arguments]
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
 
-from mcrelay.lab.command import PATIENCE, mcrelay
+from mcrelay.lab.command import PATIENCE, mcrelay, wait_until
 from mcrelay.lab.host import Host
 
 
 class Daemon:
     """A running daemon with a folder of its own: its configuration, its run directory and its log."""
 
-    def __init__(self, host: Host, folder: Path, config: str, *arguments: str) -> None:
+    def __init__(self, host: Host, folder: Path, config: str, python: str = sys.executable) -> None:
         self.host = host
         self.config = folder / "mcrelay.yaml"
         self.run_dir = folder / "run"
         self._log = folder / "log"
         self._notify = folder / "notify"
-        self._arguments = arguments
+        self._python = python
         folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(config)
 
@@ -29,8 +30,9 @@ class Daemon:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self._notify))
         with self._log.open("a") as log:
+            arguments = ("run", "-c", str(self.config), "--run-dir", str(self.run_dir))
             self.process = self.host.start(
-                mcrelay("run", "-c", str(self.config), "--run-dir", str(self.run_dir), *self._arguments),
+                mcrelay(*arguments, python=self._python),
                 stdout=log,
                 stderr=log,
                 environment={"NOTIFY_SOCKET": str(self._notify)},
@@ -88,6 +90,16 @@ class Daemon:
             if b"mcrelay.worker" in _read(process, "cmdline").split(b"\0")
             and f"PPid:\t{self.process.pid}\n".encode() in _read(process, "status")
         ]
+
+    def summary(self) -> str:
+        """Ask for the summary of rules and counters (SIGUSR1), and return what it adds to the log."""
+        before = len(self.log())
+        self.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: len(self.log()) > before, "the summary of mcrelay run")
+        length = before
+        while length < (length := len(self.log())):  # it is several lines
+            time.sleep(0.1)
+        return self.log()[before:]
 
     def log(self) -> str:
         """Return all that it has logged."""

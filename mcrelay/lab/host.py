@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -115,6 +116,16 @@ class Host:
             bound = f" {kernels_address}:{port:04X} " in Path("/proc/thread-self/net/udp").read_text()
             joined = kernels_address in Path("/proc/thread-self/net/igmp").read_text().split()
         return bound and (joined or not 224 <= int(destination.split(".")[0]) <= 239)
+
+    def groups(self, device: str) -> set[str]:
+        """Return the groups that a device is a member of."""
+        answer = json.loads(self.run(["ip", "-json", "maddress", "show", "dev", device]).stdout)
+        return {entry["address"] for entry in answer[0]["maddr"] if entry.get("family") == "inet"}
+
+    def packets_received(self, device: str) -> int:
+        """Return how many packets the device has taken from its link."""
+        answer = json.loads(self.run(["ip", "-json", "-stats", "link", "show", "dev", device]).stdout)
+        return int(answer[0]["stats64"]["rx"]["packets"])
 
     def counter(self, name: str) -> int:
         """Return one of the kernel's counters of /proc/net/netstat: `IPReversePathFilter`."""

@@ -1,0 +1,94 @@
+"""`mcrelay send` and `mcrelay receive` on hosts of the lab, and what they counted."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from mcrelay.lab.command import PATIENCE, mcrelay, wait_until
+from mcrelay.lab.host import Host
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `mcrelay receive` counted at one destination; latency is in microseconds."""
+
+    received: int
+    lost: int
+    duplicated: int
+    reordered: int
+    corrupt: int
+    socket_drops: int
+    ttls: list[int]
+    latency: dict[str, float]
+    received_from: dict[str, int]
+
+    @property
+    def flawless(self) -> bool:
+        """Whether what came has no gap, and came once, in order and unchanged."""
+        return self.lost == self.duplicated == self.reordered == self.corrupt == 0
+
+    @property
+    def sources(self) -> list[str]:
+        """The addresses that the packets came from."""
+        return list(self.received_from)
+
+
+def report_from(document: dict[str, Any]) -> Report:
+    """Return what `mcrelay receive --json` says."""
+    total = document["total"]
+    received_from: dict[str, int] = {}
+    for flow in document["flows"]:
+        received_from[flow["source"]] = received_from.get(flow["source"], 0) + flow["received"]
+    names = ("received", "lost", "duplicated", "reordered", "corrupt", "socket_drops")
+    return Report(
+        **{name: total[name] for name in names},
+        ttls=total["ttl"],
+        latency=total["latency_us"] or {},
+        received_from=received_from,
+    )
+
+
+def send(host: Host, *arguments: str) -> dict[str, Any]:
+    """Send to the end, and return the report of `mcrelay send --json`."""
+    return report_of(start_sending(host, *arguments))
+
+
+def start_sending(host: Host, *arguments: str) -> subprocess.Popen[str]:
+    """Start to send; `report_of` waits for the end."""
+    return host.start(mcrelay("send", *arguments, "--json"))
+
+
+def report_of(process: subprocess.Popen[str], seconds: float = 3 * PATIENCE) -> dict[str, Any]:
+    """Wait until `mcrelay send` or `receive` ends, and return what it reported."""
+    out, err = process.communicate(timeout=seconds)
+    if not out:
+        raise RuntimeError(f"{process.args} ended with {process.returncode}: {err}")
+    report: dict[str, Any] = json.loads(out)
+    return report
+
+
+class Receiver:
+    """Counts what comes to one destination on a host, from the moment that it is made."""
+
+    def __init__(self, host: Host, destination: str, device: str = "eth0", idle: float = 1) -> None:
+        self.destination = destination
+        options = ("--interface", device, "--idle", str(idle), "--json")
+        self._process = host.start(mcrelay("receive", destination, *options))
+        address, port = destination.split(":")
+        wait_until(
+            lambda: host.listens(address, int(port)) or self._process.poll() is not None,
+            f"mcrelay receive {destination} on {host.namespace}",
+        )
+
+    def report(self) -> Report:
+        """Wait until nothing has come for a while, and return what was counted. Something must come."""
+        return report_from(report_of(self._process))
+
+    def interrupted(self) -> Report:
+        """End the count now, whether or not something has come."""
+        self._process.send_signal(signal.SIGINT)
+        return self.report()
