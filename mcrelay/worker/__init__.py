@@ -1,0 +1,1 @@
+"""The process that forwards packets, without any privilege."""

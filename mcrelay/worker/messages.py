@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import socket
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,18 @@ def sockaddrs(destinations: list[tuple[int, int]]) -> NDArray[Any]:
     return table
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A message, or a datagram of it, that the kernel did not take."""
+
+    message: int
+    code: int
+    """An errno."""
+    datagrams: int
+    payload: int = 0
+    """The first payload of the message that failed."""
+
+
 class Messages:
     """Room for datagrams on their way out: `capacity` payloads and as many messages.
 
@@ -67,6 +80,8 @@ class Messages:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
+        self.refused_segment: int | None = None
+        """Octets of a segment that the kernel refused; whoever reads it sets it back to None."""
         self.iovec = np.zeros(capacity, IOVEC)
         self.control = np.zeros(capacity, CONTROL)
         self.header = np.zeros(capacity, MESSAGE)
@@ -81,7 +96,8 @@ class Messages:
             self.control[option + "_level"] = level
             self.control[option + "_type"] = kind
         self.header["name_length"] = SOCKADDR_IN.itemsize
-        self.header["control"] = address_of(self.control) + np.arange(capacity, dtype=np.uint64) * CONTROL.itemsize
+        place = np.arange(capacity, dtype=np.uint64)
+        self.header["control"] = address_of(self.control) + place * CONTROL.itemsize
 
     def compose(
         self,
@@ -107,45 +123,46 @@ class Messages:
         control["segment"] = self.iovec["length"][first]
         return size
 
-    def send(self, descriptor: int, first: int, last: int) -> list[tuple[int, int]]:
-        """Send messages `first` to `last` - 1 and return the (message, errno) of each that failed.
+    def send(self, descriptor: int, first: int, last: int, flags: int = socket.MSG_DONTWAIT) -> list[Failure]:
+        """Send messages `first` to `last` - 1 and return what failed.
 
-        It never waits: where the socket's buffer is full, the message fails with EAGAIN. A message that
-        fails does not keep the next ones from being sent.
+        A message that fails does not keep the next ones from being sent. With the usual `flags` it never
+        waits: where the socket's buffer is full, the message fails with EAGAIN. With 0 it waits for room.
         """
-        failures = []
+        failures: list[Failure] = []
         while first < last:
-            sent = _sendmmsg(
-                descriptor, self._header_address + first * MESSAGE.itemsize, last - first, socket.MSG_DONTWAIT
-            )
+            at = self._header_address + first * MESSAGE.itemsize
+            sent = _sendmmsg(descriptor, at, last - first, flags)
             if sent > 0:
                 first += sent
                 continue
             code = ctypes.get_errno()
             if code == errno.EINTR:
                 continue
-            if code in SEGMENTS_REFUSED and int(self.header["iovec_count"][first]) > 1:
-                failures += [(first, error) for error in self._send_singly(descriptor, first)]
+            datagrams = int(self.header["iovec_count"][first])
+            if code in SEGMENTS_REFUSED and datagrams > 1:
+                self.refused_segment = int(self.control["segment"][first])
+                failures += self._send_singly(descriptor, first, flags)
             else:
-                failures.append((first, code))
+                failures.append(Failure(first, code, datagrams))
             first += 1
         return failures
 
-    def _send_singly(self, descriptor: int, message: int) -> list[int]:
-        """Send the payloads of a refused segmented message one by one; return the errno of each that failed."""
-        header = self.header[message].copy()
-        one = np.array([header], MESSAGE)
+    def _send_singly(self, descriptor: int, message: int, flags: int) -> list[Failure]:
+        """Send the payloads of a refused segmented message one by one; return what failed."""
+        one = self.header[message : message + 1].copy()
+        payloads = int(one["iovec_count"][0])
         one["iovec_count"] = 1
         one["control_length"] = CONTROL_PLAIN
-        errors = []
-        for _ in range(int(header["iovec_count"])):
-            while _sendmmsg(descriptor, address_of(one), 1, socket.MSG_DONTWAIT) != 1:
+        failures = []
+        for payload in range(payloads):
+            while _sendmmsg(descriptor, address_of(one), 1, flags) != 1:
                 code = ctypes.get_errno()
                 if code != errno.EINTR:
-                    errors.append(code)
+                    failures.append(Failure(message, code, 1, payload))
                     break
             one["iovecs"] += IOVEC.itemsize
-        return errors
+        return failures
 
 
 def describe(code: int) -> str:

@@ -1,0 +1,73 @@
+"""`mcrelay run`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from mcrelay.cli.exits import Exit
+from mcrelay.problem import Invalid
+from mcrelay.supervisor import privileged, rundir
+from mcrelay.supervisor.loop import Supervisor
+from mcrelay.supervisor.notify import Notifier
+
+log = logging.getLogger("mcrelay")
+
+# The priorities of sd-daemon(3), which journald takes from the start of a line.
+_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb."""
+    parser.add_argument("-c", "--config", metavar="FILE", type=Path, default=Path("/etc/mcrelay.yaml"))
+    parser.add_argument(
+        "--run-dir",
+        metavar="DIR",
+        type=Path,
+        default=rundir.default(),
+        help="one daemon each (%(default)s)",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Relay until SIGTERM or SIGINT; SIGHUP reloads the file, SIGUSR1 logs a summary."""
+    _log_to_stderr(options.verbose)
+    try:
+        privileged.confine()
+        user = privileged.unprivileged_user()
+        held = rundir.lock(options.run_dir)
+    except privileged.NotPermitted as error:
+        log.error("not permitted: %s", error)
+        return Exit.NOT_PERMITTED
+    except rundir.Taken as error:
+        log.error("%s", error)
+        return Exit.FAILURE
+    privileged.raise_descriptor_limit()
+    try:
+        Supervisor(options.config, user, Notifier()).run()
+    except Invalid as invalid:
+        for problem in invalid.problems:
+            log.error("%s", problem)
+        return Exit.INVALID
+    finally:
+        os.close(held)
+    return Exit.OK
+
+
+def _log_to_stderr(is_verbose: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    is_journal = "JOURNAL_STREAM" in os.environ
+    handler.setFormatter(_Journal() if is_journal else logging.Formatter("mcrelay: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if is_verbose else logging.INFO, handlers=[handler])
+
+
+class _Journal(logging.Formatter):
+    """Lines for journald: a priority instead of a time stamp."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        return f"<{_PRIORITIES.get(record.levelno, 6)}>{record.getMessage()}"

@@ -1,0 +1,154 @@
+"""The lookup: which route the packets of a link take, and which datagrams become of them.
+
+Everything here is an array, built when the flows change and read for each batch of packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcrelay.state import Dscp, Egress, Flow, Route, Ttl
+
+NO_ROUTE = -1
+FROM_PACKET = -1  # in a column of TTLs or TOS octets: the packet says it
+
+
+def number(address: str) -> int:
+    """Return a dotted quad as a number."""
+    a, b, c, d = address.split(".")
+    return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
+
+
+def find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return a place in the sorted `keys` for each wanted one, and whether it is really there."""
+    if len(keys) == 1:
+        return np.zeros(len(wanted), np.int64), wanted == keys[0]
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return place, keys[place] == wanted
+
+
+class Fib:
+    """The flows of one link. A route is known by its place in the `Routes`."""
+
+    def __init__(self, flows: Mapping[Flow, int]) -> None:
+        keys = np.array([number(f.destination) << 16 | f.port for f in flows], np.uint64)
+        sources = np.array([-1 if f.source is None else number(f.source) for f in flows], np.int64)
+        routes = np.array(list(flows.values()), np.int64)
+        # One entry for each destination and port. It has the route of every source, or none and then an
+        # entry of its own for each source that is allowed.
+        self._keys, representative, entry = np.unique(keys, return_index=True, return_inverse=True)
+        self._any_route = np.full(len(self._keys), NO_ROUTE, np.int64)
+        self._any_route[entry[sources < 0]] = routes[sources < 0]
+        self._first_route = routes[representative]
+        self._is_specific = self._any_route == NO_ROUTE
+        has_specific = sources >= 0
+        specific = (entry[has_specific].astype(np.uint64) << np.uint64(32)) | sources[has_specific].astype(
+            np.uint64
+        )
+        order = np.argsort(specific)
+        self._specific, self._specific_routes = specific[order], routes[has_specific][order]
+        self._destinations, self._destination_entry = np.unique(
+            self._keys >> np.uint64(16), return_index=True
+        )
+
+    @property
+    def destinations(self) -> list[int]:
+        """The destination addresses of all flows, as numbers, ascending."""
+        return [int(destination) for destination in self._destinations]
+
+    def lookup(
+        self, destination: NDArray[np.uint32], port: NDArray[np.uint32], source: NDArray[np.uint32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+        """Return the route of each packet, NO_ROUTE where there is none, and where its source forbids it.
+
+        The second answer is None when no source is forbidden; a packet of a forbidden source has the route
+        of the rule whose counter it belongs to.
+        """
+        entry, found = find(self._keys, (destination.astype(np.uint64) << np.uint64(16)) | port)
+        route = self._any_route[entry]
+        route[~found] = NO_ROUTE
+        if not len(self._specific):
+            return route, None
+        check = np.flatnonzero(found & self._is_specific[entry])
+        if not len(check):
+            return route, None
+        wanted = (entry[check].astype(np.uint64) << np.uint64(32)) | source[check]
+        place, allowed = find(self._specific, wanted)
+        route[check] = np.where(allowed, self._specific_routes[place], self._first_route[entry[check]])
+        forbidden = np.zeros(len(route), np.bool_)
+        forbidden[check[~allowed]] = True
+        return route, forbidden
+
+    def route_of_destination(self, destination: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """Return the first route of each destination whatever the port, for packets that do not tell theirs."""
+        place, found = find(self._destinations, destination.astype(np.uint64))
+        return np.where(found, self._first_route[self._destination_entry[place]], NO_ROUTE)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A route with the rows of its counters: the rule's, and one for each output."""
+
+    route: Route
+    rows: tuple[int, ...]
+
+
+class Routes:
+    """All routes of a worker and their outputs, as columns.
+
+    Outputs are sorted by egress socket, so that whoever sorts datagrams by output has them by socket, too.
+    """
+
+    def __init__(self, entries: Sequence[Entry], egress: Sequence[Egress]) -> None:
+        place = {one: index for index, one in enumerate(egress)}
+        outputs = [
+            (place[output.egress], output, row, route)
+            for route, entry in enumerate(entries)
+            for output, row in zip(entry.route.outputs, entry.rows[1:], strict=True)
+        ]
+        order = sorted(range(len(outputs)), key=lambda index: outputs[index][0])
+        rank = np.empty(len(outputs), np.int64)
+        rank[order] = np.arange(len(outputs))
+
+        self.rule_row = np.array([entry.rows[0] for entry in entries], np.int64)
+        """Row of the rule's counters; shape (routes,)."""
+        self.count = np.array([len(entry.route.outputs) for entry in entries], np.int64)
+        """Number of outputs; shape (routes,)."""
+        self.first = np.cumsum(self.count) - self.count
+        """Where a route's outputs begin in `members`; shape (routes,)."""
+        self.members = rank
+        """Outputs, route by route; shape (outputs,)."""
+        self.egress = np.array([outputs[index][0] for index in order], np.int64)
+        """Egress socket of an output, ascending; shape (outputs,), like all that follow."""
+        self.row = np.array([outputs[index][2] for index in order], np.int64)
+        self.ttl = np.array([_ttl(outputs[index][1].ttl) for index in order], np.int64)
+        self.tos = np.array([_tos(outputs[index][1].dscp) for index in order], np.int64)
+        self.destinations = [(number(outputs[i][1].destination), outputs[i][1].port) for i in order]
+        self.has_ttl_from_packet = bool((self.ttl == FROM_PACKET).any())
+        self.has_tos_from_packet = bool((self.tos == FROM_PACKET).any())
+
+    def copies(self, route: NDArray[np.int64]) -> tuple[NDArray[Any] | None, NDArray[np.int64]]:
+        """Return the datagrams that packets with these routes become: which packet, and which output.
+
+        The first answer is None when each packet becomes one datagram, in the packets' order.
+        """
+        count = self.count[route]
+        if (count == 1).all():
+            return None, self.members[self.first[route]]
+        packet = np.repeat(np.arange(len(route)), count)
+        before = np.cumsum(count) - count
+        within = np.arange(len(packet)) - before[packet]
+        return packet, self.members[self.first[route][packet] + within]
+
+
+def _ttl(ttl: Ttl) -> int:
+    return FROM_PACKET if ttl == "decrement" else ttl
+
+
+def _tos(dscp: Dscp) -> int:
+    return FROM_PACKET if dscp == "copy" else dscp << 2

@@ -1,0 +1,1 @@
+"""Calls of the kernel that Python has no name for."""

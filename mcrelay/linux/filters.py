@@ -1,0 +1,55 @@
+"""Classic BPF programs for sockets (linux/filter.h): which packets the kernel hands over at all."""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+from collections.abc import Iterable
+
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
+
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS of linux/bpf_common.h
+
+_LD_WORD, _LD_OCTET, _JEQ, _JGT, _JGE, _RET = 0x20, 0x30, 0x15, 0x25, 0x35, 0x06
+_ETHERTYPE, _PACKET_TYPE = 0xFFFFF000, 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PROTOCOL, + SKF_AD_PKTTYPE
+_NETWORK = 0xFFF00000  # SKF_NET_OFF: from the IP header on
+_PACKET_MULTICAST = 2  # linux/if_packet.h; above it are packets for other hosts, and our own
+_WHOLE = 0xFFFFFFFF
+
+NOTHING: list[Instruction] = [(_RET, 0, 0, 0)]
+
+
+def udp_to(unicast: Iterable[int]) -> list[Instruction]:
+    """Return a program that takes IPv4 UDP packets to any group, and to these addresses (as numbers)."""
+    addresses = sorted(unicast)
+    if 2 * len(addresses) + 16 > MAX_INSTRUCTIONS:
+        hosts: list[Instruction] = [(_RET, 0, 0, _WHOLE)]
+    else:
+        hosts = [step for one in addresses for step in ((_JEQ, 0, 1, one), (_RET, 0, 0, _WHOLE))]
+    return [
+        (_LD_WORD, 0, 0, _ETHERTYPE),
+        (_JEQ, 1, 0, 0x0800),
+        (_RET, 0, 0, 0),
+        (_LD_WORD, 0, 0, _PACKET_TYPE),
+        (_JGT, 0, 1, _PACKET_MULTICAST),
+        (_RET, 0, 0, 0),
+        (_LD_OCTET, 0, 0, _NETWORK + 9),
+        (_JEQ, 1, 0, socket.IPPROTO_UDP),
+        (_RET, 0, 0, 0),
+        (_LD_WORD, 0, 0, _NETWORK + 16),
+        (_JGE, 0, 2, 0xE0000000),
+        (_JGE, 1, 0, 0xF0000000),
+        (_RET, 0, 0, _WHOLE),
+        *hosts,
+        (_RET, 0, 0, 0),
+    ]
+
+
+def attach(sock: socket.socket, program: list[Instruction]) -> None:
+    """Let the kernel run `program` for every packet of the socket. Needs no capability."""
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    memory = ctypes.create_string_buffer(code)
+    descriptor = struct.pack("@HP", len(program), ctypes.addressof(memory))  # struct sock_fprog
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, descriptor)

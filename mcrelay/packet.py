@@ -1,0 +1,154 @@
+"""A batch of ring frames -> columns of header fields, and what is wrong with each packet.
+
+One batch is read column by column: an array operation compares the same field of all packets, and no
+Python runs for a single one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcrelay.frame import (
+    CAPTURED,
+    GSO_TYPE,
+    LENGTH,
+    NETWORK_OFFSET,
+    OFFSETS,
+    STATUS,
+    TP_STATUS_VLAN_VALID,
+    VNET_HEADER,
+)
+
+Column = NDArray[Any]
+
+IP_HEADER = 20  # octets without options (RFC 791)
+UDP_HEADER = 8  # RFC 768
+UDP = 17
+_IP = NETWORK_OFFSET // 4  # the first word of the IP header in a frame
+
+
+class Fault(IntEnum):
+    """What keeps a packet from being looked up at all."""
+
+    NONE = 0
+    TAGGED = 1
+    MALFORMED = 2
+    OVERSIZE = 3
+    FRAGMENT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """The header fields of n packets: columns of shape (n,), uint32 where nothing else is said.
+
+    Where `fault` is set, only the addresses hold.
+    """
+
+    fault: NDArray[np.uint8]
+    """A `Fault`."""
+    destination: Column
+    source: Column
+    source_port: Column
+    destination_port: Column
+    ttl: Column
+    tos: Column
+    """The whole octet: DSCP and ECN."""
+    payload: NDArray[np.int64]
+    """Where the UDP payload begins, in octets from the start of the frame."""
+    length: NDArray[np.int64]
+    """Octets of UDP payload."""
+
+
+def headers(frames: NDArray[np.uint32]) -> Headers:
+    """Read n frames, shape (n, words of a frame), dtype uint32 in the host's order, n at least 1.
+
+    Never raises, whatever the octets are. A fault is found in the order tag, header, super-packet or
+    truncation, fragment, UDP lengths.
+    """
+    network = frames.view(">u4")
+    words: list[Column] = [network[:, _IP + word].astype(np.uint32) for word in range(5)]
+    first, fragment, time, source, destination = words
+    header = (first >> 22) & 0x3C
+    total = first & 0xFFFF
+    captured, present = _network_octets(frames)
+
+    if (header == IP_HEADER).all():
+        udp = network[:, _IP + 5].astype(np.uint32), network[:, _IP + 6].astype(np.uint32)
+    else:
+        udp = _udp_behind_options(network, header)
+    ports: Column = udp[0]
+    lengths: Column = udp[1]
+    udp_length = lengths >> 16
+
+    is_malformed = (first >> 28 != 4) | (header < IP_HEADER) | (captured < header) | (total < header)
+    is_malformed |= (
+        (total > present) | ((time >> 16) & 0xFF != UDP) | ~_has_valid_checksum(network, words, header)
+    )
+    is_oversize = (captured < present) | _is_super_packet(frames)
+    is_fragment = (fragment & 0x3FFF) != 0
+    is_broken_udp = (udp_length < UDP_HEADER) | (udp_length > total - header)
+    is_tagged = (frames[:, STATUS] & TP_STATUS_VLAN_VALID) != 0
+
+    fault = np.zeros(len(frames), np.uint8)
+    if (is_malformed | is_oversize | is_fragment | is_broken_udp | is_tagged).any():
+        # The later assignment wins, so the first fault in order stands last.
+        fault[is_broken_udp] = Fault.MALFORMED
+        fault[is_fragment] = Fault.FRAGMENT
+        fault[is_oversize] = Fault.OVERSIZE
+        fault[is_malformed] = Fault.MALFORMED
+        fault[is_tagged] = Fault.TAGGED
+    return Headers(
+        fault=fault,
+        destination=destination,
+        source=source,
+        source_port=ports >> 16,
+        destination_port=ports & 0xFFFF,
+        ttl=time >> 24,
+        tos=(first >> 16) & 0xFF,
+        payload=header.astype(np.int64) + (NETWORK_OFFSET + UDP_HEADER),
+        length=udp_length.astype(np.int64) - UDP_HEADER,
+    )
+
+
+def _network_octets(frames: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the octets from the IP header on: how many the frame holds, and how many the packet had."""
+    link = _link_octets(frames)
+    return frames[:, CAPTURED].astype(np.int64) - link, frames[:, LENGTH].astype(np.int64) - link
+
+
+def _link_octets(frames: NDArray[np.uint32]) -> int:
+    """Return the length of the link header, which is the same for all packets of a device."""
+    offsets = int(frames[0, OFFSETS])
+    return (offsets >> 16) - (offsets & 0xFFFF)
+
+
+def _is_super_packet(frames: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Tell which frames hold several datagrams that a sender on this host, or GRO, left in one."""
+    octets = frames.view(np.uint8)
+    place = NETWORK_OFFSET - _link_octets(frames) - VNET_HEADER + GSO_TYPE
+    return octets[:, place] != 0
+
+
+def _has_valid_checksum(network: Column, words: list[Column], header: Column) -> NDArray[np.bool_]:
+    """Tell where the IP header's ones' complement sum is right (RFC 1071)."""
+    total: Column = np.zeros(len(network), np.uint32)
+    for word in words:
+        total += (word >> 16) + (word & 0xFFFF)
+    for index in range(len(words), int(header.max()) // 4):
+        option: Column = np.where(header > 4 * index, network[:, _IP + index].astype(np.uint32), 0)
+        total += (option >> 16) + (option & 0xFFFF)
+    folded = (total & 0xFFFF) + (total >> 16)
+    folded = (folded & 0xFFFF) + (folded >> 16)
+    is_valid: NDArray[np.bool_] = np.equal(folded, 0xFFFF)
+    return is_valid
+
+
+def _udp_behind_options(network: Column, header: Column) -> tuple[Column, Column]:
+    rows = np.arange(len(network))
+    first = _IP + (header >> 2).astype(np.int64)
+    return network[rows, first].astype(np.uint32), network[rows, first + 1].astype(np.uint32)

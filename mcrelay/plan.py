@@ -1,0 +1,114 @@
+"""What should run: a config and the links of this host, compiled to the desired state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mcrelay.address import is_group
+from mcrelay.config import Config, Input, Rule
+from mcrelay.config import Output as ConfigOutput
+from mcrelay.frame import frame_size
+from mcrelay.links import Link, LinkTable
+from mcrelay.state import Egress, Flow, Ingress, Membership, Output, PortHold, Route, State, WorkerState
+
+
+class RuleState(StrEnum):
+    """What a rule does at the moment."""
+
+    ACTIVE = "active"
+    UNRESOLVED = "unresolved"
+    FAILED = "failed"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The state of a rule, and the reason where it is not simply active."""
+
+    state: RuleState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The desired state, and a verdict on every rule."""
+
+    state: State = field(default_factory=State)
+    rules: Mapping[str, Verdict] = field(default_factory=dict)
+
+
+class Unresolved(Exception):
+    """A rule, or one of its outputs, asks for something that this host does not have now."""
+
+
+def plan(config: Config, links: LinkTable, cpus: int) -> Plan:
+    """Return what should run for `config` on a host with these links and that many CPUs."""
+    flows: dict[Flow, Route] = {}
+    verdicts = {}
+    for rule in config.rules.values():
+        verdicts[rule.name], routed = _planned(rule, config, links)
+        flows.update(routed)
+    mtus = {link.ifindex: link.mtu for link in links.links.values()}
+    worker = WorkerState(
+        ingress=frozenset(
+            Ingress(ifindex, frame_size(mtus[ifindex])) for ifindex in {f.ifindex for f in flows}
+        ),
+        egress=frozenset(output.egress for route in flows.values() for output in route.outputs),
+        flows=flows,
+    )
+    workers = cpus if config.workers == "auto" else config.workers
+    memberships = frozenset(
+        Membership(f.ifindex, f.destination, f.source) for f in flows if is_group(f.destination)
+    )
+    holds = frozenset(PortHold(f.destination, f.port) for f in flows if not is_group(f.destination))
+    return Plan(State(dict.fromkeys(range(workers), worker), memberships, holds), verdicts)
+
+
+def _planned(rule: Rule, config: Config, links: LinkTable) -> tuple[Verdict, dict[Flow, Route]]:
+    if not rule.enabled:
+        return Verdict(RuleState.DISABLED, "`enabled: false` in the file"), {}
+    try:
+        flows = _flows(rule.input, config, links)
+    except Unresolved as missing:
+        return Verdict(RuleState.UNRESOLVED, f"input: {missing}"), {}
+    outputs, missing_outputs = [], []
+    for output in rule.outputs:
+        try:
+            outputs.append(_output(output, config, links))
+        except Unresolved as missing:
+            missing_outputs.append(f"output {output.interface}: {missing}")
+    reason = "; ".join(missing_outputs)
+    if not outputs:
+        return Verdict(RuleState.UNRESOLVED, reason), {}
+    if missing_outputs:
+        reason = f"{len(missing_outputs)} of {len(rule.outputs)} outputs do not run: {reason}"
+    return Verdict(RuleState.ACTIVE, reason), dict.fromkeys(flows, Route(rule.name, tuple(outputs)))
+
+
+def _flows(wanted: Input, config: Config, links: LinkTable) -> list[Flow]:
+    link = _link(wanted.interface, config, links)
+    if not is_group(wanted.destination) and not links.is_local(wanted.destination):
+        raise Unresolved(f"{wanted.destination} is not an address of this host")
+    sources = wanted.sources or (None,)
+    return [Flow(link.ifindex, wanted.destination, wanted.port, source) for source in sources]
+
+
+def _output(wanted: ConfigOutput, config: Config, links: LinkTable) -> Output:
+    link = _link(wanted.interface, config, links)
+    source = wanted.source or next(iter(link.addresses), None)
+    if source is None:
+        raise Unresolved(f"device {link.device} has no global IPv4 address to send from")
+    if not links.is_local(source):
+        raise Unresolved(f"source {source} is not an address of this host")
+    egress = Egress(link.ifindex, source, wanted.source_port)
+    return Output(wanted.interface, egress, wanted.destination, wanted.port, wanted.ttl, wanted.dscp)
+
+
+def _link(interface: str, config: Config, links: LinkTable) -> Link:
+    device = config.interfaces[interface].device
+    link = links.get(device)
+    if link is None:
+        raise Unresolved(f"device {device} is absent")
+    return link

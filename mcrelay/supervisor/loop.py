@@ -1,0 +1,332 @@
+"""The supervisor's loop: what happens, what it means for the reconciler, and what is to be done then."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from pathlib import Path
+
+from mcrelay.config import Config
+from mcrelay.counters import RowsExhausted
+from mcrelay.links import LinkTable
+from mcrelay.plan import RuleState, Verdict, plan
+from mcrelay.reconcile import Batch, Command, Kill, Perform, Reconciler, Start, Stop
+from mcrelay.problem import Invalid
+from mcrelay.state import WorkerState
+from mcrelay.supervisor import files, summary
+from mcrelay.supervisor.children import ChannelClosed, Child
+from mcrelay.supervisor.netlink import Bell, read_links
+from mcrelay.supervisor.notify import Notifier
+from mcrelay.supervisor.privileged import User
+from mcrelay.supervisor.rows import Ledger
+from mcrelay.supervisor.sockets import CannotOpen, Sockets
+from mcrelay.wire import PROTOCOL, Acknowledged, Answer, BatchMessage, Hello, Refused
+
+log = logging.getLogger("mcrelay")
+
+QUIET = 0.02  # seconds without news of links before they are read anew
+GOODBYE = 1.5  # seconds that the children have to end by themselves
+
+_PEACEFUL = (RuleState.ACTIVE, RuleState.DISABLED)
+
+
+class Signals:
+    """Signals as bytes on a socket, so that the loop answers them in its turn."""
+
+    def __init__(self, *numbers: signal.Signals) -> None:
+        self._inbox, self._outbox = socket.socketpair()
+        for end in (self._inbox, self._outbox):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._outbox.fileno(), warn_on_full_buffer=False)
+        for number in numbers:
+            signal.signal(number, lambda *_: None)
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll."""
+        return self._inbox.fileno()
+
+    def arrived(self) -> bytes:
+        """Return the numbers of the signals that came, one octet each."""
+        return self._inbox.recv(64)
+
+
+class Supervisor:
+    """The process that decides. It reads no byte from the wire, and none that a client sends."""
+
+    def __init__(self, path: Path, user: User | None, notifier: Notifier) -> None:
+        self._path = path
+        self._user = user
+        self._notifier = notifier
+        self._reconciler = Reconciler()
+        self._sockets = Sockets()
+        self._ledger = Ledger()
+        self._children: dict[int, Child] = {}
+        self._selector = selectors.DefaultSelector()
+        self._config: Config | None = None
+        self._hash = ""
+        self._generation = 0
+        self._links = LinkTable()
+        self._verdicts: dict[str, Verdict] = {}
+        self._links_due: float | None = None
+        self._alive_due: float | None = None
+        self._answer_owed: str | None = None
+        self._is_stopping = False
+
+    def run(self) -> None:
+        """Relay until a signal ends it; raises Invalid when the config is no good at the start."""
+        config, digest = files.load(self._path)
+        for warning in config.warnings:
+            log.warning("%s", warning)
+        self._open()
+        self._accept(config, digest)
+        self._answer_owed = "started"
+        while not self._is_stopping:
+            self._carry_out_what_is_due()
+            self._answer_when_settled()
+            self._wait()
+        self._close()
+
+    def _open(self) -> None:
+        signals = Signals(signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+        self._selector.register(signals, selectors.EVENT_READ, lambda _: self._signalled(signals))
+        bell = Bell()
+        self._selector.register(bell, selectors.EVENT_READ, lambda _: self._link_changed(bell))
+        self._links = read_links()
+        if self._notifier.watchdog_pause is not None:
+            self._alive_due = time.monotonic()
+
+    def _close(self) -> None:
+        self._notifier.stopping()
+        for child in self._children.values():
+            child.stop()
+        deadline = time.monotonic() + GOODBYE
+        while self._children and (left := deadline - time.monotonic()) > 0:
+            self._wait(left)
+        for child in self._children.values():
+            child.kill()
+            child.reaped()
+        log.info("stopped")
+
+    # What happens.
+
+    def _wait(self, timeout: float | None = None) -> None:
+        if timeout is None:
+            timeout = self._pause()
+        for child in self._children.values():
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.has_more_to_say else 0)
+            if self._selector.get_key(child.channel).events != wanted:
+                self._selector.modify(child.channel, wanted, self._selector.get_key(child.channel).data)
+        for key, events in self._selector.select(timeout):
+            key.data(events)
+        now = time.monotonic()
+        if self._links_due is not None and self._links_due <= now:
+            self._read_links()
+        if self._alive_due is not None and self._alive_due <= now:
+            self._notifier.alive()
+            self._alive_due = now + (self._notifier.watchdog_pause or 0)
+
+    def _pause(self) -> float | None:
+        deadlines = (self._reconciler.next_deadline(), self._links_due, self._alive_due)
+        soonest = min((deadline for deadline in deadlines if deadline is not None), default=None)
+        return None if soonest is None else max(0.0, soonest - time.monotonic())
+
+    def _signalled(self, signals: Signals) -> None:
+        for number in signals.arrived():
+            match number:
+                case signal.SIGHUP:
+                    self._reload()
+                case signal.SIGUSR1:
+                    self._log_summary()
+                case signal.SIGTERM | signal.SIGINT:
+                    self._is_stopping = True
+
+    def _link_changed(self, bell: Bell) -> None:
+        bell.silence()
+        self._links_due = time.monotonic() + QUIET
+
+    def _read_links(self) -> None:
+        self._links_due = None
+        links = read_links()
+        if links != self._links:
+            self._links = links
+            self._plan()
+
+    def _heard(self, child: Child, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            child.flush()
+        if events & selectors.EVENT_READ:
+            try:
+                for answer in child.answers():
+                    self._answered(child.worker, answer)
+            except ChannelClosed as closed:
+                log.debug("worker %d (process %d): %s", child.worker, child.pid, closed)
+                self._selector.unregister(child.channel)
+                child.kill()
+
+    def _answered(self, worker: int, answer: Answer) -> None:
+        now = time.monotonic()
+        match answer:
+            case Hello(protocol) if protocol == PROTOCOL:
+                self._reconciler.worker_started(worker, now)
+            case Hello(protocol):
+                raise ChannelClosed(f"it speaks protocol {protocol}, not {PROTOCOL}")
+            case Acknowledged(number):
+                self._reconciler.acknowledged(worker, number)
+            case Refused(number, index, reason):
+                log.warning("worker %d refused a change: %s", worker, reason)
+                self._forget_unread_rings(worker)
+                self._reconciler.refused(worker, number, index, reason, now)
+
+    def _exited(self, child: Child) -> None:
+        for descriptor in (child.channel, child.exit):
+            if descriptor in self._selector.get_map():
+                self._selector.unregister(descriptor)
+        del self._children[child.worker]
+        self._forget_unread_rings(child.worker)
+        pid, how = child.pid, child.reaped()
+        if self._is_stopping or self._reconciler.is_ending(child.worker):
+            log.info("worker %d (process %d) has ended", child.worker, pid)
+        else:
+            log.warning("worker %d (process %d) died: %s; it comes back", child.worker, pid, how)
+        self._reconciler.worker_exited(child.worker, time.monotonic())
+
+    # What is to be done.
+
+    def _carry_out_what_is_due(self) -> None:
+        while commands := self._reconciler.due(time.monotonic()):
+            for command in commands:
+                self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case Start(worker):
+                self._start(worker)
+            case Stop(worker):
+                self._children[worker].stop()
+            case Kill(worker):
+                log.warning("worker %d does not answer: killed", worker)
+                self._children[worker].kill()
+            case Batch():
+                self._send(command)
+            case Perform(actions):
+                failed = self._sockets.perform(actions)
+                for reason in failed.values():
+                    log.warning("%s", reason)
+                self._reconciler.performed(failed, time.monotonic())
+
+    def _start(self, worker: int) -> None:
+        child = Child(worker, self._user, self._ledger.memory(worker))
+        self._children[worker] = child
+        self._selector.register(
+            child.channel, selectors.EVENT_READ, lambda events: self._heard(child, events)
+        )
+        self._selector.register(child.exit, selectors.EVENT_READ, lambda _: self._exited(child))
+        log.info("worker %d is process %d", worker, child.pid)
+
+    def _send(self, batch: Batch) -> None:
+        index = 0
+        try:
+            supply = self._sockets.supply(batch.actions)
+            instructions = []
+            for index, action in enumerate(batch.actions):
+                instructions.append(self._ledger.instruction(action, index in supply.resumed))
+        except CannotOpen as failure:
+            log.warning("%s", failure)
+            self._refuse(batch, failure.index, failure.reason)
+        except RowsExhausted as failure:
+            log.warning("%s", failure)
+            self._refuse(batch, index, str(failure))
+        else:
+            message = BatchMessage(batch.number, batch.generation, tuple(instructions))
+            self._children[batch.worker].send(message, [sock.fileno() for sock in supply.sockets])
+
+    def _refuse(self, batch: Batch, index: int, reason: str) -> None:
+        """Answer for a worker that is not asked, because there is nothing to give to it."""
+        self._forget_unread_rings(batch.worker)
+        self._reconciler.refused(batch.worker, batch.number, index, reason, time.monotonic())
+
+    def _forget_unread_rings(self, worker: int) -> None:
+        """Close the rings that a worker was to read and does not: the next try begins with new ones."""
+        have = self._reconciler.running.workers.get(worker, WorkerState())
+        self._sockets.forget_rings(worker, have.ingress)
+
+    # The config.
+
+    def _reload(self) -> None:
+        self._notifier.reloading()
+        try:
+            config, digest = files.load(self._path)
+        except Invalid as invalid:
+            for problem in invalid.problems:
+                log.error("%s", problem)
+            count = len(invalid.problems)
+            log.error(
+                "rejected: %d error%s; generation %d runs on", count, "s"[: count > 1], self._generation
+            )
+            self._notifier.ready(f"rejected: {invalid.problems[0]}; generation {self._generation} runs on")
+            return
+        if digest == self._hash:
+            log.info("unchanged: generation %d runs on", self._generation)
+            self._answer_owed = "unchanged"
+            return
+        for warning in config.warnings:
+            log.warning("%s", warning)
+        self._answer_owed = "reloaded"
+        self._accept(config, digest)
+
+    def _accept(self, config: Config, digest: str) -> None:
+        """Take a config that is known to be good."""
+        self._generation += 1
+        log.info("generation %d: %s", self._generation, _changes(self._config, config))
+        self._config, self._hash = config, digest
+        self._plan()
+
+    def _plan(self) -> None:
+        assert self._config is not None
+        desired = plan(self._config, self._links, os.cpu_count() or 1)
+        self._reconciler.planned(desired, self._generation)
+
+    def _answer_when_settled(self) -> None:
+        """Say what came of it, once nothing is under way any more."""
+        if not self._reconciler.settled:
+            return
+        self._sockets.keep(self._reconciler.plan.state)
+        self._ledger.keep(self._reconciler.plan.state)
+        self._log_verdicts()
+        if self._answer_owed is not None:
+            self._notifier.ready(
+                f"{self._answer_owed}: generation {self._generation}, {self._counted_states()}"
+            )
+            log.info("%s: %s", self._answer_owed, self._counted_states())
+            self._answer_owed = None
+
+    def _log_verdicts(self) -> None:
+        """Log each rule whose state or reason is another than before."""
+        before, self._verdicts = self._verdicts, self._reconciler.verdicts()
+        for name, verdict in self._verdicts.items():
+            if verdict != before.get(name, Verdict(RuleState.ACTIVE)):
+                level = logging.INFO if verdict.state in _PEACEFUL and not verdict.reason else logging.WARNING
+                log.log(level, "rule %s: %s%s", name, verdict.state, verdict.reason and f": {verdict.reason}")
+
+    def _counted_states(self) -> str:
+        states = [verdict.state for verdict in self._verdicts.values()]
+        counts = [f"{states.count(state)} {state}" for state in RuleState if state in states]
+        return f"{len(states)} rules" + (f" ({', '.join(counts)})" if counts else "")
+
+    def _log_summary(self) -> None:
+        log.info("generation %d of %s: %s", self._generation, self._path, self._counted_states())
+        for line in summary.lines(self._reconciler.plan, self._reconciler.verdicts(), self._ledger):
+            log.info("%s", line)
+
+
+def _changes(before: Config | None, after: Config) -> str:
+    old = before.rules if before else {}
+    added = len(after.rules.keys() - old.keys())
+    removed = len(old.keys() - after.rules.keys())
+    kept = [name for name in after.rules if name in old]
+    changed = sum(old[name] != after.rules[name] for name in kept)
+    return f"{added} rules added, {changed} changed, {removed} removed, {len(kept) - changed} kept"

@@ -1,0 +1,29 @@
+"""The counters of one worker: memory that outlives the worker."""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+from mcrelay.counters import MEMORY_SIZE, Table
+
+
+class Memory:
+    """A memfd with the tables of counters.py. The worker writes to it, the supervisor reads and clears."""
+
+    def __init__(self, name: str) -> None:
+        self.descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+        os.ftruncate(self.descriptor, MEMORY_SIZE)
+        self._numbers = memoryview(mmap.mmap(self.descriptor, MEMORY_SIZE)).cast("Q")
+
+    def row(self, table: Table, row: int) -> dict[str, int]:
+        """Return the counts of a row by column."""
+        first = table.place(row, table.columns[0])
+        return dict(zip(table.columns, self._numbers[first : first + len(table.columns)], strict=True))
+
+    def clear(self, table: Table, row: int) -> None:
+        """Set a row to zero, for its next owner."""
+        first = table.place(row, table.columns[0])
+        self._numbers[first : first + len(table.columns)] = memoryview(bytes(8 * len(table.columns))).cast(
+            "Q"
+        )

@@ -1,0 +1,77 @@
+"""Which counters belong to what, over all workers."""
+
+from __future__ import annotations
+
+from mcrelay.counters import LINKS, OUTPUTS, RULES, Rows, Table
+from mcrelay.state import OpenIngress, Output, SetFlow, State, WorkerAction
+from mcrelay.supervisor.memory import Memory
+from mcrelay.wire import Instruction
+
+
+class Ledger:
+    """The rows of links, rules and outputs, and the memories they stand in."""
+
+    def __init__(self) -> None:
+        self.memories: dict[int, Memory] = {}
+        self._links, self._rules, self._outputs = Rows(LINKS), Rows(RULES), Rows(OUTPUTS)
+
+    def memory(self, worker: int) -> Memory:
+        """Return the memory of a worker; its successors have the same."""
+        if worker not in self.memories:
+            self.memories[worker] = Memory(f"mcrelay-counters-{worker}")
+        return self.memories[worker]
+
+    def instruction(self, action: WorkerAction, resume: bool) -> Instruction:
+        """Return an action with the rows it needs; raises RowsExhausted."""
+        match action:
+            case OpenIngress(_, ingress):
+                return Instruction(action, (self._links.row(ingress.ifindex),), resume)
+            case SetFlow(_, _, route):
+                outputs = (self._outputs.row((route.rule, output.name)) for output in route.outputs)
+                return Instruction(action, (self._rules.row(route.rule), *outputs))
+            case _:
+                return Instruction(action)
+
+    def keep(self, state: State) -> None:
+        """Give up the rows of what is not in `state`."""
+        workers = state.workers.values()
+        routes = {id(route): route for have in workers for route in have.flows.values()}.values()
+        outputs = {(route.rule, output.name) for route in routes for output in route.outputs}
+        for rows, table, names in (
+            (self._links, LINKS, {one.ifindex for have in workers for one in have.ingress}),
+            (self._rules, RULES, {route.rule for route in routes}),
+            (
+                self._outputs,
+                OUTPUTS,
+                {(route.rule, output.name) for route in routes for output in route.outputs},
+            ),
+        ):
+            for row in rows.keep(names):
+                for memory in self.memories.values():
+                    memory.clear(table, row)
+
+    def link(self, ifindex: int) -> dict[str, int]:
+        """Return the counts of a link over all workers."""
+        return self._total(LINKS, self._links.get(ifindex))
+
+    def rule(self, name: str) -> dict[str, int]:
+        """Return the counts of a rule over all workers; the last packet is the youngest of any."""
+        return self._total(RULES, self._rules.get(name))
+
+    def output(self, rule: str, output: Output) -> dict[str, int]:
+        """Return the counts of an output over all workers."""
+        return self._total(OUTPUTS, self._outputs.get((rule, output.name)))
+
+    def _total(self, table: Table, row: int | None) -> dict[str, int]:
+        total = dict.fromkeys(table.columns, 0)
+        if row is None:
+            return total
+        for memory in self.memories.values():
+            counts = memory.row(table, row)
+            is_younger = counts.get("last_time", 0) > total.get("last_time", 0)
+            for name, count in counts.items():
+                if not name.startswith("last_"):
+                    total[name] += count
+                elif is_younger:
+                    total[name] = count
+        return total

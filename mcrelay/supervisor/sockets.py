@@ -1,0 +1,213 @@
+"""The sockets that the supervisor keeps open for its workers, so that a worker's death closes none.
+
+A worker works with duplicates of the descriptors. Memberships and held ports need no worker at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mcrelay.state import (
+    Egress,
+    Hold,
+    Ingress,
+    Join,
+    Leave,
+    Membership,
+    OpenEgress,
+    OpenIngress,
+    PortHold,
+    Release,
+    State,
+    SupervisorAction,
+    WorkerAction,
+)
+from mcrelay.supervisor import privileged
+
+
+class CannotOpen(Exception):
+    """An action's socket cannot be had; `index` is the action's place in its batch."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.index = index
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """The sockets for a batch, in the order of its actions, and which rings are taken over half read."""
+
+    sockets: tuple[socket.socket, ...]
+    resumed: frozenset[int]
+
+
+class Sockets:
+    """All sockets that are open, by what they are for."""
+
+    def __init__(self) -> None:
+        self._rings: dict[tuple[int, int], tuple[Ingress, socket.socket]] = {}
+        self._fanouts: dict[int, int] = {}
+        self._egress: dict[Egress, socket.socket] = {}
+        self._holds: dict[PortHold, socket.socket | None] = {}
+        self._groups = {False: _Memberships(), True: _Memberships()}
+
+    def supply(self, actions: Sequence[WorkerAction]) -> Supply:
+        """Return what a worker needs for these actions, opening what is not open yet; raises CannotOpen."""
+        sockets, resumed = [], set()
+        for index, action in enumerate(actions):
+            try:
+                match action:
+                    case OpenIngress(worker, ingress):
+                        ring, is_kept = self._ring(worker, ingress)
+                        sockets.append(ring)
+                        if is_kept:
+                            resumed.add(index)
+                    case OpenEgress(_, egress):
+                        if egress not in self._egress:
+                            self._egress[egress] = privileged.open_egress(egress)
+                        sockets.append(self._egress[egress])
+            except OSError as error:
+                raise CannotOpen(index, _reason(action, error)) from error
+        return Supply(tuple(sockets), frozenset(resumed))
+
+    def perform(self, actions: Sequence[SupervisorAction]) -> dict[int, str]:
+        """Join, leave, hold and release; return why an action failed, by its place."""
+        failed = {}
+        for index, action in enumerate(actions):
+            try:
+                self._perform(action)
+            except OSError as error:
+                failed[index] = _reason(action, error)
+        return failed
+
+    def keep(self, state: State) -> None:
+        """Close what `state` has no use for."""
+        rings = {(worker, one.ifindex) for worker, have in state.workers.items() for one in have.ingress}
+        for key in self._rings.keys() - rings:
+            self._rings.pop(key)[1].close()
+        self._fanouts = {
+            link: group for link, group in self._fanouts.items() if any(link == r[1] for r in rings)
+        }
+        egress = {one for have in state.workers.values() for one in have.egress}
+        for one in self._egress.keys() - egress:
+            self._egress.pop(one).close()
+
+    def forget_rings(self, worker: int, read: frozenset[Ingress]) -> None:
+        """Close the rings of a worker but those that it reads."""
+        for key, (ingress, ring) in list(self._rings.items()):
+            if key[0] == worker and ingress not in read:
+                del self._rings[key]
+                ring.close()
+
+    def _ring(self, worker: int, ingress: Ingress) -> tuple[socket.socket, bool]:
+        key = (worker, ingress.ifindex)
+        if key in self._rings:
+            before, ring = self._rings[key]
+            if before == ingress:
+                return ring, True
+            ring.close()
+            del self._rings[key]
+        ring = privileged.open_ring(ingress)
+        self._rings[key] = (ingress, ring)
+        self._share(ingress.ifindex)
+        return ring, False
+
+    def _share(self, ifindex: int) -> None:
+        """Let the rings of one link share its packets as soon as there are two of them."""
+        rings = [ring for (_, link), (_, ring) in self._rings.items() if link == ifindex]
+        if len(rings) == 1:
+            return
+        newcomers = rings[-1:] if ifindex in self._fanouts else rings
+        for ring in newcomers:
+            self._fanouts[ifindex] = privileged.share_packets(ring, self._fanouts.get(ifindex))
+
+    def _perform(self, action: SupervisorAction) -> None:
+        match action:
+            case Join(membership):
+                self._groups[membership.source is None].join(membership)
+            case Leave(membership):
+                self._groups[membership.source is None].leave(membership)
+            case Hold(hold):
+                self._holds[hold] = privileged.hold_port(hold)
+            case Release(hold):
+                if held := self._holds.pop(hold, None):
+                    held.close()
+
+
+@dataclass(slots=True)
+class _Memberships:
+    """Memberships, as many on a socket as the kernel allows.
+
+    A socket cannot be a member of one group both for any source and for some, so each kind has its own.
+    """
+
+    places: dict[Membership, socket.socket] = field(default_factory=dict)
+    roomy: list[socket.socket] = field(default_factory=list)
+    sizes: dict[socket.socket, int] = field(default_factory=dict)
+
+    def join(self, membership: Membership) -> None:
+        while self.roomy:
+            if self._joined(self.roomy[-1], membership):
+                return
+            self.roomy.pop()
+        fresh = privileged.join_socket()
+        self.sizes[fresh] = 0
+        self.roomy.append(fresh)
+        try:
+            if not self._joined(fresh, membership):
+                raise OSError(
+                    errno.ENOBUFS, "not even one membership fits a socket: see net.ipv4.igmp_max_memberships"
+                )
+        finally:
+            self._close_if_empty(fresh)
+
+    def leave(self, membership: Membership) -> None:
+        sock = self.places.pop(membership)
+        self.sizes[sock] -= 1
+        try:
+            privileged.leave(sock, membership)
+        except OSError as error:
+            # The link took the membership with it.
+            if error.errno not in (errno.ENODEV, errno.EADDRNOTAVAIL):
+                raise
+        if sock not in self.roomy:
+            self.roomy.append(sock)
+        self._close_if_empty(sock)
+
+    def _joined(self, sock: socket.socket, membership: Membership) -> bool:
+        try:
+            privileged.join(sock, membership)
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                return False
+            raise
+        self.places[membership] = sock
+        self.sizes[sock] += 1
+        return True
+
+    def _close_if_empty(self, sock: socket.socket) -> None:
+        if self.sizes[sock] == 0:
+            del self.sizes[sock]
+            self.roomy.remove(sock)
+            sock.close()
+
+
+def _reason(action: WorkerAction | SupervisorAction, error: OSError) -> str:
+    why = error.strerror or str(error)
+    match action:
+        case OpenIngress(_, ingress):
+            return f"cannot read packets of link {ingress.ifindex}: {why}"
+        case OpenEgress(_, egress):
+            port = f" port {egress.source_port}" if egress.source_port else ""
+            return f"cannot send from {egress.source}{port} through link {egress.ifindex}: {why}"
+        case Join(membership):
+            of = f" of {membership.source}" if membership.source else ""
+            return f"cannot join {membership.group}{of} on link {membership.ifindex}: {why}"
+        case Hold(hold):
+            return f"cannot hold {hold.address} port {hold.port}: {why}"
+        case _:
+            return why

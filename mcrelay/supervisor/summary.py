@@ -1,0 +1,54 @@
+"""What runs and what became of the packets, as lines that a human reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from mcrelay.counters import RULES, SEND_ERROR_NAMES, Drop
+from mcrelay.plan import Plan, Verdict
+from mcrelay.state import Flow, Route
+from mcrelay.supervisor.rows import Ledger
+
+_RULE_DROPS = [reason for reason in Drop if reason in RULES.columns]
+
+
+def lines(plan: Plan, verdicts: Mapping[str, Verdict], ledger: Ledger) -> Iterator[str]:
+    """Describe every rule with its state and counters, its outputs below it, and the links."""
+    flows = next((state.flows for state in plan.state.workers.values()), {})
+    routes = {route.rule: route for route in flows.values()}
+    for name, verdict in verdicts.items():
+        reason = f": {verdict.reason}" if verdict.reason else ""
+        yield f"rule {name}: {verdict.state}{reason}"
+        if name in routes:
+            yield from _traffic(routes[name], ledger)
+    for ifindex in sorted({flow.ifindex for flow in flows}):
+        yield f"link {ifindex}: {_link(ifindex, ledger)}"
+
+
+def describe(flow: Flow) -> str:
+    """Return a flow as people write it: `239.1.1.1:5001 from 10.0.0.5`."""
+    return f"{flow.destination}:{flow.port}" + (f" from {flow.source}" if flow.source else "")
+
+
+def _traffic(route: Route, ledger: Ledger) -> Iterator[str]:
+    counts = ledger.rule(route.rule)
+    yield f"  in  {_packets(counts)}{_drops({reason: counts[reason] for reason in _RULE_DROPS})}"
+    for output in route.outputs:
+        counts = ledger.output(route.rule, output)
+        drops = {name: counts[name] for name in ("ttl", *SEND_ERROR_NAMES)}
+        yield f"  out {_packets(counts)} to {output.name} from {output.egress.source}{_drops(drops)}"
+
+
+def _link(ifindex: int, ledger: Ledger) -> str:
+    counts = ledger.link(ifindex)
+    reasons = ("no_rule", "fragment", "malformed", "oversize", "overrun")
+    return _packets(counts) + _drops({reason: counts[reason] for reason in reasons})
+
+
+def _packets(counts: Mapping[str, int]) -> str:
+    return f"{counts['packets']} packets, {counts['octets']} octets"
+
+
+def _drops(counts: Mapping[str, int]) -> str:
+    dropped = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    return f"; dropped: {dropped}" if dropped else ""

@@ -1,0 +1,228 @@
+"""The messages between supervisor and worker: JSON, cut into packets of a SOCK_SEQPACKET socket.
+
+The supervisor trusts nothing that a worker says: an answer is one of three small messages, or the worker is
+put down. Descriptors travel beside the packets, in the order in which the message names them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mcrelay.state import (
+    CloseEgress,
+    CloseIngress,
+    DeleteFlow,
+    Egress,
+    Flow,
+    Ingress,
+    OpenEgress,
+    OpenIngress,
+    Output,
+    Route,
+    SetFlow,
+    WorkerAction,
+)
+
+PROTOCOL = 1
+CHUNK = 32_768  # well below the 212,992 octets that a socket takes by default (net.core.wmem_default)
+MAX_DESCRIPTORS = 250  # SCM_MAX_FD of net/scm.h is 253
+MAX_ANSWER = 4096  # octets of a worker's answer
+MAX_BATCH = 256 << 20
+
+_MORE, _LAST = b"+", b"."
+
+
+class WireError(Exception):
+    """The other side said something that this protocol does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """An action, with the rows of the counters it needs and whether a ring is taken over half read.
+
+    `rows`: of the link for OpenIngress, of the rule and then of each output for SetFlow.
+    """
+
+    action: WorkerAction
+    rows: tuple[int, ...] = ()
+    resume: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMessage:
+    """What a worker shall do, whole or not at all."""
+
+    number: int
+    generation: int
+    instructions: tuple[Instruction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The worker has proved that it holds no privilege, and is ready for descriptors."""
+
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The worker has carried out a batch."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The worker could not carry out instruction `index` of a batch, and carried out none of it."""
+
+    number: int
+    index: int
+    reason: str
+
+
+Answer = Hello | Acknowledged | Refused
+Fields = list[Any]
+
+
+def encoded_batch(batch: BatchMessage) -> bytes:
+    """Return the text of a batch."""
+    steps = [_step(instruction) for instruction in batch.instructions]
+    return json.dumps([batch.number, batch.generation, steps], separators=(",", ":")).encode()
+
+
+def _step(instruction: Instruction) -> Fields:
+    rows, resume = list(instruction.rows), instruction.resume
+    match instruction.action:
+        case OpenIngress(worker, ingress):
+            return ["open-ingress", worker, ingress.ifindex, ingress.frame_size, rows, resume]
+        case CloseIngress(worker, ingress):
+            return ["close-ingress", worker, ingress.ifindex, ingress.frame_size]
+        case OpenEgress(worker, egress):
+            return ["open-egress", worker, _egress_fields(egress)]
+        case CloseEgress(worker, egress):
+            return ["close-egress", worker, _egress_fields(egress)]
+        case SetFlow(worker, flow, route):
+            outputs = [
+                [o.interface, _egress_fields(o.egress), o.destination, o.port, o.ttl, o.dscp]
+                for o in route.outputs
+            ]
+            return ["set-flow", worker, _flow_fields(flow), route.rule, outputs, rows]
+        case DeleteFlow(worker, flow):
+            return ["delete-flow", worker, _flow_fields(flow)]
+
+
+def _egress_fields(egress: Egress) -> Fields:
+    return [egress.ifindex, egress.source, egress.source_port]
+
+
+def _flow_fields(flow: Flow) -> Fields:
+    return [flow.ifindex, flow.destination, flow.port, flow.source]
+
+
+def decoded_batch(text: bytes) -> BatchMessage:
+    """Return the batch that `encoded_batch` wrote."""
+    number, generation, steps = json.loads(text)
+    return BatchMessage(number, generation, tuple(_instruction(step) for step in steps))
+
+
+def _instruction(step: Fields) -> Instruction:
+    match step:
+        case ["open-ingress", worker, ifindex, size, rows, resume]:
+            return Instruction(OpenIngress(worker, Ingress(ifindex, size)), tuple(rows), resume)
+        case ["close-ingress", worker, ifindex, size]:
+            return Instruction(CloseIngress(worker, Ingress(ifindex, size)))
+        case ["open-egress", worker, egress]:
+            return Instruction(OpenEgress(worker, Egress(*egress)))
+        case ["close-egress", worker, egress]:
+            return Instruction(CloseEgress(worker, Egress(*egress)))
+        case ["set-flow", worker, flow, rule, outputs, rows]:
+            copies = tuple(
+                Output(interface, Egress(*egress), destination, port, ttl, dscp)
+                for interface, egress, destination, port, ttl, dscp in outputs
+            )
+            return Instruction(SetFlow(worker, Flow(*flow), Route(rule, copies)), tuple(rows))
+        case ["delete-flow", worker, flow]:
+            return Instruction(DeleteFlow(worker, Flow(*flow)))
+        case _:
+            raise WireError(f"unknown step in a batch: {step!r}")
+
+
+def encoded_answer(answer: Answer) -> bytes:
+    """Return the text of an answer, never longer than MAX_ANSWER."""
+    match answer:
+        case Hello(protocol):
+            fields: Fields = ["hello", protocol]
+        case Acknowledged(number):
+            fields = ["acknowledged", number]
+        case Refused(number, index, reason):
+            fields = ["refused", number, index, reason[:500]]
+    return json.dumps(fields).encode()
+
+
+def decoded_answer(text: bytes) -> Answer:
+    """Return what a worker said; anything unexpected is a WireError."""
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"a worker's answer is no JSON: {error}") from None
+    match fields:
+        case ["hello", int(protocol)]:
+            return Hello(protocol)
+        case ["acknowledged", int(number)]:
+            return Acknowledged(number)
+        case ["refused", int(number), int(index), str(reason)]:
+            return Refused(number, index, reason)
+        case _:
+            raise WireError("a worker's answer is none that the protocol knows")
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """What one sendmsg carries: a piece of a message and descriptors."""
+
+    data: bytes
+    descriptors: tuple[int, ...] = ()
+
+
+def packets(text: bytes, descriptors: Sequence[int] = ()) -> list[Packet]:
+    """Cut a message into packets that the socket takes."""
+    pieces = [text[at : at + CHUNK] for at in range(0, len(text), CHUNK)] or [b""]
+    groups = [
+        tuple(descriptors[at : at + MAX_DESCRIPTORS]) for at in range(0, len(descriptors), MAX_DESCRIPTORS)
+    ]
+    count = max(len(pieces), len(groups))
+    pieces += [b""] * (count - len(pieces))
+    groups += [()] * (count - len(groups))
+    return [
+        Packet((_LAST if at == count - 1 else _MORE) + piece, group)
+        for at, (piece, group) in enumerate(zip(pieces, groups, strict=True))
+    ]
+
+
+class Assembler:
+    """Puts the packets of a message together again."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._descriptors: list[int] = []
+        self._size = 0
+
+    def feed(self, data: bytes, descriptors: Iterable[int] = ()) -> tuple[bytes, list[int]] | None:
+        """Take a packet; return the message and its descriptors when it is whole."""
+        mark, piece = data[:1], data[1:]
+        if mark not in (_MORE, _LAST):
+            raise WireError("a packet begins with neither mark of the protocol")
+        self._size += len(piece)
+        if self._size > self._limit:
+            raise WireError(f"a message is longer than {self._limit} octets")
+        self._pieces.append(piece)
+        self._descriptors += descriptors
+        if mark == _MORE:
+            return None
+        whole = b"".join(self._pieces), self._descriptors
+        self._pieces, self._descriptors, self._size = [], [], 0
+        return whole

@@ -1,0 +1,47 @@
+"""Entry of a worker's process, started by the supervisor: `python -I -m mcrelay.worker`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+
+# All that is ever needed is imported here: once confined, the process may not be able to read Python's own
+# files any more (a virtual environment below root's home).
+from mcrelay.worker.channel import Channel, Ended
+from mcrelay.worker.loop import Worker
+from mcrelay.worker.sandbox import NotConfined, confine
+from mcrelay.worker.tally import Tally
+
+
+def main() -> int:
+    """Give up every privilege, prove it, and forward until the supervisor ends."""
+    options = _options()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
+    try:
+        confine(options.uid, options.gid)
+    except (NotConfined, OSError) as error:
+        print(f"worker {options.worker}: cannot give up privileges: {error}", file=sys.stderr)
+        return 1
+    try:
+        channel = Channel(options.channel)
+        _, [memory] = channel.receive()
+        tally = Tally(memory)
+        os.close(memory)
+        Worker(channel, tally, options.ring_octets).run()
+    except Ended:
+        return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="mcrelay.worker")
+    for name in ("worker", "channel", "ring-octets"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    for name in ("uid", "gid"):
+        parser.add_argument(f"--{name}", type=int)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

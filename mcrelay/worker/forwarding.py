@@ -1,0 +1,150 @@
+"""What a worker forwards: rings, sockets and flows, changed batch by batch, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcrelay.fib import Entry, Fib, Routes, find, number
+from mcrelay.linux import filters
+from mcrelay.state import CloseEgress, CloseIngress, DeleteFlow, Flow, OpenEgress, OpenIngress, SetFlow
+from mcrelay.state import Egress as EgressName
+from mcrelay.wire import BatchMessage, Instruction
+from mcrelay.worker.egress import Egress
+from mcrelay.worker.ring import Ring
+from mcrelay.worker.tally import Tally
+
+_MULTICAST_BITS = 0xE  # the first four bits of every group (RFC 5771)
+
+
+class Refusal(Exception):
+    """An instruction that cannot be carried out, by its place in the batch."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.index = index
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Ingress:
+    """A link whose packets are read: its ring, the row of its counters, and its lookup."""
+
+    ring: Ring
+    row: int
+    fib: Fib
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What a batch asks for, held until all of it is known to work."""
+
+    rings: dict[int, Ingress] = field(default_factory=dict)
+    sockets: dict[EgressName, socket.socket] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Let all of it go."""
+        for ingress in self.rings.values():
+            ingress.ring.close()
+        for sock in self.sockets.values():
+            sock.close()
+
+
+class Forwarding:
+    """The state of a worker, and its compiled form."""
+
+    def __init__(self, tally: Tally, ring_octets: int) -> None:
+        self.ingress: dict[int, Ingress] = {}
+        self.egress = Egress(Routes([], []), [])
+        self._tally = tally
+        self._ring_octets = ring_octets
+        self._sockets: dict[EgressName, socket.socket] = {}
+        self._flows: dict[Flow, Entry] = {}
+        self._own: NDArray[np.uint64] = np.empty(0, np.uint64)
+
+    def is_own(self, source: NDArray[np.uint32], port: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Tell which packets come from an address and port that this relay sends from."""
+        if not len(self._own):
+            return np.zeros(len(source), np.bool_)
+        _, found = find(self._own, (source.astype(np.uint64) << np.uint64(16)) | port)
+        return found
+
+    def apply(self, batch: BatchMessage, descriptors: Sequence[int]) -> None:
+        """Carry out a batch, or raise Refusal and change nothing. It owns the descriptors in either case."""
+        draft = self._prepared(batch, descriptors)
+        for instruction in batch.instructions:
+            self._commit(instruction, draft)
+        self._compile()
+
+    def _prepared(self, batch: BatchMessage, descriptors: Sequence[int]) -> _Draft:
+        """Do all that can fail."""
+        draft, unused = _Draft(), list(descriptors)
+        try:
+            for index, instruction in enumerate(batch.instructions):
+                match instruction.action:
+                    case OpenIngress(_, ingress):
+                        draft.rings[ingress.ifindex] = self._opened(index, instruction, unused.pop(0))
+                    case OpenEgress(_, egress):
+                        draft.sockets[egress] = socket.socket(fileno=unused.pop(0))
+        except Refusal:
+            draft.close()
+            for descriptor in unused:
+                os.close(descriptor)
+            raise
+        return draft
+
+    def _opened(self, index: int, instruction: Instruction, descriptor: int) -> Ingress:
+        assert isinstance(instruction.action, OpenIngress)
+        ingress, row = instruction.action.ingress, instruction.rows[0]
+        head = self._tally.head(row) if instruction.resume else 0
+        try:
+            ring = Ring(descriptor, ingress.frame_size, self._ring_octets, head)
+        except (OSError, ValueError) as error:
+            os.close(descriptor)
+            raise Refusal(index, f"cannot map the ring of link {ingress.ifindex}: {error}") from error
+        return Ingress(ring, row, Fib({}))
+
+    def _commit(self, instruction: Instruction, draft: _Draft) -> None:
+        match instruction.action:
+            case OpenIngress(_, ingress):
+                self._close_ring(ingress.ifindex)
+                self.ingress[ingress.ifindex] = opened = draft.rings[ingress.ifindex]
+                self._tally.set_head(opened.row, opened.ring.head)
+            case CloseIngress(_, ingress):
+                self._close_ring(ingress.ifindex)
+            case OpenEgress(_, egress):
+                self._close_egress(egress)
+                self._sockets[egress] = draft.sockets[egress]
+            case CloseEgress(_, egress):
+                self._close_egress(egress)
+            case SetFlow(_, flow, route):
+                self._flows[flow] = Entry(route, instruction.rows)
+            case DeleteFlow(_, flow):
+                self._flows.pop(flow, None)
+
+    def _close_ring(self, ifindex: int) -> None:
+        if ingress := self.ingress.pop(ifindex, None):
+            ingress.ring.close()
+
+    def _close_egress(self, egress: EgressName) -> None:
+        if sock := self._sockets.pop(egress, None):
+            sock.close()
+
+    def _compile(self) -> None:
+        """Make the arrays that packets are looked up in, then let the kernel bring the packets."""
+        routes = Routes(list(self._flows.values()), list(self._sockets))
+        self.egress = Egress(routes, [sock.fileno() for sock in self._sockets.values()])
+        names = (sock.getsockname() for sock in self._sockets.values())
+        self._own = np.array(sorted({number(address) << 16 | port for address, port in names}), np.uint64)
+        flows: dict[int, dict[Flow, int]] = {ifindex: {} for ifindex in self.ingress}
+        for route, flow in enumerate(self._flows):
+            flows[flow.ifindex][flow] = route
+        for ifindex, ingress in self.ingress.items():
+            ingress.fib = Fib(flows[ifindex])
+            hosts = [one for one in ingress.fib.destinations if one >> 28 != _MULTICAST_BITS]
+            ingress.ring.admit(filters.udp_to(hosts))

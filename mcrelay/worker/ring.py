@@ -1,0 +1,71 @@
+"""A packet ring as an array: the frames that are ready, and giving them back.
+
+The kernel fills frames in a circle and marks each as ready; the worker reads them where they are and marks
+them as free again. Nothing is copied.
+"""
+
+from __future__ import annotations
+
+import mmap
+import socket
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcrelay.frame import STATUS, TP_STATUS_KERNEL, TP_STATUS_USER
+from mcrelay.linux import filters
+
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6  # linux/if_packet.h
+
+
+class Ring:
+    """The ring of one packet socket; `head` is the next frame to read."""
+
+    def __init__(self, descriptor: int, frame_size: int, size: int, head: int = 0) -> None:
+        self.socket = socket.socket(fileno=descriptor)
+        self._memory = mmap.mmap(descriptor, size)
+        self.octets: NDArray[np.uint8] = np.frombuffer(self._memory, np.uint8).reshape(-1, frame_size)
+        self.words = self.octets.view(np.uint32)
+        self._status: NDArray[np.uint32] = self.words[:, STATUS]
+        self.address = int(self.octets.ctypes.data)
+        """Where the first frame lies in memory."""
+        self.head = head % len(self.words)
+
+    def __len__(self) -> int:
+        """Return how many frames there are."""
+        return len(self.words)
+
+    def ready(self, most: int) -> int:
+        """Return how many frames from `head` on are ready, up to `most` and to the end of the array."""
+        is_free = (self._status[self.head : self.head + most] & TP_STATUS_USER) == 0
+        first_free = int(is_free.argmax())
+        return first_free if is_free[first_free] else len(is_free)
+
+    def release(self, count: int) -> None:
+        """Give the first `count` frames back to the kernel."""
+        self._status[self.head : self.head + count] = TP_STATUS_KERNEL
+        self.head = (self.head + count) % len(self.words)
+
+    def overruns(self) -> int:
+        """Return how many packets the kernel has dropped since the last call because no frame was free."""
+        statistics = self.socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        _, drops = struct.unpack("=II", statistics)  # struct tpacket_stats
+        return int(drops)
+
+    def clear_error(self) -> None:
+        """Take the socket's error, such as ENETDOWN of a link that is down: with the link it works again."""
+        self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    def admit(self, program: list[filters.Instruction]) -> None:
+        """Let the kernel put only those packets into the ring that the filter takes."""
+        filters.attach(self.socket, program)
+
+    def close(self) -> None:
+        """Close the socket and let go of the memory."""
+        self.socket.close()
+        # The mapping goes with the last array that looks into it.
+        empty: NDArray[Any] = np.empty((0, 1), np.uint32)
+        self.words, self._status, self.octets = empty, empty[:, 0], empty.view(np.uint8)
+        self._memory.close()

@@ -1,0 +1,47 @@
+"""How a worker gives up every privilege, and proves it."""
+
+from __future__ import annotations
+
+import os
+
+from mcrelay.linux.capabilities import Capability, bound, forbid_new_privileges, keep_only, privileges
+
+
+class NotConfined(Exception):
+    """The process still holds something that a worker must not have."""
+
+
+def confine(uid: int | None, gid: int | None) -> None:
+    """Become that user without groups and capabilities, for good; NotConfined where the proof fails.
+
+    Without a `uid` the supervisor was no root either, and only capabilities are given up.
+    """
+    could_bound = privileges().has(Capability.CAP_SETPCAP)
+    bound(0)
+    if uid is not None and gid is not None:
+        keep_only((Capability.CAP_SETUID, Capability.CAP_SETGID))
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    keep_only(())
+    forbid_new_privileges()
+    _prove(uid, gid, could_bound)
+
+
+def _prove(uid: int | None, gid: int | None, could_bound: bool) -> None:
+    held = privileges()
+    sets = {
+        "inheritable": held.inheritable,
+        "permitted": held.permitted,
+        "effective": held.effective,
+        "ambient": held.ambient,
+        # Nobody without CAP_SETPCAP can empty this one; with no_new_privs it gives nothing.
+        "bounding": held.bounding if could_bound else 0,
+    }
+    faults = [f"capabilities {bits:#x} in the {name} set" for name, bits in sets.items() if bits]
+    if held.uid == 0 or (uid is not None and (held.uid, held.gid, held.groups) != (uid, gid, ())):
+        faults.append(f"uid {held.uid}, gid {held.gid}, groups {held.groups}")
+    if not held.no_new_privs:
+        faults.append("no_new_privs is not set")
+    if faults:
+        raise NotConfined(f"a worker must hold no privilege, and this one has {'; '.join(faults)}")
