@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.lab import Lab
+from mcrelay.lab import Lab, Receiver, send
 from mcrelay.lab.host import NAMESPACES
 
 UDP_SEGMENT = 103  # include/uapi/linux/udp.h
@@ -73,6 +73,16 @@ def test_a_host_listens_once_it_is_bound_and_a_member(pair):
     receiving.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group + socket.inet_aton("10.1.0.1"))
     assert one.listens("239.1.1.1", 5000)
     assert not one.listens("239.1.1.1", 5001)
+
+
+def test_a_receiver_counts_from_the_first_packet_on(pair):
+    one, other = pair
+    receiver = Receiver(other, "239.1.1.1:5001")
+    sent = send(one, "239.1.1.1:5001", "--interface=eth0", "--rate=10000", "--count=10000")
+    report = receiver.report()
+    assert sent["packets"] == report.received == 10_000
+    assert report.flawless
+    assert report.received_from == {"10.1.0.1": 10_000}
 
 
 def test_a_process_started_on_a_host_is_there_and_nowhere_else(pair):

@@ -1,0 +1,188 @@
+"""The processes of the relay: what they may, how they end, and that forwarding outlives a dead worker."""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mcrelay.lab import Daemon, Receiver, report_of, wait_until
+from mcrelay.lab.command import mcrelay
+
+FEED = (
+    "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
+    " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"
+)
+CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+NOBODY = 65534
+NOT_PERMITTED = 4
+
+
+def status(process):
+    """Return /proc/PID/status as a dictionary."""
+    lines = Path("/proc", str(process), "status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def assert_powerless(process):
+    found = status(process)
+    assert {name: int(found[name], 16) for name in CAPABILITY_SETS} == dict.fromkeys(CAPABILITY_SETS, 0)
+    assert found["NoNewPrivs"] == "1"
+    assert "0" not in found["Uid"].split() + found["Gid"].split()
+    assert found["Groups"] == ""
+
+
+def test_a_worker_has_no_capability_no_way_to_get_one_and_is_not_root(studio):
+    with studio.relaying(FEED) as relay:
+        workers = relay.workers()
+        assert workers
+        for worker in workers:
+            assert_powerless(worker)
+
+
+def test_the_supervisor_keeps_only_what_it_needs(studio):
+    network = {12, 13}  # CAP_NET_ADMIN, CAP_NET_RAW
+    to_start_children = {
+        5,
+        6,
+        7,
+        8,
+    }  # CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP: as another user, without any
+    with studio.relaying(FEED) as relay:
+        found = status(relay.process.pid)
+    held = {number for number in range(64) if int(found["CapEff"], 16) >> number & 1}
+    assert network <= held <= network | to_start_children
+    assert int(found["CapAmb"], 16) == 0
+
+
+def test_a_worker_is_powerless_too_where_its_user_cannot_read_the_code(studio, private_python):
+    with studio.relaying(FEED, python=str(private_python)) as relay:
+        (worker,) = relay.workers()
+        assert Path(f"/proc/{worker}/cmdline").read_bytes().startswith(str(private_python).encode())
+        assert_powerless(worker)
+        left = Receiver(studio.left, "239.2.2.2:6001")
+        studio.send("239.1.1.1:5001", count=100, rate=1000)
+        assert left.report().received == 100
+
+
+@pytest.fixture
+def private_python(tmp_path):
+    """A Python with all that mcrelay needs, in a virtual environment that only root may enter."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    library = Path("lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
+    not_needed = shutil.ignore_patterns(
+        "mypy*", "ruff*", "pip*", "coverage*", "*coverage*.pth", "__pycache__", "*mcrelay*"
+    )
+    shutil.copytree(sys.prefix, home / "venv", symlinks=True, ignore=not_needed)
+    shutil.copytree(Path(__file__).parents[2] / "mcrelay", home / "venv" / library / "mcrelay")
+    return home / "venv/bin/python"
+
+
+def test_a_killed_worker_comes_back_with_its_rules(studio):
+    with studio.relaying(FEED) as relay:
+        (killed,) = relay.workers()
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: relay.workers() not in ([], [killed]), "another worker")
+        assert "239.1.1.1" in studio.relay.groups("eth0")
+        assert_relays_again(studio)
+
+
+def assert_relays_again(studio):
+    """Whatever was lost while a worker starts: one probe comes through, and then everything does."""
+    first = Receiver(studio.left, "239.2.2.2:6001")
+    studio.send("239.1.1.1:5001", count=2000, rate=1000, size=100)
+    assert first.report().received > 0
+    then = Receiver(studio.left, "239.2.2.2:6001")
+    studio.send("239.1.1.1:5001", count=5000, rate=5000)
+    report = then.report()
+    assert report.received == 5000
+    assert report.flawless
+
+
+def test_a_worker_killed_under_traffic_comes_back_and_what_came_meanwhile_is_lost_at_most(studio):
+    with studio.relaying(FEED) as relay:
+        left = Receiver(studio.left, "239.2.2.2:6001", idle=3)
+        sending = studio.start_sending("239.1.1.1:5001", count=50_000, rate=10_000)
+        time.sleep(1)
+        (killed,) = relay.workers()
+        os.kill(killed, signal.SIGKILL)
+        report_of(sending)
+        report = left.report()
+        assert relay.workers() not in ([], [killed])
+    assert report.received > 25_000
+    assert report.corrupt == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_within_two_seconds_and_leaves_nothing(studio, number):
+    with studio.relaying(FEED) as relay:
+        assert "239.1.1.1" in studio.relay.groups("eth0")
+        seconds = relay.stop(number)
+    assert seconds < 2
+    assert relay.process.returncode == 0
+    assert studio.relay.processes() == []
+    assert "239.1.1.1" not in studio.relay.groups("eth0")
+
+
+def test_workers_end_with_a_supervisor_that_is_killed(studio):
+    with studio.relaying(FEED) as relay:
+        relay.process.kill()
+        wait_until(lambda: studio.relay.processes() == [], "the end of every worker")
+    assert "239.1.1.1" not in studio.relay.groups("eth0")
+
+
+def test_a_second_instance_on_the_same_run_directory_is_refused(studio):
+    with studio.relaying(FEED) as relay:
+        command = mcrelay("run", "-c", str(relay.config), "--run-dir", str(relay.run_dir))
+        second = studio.relay.run(command, check=False)
+        assert second.returncode == 1
+        assert len(second.stderr.splitlines()) == 1
+        assert str(relay.run_dir) in second.stderr
+        assert str(relay.process.pid) in second.stderr
+        assert_relays_again(studio)
+
+
+def test_two_instances_with_run_directories_of_their_own_live_side_by_side(studio):
+    other = FEED.replace("239.1.1.1", "239.1.1.9").replace("239.2.2.2", "239.2.2.9")
+    with studio.relaying(FEED), Daemon(studio.relay, studio.folder / "other", studio.config(other)) as second:
+        assert len(second.workers()) == 1
+        left = Receiver(studio.left, "239.2.2.9:6001")
+        studio.send("239.1.1.9:5001", count=100, rate=1000)
+        assert left.report().received == 100
+
+
+def test_without_root_and_without_capabilities_it_names_what_it_lacks(studio, tmp_path):
+    config = tmp_path / "mcrelay.yaml"
+    config.write_text(studio.config(FEED))
+    # The one capability left lets nobody read a Python that is installed below root's home.
+    nobody = [
+        *(
+            "setpriv",
+            f"--reuid={NOBODY}",
+            f"--regid={NOBODY}",
+            "--clear-groups",
+            "--bounding-set=-all,+dac_read_search",
+        ),
+        *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
+    ]
+    command = [*nobody, *mcrelay("run", "-c", str(config), "--run-dir", str(tmp_path / "run"))]
+    refused = studio.relay.run(command, check=False)
+    assert refused.returncode == NOT_PERMITTED
+    assert len(refused.stderr.splitlines()) == 1
+    assert "CAP_NET_RAW" in refused.stderr
+    assert "CAP_NET_ADMIN" in refused.stderr
+
+
+def test_an_invalid_file_at_the_start_ends_it_with_every_error(studio, tmp_path):
+    config = tmp_path / "mcrelay.yaml"
+    config.write_text(studio.config(FEED.replace("5001", "70000").replace("6001", "0")))
+    refused = studio.relay.run(
+        mcrelay("run", "-c", str(config), "--run-dir", str(tmp_path / "run")), check=False
+    )
+    assert refused.returncode == 78
+    assert refused.stderr.count(f"{config}:7:") == 2
+    assert "Traceback" not in refused.stderr
