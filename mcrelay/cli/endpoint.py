@@ -1,0 +1,110 @@
+"""What `send` and `receive` are told on the command line about the network: destinations and devices."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address
+
+SIOCGIFMTU = 0x8921  # linux/sockios.h
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the message says what to ask for instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A group or an address, and a UDP port."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is a multicast group."""
+        return IPv4Address(self.address).is_multicast
+
+
+def endpoints(texts: list[str], port: int | None) -> list[Endpoint]:
+    """Return what `GROUP[:PORT]` arguments mean; `port` is for those that name none."""
+    found = [_endpoint(text, port) for text in texts]
+    for place, one in enumerate(found):
+        if one in found[:place]:
+            raise UsageError(f"{one} is given twice")
+    return found
+
+
+def _endpoint(text: str, default: int | None) -> Endpoint:
+    host, colon, digits = text.partition(":")
+    host = address(host)
+    if colon:
+        return Endpoint(host, port(digits))
+    if default is None:
+        raise UsageError(f"{host} needs a port: give {host}:5001 or --port")
+    return Endpoint(host, default)
+
+
+def address(text: str) -> str:
+    """Return an IPv4 address as it is usually written."""
+    try:
+        return str(IPv4Address(text))
+    except AddressValueError:
+        raise UsageError(f"{text!r} is no IPv4 address such as 239.1.1.1") from None
+
+
+def port(text: str) -> int:
+    """Return a UDP port."""
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
+        raise UsageError(f"{text!r} is no UDP port: give 1 to 65535")
+    return int(text)
+
+
+def ifindex(device: str) -> int:
+    """Return the index of a device of this host."""
+    try:
+        return socket.if_nametoindex(device)
+    except OSError:
+        names = ", ".join(name for _, name in socket.if_nameindex())
+        raise UsageError(f"no device {device} here; there are: {names}") from None
+
+
+def bind_to_device(sock: socket.socket, device: str) -> None:
+    """Let a socket send and receive through one device only, whatever the routes say."""
+    ifindex(device)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+
+
+def mtu(sock: socket.socket, device: str) -> int:
+    """Return how many octets a packet may have on a device."""
+    answer = fcntl.ioctl(sock, SIOCGIFMTU, struct.pack("16si12x", device.encode(), 0))
+    return int(struct.unpack("16si12x", answer)[1])
+
+
+def positive(text: str) -> float:
+    """Return a number above zero, as the `type` of an argument."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
+def whole(lowest: int, highest: int) -> Callable[[str], int]:
+    """Return the `type` of an argument that is a whole number from `lowest` to `highest`."""
+
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {lowest} to {highest}")
+        return int(text)
+
+    return number

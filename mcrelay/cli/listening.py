@@ -1,0 +1,105 @@
+"""Sockets that receive what is sent to one group or address, and nothing else."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import socket
+import struct
+from ipaddress import IPv4Address
+
+from mcrelay.cli.endpoint import Endpoint, UsageError, bind_to_device, ifindex
+from mcrelay.worker.arrivals import announce
+
+# linux/in.h, asm-generic/socket.h and linux/sock_diag.h
+IP_MULTICAST_ALL = 49
+MCAST_JOIN_GROUP = 42
+MCAST_JOIN_SOURCE_GROUP = 46
+SO_RCVBUFFORCE = 33
+SO_MEMINFO = 55
+MEMINFO = struct.Struct("9I")
+MEMINFO_DROPS = 8  # SK_MEMINFO_DROPS
+
+ROOM = 32 << 20  # octets asked for a socket's buffer
+
+
+def listening(endpoint: Endpoint, device: str | None, sources: list[str]) -> socket.socket:
+    """Return a socket bound to `endpoint`, a member of its group (of each of `sources`, if any are given)."""
+    if sources and not endpoint.is_group:
+        raise UsageError(f"--sources is for multicast groups, and {endpoint.address} is none")
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        _set_up(sock, endpoint, device, sources)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _set_up(sock: socket.socket, endpoint: Endpoint, device: str | None, sources: list[str]) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # other receivers may listen, too
+    sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)  # nothing that only others have joined
+    announce(sock)
+    _make_room(sock)
+    if device is not None:
+        bind_to_device(sock, device)
+    try:
+        sock.bind((endpoint.address, endpoint.port))
+        _join(sock, endpoint, 0 if device is None else ifindex(device), sources)
+    except OSError as error:
+        raise _explained(error, endpoint) from None
+
+
+def _make_room(sock: socket.socket) -> None:
+    """Get as large a buffer as the kernel allows."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
+
+
+def _join(sock: socket.socket, endpoint: Endpoint, index: int, sources: list[str]) -> None:
+    if not endpoint.is_group:
+        return
+    request = struct.pack("=I4x", index) + _sockaddr(endpoint.address)  # struct group_req
+    if not sources:
+        sock.setsockopt(socket.IPPROTO_IP, MCAST_JOIN_GROUP, request)
+    for source in sources:
+        sock.setsockopt(socket.IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, request + _sockaddr(source))
+
+
+def _sockaddr(address: str) -> bytes:
+    """Return a struct sockaddr_storage."""
+    return struct.pack("=HH4s120x", socket.AF_INET, 0, IPv4Address(address).packed)
+
+
+def _explained(error: OSError, endpoint: Endpoint) -> Exception:
+    match error.errno:
+        case errno.EADDRNOTAVAIL:
+            return UsageError(f"{endpoint.address} is no address of this host: see `ip address`")
+        case errno.EADDRINUSE:
+            return UsageError(f"{endpoint} is taken by another program: see `ss -ulpn`")
+        case errno.ENODEV:
+            return UsageError(f"no route to {endpoint.address}: name the device with --interface")
+        case _:
+            return error
+
+
+def room(sock: socket.socket) -> int:
+    """Return how many octets of datagrams a socket holds, as the kernel counts them."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+def dropped(sock: socket.socket) -> int:
+    """Return how many datagrams the kernel dropped at a socket, mostly because it was full.
+
+    SO_RXQ_OVFL tells the same number, but only with the next datagram: not what is dropped after the last.
+    """
+    answer = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
+    return int(MEMINFO.unpack(answer)[MEMINFO_DROPS])
+
+
+def allow_many_sockets() -> None:
+    """Let this process open as many sockets as the system allows it to."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,167 @@
+"""`mcrelay receive`: what arrives, what is missing, and how long it was under way."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from mcrelay.cli.endpoint import Endpoint, UsageError, address, endpoints, positive, whole
+from mcrelay.cli.listening import allow_many_sockets, dropped, listening
+from mcrelay.cli.live import Interrupt, LiveLine
+from mcrelay.cli.receiver import Receiver
+from mcrelay.cli.verdict import Observation, told, verdict
+
+LONGEST_WAIT = 0.1  # seconds, so that Ctrl-C is answered and the end is not missed
+LAST_LOOK = 1.0  # seconds at most for what had arrived before the end
+
+EPILOG = """\
+Other traffic than that of `mcrelay send` is counted, too: packets, rate, sources and TTL.
+
+exit code: 0 all is well; 1 something was lost, corrupt or dropped, nothing arrived at one of the GROUPs, or
+less than --count or --expect; 2 usage; 4 not permitted. Duplicates and reordering are no failure.
+
+What is lost before the first packet or after the last cannot be seen without --expect.
+
+--json prints one object:
+  version 1; ok; problems (sentences); ended ("count", "idle", "duration" or "signal");
+  seconds (of listening); total; destinations [...]; flows [...]
+
+  in total and in each of destinations and flows:
+    packets, octets    whatever came (octets of payload)
+    received           different intact packets of `mcrelay send`
+    lost               sequence numbers missing between the first and the last
+    duplicated         intact packets that had come before
+    reordered          packets that came after one with a higher number (RFC 4737); of copies only the first
+    stale              packets so late (131,072 numbers) that it is not known whether they had come before
+    corrupt            damaged packets of `mcrelay send`; their numbers count as lost
+    foreign            packets that are not from `mcrelay send`
+    ttl, dscp          lists of the values seen
+    seconds, packets_per_second, mbit_per_second (of payload)    from the first packet to the last
+    latency_us         {min, p50, p90, p99, p99.9, max} in microseconds from sending to arrival at this host,
+                       as far as both clocks agree; null where there is none
+  total and destinations:
+    socket_drops       packets that arrived, but for which this receiver was too slow: not the network's loss
+    missing            expected packets that did not come (of --expect)
+  total: unlisted      packets of more flows than are told apart (1000)
+  destinations and flows: destination, port
+  flows: source, source_port, flow (null for foreign packets), first_sequence, last_sequence
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add(
+        "destinations",
+        nargs="+",
+        metavar="GROUP[:PORT]",
+        help="multicast group to join, or address of this host",
+    )
+    add(
+        "-i", "--interface", metavar="DEVICE", help="receive on this device only (default: as the routes say)"
+    )
+    add("-p", "--port", type=whole(1, 65535), metavar="N", help="UDP port of every GROUP without one")
+    add(
+        "-n",
+        "--count",
+        type=whole(1, 2**48),
+        metavar="N",
+        help="end after N packets in all, and demand so many",
+    )
+    add("--expect", type=whole(1, 2**48), metavar="N", help="demand N different packets at each GROUP")
+    add("-d", "--duration", type=positive, metavar="SECONDS", help="end after so long (default: on Ctrl-C)")
+    add("--idle", type=positive, metavar="SECONDS", help="end after so long a silence, once something came")
+    add("--sources", nargs="+", default=[], metavar="ADDRESS", help="join for these sources only (SSM)")
+    add("--json", action="store_true", help="print the result as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Receive, and tell what was received."""
+    try:
+        result = verdict(_observed(options))
+    except UsageError as error:
+        print(f"mcrelay receive: {error}", file=sys.stderr)
+        return 2
+    except PermissionError as error:
+        print(f"mcrelay receive: not permitted: {error.strerror}", file=sys.stderr)
+        return 4
+    except OSError as error:
+        print(f"mcrelay receive: {error.strerror}", file=sys.stderr)
+        return 1
+    print(json.dumps(result) if options.json else told(result))
+    return 0 if result["ok"] else 1
+
+
+def _observed(options: argparse.Namespace) -> Observation:
+    """Listen until something ends it."""
+    destinations = endpoints(options.destinations, options.port)
+    sources = [address(source) for source in options.sources]
+    allow_many_sockets()
+    with ExitStack() as stack:
+        sockets = {
+            one: stack.enter_context(listening(one, options.interface, sources)) for one in destinations
+        }
+        interrupt = stack.enter_context(Interrupt())
+        print(f"listening on {_named(destinations)}; Ctrl-C ends", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        receiver = Receiver(sockets)
+        ended = _received(receiver, Limits(options.count, options.duration, options.idle), interrupt)
+        seconds = time.monotonic() - began
+        drops = {one: dropped(sock) for one, sock in sockets.items()}
+    return Observation(destinations, receiver.reception, drops, seconds, ended, options.count, options.expect)
+
+
+def _named(destinations: list[Endpoint]) -> str:
+    names = ", ".join(map(str, destinations[:3]))
+    return names if len(destinations) <= 3 else f"{names} and {len(destinations) - 3} more"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What ends the listening; times in seconds."""
+
+    count: int | None
+    duration: float | None
+    idle: float | None
+
+    def reached(self, receiver: Receiver, now: float) -> str | None:
+        """Return which of them is reached."""
+        if self.count and receiver.packets >= self.count:
+            return "count"
+        if self.duration and now - receiver.began >= self.duration:
+            return "duration"
+        if self.idle and receiver.packets and now - receiver.last_arrival >= self.idle:
+            return "idle"
+        return None
+
+
+def _received(receiver: Receiver, limits: Limits, interrupt: Interrupt) -> str:
+    """Receive until a limit is reached or the user ends it, and return which of them did."""
+    live = LiveLine(receiver.began)
+    ended = None
+    while ended is None:
+        if not receiver.take(LONGEST_WAIT):
+            receiver.rest()
+        now = time.monotonic()
+        if live.due(now):
+            live.show(now, _progress(receiver, now))
+        ended = "signal" if interrupt.asked else limits.reached(receiver, now)
+    live.clear()
+    until = now + LAST_LOOK
+    while ended != "count" and receiver.take(0) and now < until:  # what had arrived counts
+        now = time.monotonic()
+    return ended
+
+
+def _progress(receiver: Receiver, now: float) -> str:
+    flows = receiver.reception.flows.values()
+    lost = sum(flow.sequence.lost for flow in flows)
+    return (
+        f"{now - receiver.began:5.0f} s   {receiver.packets:,} packets   {len(flows)} flows   {lost:,} lost"
+    )

@@ -1,0 +1,193 @@
+"""`mcrelay send`: numbered, stamped and checkable packets for `mcrelay receive`."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import errno
+import json
+import math
+import socket
+import sys
+import time
+from typing import Any
+
+from mcrelay.cli.endpoint import UsageError, address, bind_to_device, endpoints, mtu, positive, whole
+from mcrelay.cli.live import Interrupt, LiveLine
+from mcrelay.cli.pace import Pace
+from mcrelay.cli.traffic import Traffic
+from mcrelay.probe import LARGEST, SMALLEST
+
+GROUP_TTL, HOST_TTL = 1, 64  # what a plain socket does, too: multicast stays in its network
+HEADERS = 28  # octets of IPv4 and UDP
+UNLIMITED = 1e9  # packets a second: more than any machine sends
+LONGEST_SLEEP = 0.1  # seconds, so that Ctrl-C is answered at any rate
+SPIN = 0.00005  # seconds before a packet is due that are not worth a sleep
+PR_SET_TIMERSLACK = 29  # linux/prctl.h
+
+EPILOG = """\
+--rate and --count are for each GROUP; several get their packets in turn.
+A payload holds flow, sequence number, time of sending and filling that can be checked to the last octet.
+
+With --segments, packets are apart again when they leave the device, except on a veth, which hands its peer
+the uncut runs: there, first `ethtool -K DEVICE tx-udp-segmentation off`.
+
+exit code: 0 all was sent; 1 some was not; 2 usage; 4 not permitted
+
+--json prints one object:
+  version 1; ok; ended ("count", "duration" or "signal"); seconds; packets; octets (of payload);
+  packets_per_second; mbit_per_second; size; source_port;
+  not_sent: {"ENOBUFS": 12, ...}; flows: [{destination, port, flow, packets, ttl}, ...]
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("destinations", nargs="+", metavar="GROUP[:PORT]", help="multicast group, or address of a host")
+    add("-i", "--interface", metavar="DEVICE", help="send from this device (default: as the routes say)")
+    add("-p", "--port", type=whole(1, 65535), metavar="N", help="UDP port of every GROUP without one")
+    add("-r", "--rate", type=rate, default=100.0, metavar="N",
+        help="packets a second, or `max` (default: 100)")  # fmt: skip
+    add("-s", "--size", type=whole(SMALLEST, LARGEST), default=1400, metavar="OCTETS",
+        help=f"payload, {SMALLEST} to {LARGEST} octets (default: 1400)")  # fmt: skip
+    add("-n", "--count", type=whole(1, 2**48), metavar="N", help="end after so many (default: on Ctrl-C)")
+    add("-d", "--duration", type=positive, metavar="SECONDS", help="end after so long")
+    add(
+        "--ttl",
+        type=whole(1, 255),
+        metavar="N",
+        help=f"default: {GROUP_TTL} to a group, {HOST_TTL} to a host",
+    )
+    add("--dscp", type=whole(0, 63), default=0, metavar="N", help="default: 0")
+    add("--source", metavar="ADDRESS", help="an address of this host to send from")
+    add("--source-port", type=whole(1, 65535), metavar="N", help="default: the kernel's choice")
+    add(
+        "--segments",
+        action="store_true",
+        help="let the kernel cut runs of packets apart (UDP_SEGMENT): 3 times the rate, to one GROUP",
+    )
+    add("--json", action="store_true", help="print the result as JSON")
+
+
+def rate(text: str) -> float:
+    """Return a rate in packets a second, as the `type` of an argument."""
+    return UNLIMITED if text == "max" else min(positive(text), UNLIMITED)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Send, and tell what was sent."""
+    try:
+        return _send(options)
+    except UsageError as error:
+        print(f"mcrelay send: {error}", file=sys.stderr)
+        return 2
+    except PermissionError as error:
+        print(f"mcrelay send: not permitted: {error.strerror}", file=sys.stderr)
+        return 4
+    except OSError as error:
+        print(f"mcrelay send: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _send(options: argparse.Namespace) -> int:
+    destinations = endpoints(options.destinations, options.port)
+    if options.segments and len(destinations) > 1:
+        raise UsageError("--segments takes one GROUP")
+    with _socket(options) as sock, Interrupt() as interrupt:
+        ttls = [options.ttl or (GROUP_TTL if one.is_group else HOST_TTL) for one in destinations]
+        traffic = Traffic(
+            sock.fileno(), destinations, options.size, ttls, options.dscp << 2, options.segments
+        )
+        began = time.monotonic()
+        ended = _transmit(traffic, options, interrupt)
+        result = _result(traffic, options.size, ended, time.monotonic() - began, sock.getsockname()[1])
+    print(json.dumps(result) if options.json else _told(result))
+    return 0 if result["ok"] else 1
+
+
+def _socket(options: argparse.Namespace) -> socket.socket:
+    """Return a socket that sends from the device, the address and the port that were asked for."""
+    source = address(options.source) if options.source else ""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    if options.interface is not None:
+        bind_to_device(sock, options.interface)
+        if options.size + HEADERS > (largest := mtu(sock, options.interface)):
+            _note(
+                f"{options.size} octets do not fit {options.interface} (MTU {largest}): they go in fragments"
+            )
+    try:
+        sock.bind((source, options.source_port or 0))
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise UsageError(f"{source} is no address of this host: see `ip address`") from None
+        raise
+    return sock
+
+
+def _transmit(traffic: Traffic, options: argparse.Namespace, interrupt: Interrupt) -> str:
+    """Send until the count, the time or the user ends it, and return which of them did."""
+    began = now = time.monotonic()
+    end = began + options.duration if options.duration else math.inf
+    total = options.count * len(traffic.destinations) if options.count else math.inf
+    pace, live = Pace(options.rate * len(traffic.destinations), now), LiveLine(now)
+    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)  # sleeps end on time, not up to 50 us later
+    while traffic.taken < total and now < end and not interrupt.asked:
+        if live.due(now):
+            live.show(now, f"{now - began:5.0f} s   {traffic.taken:,} packets")
+        if count := pace.due(now):
+            pace.left(traffic.send(int(min(count, total - traffic.taken))), now)
+        elif (wait := min(pace.wait(now), end - now)) > SPIN:
+            time.sleep(min(wait - SPIN, LONGEST_SLEEP))
+        now = time.monotonic()
+    live.clear()
+    if traffic.taken >= total:
+        return "count"
+    return "signal" if interrupt.asked else "duration"
+
+
+def _result(traffic: Traffic, size: int, ended: str, seconds: float, source_port: int) -> dict[str, Any]:
+    """Return what the help calls the result."""
+    packets = sum(traffic.sent)
+    per_second = packets / seconds
+    return {
+        "version": 1,
+        "ok": not traffic.failures,
+        "ended": ended,
+        "seconds": round(seconds, 3),
+        "packets": packets,
+        "octets": packets * size,
+        "packets_per_second": round(per_second, 1),
+        "mbit_per_second": round(per_second * size * 8 / 1e6, 3),
+        "size": size,
+        "source_port": source_port,
+        "not_sent": {errno.errorcode.get(code, str(code)): count for code, count in traffic.failures.items()},
+        "flows": [
+            {"destination": one.address, "port": one.port, "flow": flow, "packets": sent, "ttl": ttl}
+            for one, flow, sent, ttl in zip(
+                traffic.destinations, traffic.flows, traffic.sent, traffic.ttls, strict=True
+            )
+        ],
+    }
+
+
+def _told(result: dict[str, Any]) -> str:
+    """Return the result in words."""
+    flows = result["flows"]
+    lines = [
+        f"sent {result['packets']:,} packets of {result['size']:,} octets in {result['seconds']:.1f} s:"
+        f" {result['packets_per_second']:,.0f} packets/s, {result['mbit_per_second']:,.1f} Mbit/s",
+        *(
+            f"  to {flow['destination']}:{flow['port']}   {flow['packets']:,} packets"
+            f"   TTL {flow['ttl']}   flow {flow['flow']:08x}"
+            for flow in flows
+        ),
+        *(f"  NOT sent: {count:,} packets, {name}" for name, count in result["not_sent"].items()),
+    ]
+    return "\n".join(lines)
+
+
+def _note(text: str) -> None:
+    print(f"mcrelay send: note: {text}", file=sys.stderr)

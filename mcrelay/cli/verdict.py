@@ -1,0 +1,223 @@
+"""What `mcrelay receive` found: as JSON for programs, and as tables and sentences for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+from mcrelay.cli.endpoint import Endpoint
+from mcrelay.reception import Counts, FlowTally, Key, Reception, counts
+
+SHOWN_FLOWS = 40  # more would push the verdict off the screen; --json has them all
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """All that `receive` saw. `drops` counts what the kernel dropped at the receiver's own sockets."""
+
+    destinations: Sequence[Endpoint]
+    reception: Reception
+    drops: Mapping[Endpoint, int]
+    seconds: float
+    ended: str  # "count", "idle", "duration" or "signal"
+    count: int | None  # packets demanded in all
+    expect: int | None  # different probes demanded at each destination
+
+
+def verdict(seen: Observation) -> dict[str, Any]:
+    """Return the object that `--json` prints; the help of `receive` says what its keys mean."""
+    total = counts(seen.reception.flows.values())
+    destinations = [_destination(seen, one) for one in seen.destinations]
+    problems = [problem for one in destinations for problem in _problems(one, seen.expect)]
+    if total.packets < (seen.count or 0):
+        problems.append(f"{total.packets:,} of {seen.count:,} packets arrived")
+    return {
+        "version": 1,
+        "ok": not problems,
+        "problems": problems,
+        "ended": seen.ended,
+        "seconds": round(seen.seconds, 3),
+        "total": {
+            **_counts(total),
+            "unlisted": seen.reception.unlisted,
+            "socket_drops": sum(one["socket_drops"] for one in destinations),
+            "missing": sum(one["missing"] for one in destinations),
+        },
+        "destinations": destinations,
+        "flows": [_flow(key, flow) for key, flow in _ordered(seen)],
+    }
+
+
+def _ordered(seen: Observation) -> list[tuple[Key, FlowTally]]:
+    """Return the flows in the order in which their destinations were given."""
+    places = {str(one): place for place, one in enumerate(seen.destinations)}
+    return sorted(
+        seen.reception.flows.items(),
+        key=lambda item: (
+            places[item[0].destination],
+            item[0].source,
+            item[0].source_port,
+            item[0].flow or 0,
+        ),
+    )
+
+
+def _counts(found: Counts) -> dict[str, Any]:
+    return {
+        **asdict(found),
+        "packets_per_second": round(found.packets_per_second, 1),
+        "mbit_per_second": round(found.megabits_per_second, 3),
+    }
+
+
+def _destination(seen: Observation, one: Endpoint) -> dict[str, Any]:
+    found = counts(flow for key, flow in seen.reception.flows.items() if key.destination == str(one))
+    return {
+        "destination": one.address,
+        "port": one.port,
+        **_counts(found),
+        "socket_drops": seen.drops[one],
+        "missing": max(0, seen.expect - found.received) if seen.expect else 0,
+    }
+
+
+def _flow(key: Key, flow: FlowTally) -> dict[str, Any]:
+    address, port = key.destination.split(":")
+    sequence = flow.sequence
+    return {
+        "destination": address,
+        "port": int(port),
+        "source": str(IPv4Address(key.source)),
+        "source_port": key.source_port,
+        "flow": key.flow,
+        "first_sequence": sequence.lowest if sequence.received else None,
+        "last_sequence": sequence.highest if sequence.received else None,
+        **_counts(counts([flow])),
+    }
+
+
+def _problems(one: Mapping[str, Any], expect: int | None) -> Iterator[str]:
+    """Yield what is wrong at one destination."""
+    name = f"{one['destination']}:{one['port']}"
+    if one["lost"]:
+        yield f"{name}: {one['lost']:,} packets lost between the first and the last"
+    if one["corrupt"]:
+        yield f"{name}: {one['corrupt']:,} packets corrupt"
+    if one["missing"] and one["received"]:
+        yield f"{name}: {one['received']:,} of {expect:,} expected packets arrived"
+    if one["socket_drops"]:
+        yield (
+            f"{name}: {one['socket_drops']:,} packets came as far as this host, but this receiver was too"
+            " slow for them: do not count these against the network"
+        )
+    if not one["packets"]:
+        yield f"{name}: nothing arrived"
+    elif not one["received"] and expect:
+        yield f"{name}: nothing arrived from `mcrelay send`"
+
+
+OUTCOMES = ("lost", "duplicated", "reordered", "corrupt")
+QUANTILES = ("min", "p50", "p90", "p99", "p99.9", "max")
+
+
+def told(result: Mapping[str, Any]) -> str:
+    """Return a verdict as text."""
+    parts = [_traffic(result), _latencies(result), _sentences(result)]
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def _traffic(result: Mapping[str, Any]) -> list[str]:
+    """Return the table of what came, with one row for each flow."""
+    flows = result["flows"]
+    if not flows:
+        return []
+    rows = [_name(flow) + _row(flow) for flow in flows[:SHOWN_FLOWS]]
+    if len(flows) > 1:
+        rows.append([f"all {len(flows)} flows", "", "", *_row(result["total"])])
+    return _table(
+        [
+            "Destination",
+            "Source",
+            "Flow",
+            "Packets",
+            *map(str.capitalize, OUTCOMES),
+            "TTL",
+            "Packets/s",
+            "Mbit/s",
+        ],
+        rows,
+    )
+
+
+def _name(flow: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{flow['destination']}:{flow['port']}",
+        f"{flow['source']}:{flow['source_port']}",
+        "foreign" if flow["flow"] is None else f"{flow['flow']:08x}",
+    ]
+
+
+def _row(found: Mapping[str, Any]) -> list[str]:
+    only_foreign = found["foreign"] == found["packets"]
+    return [
+        f"{found['packets']:,}",
+        *("-" if only_foreign else f"{found[key]:,}" for key in OUTCOMES),
+        ",".join(map(str, found["ttl"])),
+        f"{found['packets_per_second']:,.0f}",
+        f"{found['mbit_per_second']:,.1f}",
+    ]
+
+
+def _latencies(result: Mapping[str, Any]) -> list[str]:
+    """Return the table of how long the packets were under way."""
+    flows = [flow for flow in result["flows"] if flow["latency_us"]]
+    if not flows:
+        return []
+    rows = [_name(flow) + _quantiles(flow) for flow in flows[:SHOWN_FLOWS]]
+    if len(flows) > 1:
+        rows.append([f"all {len(flows)} flows", "", "", *_quantiles(result["total"])])
+    return _table(["Latency in microseconds", "", "", *QUANTILES], rows)
+
+
+def _quantiles(found: Mapping[str, Any]) -> list[str]:
+    return [f"{found['latency_us'][name]:,.0f}" for name in QUANTILES]
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
+    """Return aligned lines: the three columns of the name to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    return ["  ".join(_aligned(row, widths)).rstrip() for row in [heads, *rows]]
+
+
+def _aligned(row: list[str], widths: list[int]) -> Iterable[str]:
+    for place, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        yield cell.ljust(width) if place < 3 else cell.rjust(width)
+
+
+def _sentences(result: Mapping[str, Any]) -> Iterable[str]:
+    """Return the outcome in words."""
+    total = result["total"]
+    lines = [_outcome(total, result["seconds"])]
+    if total["stale"]:
+        lines.append(f"{total['stale']:,} packets came too late to tell whether they had come before.")
+    if total["foreign"] and total["received"]:
+        lines.append(
+            f"{total['foreign']:,} of them are not from `mcrelay send`: of these, loss cannot be told."
+        )
+    if total["unlisted"]:
+        lines.append(f"{total['unlisted']:,} more belong to more flows than are told apart here.")
+    if total["latency_us"] and total["latency_us"]["min"] < 0:
+        lines.append("Latencies below zero say that the clocks of sender and receiver differ.")
+    return lines + [f"PROBLEM  {problem}" for problem in result["problems"]]
+
+
+def _outcome(total: Mapping[str, Any], seconds: float) -> str:
+    if not total["packets"]:
+        return f"No packet in {seconds:.1f} s."
+    came = f"{total['packets']:,} packets in {total['seconds']:.1f} s"
+    if not total["received"]:
+        return f"{came}, none of them from `mcrelay send`: loss and latency cannot be told."
+    found = [f"{total[key]:,} {key}" for key in OUTCOMES if total[key]]
+    return f"{came}: {', '.join(found) or 'none lost, duplicated, reordered or corrupt'}."

@@ -1,0 +1,154 @@
+"""The payload of `mcrelay send`: numbered, stamped, and checkable to its last octet.
+
+    octets   0  4     8     12     16        24    32                    size
+             +--+-----+-----+------+---------+-----+----------------------+
+             mark size  flow  check  sequence  time  filling
+             +--+-----+-----+------+---------+-----+----------------------+
+
+All numbers are in network byte order. `time` is the time of sending, in nanoseconds since 1970. `check`
+covers every other number, and the filling follows from size, flow and sequence: an octet that was changed,
+cut off or taken from another packet is seen, wherever it lies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Octets: TypeAlias = NDArray[np.uint8]
+Words: TypeAlias = NDArray[np.uint64]
+Integers: TypeAlias = NDArray[np.integer[Any]]
+
+MARK = int.from_bytes(b"mcr1")
+HEADER = np.dtype(
+    [
+        ("mark", ">u4"), ("size", ">u4"), ("flow", ">u4"), ("check", ">u4"),
+        ("sequence", ">u8"), ("time", ">u8"),
+    ]
+)  # fmt: skip
+WORD = 8
+SMALLEST = HEADER.itemsize  # octets: a payload without filling
+LARGEST = 65507  # octets: what one IPv4 datagram holds, 65535 less the headers of IP and UDP
+MAX_SEQUENCE = 2**63 - 1  # so that a sequence number fits a signed column
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio: steps that fill 64 bits evenly
+
+
+def padded(size: int) -> int:
+    """Return `size` rounded up to whole words: the room that a payload takes as a row of words."""
+    return -(-size // WORD) * WORD
+
+
+def _mixed(numbers: Words) -> Words:
+    """Return numbers of which each bit depends on every bit of the old (the finalizer of SplitMix64)."""
+    mixed = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+# What the words of the filling are before a packet's key is laid over them; no two are the same.
+PATTERN = _mixed(np.arange(1, padded(LARGEST) // WORD + 1, dtype=np.uint64) * GOLDEN)
+
+
+def _keys(size: Integers | int, flow: Integers, sequence: Integers) -> Words:
+    """Return what tells each packet from all others; shape (n,), dtype uint64."""
+    place = flow.astype(np.uint64) << np.uint64(32) | np.asarray(size).astype(np.uint64)
+    return _mixed(place + sequence.astype(np.uint64) * GOLDEN)
+
+
+def _check(keys: Words, time: Words) -> Words:
+    """Return the check of each header: the upper half of key and time, mixed."""
+    return ((keys ^ time) * GOLDEN) >> np.uint64(32)
+
+
+class Payloads:
+    """Room for payloads of one size: filled many at a time, stamped when they leave.
+
+    `octets` has a row for each payload (uint8, shape (rows, padded(size))); only its first `size` are sent.
+    """
+
+    def __init__(self, rows: int, size: int) -> None:
+        self.octets: Octets = np.zeros((rows, padded(size)), np.uint8)
+        self._size = size
+        self._header = self.octets[:, :SMALLEST].view(HEADER)[:, 0]
+        self._filling = self.octets.view(np.uint64)[:, SMALLEST // WORD :]
+        self._keys = np.zeros(rows, np.uint64)
+        self._header["mark"] = MARK
+        self._header["size"] = size
+
+    def fill(self, flow: Integers, sequence: Integers) -> None:
+        """Make every row the payload of a flow and a sequence number; both have shape (rows,)."""
+        self._header["flow"] = flow
+        self._header["sequence"] = sequence
+        self._keys = _keys(self._size, flow, sequence)
+        pattern = PATTERN[: self._filling.shape[1]]
+        np.bitwise_xor(pattern, self._keys[:, np.newaxis], out=self._filling)
+
+    def stamp(self, first: int, last: int, time: int) -> None:
+        """Say in rows `first` to `last` - 1 that they leave now."""
+        self._header["time"][first:last] = time
+        self._header["check"][first:last] = _check(self._keys[first:last], np.array([time], np.uint64))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What a batch of payloads turned out to be; every column has shape (n,).
+
+    `ours` (bool): it bears the mark. `known` (bool): its header is as it was sent, so that `flow`, `sequence`
+    and `time` (int64) mean something. `intact` (bool): so is its filling, to the last octet.
+    """
+
+    ours: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    intact: NDArray[np.bool_]
+    flow: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+    time: NDArray[np.int64]
+
+
+def judged(octets: Octets, lengths: Integers) -> Verdicts:
+    """Return what the payloads are that lie in the rows of `octets` and are `lengths` octets long.
+
+    `octets` has shape (n, width), its width a multiple of 8 and no less than SMALLEST; what lies in a row
+    behind its payload is of no account.
+    """
+    # Gathered first: one look at each row, where six columns would be six.
+    header = np.ascontiguousarray(octets[:, :SMALLEST]).view(HEADER)[:, 0]
+    time, sequence = header["time"].astype(np.uint64), header["sequence"].astype(np.uint64)
+    keys = _keys(header["size"], header["flow"], sequence)
+    ours = (header["mark"] == MARK) & (lengths >= SMALLEST)
+    known = ours & (header["size"] == lengths) & (header["check"] == _check(keys, time))
+    known &= (sequence <= MAX_SEQUENCE) & (time <= MAX_SEQUENCE)
+    return Verdicts(
+        ours=ours,
+        known=known,
+        intact=_intact(octets, lengths, keys, known),
+        flow=header["flow"].astype(np.int64),
+        sequence=sequence.astype(np.int64),
+        time=time.astype(np.int64),
+    )
+
+
+def _intact(octets: Octets, lengths: Integers, keys: Words, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which of the `known` payloads have the filling that they were sent with."""
+    if known.all() and (lengths == lengths[:1]).all():  # the usual case, in which no payload is copied
+        return _filled(octets, int(lengths[0]), keys) if len(lengths) else known
+    intact = known.copy()
+    for length in np.unique(lengths[known]):
+        rows = np.flatnonzero(known & (lengths == length))
+        intact[rows] = _filled(octets[rows, : padded(int(length))], int(length), keys[rows])
+    return intact
+
+
+def _filled(octets: Octets, length: int, keys: Words) -> NDArray[np.bool_]:
+    """Return which payloads of one length have the filling that belongs to their keys."""
+    words = octets.view(np.uint64)[:, SMALLEST // WORD : padded(length) // WORD]
+    difference = words ^ PATTERN[: words.shape[1]]
+    difference ^= keys[:, np.newaxis]
+    if length % WORD:
+        difference.view(np.uint8)[:, length % WORD - WORD :] = 0  # behind the last octet
+    intact: NDArray[np.bool_] = np.logical_not(difference.any(axis=1))
+    return intact

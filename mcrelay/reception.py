@@ -1,0 +1,273 @@
+"""What became of the packets of many flows: exact counts, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcrelay.probe import Verdicts
+
+Column: TypeAlias = NDArray[np.int64]
+
+WINDOW = 1 << 17  # sequence numbers that a packet may come late and still be told from a duplicate
+MAX_FLOWS = 1000  # so that forged sources cannot fill the memory
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
+
+
+class Sequence:
+    """The sequence numbers of one flow: which have come, which came again, which came late.
+
+    `received` counts different packets, `duplicated` those that had come before. `reordered` is as RFC 4737
+    defines it: a packet that comes after one with a higher number; of copies, only the first counts. The
+    lost ones are those missing between the lowest and the highest number that came. All of this is exact as
+    long as no packet comes `window` or more numbers behind the highest: such are only counted, as `stale`.
+    """
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self.received = self.duplicated = self.reordered = self.stale = 0
+        self.lowest = self.highest = -1  # none has come
+        self._window = window
+        self._seen = np.zeros(2 * window, np.bool_)  # the place of a number is the number modulo the size
+
+    @property
+    def lost(self) -> int:
+        """How many numbers between the lowest and the highest are missing."""
+        return self.highest - self.lowest + 1 - self.received if self.received else 0
+
+    def take(self, numbers: Column) -> None:
+        """Count packets with these numbers, in the order of their arrival."""
+        if not self.received:
+            self.lowest, self.highest = int(numbers[0]), int(numbers[0]) - 1
+        # Half of the places are for the window, the other half for what a batch may add to it. A batch that
+        # goes further (after a long gap) is taken in parts; one packet alone may go as far as it likes.
+        if len(numbers) > 1 and int(numbers.max()) - self.highest > self._window:
+            self.take(numbers[: len(numbers) // 2])
+            self.take(numbers[len(numbers) // 2 :])
+        elif numbers[0] > self.highest and (numbers[1:] > numbers[:-1]).all():
+            self._advance(int(numbers[-1]))
+            self._register(numbers)
+        else:
+            self._take_unordered(numbers)
+
+    def _take_unordered(self, numbers: Column) -> None:
+        highest_before = np.maximum.accumulate(np.concatenate(([self.highest], numbers[:-1])))
+        recent = numbers > highest_before - self._window
+        self._advance(int(numbers.max()))
+        different, first = np.unique(numbers[recent], return_index=True)
+        new = ~self._seen[different % len(self._seen)]
+        self.stale += len(numbers) - int(recent.sum())
+        self.duplicated += int(recent.sum()) - int(new.sum())
+        self.reordered += int((different < highest_before[recent][first])[new].sum())
+        self._register(different[new])
+
+    def _advance(self, highest: int) -> None:
+        """Forget what lies a whole round back, so that its places are free up to `highest`."""
+        start, count = self.highest + 1, min(highest - self.highest, len(self._seen))
+        if count > 0:
+            place = start % len(self._seen)
+            self._seen[place : place + count] = False
+            self._seen[: max(0, place + count - len(self._seen))] = False
+            self.highest = highest
+
+    def _register(self, numbers: Column) -> None:
+        self._seen[numbers % len(self._seen)] = True
+        self.received += len(numbers)
+        if len(numbers):
+            self.lowest = min(self.lowest, int(numbers.min()))
+
+
+class Latency:
+    """How long packets were under way: the extremes exactly, the quantiles to about one part in a hundred.
+
+    A histogram with buckets that grow with the time they stand for. Where the clocks of sender and receiver
+    differ, times may be negative; they have buckets of their own.
+    """
+
+    _STEPS = 64  # buckets for each doubling: 2**(1/64) is 1.011
+    _ZERO = 63 * _STEPS + 1  # the bucket of 0 ns; the last one is that of 2**63 ns
+
+    def __init__(self) -> None:
+        self.lowest, self.highest = 2**63, -(2**63)
+        self._buckets = np.zeros(2 * self._ZERO + 1, np.int64)
+
+    def take(self, nanoseconds: Column) -> None:
+        """Count packets that were under way so long."""
+        self.lowest = min(self.lowest, int(nanoseconds.min()))
+        self.highest = max(self.highest, int(nanoseconds.max()))
+        scaled = np.log2(np.abs(nanoseconds.astype(np.float64)) + 1) * self._STEPS
+        buckets = self._ZERO + np.rint(np.copysign(scaled, nanoseconds)).astype(np.int64)
+        start = int(buckets.min())
+        counts = np.bincount(buckets - start)  # only as long as the spread of this batch
+        self._buckets[start : start + len(counts)] += counts
+
+    def add(self, other: Latency) -> None:
+        """Count what another has counted as well."""
+        self.lowest, self.highest = min(self.lowest, other.lowest), max(self.highest, other.highest)
+        self._buckets += other._buckets
+
+    def summary(self) -> dict[str, float] | None:
+        """Return minimum, quantiles and maximum in microseconds, or None where nothing was counted."""
+        upto = np.cumsum(self._buckets)
+        if not upto[-1]:
+            return None
+        quantiles = {
+            name: self._value(int(np.searchsorted(upto, q * upto[-1]))) for name, q in QUANTILES.items()
+        }
+        summary = {"min": self.lowest, **quantiles, "max": self.highest}
+        return {name: round(nanoseconds / 1000, 1) for name, nanoseconds in summary.items()}
+
+    def _value(self, bucket: int) -> float:
+        """Return the nanoseconds that a bucket stands for, which are never outside of what has come."""
+        distance = bucket - self._ZERO
+        middle = np.copysign(2 ** (abs(distance) / self._STEPS) - 1, distance)
+        return float(min(max(middle, self.lowest), self.highest))
+
+
+class Key(NamedTuple):
+    """What makes packets one flow; `flow` is None for those that `mcrelay send` did not send."""
+
+    destination: str  # 239.1.1.1:5001
+    source: int  # IPv4 address
+    source_port: int
+    flow: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Packets as they came to one destination; all columns are int64 of shape (n,).
+
+    `length` is that of the payload in octets, `source` an IPv4 address, `time` that of arrival in
+    nanoseconds since 1970.
+    """
+
+    length: Column
+    source: Column
+    source_port: Column
+    ttl: Column
+    tos: Column
+    time: Column
+    verdicts: Verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of packets: of one flow, or of all together.
+
+    `packets` and `octets` (of payload) count whatever came. Of these, `received` are different intact probes,
+    `duplicated` and `stale` further intact ones, `corrupt` damaged ones and `foreign` no probes at all.
+    A corrupt packet is not received: its number counts as `lost`.
+    """
+
+    packets: int
+    octets: int
+    received: int
+    lost: int
+    duplicated: int
+    reordered: int
+    stale: int
+    corrupt: int
+    foreign: int
+    ttl: tuple[int, ...]
+    dscp: tuple[int, ...]
+    seconds: float
+    latency_us: dict[str, float] | None
+
+    @property
+    def packets_per_second(self) -> float:
+        """The mean rate between the first packet and the last."""
+        return (self.packets - 1) / self.seconds if self.seconds else 0.0
+
+    @property
+    def megabits_per_second(self) -> float:
+        """The mean rate of payload between the first packet and the last."""
+        return self.packets_per_second * self.octets * 8 / self.packets / 1e6 if self.packets else 0.0
+
+
+class FlowTally:
+    """What is counted of one flow."""
+
+    def __init__(self) -> None:
+        self.sequence = Sequence()
+        self.latency = Latency()
+        self.packets = self.octets = self.corrupt = self.foreign = 0
+        self.ttl: set[int] = set()
+        self.dscp: set[int] = set()
+        self.began, self.ended = 2**63, 0
+
+    def take(self, batch: Batch, rows: NDArray[np.intp]) -> None:
+        """Count these rows of a batch, which holds no packet of another flow in them."""
+        time, verdicts = batch.time[rows], batch.verdicts
+        intact = rows[verdicts.intact[rows]]
+        ours = int(verdicts.ours[rows].sum())
+        self.packets += len(rows)
+        self.octets += int(batch.length[rows].sum())
+        self.foreign += len(rows) - ours
+        self.corrupt += ours - len(intact)
+        self.ttl.update(np.unique(batch.ttl[rows]).tolist())
+        self.dscp.update(np.unique(batch.tos[rows] >> 2).tolist())
+        self.began, self.ended = min(self.began, int(time.min())), max(self.ended, int(time.max()))
+        if len(intact):
+            self.sequence.take(verdicts.sequence[intact])
+            self.latency.take(batch.time[intact] - verdicts.time[intact])
+
+
+class Reception:
+    """What is counted of all flows; packets of more than `max_flows` flows are counted as `unlisted` only."""
+
+    def __init__(self, max_flows: int = MAX_FLOWS) -> None:
+        self.flows: dict[Key, FlowTally] = {}
+        self.unlisted = 0
+        self._max_flows = max_flows
+
+    def take(self, destination: str, batch: Batch) -> None:
+        """Count a batch that came to `destination`, in the order of its rows."""
+        for source, source_port, label, rows in _by_flow(batch):
+            key = Key(destination, source, source_port, None if label < 0 else label)
+            if key not in self.flows and len(self.flows) >= self._max_flows:
+                self.unlisted += len(rows)
+                continue
+            self.flows.setdefault(key, FlowTally()).take(batch, rows)
+
+
+def _by_flow(batch: Batch) -> Iterator[tuple[int, int, int, NDArray[np.intp]]]:
+    """Yield source, source port, flow (-1 where it is not known) and rows of each flow in a batch."""
+    label = np.where(batch.verdicts.known, batch.verdicts.flow, -1)
+    rest = np.arange(len(label))
+    while len(rest):
+        source, port, flow = batch.source[rest[0]], batch.source_port[rest[0]], label[rest[0]]
+        same = (batch.source[rest] == source) & (batch.source_port[rest] == port) & (label[rest] == flow)
+        yield int(source), int(port), int(flow), rest[same]
+        rest = rest[~same]
+
+
+def counts(flows: Iterable[FlowTally]) -> Counts:
+    """Return what was counted of these flows together."""
+    flows = list(flows)
+    latency = Latency()
+    for flow in flows:
+        latency.add(flow.latency)
+    sequences = [flow.sequence for flow in flows]
+    began, ended = (
+        min((flow.began for flow in flows), default=0),
+        max((flow.ended for flow in flows), default=0),
+    )
+    return Counts(
+        packets=sum(flow.packets for flow in flows),
+        octets=sum(flow.octets for flow in flows),
+        received=sum(sequence.received for sequence in sequences),
+        lost=sum(sequence.lost for sequence in sequences),
+        duplicated=sum(sequence.duplicated for sequence in sequences),
+        reordered=sum(sequence.reordered for sequence in sequences),
+        stale=sum(sequence.stale for sequence in sequences),
+        corrupt=sum(flow.corrupt for flow in flows),
+        foreign=sum(flow.foreign for flow in flows),
+        ttl=tuple(sorted(set().union(*(flow.ttl for flow in flows)))),
+        dscp=tuple(sorted(set().union(*(flow.dscp for flow in flows)))),
+        seconds=(ended - began) / 1e9,
+        latency_us=latency.summary(),
+    )
