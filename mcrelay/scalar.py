@@ -1,0 +1,56 @@
+"""What a plain YAML scalar means, and which ones mean different things to different readers.
+
+The core schema of YAML 1.2 (section 10.3.2) decides. A number of YAML 1.1 or of 1.2 that is not one of both
+is refused: `22:22` is 1342 to PyYAML, `0123` is 83 there and 123 elsewhere, and nobody means either.
+"""
+
+from __future__ import annotations
+
+import re
+
+Scalar = str | int | float | bool | None
+
+MAX_DIGITS = 18  # none of our numbers has more than five, and int() refuses 4,300
+
+_WORDS: dict[str, Scalar] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+_NUMBER_START = frozenset("+-.0123456789")
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_DOUBTFUL = re.compile(
+    r"[-+]?("
+    r"[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"  # base 60
+    r"|0o[0-7]+|0b[01_]+|0x[0-9a-fA-F_]+"
+    r"|[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?"  # underscores, leading zeros
+    r")"
+)
+
+
+class Doubtful(ValueError):
+    """A scalar that is no safe number."""
+
+
+def resolved(text: str) -> Scalar:
+    """Return what a plain scalar means; raise `Doubtful` where readers disagree."""
+    if text in _WORDS:
+        return _WORDS[text]
+    return _number(text) if text[0] in _NUMBER_START else text
+
+
+def _number(text: str) -> Scalar:
+    if _INTEGER.fullmatch(text):
+        if len(text) > MAX_DIGITS:
+            raise Doubtful(f"a number of more than {MAX_DIGITS} digits")
+        return int(text, 0)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _DOUBTFUL.fullmatch(text):
+        advice = "write a plain decimal number, or quote it if it is text"
+        raise Doubtful(f"{text[:40]} is not the same number to every YAML reader; {advice}")
+    return text

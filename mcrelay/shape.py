@@ -1,0 +1,156 @@
+"""What the schema says: every violation in a file as a sentence, and the defaults.
+
+A `title` in the schema is what a message says after "expected": one place for the rule and for its words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from importlib import resources
+from itertools import islice
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
+
+from mcrelay.problem import Path, Problem, shown
+from mcrelay.source import MAX_PROBLEMS, Data, Source
+from mcrelay.spelling import did_you_mean, listed
+
+_YAML_1_1_BOOLEANS = {
+    **dict.fromkeys(("y", "yes", "on"), "true"),
+    **dict.fromkeys(("n", "no", "off"), "false"),
+}
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Return the schema as it stands in the package."""
+    text = resources.files("mcrelay").joinpath("schema.json").read_bytes()
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+@cache
+def default(kind: str, key: str) -> Data:
+    """Return the default of a key of an `interface`, `rule` or `input`, or of the `file` itself."""
+    owner = schema() if kind == "file" else schema()["$defs"][kind]
+    return owner["properties"][key]["default"]
+
+
+def violations(source: Source) -> Iterator[tuple[Path, Problem]]:
+    """Yield what the schema forbids in a source, each with the path whose value must not be used."""
+    for error in islice(_validator().iter_errors(source.data), MAX_PROBLEMS):
+        yield from _explained(error, source)
+
+
+def _explained(error: ValidationError, source: Source) -> Iterator[tuple[Path, Problem]]:
+    path: Path = tuple(error.absolute_path)
+    value: Data = error.instance
+    demand: Data = error.validator_value
+    schema_here: Data = error.schema
+    match error.validator:
+        case "required":
+            for key in demand:
+                if key not in value:
+                    yield path, source.problem_at_key(path, _missing([key], schema_here))
+        case "anyOf" if "properties" in schema_here:
+            keys = [key for choice in demand for key in choice["required"]]
+            yield path, source.problem_at_key(path, _missing(keys, schema_here))
+        case "not":
+            path = (*path, demand["required"][-1])
+            yield path, source.problem_at_key(path, f"takes {_either(demand['required'])}, not both")
+        case "additionalProperties":
+            known = schema_here["properties"]
+            for key in value.keys() - known.keys():
+                hint = did_you_mean(key, known) or f"; known here: {listed(known)}"
+                yield (*path, key), source.problem_at_key((*path, key), f"unknown key{hint}")
+        case "uniqueItems":
+            for index in _repeated(value):
+                yield (*path, index), source.problem((*path, index), f"{value[index]} is given twice")
+        case _ if "propertyNames" in error.absolute_schema_path:
+            yield (*path, value), source.problem_at_key((*path, value), _expected(value, schema_here))
+        case _:
+            yield path, source.problem(path, _expected(value, schema_here))
+
+
+def _missing(keys: list[str], owner: Mapping[str, Any]) -> str:
+    example = json.dumps(owner["properties"][keys[0]]["examples"][0]).replace('"', "")
+    return f"{_either(keys)} is missing; add, for example, `{keys[0]}: {example}`"
+
+
+def _either(keys: Iterable[str]) -> str:
+    return " or ".join(f"`{key}`" for key in keys)
+
+
+def _expected(value: Data, wanted: Mapping[str, Any]) -> str:
+    instead = "but nothing is here" if value is None else f"not {shown(value)}"
+    return f"expected {wanted['title']}, {instead}{_hint(value, wanted)}"
+
+
+def _hint(value: object, wanted: Mapping[str, Any]) -> str:
+    if not isinstance(value, str):
+        return ""
+    choices = wanted.get("anyOf", [wanted])
+    types = {choice.get("type") for choice in choices}
+    if "boolean" in types and value.lower() in _YAML_1_1_BOOLEANS:
+        return f"; write `{_YAML_1_1_BOOLEANS[value.lower()]}`"
+    if "integer" in types and value.isdecimal():
+        return "; write it without quotes"
+    words = [choice["const"] for choice in choices if "const" in choice] + wanted.get("enum", [])
+    return did_you_mean(value, (word for word in words if isinstance(word, str)))
+
+
+@cache
+def _validator() -> Validator:
+    # An integer is neither 1.0 nor true here; and `$` in a schema is the end, where Python's also matches
+    # before a last line feed.
+    strict: Callable[[Data], Validator] = extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator,
+        {"pattern": _pattern, "uniqueItems": _unique_items},
+        type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+            "integer", lambda _, value: type(value) is int
+        ),
+    )
+    return strict(_inlined(schema()))
+
+
+def _inlined(node: Data) -> Data:
+    """Return a part of the schema with what its references refer to, which halves the time to validate."""
+    match node:
+        case {"$ref": str(reference), **siblings}:
+            return {**_inlined(schema()["$defs"][reference.removeprefix("#/$defs/")]), **siblings}
+        case dict():
+            return {key: _inlined(value) for key, value in node.items()}
+        case list():
+            return [_inlined(item) for item in node]
+        case _:
+            return node
+
+
+def _pattern(_: object, pattern: str, value: object, __: object) -> Iterator[ValidationError]:
+    if isinstance(value, str) and not _compiled(pattern).search(value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern.replace("$", r"\Z"))
+
+
+def _unique_items(_: object, __: bool, value: object, ___: object) -> Iterator[ValidationError]:
+    if isinstance(value, list) and any(_repeated(value)):  # the first item, index 0, repeats none
+        yield ValidationError(f"{value!r} has non-unique items")
+
+
+def _repeated(items: Iterable[object]) -> Iterator[int]:
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        if isinstance(item, str):
+            if item in seen:
+                yield index
+            seen.add(item)

@@ -1,0 +1,281 @@
+"""YAML text -> plain data that knows the file, line and column of every key and value.
+
+YAML is read as YAML 1.2 editors read it, and less of it: no aliases, tags, merge keys or keys that are not
+text. What can be read on from is collected in `Source.problems`; what cannot ends the reading with `Invalid`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from mcrelay.problem import Invalid, Key, Path, Problem, Where, dotted, shown
+from mcrelay.scalar import Doubtful, resolved
+
+Data = Any  # dict, list, str, int, float, bool or None
+Event = Any  # one of PyYAML's, which has no type for "has a tag and an anchor"
+Loader = Callable[[str], Any]
+
+MAX_DEPTH = 32
+MAX_PROBLEMS = 10_000  # explained for one file; a hostile file could have millions
+
+# PyYAML's parser in C, or the one in Python where PyYAML was built without it. Only its events are read: the
+# rest of the C loader recurses, and crashes on deep nesting.
+FASTEST: Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# What YAML forbids, and what only some readers take for a line's end (U+0085, U+2028, U+2029) or skip
+# (U+FEFF).
+_FORBIDDEN = re.compile(
+    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
+_TAB_INDENT = re.compile(r"^ *\t", re.MULTILINE)
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+class Text:
+    """The text of a file, in which an offset is a line and a column."""
+
+    def __init__(self, file: str, text: str) -> None:
+        self.file = file
+        self.text = text
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *(end.end() for end in _LINE_END.finditer(self.text))]
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return _LINE_END.split(self.text)
+
+    def where(self, offset: int) -> Where:
+        """Return the place of an offset."""
+        line = bisect_right(self._starts, offset)
+        return Where(self.file, line, offset - self._starts[line - 1] + 1)
+
+    def problem(self, offset: int, path: Path, message: str) -> Problem:
+        """Return what is wrong at an offset."""
+        where = self.where(offset)
+        return Problem(where, dotted(path), message, self._lines[where.line - 1])
+
+
+@dataclass(slots=True)
+class Place:
+    """The offsets of a value and of its key, and the places inside the value."""
+
+    key: int
+    value: int
+    inside: dict[Key, Place] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The data of one file, the places of its parts, and what was wrong and could be read on from."""
+
+    text: Text
+    data: Data
+    place: Place
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def file(self) -> str:
+        """The file's name."""
+        return self.text.file
+
+    def where(self, *path: Key) -> Where:
+        """Return the place of a value, or of the nearest part around it that the file has."""
+        return self.text.where(self._place(path).value)
+
+    def where_key(self, *path: Key) -> Where:
+        """Return the place of a value's key; an item of a list has none, and is its own."""
+        return self.text.where(self._place(path).key)
+
+    def problem(self, path: Path, message: str) -> Problem:
+        """Return what is wrong with a value."""
+        return self.text.problem(self._place(path).value, path, message)
+
+    def problem_at_key(self, path: Path, message: str) -> Problem:
+        """Return what is wrong with a value's key, or with the value as a whole."""
+        return self.text.problem(self._place(path).key, path, message)
+
+    def _place(self, path: Path) -> Place:
+        place = self.place
+        for key in path:
+            if not place.inside or key not in place.inside:
+                break
+            place = place.inside[key]
+        return place
+
+
+def parse(raw: bytes, file: str, loader: Loader = FASTEST) -> Source:
+    """Return the data of a file's content; raise `Invalid` where it cannot be read to its end."""
+    text = _decoded(raw, file)
+    reader = _Reader(text, loader)
+    data, place = reader.document()
+    return Source(text, data, place, tuple(reader.problems))
+
+
+def parse_all(contents: Iterable[tuple[str, bytes]]) -> list[Source]:
+    """Return the sources of several files; raise `Invalid` with what is wrong in any of them."""
+    sources: list[Source] = []
+    problems: list[Problem] = []
+    for file, raw in contents:
+        try:
+            sources.append(parse(raw, file))
+        except Invalid as invalid:
+            problems += invalid.problems
+    if problems:
+        raise Invalid([*problems, *(problem for source in sources for problem in source.problems)])
+    return sources
+
+
+def _decoded(raw: bytes, file: str) -> Text:
+    """Return the text of a file that holds nothing but UTF-8, printable characters and lines."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:2]:
+        raise Invalid([Problem(Where(file, 1, 1), "", "this is UTF-16 or binary; save the file as UTF-8")])
+    text = Text(file, raw.decode("utf-8", "replace"))
+    if raw.startswith(codecs.BOM_UTF8):
+        raise Invalid([text.problem(0, (), "a byte order mark; save the file as UTF-8 without one")])
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        offset = len(raw[: error.start].decode("utf-8"))
+        message = f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        raise Invalid([text.problem(offset, (), message)]) from None
+    if found := _FORBIDDEN.search(text.text):
+        message = f"character U+{ord(found[0]):04X} is not allowed; delete it"
+        raise Invalid([text.problem(found.start(), (), message)])
+    if tab := _TAB_INDENT.search(text.text):
+        raise Invalid([text.problem(tab.end() - 1, (), "a tab; indent with spaces")])
+    return text
+
+
+class _Reader:
+    """Builds data and places from the events of a YAML parser."""
+
+    def __init__(self, text: Text, loader: Loader) -> None:
+        self.problems: list[Problem] = []
+        self._text = text
+        self._next_event = loader(text.text).get_event
+        self._path: list[Key] = []
+        self._offset = 0  # of the latest event
+
+    def document(self) -> tuple[Data, Place]:
+        """Return the one document of the text, None where it is empty."""
+        self._next()  # the stream's start
+        if isinstance(self._next(), yaml.StreamEndEvent):
+            return None, Place(0, 0)
+        node = self._node(self._next(), 0)
+        self._next()  # the document's end
+        if not isinstance(self._next(), yaml.StreamEndEvent):
+            self._complain("a second document begins here; a file is one document")
+        return node
+
+    def _next(self) -> Event:
+        try:
+            event: Event = self._next_event()
+        except yaml.MarkedYAMLError as error:
+            raise self._unreadable(error) from None
+        except (ValueError, OverflowError):  # the parser in Python, at the escape "\U00110000"
+            raise self._end("there is no such character") from None
+        self._offset = event.start_mark.index
+        return event
+
+    def _node(self, event: Event, key: int) -> tuple[Data, Place]:
+        place = Place(key, self._offset)
+        value: Data = None
+        match event:
+            case yaml.AliasEvent():
+                self._complain("aliases are not read; write the value out")
+            case yaml.ScalarEvent():
+                self._refuse_properties(event)
+                value = self._scalar(event)
+            case yaml.MappingStartEvent():
+                self._refuse_properties(event)
+                value, place.inside = self._mapping()
+            case _:
+                self._refuse_properties(event)
+                value, place.inside = self._sequence()
+        return value, place
+
+    def _mapping(self) -> tuple[dict[str, Data], dict[Key, Place]]:
+        values: dict[str, Data] = {}
+        places: dict[Key, Place] = {}
+        self._enter()
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            offset, key = self._offset, self._key(event)
+            first = places.get(key)
+            if first:
+                line = self._text.where(first.key).line
+                self._complain(f"`{key}` is given twice in this map, first on line {line}", offset)
+            value, place = self._node(self._next(), offset)
+            if not first and key != "<<":
+                values[key], places[key] = value, place
+        self._path.pop()
+        return values, places
+
+    def _sequence(self) -> tuple[list[Data], dict[Key, Place]]:
+        items: list[Data] = []
+        places: dict[Key, Place] = {}
+        self._enter()
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            self._path[-1] = index = len(items)
+            item, places[index] = self._node(event, self._offset)
+            items.append(item)
+        self._path.pop()
+        return items, places
+
+    def _key(self, event: Event) -> str:
+        """Return a key as text, whatever it is, so that the map can be read on."""
+        offset = self._offset
+        self._path[-1] = text = event.value if isinstance(event, yaml.ScalarEvent) else "?"
+        key, _ = self._node(event, offset)
+        if text == "<<":
+            self._complain("merge keys are not read; write the keys out", offset)
+        elif not isinstance(key, str):
+            self._complain("a key is text" + ("" if text == "?" else f"; write {shown(text)}"), offset)
+        return text
+
+    def _scalar(self, event: Event) -> Data:
+        text: str = event.value
+        if event.style:
+            if event.style == '"' and _FORBIDDEN.search(text):
+                self._complain("an escaped control character; delete it")
+            return text
+        try:
+            return resolved(text)
+        except Doubtful as doubt:
+            self._complain(str(doubt))
+            return text
+
+    def _refuse_properties(self, event: Event) -> None:
+        if event.tag:
+            self._complain("tags are not read; delete it")
+        if event.anchor:
+            self._complain("anchors are not read; delete it")
+
+    def _enter(self) -> None:
+        if len(self._path) == MAX_DEPTH:
+            raise self._end(f"nested more than {MAX_DEPTH} levels deep")
+        self._path.append("")
+
+    def _complain(self, message: str, offset: int | None = None) -> None:
+        if len(self.problems) == MAX_PROBLEMS:
+            raise self._end(f"more than {MAX_PROBLEMS} problems; the rest of the file was not read")
+        place = self._offset if offset is None else offset
+        self.problems.append(self._text.problem(place, tuple(self._path), message))
+
+    def _unreadable(self, error: yaml.MarkedYAMLError) -> Invalid:
+        if error.problem_mark:
+            self._offset = error.problem_mark.index
+        return self._end(" ".join(filter(None, ("this is not YAML:", error.problem, error.context))))
+
+    def _end(self, message: str) -> Invalid:
+        path = tuple(key for key in self._path if key != "")
+        return Invalid([*self.problems, self._text.problem(self._offset, path, message)])

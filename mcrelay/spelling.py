@@ -1,0 +1,27 @@
+"""Which word was meant: the nearest of those that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from functools import cache
+
+LONGEST = 64  # difflib takes quadratic time; no word of ours is longer
+MOST = 12  # more words than these are a wall, not a hint
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown word: the nearest known one, or nothing."""
+    nearest = _nearest(word[:LONGEST], tuple(known))
+    return f"; did you mean `{nearest}`?" if nearest else ""
+
+
+def listed(known: Iterable[str]) -> str:
+    """Return the known words for a message, the first few of many."""
+    words = list(known)
+    return ", ".join(words[:MOST]) + (f" and {len(words) - MOST} more" if len(words) > MOST else "")
+
+
+@cache
+def _nearest(word: str, known: tuple[str, ...]) -> str:
+    return next(iter(get_close_matches(word, known, 1)), "")
