@@ -1,0 +1,88 @@
+"""The command line: a table of verbs, one module each, imported when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from mcrelay import __version__
+from mcrelay.cli.exits import Exit
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb, its line in the help, and the module that has its `arguments(parser)` and `run(options)`."""
+
+    name: str
+    help: str
+    module: str
+
+
+VERBS = (
+    Verb("run", "relay, in the foreground, until told to stop", "mcrelay.cli.run"),
+    Verb("check", "tell everything that is wrong with a configuration", "mcrelay.cli.check"),
+    Verb("plan", "show what a configuration would do on this host", "mcrelay.cli.plan"),
+    Verb("send", "send numbered test packets to groups or hosts", "mcrelay.cli.send"),
+    Verb("receive", "receive them; report loss, order and latency", "mcrelay.cli.receive"),
+    Verb("demo", "relay real multicast between network namespaces", "mcrelay.cli.demo"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb that the arguments name, and return its exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal that cannot show a character gets its code
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone; at exit, Python would complain that it cannot write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.BROKEN_PIPE
+    return code
+
+
+def _run(words: Sequence[str]) -> int:
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    known = {verb.name: verb for verb in VERBS}
+    if chosen is not None and chosen not in known:
+        return _unknown(chosen, known)
+    options = _parser(known.get(chosen or "")).parse_args(words)
+    code: int = options.run(options)
+    return code
+
+
+def _parser(chosen: Verb | None) -> argparse.ArgumentParser:
+    """Return the parser of all verbs, with the arguments of the chosen one."""
+    parser = argparse.ArgumentParser(
+        prog="mcrelay",
+        description="Relays UDP multicast from sources nobody can route, from a routable address.",
+        epilog="`mcrelay VERB --help` tells more about a verb.",
+    )
+    parser.add_argument("--version", action="version", version=f"mcrelay {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb_parser = verbs.add_parser(verb.name, help=verb.help, description=verb.help.capitalize() + ".")
+        if verb is chosen:
+            module = import_module(verb.module)
+            module.arguments(verb_parser)
+            verb_parser.set_defaults(run=module.run)
+    return parser
+
+
+def _unknown(word: str, known: Sequence[str] | dict[str, Verb]) -> int:
+    from mcrelay.spelling import did_you_mean, listed
+
+    hint = did_you_mean(word, known) or f"; there are: {listed(known)}"
+    print(f"mcrelay: no verb is named `{word}`{hint}", file=sys.stderr)
+    return Exit.USAGE

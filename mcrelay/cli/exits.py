@@ -13,3 +13,5 @@ class Exit(IntEnum):
     NOT_PERMITTED = 4
     DEGRADED = 5
     INVALID = 78  # EX_CONFIG of sysexits.h
+    INTERRUPTED = 130  # what a shell reports for SIGINT
+    BROKEN_PIPE = 141  # and for SIGPIPE

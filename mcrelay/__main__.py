@@ -1,0 +1,7 @@
+"""`python -m mcrelay` is `mcrelay`."""
+
+import sys
+
+from mcrelay.cli import main
+
+sys.exit(main())

@@ -1,0 +1,107 @@
+"""The config on disk: the main file and its drop-in folder, read once, whole, and within bounds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from mcrelay.config import Config, compiled
+from mcrelay.problem import Invalid, Problem, Where
+from mcrelay.source import parse_all
+
+MAX_OCTETS = 32 * 1024 * 1024  # of all files together; 100,000 rules fit
+STANDARD_INPUT = "<stdin>"
+
+Name = str | os.PathLike[str]
+Contents = list[tuple[str, bytes]]
+
+
+def load(path: Name) -> tuple[Config, str]:
+    """Return the config of a file and its drop-ins, and the hash of their content; raise `Invalid`."""
+    contents = read(path)
+    return compiled(parse_all(contents)), digest(contents)
+
+
+def read(path: Name) -> Contents:
+    """Return the names and contents of a file and of its drop-ins in lexical order; raise `Invalid`."""
+    main = Path(path)
+    contents = [(_printable(main), _content(main, MAX_OCTETS))]
+    room = MAX_OCTETS - len(contents[0][1])
+    for file in _drop_ins(main):
+        contents.append((_printable(file), _content(file, room)))
+        room -= len(contents[-1][1])
+    return contents
+
+
+def read_standard_input() -> Contents:
+    """Return what comes from standard input, which has no drop-ins; raise `Invalid`."""
+    return [(STANDARD_INPUT, _bounded(sys.stdin.buffer.read(MAX_OCTETS + 1), STANDARD_INPUT))]
+
+
+def digest(contents: Iterable[tuple[str, bytes]]) -> str:
+    """Return the hash of what `read` returned; files of the same content under other names differ."""
+    hashed = hashlib.sha256()
+    for name, content in contents:
+        hashed.update(f"{name}\0{len(content)}\0".encode())
+        hashed.update(content)
+    return hashed.hexdigest()
+
+
+def _drop_ins(main: Path) -> list[Path]:
+    folder = main.with_name(f"{main.stem}.d")
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unusable(folder, error) from None
+    if misnamed := [name for name in names if name.endswith(".yml")]:
+        raise _unusable(folder / misnamed[0], "drop-ins end in `.yaml`; rename it")
+    return [folder / name for name in names if name.endswith(".yaml")]
+
+
+def _content(file: Path, room: int) -> bytes:
+    try:
+        # Looked at before it is opened: opening is enough to set off some devices, or to wait for a pipe's
+        # other end.
+        kind = os.stat(file).st_mode
+        if not stat.S_ISREG(kind):
+            raise _unusable(file, f"this is {_called(kind)}, not a file")
+        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+            return _bounded(opened.read(room + 1), file, room)
+    except ValueError:
+        raise _unusable(file, "this is no name of a file") from None
+    except OSError as error:
+        raise _unusable(file, error) from None
+
+
+def _bounded(content: bytes, file: Name, room: int = MAX_OCTETS) -> bytes:
+    if len(content) > room:
+        raise _unusable(file, f"the configuration is larger than {MAX_OCTETS // 2**20} MiB")
+    return content
+
+
+def _called(kind: int) -> str:
+    match stat.S_IFMT(kind):
+        case stat.S_IFDIR:
+            return "a folder"
+        case stat.S_IFIFO:
+            return "a pipe"
+        case stat.S_IFSOCK:
+            return "a socket"
+        case _:
+            return "a device"
+
+
+def _unusable(file: Name, why: str | OSError) -> Invalid:
+    message = why if isinstance(why, str) else (why.strerror or str(why)).lower()
+    return Invalid([Problem(Where(_printable(file)), "", message)])
+
+
+def _printable(file: Name) -> str:
+    name = os.fsencode(file).decode("utf-8", "backslashreplace")
+    return "".join(character if character.isprintable() else "\ufffd" for character in name)
