@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from mcrelay.cli.endpoint import Endpoint, UsageError, address, endpoints, positive, whole
+from mcrelay.cli.exits import Exit
 from mcrelay.cli.listening import allow_many_sockets, dropped, listening
 from mcrelay.cli.live import Interrupt, LiveLine
 from mcrelay.cli.receiver import Receiver
@@ -87,15 +88,15 @@ def run(options: argparse.Namespace) -> int:
         result = verdict(_observed(options))
     except UsageError as error:
         print(f"mcrelay receive: {error}", file=sys.stderr)
-        return 2
+        return Exit.USAGE
     except PermissionError as error:
         print(f"mcrelay receive: not permitted: {error.strerror}", file=sys.stderr)
-        return 4
+        return Exit.NOT_PERMITTED
     except OSError as error:
         print(f"mcrelay receive: {error.strerror}", file=sys.stderr)
-        return 1
+        return Exit.FAILURE
     print(json.dumps(result) if options.json else told(result))
-    return 0 if result["ok"] else 1
+    return Exit.OK if result["ok"] else Exit.FAILURE
 
 
 def _observed(options: argparse.Namespace) -> Observation:
@@ -104,10 +105,10 @@ def _observed(options: argparse.Namespace) -> Observation:
     sources = [address(source) for source in options.sources]
     allow_many_sockets()
     with ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt())
         sockets = {
             one: stack.enter_context(listening(one, options.interface, sources)) for one in destinations
         }
-        interrupt = stack.enter_context(Interrupt())
         print(f"listening on {_named(destinations)}; Ctrl-C ends", file=sys.stderr, flush=True)
         began = time.monotonic()
         receiver = Receiver(sockets)

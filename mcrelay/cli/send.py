@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from mcrelay.cli.endpoint import UsageError, address, bind_to_device, endpoints, mtu, positive, whole
+from mcrelay.cli.exits import Exit
 from mcrelay.cli.live import Interrupt, LiveLine
 from mcrelay.cli.pace import Pace
 from mcrelay.cli.traffic import Traffic
@@ -83,13 +84,13 @@ def run(options: argparse.Namespace) -> int:
         return _send(options)
     except UsageError as error:
         print(f"mcrelay send: {error}", file=sys.stderr)
-        return 2
+        return Exit.USAGE
     except PermissionError as error:
         print(f"mcrelay send: not permitted: {error.strerror}", file=sys.stderr)
-        return 4
+        return Exit.NOT_PERMITTED
     except OSError as error:
         print(f"mcrelay send: {error.strerror}", file=sys.stderr)
-        return 1
+        return Exit.FAILURE
 
 
 def _send(options: argparse.Namespace) -> int:
@@ -105,7 +106,7 @@ def _send(options: argparse.Namespace) -> int:
         ended = _transmit(traffic, options, interrupt)
         result = _result(traffic, options.size, ended, time.monotonic() - began, sock.getsockname()[1])
     print(json.dumps(result) if options.json else _told(result))
-    return 0 if result["ok"] else 1
+    return Exit.OK if result["ok"] else Exit.FAILURE
 
 
 def _socket(options: argparse.Namespace) -> socket.socket:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from typing import Any
@@ -102,14 +102,14 @@ def _problems(one: Mapping[str, Any], expect: int | None) -> Iterator[str]:
     """Yield what is wrong at one destination."""
     name = f"{one['destination']}:{one['port']}"
     if one["lost"]:
-        yield f"{name}: {one['lost']:,} packets lost between the first and the last"
+        yield f"{name}: {_packets(one['lost'])} lost between the first and the last"
     if one["corrupt"]:
-        yield f"{name}: {one['corrupt']:,} packets corrupt"
+        yield f"{name}: {_packets(one['corrupt'])} corrupt"
     if one["missing"] and one["received"]:
         yield f"{name}: {one['received']:,} of {expect:,} expected packets arrived"
     if one["socket_drops"]:
         yield (
-            f"{name}: {one['socket_drops']:,} packets came as far as this host, but this receiver was too"
+            f"{name}: {_packets(one['socket_drops'])} came as far as this host, but this receiver was too"
             " slow for them: do not count these against the network"
         )
     if not one["packets"]:
@@ -129,34 +129,15 @@ def told(result: Mapping[str, Any]) -> str:
 
 
 def _traffic(result: Mapping[str, Any]) -> list[str]:
-    """Return the table of what came, with one row for each flow."""
-    flows = result["flows"]
-    if not flows:
-        return []
-    rows = [_name(flow) + _row(flow) for flow in flows[:SHOWN_FLOWS]]
-    if len(flows) > 1:
-        rows.append([f"all {len(flows)} flows", "", "", *_row(result["total"])])
-    return _table(
-        [
-            "Destination",
-            "Source",
-            "Flow",
-            "Packets",
-            *map(str.capitalize, OUTCOMES),
-            "TTL",
-            "Packets/s",
-            "Mbit/s",
-        ],
-        rows,
-    )
+    """Return the table of what came."""
+    heads = ["Packets", *map(str.capitalize, OUTCOMES), "TTL", "Packets/s", "Mbit/s"]
+    return _table("Destination", heads, result["flows"], result["total"], _row)
 
 
-def _name(flow: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{flow['destination']}:{flow['port']}",
-        f"{flow['source']}:{flow['source_port']}",
-        "foreign" if flow["flow"] is None else f"{flow['flow']:08x}",
-    ]
+def _latencies(result: Mapping[str, Any]) -> list[str]:
+    """Return the table of how long the packets were under way."""
+    flows = [flow for flow in result["flows"] if flow["latency_us"]]
+    return _table("Latency in microseconds", list(QUANTILES), flows, result["total"], _quantiles)
 
 
 def _row(found: Mapping[str, Any]) -> list[str]:
@@ -170,42 +151,57 @@ def _row(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _latencies(result: Mapping[str, Any]) -> list[str]:
-    """Return the table of how long the packets were under way."""
-    flows = [flow for flow in result["flows"] if flow["latency_us"]]
-    if not flows:
-        return []
-    rows = [_name(flow) + _quantiles(flow) for flow in flows[:SHOWN_FLOWS]]
-    if len(flows) > 1:
-        rows.append([f"all {len(flows)} flows", "", "", *_quantiles(result["total"])])
-    return _table(["Latency in microseconds", "", "", *QUANTILES], rows)
-
-
 def _quantiles(found: Mapping[str, Any]) -> list[str]:
     return [f"{found['latency_us'][name]:,.0f}" for name in QUANTILES]
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
-    """Return aligned lines: the three columns of the name to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    return ["  ".join(_aligned(row, widths)).rstrip() for row in [heads, *rows]]
+def _table(
+    title: str,
+    heads: list[str],
+    flows: Sequence[Mapping[str, Any]],
+    total: Mapping[str, Any],
+    row: Callable[[Mapping[str, Any]], list[str]],
+) -> list[str]:
+    """Return aligned lines with what `row` says of each flow and, where there are several, of all."""
+    if not flows:
+        return []
+    names = _names(flows)
+    blank = [""] * (len(names[0]) - 1)
+    rows = [name + row(flow) for name, flow in zip(names[:SHOWN_FLOWS], flows, strict=False)]
+    if len(flows) > 1:
+        rows.append([f"all {len(flows)} flows", *blank, *row(total)])
+    table = [[title, *blank, *heads], *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(_aligned(cells, widths, len(names[0]))).rstrip() for cells in table]
 
 
-def _aligned(row: list[str], widths: list[int]) -> Iterable[str]:
-    for place, (cell, width) in enumerate(zip(row, widths, strict=True)):
-        yield cell.ljust(width) if place < 3 else cell.rjust(width)
+def _names(flows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return destination and source of each flow, and its number where they do not tell all flows apart."""
+    names = [
+        (f"{flow['destination']}:{flow['port']}", f"from {flow['source']}:{flow['source_port']}")
+        for flow in flows
+    ]
+    if len(set(names)) == len(names):
+        return [list(name) for name in names]
+    numbers = ["foreign" if flow["flow"] is None else f"flow {flow['flow']:08x}" for flow in flows]
+    return [[*name, number] for name, number in zip(names, numbers, strict=True)]
 
 
-def _sentences(result: Mapping[str, Any]) -> Iterable[str]:
+def _aligned(cells: Sequence[str], widths: Sequence[int], names: int) -> Iterator[str]:
+    """Yield the cells as wide as their columns, the first `names` to the left and the rest to the right."""
+    for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        yield cell.ljust(width) if place < names else cell.rjust(width)
+
+
+def _sentences(result: Mapping[str, Any]) -> list[str]:
     """Return the outcome in words."""
     total = result["total"]
     lines = [_outcome(total, result["seconds"])]
     if total["stale"]:
-        lines.append(f"{total['stale']:,} packets came too late to tell whether they had come before.")
+        lines.append(f"{_packets(total['stale'])} came too late to tell whether they had come before.")
     if total["foreign"] and total["received"]:
-        lines.append(
-            f"{total['foreign']:,} of them are not from `mcrelay send`: of these, loss cannot be told."
-        )
+        foreign = _packets(total["foreign"])
+        lines.append(f"Of these, {foreign} came from others than `mcrelay send`: their loss cannot be told.")
     if total["unlisted"]:
         lines.append(f"{total['unlisted']:,} more belong to more flows than are told apart here.")
     if total["latency_us"] and total["latency_us"]["min"] < 0:
@@ -216,8 +212,12 @@ def _sentences(result: Mapping[str, Any]) -> Iterable[str]:
 def _outcome(total: Mapping[str, Any], seconds: float) -> str:
     if not total["packets"]:
         return f"No packet in {seconds:.1f} s."
-    came = f"{total['packets']:,} packets in {total['seconds']:.1f} s"
+    came = f"{_packets(total['packets'])} in {total['seconds']:.1f} s"
     if not total["received"]:
         return f"{came}, none of them from `mcrelay send`: loss and latency cannot be told."
     found = [f"{total[key]:,} {key}" for key in OUTCOMES if total[key]]
     return f"{came}: {', '.join(found) or 'none lost, duplicated, reordered or corrupt'}."
+
+
+def _packets(count: int) -> str:
+    return "1 packet" if count == 1 else f"{count:,} packets"

@@ -1,0 +1,63 @@
+"""What stands on the command line of `send` and `receive`, and what is said where it cannot be."""
+
+import argparse
+
+import pytest
+
+from mcrelay.cli.endpoint import Endpoint, UsageError, address, endpoints, ifindex, positive, whole
+
+
+def test_a_destination_has_its_own_port_or_that_of_all():
+    assert endpoints(["239.1.1.1:5001", "10.0.0.5"], 6001) == [
+        Endpoint("239.1.1.1", 5001),
+        Endpoint("10.0.0.5", 6001),
+    ]
+
+
+def test_a_group_is_told_from_a_host():
+    assert [one.is_group for one in endpoints(["239.255.255.255", "10.0.0.5"], 1)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["239.1.1.1"], "239.1.1.1 needs a port: give 239.1.1.1:5001 or --port"),
+        (["239.1.1"], "'239.1.1' is no IPv4 address such as 239.1.1.1"),
+        ([":5001"], "'' is no IPv4 address such as 239.1.1.1"),
+        (["ff02::1"], "'ff02' is no IPv4 address such as 239.1.1.1"),
+        (["239.1.1.1:"], "'' is no UDP port: give 1 to 65535"),
+        (["239.1.1.1:0"], "'0' is no UDP port: give 1 to 65535"),
+        (["239.1.1.1:65536"], "'65536' is no UDP port: give 1 to 65535"),
+        (["239.1.1.1:" + "9" * 5000], "'" + "9" * 5000 + "' is no UDP port: give 1 to 65535"),
+        (["239.1.1.1:²"], "'²' is no UDP port: give 1 to 65535"),
+        (["239.1.1.1:1", "239.1.1.1:1"], "239.1.1.1:1 is given twice"),
+    ],
+)
+def test_a_destination_that_is_none_gets_one_line_that_says_what_to_give(texts, message):
+    with pytest.raises(UsageError) as error:
+        endpoints(texts, None)
+    assert str(error.value) == message
+
+
+def test_a_device_that_is_not_there_gets_a_line_with_those_that_are():
+    with pytest.raises(UsageError, match=r"^no device eth99 here; there are: .*\blo\b"):
+        ifindex("eth99")
+    assert ifindex("lo") > 0
+
+
+def test_a_source_is_an_address():
+    assert address("10.0.0.5") == "10.0.0.5"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "inf", "nan", "many", ""])
+def test_a_rate_or_a_time_is_above_zero(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        positive(text)
+    assert positive("0.5") == 0.5
+
+
+@pytest.mark.parametrize("text", ["0", "256", "-1", "1.5", "²", ""])
+def test_a_ttl_is_a_whole_number_in_its_range(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a whole number from 1 to 255"):
+        whole(1, 255)(text)
+    assert whole(1, 255)("255") == 255

@@ -1,0 +1,60 @@
+"""The pace of `mcrelay send`, on a clock that is a number."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcrelay.cli.pace import Pace
+
+
+def departures(rate, seconds, held_up=()):
+    """(time, packets) of each burst, where the sender sleeps exactly as long as it is told.
+
+    `held_up` are (time, seconds) for which it does not get the processor.
+    """
+    pace, now, found, held_up = Pace(rate, 0.0), 0.0, [], list(held_up)
+    while now < seconds:
+        if held_up and now >= held_up[0][0]:
+            now += held_up.pop(0)[1]
+        if count := pace.due(now):
+            found.append((now, count))
+            pace.left(count, now)
+        now += max(pace.wait(now), 1e-6)
+    return found
+
+
+@pytest.mark.parametrize("rate", [1, 3.7, 100, 5000, 10_000, 20_000, 123_456, 1_000_000])
+def test_the_rate_is_kept(rate):
+    seconds = max(1.0, 10 / rate)
+    sent = sum(count for _, count in departures(rate, seconds))
+    assert sent == pytest.approx(rate * seconds, rel=0.01, abs=1)
+
+
+@pytest.mark.parametrize("rate", [1, 100, 9999])
+def test_packets_leave_one_at_a_time_at_low_rates(rate):
+    assert {count for _, count in departures(rate, 5 / rate)} == {1}
+
+
+@given(rate=st.floats(10, 1e6), held_up=st.lists(st.floats(0.001, 0.05), min_size=1, max_size=3))
+def test_no_burst_is_longer_than_a_millisecond_of_traffic_however_late_the_sender_is(rate, held_up):
+    sent = departures(rate, 0.1, [(0.02 * place, pause) for place, pause in enumerate(held_up)])
+    assert max(count for _, count in sent) <= max(1, rate / 1000)
+
+
+def test_lateness_is_made_up_for_at_no_more_than_twice_the_rate():
+    sent = departures(20_000, 1.0, [(0.2, 0.1)])
+    late = [(now, count) for now, count in sent if 0.301 < now < 0.39]
+    assert sum(count for _, count in sent) == pytest.approx(20_000, rel=0.01)
+    assert sum(count for _, count in late) == pytest.approx(2 * 20_000 * 0.089, rel=0.05)
+
+
+def test_what_is_late_by_more_than_a_second_is_left_behind():
+    pace = Pace(1000, 0.0)
+    pace.left(1, 100.0)
+    assert pace.wait(100.0) == pytest.approx(0.0005)
+    sent = 0
+    for now in (100 + step / 4000 for step in range(8000)):
+        if count := pace.due(now):
+            pace.left(count, now)
+            sent += count
+    assert sent == pytest.approx(3000, abs=5)
