@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 
 from mcrelay.cli.exits import Exit
@@ -57,7 +58,8 @@ Next
   README.md and examples/               have more configurations, each commented
 """
 
-HEADINGS = ("receiver", "group", "received", "lost", "duplicated", "source", "TTL", "latency p50", "p99")
+HEADINGS = ("receiver", "group", "source", "TTL", "received", "lost", "duplicated", "latency p50", "p99")
+SIDES = "<<<>>>>>>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +131,12 @@ def _with_the_relay(network: Network, folder: Path) -> bool:
             ("archive", Receiver(network.archive, "239.2.2.3:6001")),
             ("archive", Receiver(network.archive, "239.2.2.4:6001")),
         ]
-        print(f"  The sender sends {COUNT} packets of 1400 octets, {RATE} a second.", flush=True)
+        print(f"  The sender sends {COUNT:,} packets of 1400 octets, {RATE:,} a second.", flush=True)
         sending = start_sending(network.sender, *_traffic(COUNT))
         time.sleep(BEFORE_RELOAD)
         print("  Meanwhile the file gets one more output, and the relay reloads (SIGHUP):\n")
         print(f"  + {ADDED_OUTPUT}", flush=True)
-        relay.reload(CONFIG + ADDED_OUTPUT)
+        print(f"  The relay says: {relay.reload(CONFIG + ADDED_OUTPUT)}\n", flush=True)
         sent = report_of(sending)["packets"]
         rows = [(name, receiver.destination, receiver.report()) for name, receiver in receivers]
     print(_table(rows))
@@ -150,11 +152,12 @@ def _indented(text: str) -> str:
 
 
 def _table(rows: Sequence[tuple[str, str, Report]]) -> str:
-    """Return what each receiver got, in columns."""
+    """Return what each receiver got, in columns: words to the left, numbers to the right."""
     cells = [HEADINGS, *(_row(*row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  "
+        + "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, SIDES, widths, strict=True))
         for line in cells
     )
 
@@ -163,13 +166,13 @@ def _row(name: str, destination: str, report: Report) -> tuple[str, ...]:
     return (
         name,
         destination,
-        f"{report.received:,}",
-        str(report.lost),
-        str(report.duplicated),
         " ".join(report.sources),
         " ".join(map(str, report.ttls)),
-        f"{report.latency['p50']:.0f} us",
-        f"{report.latency['p99']:.0f} us",
+        f"{report.received:,}",
+        f"{report.lost:,}",
+        f"{report.duplicated:,}",
+        f"{report.latency.get('p50', nan):,.0f} us",
+        f"{report.latency.get('p99', nan):,.0f} us",
     )
 
 

@@ -50,6 +50,10 @@ class Daemon:
         if self.process.poll() is None:
             self.stop()
         self._end()
+        if error is not None:
+            error.add_note(f"the log of mcrelay run:\n{self.log()}")
+        elif "Traceback" in self.log():
+            raise RuntimeError(f"mcrelay run broke off:\n{self.log()}")
 
     def reload(self, config: str | None = None) -> str:
         """Write the configuration, send SIGHUP, and return the STATUS with which the reload was answered."""
