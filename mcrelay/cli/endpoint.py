@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import fcntl
 import socket
 import struct
@@ -80,6 +81,21 @@ def bind_to_device(sock: socket.socket, device: str) -> None:
     """Let a socket send and receive through one device only, whatever the routes say."""
     ifindex(device)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+
+
+def bind(sock: socket.socket, address: str, port: int) -> None:
+    """Bind a socket, and say what to do where that cannot be."""
+    try:
+        sock.bind((address, port))
+    except OSError as error:
+        match error.errno:
+            case errno.EADDRNOTAVAIL:
+                raise UsageError(f"{address} is no address of this host: see `ip address`") from None
+            case errno.EADDRINUSE:
+                raise UsageError(f"{address}:{port} is taken by another program: see `ss -ulpn`") from None
+            case errno.EACCES:
+                raise PermissionError(error.errno, f"port {port} needs CAP_NET_BIND_SERVICE") from None
+        raise
 
 
 def mtu(sock: socket.socket, device: str) -> int:

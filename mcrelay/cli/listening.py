@@ -8,7 +8,7 @@ import socket
 import struct
 from ipaddress import IPv4Address
 
-from mcrelay.cli.endpoint import Endpoint, UsageError, bind_to_device, ifindex
+from mcrelay.cli.endpoint import Endpoint, UsageError, bind, bind_to_device, ifindex
 from mcrelay.worker.arrivals import announce
 
 # linux/in.h, asm-generic/socket.h and linux/sock_diag.h
@@ -43,11 +43,9 @@ def _set_up(sock: socket.socket, endpoint: Endpoint, device: str | None, sources
     _make_room(sock)
     if device is not None:
         bind_to_device(sock, device)
-    try:
-        sock.bind((endpoint.address, endpoint.port))
+    bind(sock, endpoint.address, endpoint.port)
+    if endpoint.is_group:
         _join(sock, endpoint, 0 if device is None else ifindex(device), sources)
-    except OSError as error:
-        raise _explained(error, endpoint) from None
 
 
 def _make_room(sock: socket.socket) -> None:
@@ -59,30 +57,21 @@ def _make_room(sock: socket.socket) -> None:
 
 
 def _join(sock: socket.socket, endpoint: Endpoint, index: int, sources: list[str]) -> None:
-    if not endpoint.is_group:
-        return
     request = struct.pack("=I4x", index) + _sockaddr(endpoint.address)  # struct group_req
-    if not sources:
-        sock.setsockopt(socket.IPPROTO_IP, MCAST_JOIN_GROUP, request)
-    for source in sources:
-        sock.setsockopt(socket.IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, request + _sockaddr(source))
+    try:
+        if not sources:
+            sock.setsockopt(socket.IPPROTO_IP, MCAST_JOIN_GROUP, request)
+        for source in sources:
+            sock.setsockopt(socket.IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, request + _sockaddr(source))
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            raise UsageError(f"no route to {endpoint.address}: name the device with --interface") from None
+        raise
 
 
 def _sockaddr(address: str) -> bytes:
     """Return a struct sockaddr_storage."""
     return struct.pack("=HH4s120x", socket.AF_INET, 0, IPv4Address(address).packed)
-
-
-def _explained(error: OSError, endpoint: Endpoint) -> Exception:
-    match error.errno:
-        case errno.EADDRNOTAVAIL:
-            return UsageError(f"{endpoint.address} is no address of this host: see `ip address`")
-        case errno.EADDRINUSE:
-            return UsageError(f"{endpoint} is taken by another program: see `ss -ulpn`")
-        case errno.ENODEV:
-            return UsageError(f"no route to {endpoint.address}: name the device with --interface")
-        case _:
-            return error
 
 
 def room(sock: socket.socket) -> int:

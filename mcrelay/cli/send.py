@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from mcrelay.cli.endpoint import UsageError, address, bind_to_device, endpoints, mtu, positive, whole
+from mcrelay.cli.endpoint import UsageError, address, bind, bind_to_device, endpoints, mtu, positive, whole
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.live import Interrupt, LiveLine
 from mcrelay.cli.pace import Pace
@@ -119,12 +119,7 @@ def _socket(options: argparse.Namespace) -> socket.socket:
             _note(
                 f"{options.size} octets do not fit {options.interface} (MTU {largest}): they go in fragments"
             )
-    try:
-        sock.bind((source, options.source_port or 0))
-    except OSError as error:
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise UsageError(f"{source} is no address of this host: see `ip address`") from None
-        raise
+    bind(sock, source, options.source_port or 0)
     return sock
 
 
