@@ -15,7 +15,7 @@ from math import nan
 from pathlib import Path
 
 from mcrelay.cli.exits import Exit
-from mcrelay.lab import Daemon, Host, Lab, Receiver, Report, report_of, send, start_sending
+from mcrelay.lab import Daemon, Host, Lab, LabError, Receiver, Report, report_of, send, start_sending
 
 RATE = 5000  # packets a second
 COUNT = 5 * RATE
@@ -91,10 +91,14 @@ def run(options: argparse.Namespace) -> int:
         return Exit.FAILURE
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that `with` cleans up as on Ctrl-C
     print(NETWORK, flush=True)
-    with tempfile.TemporaryDirectory(prefix="mcrelay-demo-") as folder, Lab() as lab:
-        network = _build(lab)
-        _without_the_relay(network)
-        well = _with_the_relay(network, Path(folder))
+    try:
+        with tempfile.TemporaryDirectory(prefix="mcrelay-demo-") as folder, Lab() as lab:
+            network = _build(lab)
+            _without_the_relay(network)
+            well = _with_the_relay(network, Path(folder))
+    except LabError as error:
+        print(f"mcrelay demo: {error}", file=sys.stderr)
+        return Exit.FAILURE
     print(NEXT)
     return Exit.OK if well else Exit.FAILURE
 

@@ -9,6 +9,7 @@ Nothing in a lab touches the machine's own network, and nothing is left when the
 It needs root and iproute2.
 """
 
+from mcrelay.lab.command import LabError
 from mcrelay.lab.daemon import Daemon
 from mcrelay.lab.host import End, Host
 from mcrelay.lab.network import Lab, Switch
@@ -19,6 +20,7 @@ __all__ = [
     "End",
     "Host",
     "Lab",
+    "LabError",
     "Receiver",
     "Report",
     "Switch",

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from mcrelay.lab.command import PATIENCE, mcrelay, wait_until
+from mcrelay.lab.command import PATIENCE, LabError, mcrelay, wait_until
 from mcrelay.lab.host import Host
 
 
@@ -53,7 +53,7 @@ class Daemon:
         if error is not None:
             error.add_note(f"the log of mcrelay run:\n{self.log()}")
         elif "Traceback" in self.log():
-            raise RuntimeError(f"mcrelay run broke off:\n{self.log()}")
+            raise LabError(f"mcrelay run broke off:\n{self.log()}")
 
     def reload(self, config: str | None = None) -> str:
         """Write the configuration, send SIGHUP, and return the STATUS with which the reload was answered."""
@@ -82,7 +82,7 @@ class Daemon:
                 continue
             if wanted in lines:
                 return lines
-        raise TimeoutError(
+        raise LabError(
             f"mcrelay run did not say {wanted} (exit {self.process.poll()}); its log:\n{self.log()}"
         )
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from mcrelay.lab.command import LabError
+
 NAMESPACES = Path("/run/netns")  # where `ip netns` keeps them
 CLONE_NEWNET = 0x40000000
 
@@ -49,12 +51,16 @@ class Host:
 
     def ip(self, *commands: str) -> None:
         """Carry out commands of `ip` on this host: `link set eth0 down`."""
-        iproute(*commands, namespace=self.namespace)
+        with self.entered():
+            iproute(*commands)
 
     def sysctl(self, name: str, value: int) -> None:
         """Set a sysctl of this host's network: `net.ipv4.conf.all.rp_filter`."""
-        with self.entered():
-            Path("/proc/sys", *name.split(".")).write_text(str(value))
+        try:
+            with self.entered():
+                Path("/proc/sys", *name.split(".")).write_text(str(value))
+        except OSError as error:
+            raise LabError(f"cannot set {name}: {error.strerror}") from error
 
     def run(
         self, command: Sequence[str], check: bool = True, seconds: float = 60
@@ -97,13 +103,12 @@ class Host:
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Move the calling thread to this host: what it opens and starts belongs here, for good."""
-        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        try:
-            _enter(NAMESPACES / self.namespace)
-            yield
-        finally:
-            _enter(before)
-            os.close(before)
+        with open("/proc/thread-self/ns/net") as before, open(NAMESPACES / self.namespace) as host:
+            _enter(host.fileno())
+            try:
+                yield
+            finally:
+                _enter(before.fileno())
 
     def processes(self) -> list[int]:
         """Return the IDs of all processes on this host, whoever started them."""
@@ -147,10 +152,11 @@ class Host:
                     stream.close()
 
 
-def iproute(*commands: str, namespace: str | None = None) -> None:
+def iproute(*commands: str) -> None:
     """Carry out commands of `ip`, all of them in one process."""
-    command = ["ip", "-batch", "-"] if namespace is None else ["ip", "-netns", namespace, "-batch", "-"]
-    subprocess.run(command, input="\n".join(commands), text=True, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(["ip", "-batch", "-"], input="\n".join(commands), text=True, capture_output=True)
+    if done.returncode != 0:
+        raise LabError(f"ip {'; '.join(commands)}: {' '.join(done.stderr.split())}")
 
 
 def processes_in(namespace: str) -> list[int]:
@@ -185,12 +191,7 @@ def _inode(namespace: Path) -> int | None:
         return None
 
 
-def _enter(namespace: Path | int) -> None:
-    descriptor = namespace if isinstance(namespace, int) else os.open(namespace, os.O_RDONLY)
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)  # os.setns comes with Python 3.12
-        if libc.setns(descriptor, CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), "cannot enter the network namespace")
-    finally:
-        if not isinstance(namespace, int):
-            os.close(descriptor)
+def _enter(namespace: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)  # os.setns comes with Python 3.12
+    if libc.setns(namespace, CLONE_NEWNET) != 0:
+        raise LabError(f"cannot enter a network namespace: {os.strerror(ctypes.get_errno())}")

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from mcrelay.lab.command import PATIENCE, mcrelay, wait_until
+from mcrelay.lab.command import PATIENCE, LabError, mcrelay, wait_until
 from mcrelay.lab.host import Host
 
 
@@ -66,7 +66,7 @@ def report_of(process: subprocess.Popen[str], seconds: float = 3 * PATIENCE) -> 
     """Wait until `mcrelay send` or `receive` ends, and return what it reported."""
     out, err = process.communicate(timeout=seconds)
     if not out:
-        raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {err}")
+        raise LabError(f"{process.args!r} ended with {process.returncode}: {err}")
     report: dict[str, Any] = json.loads(out)
     return report
 
