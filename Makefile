@@ -56,11 +56,13 @@ root:
 	@[ "$$(id -u)" = 0 ] || { echo "this builds network namespaces and needs root: sudo make $(MAKECMDGOALS)"; exit 1; }
 
 iproute2:
-	@command -v ip >/dev/null || { $(apt) iproute2 >/dev/null; }
+	@command -v ip >/dev/null || { echo "installing iproute2 ..."; $(apt) iproute2 >/dev/null; }
 
 venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "mcrelay needs Python 3.11 or later; say which: make PYTHON=python3.11 ..."; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || [ "$$(id -u)" != 0 ] || { $(apt) python3-venv >/dev/null; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "install python3-venv first: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || [ "$$(id -u)" != 0 ] || \
+	{ echo "installing python3-venv ..."; $(apt) python3-venv >/dev/null; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	{ echo "Python's venv is missing: apt install python3-venv"; exit 1; }
 	@[ -x $(PY) ] || { echo "setting up $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
