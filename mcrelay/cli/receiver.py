@@ -14,7 +14,7 @@ from mcrelay.probe import judged
 from mcrelay.reception import Batch, Reception
 from mcrelay.worker.arrivals import Arrivals
 
-CAPACITY = 256  # datagrams taken at once
+CAPACITY = 512  # datagrams taken at once
 PAUSE = 0.002  # seconds in which datagrams gather in the sockets: the kernel stamps their arrival, not we
 ROOM_FOR_PAUSE = 8 << 20  # octets that a socket must hold for that, as the kernel counts them
 

@@ -198,14 +198,14 @@ def test_what_the_receiver_is_too_slow_for_is_told_apart_from_loss(hosts):
     sender, receiver = hosts
     process = listening(receiver, GROUP, "--idle", "0.5", "--json")
     process.send_signal(signal.SIGSTOP)
-    # 64 MB of buffer take about 28,000 packets of 1400 octets.
-    sent(sender, GROUP, "--count", "60000", "--rate", "100000", "--segments")
+    # The buffer takes some 58,000 packets of 1400 octets.
+    sent(sender, GROUP, "--count", "100000", "--rate", "100000", "--segments")
     process.send_signal(signal.SIGCONT)
     result, _, code = ended(process)
     total = result["total"]
     assert code == 1
     assert total["socket_drops"] > 0
-    assert total["received"] + total["socket_drops"] == 60000
+    assert total["received"] + total["socket_drops"] == 100_000
     assert any("this receiver was too slow" in problem for problem in result["problems"])
 
 
