@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mcrelay.cli.exits import Exit
 from mcrelay.problem import Invalid
-from mcrelay.supervisor import privileged, rundir
+from mcrelay.supervisor import files, privileged, rundir
 from mcrelay.supervisor.loop import Supervisor
 from mcrelay.supervisor.notify import Notifier
 
@@ -22,7 +22,9 @@ _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ER
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
-    parser.add_argument("-c", "--config", metavar="FILE", type=Path, default=Path("/etc/mcrelay.yaml"))
+    parser.add_argument(
+        "-c", "--config", metavar="FILE", type=Path, default=files.DEFAULT, help="default %(default)s"
+    )
     parser.add_argument(
         "--run-dir",
         metavar="DIR",

@@ -13,6 +13,7 @@ from mcrelay.config import Config, compiled
 from mcrelay.problem import Invalid, Problem, Where
 from mcrelay.source import parse_all
 
+DEFAULT = Path("/etc/mcrelay.yaml")
 MAX_OCTETS = 32 * 1024 * 1024  # of all files together; 100,000 rules fit
 STANDARD_INPUT = "<stdin>"
 

@@ -116,10 +116,7 @@ class Supervisor:
     def _wait(self, timeout: float | None = None) -> None:
         if timeout is None:
             timeout = self._pause()
-        for child in self._children.values():
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.has_more_to_say else 0)
-            if self._selector.get_key(child.channel).events != wanted:
-                self._selector.modify(child.channel, wanted, self._selector.get_key(child.channel).data)
+        self._watch_for_room()
         for key, events in self._selector.select(timeout):
             key.data(events)
         now = time.monotonic()
@@ -128,6 +125,15 @@ class Supervisor:
         if self._alive_due is not None and self._alive_due <= now:
             self._notifier.alive()
             self._alive_due = now + (self._notifier.watchdog_pause or 0)
+
+    def _watch_for_room(self) -> None:
+        """Wait for room in the channels of those children that are still to be told something."""
+        channels = self._selector.get_map()
+        for child in self._children.values():
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.has_more_to_say else 0)
+            key = channels.get(child.channel)
+            if key is not None and key.events != wanted:
+                self._selector.modify(child.channel, wanted, key.data)
 
     def _pause(self) -> float | None:
         deadlines = (self._reconciler.next_deadline(), self._links_due, self._alive_due)
