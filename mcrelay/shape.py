@@ -96,7 +96,7 @@ def _hint(value: object, wanted: Mapping[str, Any]) -> str:
     if not isinstance(value, str):
         return ""
     choices = wanted.get("anyOf", [wanted])
-    types = {choice.get("type") for choice in choices}
+    types = [choice.get("type") for choice in choices]
     if "boolean" in types and value.lower() in _YAML_1_1_BOOLEANS:
         return f"; write `{_YAML_1_1_BOOLEANS[value.lower()]}`"
     if "integer" in types and value.isdecimal():

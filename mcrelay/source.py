@@ -272,8 +272,7 @@ class _Reader:
         self.problems.append(self._text.problem(place, tuple(self._path), message))
 
     def _unreadable(self, error: yaml.MarkedYAMLError) -> Invalid:
-        if error.problem_mark:
-            self._offset = error.problem_mark.index
+        self._offset = error.problem_mark.index if error.problem_mark else self._offset
         return self._end(" ".join(filter(None, ("this is not YAML:", error.problem, error.context))))
 
     def _end(self, message: str) -> Invalid:

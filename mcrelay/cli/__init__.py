@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
 from mcrelay import __version__
 from mcrelay.cli.exits import Exit
+from mcrelay.spelling import did_you_mean, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has gone; at exit, Python would complain that it cannot write the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return Exit.BROKEN_PIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _write_no_more()
+        print(f"mcrelay: {error.strerror}", file=sys.stderr)
+        return Exit.FAILURE
     return code
+
+
+def _write_no_more() -> None:
+    """Keep Python from complaining, at its exit, that it cannot write what is left of the output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(words: Sequence[str]) -> int:
@@ -80,9 +92,7 @@ def _parser(chosen: Verb | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _unknown(word: str, known: Sequence[str] | dict[str, Verb]) -> int:
-    from mcrelay.spelling import did_you_mean, listed
-
+def _unknown(word: str, known: Iterable[str]) -> int:
     hint = did_you_mean(word, known) or f"; there are: {listed(known)}"
     print(f"mcrelay: no verb is named `{word}`{hint}", file=sys.stderr)
     return Exit.USAGE

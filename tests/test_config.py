@@ -1,0 +1,341 @@
+"""Rules across fields, drop-ins, and every problem at once."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcrelay.address import is_group, is_link_local_group, why_no_host
+from mcrelay.config import Config, Input, Interface, Output, compiled
+from mcrelay.problem import Invalid, Where
+from mcrelay.source import FASTEST, parse
+
+GOOD = """\
+version: 1
+interfaces:
+  studio: {device: eth0}
+  plant: {device: eth1, source: 10.9.2.1, ttl: 16, dscp: 46}
+  again: {device: eth1}
+  self: {device: lo}
+rules:
+"""
+INPUT = "input: {interface: studio, group: 239.1.1.1, port: 5001}"
+
+
+def config(*texts):
+    return compiled([parse(text.encode(), f"{number}.yaml") for number, text in enumerate(texts)])
+
+
+def problems(*texts):
+    with pytest.raises(Invalid) as caught:
+        config(*texts)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def rule(text, name="r"):
+    return f"  {name}: {{{text}}}\n"
+
+
+def only_problem(text):
+    """The message of the one problem of a rule."""
+    (problem,) = problems(GOOD + text)
+    return problem.split(": ", 1)[1]
+
+
+def test_a_config_says_what_the_file_says():
+    good = config(
+        GOOD
+        + rule(
+            "description: feed, "
+            "input: {interface: studio, group: 239.1.1.1, port: 5001, sources: [10.0.0.5]}, "
+            "outputs: [{interface: plant, address: 10.9.2.50, port: 6001, source: 10.9.2.2, source_port: 7, "
+            "ttl: decrement, dscp: 0}], enabled: false, data_plane: userspace"
+        )
+    )
+    feed = good.rules["r"]
+    assert (feed.description, feed.enabled, feed.data_plane) == ("feed", False, "userspace")
+    assert feed.where == Where("0.yaml", 8, 3)
+    assert feed.input == Input("studio", "239.1.1.1", 5001, ("10.0.0.5",))
+    assert feed.outputs == (Output("plant", "10.9.2.50", 6001, "10.9.2.2", 7, "decrement", 0),)
+
+
+def test_what_is_not_said_has_the_default_of_the_schema():
+    good = config(GOOD + rule(f"{INPUT}, outputs: [{{interface: again}}]"))
+    assert (good.data_plane, good.workers, good.warnings) == ("auto", 1, ())
+    assert good.interfaces["studio"] == Interface("studio", "eth0", None, 64, "copy")
+    feed = good.rules["r"]
+    assert (feed.description, feed.enabled, feed.data_plane) == ("", True, "auto")
+    assert feed.input.sources == ()
+
+
+def test_an_output_takes_group_and_port_of_the_input_and_the_rest_of_its_interface():
+    feed = config(GOOD + rule(f"{INPUT}, outputs: [{{interface: plant}}]")).rules["r"]
+    assert feed.outputs == (Output("plant", "239.1.1.1", 5001, "10.9.2.1", 0, 16, 46),)
+
+
+def test_a_rule_runs_on_the_data_plane_of_the_file_unless_it_says_another():
+    text = GOOD.replace("version: 1", "version: 1\ndata_plane: userspace")
+    good = config(
+        text
+        + rule(f"{INPUT}, outputs: [{{interface: plant}}]", "a")
+        + rule(f"{INPUT.replace('5001', '5002')}, outputs: [{{interface: plant}}], data_plane: auto", "b")
+    )
+    assert [rule.data_plane for rule in good.rules.values()] == ["userspace", "auto"]
+
+
+@pytest.mark.parametrize(
+    "text", ["version: 1\n", "version: 1\nrules:\ninterfaces:\n", "version: 1\nrules: {}\n"]
+)
+def test_a_config_without_rules_is_a_config(text):
+    assert config(text) == Config("auto", 1, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "0.yaml:1:1: the file is empty; begin it with `version: 1`"),
+        ("# words\n", "0.yaml:1:1: the file is empty; begin it with `version: 1`"),
+        ("rules: {}\n", "0.yaml:1:1: `version` is missing; begin the file with `version: 1`"),
+        ("[1]\n", "0.yaml:1:1: expected a map with version, interfaces and rules, not a list"),
+        ("version: 2\n", "0.yaml:1:10: version: expected 1, the only version there is, not 2"),
+        ("version: 1\ndata_plane: kernel\n",
+         "0.yaml:2:13: data_plane: the kernel data plane is not built yet; use `auto` or `userspace`"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_used_as_a_whole_says_what_to_do(text, problem):
+    assert problems(text) == [problem]
+
+
+def test_the_kernel_data_plane_and_what_needs_it_are_refused_until_it_exists():
+    text = GOOD + rule(f"{INPUT}, outputs: [{{interface: plant}}], data_plane: kernel, exclusive: true")
+    first, second = problems(text)
+    assert "rules.r.data_plane: the kernel data plane is not built yet" in first
+    assert "rules.r.exclusive: this needs the kernel data plane" in second
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("interface: stduio, group: 239.1.1.1",
+         "rules.r.input.interface: no interface is named `stduio`; did you mean `studio`?"),
+        ("interface: xyz, group: 239.1.1.1",
+         "rules.r.input.interface: no interface is named `xyz`; there are: again, plant, self, studio"),
+        ("interface: studio, group: 10.0.0.1",
+         "rules.r.input.group: 10.0.0.1 is no multicast group (224.0.0.0 to 239.255.255.255); "
+         "for a host, write `address: 10.0.0.1`"),
+        ("interface: studio, group: 255.255.255.255",
+         "rules.r.input.group: 255.255.255.255 is no multicast group (224.0.0.0 to 239.255.255.255)"),
+        ("interface: studio, address: 239.1.1.1",
+         "rules.r.input.address: 239.1.1.1 is a multicast group, not the address of a host"),
+        ("interface: studio, address: 0.0.0.0",
+         "rules.r.input.address: 0.0.0.0 is not the address of a host"),
+        ("interface: studio, address: 127.0.0.1",
+         "rules.r.input.address: 127.0.0.1 is reached through the device lo alone, not through eth0"),
+        ("interface: studio, group: 239.1.1.1, sources: [10.0.0.5, 239.1.1.2]",
+         "rules.r.input.sources[1]: 239.1.1.2 is a multicast group, not the address of a host"),
+        ("interface: studio, group: 239.1.1.1, sources: [10.0.0.5, 10.0.0.5]",
+         "rules.r.input.sources[1]: 10.0.0.5 is given twice"),
+        ("interface: studio, group: 239.1.1.1, address: 10.0.0.1",
+         "rules.r.input.address: takes `group` or `address`, not both"),
+        ("interface: studio",
+         "rules.r.input: `group` or `address` is missing; add, for example, `group: 239.1.1.1`"),
+    ],
+)  # fmt: skip
+def test_an_input_that_cannot_be_taken_says_why(part, message):
+    text = rule(f"input: {{{part}, port: 5001}}, outputs: [{{interface: plant, group: 239.2.2.2}}]")
+    assert only_problem(text) == message
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("interface: plnat",
+         "rules.r.outputs[0].interface: no interface is named `plnat`; did you mean `plant`?"),
+        ("interface: plant, group: 10.0.0.1",
+         "rules.r.outputs[0].group: 10.0.0.1 is no multicast group (224.0.0.0 to 239.255.255.255); "
+         "for a host, write `address: 10.0.0.1`"),
+        ("interface: plant, address: 255.255.255.255",
+         "rules.r.outputs[0].address: 255.255.255.255 is not the address of a host"),
+        ("interface: plant, source: 224.0.0.1",
+         "rules.r.outputs[0].source: 224.0.0.1 is a multicast group, not the address of a host"),
+        ("interface: plant, group: 239.1.1.1, address: 10.0.0.1",
+         "rules.r.outputs[0].address: takes `group` or `address`, not both"),
+        ("interface: studio",
+         "rules.r.outputs[0]: 239.1.1.1:5001 on eth0 is the rule's own input: "
+         "packets would go round for ever"),
+        ("interface: plant}, {interface: again",
+         "rules.r.outputs[1]: 239.1.1.1:5001 on eth1 is an output already, at 0.yaml:8:75"),
+    ],
+)  # fmt: skip
+def test_an_output_that_cannot_be_sent_says_why(output, message):
+    assert only_problem(rule(f"{INPUT}, outputs: [{{{output}}}]")) == message
+
+
+def test_an_interface_is_named_where_there_is_none():
+    assert problems("version: 1\n" + "rules:\n" + rule(f"{INPUT}, outputs: [{{interface: studio}}]")) == [
+        "0.yaml:3:26: rules.r.input.interface: no interface is named `studio`; `interfaces` has none",
+        "0.yaml:3:87: rules.r.outputs[0].interface: no interface is named `studio`; `interfaces` has none",
+    ]
+
+
+def test_a_unicast_input_needs_outputs_that_say_where_to():
+    text = rule("input: {interface: studio, address: 10.0.0.1, port: 1}, outputs: [{interface: plant}]")
+    assert only_problem(text) == (
+        "rules.r.outputs[0]: the input is unicast, so this needs `group` or `address`; "
+        "add, for example, `group: 239.2.2.2`"
+    )
+
+
+def test_an_interface_with_a_source_that_no_host_has_is_refused():
+    assert problems("version: 1\ninterfaces:\n  a: {device: eth0, source: 127.0.0.1}\n") == [
+        "0.yaml:3:29: interfaces.a.source: 127.0.0.1 is reached through the device lo alone, not through eth0"
+    ]
+
+
+def test_the_loopback_device_reaches_loopback_addresses():
+    good = config(GOOD + rule(f"{INPUT}, outputs: [{{interface: self, address: 127.0.0.1}}]"))
+    assert good.rules["r"].outputs[0].destination == "127.0.0.1"
+
+
+def test_a_pair_of_rules_in_both_directions_is_fine():
+    there = rule(f"{INPUT}, outputs: [{{interface: plant}}]", "there")
+    back = rule(f"{INPUT.replace('studio', 'plant')}, outputs: [{{interface: studio}}]", "back")
+    assert len(config(GOOD + there + back).rules) == 2
+
+
+def taken(name, interface="plant", more="", enabled="true"):
+    flow = f"interface: {interface}, group: 239.1.1.1, port: 5001{more}"
+    return rule(f"input: {{{flow}}}, outputs: [{{interface: studio}}], enabled: {enabled}", name)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (taken("a"), taken("b")),
+        (taken("a"), taken("b", interface="again")),
+        (taken("a"), taken("b", more=", sources: [10.0.0.1]")),
+        (taken("a", more=", sources: [10.0.0.1]"), taken("b")),
+        (
+            taken("a", more=", sources: [10.0.0.1, 10.0.0.2]"),
+            taken("b", more=", sources: [10.0.0.3, 10.0.0.2]"),
+        ),
+    ],
+)
+def test_a_flow_that_another_rule_relays_is_refused_whatever_its_interface_is_called(first, second):
+    assert only_problem(first + second) == (
+        "rules.b.input: 239.1.1.1:5001 on eth1 is relayed already by rule `a` at 0.yaml:8:3; "
+        "add outputs there"
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (taken("a", more=", sources: [10.0.0.1]"), taken("b", more=", sources: [10.0.0.2]")),
+        (taken("a", enabled="false"), taken("b")),
+        (taken("a"), taken("b", enabled="false")),
+    ],
+)
+def test_other_sources_or_a_disabled_rule_make_no_clash(first, second):
+    assert len(config(GOOD + first + second).rules) == 2
+
+
+def test_a_disabled_rule_is_checked_as_any_other():
+    text = rule(f"{INPUT}, outputs: [{{interface: studio}}], enabled: false")
+    assert "own input" in only_problem(text)
+
+
+def test_a_link_local_group_with_a_ttl_other_than_1_is_a_warning():
+    link_local = INPUT.replace("239.1.1.1", "224.0.0.251")
+    text = GOOD + rule(f"{link_local}, outputs: [{{interface: plant}}, {{interface: self, ttl: 1}}]")
+    (warning,) = config(text).warnings
+    assert str(warning) == (
+        "0.yaml:8:77: rules.r.outputs[0].ttl: 224.0.0.251 is link-local, "
+        "and receivers may refuse a TTL of 16; set `ttl: 1`"
+    )
+
+
+def test_drop_ins_are_merged_by_name_and_may_omit_the_version():
+    main = "version: 1\ninterfaces:\n  studio: {device: eth0}\n"
+    more = "interfaces:\n  plant: {device: eth1}\nworkers: auto\nrules:\n"
+    good = config(main, "", more + rule(f"{INPUT}, outputs: [{{interface: plant}}]"))
+    assert (list(good.interfaces), list(good.rules), good.workers) == (["studio", "plant"], ["r"], "auto")
+
+
+def test_a_name_or_a_setting_that_two_files_give_is_an_error_that_tells_both_places():
+    first = "version: 1\nworkers: 1\ninterfaces:\n  studio: {device: eth0}\n"
+    assert problems(first, first) == [
+        "1.yaml:2:1: workers: given twice, first at 0.yaml:2:1",
+        "1.yaml:4:3: interfaces.studio: `studio` is given twice, first at 0.yaml:4:3",
+    ]
+
+
+def test_all_problems_show_at_once_sorted_by_position_and_none_twice():
+    found = problems(
+        "version: 1\n"
+        "interfaces:\n"
+        "  plant: {device: eth1, ttl: 300}\n"
+        "rules:\n"
+        "  a:\n"
+        "    input: {interface: plnat, group: 10.0.0.1, port: 70000, sources: [1, 0.0.0.0]}\n"
+        "    outputs: [{interface: plant, grup: 239.1.1.1, port: 22:22}, 7]\n"
+        "  b: []\n"
+        "  c: {input: *x, outputs: {}}\n"
+    )
+    assert [problem.split(": ")[:2] for problem in found] == [
+        ["0.yaml:3:30", "interfaces.plant.ttl"],
+        ["0.yaml:6:24", "rules.a.input.interface"],
+        ["0.yaml:6:38", "rules.a.input.group"],
+        ["0.yaml:6:54", "rules.a.input.port"],
+        ["0.yaml:6:71", "rules.a.input.sources[0]"],
+        ["0.yaml:6:74", "rules.a.input.sources[1]"],
+        ["0.yaml:7:34", "rules.a.outputs[0].grup"],
+        ["0.yaml:7:57", "rules.a.outputs[0].port"],
+        ["0.yaml:7:65", "rules.a.outputs[1]"],
+        ["0.yaml:8:6", "rules.b"],
+        ["0.yaml:9:14", "rules.c.input"],
+        ["0.yaml:9:27", "rules.c.outputs"],
+    ]
+
+
+def test_a_broken_interface_is_not_called_unknown():
+    text = "version: 1\ninterfaces:\n  studio: {}\n  plant: {device: eth1}\nrules:\n"
+    found = problems(text + rule(f"{INPUT}, outputs: [{{interface: plant}}]"))
+    assert found == ["0.yaml:3:3: interfaces.studio: `device` is missing; add, for example, `device: eth0`"]
+
+
+def test_what_an_address_stands_for():
+    addresses = ("223.255.255.255", "224.0.0.0", "239.255.255.255", "240.0.0.0")
+    assert [is_group(address) for address in addresses] == [False, True, True, False]
+    assert is_link_local_group("224.0.0.255")
+    assert not is_link_local_group("224.0.1.0")
+    assert why_no_host("10.0.0.1", "eth0") == ""
+
+
+PIECES = [
+    "", "\n", ":", " ", "-", "{", "}", "[", "]", "*a", "&a ", "22:22", "0123", "300", "-1", "yes", "null",
+    "239.1.1.1", "10.0.0.1", "0.0.0.0", "decrement", "plant", "studio", "group", "version", "# ", "<<",
+    "\t", "!x ", "''",
+]  # fmt: skip
+WHOLE = GOOD + rule(
+    f"{INPUT}, outputs: [{{interface: plant}}, {{interface: studio, address: 10.0.0.7, port: 9}}]"
+) + taken("s", more=", sources: [10.0.0.1, 10.0.0.2]")  # fmt: skip
+edits = st.lists(
+    st.tuples(st.integers(0, len(WHOLE)), st.integers(0, 9), st.sampled_from(PIECES)), max_size=4
+)
+
+
+@given(edits, st.sampled_from([FASTEST, yaml.SafeLoader]))
+def test_a_config_changed_at_random_is_valid_or_has_problems_inside_the_text(edits, loader):
+    text = WHOLE
+    for start, length, piece in edits:
+        text = text[:start] + piece + text[start + length :]
+    lines = text.split("\n")
+    try:
+        compiled([parse(text.encode(), "f.yaml", loader)])
+    except Invalid as invalid:
+        for problem in invalid.problems:
+            assert 1 <= problem.where.line <= len(lines)
+            assert 1 <= problem.where.column <= len(lines[problem.where.line - 1]) + 1
+            assert problem.message
+            assert "\n" not in str(problem)

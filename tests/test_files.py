@@ -1,0 +1,149 @@
+"""The config on disk: what is read, in which order, and what is refused before it is read."""
+
+import os
+import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from mcrelay.problem import Invalid
+from mcrelay.supervisor.files import MAX_OCTETS, digest, load, read
+
+MAIN = b"version: 1\ninterfaces:\n  studio: {device: eth0}\n  plant: {device: eth1}\n"
+RULE = (
+    b"rules: {%s: {input: {interface: studio, group: 239.1.1.1, port: %d}, outputs: [{interface: plant}]}}\n"
+)
+
+
+@pytest.fixture
+def main(tmp_path):
+    path = tmp_path / "mcrelay.yaml"
+    path.write_bytes(MAIN)
+    return path
+
+
+@pytest.fixture
+def folder(main):
+    path = main.with_name("mcrelay.d")
+    path.mkdir()
+    return path
+
+
+def refused(path):
+    with pytest.raises(Invalid) as caught:
+        load(path)
+    (problem,) = caught.value.problems
+    return str(problem)
+
+
+def test_a_file_is_read_with_its_drop_ins_in_lexical_order(main, folder):
+    for name in ("20-b.yaml", "10-a.yaml", "9-c.yaml", ".hidden.yaml", "notes.txt", "old.yaml.bak"):
+        (folder / name).write_bytes(name.encode())
+    assert [Path(name).name for name, _ in read(main)] == [
+        "mcrelay.yaml",
+        "10-a.yaml",
+        "20-b.yaml",
+        "9-c.yaml",
+    ]
+
+
+def test_a_config_comes_with_the_hash_of_all_its_files(main, folder):
+    (folder / "a.yaml").write_bytes(RULE % (b"a", 1))
+    config, first = load(main)
+    assert list(config.rules) == ["a"]
+    assert load(str(main)) == (config, first)
+    (folder / "a.yaml").write_bytes(RULE % (b"a", 2))
+    assert load(main)[1] != first
+
+
+def test_the_hash_tells_the_same_octets_in_other_files_apart():
+    assert digest([("a", b"xy"), ("b", b"")]) != digest([("a", b"x"), ("b", b"y")])
+    assert digest([("a", b"")]) != digest([("b", b"")])
+
+
+def test_a_name_given_in_two_files_names_both(main, folder):
+    for name in ("a.yaml", "b.yaml"):
+        (folder / name).write_bytes(RULE % (b"same", 1))
+    assert refused(main) == (
+        f"{folder}/b.yaml:1:9: rules.same: `same` is given twice, first at {folder}/a.yaml:1:9"
+    )
+
+
+def test_what_is_wrong_with_each_file_shows_at_once(main, folder):
+    (folder / "a.yaml").write_bytes(b"rules: [")
+    (folder / "b.yaml").write_bytes(b"\trules:")
+    with pytest.raises(Invalid) as caught:
+        load(main)
+    assert [Path(problem.where.file).name for problem in caught.value.problems] == ["a.yaml", "b.yaml"]
+
+
+def test_a_missing_file_is_one_problem(tmp_path):
+    assert refused(tmp_path / "x.yaml") == f"{tmp_path}/x.yaml: no such file or directory"
+    assert refused("") == ".: this is a folder, not a file"
+    assert refused(tmp_path / "a\0b") == f"{tmp_path}/a\ufffdb: this is no name of a file"
+
+
+def test_a_name_that_cannot_be_printed_is_still_one_line(tmp_path):
+    assert refused(os.fsdecode(b"/nowhere/\xff\n\x1b[31m")) == (
+        "/nowhere/\\xff\ufffd\ufffd[31m: no such file or directory"
+    )
+
+
+def test_a_folder_a_pipe_a_socket_and_a_device_are_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        assert refused(tmp_path) == f"{tmp_path}: this is a folder, not a file"
+        assert refused(tmp_path / "pipe") == f"{tmp_path}/pipe: this is a pipe, not a file"
+        assert refused(tmp_path / "socket") == f"{tmp_path}/socket: this is a socket, not a file"
+        assert refused("/dev/zero") == "/dev/zero: this is a device, not a file"
+
+
+def test_a_drop_in_folder_that_is_none_is_refused(main):
+    main.with_name("mcrelay.d").write_text("")
+    assert refused(main) == f"{main.with_name('mcrelay.d')}: not a directory"
+
+
+def test_a_drop_in_with_a_name_that_would_not_be_read_is_refused(main, folder):
+    (folder / "a.yml").write_bytes(b"")
+    assert refused(main) == f"{folder}/a.yml: drop-ins end in `.yaml`; rename it"
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that anybody may enter, as tmp_path is not."""
+    with TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def nobody(open_folder):
+    """Root, whom no mode stops, is somebody else for a while."""
+    (open_folder / "mcrelay.yaml").write_bytes(MAIN)
+    (open_folder / "mcrelay.yaml").chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(user)
+
+
+def test_an_unreadable_file_is_one_problem(open_folder, nobody):
+    assert refused(open_folder / "mcrelay.yaml") == f"{open_folder}/mcrelay.yaml: permission denied"
+
+
+def test_a_file_beyond_the_bound_is_refused_and_read_no_further(tmp_path):
+    huge = tmp_path / "huge.yaml"
+    with huge.open("wb") as opened:
+        opened.truncate(50 * 2**20)  # a hole: 50 MB that take no room
+    assert refused(huge) == f"{huge}: the configuration is larger than 32 MiB"
+
+
+def test_the_bound_is_for_all_files_together(main, folder):
+    for name in ("a.yaml", "b.yaml"):
+        with (folder / name).open("wb") as opened:
+            opened.truncate(MAX_OCTETS // 2 + 1)
+    with pytest.raises(Invalid, match=r"b\.yaml: the configuration is larger than 32 MiB"):
+        read(main)
