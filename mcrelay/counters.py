@@ -36,7 +36,7 @@ _MEANINGS = {
     Drop.NO_RULE: "no rule takes this destination and port on this device, or the frame carries a VLAN tag",
     Drop.FRAGMENT: "the datagram came in IP fragments; let the sender send at most the MTU",
     Drop.MALFORMED: "a bad IP or UDP header, or lengths that contradict each other",
-    Drop.OVERSIZE: "larger than the device's MTU, so not whole in the ring: switch GRO/GSO off at the sender's device",
+    Drop.OVERSIZE: "larger than the device's MTU: switch GRO/GSO off at the device it comes from",
     Drop.SOURCE: "the sender is not among the rule's `sources`",
     Drop.OWN: "the relay itself sent it: the output's network leads back to the input",
     Drop.TTL: "`ttl: decrement` left nothing: raise the sender's TTL, or set a fixed `ttl`",

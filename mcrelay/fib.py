@@ -85,7 +85,7 @@ class Fib:
         return route, forbidden
 
     def route_of_destination(self, destination: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """Return the first route of each destination whatever the port, for packets that do not tell theirs."""
+        """Return the first route of each destination whatever the port, for packets without a port."""
         place, found = find(self._destinations, destination.astype(np.uint64))
         return np.where(found, self._first_route[self._destination_entry[place]], NO_ROUTE)
 

@@ -26,5 +26,5 @@ SMALLEST_FRAME = 2048
 
 
 def frame_size(mtu: int) -> int:
-    """Return the octets a frame needs for IP packets up to `mtu`: a power of two, so that frames tile blocks."""
+    """Return the octets a frame needs for IP packets up to `mtu`: a power of two, to tile blocks."""
     return max(SMALLEST_FRAME, 1 << (NETWORK_OFFSET + mtu - 1).bit_length())

@@ -131,7 +131,8 @@ def _is_super_packet(frames: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Tell which frames hold several datagrams that a sender on this host, or GRO, left in one."""
     octets = frames.view(np.uint8)
     place = NETWORK_OFFSET - _link_octets(frames) - VNET_HEADER + GSO_TYPE
-    return octets[:, place] != 0
+    is_super_packet: NDArray[np.bool_] = octets[:, place] != 0
+    return is_super_packet
 
 
 def _has_valid_checksum(network: Column, words: list[Column], header: Column) -> NDArray[np.bool_]:
@@ -144,7 +145,7 @@ def _has_valid_checksum(network: Column, words: list[Column], header: Column) ->
         total += (option >> 16) + (option & 0xFFFF)
     folded = (total & 0xFFFF) + (total >> 16)
     folded = (folded & 0xFFFF) + (folded >> 16)
-    is_valid: NDArray[np.bool_] = np.equal(folded, 0xFFFF)
+    is_valid: NDArray[np.bool_] = folded == 0xFFFF
     return is_valid
 
 

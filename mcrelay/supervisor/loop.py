@@ -14,8 +14,8 @@ from mcrelay.config import Config
 from mcrelay.counters import RowsExhausted
 from mcrelay.links import LinkTable
 from mcrelay.plan import RuleState, Verdict, plan
-from mcrelay.reconcile import Batch, Command, Kill, Perform, Reconciler, Start, Stop
 from mcrelay.problem import Invalid
+from mcrelay.reconcile import Batch, Command, Kill, Perform, Reconciler, Start, Stop
 from mcrelay.state import WorkerState
 from mcrelay.supervisor import files, summary
 from mcrelay.supervisor.children import ChannelClosed, Child

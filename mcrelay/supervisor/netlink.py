@@ -41,7 +41,7 @@ class Bell:
     def __init__(self) -> None:
         self._socket = socket.socket(
             socket.AF_NETLINK,
-            socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
+            socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
             socket.NETLINK_ROUTE,
         )
         self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR))

@@ -40,11 +40,7 @@ class Ledger:
         for rows, table, names in (
             (self._links, LINKS, {one.ifindex for have in workers for one in have.ingress}),
             (self._rules, RULES, {route.rule for route in routes}),
-            (
-                self._outputs,
-                OUTPUTS,
-                {(route.rule, output.name) for route in routes for output in route.outputs},
-            ),
+            (self._outputs, OUTPUTS, outputs),
         ):
             for row in rows.keep(names):
                 for memory in self.memories.values():

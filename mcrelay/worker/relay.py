@@ -66,7 +66,7 @@ class Relay:
             route[is_dropped] = NO_ROUTE
 
     def _counted_faults(self, ingress: Ingress, packets: Headers) -> NDArray[np.bool_]:
-        """Count the packets that cannot be looked up, for the rule of their destination where there is one."""
+        """Count the packets that cannot be looked up, for the rule of their destination if it has one."""
         owner = ingress.fib.route_of_destination(packets.destination)
         for fault, reason in _REASONS.items():
             faulty = packets.fault == fault
