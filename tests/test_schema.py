@@ -5,6 +5,8 @@ import json
 from importlib import resources
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from mcrelay.shape import default, schema, violations
@@ -174,6 +176,25 @@ def test_an_address_is_a_strict_dotted_quad(octet):
 )
 def test_what_is_almost_an_address_is_none(quad):
     assert len(found(f"interfaces: {{a: {{device: eth0, source: {json.dumps(quad)}}}}}")) == 1
+
+
+VALUES = st.sampled_from(
+    [None, True, 0, 1, 64, 65535, 65536, -1, 2.5, "", "a", "auto", "copy", "decrement", "kernel", "10.0.0.1",
+     "239.1.1.1", "10.0.0.1.", [], ["10.0.0.1"], ["10.0.0.1", "10.0.0.1"], [1], {}, "x" * 16, "x" * 201],
+)  # fmt: skip
+MAPS = {name: node["properties"] for name, node in SCHEMA["$defs"].items() if "properties" in node}
+
+
+@given(st.data(), st.sampled_from(sorted(MAPS)))
+def test_a_map_is_sound_here_exactly_when_jsonschema_alone_says_so(data, kind):
+    keys = data.draw(st.sets(st.sampled_from([*MAPS[kind], "unknown"])))
+    part = {key: data.draw(VALUES) for key in sorted(keys)}
+    if kind in ("input", "output"):
+        rule = {"input": SCHEMA["$defs"]["input"]["examples"][0], "outputs": [{"interface": "a"}]}
+        whole = {"rules": {"r": {**rule, **({"input": part} if kind == "input" else {"outputs": [part]})}}}
+    else:
+        whole = {f"{kind}s": {"x": part}}
+    assert (not found(json.dumps(whole))) == Draft202012Validator(SCHEMA).is_valid(whole)
 
 
 def test_the_schema_is_not_changed_by_use():
