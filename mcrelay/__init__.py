@@ -6,8 +6,8 @@ socket, file nor log. A folder is a place where code runs.
 A reload, in the order to read it:
 
     supervisor/loop.py      a signal or a link asks for it
-    source.py               YAML text -> data that knows file:line:column
-    config.py               data -> Config, with every rule across fields
+    source.py               YAML text -> data that knows file:line:column (scalar.py, problem.py)
+    config.py               data -> Config: the schema (shape.py), then every rule across fields (part.py)
     plan.py                 Config + LinkTable -> the desired State, and why a rule does not run
     reconcile.py            desired, running and what failed -> batches, one at a time for each worker
     diff.py                 running, desired -> actions, additions first
@@ -24,7 +24,8 @@ A packet, in the order to read it:
     counters.py             what became of every packet
 
 The vocabulary that all of them share is state.py. The verbs of the command line are in cli/, one a module;
-lab/ builds the network namespaces in which the demo and the tests relay real packets.
+what `send` and `receive` put into packets and make of them is probe.py and reception.py. lab/ builds the
+network namespaces in which the demo and the tests relay real packets.
 """
 
 __version__ = "0.1.0"

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from mcrelay.address import LOOPBACK_DEVICE, is_link_local_group, why_no_host
-from mcrelay.address import is_group as is_group
+from mcrelay.address import LOOPBACK_DEVICE, is_group, is_link_local_group, why_no_host
 from mcrelay.part import Part, shaped
 from mcrelay.problem import Invalid, Key, Problem, Where
 from mcrelay.shape import default

@@ -59,11 +59,17 @@ def plan(config: Config, links: LinkTable, cpus: int) -> Plan:
         flows=flows,
     )
     workers = cpus if config.workers == "auto" else config.workers
-    memberships = frozenset(
-        Membership(f.ifindex, f.destination, f.source) for f in flows if is_group(f.destination)
-    )
-    holds = frozenset(PortHold(f.destination, f.port) for f in flows if not is_group(f.destination))
+    claims = {claim(flow) for flow in flows}
+    memberships = frozenset(one for one in claims if isinstance(one, Membership))
+    holds = frozenset(one for one in claims if isinstance(one, PortHold))
     return Plan(State(dict.fromkeys(range(workers), worker), memberships, holds), verdicts)
+
+
+def claim(flow: Flow) -> Membership | PortHold:
+    """Return what the relay holds for a flow, so that its packets come and the host refuses none."""
+    if is_group(flow.destination):
+        return Membership(flow.ifindex, flow.destination, flow.source)
+    return PortHold(flow.destination, flow.port)
 
 
 def _planned(rule: Rule, config: Config, links: LinkTable) -> tuple[Verdict, dict[Flow, Route]]:

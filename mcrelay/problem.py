@@ -55,6 +55,10 @@ class Invalid(Exception):
         self.problems = tuple(sorted(set(problems)))
         super().__init__("\n".join(map(str, self.problems)))
 
+    def lines(self) -> list[str]:
+        """Return every problem, each followed by the line it is in and a caret."""
+        return [line for problem in self.problems for line in (str(problem), *problem.excerpt())]
+
 
 def dotted(path: Path) -> str:
     """Return a path as a user writes it: `rules.mdns.outputs[0].port`."""

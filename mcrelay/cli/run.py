@@ -52,8 +52,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         Supervisor(options.config, user, Notifier()).run()
     except Invalid as invalid:
-        for problem in invalid.problems:
-            log.error("%s", problem)
+        for line in invalid.lines():
+            log.error("%s", line)
         return Exit.INVALID
     finally:
         os.close(held)

@@ -6,7 +6,6 @@ import logging
 import os
 import selectors
 import signal
-import socket
 import time
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from mcrelay.supervisor.netlink import Bell, read_links
 from mcrelay.supervisor.notify import Notifier
 from mcrelay.supervisor.privileged import User
 from mcrelay.supervisor.rows import Ledger
+from mcrelay.supervisor.signals import Signals
 from mcrelay.supervisor.sockets import CannotOpen, Sockets
 from mcrelay.wire import PROTOCOL, Acknowledged, Answer, BatchMessage, Hello, Refused
 
@@ -32,26 +32,6 @@ QUIET = 0.02  # seconds without news of links before they are read anew
 GOODBYE = 1.5  # seconds that the children have to end by themselves
 
 _PEACEFUL = (RuleState.ACTIVE, RuleState.DISABLED)
-
-
-class Signals:
-    """Signals as bytes on a socket, so that the loop answers them in its turn."""
-
-    def __init__(self, *numbers: signal.Signals) -> None:
-        self._inbox, self._outbox = socket.socketpair()
-        for end in (self._inbox, self._outbox):
-            end.setblocking(False)
-        signal.set_wakeup_fd(self._outbox.fileno(), warn_on_full_buffer=False)
-        for number in numbers:
-            signal.signal(number, lambda *_: None)
-
-    def fileno(self) -> int:
-        """Return the descriptor to poll."""
-        return self._inbox.fileno()
-
-    def arrived(self) -> bytes:
-        """Return the numbers of the signals that came, one octet each."""
-        return self._inbox.recv(64)
 
 
 class Supervisor:
@@ -267,12 +247,10 @@ class Supervisor:
         try:
             config, digest = files.load(self._path)
         except Invalid as invalid:
-            for problem in invalid.problems:
-                log.error("%s", problem)
+            for line in invalid.lines():
+                log.error("%s", line)
             count = len(invalid.problems)
-            log.error(
-                "rejected: %d error%s; generation %d runs on", count, "s"[: count > 1], self._generation
-            )
+            log.error("rejected, problems: %d; generation %d runs on", count, self._generation)
             self._notifier.ready(f"rejected: {invalid.problems[0]}; generation {self._generation} runs on")
             return
         if digest == self._hash:
@@ -287,7 +265,7 @@ class Supervisor:
     def _accept(self, config: Config, digest: str) -> None:
         """Take a config that is known to be good."""
         self._generation += 1
-        log.info("generation %d: %s", self._generation, _changes(self._config, config))
+        log.info("generation %d, rules: %s", self._generation, _changes(self._config, config))
         self._config, self._hash = config, digest
         self._plan()
 
@@ -321,7 +299,8 @@ class Supervisor:
     def _counted_states(self) -> str:
         states = [verdict.state for verdict in self._verdicts.values()]
         counts = [f"{states.count(state)} {state}" for state in RuleState if state in states]
-        return f"{len(states)} rules" + (f" ({', '.join(counts)})" if counts else "")
+        noun = "rule" if len(states) == 1 else "rules"
+        return f"{len(states)} {noun}" + (f" ({', '.join(counts)})" if counts else "")
 
     def _log_summary(self) -> None:
         log.info("generation %d of %s: %s", self._generation, self._path, self._counted_states())
@@ -335,4 +314,4 @@ def _changes(before: Config | None, after: Config) -> str:
     removed = len(old.keys() - after.rules.keys())
     kept = [name for name in after.rules if name in old]
     changed = sum(old[name] != after.rules[name] for name in kept)
-    return f"{added} rules added, {changed} changed, {removed} removed, {len(kept) - changed} kept"
+    return f"{added} added, {changed} changed, {removed} removed, {len(kept) - changed} kept"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from mcrelay.state import CloseEgress, CloseIngress, DeleteFlow, Flow, OpenEgres
 from mcrelay.state import Egress as EgressName
 from mcrelay.wire import BatchMessage, Instruction
 from mcrelay.worker.egress import Egress
+from mcrelay.worker.light import Light
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.tally import Tally
 
@@ -38,6 +39,8 @@ class Ingress:
     ring: Ring
     row: int
     fib: Fib
+    plain: Mapping[int, int] = field(default_factory=dict)
+    """The route of each destination (address << 16 | port) that takes every source: for the light path."""
 
 
 @dataclass(slots=True)
@@ -66,6 +69,7 @@ class Forwarding:
         self._sockets: dict[EgressName, socket.socket] = {}
         self._flows: dict[Flow, Entry] = {}
         self._own: NDArray[np.uint64] = np.empty(0, np.uint64)
+        self.light = self._light(self.egress.routes, [])
 
     def is_own(self, source: NDArray[np.uint32], port: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Tell which packets come from an address and port that this relay sends from."""
@@ -137,14 +141,27 @@ class Forwarding:
 
     def _compile(self) -> None:
         """Make the arrays that packets are looked up in, then let the kernel bring the packets."""
-        routes = Routes(list(self._flows.values()), list(self._sockets))
-        self.egress = Egress(routes, [sock.fileno() for sock in self._sockets.values()])
+        # The flows of a rule have one route: the rows of its counters tell it from all others.
+        entries = {entry.rows: entry for entry in self._flows.values()}
+        place = {rows: route for route, rows in enumerate(entries)}
+        routes = Routes(list(entries.values()), list(self._sockets))
+        descriptors = [sock.fileno() for sock in self._sockets.values()]
         names = (sock.getsockname() for sock in self._sockets.values())
         self._own = np.array(sorted({number(address) << 16 | port for address, port in names}), np.uint64)
+        self.egress = Egress(routes, descriptors)
+        self.light = self._light(routes, descriptors)
         flows: dict[int, dict[Flow, int]] = {ifindex: {} for ifindex in self.ingress}
-        for route, flow in enumerate(self._flows):
-            flows[flow.ifindex][flow] = route
+        for flow, entry in self._flows.items():
+            flows[flow.ifindex][flow] = place[entry.rows]
         for ifindex, ingress in self.ingress.items():
             ingress.fib = Fib(flows[ifindex])
+            ingress.plain = {
+                number(flow.destination) << 16 | flow.port: route
+                for flow, route in flows[ifindex].items()
+                if flow.source is None
+            }
             hosts = [one for one in ingress.fib.destinations if one >> 28 != _MULTICAST_BITS]
             ingress.ring.admit(filters.udp_to(hosts))
+
+    def _light(self, routes: Routes, descriptors: Sequence[int]) -> Light:
+        return Light(routes, descriptors, frozenset(self._own.tolist()), self._tally)

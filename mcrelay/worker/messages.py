@@ -32,6 +32,8 @@ MAX_SEGMENTS = 64  # UDP_MAX_SEGMENTS of linux/udp.h, as old kernels have it
 MAX_SEGMENTED_OCTETS = 65507  # one IPv4 datagram: 65535 less the headers of IP and UDP
 
 CMSG_HEADER = 16
+CONTROL_WORDS = CONTROL.itemsize // 8
+TTL_WORD, TOS_WORD = 2, 5  # where the values lie in a CONTROL, in words of 64 bits
 CONTROL_PLAIN = 48  # TTL and TOS
 CONTROL_SEGMENTED = 72  # TTL, TOS and the size of a segment
 
@@ -87,6 +89,8 @@ class Messages:
         self.header = np.zeros(capacity, MESSAGE)
         self._iovec_address = address_of(self.iovec)
         self._header_address = address_of(self.header)
+        self._iovec_words = self.iovec.view(np.uint64).data
+        self._control_words = self.control.view(np.uint64).data
         for option, level, kind, size in (
             ("ttl", socket.IPPROTO_IP, socket.IP_TTL, 4),
             ("tos", socket.IPPROTO_IP, socket.IP_TOS, 4),
@@ -122,6 +126,34 @@ class Messages:
         control["tos"] = tos
         control["segment"] = self.iovec["length"][first]
         return size
+
+    def prepare(self, names: NDArray[Any]) -> None:
+        """Make a message of one payload for each of the `names` (dtype SOCKADDR_IN), for `send_one`."""
+        place = np.arange(len(names), dtype=np.uint64)
+        header = self.header[: len(names)]
+        header["name"] = address_of(names) + place * SOCKADDR_IN.itemsize
+        header["iovecs"] = self._iovec_address + place * IOVEC.itemsize
+        header["iovec_count"] = 1
+        header["control_length"] = CONTROL_PLAIN
+
+    def set_ttl(self, message: int, ttl: int) -> None:
+        """Say the TTL of one message."""
+        self._control_words[message * CONTROL_WORDS + TTL_WORD] = ttl
+
+    def set_tos(self, message: int, tos: int) -> None:
+        """Say the TOS octet of one message."""
+        self._control_words[message * CONTROL_WORDS + TOS_WORD] = tos
+
+    def send_one(self, descriptor: int, message: int, payload: int, length: int) -> int:
+        """Send one prepared message with a payload that lies at that address; return an errno, or 0."""
+        self._iovec_words[2 * message] = payload
+        self._iovec_words[2 * message + 1] = length
+        at = self._header_address + message * MESSAGE.itemsize
+        while _sendmmsg(descriptor, at, 1, socket.MSG_DONTWAIT) != 1:
+            code = ctypes.get_errno()
+            if code != errno.EINTR:
+                return code
+        return 0
 
     def send(self, descriptor: int, first: int, last: int, flags: int = socket.MSG_DONTWAIT) -> list[Failure]:
         """Send messages `first` to `last` - 1 and return what failed.

@@ -11,6 +11,7 @@ from mcrelay.frame import LENGTH, NANOSECONDS, SECONDS
 from mcrelay.packet import Fault, Headers, headers
 from mcrelay.worker.egress import Payloads
 from mcrelay.worker.forwarding import Forwarding, Ingress
+from mcrelay.worker.light import FEW
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.tally import Tally
 
@@ -31,6 +32,10 @@ class Relay:
     def relay(self, ingress: Ingress) -> int:
         """Relay one batch of a link, and return how many packets that was."""
         ring = ingress.ring
+        if not ring.is_ready(FEW):
+            relayed = self._forwarding.light.relay(ring, ingress.row, ingress.plain)
+            if not ring.is_ready(0):
+                return relayed
         count = ring.ready(BATCH)
         if not count:
             return 0
@@ -49,10 +54,13 @@ class Relay:
     def _looked_up(self, ingress: Ingress, packets: Headers) -> tuple[Column, Column]:
         """Return which packets are to be sent, and the route of each; the others are counted here."""
         route, forbidden = ingress.fib.lookup(packets.destination, packets.destination_port, packets.source)
+        is_unknown = route == NO_ROUTE
         if packets.fault.any():
-            route[self._counted_faults(ingress, packets)] = NO_ROUTE
-        elif (unknown := int((route == NO_ROUTE).sum())) > 0:
-            self._tally.add_link(ingress.row, no_rule=unknown)
+            is_faulty = self._counted_faults(ingress, packets)
+            is_unknown &= ~is_faulty
+            route[is_faulty] = NO_ROUTE
+        if is_unknown.any():
+            self._tally.add_link(ingress.row, no_rule=int(is_unknown.sum()))
         if forbidden is not None:
             self._drop(route, forbidden, Drop.SOURCE)
         self._drop(route, self._forwarding.is_own(packets.source, packets.source_port), Drop.OWN)

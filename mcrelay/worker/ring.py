@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mcrelay.frame import STATUS, TP_STATUS_KERNEL, TP_STATUS_USER
 from mcrelay.linux import filters
 
+_FREE = TP_STATUS_KERNEL.to_bytes(4, "little")
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6  # linux/if_packet.h
 
 
@@ -25,17 +26,20 @@ class Ring:
 
     def __init__(self, descriptor: int, frame_size: int, size: int, head: int = 0) -> None:
         self.socket = socket.socket(fileno=descriptor)
-        self._memory = mmap.mmap(descriptor, size)
-        self.octets: NDArray[np.uint8] = np.frombuffer(self._memory, np.uint8).reshape(-1, frame_size)
+        self._map = mmap.mmap(descriptor, size)
+        self.memory = memoryview(self._map)
+        self.frame_size = frame_size
+        self.octets: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8).reshape(-1, frame_size)
         self.words = self.octets.view(np.uint32)
         self._status: NDArray[np.uint32] = self.words[:, STATUS]
         self.address = int(self.octets.ctypes.data)
         """Where the first frame lies in memory."""
-        self.head = head % len(self.words)
+        self._count = len(self.words)
+        self.head = head % self._count
 
     def __len__(self) -> int:
         """Return how many frames there are."""
-        return len(self.words)
+        return self._count
 
     def ready(self, most: int) -> int:
         """Return how many frames from `head` on are ready, up to `most` and to the end of the array."""
@@ -43,10 +47,21 @@ class Ring:
         first_free = int(is_free.argmax())
         return first_free if is_free[first_free] else len(is_free)
 
+    def is_ready(self, ahead: int) -> bool:
+        """Tell whether the frame that many after `head` is ready."""
+        at = (self.head + ahead) % self._count * self.frame_size
+        return bool(self.memory[at] & TP_STATUS_USER)
+
+    def release_one(self) -> None:
+        """Give the first frame back to the kernel."""
+        at = self.head * self.frame_size
+        self.memory[at : at + 4] = _FREE
+        self.head = (self.head + 1) % self._count
+
     def release(self, count: int) -> None:
         """Give the first `count` frames back to the kernel."""
         self._status[self.head : self.head + count] = TP_STATUS_KERNEL
-        self.head = (self.head + count) % len(self.words)
+        self.head = (self.head + count) % self._count
 
     def overruns(self) -> int:
         """Return how many packets the kernel has dropped since the last call because no frame was free."""
@@ -68,4 +83,5 @@ class Ring:
         # The mapping goes with the last array that looks into it.
         empty: NDArray[Any] = np.empty((0, 1), np.uint32)
         self.words, self._status, self.octets = empty, empty[:, 0], empty.view(np.uint8)
-        self._memory.close()
+        self.memory.release()
+        self._map.close()

@@ -19,6 +19,8 @@ class Tally:
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, MEMORY_SIZE)
+        self.numbers = memoryview(self._memory).cast("Q")
+        """All counts; `Table.place` says which is where."""
         self.links = self._table(LINKS)
         self.rules = self._table(RULES)
         self.outputs = self._table(OUTPUTS)
