@@ -6,6 +6,7 @@ Python runs for a single one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -30,6 +31,7 @@ IP_HEADER = 20  # octets without options (RFC 791)
 UDP_HEADER = 8  # RFC 768
 UDP = 17
 _IP = NETWORK_OFFSET // 4  # the first word of the IP header in a frame
+_IP_WORDS, _UDP_WORDS = 5, 2
 
 
 class Fault(IntEnum):
@@ -71,24 +73,20 @@ def headers(frames: NDArray[np.uint32]) -> Headers:
     truncation, fragment, UDP lengths.
     """
     network = frames.view(">u4")
-    words: list[Column] = [network[:, _IP + word].astype(np.uint32) for word in range(5)]
-    first, fragment, time, source, destination = words
+    words: list[Column] = [network[:, _IP + word].astype(np.uint32) for word in range(_IP_WORDS + _UDP_WORDS)]
+    first, fragment, time, source, destination, ports, lengths = words
     header = (first >> 22) & 0x3C
     total = first & 0xFFFF
     captured, present = _network_octets(frames)
-
-    if (header == IP_HEADER).all():
-        udp = network[:, _IP + 5].astype(np.uint32), network[:, _IP + 6].astype(np.uint32)
-    else:
-        udp = _udp_behind_options(network, header)
-    ports: Column = udp[0]
-    lengths: Column = udp[1]
+    sums = _summed(words[:_IP_WORDS])
+    if not (header == IP_HEADER).all():
+        sums = sums + _sums_of_options(network, header)
+        ports, lengths = _udp_behind_options(network, header)
     udp_length = lengths >> 16
 
     is_malformed = (first >> 28 != 4) | (header < IP_HEADER) | (captured < header) | (total < header)
-    is_malformed |= (
-        (total > present) | ((time >> 16) & 0xFF != UDP) | ~_has_valid_checksum(network, words, header)
-    )
+    # The ones' complement sum over a sound header is zero (RFC 1071), and so is this remainder.
+    is_malformed |= (total > present) | ((time >> 16) & 0xFF != UDP) | (sums % 0xFFFF != 0)
     is_oversize = (captured < present) | _is_super_packet(frames)
     is_fragment = (fragment & 0x3FFF) != 0
     is_broken_udp = (udp_length < UDP_HEADER) | (udp_length > total - header)
@@ -135,18 +133,22 @@ def _is_super_packet(frames: NDArray[np.uint32]) -> NDArray[np.bool_]:
     return is_super_packet
 
 
-def _has_valid_checksum(network: Column, words: list[Column], header: Column) -> NDArray[np.bool_]:
-    """Tell where the IP header's ones' complement sum is right (RFC 1071)."""
-    total: Column = np.zeros(len(network), np.uint32)
+def _summed(words: Sequence[Column]) -> Column:
+    """Return the sum of these words of each header, in halves of 16 bits."""
+    total: Column = np.zeros(len(words[0]), np.uint32)
     for word in words:
-        total += (word >> 16) + (word & 0xFFFF)
-    for index in range(len(words), int(header.max()) // 4):
-        option: Column = np.where(header > 4 * index, network[:, _IP + index].astype(np.uint32), 0)
-        total += (option >> 16) + (option & 0xFFFF)
-    folded = (total & 0xFFFF) + (total >> 16)
-    folded = (folded & 0xFFFF) + (folded >> 16)
-    is_valid: NDArray[np.bool_] = folded == 0xFFFF
-    return is_valid
+        total += word >> 16
+        total += word & 0xFFFF
+    return total
+
+
+def _sums_of_options(network: Column, header: Column) -> Column:
+    """Return the sum of the option words that each IP header has, in halves of 16 bits."""
+    options = [
+        np.where(header > 4 * index, network[:, _IP + index].astype(np.uint32), 0)
+        for index in range(_IP_WORDS, int(header.max()) // 4)
+    ]
+    return _summed(options) if options else np.zeros(len(network), np.uint32)
 
 
 def _udp_behind_options(network: Column, header: Column) -> tuple[Column, Column]:

@@ -143,7 +143,7 @@ class Egress:
     def _runs(self, key: Column, length: Column, socket: Column) -> tuple[Column, Column]:
         """Cut the datagrams into runs that one message can take: same output, header and length."""
         starts = _starts(key)
-        sizes = np.diff(starts, append=len(key))
+        sizes = _sizes(starts, len(key))
         octets = length[starts]
         limit = np.minimum(MAX_SEGMENTS, MAX_SEGMENTED_OCTETS // np.maximum(octets, 1))
         limit[(octets == 0) | (octets > self._longest_segment[socket[starts]])] = 1
@@ -177,9 +177,16 @@ def _summed(
 
 def _starts(values: Column) -> Column:
     """Return where each run of equal values begins."""
-    if not len(values):
-        return np.empty(0, np.int64)
-    return np.concatenate(([0], np.flatnonzero(values[1:] != values[:-1]) + 1))
+    is_start = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=is_start[1:])
+    return is_start.nonzero()[0]
+
+
+def _sizes(starts: Column, total: int) -> Column:
+    """Return how long each run is, where `total` is the length of all of them."""
+    bounds = np.empty(len(starts) + 1, np.int64)
+    bounds[:-1], bounds[-1] = starts, total
+    return bounds[1:] - bounds[:-1]
 
 
 def _spans(values: Column) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from mcrelay.worker.light import FEW
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.tally import Tally
 
-BATCH = 512  # frames at once: enough to make numpy cheap, few enough to stay in the CPU's cache
+BATCH = 1024  # frames at once: enough to make numpy cheap, few enough to stay near the CPU
 
 Column = NDArray[np.int64]
 
