@@ -205,6 +205,7 @@ def applied(state: State, actions: Iterable[Action]) -> State:
         match action:
             case StartWorker(worker):
                 workers[worker] = WorkerState()
+                drafts.pop(worker, None)
             case StopWorker(worker):
                 workers.pop(worker, None)
                 drafts.pop(worker, None)

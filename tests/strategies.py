@@ -1,0 +1,115 @@
+"""Values of the vocabulary for properties: few of each kind, so that they meet often."""
+
+from hypothesis import strategies as st
+
+from mcrelay.plan import Plan, RuleState, Verdict, claim
+from mcrelay.state import (
+    CloseEgress,
+    CloseIngress,
+    DeleteFlow,
+    Egress,
+    Flow,
+    Hold,
+    Ingress,
+    Join,
+    Leave,
+    Membership,
+    OpenEgress,
+    OpenIngress,
+    Output,
+    PortHold,
+    Release,
+    Route,
+    SetFlow,
+    StartWorker,
+    State,
+    StopWorker,
+    WorkerState,
+)
+
+GROUPS = ["239.1.1.1", "239.1.1.2"]
+HOSTS = ["10.0.0.1", "10.0.0.2"]
+FRAME_SIZES = [2048, 4096]
+RULES = ["camera", "sensors", "feed"]
+
+ifindexes = st.integers(1, 3)
+destinations = st.sampled_from(GROUPS + HOSTS)
+hosts = st.sampled_from(HOSTS)
+ports = st.sampled_from([5001, 5002])
+sources = st.none() | hosts
+workers = st.integers(0, 1)
+
+ingresses = st.builds(Ingress, ifindexes, st.sampled_from(FRAME_SIZES))
+egresses = st.builds(Egress, ifindexes, hosts, st.sampled_from([0, 4000]))
+flows = st.builds(Flow, ifindexes, destinations, ports, sources)
+memberships = st.builds(Membership, ifindexes, st.sampled_from(GROUPS), sources)
+holds = st.builds(PortHold, hosts, ports)
+outputs = st.builds(
+    Output,
+    interface=st.sampled_from(["plant", "lab"]),
+    egress=egresses,
+    destination=destinations,
+    port=ports,
+    ttl=st.sampled_from([1, 64, "decrement"]),
+    dscp=st.sampled_from([0, 34, "copy"]),
+)
+sendings = st.lists(outputs, min_size=1, max_size=3).map(tuple)
+routes = st.builds(Route, st.sampled_from(RULES), sendings)
+
+worker_actions = (
+    st.builds(OpenIngress, workers, ingresses)
+    | st.builds(CloseIngress, workers, ingresses)
+    | st.builds(OpenEgress, workers, egresses)
+    | st.builds(CloseEgress, workers, egresses)
+    | st.builds(SetFlow, workers, flows, routes)
+    | st.builds(DeleteFlow, workers, flows)
+)
+actions = (
+    worker_actions
+    | st.builds(Join, memberships)
+    | st.builds(Leave, memberships)
+    | st.builds(Hold, holds)
+    | st.builds(Release, holds)
+    | st.builds(StartWorker, workers)
+    | st.builds(StopWorker, workers)
+)
+
+# Any worker, whether or not it makes sense; a link has one ring.
+worker_states = st.builds(
+    WorkerState,
+    ingress=st.lists(ingresses, max_size=3, unique_by=lambda ingress: ingress.ifindex).map(frozenset),
+    egress=st.frozensets(egresses, max_size=3),
+    flows=st.dictionaries(flows, routes, max_size=3),
+)
+states = st.builds(
+    State,
+    workers=st.dictionaries(st.integers(0, 2), worker_states, max_size=3),
+    memberships=st.frozensets(memberships, max_size=3),
+    holds=st.frozensets(holds, max_size=2),
+)
+
+
+def planned(rules, frame_size=2048, count=1):
+    """Return the plan of rules, {name: (flows, outputs)}, with all that they need."""
+    table = {flow: Route(name, tuple(sent)) for name, (taken, sent) in rules.items() for flow in taken}
+    worker = WorkerState(
+        ingress=frozenset(Ingress(flow.ifindex, frame_size) for flow in table),
+        egress=frozenset(output.egress for route in table.values() for output in route.outputs),
+        flows=table,
+    )
+    claims = {claim(flow) for flow in table}
+    state = State(
+        dict.fromkeys(range(count), worker),
+        frozenset(one for one in claims if isinstance(one, Membership)),
+        frozenset(one for one in claims if isinstance(one, PortHold)),
+    )
+    active = {route.rule: Verdict(RuleState.ACTIVE) for route in table.values()}
+    return Plan(state, active)
+
+
+plans = st.builds(
+    planned,
+    st.dictionaries(st.sampled_from(RULES), st.tuples(st.lists(flows, min_size=1, max_size=2), sendings)),
+    st.sampled_from(FRAME_SIZES),
+    st.integers(1, 3),
+)
