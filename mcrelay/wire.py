@@ -30,6 +30,7 @@ PROTOCOL = 1
 CHUNK = 32_768  # well below the 212,992 octets that a socket takes by default (net.core.wmem_default)
 MAX_DESCRIPTORS = 250  # SCM_MAX_FD of net/scm.h is 253
 MAX_ANSWER = 4096  # octets of a worker's answer
+MAX_REASON = 300  # characters, none of which takes more than 12 octets of JSON
 MAX_BATCH = 256 << 20
 
 _MORE, _LAST = b"+", b"."
@@ -158,7 +159,7 @@ def encoded_answer(answer: Answer) -> bytes:
         case Acknowledged(number):
             fields = ["acknowledged", number]
         case Refused(number, index, reason):
-            fields = ["refused", number, index, reason[:500]]
+            fields = ["refused", number, index, reason[:MAX_REASON]]
     return json.dumps(fields).encode()
 
 
@@ -169,14 +170,20 @@ def decoded_answer(text: bytes) -> Answer:
     except (ValueError, RecursionError) as error:
         raise WireError(f"a worker's answer is no JSON: {error}") from None
     match fields:
+        case [*values] if bool in map(type, values):
+            pass  # Python takes True for an int; the protocol does not
         case ["hello", int(protocol)]:
             return Hello(protocol)
         case ["acknowledged", int(number)]:
             return Acknowledged(number)
         case ["refused", int(number), int(index), str(reason)]:
-            return Refused(number, index, reason)
-        case _:
-            raise WireError("a worker's answer is none that the protocol knows")
+            return Refused(number, index, _printable(reason))
+    raise WireError("a worker's answer is none that the protocol knows")
+
+
+def _printable(text: str) -> str:
+    # It goes to the log, and may forge neither a line of it nor what a terminal obeys.
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +223,7 @@ class Assembler:
         mark, piece = data[:1], data[1:]
         if mark not in (_MORE, _LAST):
             raise WireError("a packet begins with neither mark of the protocol")
-        self._size += len(piece)
+        self._size += len(data)  # with the mark, or empty pieces would be free
         if self._size > self._limit:
             raise WireError(f"a message is longer than {self._limit} octets")
         self._pieces.append(piece)
