@@ -25,7 +25,10 @@ def number(address: str) -> int:
 
 
 def find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return a place in the sorted `keys` for each wanted one, and whether it is really there."""
+    """Return a place in the sorted `keys` for each wanted one, and whether it is really there.
+
+    There is at least one key.
+    """
     if len(keys) == 1:
         return np.zeros(len(wanted), np.int64), wanted == keys[0]
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
@@ -69,6 +72,8 @@ class Fib:
         The second answer is None when no source is forbidden; a packet of a forbidden source has the route
         of the rule whose counter it belongs to.
         """
+        if not len(self._keys):
+            return np.full(len(destination), NO_ROUTE), None
         entry, found = find(self._keys, (destination.astype(np.uint64) << np.uint64(16)) | port)
         route = self._any_route[entry]
         route[~found] = NO_ROUTE
@@ -86,6 +91,8 @@ class Fib:
 
     def route_of_destination(self, destination: NDArray[np.uint32]) -> NDArray[np.int64]:
         """Return the first route of each destination whatever the port, for packets without a port."""
+        if not len(self._keys):
+            return np.full(len(destination), NO_ROUTE)
         place, found = find(self._destinations, destination.astype(np.uint64))
         return np.where(found, self._first_route[self._destination_entry[place]], NO_ROUTE)
 
