@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from mcrelay.diff import diff
-from mcrelay.plan import Plan, RuleState, Verdict
+from mcrelay.plan import Plan, RuleState, Verdict, claim
 from mcrelay.state import (
     Action,
     CloseEgress,
@@ -106,6 +106,9 @@ class Phase(Enum):
     ENDING = auto()
 
 
+_UNDER_WAY = (Phase.STARTING, Phase.BUSY, Phase.ENDING)  # phases that end with an event, or are overdue
+
+
 @dataclass(slots=True)
 class _Process:
     phase: Phase = Phase.ABSENT
@@ -174,7 +177,7 @@ class Reconciler:
     def acknowledged(self, worker: int, number: int) -> None:
         """A worker carried out a batch. An answer to a batch of its predecessor says nothing."""
         if batch := self._answered(worker, number):
-            self._carried_out(batch.actions)
+            self.running = applied(self.running, batch.actions)
 
     def refused(self, worker: int, number: int, index: int, reason: str, now: float) -> None:
         """A batch was not carried out, because of one action.
@@ -192,7 +195,8 @@ class Reconciler:
     def performed(self, failed: Mapping[int, str], now: float) -> None:
         """The supervisor carried out its actions, all but the `failed` (index: reason)."""
         actions, self._performing = self._performing, ()
-        self._carried_out([action for at, action in enumerate(actions) if at not in failed])
+        done = (action for at, action in enumerate(actions) if at not in failed)
+        self.running = applied(self.running, done)
         for index, reason in failed.items():
             self._set_aside(actions[index], reason, now)
         self._differs = True
@@ -207,9 +211,11 @@ class Reconciler:
             return commands
         self._differs = False
         actions = diff(self.running, self._wanted())
+        if self.failures:
+            self._forget_what_works_again(actions)
         commands += self._starts_and_stops(actions, now)
         commands += self._batches(actions, now)
-        own = tuple(a for a in actions if isinstance(a, Join | Leave | Hold | Release))
+        own = tuple(a for a in actions if isinstance(a, SupervisorAction) and not self._rests(_subject(a)))
         if own and not self._performing and not self._workers_are_changing():
             self._performing = own
             commands.append(Perform(own))
@@ -219,7 +225,7 @@ class Reconciler:
         """Return when `due` has something to do although no event comes; None where it never has."""
         times = [failure.retry_at for failure in self.failures.values() if failure.retry_at is not None]
         for worker, process in self._processes.items():
-            if process.phase in (Phase.STARTING, Phase.BUSY, Phase.ENDING):
+            if process.phase in _UNDER_WAY:
                 times.append(process.deadline)
             elif process.phase is Phase.ABSENT and worker in self.plan.state.workers:
                 times.append(process.start_not_before)
@@ -228,7 +234,8 @@ class Reconciler:
     @property
     def settled(self) -> bool:
         """Nothing is under way, and all that can be done has been done."""
-        return not self._differs and not self._performing and not self._workers_are_changing()
+        is_under_way = any(process.phase in _UNDER_WAY for process in self._processes.values())
+        return not self._differs and not self._performing and not is_under_way
 
     def is_ending(self, worker: int) -> bool:
         """Whether a worker has been told to end."""
@@ -242,16 +249,12 @@ class Reconciler:
     def verdicts(self) -> dict[str, Verdict]:
         """Return the state of every rule, with what failed since it was planned.
 
-        A rule that lost one of its outputs is active still, and says which.
+        A rule that lost some of its sources or outputs is active still, and says why.
         """
         verdicts = dict(self.plan.rules)
-        for subject, failure in self.failures.items():
-            for route in self._routes_of(subject):
-                spared = isinstance(subject, Egress) and any(
-                    o.egress not in self.failures for o in route.outputs
-                )
-                state = RuleState.ACTIVE if spared else RuleState.FAILED
-                verdicts[route.rule] = Verdict(state, failure.reason)
+        if self.failures:
+            for rule, ways in self._ways().items():
+                verdicts[rule] = _marked(verdicts[rule], ways)
         return verdicts
 
     # The parts of it.
@@ -274,11 +277,17 @@ class Reconciler:
         pause = min(LONGEST_RETRY, before.pause * 2) if before else FIRST_RETRY
         self.failures[subject] = Failure(reason, pause, now + pause)
 
-    def _carried_out(self, actions: Sequence[Action]) -> None:
-        self.running = applied(self.running, actions)
-        if self.failures:
-            for action in actions:
-                self.failures.pop(_subject(action), None)
+    def _forget_what_works_again(self, actions: Sequence[Action]) -> None:
+        """Forget the failures that were tried again and that no action is about any more.
+
+        An acknowledgement alone says less: another worker may refuse still what this one has taken.
+        """
+        left = {_subject(action) for action in actions if not isinstance(action, StartWorker | StopWorker)}
+        self.failures = {
+            subject: failure
+            for subject, failure in self.failures.items()
+            if failure.retry_at is not None or subject in left
+        }
 
     def _try_again(self, now: float) -> None:
         for subject, failure in self.failures.items():
@@ -286,14 +295,18 @@ class Reconciler:
                 self.failures[subject] = replace(failure, retry_at=None)
                 self._differs = True
 
+    def _rests(self, subject: Subject) -> bool:
+        failure = self.failures.get(subject)
+        return failure is not None and failure.retry_at is not None
+
     def _wanted(self) -> State:
-        resting = {subject for subject, failure in self.failures.items() if failure.retry_at is not None}
+        resting = {subject for subject in self.failures if self._rests(subject)}
         return without(self.plan.state, resting) if resting else self.plan.state
 
     def _overdue(self, now: float) -> list[Command]:
         late: list[Command] = []
         for worker, process in self._processes.items():
-            if process.phase in (Phase.STARTING, Phase.BUSY, Phase.ENDING) and process.deadline <= now:
+            if process.phase in _UNDER_WAY and process.deadline <= now:
                 process.deadline = now + PATIENCE
                 late.append(Kill(worker))
         return late
@@ -338,10 +351,17 @@ class Reconciler:
     def _workers_are_changing(self) -> bool:
         return any(process.phase in (Phase.STARTING, Phase.BUSY) for process in self._processes.values())
 
-    def _routes_of(self, subject: Subject) -> list[Route]:
-        workers = self.plan.state.workers.values()
-        flows = next((state.flows for state in workers), {})  # the workers of a plan forward the same
-        return [route for flow, route in flows.items() if _concerns(subject, flow, route)]
+    def _ways(self) -> dict[str, list[list[Failure]]]:
+        """Return every way through a rule, from one source to one output, as what fails on it."""
+        worker = next(iter(self.plan.state.workers.values()), WorkerState())  # the others forward the same
+        rings = {ingress.ifindex: ingress for ingress in worker.ingress}
+        ways: dict[str, list[list[Failure]]] = {}
+        for flow, route in worker.flows.items():
+            for output in route.outputs:
+                needed = (rings[flow.ifindex], flow, claim(flow), output.egress)
+                failed = [self.failures[subject] for subject in needed if subject in self.failures]
+                ways.setdefault(route.rule, []).append(failed)
+        return ways
 
 
 def _subject(action: Action) -> Subject:
@@ -360,18 +380,12 @@ def _subject(action: Action) -> Subject:
             raise TypeError("a worker's process is the supervisor's to start and stop")
 
 
-def _concerns(subject: Subject, flow: Flow, route: Route) -> bool:
-    match subject:
-        case Ingress(ifindex, _):
-            return flow.ifindex == ifindex
-        case Egress():
-            return any(output.egress == subject for output in route.outputs)
-        case Flow():
-            return flow == subject
-        case Membership(ifindex, group, source):
-            return (flow.ifindex, flow.destination, flow.source) == (ifindex, group, source)
-        case PortHold(address, port):
-            return (flow.destination, flow.port) == (address, port)
+def _marked(planned: Verdict, ways: Sequence[Sequence[Failure]]) -> Verdict:
+    if not any(ways):
+        return planned
+    reasons = dict.fromkeys(failure.reason for way in ways for failure in way)
+    state = RuleState.FAILED if all(ways) else planned.state
+    return Verdict(state, "; ".join(filter(None, (planned.reason, *reasons))))
 
 
 def without(state: State, failed: set[Subject]) -> State:
