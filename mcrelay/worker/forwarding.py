@@ -94,7 +94,7 @@ class Forwarding:
                     case OpenIngress(_, ingress):
                         draft.rings[ingress.ifindex] = self._opened(index, instruction, unused.pop(0))
                     case OpenEgress(_, egress):
-                        draft.sockets[egress] = socket.socket(fileno=unused.pop(0))
+                        draft.sockets[egress] = _adopted(index, unused.pop(0))
         except Refusal:
             draft.close()
             for descriptor in unused:
@@ -105,11 +105,13 @@ class Forwarding:
     def _opened(self, index: int, instruction: Instruction, descriptor: int) -> Ingress:
         assert isinstance(instruction.action, OpenIngress)
         ingress, row = instruction.action.ingress, instruction.rows[0]
-        head = self._tally.head(row) if instruction.resume else 0
+        opened = _adopted(index, descriptor)
         try:
-            ring = Ring(descriptor, ingress.frame_size, self._ring_octets, head)
+            ring = Ring(
+                opened, ingress.frame_size, self._ring_octets, self._tally.bookmark(row), instruction.resume
+            )
         except (OSError, ValueError) as error:
-            os.close(descriptor)
+            opened.close()
             raise Refusal(index, f"cannot map the ring of link {ingress.ifindex}: {error}") from error
         return Ingress(ring, row, Fib({}))
 
@@ -117,8 +119,7 @@ class Forwarding:
         match instruction.action:
             case OpenIngress(_, ingress):
                 self._close_ring(ingress.ifindex)
-                self.ingress[ingress.ifindex] = opened = draft.rings[ingress.ifindex]
-                self._tally.set_head(opened.row, opened.ring.head)
+                self.ingress[ingress.ifindex] = draft.rings[ingress.ifindex]
             case CloseIngress(_, ingress):
                 self._close_ring(ingress.ifindex)
             case OpenEgress(_, egress):
@@ -165,3 +166,12 @@ class Forwarding:
 
     def _light(self, routes: Routes, descriptors: Sequence[int]) -> Light:
         return Light(routes, descriptors, frozenset(self._own.tolist()), self._tally)
+
+
+def _adopted(index: int, descriptor: int) -> socket.socket:
+    """Return what came with an instruction as the socket that it must be."""
+    try:
+        return socket.socket(fileno=descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise Refusal(index, f"what came with the instruction is no socket: {error.strerror}") from error

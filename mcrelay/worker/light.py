@@ -36,7 +36,6 @@ _DSCP = 0xFC
 _PAYLOAD = NETWORK_OFFSET + IP_HEADER + UDP_HEADER
 
 _OCTETS = LINKS.column("octets")  # in every table the second column, after the packets
-_HEAD = LINKS.column("head")
 _LAST_TIME, _LAST_SOURCE = RULES.column("last_time"), RULES.column("last_source")
 _TTL, _OTHER = OUTPUTS.column("ttl"), OUTPUTS.column(OTHER_ERRNO)
 
@@ -129,7 +128,6 @@ class Light:
         counts[taken] += 1
         counts[taken + _OCTETS] += length
         ring.release_one()
-        counts[taken + _HEAD] = ring.head
         return True
 
     def _send(self, way: Way, payload: int, octets: int, ttl: int, tos: int) -> None:

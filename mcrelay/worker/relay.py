@@ -48,7 +48,6 @@ class Relay:
             time = int(frames[-1, SECONDS]) * 1_000_000_000 + int(frames[-1, NANOSECONDS])
             self._send(ring, packets, chosen, route, time)
         ring.release(count)
-        self._tally.set_head(ingress.row, ring.head)
         return count
 
     def _looked_up(self, ingress: Ingress, packets: Headers) -> tuple[Column, Column]:

@@ -22,11 +22,18 @@ _SOL_PACKET, _PACKET_STATISTICS = 263, 6  # linux/if_packet.h
 
 
 class Ring:
-    """The ring of one packet socket; `head` is the next frame to read."""
+    """The ring of one packet socket; `head` is the next frame to read.
 
-    def __init__(self, descriptor: int, frame_size: int, size: int, head: int = 0) -> None:
-        self.socket = socket.socket(fileno=descriptor)
-        self._map = mmap.mmap(descriptor, size)
+    It stands in the `bookmark`, too, one number of 64 bits in memory that outlives the worker: a successor
+    resumes there. It moves before frames are given back, so that the frame it points at is never one that
+    the kernel fills only after all the others.
+    """
+
+    def __init__(
+        self, ring: socket.socket, frame_size: int, size: int, bookmark: memoryview, resume: bool
+    ) -> None:
+        self.socket = ring
+        self._map = mmap.mmap(ring.fileno(), size)
         self.memory = memoryview(self._map)
         self.frame_size = frame_size
         self.octets: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8).reshape(-1, frame_size)
@@ -35,7 +42,10 @@ class Ring:
         self.address = int(self.octets.ctypes.data)
         """Where the first frame lies in memory."""
         self._count = len(self.words)
-        self.head = head % self._count
+        self._bookmark = bookmark
+        self._go_to(bookmark[0] if resume else 0)
+        if resume:
+            self._release_leftovers()
 
     def __len__(self) -> int:
         """Return how many frames there are."""
@@ -55,13 +65,27 @@ class Ring:
     def release_one(self) -> None:
         """Give the first frame back to the kernel."""
         at = self.head * self.frame_size
+        self._go_to(self.head + 1)
         self.memory[at : at + 4] = _FREE
-        self.head = (self.head + 1) % self._count
 
     def release(self, count: int) -> None:
         """Give the first `count` frames back to the kernel."""
-        self._status[self.head : self.head + count] = TP_STATUS_KERNEL
-        self.head = (self.head + count) % self._count
+        first = self.head
+        self._go_to(first + count)
+        self._status[first : first + count] = TP_STATUS_KERNEL
+
+    def _go_to(self, frame: int) -> None:
+        self._bookmark[0] = self.head = frame % self._count
+
+    def _release_leftovers(self) -> None:
+        """Give back the frames right before `head` that a killed predecessor was done with.
+
+        In a ring that is full of packets they cannot be told from new ones, and are relayed a second time.
+        """
+        backwards = (self.head - 1 - np.arange(self._count)) % self._count
+        is_free = (self._status[backwards] & TP_STATUS_USER) == 0
+        if is_free.any():
+            self._status[backwards[: int(is_free.argmax())]] = TP_STATUS_KERNEL
 
     def overruns(self) -> int:
         """Return how many packets the kernel has dropped since the last call because no frame was free."""

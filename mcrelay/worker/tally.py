@@ -76,10 +76,7 @@ class Tally:
             column = self._error_column.get(code, OUTPUTS.column(OTHER_ERRNO))
             self.outputs[rows[output], column] += np.uint64(datagrams)
 
-    def head(self, row: int) -> int:
-        """Return the ring's next frame, as the last worker left it."""
-        return int(self.links[row, LINKS.column("head")])
-
-    def set_head(self, row: int, head: int) -> None:
-        """Say where a successor would go on."""
-        self.links[row, LINKS.column("head")] = head
+    def bookmark(self, row: int) -> memoryview:
+        """Return the one number in which a link's ring keeps its next frame, for a worker's successor."""
+        place = LINKS.place(row, "head")
+        return self.numbers[place : place + 1]

@@ -1,0 +1,64 @@
+"""Ethernet frames octet by octet, also such as no kernel would send."""
+
+import socket
+import struct
+from dataclasses import dataclass
+
+FOREIGN = "192.168.168.55"
+GROUP, PORT = "239.1.1.1", 5001
+MORE_FRAGMENTS = 0x2000
+_VLAN, _IPV4 = 0x8100, 0x0800
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A UDP packet in IPv4; what is None is filled in as it is right."""
+
+    payload: bytes = b"payload"
+    source: str = FOREIGN
+    source_port: int = 4000
+    destination: str = GROUP
+    port: int = PORT
+    mac: bytes | None = None
+    vlan: int | None = None
+    version: int = 4
+    header_words: int | None = None
+    tos: int = 0
+    total: int | None = None
+    fragment: int = 0
+    ttl: int = 1
+    protocol: int = socket.IPPROTO_UDP
+    checksum: int | None = None
+    options: bytes = b""
+    udp_length: int | None = None
+    trailer: bytes = b""
+
+    def __bytes__(self):
+        return self._link_header() + self._ip() + self._udp() + self.payload + self.trailer
+
+    def _link_header(self):
+        group = socket.inet_aton(self.destination)
+        mac = self.mac or b"\x01\x00\x5e" + bytes([group[1] & 0x7F]) + group[2:]
+        tag = b"" if self.vlan is None else struct.pack("!HH", _VLAN, self.vlan)
+        return mac + b"\x02\x00\x00\x00\x00\x01" + tag + struct.pack("!H", _IPV4)
+
+    def _ip(self):
+        words = 5 + len(self.options) // 4 if self.header_words is None else self.header_words
+        total = 28 + len(self.options) + len(self.payload) if self.total is None else self.total
+        fields = (self.version << 4 | words, self.tos, total, 0, self.fragment, self.ttl, self.protocol)
+        addresses = socket.inet_aton(self.source) + socket.inet_aton(self.destination)
+        bare = struct.pack("!BBHHHBBH", *fields, 0) + addresses + self.options
+        checksum = _checksum(bare) if self.checksum is None else self.checksum
+        return bare[:10] + struct.pack("!H", checksum) + bare[12:]
+
+    def _udp(self):
+        length = 8 + len(self.payload) if self.udp_length is None else self.udp_length
+        return struct.pack("!4H", self.source_port, self.port, length, 0)  # 0: without a checksum (RFC 768)
+
+
+def _checksum(header):
+    """The Internet checksum of RFC 1071."""
+    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total ^ 0xFFFF
