@@ -45,12 +45,20 @@ class Supply:
     resumed: frozenset[int]
 
 
+@dataclass(slots=True)
+class _Ring:
+    """A packet socket, and the number of the fanout group in which it shares its link's packets."""
+
+    ingress: Ingress
+    socket: socket.socket
+    fanout: int | None = None
+
+
 class Sockets:
     """All sockets that are open, by what they are for."""
 
     def __init__(self) -> None:
-        self._rings: dict[tuple[int, int], tuple[Ingress, socket.socket]] = {}
-        self._fanouts: dict[int, int] = {}
+        self._rings: dict[tuple[int, int], _Ring] = {}
         self._egress: dict[Egress, socket.socket] = {}
         self._holds: dict[PortHold, socket.socket | None] = {}
         self._groups = {False: _Memberships(), True: _Memberships()}
@@ -88,42 +96,37 @@ class Sockets:
         """Close what `state` has no use for."""
         rings = {(worker, one.ifindex) for worker, have in state.workers.items() for one in have.ingress}
         for key in self._rings.keys() - rings:
-            self._rings.pop(key)[1].close()
-        self._fanouts = {
-            link: group for link, group in self._fanouts.items() if any(link == r[1] for r in rings)
-        }
+            self._rings.pop(key).socket.close()
         egress = {one for have in state.workers.values() for one in have.egress}
         for one in self._egress.keys() - egress:
             self._egress.pop(one).close()
 
     def forget_rings(self, worker: int, read: frozenset[Ingress]) -> None:
         """Close the rings of a worker but those that it reads."""
-        for key, (ingress, ring) in list(self._rings.items()):
-            if key[0] == worker and ingress not in read:
-                del self._rings[key]
-                ring.close()
+        for key, ring in list(self._rings.items()):
+            if key[0] == worker and ring.ingress not in read:
+                self._rings.pop(key).socket.close()
 
     def _ring(self, worker: int, ingress: Ingress) -> tuple[socket.socket, bool]:
         key = (worker, ingress.ifindex)
-        if key in self._rings:
-            before, ring = self._rings[key]
-            if before == ingress:
-                return ring, True
-            ring.close()
-            del self._rings[key]
-        ring = privileged.open_ring(ingress)
-        self._rings[key] = (ingress, ring)
+        if before := self._rings.get(key):
+            if before.ingress == ingress:
+                return before.socket, True
+            self._rings.pop(key).socket.close()
+        ring = self._rings[key] = _Ring(ingress, privileged.open_ring(ingress))
         self._share(ingress.ifindex)
-        return ring, False
+        return ring.socket, False
 
     def _share(self, ifindex: int) -> None:
         """Let the rings of one link share its packets as soon as there are two of them."""
-        rings = [ring for (_, link), (_, ring) in self._rings.items() if link == ifindex]
+        rings = [ring for (_, link), ring in self._rings.items() if link == ifindex]
         if len(rings) == 1:
             return
-        newcomers = rings[-1:] if ifindex in self._fanouts else rings
-        for ring in newcomers:
-            self._fanouts[ifindex] = privileged.share_packets(ring, self._fanouts.get(ifindex))
+        # A group ends with its last ring, so it is known by its rings.
+        fanout = next((ring.fanout for ring in rings if ring.fanout is not None), None)
+        for ring in rings:
+            if ring.fanout is None:
+                ring.fanout = fanout = privileged.share_packets(ring.socket, fanout)
 
     def _perform(self, action: SupervisorAction) -> None:
         match action:

@@ -1,0 +1,379 @@
+"""What the supervisor holds for its workers: memberships, ports, rings and ways out; nothing stays behind."""
+
+import errno
+import gc
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from mcrelay.lab.command import PATIENCE, wait_until
+from mcrelay.linux import filters
+from mcrelay.state import (
+    CloseEgress,
+    Egress,
+    Hold,
+    Ingress,
+    Join,
+    Leave,
+    Membership,
+    OpenEgress,
+    OpenIngress,
+    PortHold,
+    Release,
+    State,
+    WorkerState,
+)
+from mcrelay.supervisor import privileged
+from mcrelay.supervisor.privileged import RING_OCTETS
+from mcrelay.supervisor.sockets import CannotOpen, Sockets
+from mcrelay.worker.ring import Ring
+from tests.netns.frames import Frame
+
+NOWHERE = 9999  # no link has this index
+
+
+@pytest.fixture
+def relay(studio):
+    """The relay host, entered: what the test opens is there."""
+    with studio.relay.entered():
+        yield studio.relay
+
+
+@pytest.fixture
+def link(relay):
+    return socket.if_nametoindex("eth0")
+
+
+@pytest.fixture
+def sockets(relay):
+    return Sockets()
+
+
+def descriptors():
+    """How many descriptors this process has open, what earlier tests have left behind aside."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+def joins(link, count, source=None):
+    return [Join(Membership(link, f"239.1.{n // 250}.{n % 250 + 1}", source)) for n in range(count)]
+
+
+def leaves(joined):
+    return [Leave(action.membership) for action in joined]
+
+
+def members():
+    """The groups of this host's network, as the kernel tells them."""
+    table = Path("/proc/thread-self/net/igmp").read_text()
+    words = [line.split()[0] for line in table.splitlines()[1:] if line.startswith("\t")]
+    return {socket.inet_ntoa(bytes.fromhex(word)[::-1]) for word in words} - {"224.0.0.1"}
+
+
+def filtered():
+    """The (group, source, memberships that want it) that the kernel keeps."""
+    lines = Path("/proc/thread-self/net/mcfilter").read_text().splitlines()[1:]
+    address = "{:0>8}".format
+    return {
+        (
+            *(socket.inet_ntoa(bytes.fromhex(address(word[2:]))) for word in line.split()[2:4]),
+            int(line.split()[4]),
+        )
+        for line in lines
+    }
+
+
+# Memberships.
+
+
+def test_two_hundred_groups_are_joined_and_left_and_nothing_stays(sockets, link):
+    before = descriptors()
+    actions = joins(link, 200)
+    assert sockets.perform(actions) == {}
+    assert members() == {action.membership.group for action in actions}
+    assert descriptors() - before == 10  # igmp_max_memberships is 20 for each socket
+    assert sockets.perform(leaves(actions)) == {}
+    assert members() == set()
+    assert descriptors() == before
+
+
+def test_room_that_a_group_leaves_is_taken_by_the_next(sockets, link):
+    before = descriptors()
+    actions = joins(link, 60)
+    sockets.perform(actions[:40])
+    sockets.perform(leaves(actions[10:30]))
+    assert sockets.perform(actions[40:]) == {}
+    assert descriptors() - before == 2
+    assert members() == {action.membership.group for action in actions[:10] + actions[30:]}
+
+
+def test_a_source_is_joined_and_left_for_itself(sockets, link):
+    one, other = (Membership(link, "232.1.1.1", source) for source in ("10.0.0.5", "10.0.0.6"))
+    sockets.perform([Join(one), Join(other)])
+    assert filtered() == {("232.1.1.1", "10.0.0.5", 1), ("232.1.1.1", "10.0.0.6", 1)}
+    sockets.perform([Leave(one)])
+    assert filtered() == {("232.1.1.1", "10.0.0.6", 1)}
+    sockets.perform([Leave(other)])
+    assert members() == set()
+
+
+def test_a_group_is_joined_for_any_source_and_for_one_at_a_time(sockets, link):
+    everyone, one = Membership(link, "239.1.1.1"), Membership(link, "239.1.1.1", "10.0.0.5")
+    assert sockets.perform([Join(one), Join(everyone)]) == {}
+    sockets.perform([Leave(everyone)])
+    assert filtered() == {("239.1.1.1", "10.0.0.5", 1)}
+    assert sockets.perform([Join(everyone), Leave(one)]) == {}
+    assert (members(), filtered()) == ({"239.1.1.1"}, set())
+
+
+def test_more_sources_of_a_group_than_a_socket_takes_are_all_joined(sockets, link):
+    before = descriptors()
+    actions = [Join(Membership(link, "232.1.1.1", f"10.0.0.{n}")) for n in range(1, 36)]
+    assert sockets.perform(actions) == {}
+    assert {source for _, source, _ in filtered()} == {f"10.0.0.{n}" for n in range(1, 36)}
+    assert sockets.perform(leaves(actions)) == {}
+    assert members() == set()
+    assert descriptors() == before
+
+
+def test_a_join_that_fails_is_told_and_the_others_are_made(sockets, link):
+    before = descriptors()
+    lost = [Join(Membership(NOWHERE, "239.1.1.1")), Join(Membership(NOWHERE, "232.1.1.1", "10.0.0.5"))]
+    failed = sockets.perform([lost[0], *joins(link, 3), lost[1]])
+    assert failed == {
+        0: f"cannot join 239.1.1.1 on link {NOWHERE}: No such device",
+        4: f"cannot join 232.1.1.1 of 10.0.0.5 on link {NOWHERE}: No such device",
+    }
+    assert len(members()) == 3
+    assert descriptors() - before == 1
+
+
+def test_a_host_that_allows_no_membership_at_all_is_told_where_to_change_that(sockets, link, relay):
+    relay.sysctl("net.ipv4.igmp_max_memberships", 0)
+    before = descriptors()
+    [reason] = sockets.perform(joins(link, 1)).values()
+    assert "igmp_max_memberships" in reason
+    assert descriptors() == before
+
+
+def test_a_link_takes_its_memberships_with_it_and_leaving_them_is_no_error(sockets, link, relay):
+    before = descriptors()
+    actions = [*joins(link, 30), *joins(link, 30, "10.0.0.5")]
+    sockets.perform(actions)
+    relay.ip("link delete eth0")
+    assert members() == set()
+    assert sockets.perform(leaves(actions)) == {}
+    assert descriptors() == before
+
+
+def test_a_group_that_cannot_be_left_is_told(sockets, link, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    sockets.perform(joins(link, 1))
+    monkeypatch.setattr(privileged, "leave", refuse)
+    assert sockets.perform(leaves(joins(link, 1))) == {0: "Operation not permitted"}
+
+
+# Held ports.
+
+
+def probe(studio, port):
+    """A socket of the sender that has asked the relay something at that port."""
+    with studio.sender.entered():
+        asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asking.settimeout(PATIENCE)
+    asking.connect(("192.168.168.1", port))
+    asking.send(b"is anybody there?")
+    return asking
+
+
+def is_refused(asking):
+    """Whether an ICMP error came; wait for it where the socket has a timeout."""
+    try:
+        asking.recv(100)
+    except ConnectionRefusedError:
+        return True
+    except BlockingIOError:
+        return False
+    raise AssertionError("nobody was to answer")
+
+
+def test_a_host_answers_no_icmp_error_for_a_port_that_is_held(sockets, studio, relay):
+    relay.ip("address add 192.168.168.1/24 dev eth0")
+    hold = PortHold("192.168.168.1", 7001)
+    assert is_refused(probe(studio, 7001))
+    assert sockets.perform([Hold(hold)]) == {}
+    held, other = probe(studio, 7001), probe(studio, 7002)
+    assert is_refused(other)
+    held.setblocking(False)
+    assert not is_refused(held)
+    assert sockets.perform([Release(hold)]) == {}
+    assert is_refused(probe(studio, 7001))
+
+
+def test_a_port_that_somebody_has_is_held_by_him(sockets, relay):
+    hold = PortHold("10.1.0.1", 7001)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
+        service.bind(("10.1.0.1", 7001))
+        before = descriptors()
+        assert sockets.perform([Hold(hold)]) == {}
+        assert sockets.perform([Release(hold)]) == {}
+        assert descriptors() == before
+
+
+def test_an_address_that_is_not_there_cannot_be_held(sockets, relay):
+    failed = sockets.perform([Hold(PortHold("10.99.0.1", 7001)), Hold(PortHold("10.1.0.1", 7001))])
+    assert failed == {0: "cannot hold 10.99.0.1 port 7001: Cannot assign requested address"}
+
+
+# Rings and ways out.
+
+
+def test_workers_share_a_way_out_and_have_a_ring_each(sockets, link):
+    egress = Egress(socket.if_nametoindex("eth1"), "10.2.0.1")
+    supplies = [
+        sockets.supply([OpenIngress(worker, Ingress(link, 2048)), OpenEgress(worker, egress)])
+        for worker in (0, 1)
+    ]
+    (ring, way_out), (other_ring, same_way_out) = (supply.sockets for supply in supplies)
+    assert way_out is same_way_out
+    assert ring is not other_ring
+    assert all(supply.resumed == frozenset() for supply in supplies)
+
+
+def test_a_ring_that_is_there_is_resumed_unless_it_is_to_be_another(sockets, link):
+    sockets.supply([OpenIngress(0, Ingress(link, 2048))])
+    egress = Egress(socket.if_nametoindex("eth1"), "10.2.0.1")
+    again = sockets.supply([OpenEgress(0, egress), OpenIngress(0, Ingress(link, 2048))])
+    assert again.resumed == {1}
+    before = descriptors()
+    assert sockets.supply([OpenIngress(0, Ingress(link, 4096))]).resumed == frozenset()
+    assert descriptors() == before
+    assert sockets.supply([CloseEgress(0, egress)]).sockets == ()
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        (OpenIngress(0, Ingress(NOWHERE, 2048)), f"cannot read packets of link {NOWHERE}: "),
+        (OpenEgress(0, Egress(1, "10.99.0.1")), "cannot send from 10.99.0.1 through link 1: Cannot assign"),
+        (
+            OpenEgress(0, Egress(1, "10.2.0.1", 7001)),
+            "cannot send from 10.2.0.1 port 7001 through link 1: Ad",
+        ),
+    ],
+)
+def test_what_cannot_be_opened_is_told_with_its_place_and_leaves_no_descriptor(
+    sockets, relay, action, reason
+):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
+        service.bind(("10.2.0.1", 7001))
+        before = descriptors()
+        with pytest.raises(CannotOpen) as failure:
+            sockets.supply([OpenEgress(0, Egress(1, "127.0.0.1")), action])
+        assert failure.value.index == 1
+        assert failure.value.reason.startswith(reason)
+        assert str(failure.value) == failure.value.reason
+        assert descriptors() == before + 1  # what came before it is kept for the next try
+
+
+def test_what_no_state_has_use_for_is_closed(sockets, link):
+    before = descriptors()
+    ring, egress = Ingress(link, 2048), [Egress(1, "127.0.0.1"), Egress(1, "127.0.0.2")]
+    sockets.supply([OpenIngress(0, ring), OpenIngress(1, ring), *(OpenEgress(0, one) for one in egress)])
+    sockets.keep(State({0: WorkerState(frozenset({ring}), frozenset(egress[:1]))}))
+    assert descriptors() - before == 2
+    assert sockets.supply([OpenIngress(0, ring)]).resumed == {0}
+    sockets.keep(State())
+    assert descriptors() == before
+
+
+def test_of_a_workers_rings_those_that_it_does_not_read_are_forgotten(sockets, link):
+    before = descriptors()
+    read, unread = Ingress(link, 2048), Ingress(socket.if_nametoindex("eth1"), 2048)
+    sockets.supply([OpenIngress(0, read), OpenIngress(0, unread), OpenIngress(1, unread)])
+    sockets.forget_rings(0, frozenset({read}))
+    assert descriptors() - before == 2
+    assert sockets.supply([OpenIngress(0, read), OpenIngress(1, unread)]).resumed == {0, 1}
+    assert sockets.supply([OpenIngress(0, unread)]).resumed == frozenset()
+
+
+# Rings that share a link's packets.
+
+
+class Readers:
+    """Rings of one link, open for every group, as workers would have them."""
+
+    def __init__(self, studio, sockets, link, frame_sizes=(2048, 2048)):
+        self.rings = []
+        with studio.sender.entered():
+            self._wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            self._wire.bind(("eth0", 0))
+        for worker, frame_size in enumerate(frame_sizes):
+            [opened] = sockets.supply([OpenIngress(worker, Ingress(link, frame_size))]).sockets
+            bookmark = memoryview(bytearray(8)).cast("Q")
+            ring = Ring(opened.dup(), frame_size, RING_OCTETS, bookmark, resume=False)
+            ring.admit(filters.udp_to([]))
+            self.rings.append(ring)
+
+    def flows_seen(self, flows=40, packets=5):
+        """Send packets of several flows; return for each ring how many of which flow it saw."""
+        for _ in range(packets):
+            for flow in range(flows):
+                self._wire.send(bytes(Frame(source_port=4000 + flow)))
+        wait_until(lambda: sum(ring.ready(1000) for ring in self.rings) >= flows * packets, "all packets")
+        time.sleep(0.05)  # in which any packet that comes twice would come
+        return [self._counted(ring) for ring in self.rings]
+
+    def _counted(self, ring):
+        count = ring.ready(1000)
+        ports = ring.words[ring.head : ring.head + count].view(">u2")[:, (96 + 20) // 2]
+        seen = {int(port) - 4000: int((ports == port).sum()) for port in ports}
+        ring.release(count)
+        return seen
+
+
+def assert_shared(one, other):
+    """Each packet came exactly once, and all of a flow to the same ring."""
+    assert one | other == dict.fromkeys(range(40), 5)
+    assert not one.keys() & other.keys()
+    assert one
+    assert other
+
+
+def test_two_rings_share_the_packets_flow_by_flow(sockets, studio, link):
+    readers = Readers(studio, sockets, link)
+    before = readers.flows_seen()
+    assert_shared(*before)
+    assert readers.flows_seen() == before
+
+
+def test_one_ring_alone_has_all_packets(sockets, studio, link):
+    assert Readers(studio, sockets, link, [2048]).flows_seen() == [dict.fromkeys(range(40), 5)]
+
+
+def test_a_ring_of_another_size_takes_the_share_of_the_one_before(sockets, studio, link):
+    Readers(studio, sockets, link)
+    gc.collect()
+    assert_shared(*Readers(studio, sockets, link, [4096, 4096]).flows_seen())
+
+
+def test_rings_that_were_all_forgotten_share_again(sockets, studio, link):
+    Readers(studio, sockets, link)
+    for worker in (0, 1):
+        sockets.forget_rings(worker, frozenset())
+    gc.collect()
+    assert_shared(*Readers(studio, sockets, link).flows_seen())
+
+
+def test_a_ring_that_stayed_alone_and_was_replaced_shares_with_the_next(sockets, studio, link):
+    Readers(studio, sockets, link)
+    small, large = Ingress(link, 2048), Ingress(link, 4096)
+    sockets.keep(State({0: WorkerState(frozenset({small}))}))
+    sockets.supply([OpenIngress(0, large)])
+    gc.collect()
+    assert_shared(*Readers(studio, sockets, link, [4096, 4096]).flows_seen())
