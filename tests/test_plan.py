@@ -1,0 +1,230 @@
+"""What should run, from what the file asks for and what the host has."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcrelay.config import compiled
+from mcrelay.links import Link, LinkTable
+from mcrelay.plan import RuleState, Verdict, claim, plan
+from mcrelay.source import parse
+from mcrelay.state import Egress, Flow, Ingress, Membership, Output, PortHold, Route, State, WorkerState
+
+HEAD = """
+version: 1
+interfaces:
+  studio: {device: eth0}
+  plant: {device: eth1}
+  lab: {device: eth2, source: 10.20.0.7, ttl: 8, dscp: 34}
+rules:
+"""
+CAMERA = """
+  camera:
+    input: {interface: studio, group: 239.1.1.1, port: 5001}
+    outputs: [{interface: plant, group: 239.2.2.2, port: 6001}]
+"""
+FEED = """
+  feed:
+    input: {interface: plant, group: 232.1.1.1, port: 5001, sources: [10.0.0.5, 10.0.0.6]}
+    outputs: [{interface: lab, group: 232.2.2.2}]
+"""
+TUNNEL = """
+  tunnel:
+    input: {interface: plant, address: 10.9.2.1, port: 6001}
+    outputs: [{interface: lab, group: 239.3.3.3, source: 10.20.0.1, source_port: 4000, ttl: decrement}]
+"""
+BOTH = """
+  both:
+    input: {interface: studio, group: 239.1.1.9, port: 5001}
+    outputs:
+      - {interface: plant, group: 239.2.2.2, port: 6001}
+      - {interface: lab, group: 239.2.2.2, port: 6001}
+"""
+ETH0, ETH1 = Link(2, "eth0"), Link(3, "eth1", addresses=("10.9.2.1", "10.9.2.2"))
+ETH2 = Link(4, "eth2", mtu=9000, addresses=("10.20.0.1", "10.20.0.7"))
+
+NEAR = Egress(3, "10.9.2.1")
+CAMERA_FLOW = Flow(2, "239.1.1.1", 5001)
+TO_PLANT = Output("plant", NEAR, "239.2.2.2", 6001, 64, "copy")
+
+
+def config(*rules, head=HEAD):
+    return compiled([parse((head + "".join(rules)).encode(), "mcrelay.yaml")])
+
+
+def host(*links):
+    return LinkTable({link.device: link for link in links})
+
+
+HOST = host(ETH0, ETH1, ETH2)
+
+
+def planned(*rules, links=HOST):
+    return plan(config(*rules), links, cpus=2)
+
+
+def test_a_rule_becomes_a_ring_a_socket_a_route_and_a_membership():
+    assert planned(CAMERA).state == State(
+        workers={
+            0: WorkerState(
+                ingress=frozenset({Ingress(2, 2048)}),
+                egress=frozenset({NEAR}),
+                flows={CAMERA_FLOW: Route("camera", (TO_PLANT,))},
+            )
+        },
+        memberships=frozenset({Membership(2, "239.1.1.1")}),
+    )
+    assert planned(CAMERA).rules == {"camera": Verdict(RuleState.ACTIVE)}
+
+
+def test_each_source_is_a_flow_and_a_membership_of_its_own():
+    state = planned(FEED).state
+    flows = [Flow(3, "232.1.1.1", 5001, "10.0.0.5"), Flow(3, "232.1.1.1", 5001, "10.0.0.6")]
+    assert list(state.workers[0].flows) == flows
+    assert len(set(state.workers[0].flows.values())) == 1
+    assert state.memberships == {
+        Membership(3, "232.1.1.1", "10.0.0.5"),
+        Membership(3, "232.1.1.1", "10.0.0.6"),
+    }
+
+
+def test_a_unicast_input_holds_its_port_and_joins_nothing():
+    state = planned(TUNNEL).state
+    assert state.holds == {PortHold("10.9.2.1", 6001)}
+    assert state.memberships == frozenset()
+
+
+def test_an_output_says_where_it_sends_from_and_how():
+    (route,) = planned(TUNNEL).state.workers[0].flows.values()
+    assert route.outputs == (Output("lab", Egress(4, "10.20.0.1", 4000), "239.3.3.3", 6001, "decrement", 34),)
+
+
+def test_outputs_that_send_from_one_address_share_a_socket():
+    assert planned(CAMERA, BOTH).state.workers[0].egress == {NEAR, Egress(4, "10.20.0.7")}
+
+
+@pytest.mark.parametrize(("mtu", "size"), [(1500, 2048), (9000, 16384), (65_536, 131_072)])
+def test_a_ring_has_room_for_the_largest_packet_of_its_device(mtu, size):
+    links = host(replace(ETH0, mtu=mtu), ETH1)
+    assert planned(CAMERA, links=links).state.workers[0].ingress == {Ingress(2, size)}
+
+
+@pytest.mark.parametrize(("workers", "count"), [("1", 1), ("3", 3), ("auto", 2)])
+def test_every_worker_forwards_the_same(workers, count):
+    head = HEAD.replace("version: 1", f"version: 1\nworkers: {workers}")
+    state = plan(config(CAMERA, head=head), HOST, cpus=2).state
+    assert list(state.workers) == list(range(count))
+    assert set(map(id, state.workers.values())) == {id(state.workers[0])}
+
+
+def test_without_rules_a_worker_waits_for_some():
+    without_rules = config(head="version: 1\ninterfaces: {}\nrules: {}\n")
+    assert plan(without_rules, HOST, cpus=2).state == State({0: WorkerState()})
+
+
+DISABLED = CAMERA + "    enabled: false\n"
+FOREIGN_SOURCE = CAMERA.replace("port: 6001", "port: 6001, source: 10.9.2.9")
+
+
+@pytest.mark.parametrize(
+    ("rule", "links", "state", "reason"),
+    [
+        (DISABLED, HOST, RuleState.DISABLED, "`enabled: false` in the file"),
+        (CAMERA, host(ETH1), RuleState.UNRESOLVED, "input: device eth0 is absent"),
+        (CAMERA, host(ETH0), RuleState.UNRESOLVED, "output plant: device eth1 is absent"),
+        (
+            CAMERA,
+            host(ETH0, Link(3, "eth1")),
+            RuleState.UNRESOLVED,
+            "output plant: device eth1 has no global IPv4 address to send from",
+        ),
+        (
+            FOREIGN_SOURCE,
+            HOST,
+            RuleState.UNRESOLVED,
+            "output plant: source 10.9.2.9 is not an address of this host",
+        ),
+        (
+            TUNNEL,
+            host(Link(3, "eth1", addresses=("10.9.2.3",)), ETH2),
+            RuleState.UNRESOLVED,
+            "input: 10.9.2.1 is not an address of this host",
+        ),
+        (
+            BOTH,
+            host(ETH0, ETH1),
+            RuleState.ACTIVE,
+            "1 of 2 outputs do not run: output lab: device eth2 is absent",
+        ),
+        (
+            BOTH,
+            host(ETH0),
+            RuleState.UNRESOLVED,
+            "output plant: device eth1 is absent; output lab: device eth2 is absent",
+        ),
+    ],
+)
+def test_a_rule_that_does_not_run_as_it_should_says_why(rule, links, state, reason):
+    (verdict,) = planned(rule, links=links).rules.values()
+    assert verdict == Verdict(state, reason)
+
+
+@pytest.mark.parametrize(("rule", "links"), [(DISABLED, HOST), (CAMERA, host(ETH1)), (CAMERA, host(ETH0))])
+def test_a_rule_that_does_not_run_takes_nothing_from_the_host(rule, links):
+    assert planned(rule, links=links).state == State({0: WorkerState()})
+
+
+def test_an_output_that_cannot_run_leaves_the_others_to_run():
+    (route,) = planned(BOTH, links=host(ETH0, ETH1)).state.workers[0].flows.values()
+    assert route.outputs == (TO_PLANT,)
+
+
+def test_a_rule_that_does_not_run_leaves_the_others_as_they_are():
+    assert planned(CAMERA, FEED, TUNNEL, links=host(ETH0, ETH1)).state == planned(CAMERA).state
+
+
+def test_a_source_may_be_an_address_of_another_device():
+    rule = CAMERA.replace("port: 6001", "port: 6001, source: 10.20.0.1")
+    assert planned(rule).state.workers[0].egress == {Egress(3, "10.20.0.1")}
+
+
+def test_two_interfaces_of_one_device_read_one_ring():
+    head = HEAD.replace("lab: {device: eth2, source: 10.20.0.7,", "lab: {device: eth0,")
+    other = CAMERA.replace("camera", "other").replace("studio", "lab").replace("239.1.1.1", "239.1.1.7")
+    state = plan(config(CAMERA, other, head=head), HOST, cpus=1).state
+    assert state.workers[0].ingress == {Ingress(2, 2048)}
+    assert {flow.ifindex for flow in state.workers[0].flows} == {2}
+
+
+rules = st.permutations([CAMERA, FEED, TUNNEL, BOTH])
+links = st.lists(st.sampled_from([ETH0, ETH1, ETH2]), unique=True).map(lambda some: host(*some))
+
+
+@given(rules, links, st.randoms(use_true_random=False))
+def test_the_order_of_rules_and_links_does_not_matter(rules, links, chance: random.Random):
+    devices = list(links.links.values())
+    chance.shuffle(devices)
+    expected = planned(CAMERA, FEED, TUNNEL, BOTH, links=links)
+    assert planned(*rules, links=host(*devices)) == expected
+
+
+@given(links)
+def test_a_plan_holds_what_its_flows_need_and_nothing_else(links):
+    state = planned(CAMERA, FEED, TUNNEL, BOTH, links=links).state
+    (worker,) = state.workers.values()
+    assert {ingress.ifindex for ingress in worker.ingress} == {flow.ifindex for flow in worker.flows}
+    sent = {output.egress for route in worker.flows.values() for output in route.outputs}
+    assert worker.egress == sent
+    assert state.memberships | state.holds == {claim(flow) for flow in worker.flows}
+
+
+@given(links)
+def test_every_rule_has_a_verdict_and_runs_exactly_when_it_is_active(links):
+    found = planned(CAMERA, FEED, TUNNEL, BOTH, links=links)
+    running = {route.rule for route in found.state.workers[0].flows.values()}
+    assert set(found.rules) == {"camera", "feed", "tunnel", "both"}
+    assert {name for name, verdict in found.rules.items() if verdict.state is RuleState.ACTIVE} == running
+    assert all(verdict.reason for verdict in found.rules.values() if verdict.state is not RuleState.ACTIVE)
