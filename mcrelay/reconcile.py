@@ -271,7 +271,7 @@ class Reconciler:
         self._differs = True
         return batch
 
-    def _set_aside(self, action: Action, reason: str, now: float) -> None:
+    def _set_aside(self, action: WorkerAction | SupervisorAction, reason: str, now: float) -> None:
         subject = _subject(action)
         before = self.failures.get(subject)
         pause = min(LONGEST_RETRY, before.pause * 2) if before else FIRST_RETRY
@@ -364,7 +364,7 @@ class Reconciler:
         return ways
 
 
-def _subject(action: Action) -> Subject:
+def _subject(action: WorkerAction | SupervisorAction) -> Subject:
     match action:
         case OpenIngress(_, ingress) | CloseIngress(_, ingress):
             return ingress
@@ -374,10 +374,8 @@ def _subject(action: Action) -> Subject:
             return flow
         case Join(membership) | Leave(membership):
             return membership
-        case Hold(hold) | Release(hold):
+        case Hold(hold) | Release(hold):  # pragma: no branch: there is no other
             return hold
-        case StartWorker() | StopWorker():
-            raise TypeError("a worker's process is the supervisor's to start and stop")
 
 
 def _marked(planned: Verdict, ways: Sequence[Sequence[Failure]]) -> Verdict:

@@ -246,7 +246,7 @@ class _Draft:
                 self.egress.discard(egress)
             case SetFlow(_, flow, route):
                 self.flows[flow] = route
-            case DeleteFlow(_, flow):
+            case DeleteFlow(_, flow):  # pragma: no branch: there is no other
                 self.flows.pop(flow, None)
 
     def finished(self) -> WorkerState:

@@ -111,7 +111,7 @@ def _step(instruction: Instruction) -> Fields:
                 for o in route.outputs
             ]
             return ["set-flow", worker, _flow_fields(flow), route.rule, outputs, rows]
-        case DeleteFlow(worker, flow):
+        case DeleteFlow(worker, flow):  # pragma: no branch: there is no other
             return ["delete-flow", worker, _flow_fields(flow)]
 
 
@@ -158,7 +158,7 @@ def encoded_answer(answer: Answer) -> bytes:
             fields: Fields = ["hello", protocol]
         case Acknowledged(number):
             fields = ["acknowledged", number]
-        case Refused(number, index, reason):
+        case Refused(number, index, reason):  # pragma: no branch: there is no other
             fields = ["refused", number, index, reason[:MAX_REASON]]
     return json.dumps(fields).encode()
 

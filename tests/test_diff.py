@@ -79,15 +79,11 @@ def test_what_stays_as_it_is_is_in_no_action(running, desired):
 
 
 @given(states, states)
-def test_no_action_is_there_twice(running, desired):
+def test_additions_stand_before_removals_and_no_action_is_there_twice(running, desired):
     actions = diff(running, desired)
-    assert len(set(actions)) == len(actions)
-
-
-@given(states, states)
-def test_additions_stand_before_removals(running, desired):
-    is_addition = [isinstance(action, ADDITIONS) for action in diff(running, desired)]
+    is_addition = [isinstance(action, ADDITIONS) for action in actions]
     assert is_addition == sorted(is_addition, reverse=True)
+    assert len(set(actions)) == len(actions)
 
 
 @given(plans, plans)
