@@ -4,7 +4,6 @@ import errno
 import gc
 import os
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -326,7 +325,6 @@ class Readers:
             for flow in range(flows):
                 self._wire.send(bytes(Frame(source_port=4000 + flow)))
         wait_until(lambda: sum(ring.ready(1000) for ring in self.rings) >= flows * packets, "all packets")
-        time.sleep(0.05)  # in which any packet that comes twice would come
         return [self._counted(ring) for ring in self.rings]
 
     def _counted(self, ring):

@@ -1,0 +1,275 @@
+"""The calls that need a capability: what they open hears, sends and holds exactly what it is for."""
+
+import gc
+import os
+import pwd
+import resource
+import socket
+import struct
+
+import pytest
+
+from mcrelay.lab.command import PATIENCE, wait_until
+from mcrelay.linux import filters
+from mcrelay.state import Egress, Ingress, Membership, PortHold
+from mcrelay.supervisor import privileged
+from mcrelay.supervisor.privileged import (
+    RING_OCTETS,
+    SEND_BUFFER_OCTETS,
+    NotPermitted,
+    User,
+    hold_port,
+    join,
+    join_socket,
+    leave,
+    open_egress,
+    open_ring,
+    raise_descriptor_limit,
+    share_packets,
+    unprivileged_user,
+)
+from mcrelay.worker.ring import Ring
+from tests.netns.bench import Ear
+from tests.netns.frames import GROUP, PORT, Frame
+
+NOWHERE = 9999  # no link has this index
+DONT_FRAGMENT = 0x4000
+ETH_P_IP = 0x0800
+
+
+@pytest.fixture
+def relay(studio):
+    """The relay host, entered: what the test opens is there."""
+    with studio.relay.entered():
+        yield studio.relay
+
+
+@pytest.fixture
+def wire(studio, relay):
+    """The sender's end of the cable to the relay."""
+    with studio.sender.entered():
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        raw.bind(("eth0", 0))
+    return raw
+
+
+def index(device):
+    return socket.if_nametoindex(device)
+
+
+def descriptors():
+    """How many descriptors this process has open, what earlier tests have left behind aside."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+def mapped(opened, frame_size=2048):
+    return Ring(opened, frame_size, RING_OCTETS, memoryview(bytearray(8)).cast("Q"), resume=False)
+
+
+# Rings.
+
+
+def test_a_ring_takes_no_packet_before_it_is_opened_by_a_filter(relay, wire):
+    ring = mapped(open_ring(Ingress(index("eth0"), 2048)))
+    wire.send(bytes(Frame(payload=b"too early")))
+    ring.admit(filters.udp_to([]))
+    wire.send(bytes(Frame(payload=b"in time")))
+    wait_until(lambda: ring.ready(10), "the packet")
+    assert ring.ready(10) == 1
+    assert b"in time" in ring.octets[0].tobytes()
+
+
+def test_a_ring_reads_one_link_and_not_what_the_host_sends(relay, wire, studio):
+    ring = mapped(open_ring(Ingress(index("eth0"), 2048)))
+    ring.admit(filters.udp_to([]))
+    with studio.left.entered():
+        other = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        other.bind(("eth0", 0))
+    other.send(bytes(Frame(payload=b"other link")))
+    with open_egress(Egress(index("eth0"), "10.1.0.1")) as sending:
+        sending.sendto(b"own", (GROUP, PORT))
+    wire.send(bytes(Frame(payload=b"right")))
+    wait_until(lambda: ring.ready(10), "the packet")
+    assert ring.ready(10) == 1
+    assert b"right" in ring.octets[0].tobytes()
+
+
+def test_a_ring_has_room_for_frames_of_the_size_that_was_asked(relay):
+    for size in (2048, 16384, 65536):
+        ring = mapped(open_ring(Ingress(index("eth0"), size)), size)
+        assert len(ring) == RING_OCTETS // size
+
+
+@pytest.mark.parametrize("ingress", [Ingress(NOWHERE, 2048), Ingress(1, 1000)])
+def test_a_ring_that_cannot_be_leaves_no_descriptor(relay, ingress):
+    before = descriptors()
+    with pytest.raises(OSError):  # noqa: PT011 - the kernel has several words for it
+        open_ring(ingress)
+    assert descriptors() == before
+
+
+def test_rings_that_share_packets_are_of_one_group(relay):
+    rings = [open_ring(Ingress(index("eth0"), 2048)) for _ in range(4)]
+    first = share_packets(rings[0], None)
+    assert share_packets(rings[1], first) == first
+    second = share_packets(rings[2], None)
+    assert second != first
+    assert share_packets(rings[3], second) == second
+
+
+# Sockets to send from.
+
+
+def test_what_is_sent_has_no_df_and_goes_through_its_link_whatever_the_routes_say(relay, studio):
+    with studio.right.entered():
+        seen = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
+        seen.settimeout(PATIENCE)
+    relay.ip("route add 239.0.0.0/8 dev eth1")
+    with open_egress(Egress(index("eth2"), "10.3.0.1")) as sending:
+        sending.sendto(b"through eth2", ("239.2.2.2", 6001))
+    packet = seen.recv(2000)
+    assert packet[28:] == b"through eth2"
+    assert socket.inet_ntoa(packet[12:16]) == "10.3.0.1"
+    assert not struct.unpack_from("!H", packet, 6)[0] & DONT_FRAGMENT
+
+
+def test_a_datagram_over_the_mtu_is_fragmented(relay, studio):
+    ear = Ear(studio.left)
+    with open_egress(Egress(index("eth1"), "10.2.0.1")) as sending:
+        sending.sendto(b"x" * 9000, ("239.2.2.2", 6001))
+    assert ear.payloads(1) == [b"x" * 9000]
+
+
+def test_members_on_the_host_do_not_hear_what_it_sends(relay, studio):
+    ear = Ear(studio.left)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as member:
+        member.bind(("239.2.2.2", 6001))
+        joining = struct.pack("=4s4si", socket.inet_aton("239.2.2.2"), bytes(4), index("eth1"))
+        member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, joining)
+        member.setblocking(False)
+        with open_egress(Egress(index("eth1"), "10.2.0.1")) as sending:
+            sending.sendto(b"away", ("239.2.2.2", 6001))
+        assert ear.payloads(1) == [b"away"]
+        with pytest.raises(BlockingIOError):
+            member.recv(100)
+
+
+def test_a_port_that_was_asked_for_is_had_and_one_that_was_not_is_the_kernels_choice(relay):
+    with open_egress(Egress(index("eth1"), "10.2.0.1", 7001)) as chosen:
+        assert chosen.getsockname() == ("10.2.0.1", 7001)
+    with open_egress(Egress(index("eth1"), "10.2.0.1")) as any_port:
+        assert any_port.getsockname()[1] != 0
+
+
+def test_the_buffer_is_as_large_as_asked_whatever_the_hosts_limit(relay):
+    with open_egress(Egress(index("eth1"), "10.2.0.1")) as sending:
+        assert sending.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * SEND_BUFFER_OCTETS
+
+
+def test_an_address_that_is_not_there_is_nothing_to_send_from(relay):
+    before = descriptors()
+    with pytest.raises(OSError, match="Cannot assign requested address"):
+        open_egress(Egress(index("eth1"), "10.99.0.1"))
+    assert descriptors() == before
+
+
+# Deaf sockets.
+
+
+def egress_of_the_port():
+    return open_egress(Egress(index("lo"), "127.0.0.1", 7001))
+
+
+def holder_of_the_port():
+    return hold_port(PortHold("127.0.0.1", 7001))
+
+
+@pytest.mark.parametrize("opened", [egress_of_the_port, holder_of_the_port])
+def test_what_is_not_there_to_hear_hears_nothing(relay, opened):
+    with opened() as deaf, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.connect(("127.0.0.1", 7001))
+        asking.send(b"hello?")
+        asking.send(b"no error came back")
+        deaf.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            deaf.recv(100)
+
+
+def test_a_membership_needs_no_port_and_brings_its_socket_nothing(relay, wire):
+    membership = Membership(index("eth0"), GROUP)
+    with join_socket() as joined:
+        join(joined, membership)
+        assert GROUP in relay.groups("eth0")
+        assert joined.getsockname() == ("0.0.0.0", 0)
+        wire.send(bytes(Frame(source="10.1.0.2", port=0)))
+        joined.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            joined.recv(100)
+        leave(joined, membership)
+        assert GROUP not in relay.groups("eth0")
+
+
+# Held ports.
+
+
+def test_a_second_holder_has_nothing_and_needs_nothing(relay):
+    hold = PortHold("10.1.0.1", 7001)
+    with hold_port(hold):
+        before = descriptors()
+        assert hold_port(hold) is None
+        assert descriptors() == before
+    with hold_port(hold) as again:
+        assert again.getsockname() == ("10.1.0.1", 7001)
+
+
+def test_an_address_that_is_not_there_cannot_be_held(relay):
+    before = descriptors()
+    with pytest.raises(OSError, match="Cannot assign requested address"):
+        hold_port(PortHold("10.99.0.1", 7001))
+    assert descriptors() == before
+
+
+# The process.
+
+
+def users(*names):
+    """A password file with these users, of whom the second has number 1."""
+
+    def find(name):
+        return pwd.struct_passwd((name, "x", names.index(name), names.index(name), "", "/", "/bin/false"))
+
+    def look_up(name):
+        if name not in names:
+            raise KeyError(name)
+        return find(name)
+
+    return look_up
+
+
+def test_the_workers_user_is_mcrelay_else_nobody(monkeypatch):
+    monkeypatch.setattr(pwd, "getpwnam", users("root", "nobody", "mcrelay"))
+    assert unprivileged_user() == User("mcrelay", 2, 2)
+    monkeypatch.setattr(pwd, "getpwnam", users("root", "nobody"))
+    assert unprivileged_user() == User("nobody", 1, 1)
+
+
+def test_a_host_without_either_is_told_which_users_it_lacks(monkeypatch):
+    monkeypatch.setattr(pwd, "getpwnam", users("root"))
+    with pytest.raises(NotPermitted, match=r"`mcrelay` nor `nobody`"):
+        unprivileged_user()
+
+
+def test_who_is_not_root_can_be_nobody_else(monkeypatch):
+    monkeypatch.setattr(privileged.os, "geteuid", lambda: 1000)
+    assert unprivileged_user() is None
+
+
+def test_as_many_files_may_be_open_as_the_hard_limit_allows():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] // 2, before[1]))
+    try:
+        raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
