@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from mcrelay.counters import RULES, SEND_ERROR_NAMES, Drop
 from mcrelay.plan import Plan, Verdict
-from mcrelay.state import Flow, Route
+from mcrelay.state import Route
 from mcrelay.supervisor.rows import Ledger
 
 _RULE_DROPS = [reason for reason in Drop if reason in RULES.columns]
@@ -23,11 +23,6 @@ def lines(plan: Plan, verdicts: Mapping[str, Verdict], ledger: Ledger) -> Iterat
             yield from _traffic(routes[name], ledger)
     for ifindex in sorted({flow.ifindex for flow in flows}):
         yield f"link {ifindex}: {_link(ifindex, ledger)}"
-
-
-def describe(flow: Flow) -> str:
-    """Return a flow as people write it: `239.1.1.1:5001 from 10.0.0.5`."""
-    return f"{flow.destination}:{flow.port}" + (f" from {flow.source}" if flow.source else "")
 
 
 def _traffic(route: Route, ledger: Ledger) -> Iterator[str]:

@@ -1,0 +1,214 @@
+"""Counters outlive workers and reloads, are added over all workers, and start at zero for a new owner."""
+
+import errno
+
+import numpy as np
+import pytest
+
+from mcrelay.counters import LINKS, OUTPUTS, RULES, RowsExhausted, Table
+from mcrelay.state import (
+    CloseIngress,
+    Egress,
+    Flow,
+    Ingress,
+    OpenEgress,
+    OpenIngress,
+    Output,
+    Route,
+    SetFlow,
+    State,
+    WorkerState,
+)
+from mcrelay.supervisor import rows
+from mcrelay.supervisor.memory import Memory
+from mcrelay.supervisor.rows import Ledger
+from mcrelay.wire import Instruction
+from mcrelay.worker.egress import Sent
+from mcrelay.worker.tally import Tally
+
+RING = Ingress(7, 2048)
+EGRESS = Egress(8, "10.2.0.1")
+
+
+def output(port=6001, ttl=64):
+    return Output("plant", EGRESS, "239.2.2.2", port, ttl, 0)
+
+
+def set_flow(rule, *outputs, port=5001):
+    return SetFlow(0, Flow(7, "239.1.1.1", port), Route(rule, outputs))
+
+
+def state(*actions):
+    """The state of one worker after these actions."""
+    flows = {action.flow: action.route for action in actions}
+    return State({0: WorkerState(frozenset({RING}), frozenset({EGRESS}), flows)})
+
+
+@pytest.fixture
+def ledger():
+    return Ledger()
+
+
+def tally(ledger, worker=0):
+    """The counters as the worker sees them."""
+    return Tally(ledger.memory(worker).descriptor)
+
+
+def none_sent(**fields):
+    empty = np.empty(0, np.int64)
+    return Sent(
+        **{"output": empty, "packets": empty, "octets": empty, "expired": [], "failures": []} | fields
+    )
+
+
+# Which rows there are.
+
+
+def test_a_ring_has_the_row_of_its_link_and_a_flow_those_of_its_rule_and_outputs(ledger):
+    assert ledger.instruction(OpenIngress(0, RING), False) == Instruction(OpenIngress(0, RING), (0,))
+    assert ledger.instruction(OpenIngress(1, RING), True) == Instruction(OpenIngress(1, RING), (0,), True)
+    flow = set_flow("feed", output(6001), output(6002))
+    assert ledger.instruction(flow, False) == Instruction(flow, (0, 0, 1))
+    other = set_flow("other", output(6001))
+    assert ledger.instruction(other, False) == Instruction(other, (1, 2))
+
+
+@pytest.mark.parametrize("action", [OpenEgress(0, EGRESS), CloseIngress(0, RING)])
+def test_what_counts_nothing_has_no_row(ledger, action):
+    assert ledger.instruction(action, False) == Instruction(action)
+
+
+def test_a_rule_keeps_its_rows_when_its_flow_or_the_ttl_of_an_output_changes(ledger):
+    before = ledger.instruction(set_flow("feed", output(ttl=64)), False)
+    after = ledger.instruction(set_flow("feed", output(ttl=3), port=5002), False)
+    assert after.rows == before.rows
+
+
+def test_there_are_only_so_many_rows(monkeypatch):
+    monkeypatch.setattr(rows, "RULES", Table(RULES.columns, rows=2, offset=RULES.offset))
+    ledger = Ledger()
+    ledger.instruction(set_flow("one", output()), False)
+    ledger.instruction(set_flow("two", output()), False)
+    with pytest.raises(RowsExhausted):
+        ledger.instruction(set_flow("three", output()), False)
+
+
+# What they hold.
+
+
+def test_what_a_worker_counts_the_ledger_reads(ledger):
+    flow = set_flow("feed", output(6001), output(6002))
+    ledger.instruction(OpenIngress(0, RING), False)
+    ledger.instruction(flow, False)
+    counting = tally(ledger)
+    counting.add_link(0, packets=5, octets=500, overrun=2)
+    counting.add_rule_drops(np.array([0, 0, 0]), "malformed")
+    counting.add_relayed(np.array([0, 0]), np.array([40, 60]), np.array([1, 2], np.uint32), 99)
+    counting.add_sent(
+        none_sent(
+            output=np.array([1]),
+            packets=np.array([2]),
+            octets=np.array([100]),
+            expired=[(0, 4)],
+            failures=[(1, errno.ENETDOWN, 3), (1, errno.EBADF, 6), (0, errno.ENETDOWN, 1)],
+        ),
+        np.array([0, 1]),
+    )
+    assert nonzero(ledger.link(7)) == {"packets": 5, "octets": 500, "overrun": 2}
+    assert nonzero(ledger.rule("feed")) == {
+        "packets": 2,
+        "octets": 100,
+        "malformed": 3,
+        "last_time": 99,
+        "last_source": 2,
+    }
+    assert nonzero(ledger.output("feed", output(6001))) == {"ttl": 4, "ENETDOWN": 1}
+    assert nonzero(ledger.output("feed", output(6002))) == {
+        "packets": 2,
+        "octets": 100,
+        "ENETDOWN": 3,
+        "other": 6,
+    }
+
+
+def test_the_packets_of_several_rules_in_one_batch_are_counted_for_each(ledger):
+    counting = tally(ledger)
+    order = np.array([3, 1, 3, 1, 1])
+    counting.add_relayed(order, np.array([1, 10, 100, 1000, 10_000]), np.arange(5, dtype=np.uint32), 77)
+    table = [dict(zip(RULES.columns, row, strict=True)) for row in counting.rules.tolist()[:4]]
+    assert [(row["packets"], row["octets"], row["last_source"], row["last_time"]) for row in table] == [
+        (0, 0, 0, 0),
+        (3, 11_010, 4, 77),
+        (0, 0, 0, 0),
+        (2, 101, 2, 77),
+    ]
+
+
+def test_a_successor_goes_on_counting_where_the_one_before_stopped(ledger):
+    ledger.instruction(OpenIngress(0, RING), False)
+    tally(ledger).add_link(0, packets=5)
+    tally(ledger).add_link(0, packets=2)
+    assert ledger.link(7)["packets"] == 7
+    assert len(ledger.memories) == 1
+
+
+def test_counts_are_added_over_all_workers_and_the_last_packet_is_the_youngest(ledger):
+    ledger.instruction(set_flow("feed", output()), False)
+    for worker, time, source in ((0, 10, 1), (1, 30, 2), (2, 20, 3)):
+        tally(ledger, worker).add_relayed(np.array([0]), np.array([100]), np.array([source], np.uint32), time)
+    assert nonzero(ledger.rule("feed")) == {
+        "packets": 3,
+        "octets": 300,
+        "last_time": 30,
+        "last_source": 2,
+    }
+
+
+def test_what_has_no_row_counts_nothing(ledger):
+    tally(ledger).add_link(0, packets=5)
+    assert ledger.link(7) == dict.fromkeys(LINKS.columns, 0)
+    assert ledger.rule("feed") == dict.fromkeys(RULES.columns, 0)
+    assert ledger.output("feed", output()) == dict.fromkeys(OUTPUTS.columns, 0)
+
+
+def test_counts_stay_while_their_owner_does_and_a_new_owner_starts_at_zero(ledger):
+    feed, other = set_flow("feed", output(6001)), set_flow("other", output(6001), output(6002))
+    for action in (OpenIngress(0, RING), feed, other):
+        ledger.instruction(action, False)
+    for worker in (0, 1):
+        counting = tally(ledger, worker)
+        counting.add_link(0, packets=1)
+        for row in (0, 1):
+            counting.add_rule_drops(np.array([row]), "own")
+        counting.outputs[:3, 0] += np.uint64(1)
+    ledger.keep(state(feed))
+    assert ledger.rule("feed")["own"] == 2
+    assert ledger.output("feed", output(6001))["packets"] == 2
+    assert ledger.rule("other") == dict.fromkeys(RULES.columns, 0)
+
+    newcomer = set_flow("newcomer", output(6001), output(6002))
+    assert sorted(ledger.instruction(newcomer, False).rows[1:]) == [1, 2]  # those of the rule that went
+    assert ledger.rule("newcomer") == dict.fromkeys(RULES.columns, 0)
+    assert ledger.output("newcomer", output(6002)) == dict.fromkeys(OUTPUTS.columns, 0)
+    ledger.keep(State())
+    assert ledger.link(7) == dict.fromkeys(LINKS.columns, 0)
+    assert not tally(ledger, 1).rules.any()
+    assert not tally(ledger, 1).outputs.any()
+
+
+def test_the_neighbours_of_a_row_that_is_cleared_are_untouched():
+    memory = Memory("test")
+    counting = Tally(memory.descriptor)
+    for table, counts in ((LINKS, counting.links), (RULES, counting.rules), (OUTPUTS, counting.outputs)):
+        counts[:3] = 7
+        counts[-2:] = 7
+        memory.clear(table, 1)
+        memory.clear(table, table.rows - 1)
+        assert counts[:3].min(axis=1).tolist() == [7, 0, 7]
+        assert counts[:3].max(axis=1).tolist() == [7, 0, 7]
+        assert counts[-2:].max(axis=1).tolist() == [7, 0]
+        assert memory.row(table, 2) == dict.fromkeys(table.columns, 7)
+
+
+def nonzero(counts):
+    return {name: count for name, count in counts.items() if count}
