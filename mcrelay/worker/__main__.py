@@ -9,6 +9,7 @@ import sys
 
 # All that is ever needed is imported here: once confined, the process may not be able to read Python's own
 # files any more (a virtual environment below root's home).
+from mcrelay.wire import WireError
 from mcrelay.worker.channel import Channel, Ended
 from mcrelay.worker.loop import Worker
 from mcrelay.worker.sandbox import NotConfined, confine
@@ -32,6 +33,9 @@ def main() -> int:
         Worker(channel, tally, options.ring_octets).run()
     except Ended:
         return 0
+    except WireError as error:
+        print(f"worker {options.worker}: {error}", file=sys.stderr)
+        return 1
 
 
 def _options() -> argparse.Namespace:

@@ -1,0 +1,269 @@
+"""A worker gives up everything, proves it, and does not run where the proof fails."""
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+
+from mcrelay.linux.capabilities import Privileges
+from mcrelay.wire import CHUNK, PROTOCOL, Hello, decoded_answer
+from mcrelay.worker import sandbox
+from mcrelay.worker.sandbox import NotConfined
+
+NOBODY = 65534
+SETS = ("inheritable", "permitted", "effective", "bounding", "ambient")
+NOTHING = Privileges(
+    uid=NOBODY,
+    gid=NOBODY,
+    groups=(),
+    **dict.fromkeys(SETS, 0),
+    no_new_privs=True,
+)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
+
+AS_NOBODY = [
+    *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
+    *(f"--{kind}-caps=-all,+dac_read_search,+net_raw" for kind in ("inh", "ambient")),
+]
+
+
+def run(code, prefix=()):
+    """Run code in a process of its own; return its exit status, and what it said."""
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    return done.returncode, done.stdout
+
+
+CONFINE = """
+import os
+from mcrelay.linux.capabilities import privileges
+from mcrelay.worker import sandbox
+from mcrelay.worker.sandbox import NotConfined
+{before}
+try:
+    sandbox.confine({uid}, {gid})
+except NotConfined as error:
+    print("not confined:", error)
+else:
+    print(privileges(), os.getresuid(), os.getresgid())
+"""
+
+
+@needs_root
+def test_who_was_root_becomes_another_user_that_holds_nothing():
+    status, said = run(CONFINE.format(before="os.setgroups([4, 27])", uid=NOBODY, gid=NOBODY))
+    assert status == 0
+    assert said == f"{NOTHING} {(NOBODY,) * 3} {(NOBODY,) * 3}\n"
+
+
+@needs_root
+def test_who_was_never_root_gives_up_its_capabilities_and_stays_who_it_is():
+    status, said = run(CONFINE.format(before="", uid=None, gid=None), AS_NOBODY)
+    assert status == 0
+    for kind in ("inheritable", "permitted", "effective", "ambient"):
+        assert f"{kind}=0" in said
+    assert "no_new_privs=True" in said
+
+
+@needs_root
+def test_nothing_that_was_given_up_can_be_taken_back():
+    attempts = """
+import socket
+sandbox.confine(65534, 65534)
+for attempt in (
+    lambda: os.setuid(0),
+    lambda: os.setgid(0),
+    lambda: os.setgroups([0]),
+    lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0),
+    lambda: os.kill(1, 0),
+    lambda: open("/etc/shadow"),
+):
+    try:
+        attempt()
+    except PermissionError:
+        print("refused", flush=True)
+os._exit(0)
+"""
+    assert run(CONFINE.format(before=attempts, uid=0, gid=0)) == (0, "refused\n" * 6)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("omitted", "fault"),
+    [
+        ("sandbox.bound = sandbox.keep_only = lambda _: None", "in the bounding set"),
+        ("os.setresuid = lambda *_: None", "uid 0"),
+        ("os.setresgid = lambda *_: None", "gid 0"),
+        ("os.setgroups([4]); os.setgroups = lambda _: None", "groups (4,)"),
+        ("sandbox.forbid_new_privileges = lambda: None", "no_new_privs is not set"),
+    ],
+)
+def test_a_step_that_was_left_out_is_found(omitted, fault):
+    status, said = run(CONFINE.format(before=omitted, uid=NOBODY, gid=NOBODY))
+    assert status == 0
+    assert said.startswith("not confined: ")
+    assert fault in said
+
+
+@needs_root
+def test_capabilities_that_were_kept_are_found():
+    status, said = run(
+        CONFINE.format(before="sandbox.keep_only = lambda _: None", uid=None, gid=None), AS_NOBODY
+    )
+    assert status == 0
+    for kind in ("inheritable", "permitted", "effective", "ambient"):
+        assert f"capabilities 0x2004 in the {kind} set" in said
+
+
+@needs_root
+def test_root_is_no_user_for_a_worker():
+    for uid, gid in ((0, 0), (None, None)):
+        _, said = run(CONFINE.format(before="", uid=uid, gid=gid))
+        assert "uid 0" in said
+
+
+@pytest.fixture
+def proof(monkeypatch):
+    """The proof, for a process that holds what the test says."""
+
+    def prove(held, uid=NOBODY, gid=NOBODY, could_bound=True):
+        monkeypatch.setattr(sandbox, "privileges", lambda: held)
+        sandbox._prove(uid, gid, could_bound)
+
+    return prove
+
+
+def test_who_holds_nothing_has_proved_it(proof):
+    proof(NOTHING)
+    proof(NOTHING, uid=None, gid=None)
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_one_capability_in_any_set_is_too_much(proof, kind):
+    with pytest.raises(NotConfined, match=f"capabilities 0x2000 in the {kind} set"):
+        proof(Privileges(**asdict(NOTHING) | {kind: 0x2000, "groups": ()}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"uid": 0}, {"uid": 1000}, {"gid": 0}, {"gid": 1000}, {"groups": (NOBODY,)}, {"no_new_privs": False}],
+)
+def test_another_user_or_group_or_a_way_back_is_too_much(proof, change):
+    with pytest.raises(NotConfined):
+        proof(replace(NOTHING, **change))
+
+
+def test_all_faults_are_told_at_once(proof):
+    with pytest.raises(NotConfined) as refusal:
+        proof(replace(NOTHING, uid=0, effective=1, no_new_privs=False))
+    for part in ("effective", "uid 0", "no_new_privs"):
+        assert part in str(refusal.value)
+
+
+def test_the_bounding_set_of_who_cannot_empty_it_is_no_fault(proof):
+    full = replace(NOTHING, bounding=0x1FF)
+    proof(full, uid=None, gid=None, could_bound=False)
+    with pytest.raises(NotConfined, match="bounding"):
+        proof(full, uid=None, gid=None, could_bound=True)
+
+
+def test_who_stays_who_it_is_may_be_anyone_but_root(proof):
+    someone = replace(NOTHING, uid=1000, gid=1000, groups=(4, 27))
+    proof(someone, uid=None, gid=None)
+    with pytest.raises(NotConfined, match="uid 0"):
+        proof(replace(someone, uid=0), uid=None, gid=None)
+
+
+# The entry of a worker's process.
+
+
+@pytest.fixture
+def started():
+    """Start the worker's program as the supervisor does; return it and the other end of its channel."""
+    processes = []
+
+    def start(*options, prefix=()):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [
+                *prefix,
+                sys.executable,
+                "-I",
+                "-m",
+                "mcrelay.worker",
+                "--worker=3",
+                "--ring-octets=4096",
+            ]
+            process = subprocess.Popen(
+                [*command, f"--channel={theirs.fileno()}", *options],
+                pass_fds=[theirs.fileno()],
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        processes.append(process)
+        ours.settimeout(20)
+        return process, ours
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+NOBODYS = (f"--uid={NOBODY}", f"--gid={NOBODY}")
+
+
+def memory():
+    descriptor = os.memfd_create("counters")
+    os.ftruncate(descriptor, 1 << 30)
+    return descriptor
+
+
+@needs_root
+def test_a_worker_says_hello_once_it_has_its_memory_and_ends_with_its_channel(started):
+    process, channel = started(*NOBODYS)
+    descriptor = memory()
+    socket.send_fds(channel, [b"."], [descriptor])
+    os.close(descriptor)
+    assert decoded_answer(channel.recv(CHUNK)[1:]) == Hello(PROTOCOL)
+    channel.close()
+    assert process.wait(20) == 0
+    assert process.stderr.read() == ""
+
+
+@needs_root
+def test_a_worker_whose_supervisor_is_gone_already_ends_too(started):
+    process, channel = started(*NOBODYS)
+    channel.close()
+    assert process.wait(20) == 0
+    assert process.stderr.read() == ""
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("options", "prefix", "why"),
+    [((), (), "uid 0"), (("--uid=0", "--gid=0"), AS_NOBODY, "Operation not permitted")],
+)
+def test_a_worker_that_cannot_give_up_its_privileges_says_so_in_a_line_and_ends(
+    started, options, prefix, why
+):
+    process, channel = started(*options, prefix=prefix)
+    assert process.wait(20) == 1
+    [line] = process.stderr.read().splitlines()
+    assert line.startswith("worker 3: cannot give up privileges: ")
+    assert why in line
+    assert channel.recv(CHUNK) == b""
+
+
+@needs_root
+def test_a_worker_that_does_not_understand_says_so_in_a_line_and_ends(started):
+    process, channel = started(*NOBODYS)
+    channel.send(b"?")
+    assert process.wait(20) == 1
+    [line] = process.stderr.read().splitlines()
+    assert line.startswith("worker 3: ")
