@@ -9,7 +9,7 @@ A reload, in the order to read it:
     source.py               YAML text -> data that knows file:line:column (scalar.py, problem.py)
     config.py               data -> Config: the schema (shape.py), then every rule across fields (part.py)
     plan.py                 Config + LinkTable -> the desired State, and why a rule does not run
-    reconcile.py            desired, running and what failed -> batches, one at a time for each worker
+    reconcile.py            desired and running -> commands; with failures.py and process.py beside it
     diff.py                 running, desired -> actions, additions first
     supervisor/privileged.py  every call that needs a capability
     wire.py                 the messages between supervisor and worker

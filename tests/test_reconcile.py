@@ -10,8 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from mcrelay.command import Batch, Kill, Perform, Start, Stop
+from mcrelay.failures import without
 from mcrelay.plan import Plan, RuleState, Verdict, claim
-from mcrelay.reconcile import Batch, Kill, Perform, Reconciler, Start, Stop, without
+from mcrelay.reconcile import Reconciler
 from mcrelay.state import (
     CloseIngress,
     DeleteFlow,
@@ -191,7 +193,7 @@ class World:
                 is_as_planned = wanted.flows.get(action.flow) == route
                 needs = {action.flow, *(output.egress for output in route.outputs)}
                 needs |= {one for one in wanted.ingress if one.ifindex == action.flow.ifindex}
-                assert not is_as_planned or needs & self.reconciler.failures.keys(), (
+                assert not is_as_planned or needs & self.reconciler.failures.by_subject.keys(), (
                     "what is as it should be is touched only when something it needs has failed"
                 )
 
@@ -205,7 +207,7 @@ class World:
     @property
     def possible(self):
         """What is wanted, less what failed and is not tried at the moment."""
-        failures = self.reconciler.failures.items()
+        failures = self.reconciler.failures.by_subject.items()
         return without(
             self.reconciler.plan.state, {thing for thing, failure in failures if failure.retry_at is not None}
         )
@@ -333,7 +335,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert {worker: fake.has for worker, fake in world.workers.items()} == dict(plan.state.workers)
         assert (world.has.memberships, world.has.holds) == (plan.state.memberships, plan.state.holds)
         assert world.reconciler.verdicts() == plan.rules
-        assert world.reconciler.failures == {}
+        assert world.reconciler.failures.by_subject == {}
         assert world.reconciler.settled
 
 
@@ -571,7 +573,7 @@ def test_what_failed_is_tried_again_after_one_second_doubling_to_thirty(thing):
     world.broken.clear()
     world.converge()
     assert world.reconciler.running == ONE_RULE.state
-    assert world.reconciler.failures == {}
+    assert world.reconciler.failures.by_subject == {}
 
 
 def test_a_new_plan_tries_at_once_what_had_failed():
@@ -602,10 +604,10 @@ def test_what_one_of_two_workers_refuses_is_not_tried_at_once_because_the_other_
         for worker in (0, 1):
             if world.workers[worker].batch:
                 world.answer(worker)
-    assert world.reconciler.failures.keys() == {Ingress(1, 2048)}
+    assert world.reconciler.failures.by_subject.keys() == {Ingress(1, 2048)}
     assert world.reconciler.next_deadline() == world.now + 1
     world.converge()
-    assert world.reconciler.failures == {}
+    assert world.reconciler.failures.by_subject == {}
 
 
 # The verdicts.
@@ -692,4 +694,4 @@ def test_the_processes_are_no_failure_of_anything():
     world.wait(0.1)
     assert world.since()[-1] == Start(0)
     assert world.reconciler.running == applied(State(memberships=ONE_RULE.state.memberships), [])
-    assert StartWorker(0) not in world.reconciler.failures
+    assert StartWorker(0) not in world.reconciler.failures.by_subject

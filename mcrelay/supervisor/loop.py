@@ -9,12 +9,13 @@ import signal
 import time
 from pathlib import Path
 
+from mcrelay.command import Batch, Command, Kill, Perform, Start, Stop
 from mcrelay.config import Config
 from mcrelay.counters import RowsExhausted
 from mcrelay.links import LinkTable
 from mcrelay.plan import RuleState, Verdict, plan
 from mcrelay.problem import Invalid
-from mcrelay.reconcile import Batch, Command, Kill, Perform, Reconciler, Start, Stop
+from mcrelay.reconcile import Reconciler
 from mcrelay.state import WorkerState
 from mcrelay.supervisor import files, summary
 from mcrelay.supervisor.children import ChannelClosed, Child

@@ -1,0 +1,171 @@
+"""What could not be done: set aside, with a time to try again, while everything else goes on without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from mcrelay.plan import Plan, RuleState, Verdict, claim
+from mcrelay.state import (
+    Action,
+    CloseEgress,
+    CloseIngress,
+    DeleteFlow,
+    Egress,
+    Flow,
+    Hold,
+    Ingress,
+    Join,
+    Leave,
+    Membership,
+    OpenEgress,
+    OpenIngress,
+    PortHold,
+    Release,
+    Route,
+    SetFlow,
+    StartWorker,
+    State,
+    StopWorker,
+    SupervisorAction,
+    WorkerAction,
+    WorkerState,
+)
+
+FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0  # seconds before what failed is tried again
+
+Subject = Ingress | Egress | Flow | Membership | PortHold
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something could not be done, and when it is tried again: None while it is being tried."""
+
+    reason: str
+    pause: float
+    retry_at: float | None
+
+
+@dataclass(slots=True)
+class Failures:
+    """All that failed since the last plan."""
+
+    by_subject: dict[Subject, Failure] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        """Forget all of it: the next try is worth while at once."""
+        self.by_subject.clear()
+
+    def set_aside(self, action: WorkerAction | SupervisorAction, reason: str, now: float) -> None:
+        """Let what an action is about rest, longer each time."""
+        before = self.by_subject.get(subject(action))
+        pause = min(LONGEST_RETRY, before.pause * 2) if before else FIRST_RETRY
+        self.by_subject[subject(action)] = Failure(reason, pause, now + pause)
+
+    def wake(self, now: float) -> bool:
+        """Let those be tried again whose time has come, and tell whether there are any."""
+        awake = [one for one, failure in self.by_subject.items() if _is_due(failure, now)]
+        for one in awake:
+            self.by_subject[one] = replace(self.by_subject[one], retry_at=None)
+        return bool(awake)
+
+    def next_retry(self) -> float | None:
+        """Return when the next one wakes."""
+        times = (failure.retry_at for failure in self.by_subject.values() if failure.retry_at is not None)
+        return min(times, default=None)
+
+    def rests(self, action: WorkerAction | SupervisorAction) -> bool:
+        """Tell whether an action is about something that rests."""
+        failure = self.by_subject.get(subject(action))
+        return failure is not None and failure.retry_at is not None
+
+    def forget_what_works_again(self, actions: Iterable[Action]) -> None:
+        """Forget the failures that were tried again and that none of the `actions` left to do is about.
+
+        An acknowledgement alone says less: another worker may refuse still what this one has taken.
+        """
+        if not self.by_subject:
+            return
+        left = {subject(action) for action in actions if not isinstance(action, StartWorker | StopWorker)}
+        self.by_subject = {
+            one: failure
+            for one, failure in self.by_subject.items()
+            if failure.retry_at is not None or one in left
+        }
+
+    def spare(self, state: State) -> State:
+        """Return `state` less what rests."""
+        resting = {one for one, failure in self.by_subject.items() if failure.retry_at is not None}
+        return without(state, resting) if resting else state
+
+    def verdicts(self, plan: Plan) -> dict[str, Verdict]:
+        """Return the state of every rule, with what failed since it was planned.
+
+        A rule that lost some of its sources or outputs is active still, and says why.
+        """
+        verdicts = dict(plan.rules)
+        if self.by_subject:
+            for rule, ways in self._ways(plan).items():
+                verdicts[rule] = _marked(verdicts[rule], ways)
+        return verdicts
+
+    def _ways(self, plan: Plan) -> dict[str, list[list[Failure]]]:
+        """Return every way through a rule, from one source to one output, as what fails on it."""
+        worker = next(iter(plan.state.workers.values()), WorkerState())  # the others forward the same
+        rings = {ingress.ifindex: ingress for ingress in worker.ingress}
+        ways: dict[str, list[list[Failure]]] = {}
+        for flow, route in worker.flows.items():
+            for output in route.outputs:
+                needed = (rings[flow.ifindex], flow, claim(flow), output.egress)
+                failed = [self.by_subject[one] for one in needed if one in self.by_subject]
+                ways.setdefault(route.rule, []).append(failed)
+        return ways
+
+
+def subject(action: WorkerAction | SupervisorAction) -> Subject:
+    """Return what an action opens, sets, joins or holds, or undoes."""
+    match action:
+        case OpenIngress(_, ingress) | CloseIngress(_, ingress):
+            return ingress
+        case OpenEgress(_, egress) | CloseEgress(_, egress):
+            return egress
+        case SetFlow(_, flow, _) | DeleteFlow(_, flow):
+            return flow
+        case Join(membership) | Leave(membership):
+            return membership
+        case Hold(hold) | Release(hold):  # pragma: no branch: there is no other
+            return hold
+
+
+def _is_due(failure: Failure, now: float) -> bool:
+    return failure.retry_at is not None and failure.retry_at <= now
+
+
+def _marked(planned: Verdict, ways: Sequence[Sequence[Failure]]) -> Verdict:
+    if not any(ways):
+        return planned
+    reasons = dict.fromkeys(failure.reason for way in ways for failure in way)
+    state = RuleState.FAILED if all(ways) else planned.state
+    return Verdict(state, "; ".join(filter(None, (planned.reason, *reasons))))
+
+
+def without(state: State, failed: set[Subject]) -> State:
+    """Return `state` less what failed and what cannot be without it."""
+    # The workers of a plan share one value, and so do those of the answer.
+    reduced = {id(worker): _worker_without(worker, failed) for worker in state.workers.values()}
+    return State(
+        {number: reduced[id(worker)] for number, worker in state.workers.items()},
+        state.memberships - failed,
+        state.holds - failed,
+    )
+
+
+def _worker_without(state: WorkerState, failed: set[Subject]) -> WorkerState:
+    ingress, egress = state.ingress - failed, state.egress - failed
+    read = {one.ifindex for one in ingress}
+    flows = {}
+    for flow, route in state.flows.items():
+        outputs = tuple(output for output in route.outputs if output.egress in egress)
+        if flow.ifindex in read and outputs and flow not in failed:
+            flows[flow] = route if len(outputs) == len(route.outputs) else Route(route.rule, outputs)
+    return WorkerState(ingress, egress, flows)

@@ -1,0 +1,94 @@
+"""The life of a worker's process, as far as the reconciler sees it. Time is an argument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from mcrelay.command import Batch
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before a dead worker starts again
+LONG_LIFE = 60.0  # seconds after which a death counts as the first one again
+PATIENCE = 10.0  # seconds a worker has for a batch, or to start, or to end
+
+
+class Phase(Enum):
+    """Where a worker's process stands."""
+
+    ABSENT = auto()
+    STARTING = auto()
+    IDLE = auto()
+    BUSY = auto()
+    ENDING = auto()
+
+
+_UNDER_WAY = (Phase.STARTING, Phase.BUSY, Phase.ENDING)  # phases that end with an event, or are overdue
+
+
+@dataclass(slots=True)
+class Process:
+    """One worker's process and its successors."""
+
+    phase: Phase = Phase.ABSENT
+    restarts: int = 0
+    """How often it died."""
+    has_run: bool = False
+    """Whether it, or a predecessor, ever got as far as to say hello."""
+    start_not_before: float = 0.0
+    deadline: float = 0.0
+    _started_at: float = 0.0
+    _pause: float = 0.0
+    _batch: Batch | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether something was asked of it that it has not answered yet."""
+        return self.phase in _UNDER_WAY
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether it will soon forward something else than now."""
+        return self.phase in (Phase.STARTING, Phase.BUSY)
+
+    def may_start(self, now: float) -> bool:
+        """Tell whether there is no process, and its pause is over."""
+        return self.phase is Phase.ABSENT and self.start_not_before <= now
+
+    def is_overdue(self, now: float) -> bool:
+        """Tell whether it has had all the patience there is."""
+        return self.is_under_way and self.deadline <= now
+
+    def begin(self, phase: Phase, now: float, batch: Batch | None = None) -> None:
+        """Something is asked of it: to start, to carry out a batch, or to end."""
+        self.phase, self.deadline, self._batch = phase, now + PATIENCE, batch
+
+    def give_up(self, now: float) -> None:
+        """It is of no use any more: it is overdue at once."""
+        self.phase, self.deadline = Phase.BUSY, now
+
+    def greeted(self, now: float) -> bool:
+        """It said hello; tell whether that was expected."""
+        if self.phase is not Phase.STARTING:
+            return False
+        self.phase, self._started_at, self.has_run = Phase.IDLE, now, True
+        return True
+
+    def answered(self, number: int) -> Batch | None:
+        """It answered; return the batch that the answer is about, None when it is one of its predecessor."""
+        batch = self._batch
+        if batch is None or batch.number != number:
+            return None
+        self.phase, self._batch = Phase.IDLE, None
+        return batch
+
+    def exited(self, now: float) -> None:
+        """It died, or ended as told. After a death it pauses, longer each time until it lives long."""
+        if self.phase is not Phase.ENDING:
+            has_lived_long = self.phase is not Phase.STARTING and now - self._started_at >= LONG_LIFE
+            self._pause = FIRST_PAUSE if has_lived_long else self._longer_pause()
+            self.start_not_before = now + self._pause
+            self.restarts += 1
+        self.phase, self._batch = Phase.ABSENT, None
+
+    def _longer_pause(self) -> float:
+        return min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
