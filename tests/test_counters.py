@@ -83,6 +83,14 @@ def test_a_name_keeps_its_row_and_shares_it_with_none(steps):
         assert set(plain.values()) <= set(range(SMALL.rows))
 
 
+def test_more_names_than_rows_are_an_error_that_says_how_many_there_are():
+    rows = Rows(SMALL)
+    assert sorted(rows.row(name) for name in range(4)) == [0, 1, 2, 3]
+    with pytest.raises(RowsExhausted, match="no room for more than 4 counters"):
+        rows.row(4)
+    assert rows.row(3) == 3
+
+
 def test_a_row_is_used_again_only_after_it_was_given_up():
     rows = Rows(SMALL)
     first = rows.row("camera")

@@ -229,6 +229,7 @@ def test_full_frames_of_noise_are_malformed_or_read_alike(packet, link_header):
         (Frame(datagram(), captured=39), Fault.OVERSIZE),
         (Frame(datagram(), captured=20), Fault.OVERSIZE),
         (Frame(datagram(), captured=19), Fault.MALFORMED),
+        (Frame(datagram(options=bytes(8)), captured=24), Fault.MALFORMED),
         (Frame(datagram(), gso=3), Fault.OVERSIZE),
         (Frame(datagram(bad_checksum=1), gso=3), Fault.MALFORMED),
     ],
