@@ -8,7 +8,7 @@ from enum import Enum, auto
 from mcrelay.command import Batch
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before a dead worker starts again
-LONG_LIFE = 60.0  # seconds after which a death counts as the first one again
+LONG_LIFE = 1.0  # seconds of work after which a death counts as the first one again
 PATIENCE = 10.0  # seconds a worker has for a batch, or to start, or to end
 
 
