@@ -66,7 +66,7 @@ def start(memory):
     yield started
     for child in children:
         if child.channel.fileno() != -1:
-            child.kill()
+            child.kill("the test is over")
             child.reaped()
 
 
@@ -133,14 +133,14 @@ def test_a_worker_gets_its_channel_and_its_memory_and_nothing_else_of_the_superv
 
 
 @needs_root
-def test_a_worker_that_is_killed_ends_and_its_channel_says_so(start):
+def test_a_worker_that_is_killed_ends_and_the_reason_is_told(start):
     child = start(NOBODY)
     assert heard(child) == [Hello(PROTOCOL)]
-    child.kill()
+    child.kill("it was of no use")
     assert is_readable(child.exit)
     with pytest.raises(ChannelClosed, match="hung up"):
         child.answers()
-    assert child.reaped() == "killed by SIGKILL"
+    assert child.reaped() == "killed, because it was of no use"
 
 
 # What a worker may say.
@@ -206,11 +206,26 @@ def test_descriptors_that_a_worker_sends_are_not_taken(start_fake):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_how_a_process_ended_is_told(start_fake):
-    child = start_fake("sys.exit(7)")
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("sys.exit(7)", "exit status 7"),
+        ("os.kill(os.getpid(), 15)", "killed by SIGTERM"),
+        ("os.kill(os.getpid(), 9)", "killed by SIGKILL"),
+    ],
+)
+def test_how_a_process_ended_by_itself_is_told(start_fake, end, told):
+    child = start_fake(end)
     assert is_readable(child.exit)
     with pytest.raises(ChannelClosed):
         child.answers()
+    assert child.reaped() == told
+
+
+def test_who_ended_before_it_was_killed_was_not_killed(start_fake):
+    child = start_fake("sys.exit(7)")
+    assert is_readable(child.exit)
+    child.kill("it hung up")
     assert child.reaped() == "exit status 7"
 
 

@@ -57,6 +57,7 @@ class Child:
         self.channel = ours
         self.exit = os.pidfd_open(self._process.pid)
         """A descriptor that is readable once the process has ended."""
+        self._reason = ""
         self._outgoing: deque[Packet] = deque()
         self._assembler = Assembler(MAX_ANSWER)
         self._enqueue(b"", [memory.descriptor])
@@ -114,8 +115,9 @@ class Child:
         """Let the process end by itself: it sees the end of its channel."""
         self.channel.shutdown(socket.SHUT_RDWR)
 
-    def kill(self) -> None:
-        """End the process."""
+    def kill(self, reason: str) -> None:
+        """End the process; `reaped` tells the reason, the first where there are several."""
+        self._reason = self._reason or reason
         self._process.kill()
 
     def reaped(self) -> str:
@@ -123,4 +125,6 @@ class Child:
         code = self._process.wait()
         self.channel.close()
         os.close(self.exit)
+        if code == -signal.SIGKILL and self._reason:
+            return f"killed, because {self._reason}"
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

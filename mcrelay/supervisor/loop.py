@@ -88,7 +88,7 @@ class Supervisor:
         while self._children and (left := deadline - time.monotonic()) > 0:
             self._wait(left)
         for child in self._children.values():
-            child.kill()
+            child.kill("it did not end by itself")
             child.reaped()
         log.info("stopped")
 
@@ -150,9 +150,9 @@ class Supervisor:
                 for answer in child.answers():
                     self._answered(child.worker, answer)
             except ChannelClosed as closed:
-                log.debug("worker %d (process %d): %s", child.worker, child.pid, closed)
                 self._selector.unregister(child.channel)
-                child.kill()
+                if not self._is_to_end(child):
+                    child.kill(str(closed))
 
     def _answered(self, worker: int, answer: Answer) -> None:
         now = time.monotonic()
@@ -175,11 +175,14 @@ class Supervisor:
         del self._children[child.worker]
         self._forget_unread_rings(child.worker)
         pid, how = child.pid, child.reaped()
-        if self._is_stopping or self._reconciler.is_ending(child.worker):
+        if self._is_to_end(child):
             log.info("worker %d (process %d) has ended", child.worker, pid)
         else:
             log.warning("worker %d (process %d) died: %s; it comes back", child.worker, pid, how)
         self._reconciler.worker_exited(child.worker, time.monotonic())
+
+    def _is_to_end(self, child: Child) -> bool:
+        return self._is_stopping or self._reconciler.is_ending(child.worker)
 
     # What is to be done.
 
@@ -195,8 +198,7 @@ class Supervisor:
             case Stop(worker):
                 self._children[worker].stop()
             case Kill(worker):
-                log.warning("worker %d does not answer: killed", worker)
-                self._children[worker].kill()
+                self._children[worker].kill("it did not do in time what was asked of it")
             case Batch():
                 self._send(command)
             case Perform(actions):

@@ -1,0 +1,276 @@
+"""The supervisor among workers that misbehave, links that come and go, and changes that are large."""
+
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from mcrelay.lab import Receiver, report_of, send
+from mcrelay.lab.command import wait_until
+
+FEED = (
+    "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
+    " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"
+)
+BOTH = FEED.replace("}]}", "}, {interface: right, group: 239.2.2.2, port: 6001}]}")
+
+# A worker's program that is another one the first time. Whoever starts it is `mcrelay run` as it is, but for
+# the program that it takes for Python.
+DAEMON = """#!/bin/sh
+shift 3
+exec {python} -I -c 'import sys
+from mcrelay.cli import main
+sys.executable = "{worker}"
+sys.exit(main(sys.argv[1:]))' "$@"
+"""
+WORKER = """#!/bin/sh
+mkdir {folder}/first 2>/dev/null || exec {python} "$@"
+exec {python} -I {folder}/fake.py "$@"
+"""
+FAKE = """
+import os, socket, sys, time
+options = dict(word.lstrip("-").split("=") for word in sys.argv if "=" in word)
+channel = socket.socket(fileno=int(options["channel"]))
+def heard():
+    text = b""
+    while text[:1] != b".":
+        text = channel.recv(100_000)
+    return text
+heard()
+{body}
+"""
+
+
+@pytest.fixture
+def python(tmp_path):
+    """Return a Python that starts `mcrelay run` with one fake worker first."""
+
+    def made(body):
+        paths = {"python": sys.executable, "folder": tmp_path, "worker": tmp_path / "worker"}
+        for name, text in (("daemon-python", DAEMON), ("worker", WORKER)):
+            (tmp_path / name).write_text(text.format(**paths))
+            (tmp_path / name).chmod(0o755)
+        (tmp_path / "fake.py").write_text(FAKE.format(body=body))
+        return str(tmp_path / "daemon-python")
+
+    return made
+
+
+def assert_relays(studio, destination="239.1.1.1:5001", to="239.2.2.2:6001", host=None, size=1400, count=500):
+    receiver = Receiver(host or studio.left, to)
+    studio.send(destination, count=count, rate=5000, size=size)
+    report = receiver.report()
+    assert report.received == count
+    assert report.flawless
+
+
+@contextmanager
+def logged(relay, words):
+    """Wait at the end of the block until the daemon has logged these words since its beginning."""
+    begin = len(relay.log())
+    yield
+    wait_until(lambda: words in relay.log()[begin:], f"`{words}` in the log")
+
+
+def assert_relays_again(studio):
+    """Whatever was lost while a worker starts: one probe comes through, and then everything does."""
+    probing = Receiver(studio.left, "239.2.2.2:6001")
+    studio.send("239.1.1.1:5001", count=2000, rate=1000, size=100)
+    assert probing.report().received > 0
+    assert_relays(studio)
+
+
+# Workers.
+
+
+HELLO = "channel.send(b'.[\"hello\",1]'); heard(); "
+LINGER = "; time.sleep(60)"
+MISBEHAVIOUR = {
+    "no protocol": ("channel.send(b'?')" + LINGER, "neither mark of the protocol"),
+    "another protocol": ("channel.send(b'.[\"hello\",99]')" + LINGER, "it speaks protocol 99"),
+    "no answer": (HELLO + "channel.send(b'.[]')" + LINGER, "none that the protocol knows"),
+    "a refusal of nothing": (HELLO + 'channel.send(b\'.["refused",1,99,"no"]\')' + LINGER, "in time"),
+    "a closed channel": ("channel.close()" + LINGER, "it hung up"),
+    "an early end": ("os._exit(7)", "died: "),
+}
+
+
+@pytest.mark.parametrize(("body", "why"), MISBEHAVIOUR.values(), ids=MISBEHAVIOUR)
+def test_a_worker_that_misbehaves_is_replaced_by_one_that_relays(studio, python, body, why):
+    with studio.relaying(FEED, python=python(body)) as relay:
+        [died] = [line for line in relay.log().splitlines() if "died" in line]
+        assert why in died
+        assert died.endswith("; it comes back")
+        wait_until(lambda: len(relay.workers()) == 1, "another worker")
+        assert_relays_again(studio)
+
+
+def test_what_a_worker_refuses_is_set_aside_and_tried_again(studio, python):
+    # The first instruction of the first batch is the ring. A refusal names it, and the reason is shown.
+    body = """
+channel.send(b'.["hello",1]')
+heard()
+channel.send(b'.["refused",1,0,"no room\\\\nfor a ring"]')
+heard()
+channel.send(b'.["refused",2,0,"and for what comes next"]')
+time.sleep(60)
+"""
+    with studio.relaying(FEED, python=python(body)) as relay:
+        assert "no room?for a ring" in relay.log()
+        assert "rule feed: failed" in relay.log()
+
+
+def test_a_worker_that_is_told_to_end_ends_by_itself(studio):
+    with studio.daemon("workers: 3\n" + studio.config(FEED)) as relay:
+        assert len(relay.workers()) == 3
+        relay.reload("workers: 1\n" + studio.config(FEED))
+        assert relay.log().count("has ended") == 2
+        [left] = relay.workers()
+        assert f"worker 0 is process {left}" in relay.log()
+    assert "died" not in relay.log()
+    assert relay.log().count("has ended") == 3
+
+
+def test_a_worker_killed_with_a_large_batch_under_way_comes_back_with_all_of_it(studio):
+    with studio.relaying(FEED) as relay:
+        [worker] = relay.workers()
+        os.kill(worker, signal.SIGSTOP)  # so that the batch is under way for sure
+        relay.config.write_text(studio.config(FEED, *many(1000)))
+        relay.process.send_signal(signal.SIGHUP)
+        relay.await_notification("RELOADING=1")
+        wait_until(lambda: "generation 2" in relay.log(), "the plan")
+        os.kill(worker, signal.SIGKILL)
+        status = next(line for line in relay.await_notification("READY=1") if line.startswith("STATUS="))
+        assert "1001 active" in status
+        wait_until(lambda: relay.workers() not in ([], [worker]), "another worker")
+        assert_relays_again(studio)
+        assert_relays(studio, "239.3.3.231:5999", "239.2.3.231:6999")
+
+
+def many(count):
+    """Rules to the left, from 239.3.0.0:5000 on."""
+    return [
+        f"many-{n}: {{input: {{interface: studio, group: 239.3.{n // 256}.{n % 256}, port: {5000 + n}}},"
+        f" outputs: [{{interface: left, group: 239.2.3.231, port: {6000 + n}}}]}}"
+        for n in range(count)
+    ]
+
+
+def test_a_thousand_rules_in_one_reload_all_run_and_a_running_one_loses_nothing(studio):
+    with studio.relaying(FEED) as relay:
+        workers = relay.workers()
+        left = Receiver(studio.left, "239.2.2.2:6001", idle=3)
+        sending = studio.start_sending("239.1.1.1:5001", count=40_000, rate=10_000, size=200)
+        assert "1001 active" in relay.reload(studio.config(FEED, *many(1000)))
+        assert_relays(studio, "239.3.3.231:5999", "239.2.3.231:6999")
+        assert "1 rule" in relay.reload(studio.config(FEED))
+        report_of(sending)
+        report = left.report()
+        assert relay.workers() == workers
+        assert studio.relay.groups("eth0") == {"224.0.0.1", "239.1.1.1"}
+    assert report.received == 40_000
+    assert report.flawless
+
+
+# Links.
+
+LATE = (
+    "late: {input: {interface: late, group: 239.1.1.7, port: 5001},"
+    " outputs: [{interface: left, group: 239.2.2.7, port: 6001}]}"
+)
+
+
+def with_late(studio, *rules):
+    return studio.config(*rules).replace("rules:", "  late: {device: eth9}\nrules:")
+
+
+def test_a_rule_follows_its_device_that_comes_and_goes_each_time_under_another_index(studio):
+    late = studio.lab.host("late")
+    with studio.daemon(with_late(studio, FEED, LATE)) as relay:
+        assert "rule late: unresolved" in relay.log()
+        pauses = []
+        for _ in range(3):
+            studio.lab.link(late.end("eth0", "192.168.7.7/24"), studio.relay.end("eth9", "10.9.0.1/24"))
+            begin = time.monotonic()
+            wait_until(lambda: "239.1.1.7" in studio.relay.groups("eth9"), "the membership")
+            pauses.append(time.monotonic() - begin)
+            receiver = Receiver(studio.left, "239.2.2.7:6001")
+            send(late, "239.1.1.7:5001", "--interface=eth0", "--count=500", "--rate=5000")
+            report = receiver.report()
+            assert report.received == 500
+            assert report.flawless
+            with logged(relay, "rule late: unresolved"):
+                studio.relay.ip("link delete eth9")
+        assert min(pauses) < 1  # a loaded machine may be late, but hardly each time
+        assert_relays(studio)
+
+
+def test_an_output_follows_the_address_of_its_device(studio):
+    with studio.relaying(BOTH) as relay:
+        right = Receiver(studio.right, "239.2.2.2:6001")
+        assert_relays(studio)
+        assert right.report().sources == ["10.3.0.1"]
+        with logged(relay, "1 of 2 outputs do not run"):
+            studio.relay.ip("address delete 10.3.0.1/24 dev eth2")
+        right = Receiver(studio.right, "239.2.2.2:6001")
+        assert_relays(studio)
+        assert right.interrupted().received == 0
+        with logged(relay, "rule feed: active"):
+            studio.relay.ip("address add 10.3.0.9/24 dev eth2")
+        right = Receiver(studio.right, "239.2.2.2:6001")
+        assert_relays(studio)
+        report = right.report()
+        assert report.received == 500
+        assert report.sources == ["10.3.0.9"]
+
+
+def test_larger_frames_are_relayed_once_the_mtu_allows_them(studio):
+    with studio.relaying(FEED):
+        for host, device in (
+            (studio.relay, "eth0"),
+            (studio.relay, "eth1"),
+            (studio.left, "eth0"),
+            (studio.sender, "eth0"),
+        ):
+            host.ip(f"link set {device} mtu 9000")
+        receiver = Receiver(studio.left, "239.2.2.2:6001")
+        sending = studio.start_sending("239.1.1.1:5001", count=4000, rate=2000, size=8000)
+        report_of(sending)
+        report = receiver.report()
+        assert report.received > 2000  # those of the first moment find a ring of small frames
+        assert_relays(studio, size=8900)
+        assert_relays(studio, size=100)
+
+
+def test_a_link_that_goes_down_and_up_again_relays_as_before(studio):
+    with studio.relaying(FEED) as relay:
+        workers = relay.workers()
+        for host, device in ((studio.relay, "eth0"), (studio.relay, "eth1")):
+            host.ip(f"link set {device} down", f"link set {device} up")
+        assert_relays_again(studio)
+        assert relay.workers() == workers
+
+
+# The number of workers.
+
+
+def test_more_and_fewer_workers_under_traffic_relay_every_packet_at_most_once(studio):
+    """While packets are shared anew, some go to a worker that is not ready yet, or not there any more."""
+    rules = studio.config(FEED)
+    with studio.daemon("workers: 1\n" + rules) as relay:
+        left = Receiver(studio.left, "239.2.2.2:6001", idle=3)
+        sending = [
+            studio.start_sending("239.1.1.1:5001", count=16_000, rate=4000, size=200) for _ in range(4)
+        ]
+        for workers in (2, 1, 2):
+            relay.reload(f"workers: {workers}\n{rules}")
+            assert len(relay.workers()) == workers
+        for one in sending:
+            report_of(one)
+        report = left.report()
+        assert report.received > 50_000
+        assert report.duplicated == report.corrupt == 0
+        assert_relays(studio)
