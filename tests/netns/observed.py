@@ -1,0 +1,133 @@
+"""What a running relay tells of its packets, and receivers that count at many destinations at once."""
+
+import re
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mcrelay.lab import LabError, report_of
+from mcrelay.lab.command import mcrelay, wait_until
+from mcrelay.lab.receiver import report_from
+
+_LINE = re.compile(
+    r"(?:rule (?P<rule>\S+): (?P<state>.*)"
+    r"|link (?P<link>\d+): (?P<of_link>.*)"
+    r"|  in  (?P<came>.*)"
+    r"|  out (?P<sent>.* to (?P<output>\S+) from .*))$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The counters of a link, a rule or an output; only the drops that there were."""
+
+    packets: int = 0
+    drops: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self):
+        """How many packets this accounts for."""
+        return self.packets + sum(self.drops.values())
+
+
+@dataclass(slots=True)
+class Summary:
+    """The summary of a relay, read from its log: states and rows by name of rule, output and link."""
+
+    states: dict[str, str] = field(default_factory=dict)
+    rules: dict[str, Row] = field(default_factory=dict)
+    outputs: dict[tuple[str, str], Row] = field(default_factory=dict)
+    links: dict[int, Row] = field(default_factory=dict)
+
+
+def summary(relay):
+    """Ask a running relay for its counters."""
+    found, rule = Summary(), ""
+    for line in relay.summary().splitlines():
+        match = _LINE.search(line)
+        if match is None:
+            continue
+        if match["rule"]:
+            rule = match["rule"]
+            found.states[rule] = match["state"]
+        elif match["link"]:
+            found.links[int(match["link"])] = _row(match["of_link"])
+        elif match["came"]:
+            found.rules[rule] = _row(match["came"])
+        else:
+            found.outputs[rule, match["output"]] = _row(match["sent"])
+    return found
+
+
+def _row(text):
+    counted, _, dropped = text.partition("; dropped: ")
+    drops = (drop.rsplit(" ", 1) for drop in dropped.split(", ") if drop)
+    return Row(int(counted.split(" ")[0]), {reason: int(count) for reason, count in drops})
+
+
+class Receivers:
+    """One `mcrelay receive` that counts at many destinations on a host, from the moment that it is made."""
+
+    def __init__(self, host, destinations, idle=1):
+        options = ("--interface=eth0", f"--idle={idle}", "--json")
+        self._process = host.start(mcrelay("receive", *destinations, *options))
+        said = self._process.stderr.readline()
+        if not said.startswith("listening on "):
+            raise LabError(f"mcrelay receive does not listen: {said}")
+
+    def reports(self):
+        """Wait until nothing has come for a while; return the report of each destination."""
+        document = report_of(self._process)
+        return {
+            f"{one['destination']}:{one['port']}": report_from({"total": one, "flows": _flows(document, one)})
+            for one in document["destinations"]
+        }
+
+
+def _flows(document, one):
+    return [
+        flow
+        for flow in document["flows"]
+        if (flow["destination"], flow["port"]) == (one["destination"], one["port"])
+    ]
+
+
+class Sending:
+    """`mcrelay send` from a host for as long as a `with` block needs it; then `sent` tells how many it sent.
+
+    Some have been sent when the block begins.
+    """
+
+    def __init__(self, host, *destinations, rate=20_000, size=1400):
+        options = ("--interface=eth0", f"--rate={rate}", f"--size={size}", "--ttl=1", "--json")
+        self._host = host
+        self._command = mcrelay("send", *destinations, *options)
+        self.sent = {}
+
+    def __enter__(self):
+        before = transmitted(self._host, "eth0")
+        self._process = self._host.start(self._command)
+        wait_until(lambda: transmitted(self._host, "eth0") > before + 100, "traffic")
+        return self
+
+    def __exit__(self, *_):
+        self._process.send_signal(signal.SIGINT)
+        flows = report_of(self._process)["flows"]
+        self.sent = {f"{flow['destination']}:{flow['port']}": flow["packets"] for flow in flows}
+
+
+def received(host, device):
+    """Return how many packets a device has taken from its link: cheap enough to be asked again and again."""
+    return _device_counts(host, device)[1]
+
+
+def transmitted(host, device):
+    """Return how many packets a device has put on its link."""
+    return _device_counts(host, device)[9]
+
+
+def _device_counts(host, device):
+    with host.entered():
+        lines = Path("/proc/thread-self/net/dev").read_text().splitlines()
+    (line,) = (line for line in lines if line.strip().startswith(f"{device}:"))
+    return [int(number) for number in line.partition(":")[2].split()]

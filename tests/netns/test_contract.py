@@ -1,0 +1,274 @@
+"""The packet contract from end to end: what comes out, what the host keeps, and that all is counted."""
+
+import os
+import random
+import signal
+import socket
+import struct
+
+import pytest
+
+from mcrelay.lab import Receiver, send
+from mcrelay.lab.command import PATIENCE, wait_until
+from mcrelay.lab.offload import switch_offload
+from mcrelay.supervisor.privileged import RING_OCTETS
+from tests.netns.bench import SO_RCVBUFFORCE, Ear, numbered
+from tests.netns.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
+from tests.netns.observed import summary
+
+ETH_P_IP = 0x0800  # linux/if_ether.h
+DONT_FRAGMENT = 0x4000
+CHECKSUM_OFFLOAD = "tx-checksum-ip-generic"
+FEW, MANY = 1, 150  # packets that a worker takes one by one, and as arrays
+LEFT, RIGHT = "left:239.2.2.2:6001", "right:239.2.2.2:6001"
+
+FEED = (
+    "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
+    " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"
+)
+
+
+@pytest.fixture
+def wire(studio):
+    """A packet socket of the sender, which takes any octets for a frame."""
+    with studio.sender.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
+        wire.bind(("eth0", 0))
+        yield wire
+
+
+# What comes out.
+
+
+def overheard(host):
+    """Return a packet socket that hears the IP packets of a host as they lie on the wire."""
+    with host.entered():
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
+    wire.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+    wire.settimeout(PATIENCE)
+    return wire
+
+
+def next_datagram(wire):
+    """Return the next UDP packet, all of it."""
+    while (packet := wire.recv(1 << 16))[9] != socket.IPPROTO_UDP:
+        pass
+    return packet
+
+
+def sum_of_words(octets):
+    """The sum of RFC 1071: all ones over what bears a valid checksum."""
+    octets += bytes(len(octets) % 2)
+    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def assert_headers(packet, *, source, tos, ttl, payload):
+    """A whole datagram to 239.2.2.2:6001 with these fields, without DF, and with valid checksums."""
+    version, found_tos, total, _, fragment, found_ttl, protocol = struct.unpack_from("!BBHHHBB", packet)
+    assert (version, found_tos, found_ttl, protocol) == (0x45, tos, ttl, socket.IPPROTO_UDP)
+    assert fragment == 0  # neither DF nor a fragment
+    assert total == len(packet) == 28 + len(payload)
+    assert packet[12:20] == socket.inet_aton(source) + socket.inet_aton("239.2.2.2")
+    assert sum_of_words(packet[:20]) == 0xFFFF
+    source_port, port, length, checksum = struct.unpack_from("!4H", packet, 20)
+    assert source_port
+    assert (port, length) == (6001, 8 + len(payload))
+    assert checksum  # 0 would say that there is none
+    pseudo_header = packet[12:20] + struct.pack("!HH", socket.IPPROTO_UDP, length)
+    assert sum_of_words(pseudo_header + packet[20:]) == 0xFFFF
+    assert packet[28:] == payload
+
+
+@pytest.mark.parametrize("companions", [FEW, MANY])
+def test_on_the_wire_a_datagram_has_the_headers_that_its_output_asks_for(studio, wire, companions):
+    rule = (
+        "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001}, outputs: ["
+        "{interface: left, group: 239.2.2.2, port: 6001, ttl: decrement, dscp: copy},"
+        "{interface: right, group: 239.2.2.2, port: 6001, ttl: 7, dscp: 10}]}"
+    )
+    with studio.relay.entered():  # else the far end of a veth never sees a checksum
+        for device in ("eth1", "eth2"):
+            switch_offload(device, CHECKSUM_OFFLOAD, on=False)
+    left, right = overheard(studio.left), overheard(studio.right)
+    payloads = [payload[: 5 + 7 * number] for number, payload in enumerate(numbered(companions, 1472))]
+    with studio.relaying(rule):
+        for payload in payloads:
+            wire.send(bytes(Frame(payload=payload, ttl=33, tos=0xBB, fragment=DONT_FRAGMENT)))
+        for payload in payloads:
+            assert_headers(next_datagram(left), source="10.2.0.1", tos=0xB8, ttl=32, payload=payload)
+            assert_headers(next_datagram(right), source="10.3.0.1", tos=10 << 2, ttl=7, payload=payload)
+
+
+@pytest.mark.parametrize("at_sender", [True, False])
+@pytest.mark.parametrize("at_relay", [True, False])
+def test_checksums_are_valid_at_a_udp_socket_whichever_device_computes_them(studio, at_sender, at_relay):
+    for host, device, on in ((studio.sender, "eth0", at_sender), (studio.relay, "eth1", at_relay)):
+        with host.entered():
+            switch_offload(device, CHECKSUM_OFFLOAD, on=on)
+    with studio.sender.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
+        sending.bind((FOREIGN, 0))
+        sending.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(FOREIGN))
+        left = Ear(studio.left)
+        equal = numbered(300, 1000)
+        mixed = [payload[: 4 + 97 * number % 1468] for number, payload in enumerate(numbered(300, 1472))]
+        with studio.relaying(FEED):
+            for payload in equal + mixed:
+                sending.sendto(payload, (GROUP, PORT))
+            assert left.payloads(600) == equal + mixed
+
+
+# What the host keeps.
+
+ROUTABLE = "10.1.0.55"
+
+
+def send_from_a_routable_source(studio, destination, count):
+    return send(
+        studio.sender,
+        destination,
+        *("--interface=eth0", f"--source={ROUTABLE}", f"--count={count}", "--rate=10000", "--size=500"),
+    )
+
+
+def test_the_hosts_own_listener_still_gets_every_packet(studio):
+    studio.sender.ip(f"address add {ROUTABLE}/24 dev eth0")
+    with studio.relaying(FEED):
+        own, left = Receiver(studio.relay, "239.1.1.1:5001"), Receiver(studio.left, "239.2.2.2:6001")
+        send_from_a_routable_source(studio, "239.1.1.1:5001", 10_000)
+        reports = own.report(), left.report()
+    assert [report.received for report in reports] == [10_000, 10_000]
+    assert all(report.flawless for report in reports)
+    # The relay's own sockets heard none of it.
+    assert [report.received_from for report in reports] == [{ROUTABLE: 10_000}, {"10.2.0.1": 10_000}]
+
+
+def test_a_group_that_only_another_process_has_joined_is_not_relayed(studio):
+    studio.sender.ip(f"address add {ROUTABLE}/24 dev eth0")
+    with studio.relaying(FEED) as relay:
+        foreign = Receiver(studio.relay, "239.1.1.9:5001")
+        left = Receiver(studio.left, "239.2.2.2:6001")
+        send_from_a_routable_source(studio, "239.1.1.9:5001", 5000)
+        send_from_a_routable_source(studio, "239.1.1.1:5001", 1000)
+        assert foreign.report().received == 5000
+        report, counted = left.report(), summary(relay)
+    assert report.received == 1000
+    assert report.flawless
+    (link,) = counted.links.values()
+    assert (link.packets, link.drops) == (6000, {"no_rule": 5000})
+
+
+# What is counted.
+
+
+def test_what_the_relay_sent_and_a_bridge_brings_back_is_own_and_not_relayed_again(lab, studio):
+    """One switch joins the relay's two sides: each packet that it sends comes in again on the other."""
+    switch = lab.switch("switch", "10.9.0.254/24")
+    sender, viewer = lab.host("source"), lab.host("viewer")
+    for end in (
+        sender.end("eth0", "192.168.168.55/24"),
+        viewer.end("eth0", "10.9.0.2/24"),
+        studio.relay.end("eth8", "10.9.0.1/24"),
+        studio.relay.end("eth9", "10.9.0.3/24"),
+    ):
+        lab.link(end, switch.port())
+    switch.wait()
+    config = """\
+version: 1
+interfaces:
+  one: {device: eth8}
+  other: {device: eth9}
+rules:
+  echo: {input: {interface: one, group: 239.1.1.1, port: 5001}, outputs: [{interface: other}]}
+"""
+    viewer.sysctl("net.ipv4.conf.all.rp_filter", 0)  # it shall see both, the original and what was relayed
+    viewer.sysctl("net.ipv4.conf.eth0.rp_filter", 0)
+    with studio.daemon(config) as relay:
+        seen = Receiver(viewer, "239.1.1.1:5001")
+        send(sender, "239.1.1.1:5001", "--interface=eth0", "--count=5000", "--rate=5000")
+        report, counted = seen.report(), summary(relay)
+    assert report.received_from == {"192.168.168.55": 5000, "10.9.0.3": 5000}
+    assert report.flawless
+    assert (counted.rules["echo"].packets, counted.rules["echo"].drops) == (5000, {"own": 5000})
+    assert counted.outputs["echo", "other:239.1.1.1:5001"].packets == 5000
+
+
+KINDS = {
+    "relayed": Frame(payload=b"good", ttl=9),
+    "expired": Frame(payload=b"old", ttl=1),
+    "first fragment": Frame(fragment=MORE_FRAGMENTS),
+    "later fragment": Frame(fragment=100),
+    "short": Frame(total=27),
+    "header length": Frame(header_words=4),
+    "UDP length": Frame(udp_length=7),
+    "truncated": Frame(total=1000),
+    "foreign source": Frame(source="10.0.0.66"),
+    "no rule": Frame(port=PORT + 1),
+    "tagged": Frame(vlan=5),
+    "fragment for nobody": Frame(destination="239.1.1.9", fragment=100),
+}
+
+
+def test_each_packet_is_relayed_or_in_a_counter_that_says_why_not_and_the_sum_is_what_was_sent(studio, wire):
+    rule = (
+        "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001, sources: [192.168.168.55]},"
+        " outputs: ["
+        "{interface: left, group: 239.2.2.2, port: 6001, ttl: decrement},"
+        "{interface: right, group: 239.2.2.2, port: 6001}]}"
+    )
+    sent = {kind: 10 * number for number, kind in enumerate(KINDS, start=1)}
+    frames = [KINDS[kind] for kind, count in sent.items() for _ in range(count)]
+    random.Random(1).shuffle(frames)
+    left = Ear(studio.left)
+    studio.relay.ip("link set eth2 down")
+    with studio.relaying(rule) as relay:
+        for frame in map(bytes, frames):
+            wire.send(frame)
+        left.heard(sent["relayed"])
+        wait_until(lambda: link_of(relay).packets == len(frames), "all packets counted")
+        counted = summary(relay)
+    (link,) = counted.links.values()
+    feed, to_left, to_right = (
+        counted.rules["feed"],
+        counted.outputs["feed", LEFT],
+        counted.outputs["feed", RIGHT],
+    )
+    relayed = sent["relayed"] + sent["expired"]
+    assert feed.packets == relayed
+    assert feed.drops == {
+        "fragment": sent["first fragment"] + sent["later fragment"],
+        "malformed": sum(sent[kind] for kind in ("short", "header length", "UDP length", "truncated")),
+        "source": sent["foreign source"],
+    }
+    assert link.drops == {
+        "no_rule": sent["no rule"] + sent["tagged"],
+        "fragment": sent["fragment for nobody"],
+    }
+    assert (to_left.packets, to_left.drops) == (sent["relayed"], {"ttl": sent["expired"]})
+    assert to_right.packets == 0
+    assert to_right.drops.keys() <= {"ENETDOWN", "ENETUNREACH"}
+    assert to_left.total == to_right.total == feed.packets
+    assert link.packets == feed.total + sum(link.drops.values()) == len(frames)
+
+
+def link_of(relay):
+    """Return the counters of the only link that a relay reads."""
+    (link,) = summary(relay).links.values()
+    return link
+
+
+def test_what_finds_the_ring_full_is_counted_too(studio, wire):
+    room, beyond = RING_OCTETS // 2048, 1000
+    left = Ear(studio.left)
+    with studio.relaying(FEED) as relay:
+        (worker,) = relay.workers()
+        os.kill(worker, signal.SIGSTOP)
+        for number in range(room + beyond):
+            wire.send(bytes(Frame(payload=struct.pack("!I", number))))
+        os.kill(worker, signal.SIGCONT)
+        heard = left.payloads(room)
+        wait_until(lambda: link_of(relay).total == room + beyond, "all packets counted")
+        link = link_of(relay)
+    assert heard == numbered(room, 4)
+    assert (link.packets, link.drops) == (room, {"overrun": beyond})
