@@ -10,6 +10,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mcrelay.linux import filters
 from mcrelay.state import (
     Egress,
     Hold,
@@ -114,19 +115,22 @@ class Sockets:
                 return before.socket, True
             self._rings.pop(key).socket.close()
         ring = self._rings[key] = _Ring(ingress, privileged.open_ring(ingress))
-        self._share(ingress.ifindex)
+        if self._is_shared(ingress.ifindex):
+            # Its share is no other ring's any more: it is to wait here until the worker reads it.
+            filters.attach(ring.socket, filters.udp_to(range(filters.MAX_INSTRUCTIONS)))
         return ring.socket, False
 
-    def _share(self, ifindex: int) -> None:
-        """Let the rings of one link share its packets as soon as there are two of them."""
+    def _is_shared(self, ifindex: int) -> bool:
+        """Let the rings of one link share its packets, and tell whether there are several to do so."""
         rings = [ring for (_, link), ring in self._rings.items() if link == ifindex]
         if len(rings) == 1:
-            return
+            return False
         # A group ends with its last ring, so it is known by its rings.
         fanout = next((ring.fanout for ring in rings if ring.fanout is not None), None)
         for ring in rings:
             if ring.fanout is None:
                 ring.fanout = fanout = privileged.share_packets(ring.socket, fanout)
+        return True
 
     def _perform(self, action: SupervisorAction) -> None:
         match action:
@@ -169,14 +173,15 @@ class _Memberships:
             self._close_if_empty(fresh)
 
     def leave(self, membership: Membership) -> None:
-        sock = self.places.pop(membership)
-        self.sizes[sock] -= 1
+        sock = self.places[membership]
         try:
             privileged.leave(sock, membership)
         except OSError as error:
             # The link took the membership with it.
             if error.errno not in (errno.ENODEV, errno.EADDRNOTAVAIL):
                 raise
+        del self.places[membership]
+        self.sizes[sock] -= 1
         if sock not in self.roomy:
             self.roomy.append(sock)
         self._close_if_empty(sock)

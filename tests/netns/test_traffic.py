@@ -111,7 +111,7 @@ def test_what_is_missing_is_told_and_fails(hosts):
     sent(sender, GROUP, "--count", "97", "--rate", "1000")
     text, _, code = ended(process)
     assert code == 1
-    assert "97 packets in 0.1 s: none lost" in text
+    assert re.search(r"97 packets in \d+\.\d s: none lost", text)
     assert text.endswith("PROBLEM  239.1.1.1:5001: 97 of 100 expected packets arrived\n")
 
 
@@ -133,7 +133,7 @@ def test_both_end_with_their_result_when_they_are_asked_to(hosts, number):
 def test_silence_is_a_result_too(hosts):
     text, err, code = ended(listening(hosts[1], GROUP, "--duration", "0.2"))
     assert code == 1
-    assert text == "No packet in 0.2 s.\nPROBLEM  239.1.1.1:5001: nothing arrived\n"
+    assert re.fullmatch(r"No packet in \d\.\d s\.\nPROBLEM  239\.1\.1\.1:5001: nothing arrived\n", text)
     assert err == "listening on 239.1.1.1:5001; Ctrl-C ends\n"
 
 
@@ -143,12 +143,12 @@ def test_a_terminal_shows_how_it_goes(hosts):
     command = mcrelay("receive", GROUP, "--interface", "eth0", "--idle", "0.5")
     receiving = receiver.start(command, stderr=stderr)
     wait_until(lambda: receiver.listens("239.1.1.1", 5001), "mcrelay receive")
-    sent(sender, GROUP, "--rate", "100", "--count", "150")
+    sent(sender, GROUP, "--rate", "100", "--count", "300")
     receiving.wait(PATIENCE)
     shown = os.read(terminal, 65536).decode()
     os.close(terminal)
     os.close(stderr)
-    assert re.search(r"\r +1 s   \d+ packets   1 flows   0 lost\x1b\[K", shown)
+    assert re.search(r"\r +\d+ s   \d+ packets   1 flows   0 lost\x1b\[K", shown)
     assert shown.endswith("\r\x1b[K"), "and leaves no trace of it"
 
 
