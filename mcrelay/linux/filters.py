@@ -20,29 +20,36 @@ _WHOLE = 0xFFFFFFFF
 
 NOTHING: list[Instruction] = [(_RET, 0, 0, 0)]
 
+# IPv4 and UDP, and neither for other hosts nor our own.
+_UDP: list[Instruction] = [
+    (_LD_WORD, 0, 0, _ETHERTYPE),
+    (_JEQ, 1, 0, 0x0800),
+    (_RET, 0, 0, 0),
+    (_LD_WORD, 0, 0, _PACKET_TYPE),
+    (_JGT, 0, 1, _PACKET_MULTICAST),
+    (_RET, 0, 0, 0),
+    (_LD_OCTET, 0, 0, _NETWORK + 9),
+    (_JEQ, 1, 0, socket.IPPROTO_UDP),
+    (_RET, 0, 0, 0),
+]
+ANY_UDP: list[Instruction] = [*_UDP, (_RET, 0, 0, _WHOLE)]
+
 
 def udp_to(unicast: Iterable[int]) -> list[Instruction]:
-    """Return a program that takes IPv4 UDP packets to any group, and to these addresses (as numbers)."""
+    """Return a program that takes IPv4 UDP packets to any group, and to these addresses (as numbers).
+
+    Where they are too many for a program, it takes all.
+    """
     addresses = sorted(unicast)
     if 2 * len(addresses) + 16 > MAX_INSTRUCTIONS:
-        hosts: list[Instruction] = [(_RET, 0, 0, _WHOLE)]
-    else:
-        hosts = [step for one in addresses for step in ((_JEQ, 0, 1, one), (_RET, 0, 0, _WHOLE))]
+        return ANY_UDP
     return [
-        (_LD_WORD, 0, 0, _ETHERTYPE),
-        (_JEQ, 1, 0, 0x0800),
-        (_RET, 0, 0, 0),
-        (_LD_WORD, 0, 0, _PACKET_TYPE),
-        (_JGT, 0, 1, _PACKET_MULTICAST),
-        (_RET, 0, 0, 0),
-        (_LD_OCTET, 0, 0, _NETWORK + 9),
-        (_JEQ, 1, 0, socket.IPPROTO_UDP),
-        (_RET, 0, 0, 0),
+        *_UDP,
         (_LD_WORD, 0, 0, _NETWORK + 16),
         (_JGE, 0, 2, 0xE0000000),
         (_JGE, 1, 0, 0xF0000000),
         (_RET, 0, 0, _WHOLE),
-        *hosts,
+        *(step for one in addresses for step in ((_JEQ, 0, 1, one), (_RET, 0, 0, _WHOLE))),
         (_RET, 0, 0, 0),
     ]
 

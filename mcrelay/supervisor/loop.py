@@ -196,6 +196,8 @@ class Supervisor:
             case Start(worker):
                 self._start(worker)
             case Stop(worker):
+                # Its rings end with it, and not later: their share of the packets is for the others.
+                self._sockets.forget_rings(worker, frozenset())
                 self._children[worker].stop()
             case Kill(worker):
                 self._children[worker].kill("it did not do in time what was asked of it")

@@ -115,22 +115,22 @@ class Sockets:
                 return before.socket, True
             self._rings.pop(key).socket.close()
         ring = self._rings[key] = _Ring(ingress, privileged.open_ring(ingress))
-        if self._is_shared(ingress.ifindex):
-            # Its share is no other ring's any more: it is to wait here until the worker reads it.
-            filters.attach(ring.socket, filters.udp_to(range(filters.MAX_INSTRUCTIONS)))
+        self._share(ingress.ifindex)
+        if ring.fanout is not None:
+            # Its share comes to no other ring any more, so it waits here until the worker reads it.
+            filters.attach(ring.socket, filters.ANY_UDP)
         return ring.socket, False
 
-    def _is_shared(self, ifindex: int) -> bool:
-        """Let the rings of one link share its packets, and tell whether there are several to do so."""
+    def _share(self, ifindex: int) -> None:
+        """Let the rings of one link share its packets as soon as there are two of them."""
         rings = [ring for (_, link), ring in self._rings.items() if link == ifindex]
         if len(rings) == 1:
-            return False
+            return
         # A group ends with its last ring, so it is known by its rings.
         fanout = next((ring.fanout for ring in rings if ring.fanout is not None), None)
         for ring in rings:
             if ring.fanout is None:
                 ring.fanout = fanout = privileged.share_packets(ring.socket, fanout)
-        return True
 
     def _perform(self, action: SupervisorAction) -> None:
         match action:

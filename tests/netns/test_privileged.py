@@ -95,6 +95,16 @@ def test_a_ring_reads_one_link_and_not_what_the_host_sends(relay, wire, studio):
     assert b"right" in ring.octets[0].tobytes()
 
 
+@pytest.mark.parametrize("hosts", [["10.1.0.1"], [f"10.1.{n // 250}.{n % 250}" for n in range(3000)]])
+def test_a_ring_takes_what_is_for_its_hosts_also_where_they_are_too_many_for_a_filter(relay, wire, hosts):
+    ring = mapped(open_ring(Ingress(index("eth0"), 2048)))
+    ring.admit(filters.udp_to(int.from_bytes(socket.inet_aton(host)) for host in hosts))
+    for destination in ("10.1.0.1", GROUP):
+        wire.send(bytes(Frame(destination=destination, mac=b"\xff" * 6)))
+        wire.send(bytes(Frame(destination=destination, mac=b"\xff" * 6, protocol=socket.IPPROTO_TCP)))
+    wait_until(lambda: ring.ready(10) == 2, "both packets")
+
+
 def test_a_ring_has_room_for_frames_of_the_size_that_was_asked(relay):
     for size in (2048, 16384, 65536):
         ring = mapped(open_ring(Ingress(index("eth0"), size)), size)

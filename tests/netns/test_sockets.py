@@ -307,7 +307,7 @@ def test_of_a_workers_rings_those_that_it_does_not_read_are_forgotten(sockets, l
 class Readers:
     """Rings of one link, open for every group, as workers would have them."""
 
-    def __init__(self, studio, sockets, link, frame_sizes=(2048, 2048)):
+    def __init__(self, studio, sockets, link, frame_sizes=(2048, 2048), ready=2):
         self.rings = []
         with studio.sender.entered():
             self._wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -316,7 +316,8 @@ class Readers:
             [opened] = sockets.supply([OpenIngress(worker, Ingress(link, frame_size))]).sockets
             bookmark = memoryview(bytearray(8)).cast("Q")
             ring = Ring(opened.dup(), frame_size, RING_OCTETS, bookmark, resume=False)
-            ring.admit(filters.udp_to([]))
+            if worker < ready:
+                ring.admit(filters.udp_to([]))
             self.rings.append(ring)
 
     def flows_seen(self, flows=40, packets=5):
@@ -375,3 +376,7 @@ def test_a_ring_that_stayed_alone_and_was_replaced_shares_with_the_next(sockets,
     sockets.supply([OpenIngress(0, large)])
     gc.collect()
     assert_shared(*Readers(studio, sockets, link, [4096, 4096]).flows_seen())
+
+
+def test_the_share_of_a_worker_that_is_not_ready_yet_waits_for_it(sockets, studio, link):
+    assert_shared(*Readers(studio, sockets, link, ready=1).flows_seen())

@@ -257,20 +257,22 @@ def test_a_link_that_goes_down_and_up_again_relays_as_before(studio):
 # The number of workers.
 
 
-def test_more_and_fewer_workers_under_traffic_relay_every_packet_at_most_once(studio):
-    """While packets are shared anew, some go to a worker that is not ready yet, or not there any more."""
+def test_more_and_fewer_workers_under_traffic_relay_all_but_what_comes_in_the_very_moment(studio):
+    """Nothing comes twice. What a worker has not read when it ends is lost, and so is a newcomer's share for
+    the microseconds between its entering the group and its filter.
+    """
     rules = studio.config(FEED)
     with studio.daemon("workers: 1\n" + rules) as relay:
         left = Receiver(studio.left, "239.2.2.2:6001", idle=3)
         sending = [
             studio.start_sending("239.1.1.1:5001", count=16_000, rate=4000, size=200) for _ in range(4)
         ]
-        for workers in (2, 1, 2):
+        for workers in (2, 1, 3):
             relay.reload(f"workers: {workers}\n{rules}")
             assert len(relay.workers()) == workers
         for one in sending:
             report_of(one)
         report = left.report()
-        assert report.received > 50_000
+        assert 63_000 < report.received <= 64_000
         assert report.duplicated == report.corrupt == 0
         assert_relays(studio)
