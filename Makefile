@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit clean root iproute2 venv
+.PHONY: help demo test lint unit bench clean root iproute2 peers venv
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +35,9 @@ lint: $(VENV)/.installed-test ## ruff, mypy and the import contracts
 unit: $(VENV)/.installed-test ## the tests that need no root
 	@$(PY) -m pytest -n $(JOBS) -m "not netns"
 
+bench: root iproute2 peers $(VENV)/.installed ## how fast it is beside its peers (root; 15 minutes; QUICK=1: 2; ONLY=rate,latency)
+	@$(PY) -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
 clean: ## remove the virtual environment and what tools left behind
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* htmlcov build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -57,6 +60,11 @@ root:
 
 iproute2:
 	@command -v ip >/dev/null || { echo "installing iproute2 ..."; $(apt) iproute2 >/dev/null; }
+
+peers:
+	@missing=$$(command -v socat >/dev/null || echo socat; command -v smcrouted >/dev/null || echo smcroute; \
+	command -v nft >/dev/null || echo nftables); \
+	[ -z "$$missing" ] || { echo "installing" $$missing "..."; ($(apt) $$missing) >/dev/null; }
 
 venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,0 +1,97 @@
+"""`python -m benchmarks`: measures, prints tables, and writes JSON and charts."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks import footprint, latency, load, machine, rate, results, saturation, scale, startup
+from benchmarks.bed import Bed
+from benchmarks.effort import FULL, QUICK, Effort
+from benchmarks.figures import Sample, gathered
+from benchmarks.goals import goals
+from benchmarks.table import goal_table, tables
+from mcrelay.cli.live import LiveLine
+from mcrelay.lab import LabError
+
+PARTS = {
+    "rate": rate.measure,
+    "saturation": saturation.measure,
+    "load": load.measure,
+    "latency": latency.measure,
+    "startup": startup.measure,
+    "scale": scale.measure,
+    "footprint": footprint.measure,
+}
+ONCE = ("footprint",)  # counts of memory and wake-ups do not depend on the moment
+FOLDER = Path(__file__).parent / "results"
+
+
+def main() -> int:
+    """Measure what was asked for."""
+    options = _parser().parse_args()
+    facts = machine.facts()
+    print(results.caption(facts))
+    if (load_average := machine.load_average()) > machine.QUIET:
+        print(f"WARNING: load average {load_average}: other work disturbs these figures; do not quote them.")
+    effort = QUICK if options.quick else FULL
+    try:
+        samples = list(_measured(options.only, effort))
+    except LabError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    figures = gathered(samples)
+    reached = [goal for goal in goals(figures) if goal.measured is not None or options.only == list(PARTS)]
+    written = results.write(options.output, figures, reached, facts, effort.name)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a pager that was left is no error
+    print(f"\n{tables(figures)}\n\n{goal_table(reached)}\n\nwrote {len(written)} files to {options.output}")
+    return 0
+
+
+def _measured(parts: list[str], effort: Effort) -> Iterator[Sample]:
+    """Yield the samples of all parts. Within a run the relays take turns and share what drifts."""
+    began = time.monotonic()
+    live = LiveLine(began)
+    for part in parts:
+        for run in range(1 if part in ONCE else effort.runs):
+            for sample in _on_a_bed(part, effort):
+                if live.due(now := time.monotonic()):
+                    live.show(
+                        now, f"{now - began:4.0f} s   {part}, run {run + 1}: {sample.case}, {sample.relay}"
+                    )
+                yield sample
+    live.clear()
+
+
+def _on_a_bed(part: str, effort: Effort) -> Iterator[Sample]:
+    with Bed() as bed:
+        yield from PARTS[part](bed, effort)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="one short run: under two minutes, for a first look"
+    )
+    parser.add_argument(
+        "--only", type=_parts, default=list(PARTS), metavar="PART,...", help=f"some of {', '.join(PARTS)}"
+    )
+    parser.add_argument("--output", type=Path, default=FOLDER, metavar="FOLDER", help="for JSON and charts")
+    return parser
+
+
+def _parts(text: str) -> list[str]:
+    parts = text.split(",")
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise argparse.ArgumentTypeError(f"no such part: {', '.join(unknown)} (there are {', '.join(PARTS)})")
+    return parts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

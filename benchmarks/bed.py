@@ -1,0 +1,124 @@
+"""The network of a benchmark, and its traffic.
+
+    sender                 relay                       receiver
+    10.1.0.2/24 -------- eth0 10.1.0.1/24
+                         eth1 10.2.0.1/24 ------------ 10.2.0.2/24
+
+The links are veth pairs. The sender's cuts runs of packets apart, as a cable does; the relay's own way out
+has its default features, as any user's has. The source is routable and its TTL 16, as kernel routing demands.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from benchmarks.case import Case
+from benchmarks.generator import Generator, Sent
+from benchmarks.sinks import Sinks
+from benchmarks.usage import cpu_seconds, interrupt_seconds, interrupt_threads
+from mcrelay.cli.endpoint import Endpoint
+from mcrelay.lab import Lab
+from mcrelay.lab.offload import switch_offload
+
+SENDER, RELAY_IN, RELAY_OUT = "10.1.0.2", "10.1.0.1", "10.2.0.1"
+SETTLED = 0.2  # seconds without a new packet, after which none is under way
+LATEST = 30.0  # seconds after the last was sent: fifty socats with full buffers take three
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What was sent at a steady rate, and how much of it arrived in all outputs together."""
+
+    sent: Sent
+    expected: int
+    arrived: int
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether every packet came, in every output."""
+        return self.arrived == self.expected
+
+
+class Bed:
+    """Sender, relay host and receiver; removed when the `with` block ends."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Bed:
+        with ExitStack() as stack:
+            lab = stack.enter_context(Lab())
+            self.sender, self.relay, self.receiver = (
+                lab.host(name) for name in ("sender", "relay", "receiver")
+            )
+            lab.link(self.sender.end("eth0", f"{SENDER}/24"), self.relay.end("eth0", f"{RELAY_IN}/24"))
+            lab.link(self.relay.end("eth1", f"{RELAY_OUT}/24"), self.receiver.end("eth0", "10.2.0.2/24"))
+            self.receiver.ip(f"route add 10.1.0.0/24 via {RELAY_OUT}")  # for its reverse path filter
+            with self.relay.entered():
+                switch_offload("eth1", "tx-udp-segmentation", on=True)
+            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mcrelay-bench-")))
+            generator_cpu, self._relay_cpu = _processors()
+            self.generator = stack.enter_context(Generator(self.sender, "eth0", generator_cpu))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def sinks(self, destinations: list[Endpoint]) -> Sinks:
+        """Return sockets at the receiver, for a `with` block."""
+        return Sinks(self.receiver, "eth0", destinations)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Let what is started in this block keep off the generator's processor."""
+        before = os.sched_getaffinity(0)
+        if self._relay_cpu is not None:
+            os.sched_setaffinity(0, {self._relay_cpu})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, before)
+
+    def sending_seconds(self) -> float:
+        """Return the CPU time of the generator and of interrupts so far.
+
+        The kernel carries a packet on in the process that sent it, as far as it gets without another process:
+        to a relay's buffer, or through a relay in the kernel to the receiver's socket.
+        """
+        return cpu_seconds([self.generator.process, *interrupt_threads()]) + interrupt_seconds()
+
+    def trial(self, sinks: Sinks, case: Case, rate: float, seconds: float) -> Trial:
+        """Send at this rate, and count what arrives."""
+        sinks.reset()
+        sent = self.generator.send(case, rate, seconds)
+        expected = sent.packets * case.outputs
+        return Trial(sent, expected, settled(sinks, expected))
+
+
+def settled(sinks: Sinks, expected: int) -> int:
+    """Wait until all has arrived or nothing more comes, and return how much it was."""
+    began = last_change = time.monotonic()
+    arrived = -1
+    while (now := time.monotonic()) - began < LATEST:
+        if (count := sinks.count()) != arrived:
+            arrived, last_change = count, now
+        if arrived == expected or now - last_change > SETTLED:
+            break
+        time.sleep(0.005)
+    return arrived
+
+
+def _processors() -> tuple[int | None, int | None]:
+    """Return a processor for the generator and another for the relay, where there are two."""
+    processors = sorted(os.sched_getaffinity(0))
+    return (processors[0], processors[1]) if len(processors) > 1 else (None, None)

@@ -1,0 +1,45 @@
+"""The highest rate at which nothing is lost, found by halving what is not known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Attempt(NamedTuple):
+    """What came of trying a rate: the rate that was really kept, and whether every packet arrived."""
+
+    rate: float
+    is_lossless: bool
+
+
+class Found(NamedTuple):
+    """A lossless rate. Where it `is_bound`, more was not offered: the relay may be able to do more."""
+
+    rate: float
+    is_bound: bool
+
+
+def highest(attempt: Callable[[float], Attempt], most: float, precision: float, least: float = 1000) -> Found:
+    """Return the highest lossless rate up to `most`, to within a factor of `precision`.
+
+    A generator that shares processors with the relay may fall behind the rate that it is asked for, so the
+    rates that count are those it kept; where it falls behind a second time, the search ends there. The rate
+    is 0 where packets are lost even at `least`.
+    """
+    first = attempt(most)
+    if first.is_lossless:
+        return Found(first.rate, is_bound=True)
+    lossless, lossy, behind = 0.0, min(most, first.rate), 0
+    while lossy > least and lossy > precision * max(lossless, least / 2):
+        asked = math.sqrt(lossless * lossy) if lossless else lossy / 2
+        tried = attempt(asked)
+        if tried.is_lossless:
+            lossless = max(lossless, tried.rate)
+            behind += tried.rate * precision < asked
+            if behind == 2:
+                return Found(lossless, is_bound=True)
+        else:
+            lossy = min(asked, max(tried.rate, lossless))
+    return Found(lossless, is_bound=False)

@@ -1,0 +1,66 @@
+"""What is relayed: the flows, their packets, and where they go."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from mcrelay.cli.endpoint import Endpoint
+
+INPUT_PORT, OUTPUT_PORT = 5001, 6001
+
+LARGE, SMALL = 1400, 100  # octets of payload
+_MIXED = 64  # lengths in a round of differing ones
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One situation in which the relays are compared.
+
+    `rules` are configured, the first `flows` of them have traffic, and each has `outputs`. Packets have the
+    lengths of `lengths` in turn. Where `runs` is set, consecutive packets of a flow come in runs, as from a
+    camera; else the flows take turns with each packet.
+    """
+
+    name: str
+    lengths: tuple[int, ...] = (LARGE,)
+    flows: int = 1
+    outputs: int = 1
+    rules: int = 1
+    runs: bool = True
+
+    @property
+    def inputs(self) -> list[Endpoint]:
+        """Where the traffic is sent to."""
+        return [flow(number) for number in range(self.flows)]
+
+    @property
+    def copies(self) -> list[Endpoint]:
+        """Where relays that readdress send it to."""
+        return [copy(number, output) for number in range(self.flows) for output in range(self.outputs)]
+
+
+def flow(number: int) -> Endpoint:
+    """Return the destination of a flow as it comes in; no two groups share an Ethernet address."""
+    return Endpoint(f"239.1.{number // 250}.{number % 250 + 1}", INPUT_PORT)
+
+
+def copy(number: int, output: int) -> Endpoint:
+    """Return where a flow comes out."""
+    return Endpoint(f"239.{output + 2}.{number // 250}.{number % 250 + 1}", OUTPUT_PORT)
+
+
+def differing() -> tuple[int, ...]:
+    """Return lengths around 1300 octets of which no two that follow each other are equal."""
+    return tuple(random.Random(1).sample(range(1200, 1401), _MIXED))
+
+
+ONE_FLOW = Case("1 flow, 1400 B")
+SMALL_PACKETS = Case("1 flow, 100 B", lengths=(SMALL,))
+DIFFERING = Case("1 flow, lengths differ", lengths=differing(), runs=False)
+ONE_BY_ONE = Case("1 flow, 1400 B, one by one", runs=False)
+FLOWS_50 = Case("50 flows in turn, 1400 B", flows=50, rules=50, runs=False)
+RULES_100 = Case("100 rules, 1 flow", rules=100)
+RULES_10000 = Case("10,000 rules, 1 flow", rules=10_000)
+FAN_OUT_8 = Case("1 flow to 8 groups", outputs=8)
+FAN_OUT_50 = Case("1 flow to 50 groups", outputs=50)

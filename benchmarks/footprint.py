@@ -1,0 +1,61 @@
+"""What the processes of a relay hold in memory, and how often they wake up when nothing happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from benchmarks.bed import Bed
+from benchmarks.case import ONE_FLOW, RULES_10000, Case
+from benchmarks.effort import Effort
+from benchmarks.figures import Question, Sample
+from benchmarks.relays import Mcrelay, Relay, Smcroute, Socat, started
+from benchmarks.usage import memory, role, sleeps
+
+MEMORY = Question(
+    "memory",
+    "How much memory does a process take?",
+    "MB",
+    "resident memory beyond the packet rings, shared libraries included, after some traffic",
+)
+PROPORTIONAL = Question(
+    "memory-shared",
+    "How much memory does it take where shared pages are shared out?",
+    "MB",
+    "proportional set size beyond the packet rings",
+)
+WAKEUPS = Question(
+    "wakeups",
+    "How often does a relay wake up when there is no traffic?",
+    "1/s",
+    "voluntary context switches of all threads of all its processes",
+)
+PROCESSES: list[Relay] = [Mcrelay(), Socat(), Smcroute()]
+REST = 1.0  # seconds after the last packet
+
+
+def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
+    """Look at each relay that is a process, and at mcrelay with many rules."""
+    for relay in PROCESSES:
+        for case in (ONE_FLOW, RULES_10000):
+            if relay.why_not(case) is None:
+                yield from _resting(bed, relay, case, effort)
+
+
+def label(case: Case) -> str:
+    """Return what tells the cases apart here."""
+    return f"{case.rules:,} rule{'s' if case.rules > 1 else ''}"
+
+
+def _resting(bed: Bed, relay: Relay, case: Case, effort: Effort) -> Iterator[Sample]:
+    with started(bed, relay, case, apart=False):
+        time.sleep(REST)
+        processes = bed.relay.processes()
+        before = sleeps(processes)
+        time.sleep(effort.idle)
+        yield Sample(WAKEUPS, label(case), relay.name, (sleeps(processes) - before) / effort.idle)
+        for process in processes:
+            name = f"{label(case)}: {role(process)}" if relay.name == Mcrelay.name else label(case)
+            used = memory(process)
+            yield Sample(MEMORY, name, relay.name, used.resident / 1e6)
+            yield Sample(PROPORTIONAL, name, relay.name, used.proportional / 1e6)

@@ -1,0 +1,147 @@
+"""Sends plain datagrams faster than the relays take them; a process of its own on the sender's host.
+
+`mcrelay send` numbers, stamps and fills every packet. Here all packets share one payload, which leaves
+the processor to the relay under test; the system calls are the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from multiprocessing.connection import Connection
+from types import TracebackType
+
+import numpy as np
+
+from benchmarks.case import Case
+from mcrelay.cli.endpoint import bind_to_device
+from mcrelay.cli.pace import Pace
+from mcrelay.cli.send import PR_SET_TIMERSLACK
+from mcrelay.lab import Host
+from mcrelay.worker.messages import MAX_SEGMENTED_OCTETS, MAX_SEGMENTS, Messages, address_of, sockaddrs
+
+TTL = 16  # kernel routing takes one away
+UNLIMITED = 1e9  # packets a second: more than any machine sends
+ROWS = 1024  # packets in one call at the most
+SEND_BUFFER = 1 << 20  # octets
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to send; a rate in packets a second, and for how long."""
+
+    case: Case
+    rate: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent."""
+
+    packets: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Packets a second."""
+        return self.packets / self.seconds
+
+
+class Generator:
+    """The process, from the side of whoever gives it orders."""
+
+    def __init__(self, host: Host, device: str, cpu: int | None) -> None:
+        context = multiprocessing.get_context("fork")  # stays on the host that this thread has entered
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, device, cpu), daemon=True)
+        with host.entered():
+            self._process.start()
+        theirs.close()
+
+    @property
+    def process(self) -> int:
+        """The process's ID."""
+        return self._process.pid or 0
+
+    def __enter__(self) -> Generator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.join()
+
+    def start(self, case: Case, rate: float, seconds: float) -> None:
+        """Start to send for so long; `result` waits for the end."""
+        self._connection.send(Order(case, rate, seconds))
+
+    def result(self) -> Sent:
+        """Wait until all is sent."""
+        sent: Sent = self._connection.recv()
+        return sent
+
+    def send(self, case: Case, rate: float, seconds: float) -> Sent:
+        """Send to the end."""
+        self.start(case, rate, seconds)
+        return self.result()
+
+
+def _serve(orders: Connection, device: str, cpu: int | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)  # sleeps end on time
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        bind_to_device(sock, device)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        while True:
+            orders.send(_carry_out(sock.fileno(), orders.recv()))
+
+
+def _carry_out(descriptor: int, order: Order) -> Sent:
+    train = _Train(descriptor, order.case)
+    began = now = time.monotonic()
+    pace, sent = Pace(order.rate, now), 0
+    while now - began < order.seconds:
+        if count := pace.due(now):
+            left = train.send(count)
+            pace.left(left, now)
+            sent += left
+        else:
+            time.sleep(pace.wait(now))  # leaves the processor to the relay
+        now = time.monotonic()
+    return Sent(sent, time.monotonic() - began)
+
+
+class _Train:
+    """Messages that all point at one payload, for whatever number of packets is due."""
+
+    def __init__(self, descriptor: int, case: Case) -> None:
+        self._descriptor = descriptor
+        self._payload = np.zeros(max(case.lengths), np.uint8)
+        self._messages = Messages(ROWS)
+        self._messages.iovec["base"] = address_of(self._payload)
+        self._messages.iovec["length"] = np.resize(case.lengths, ROWS)
+        self._names = sockaddrs([(int(IPv4Address(one.address)), one.port) for one in case.inputs])
+        self._run = min(MAX_SEGMENTS, MAX_SEGMENTED_OCTETS // max(case.lengths)) if case.runs else 1
+        self._next = 0  # place of the next message among the destinations
+
+    def send(self, limit: int) -> int:
+        """Send up to so many packets, wait for room where there is none, and return how many it were."""
+        total = min(limit, ROWS)
+        first = np.arange(0, total, self._run)
+        count = np.minimum(self._run, total - first)
+        place = (self._next + np.arange(len(first))) % len(self._names)
+        names = address_of(self._names) + place * self._names.itemsize
+        messages = self._messages.compose(first, count, names, TTL, 0)
+        failures = self._messages.send(self._descriptor, 0, messages, flags=0)
+        self._next += messages
+        return total - sum(failure.datagrams for failure in failures)

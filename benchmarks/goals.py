@@ -1,0 +1,87 @@
+"""The goals of the design beside what was measured: reached, not reached or not measured; never an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks import footprint, latency, rate, saturation, scale
+from benchmarks.case import DIFFERING, FLOWS_50, ONE_FLOW, RULES_10000
+from benchmarks.figures import Figure, Question, ratio
+
+US = "mcrelay"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What is wanted, and what was measured; None where it was not."""
+
+    text: str
+    limit: float
+    unit: str
+    measured: float | None
+    is_floor: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """What came of it, in a word or two."""
+        if self.measured is None:
+            return "not measured"
+        is_reached = self.measured >= self.limit if self.is_floor else self.measured <= self.limit
+        return "reached" if is_reached else "not reached"
+
+    @property
+    def wanted(self) -> str:
+        """The limit in words."""
+        return f"at {'least' if self.is_floor else 'most'} {self.limit:,g} {self.unit}".rstrip()
+
+
+def goals(figures: Sequence[Figure]) -> list[Goal]:
+    """Return every goal that this benchmark can tell about."""
+    return [*_throughput(figures), *_resources(figures)]
+
+
+def _throughput(figures: Sequence[Figure]) -> Iterator[Goal]:
+    find = _finder(figures)
+    flow = ONE_FLOW.name
+    cost = find(saturation.QUESTION, flow)
+    yield Goal("lossless rate, 1 flow, 1400 B", 600, "kpps", find(rate.QUESTION, flow), is_floor=True)
+    beside = ratio(figures, rate.QUESTION, flow, US, "socat")
+    yield Goal("lossless rate beside socat's", 3, "times", beside, is_floor=True)
+    yield Goal("CPU time a packet, equal lengths", 0.7, "us", cost)
+    yield Goal("CPU time a packet, lengths differ", 1.6, "us", find(saturation.QUESTION, DIFFERING.name))
+    for case, limit in ((FLOWS_50, 1.25), (RULES_10000, 1.10)):
+        yield Goal(
+            f"{case.name}: CPU time beside 1 flow",
+            limit,
+            "times",
+            _over(find(saturation.QUESTION, case.name), cost),
+        )
+    yield Goal("latency at 10 kpps, p99", 200, "us", _first(figures, latency.P99))
+
+
+def _resources(figures: Sequence[Figure]) -> Iterator[Goal]:
+    find = _finder(figures)
+    yield Goal("wake-ups a second at idle", 1, "", find(footprint.WAKEUPS, footprint.label(ONE_FLOW)))
+    yield Goal("check of 10,000 rules", 2, "s", find(scale.QUESTION, scale.CHECK))
+    yield Goal("reload of 10,000 rules, one changed", 2.5, "s", find(scale.QUESTION, scale.RELOAD))
+    for label in map(footprint.label, (ONE_FLOW, RULES_10000)):
+        sizes = [one.median for one in figures if _is_memory(one) and one.case.startswith(f"{label}:")]
+        yield Goal(f"memory of the largest process, {label}", 60, "MB", max(sizes, default=None))
+
+
+def _is_memory(figure: Figure) -> bool:
+    return figure.question == footprint.MEMORY and figure.relay == US
+
+
+def _finder(figures: Sequence[Figure]) -> Callable[[Question, str], float | None]:
+    ours = {(figure.question, figure.case): figure.median for figure in figures if figure.relay == US}
+    return lambda question, case: ours.get((question, case))
+
+
+def _first(figures: Sequence[Figure], question: Question) -> float | None:
+    return next((one.median for one in figures if one.question == question and one.relay == US), None)
+
+
+def _over(value: float | None, other: float | None) -> float | None:
+    return value / other if value is not None and other else None

@@ -1,0 +1,35 @@
+"""How long a packet is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.bed import Bed
+from benchmarks.case import ONE_FLOW
+from benchmarks.effort import Effort
+from benchmarks.figures import Question, Sample
+from benchmarks.generator import TTL
+from benchmarks.relays import RELAYS, started
+from mcrelay.lab import Receiver, send
+
+RATE = 10_000  # packets a second
+_METHOD = (
+    "from just before `mcrelay send` hands over a packet to the kernel's stamp on its arrival at the receiver"
+)
+P50 = Question("latency-p50", "How long is a packet under way at 10 kpps, in the median?", "us", _METHOD)
+P99 = Question("latency-p99", "How long at 10 kpps, for 99 of 100 packets?", "us", _METHOD)
+P999 = Question("latency-p99.9", "How long at 10 kpps, for 999 of 1000 packets?", "us", _METHOD)
+
+
+def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
+    """Send at an even pace through each relay."""
+    source = ONE_FLOW.inputs[0]
+    options = {"interface": "eth0", "rate": RATE, "duration": effort.paced, "ttl": TTL}
+    for relay in RELAYS:
+        with started(bed, relay, ONE_FLOW, apart=False):
+            receiver = Receiver(bed.receiver, str(relay.destinations(ONE_FLOW)[0]), idle=0.3)
+            send(bed.sender, str(source), *(f"--{name}={value}" for name, value in options.items()))
+            latency = receiver.report().latency
+        for question in (P50, P99, P999):
+            percentile = question.key.removeprefix("latency-")
+            yield Sample(question, "1 flow, 1400 B, 10 kpps", relay.name, latency[percentile])

@@ -1,0 +1,51 @@
+"""The machine that the figures are from, as far as they depend on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+QUIET = 1.5  # load average above which other work disturbs the figures
+
+
+def facts() -> dict[str, str | int | float]:
+    """Return processors, kernel and versions; nothing that tells whose machine it is."""
+    return {
+        "processors": len(os.sched_getaffinity(0)),
+        "model": _model(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "load_average": load_average(),
+        **{name: _version(*command) for name, command in _PEERS.items()},
+    }
+
+
+def load_average() -> float:
+    """Return how many processes wanted to run in the last minute."""
+    return round(os.getloadavg()[0], 2)
+
+
+_PEERS = {
+    "socat": ("socat", "-V"),
+    "smcroute": ("smcrouted", "-v"),
+    "nftables": ("nft", "--version"),
+}
+
+
+def _model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _version(*command: str) -> str:
+    """Return the first version number that a program tells."""
+    out = subprocess.run(command, text=True, capture_output=True, check=False)
+    words = (out.stdout + out.stderr).replace("v", " ").split()
+    return next((word.strip(",") for word in words if word[0].isdigit() and "." in word), "unknown")

@@ -1,0 +1,46 @@
+"""How many packets a second get through without a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from benchmarks.bed import Bed
+from benchmarks.bisection import Attempt, highest
+from benchmarks.case import FAN_OUT_8, FAN_OUT_50, FLOWS_50, ONE_FLOW, SMALL_PACKETS, Case
+from benchmarks.effort import Effort
+from benchmarks.figures import Question, Sample
+from benchmarks.generator import UNLIMITED
+from benchmarks.relays import RELAYS, started
+from benchmarks.sinks import Sinks
+
+QUESTION = Question(
+    "rate",
+    "How many packets a second are relayed with none lost?",
+    "kpps",
+    "incoming packets, by bisection; lossless means that each copy of each packet was counted at a UDP socket"
+    " of the receiver; `+`: the generator, which shares the machine, could not send more",
+    is_more_better=True,
+)
+
+
+def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
+    """Search the highest rate of each relay in each case."""
+    for case in _cases(effort):
+        for relay in RELAYS:
+            if relay.why_not(case) is None:
+                with started(bed, relay, case) as sinks:
+                    found = highest(_attempts(bed, sinks, case, effort), UNLIMITED, effort.precision)
+                yield Sample(QUESTION, case.name, relay.name, found.rate / 1000, found.is_bound)
+
+
+def _cases(effort: Effort) -> list[Case]:
+    thorough = [FLOWS_50, FAN_OUT_8, FAN_OUT_50]
+    return [ONE_FLOW, SMALL_PACKETS, *(thorough if effort.is_thorough else [])]
+
+
+def _attempts(bed: Bed, sinks: Sinks, case: Case, effort: Effort) -> Callable[[float], Attempt]:
+    def attempt(rate: float) -> Attempt:
+        trial = bed.trial(sinks, case, rate, effort.trial)
+        return Attempt(trial.sent.rate, trial.is_lossless)
+
+    return attempt

@@ -1,0 +1,227 @@
+"""Who relays: mcrelay, and the peers that it is compared with.
+
+Each says which cases it can do, where its packets come out, and how it is started on the relay's host.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol
+
+from benchmarks import case as cases
+from benchmarks.bed import RELAY_IN, RELAY_OUT, Bed
+from benchmarks.case import Case
+from benchmarks.sinks import Sinks
+from mcrelay.cli.endpoint import Endpoint
+from mcrelay.lab import Daemon
+from mcrelay.lab.command import wait_until
+
+SOCKET_BUFFER = 64 << 20  # octets asked for; the kernel gives what net.core.rmem_max allows
+
+
+class Relay(Protocol):
+    """One way to get packets from eth0 to eth1."""
+
+    name: str
+
+    def why_not(self, case: Case) -> str | None:
+        """Return why this relay cannot do a case, or None where it can."""
+
+    def destinations(self, case: Case) -> list[Endpoint]:
+        """Return where its packets come out."""
+
+    def running(self, bed: Bed, case: Case) -> AbstractContextManager[object]:
+        """Return what relays in a `with` block."""
+
+
+class Mcrelay:
+    """This project: one worker, as the default configuration has it."""
+
+    name = "mcrelay"
+
+    def why_not(self, case: Case) -> str | None:
+        """It can do all of them."""
+        return None
+
+    def destinations(self, case: Case) -> list[Endpoint]:
+        """Other groups and ports."""
+        return case.copies
+
+    def running(self, bed: Bed, case: Case) -> Daemon:
+        """Return `mcrelay run`."""
+        return Daemon(bed.relay, bed.folder / "mcrelay", configuration(case))
+
+
+class Socat:
+    """The usual way without privileges: a process for each flow and output."""
+
+    name = "socat"
+
+    def why_not(self, case: Case) -> str | None:
+        """Thousands of processes would measure something else."""
+        return "a process for each rule" if case.rules > 100 or case.flows != case.rules else None
+
+    def destinations(self, case: Case) -> list[Endpoint]:
+        """Other groups and ports."""
+        return case.copies
+
+    @contextmanager
+    def running(self, bed: Bed, case: Case) -> Iterator[None]:
+        """Run the processes; each has as large a receive buffer as the machine allows."""
+        processes = [
+            bed.relay.start(self._command(cases.flow(number), cases.copy(number, output)))
+            for number in range(case.flows)
+            for output in range(case.outputs)
+        ]
+        with _ended(processes):
+            yield
+
+    def _command(self, come: Endpoint, go: Endpoint) -> list[str]:
+        receive = (
+            f"UDP4-RECV:{come.port},bind={come.address},reuseaddr,rcvbuf={SOCKET_BUFFER},"
+            f"ip-add-membership={come.address}:{RELAY_IN}"
+        )
+        send = f"UDP4-DATAGRAM:{go.address}:{go.port},ip-multicast-if={RELAY_OUT},ip-multicast-ttl=64"
+        return ["socat", "-u", receive, send]
+
+
+class Smcroute:
+    """The kernel's multicast routing, set up by smcrouted: same group, same source, no copy to user space."""
+
+    name = "smcroute"
+
+    def why_not(self, case: Case) -> str | None:
+        """A route sends one packet out of each device."""
+        return "one packet for each device" if case.outputs > 1 else _only_traffic(case)
+
+    def destinations(self, case: Case) -> list[Endpoint]:
+        """It cannot change the group."""
+        return case.inputs
+
+    @contextmanager
+    def running(self, bed: Bed, case: Case) -> Iterator[None]:
+        """Run smcrouted."""
+        config = bed.folder / "smcroute.conf"
+        groups = [one.address for one in case.inputs]
+        config.write_text(
+            "phyint eth0 enable\nphyint eth1 enable\n"
+            + "".join(f"mgroup from eth0 group {group}\n" for group in groups)
+            + "".join(f"mroute from eth0 group {group} to eth1\n" for group in groups)
+        )
+        files = ["-P", str(bed.folder / "smcroute.pid"), "-u", str(bed.folder / "smcroute.sock")]
+        command = ["smcrouted", "-n", "-N", "-f", str(config), *files]
+        with _ended([bed.relay.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]):
+            yield
+
+
+class Nftables:
+    """Rules at the ingress of eth0 that rewrite addresses and port and hand the packet to eth1."""
+
+    name = "nftables"
+
+    def why_not(self, case: Case) -> str | None:
+        """It can do what its rules say."""
+        return _only_traffic(case)
+
+    def destinations(self, case: Case) -> list[Endpoint]:
+        """Other groups and ports."""
+        return case.copies
+
+    @contextmanager
+    def running(self, bed: Bed, case: Case) -> Iterator[None]:
+        """Load the rules."""
+        path = bed.folder / "relay.nft"
+        path.write_text(ruleset(case, _ethernet_address(bed)))
+        bed.relay.run(["nft", "-f", str(path)])
+        try:
+            yield
+        finally:
+            bed.relay.run(["nft", "flush", "ruleset"])
+
+
+RELAYS: list[Relay] = [Mcrelay(), Socat(), Smcroute(), Nftables()]
+IN_USER_SPACE = RELAYS[:2]
+
+
+def configuration(case: Case) -> str:
+    """Return the configuration of mcrelay for a case, one rule a line."""
+    lines = ["version: 1", "interfaces: {in: {device: eth0}, out: {device: eth1}}", "rules:"]
+    return "\n".join([*lines, *(rule(number, case.outputs) for number in range(case.rules))]) + "\n"
+
+
+def rule(number: int, outputs: int = 1) -> str:
+    """Return the line of a rule."""
+    come, copies = cases.flow(number), [cases.copy(number, output) for output in range(outputs)]
+    to = ", ".join(f"{{interface: out, group: {one.address}, port: {one.port}}}" for one in copies)
+    source = f"{{interface: in, group: {come.address}, port: {come.port}}}"
+    return f"  r{number}: {{input: {source}, outputs: [{to}]}}"
+
+
+def ruleset(case: Case, ethernet: str) -> str:
+    """Return a script for nft: a chain for each flow, found in a map; copies by `dup`, the last by `fwd`."""
+    chains, elements = [], []
+    for number, come in enumerate(case.inputs):
+        copies = [_readdressed(cases.copy(number, output), ethernet) for output in range(case.outputs)]
+        steps = "".join(f"{copy} dup to eth1\n" for copy in copies[:-1]) + f"{copies[-1]} fwd to eth1\n"
+        chains.append(f"chain f{number} {{\n{steps}}}\n")
+        elements.append(f"{come.address} . {come.port} : jump f{number}")
+    return (
+        f"table netdev relay {{\n{''.join(chains)}"
+        "chain ingress {\ntype filter hook ingress device eth0 priority 0\n"
+        f"ip daddr . udp dport vmap {{ {', '.join(elements)} }}\n}}\n}}\n"
+    )
+
+
+def _readdressed(to: Endpoint, ethernet: str) -> str:
+    """Return the statements that write the addresses of one output into a packet."""
+    _, b, c, d = map(int, to.address.split("."))
+    group = f"01:00:5e:{b & 127:02x}:{c:02x}:{d:02x}"
+    return (
+        f"ether saddr set {ethernet} ether daddr set {group} ip saddr set {RELAY_OUT}"
+        f" ip daddr set {to.address} udp dport set {to.port}"
+    )
+
+
+def _ethernet_address(bed: Bed) -> str:
+    shown = bed.relay.run(["ip", "-json", "link", "show", "dev", "eth1"]).stdout
+    return str(json.loads(shown)[0]["address"])
+
+
+def _only_traffic(case: Case) -> str | None:
+    return "compared with few rules" if case.rules > case.flows else None
+
+
+@contextmanager
+def started(bed: Bed, relay: Relay, case: Case, *, apart: bool = True) -> Iterator[Sinks]:
+    """Run a relay, and begin the block with its sinks once every flow has come out of every output.
+
+    It keeps off the generator's processor, which makes results steadier, unless `apart` is False.
+    """
+    with (
+        bed.apart() if apart else nullcontext(),
+        relay.running(bed, case),
+        bed.sinks(relay.destinations(case)) as sinks,
+    ):
+        wait_until(lambda: _reached(bed, sinks, case), f"the first packets from {relay.name}")
+        yield sinks
+
+
+def _reached(bed: Bed, sinks: Sinks, case: Case) -> bool:
+    bed.trial(sinks, case, rate=100.0 * case.flows, seconds=0.02)
+    return sinks.all_reached()
+
+
+@contextmanager
+def _ended(processes: list[subprocess.Popen[str]]) -> Iterator[None]:
+    """End the processes with the block."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            process.wait()

@@ -1,0 +1,96 @@
+"""What a packet costs a relay that is never idle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks.bed import Bed, settled
+from benchmarks.case import (
+    DIFFERING,
+    FAN_OUT_8,
+    FAN_OUT_50,
+    FLOWS_50,
+    ONE_FLOW,
+    RULES_100,
+    RULES_10000,
+    SMALL_PACKETS,
+    Case,
+)
+from benchmarks.effort import Effort
+from benchmarks.figures import Question, Sample
+from benchmarks.generator import UNLIMITED
+from benchmarks.relays import IN_USER_SPACE, RELAYS, started
+from benchmarks.sinks import Sinks
+from benchmarks.usage import cpu_seconds
+
+QUESTION = Question(
+    "saturation",
+    "What does relaying a packet cost at saturation?",
+    "us",
+    "CPU time for each packet sent. Of a process: while it works off a full receive buffer, for which it is"
+    " stopped, its buffer filled, and let go. Of a relay in the kernel: what it adds to the CPU time of a"
+    " generator at full rate. The way to the receiver's socket is part of it",
+)
+FILLING = 0.2  # seconds
+RATE = 120_000  # packets a second: 24,000 overfill a ring of 32 MiB in frames of 2 KiB
+TRIES = 3
+
+
+def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
+    """Let relays that are processes work off full buffers, and send through the others as fast as it goes."""
+    for case in _cases(effort):
+        alone = _sending(bed, case)
+        for relay in RELAYS:
+            if relay.why_not(case) is None:
+                with started(bed, relay, case) as sinks:
+                    value = (
+                        _relaying(bed, sinks, case) if relay in IN_USER_SPACE else _sending(bed, case) - alone
+                    )
+                yield Sample(QUESTION, case.name, relay.name, value / case.outputs * 1e6)
+
+
+def _cases(effort: Effort) -> list[Case]:
+    thorough = [FAN_OUT_50, RULES_100]
+    quick = [ONE_FLOW, SMALL_PACKETS, DIFFERING, FLOWS_50, FAN_OUT_8, RULES_10000]
+    return quick + (thorough if effort.is_thorough else [])
+
+
+def _relaying(bed: Bed, sinks: Sinks, case: Case) -> float:
+    """Return the CPU seconds of a relay's processes for each packet that came in and was relayed."""
+    return statistics.median(_worked_off(bed, sinks, case) for _ in range(TRIES))
+
+
+def _worked_off(bed: Bed, sinks: Sinks, case: Case) -> float:
+    processes = bed.relay.processes()
+    sinks.reset()
+    with _stopped(processes):
+        sent = bed.generator.send(case, RATE, FILLING)
+        before = cpu_seconds(processes)
+    relayed = settled(sinks, sent.packets * case.outputs) / case.outputs
+    return (cpu_seconds(processes) - before) / relayed
+
+
+def _sending(bed: Bed, case: Case) -> float:
+    """Return the CPU seconds for each packet sent at full rate, all that the kernel then does included."""
+    return statistics.median(_sent(bed, case) for _ in range(TRIES))
+
+
+def _sent(bed: Bed, case: Case) -> float:
+    before = bed.sending_seconds()
+    sent = bed.generator.send(case, UNLIMITED, FILLING)
+    return (bed.sending_seconds() - before) / sent.packets
+
+
+@contextmanager
+def _stopped(processes: list[int]) -> Iterator[None]:
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)

@@ -1,0 +1,64 @@
+"""How long it takes from the start of a relay to its first packet."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from benchmarks.bed import Bed
+from benchmarks.case import ONE_FLOW
+from benchmarks.effort import Effort
+from benchmarks.figures import Question, Sample
+from benchmarks.generator import TTL
+from benchmarks.relays import RELAYS, Relay
+from mcrelay.cli.endpoint import bind_to_device
+from mcrelay.lab.command import wait_until
+
+QUESTION = Question(
+    "startup",
+    "How long from the start to the first packet?",
+    "ms",
+    "from the start of the program to the first arrival at the receiver, of a packet sent every millisecond",
+)
+INTERVAL = 0.001  # seconds
+
+
+def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
+    """Start each relay under traffic."""
+    for relay in RELAYS:
+        yield Sample(QUESTION, ONE_FLOW.name, relay.name, 1000 * _seconds(bed, relay))
+
+
+def _seconds(bed: Bed, relay: Relay) -> float:
+    arrivals: list[float] = []
+    with bed.sinks(relay.destinations(ONE_FLOW)) as sinks, _trickle(bed) as trickle:
+        watch = threading.Thread(target=_watch, args=(trickle, sinks.all_reached, arrivals), daemon=True)
+        watch.start()
+        began = time.monotonic()
+        with relay.running(bed, ONE_FLOW):
+            wait_until(lambda: arrivals, f"the first packet from {relay.name}")
+        watch.join()
+    return arrivals[0] - began
+
+
+@contextmanager
+def _trickle(bed: Bed) -> Iterator[socket.socket]:
+    """Yield a socket at the sender that is connected to the flow."""
+    with bed.sender.entered():
+        trickle = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with trickle:
+        bind_to_device(trickle, "eth0")
+        trickle.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, TTL)
+        trickle.connect((ONE_FLOW.inputs[0].address, ONE_FLOW.inputs[0].port))
+        yield trickle
+
+
+def _watch(trickle: socket.socket, has_arrived: Callable[[], bool], arrivals: list[float]) -> None:
+    """Send until something arrives, and note when."""
+    while not has_arrived():
+        trickle.send(bytes(ONE_FLOW.lengths[0]))
+        time.sleep(INTERVAL)
+    arrivals.append(time.monotonic())

@@ -1,0 +1,69 @@
+"""Figures as text: a table for each question, a row for each case, a column for each relay."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from benchmarks.figures import Figure, Question, ratio
+from benchmarks.goals import US, Goal
+
+PEER = "socat"
+WIDTH = 110  # letters of a line of text
+
+
+def tables(figures: Sequence[Figure]) -> str:
+    """Return all tables."""
+    questions = dict.fromkeys(figure.question for figure in figures)
+    return "\n\n".join(table(question, figures) for question in questions)
+
+
+def table(question: Question, figures: Sequence[Figure]) -> str:
+    """Return the table of one question: the median, and where there were several runs, their spread."""
+    here = [figure for figure in figures if figure.question == question]
+    relays = list(dict.fromkeys(figure.relay for figure in here))
+    cells = {(figure.case, figure.relay): cell(figure) for figure in here}
+    rows = [["", *relays]]
+    for case in dict.fromkeys(figure.case for figure in here):
+        rows.append([case, *(cells.get((case, relay), "-") for relay in relays)])
+        if PEER in relays:
+            times = ratio(here, question, case, US, PEER)
+            rows[-1].append("-" if times is None else f"{times:.2f}")
+    if PEER in relays:
+        rows[0].append(f"{US} : {PEER}")
+    return f"{question.title} ({question.unit})\n{_aligned(rows)}\n{textwrap.fill(question.method, WIDTH)}"
+
+
+def goal_table(goals: Iterable[Goal]) -> str:
+    """Return the goals with what came of them."""
+    rows = [["Goal", "wanted", "measured", ""]]
+    for goal in goals:
+        measured = "-" if goal.measured is None else f"{number(goal.measured)} {goal.unit}".rstrip()
+        rows.append([goal.text, goal.wanted, measured, goal.verdict])
+    return _aligned(rows)
+
+
+def cell(figure: Figure) -> str:
+    """Return a figure as it stands in a table: `612+ (598..640)`."""
+    text = number(figure.median) + ("+" if figure.is_bound else "")
+    if len(figure.values) > 1:
+        text += f" ({number(figure.lowest)}..{number(figure.highest)})"
+    return text
+
+
+def number(value: float) -> str:
+    """Return a number with three significant digits, or all before the point."""
+    if abs(value) >= 100 or value == 0:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("  ".join(_padded(row, widths)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _padded(row: list[str], widths: list[int]) -> list[str]:
+    first, *rest = zip(row, widths, strict=True)
+    return [first[0].ljust(first[1]), *(text.rjust(width) for text, width in rest)]

@@ -1,0 +1,105 @@
+"""What processes and the machine have used, as /proc tells it."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+NANOSECONDS = 1e-9
+TICKS = os.sysconf("SC_CLK_TCK")  # a second has
+IRQ, SOFTIRQ = 5, 6  # columns of /proc/stat, see proc(5)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory of a process without what it shares with the kernel for packets; octets."""
+
+    resident: int
+    proportional: int
+
+
+def cpu_seconds(processes: Iterable[int]) -> float:
+    """Return the CPU time of processes with all their threads, exactly; /proc/PID/stat counts ticks."""
+    return sum(
+        int((task / "schedstat").read_text().split()[0]) * NANOSECONDS
+        for process in processes
+        for task in Path("/proc", str(process), "task").iterdir()
+    )
+
+
+def interrupt_threads() -> list[int]:
+    """Return the threads to which the kernel leaves interrupts where there are many."""
+    return [int(file.parent.name) for file in Path("/proc").glob("[0-9]*/comm") if _is_interrupt_thread(file)]
+
+
+def interrupt_seconds() -> float:
+    """Return the time of interrupts that no process was charged with.
+
+    Usually the process that an interrupt comes in pays for it; with IRQ_TIME_ACCOUNTING nobody does.
+    """
+    if not _keeps_interrupts_apart():
+        return 0.0
+    columns = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    return (int(columns[IRQ]) + int(columns[SOFTIRQ])) / TICKS
+
+
+def sleeps(processes: Iterable[int]) -> int:
+    """Return how often threads of these processes have gone to sleep, which is how often they were awake."""
+    return sum(
+        int(_field(task / "status", "voluntary_ctxt_switches"))
+        for process in processes
+        for task in Path("/proc", str(process), "task").iterdir()
+    )
+
+
+def memory(process: int) -> Memory:
+    """Return the memory of a process beyond its packet rings, which are mapped sockets."""
+    resident = proportional = 0
+    is_ring = False
+    for line in Path("/proc", str(process), "smaps").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if "-" in name:  # 7f5e...-7f5e... rw-s 00000000 00:08 2212   socket:[2212]
+            is_ring = "socket:[" in line
+        elif name == "Rss" and not is_ring:
+            resident += int(value.split()[0]) << 10
+        elif name == "Pss" and not is_ring:
+            proportional += int(value.split()[0]) << 10
+    return Memory(resident, proportional)
+
+
+def role(process: int) -> str:
+    """Return what a process of mcrelay is: `supervisor`, `worker` or `control`."""
+    command = Path("/proc", str(process), "cmdline").read_text().split("\0")
+    modules = [word.removeprefix("mcrelay.") for word in command if word.startswith("mcrelay.")]
+    return modules[0] if modules else "supervisor"
+
+
+def _field(file: Path, name: str) -> str:
+    for line in file.read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return line.partition(":")[2].strip()
+    raise KeyError(name)
+
+
+def _is_interrupt_thread(file: Path) -> bool:
+    try:
+        return file.read_text().startswith("ksoftirqd/")
+    except OSError:  # it ended meanwhile
+        return False
+
+
+@cache
+def _keeps_interrupts_apart() -> bool:
+    """Look into the kernel's configuration, in memory or beside the kernel, if it is there."""
+    beside = Path("/boot", f"config-{platform.release()}")
+    if beside.exists():
+        config = beside.read_bytes()
+    else:
+        in_memory = Path("/proc/config.gz")
+        config = gzip.decompress(in_memory.read_bytes()) if in_memory.exists() else b""
+    return b"CONFIG_IRQ_TIME_ACCOUNTING=y" in config
