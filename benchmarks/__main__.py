@@ -34,6 +34,9 @@ FOLDER = Path(__file__).parent / "results"
 def main() -> int:
     """Measure what was asked for."""
     options = _parser().parse_args()
+    if missing := machine.missing():
+        print(f"benchmark: {', '.join(missing)} is missing; `make bench` installs it", file=sys.stderr)
+        return 1
     facts = machine.facts()
     print(results.caption(facts))
     if (load_average := machine.load_average()) > machine.QUIET:
@@ -50,7 +53,7 @@ def main() -> int:
     reached = [goal for goal in goals(figures) if goal.measured is not None or options.only == list(PARTS)]
     written = results.write(options.output, figures, reached, facts, effort.name)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a pager that was left is no error
-    print(f"\n{tables(figures)}\n\n{goal_table(reached)}\n\nwrote {len(written)} files to {options.output}")
+    print(f"\n{tables(figures)}\n\n{goal_table(reached)}\nwrote {len(written)} files to {options.output}")
     return 0
 
 

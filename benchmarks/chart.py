@@ -33,6 +33,7 @@ def chart(question: Question, figures: Sequence[Figure], caption: str) -> str:
             ' font-family="Helvetica, Arial, sans-serif" font-size="13" fill="#222">',
             f'<rect width="{WIDTH}" height="{total}" fill="#fff"/>',
             _text(20, 28, question.title, 'font-size="17" font-weight="bold"'),
+            _text(WIDTH - 20, 55, question.scale, 'text-anchor="end" font-size="11" fill="#666"'),
             *_legend(here),
             *_grid(scale, height, question.unit),
             *body,

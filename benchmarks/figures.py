@@ -17,6 +17,11 @@ class Question:
     method: str
     is_more_better: bool = False
 
+    @property
+    def scale(self) -> str:
+        """The unit, and which end of the scale one wants."""
+        return f"{self.unit}; {'more' if self.is_more_better else 'less'} is better"
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:

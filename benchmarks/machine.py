@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -23,6 +24,11 @@ def facts() -> dict[str, str | int | float]:
         "load_average": load_average(),
         **{name: _version(*command) for name, command in _PEERS.items()},
     }
+
+
+def missing() -> list[str]:
+    """Return the Debian packages of the peers that are not there."""
+    return [package for package, (program, _) in _PEERS.items() if shutil.which(program) is None]
 
 
 def load_average() -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from benchmarks.figures import Figure, Question, ratio
 from benchmarks.goals import US, Goal
@@ -31,11 +31,13 @@ def table(question: Question, figures: Sequence[Figure]) -> str:
             rows[-1].append("-" if times is None else f"{times:.2f}")
     if PEER in relays:
         rows[0].append(f"{US} : {PEER}")
-    return f"{question.title} ({question.unit})\n{_aligned(rows)}\n{textwrap.fill(question.method, WIDTH)}"
+    return f"{question.title} ({question.scale})\n{_aligned(rows)}\n{textwrap.fill(question.method, WIDTH)}"
 
 
-def goal_table(goals: Iterable[Goal]) -> str:
-    """Return the goals with what came of them."""
+def goal_table(goals: Sequence[Goal]) -> str:
+    """Return the goals with what came of them; nothing where there are none."""
+    if not goals:
+        return ""
     rows = [["Goal", "wanted", "measured", ""]]
     for goal in goals:
         measured = "-" if goal.measured is None else f"{number(goal.measured)} {goal.unit}".rstrip()

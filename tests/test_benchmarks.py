@@ -99,7 +99,7 @@ def test_a_ratio_compares_the_values_of_the_same_run():
 
 def test_a_table_shows_median_spread_bound_and_ratio():
     assert table(QUESTION, FIGURES) == (
-        "How <fast> & far? (kpps)\n"
+        "How <fast> & far? (kpps; more is better)\n"
         "             mcrelay              socat  mcrelay : socat\n"
         "one  600+ (512..640)  64.0 (60.0..80.0)             8.00\n"
         "two             1.23                  -                -\n"
