@@ -24,7 +24,12 @@ Contents = list[tuple[str, bytes]]
 def load(path: Name) -> tuple[Config, str]:
     """Return the config of a file and its drop-ins, and the hash of their content; raise `Invalid`."""
     contents = read(path)
-    return compiled(parse_all(contents)), digest(contents)
+    return config_of(contents), digest(contents)
+
+
+def config_of(contents: Contents) -> Config:
+    """Return the config that these contents say; raise `Invalid`."""
+    return compiled(parse_all(contents))
 
 
 def read(path: Name) -> Contents:

@@ -55,13 +55,12 @@ class Supervisor:
         self._links_due: float | None = None
         self._alive_due: float | None = None
         self._answer_owed: str | None = None
+        self._is_tidy = False
         self._is_stopping = False
 
     def run(self) -> None:
         """Relay until a signal ends it; raises Invalid when the config is no good at the start."""
         config, digest = files.load(self._path)
-        for warning in config.warnings:
-            log.warning("%s", warning)
         self._open()
         self._accept(config, digest)
         self._answer_owed = "started"
@@ -188,6 +187,7 @@ class Supervisor:
 
     def _carry_out_what_is_due(self) -> None:
         while commands := self._reconciler.due(time.monotonic()):
+            self._is_tidy = False
             for command in commands:
                 self._carry_out(command)
 
@@ -250,25 +250,26 @@ class Supervisor:
     def _reload(self) -> None:
         self._notifier.reloading()
         try:
-            config, digest = files.load(self._path)
+            contents = files.read(self._path)
+            if (digest := files.digest(contents)) == self._hash:
+                log.info("unchanged: generation %d runs on", self._generation)
+                self._answer_owed = "unchanged"
+            else:
+                self._accept(files.config_of(contents), digest)
+                self._answer_owed = "reloaded"
         except Invalid as invalid:
-            for line in invalid.lines():
-                log.error("%s", line)
-            count = len(invalid.problems)
-            log.error("rejected, problems: %d; generation %d runs on", count, self._generation)
-            self._notifier.ready(f"rejected: {invalid.problems[0]}; generation {self._generation} runs on")
-            return
-        if digest == self._hash:
-            log.info("unchanged: generation %d runs on", self._generation)
-            self._answer_owed = "unchanged"
-            return
-        for warning in config.warnings:
-            log.warning("%s", warning)
-        self._answer_owed = "reloaded"
-        self._accept(config, digest)
+            self._reject(invalid)
+
+    def _reject(self, invalid: Invalid) -> None:
+        for line in invalid.lines():
+            log.error("%s", line)
+        log.error("rejected, problems: %d; generation %d runs on", len(invalid.problems), self._generation)
+        self._notifier.ready(f"rejected: {invalid.problems[0]}; generation {self._generation} runs on")
 
     def _accept(self, config: Config, digest: str) -> None:
         """Take a config that is known to be good."""
+        for warning in config.warnings:
+            log.warning("%s", warning)
         self._generation += 1
         log.info("generation %d, rules: %s", self._generation, _changes(self._config, config))
         self._config, self._hash = config, digest
@@ -278,11 +279,13 @@ class Supervisor:
         assert self._config is not None
         desired = plan(self._config, self._links, os.cpu_count() or 1)
         self._reconciler.planned(desired, self._generation)
+        self._is_tidy = False
 
     def _answer_when_settled(self) -> None:
-        """Say what came of it, once nothing is under way any more."""
-        if not self._reconciler.settled:
+        """Tidy up and say what came of it, once nothing is under way any more."""
+        if not self._reconciler.settled or (self._is_tidy and self._answer_owed is None):
             return
+        self._is_tidy = True
         self._sockets.keep(self._reconciler.plan.state)
         self._ledger.keep(self._reconciler.plan.state)
         self._log_verdicts()
