@@ -1,5 +1,6 @@
 """What a running relay tells of its packets, and receivers that count at many destinations at once."""
 
+import os
 import re
 import signal
 from dataclasses import dataclass, field
@@ -65,6 +66,15 @@ def _row(text):
     return Row(int(counted.split(" ")[0]), {reason: int(count) for reason, count in drops})
 
 
+def undisturbed(relay):
+    """Let a relay, and the workers that it starts from now on, run before all else on a busy machine.
+
+    What it then loses, and how long it then takes, is its own doing, and not that of the tests beside it.
+    """
+    for process in (relay.process.pid, *relay.workers()):
+        os.sched_setscheduler(process, os.SCHED_RR, os.sched_param(1))
+
+
 class Receivers:
     """One `mcrelay receive` that counts at many destinations on a host, from the moment that it is made."""
 
@@ -98,8 +108,10 @@ class Sending:
     Some have been sent when the block begins.
     """
 
-    def __init__(self, host, *destinations, rate=20_000, size=1400):
-        options = ("--interface=eth0", f"--rate={rate}", f"--size={size}", "--ttl=1", "--json")
+    def __init__(self, host, *destinations, rate=20_000, size=1400, source_port=None):
+        options = ["--interface=eth0", f"--rate={rate}", f"--size={size}", "--ttl=1", "--json"]
+        if source_port is not None:
+            options.append(f"--source-port={source_port}")
         self._host = host
         self._command = mcrelay("send", *destinations, *options)
         self.sent = {}

@@ -1,0 +1,120 @@
+"""Many outputs, many streams, many packets, many rules: none of them costs a packet."""
+
+import os
+import resource
+from contextlib import contextmanager
+
+import pytest
+
+from mcrelay.lab import Receiver, send
+from tests.netns.observed import Receivers, Sending, summary, undisturbed
+
+INPUT = "input: {interface: studio, group: 239.1.1.1, port: 5001}"
+
+
+def assert_all_came(report, count):
+    """Nothing was lost, doubled, reordered or changed; what the receiver itself dropped is no loss."""
+    assert report.received + report.socket_drops == count
+    assert report.lost <= report.socket_drops
+    assert report.duplicated == report.reordered == report.corrupt == 0
+
+
+@pytest.mark.parametrize(("outputs", "count", "rate"), [(8, 20_000, 10_000), (50, 3000, 1500)])
+def test_one_input_fans_out_to_many_outputs(studio, outputs, count, rate):
+    destinations = [f"239.2.2.{1 + number}:{6001 + number}" for number in range(outputs)]
+    groups = (destination.split(":") for destination in destinations)
+    ways = ", ".join(f"{{interface: left, group: {group}, port: {port}}}" for group, port in groups)
+    with studio.relaying(f"fan-out: {{{INPUT}, outputs: [{ways}]}}"):
+        left = Receivers(studio.left, destinations)
+        studio.send("239.1.1.1:5001", count=count, rate=rate)
+        reports = left.reports()
+    assert len(reports) == outputs
+    for report in reports.values():
+        assert_all_came(report, count)
+
+
+def relayed_to(address):
+    """Where a stream to this address comes out: 239.1.2.3:5000 at 239.2.2.3:5000."""
+    return address.replace("239.1.", "239.2.")
+
+
+def stream(number, group):
+    """A rule for one stream."""
+    return (
+        f"stream-{number}: {{input: {{interface: studio, group: {group}, port: 5000}},"
+        f" outputs: [{{interface: left, group: {relayed_to(group)}}}]}}"
+    )
+
+
+def send_streams(studio, groups, count, rate, size=1400):
+    """Send so many packets to each group, at so many a second."""
+    destinations = (f"{group}:5000" for group in groups)
+    options = ("--interface=eth0", f"--count={count}", f"--rate={rate}", f"--size={size}", "--ttl=1")
+    send(studio.sender, *destinations, *options)
+
+
+@pytest.mark.parametrize(
+    ("streams", "count", "rate"),
+    [
+        pytest.param(50, 1500, 5_000_000 / 8 / 1400, id="50 streams of 5 Mbit/s"),
+        pytest.param(200, 100, 100, id="200 groups on one device"),
+    ],
+)
+def test_many_streams_lose_nothing_side_by_side(studio, streams, count, rate):
+    groups = [f"239.1.1.{1 + number}" for number in range(streams)]
+    with studio.relaying(*(stream(number, group) for number, group in enumerate(groups))) as relay:
+        assert studio.relay.groups("eth0") >= set(groups)
+        left = Receivers(studio.left, [f"{relayed_to(group)}:5000" for group in groups])
+        send_streams(studio, groups, count, rate)
+        reports = left.reports()
+        counted = summary(relay)
+    assert len(reports) == streams
+    for report in reports.values():
+        assert_all_came(report, count)
+    assert {row.packets for row in counted.rules.values()} == {count}
+
+
+def test_a_million_packets_at_fifty_thousand_a_second_all_arrive(studio):
+    with studio.relaying(f"feed: {{{INPUT}, outputs: [{{interface: left}}]}}") as relay:
+        undisturbed(relay)
+        left = Receiver(studio.left, "239.1.1.1:5001")
+        options = ("--interface=eth0", "--count=1000000", "--rate=50000", "--segments", "--ttl=1")
+        send(studio.sender, "239.1.1.1:5001", *options)
+        report = left.report()
+    assert_all_came(report, 1_000_000)
+
+
+FEW = 256  # descriptors: fewer than 10,000 memberships take, 20 on a socket
+
+
+@contextmanager
+def few_descriptors():
+    """Let what starts meanwhile have a soft limit that is too low, as a login shell's may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_ten_thousand_rules_start_with_few_descriptors_and_a_reload_of_one_costs_no_packet(studio):
+    groups = [f"239.1.{number // 250}.{1 + number % 250}" for number in range(10_000)]
+    rules = [stream(number, group) for number, group in enumerate(groups)]
+    changed = [*rules[:5000], stream(5000, "239.1.99.99"), *rules[5001:]]
+    chosen = [groups[0], groups[4999], groups[9999]]
+    with few_descriptors(), studio.relaying(*rules) as relay:
+        undisturbed(relay)
+        assert studio.relay.groups("eth0") >= set(groups)
+        assert len(os.listdir(f"/proc/{relay.process.pid}/fd")) > FEW
+        workers = relay.workers()
+        left = Receivers(studio.left, [f"{relayed_to(group)}:5000" for group in (*chosen, "239.1.99.99")])
+        with Sending(studio.sender, *(f"{group}:5000" for group in chosen), rate=2000) as sending:
+            relay.reload(studio.config(*changed))
+        send_streams(studio, ["239.1.99.99"], 1000, 2000)
+        reports = left.reports()
+        assert relay.workers() == workers
+        assert set(groups) - studio.relay.groups("eth0") == {groups[5000]}
+    assert_all_came(reports["239.2.99.99:5000"], 1000)
+    for group in chosen:
+        assert_all_came(reports[f"{relayed_to(group)}:5000"], sending.sent[f"{group}:5000"])
