@@ -167,6 +167,11 @@ class Ear:
         """Return the payloads of the next `count` datagrams; there are no more than these."""
         return [datagram.payload for datagram in self.heard(count)]
 
+    def first(self):
+        """Wait for a datagram, and return its payload."""
+        self.socket.settimeout(PATIENCE)
+        return self._next().payload
+
     def waiting(self):
         """Return the payloads of the datagrams that are there by now."""
         self.socket.settimeout(0)
