@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from contextlib import contextmanager
@@ -173,6 +174,42 @@ def test_a_thousand_rules_in_one_reload_all_run_and_a_running_one_loses_nothing(
         assert studio.relay.groups("eth0") == {"224.0.0.1", "239.1.1.1"}
     assert report.received == 40_000
     assert report.flawless
+
+
+def test_a_worker_that_does_not_end_is_ended_with_the_supervisor(studio):
+    with studio.relaying(FEED) as relay:
+        [worker] = relay.workers()
+        os.kill(worker, signal.SIGSTOP)
+        assert relay.stop() < 5  # 1.5 s of them are the worker's
+        assert relay.process.returncode == 0
+        assert studio.relay.processes() == []
+
+
+# What cannot be had.
+
+
+def test_an_output_whose_port_is_taken_fails_alone_until_the_port_is_free(studio):
+    taken = FEED.replace("feed:", "taken:").replace("239.1.1.1", "239.1.1.9")
+    taken = taken.replace("port: 6001", "port: 6009, source_port: 7001")
+    with studio.relay.entered():
+        service = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        service.bind(("10.2.0.1", 7001))
+    with studio.relaying(FEED, taken) as relay:
+        assert "rule taken: failed: cannot send from 10.2.0.1 port 7001" in relay.log()
+        assert_relays(studio)
+        with logged(relay, "rule taken: active"):
+            service.close()
+        assert_relays(studio, "239.1.1.9:5001", "239.2.2.2:6009")
+
+
+def test_a_watchdog_is_given_signs_of_life(studio, monkeypatch):
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    with studio.relaying(FEED) as relay:
+        begin = time.monotonic()
+        for _ in range(3):
+            relay.await_notification("WATCHDOG=1")
+        assert time.monotonic() - begin > 0.1
 
 
 # Links.
