@@ -66,6 +66,12 @@ def _row(text):
     return Row(int(counted.split(" ")[0]), {reason: int(count) for reason, count in drops})
 
 
+def link_of(relay):
+    """Return the counters of the only link that a running relay reads."""
+    (link,) = summary(relay).links.values()
+    return link
+
+
 def undisturbed(relay):
     """Let a relay, and the workers that it starts from now on, run before all else on a busy machine.
 
@@ -100,6 +106,13 @@ def _flows(document, one):
         for flow in document["flows"]
         if (flow["destination"], flow["port"]) == (one["destination"], one["port"])
     ]
+
+
+def assert_all_came(report, count):
+    """Nothing was lost, doubled, reordered or changed. What the receiver itself dropped is no loss."""
+    assert report.received + report.socket_drops == count, report
+    assert report.lost <= report.socket_drops, report
+    assert report.duplicated == report.reordered == report.corrupt == 0, report
 
 
 class Sending:
@@ -139,7 +152,9 @@ def transmitted(host, device):
 
 
 def _device_counts(host, device):
+    """Return the columns of /proc/net/dev: 8 of what came, 8 of what went; the second is that of packets."""
     with host.entered():
         lines = Path("/proc/thread-self/net/dev").read_text().splitlines()
-    (line,) = (line for line in lines if line.strip().startswith(f"{device}:"))
-    return [int(number) for number in line.partition(":")[2].split()]
+    columns = dict(line.split(":") for line in lines if ":" in line)
+    counts = {name.strip(): [int(count) for count in values.split()] for name, values in columns.items()}
+    return counts.get(device, [0] * 16)  # a device that is gone has none

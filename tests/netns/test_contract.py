@@ -14,7 +14,7 @@ from mcrelay.lab.offload import switch_offload
 from mcrelay.supervisor.privileged import RING_OCTETS
 from tests.netns.bench import SO_RCVBUFFORCE, Ear, numbered
 from tests.netns.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
-from tests.netns.observed import summary
+from tests.netns.observed import link_of, summary
 
 ETH_P_IP = 0x0800  # linux/if_ether.h
 DONT_FRAGMENT = 0x4000
@@ -250,12 +250,6 @@ def test_each_packet_is_relayed_or_in_a_counter_that_says_why_not_and_the_sum_is
     assert to_right.drops.keys() <= {"ENETDOWN", "ENETUNREACH"}
     assert to_left.total == to_right.total == feed.packets
     assert link.packets == feed.total + sum(link.drops.values()) == len(frames)
-
-
-def link_of(relay):
-    """Return the counters of the only link that a relay reads."""
-    (link,) = summary(relay).links.values()
-    return link
 
 
 def test_what_finds_the_ring_full_is_counted_too(studio, wire):

@@ -11,19 +11,12 @@ from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
 from mcrelay.process import LONG_LIFE
 from mcrelay.worker.relay import BATCH
-from tests.netns.observed import Receivers, Sending, received, summary, undisturbed
+from tests.netns.observed import Receivers, Sending, assert_all_came, link_of, received, summary, undisturbed
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
     " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"
 )
-
-
-def assert_all_came(report, count):
-    """Nothing was lost, doubled, reordered or changed; what the receiver itself dropped is no loss."""
-    assert report.received + report.socket_drops == count
-    assert report.lost <= report.socket_drops
-    assert report.duplicated == report.reordered == report.corrupt == 0
 
 
 # Outputs.
@@ -141,12 +134,6 @@ def groups_of(studio, relay, worker):
     return {group for group in GROUPS if not reports[f"{group}:6001"].received}
 
 
-def link_of(relay):
-    """Return the counters of the only link that a relay reads."""
-    (link,) = summary(relay).links.values()
-    return link
-
-
 def test_one_of_two_workers_killed_costs_the_others_flows_nothing(studio):
     with studio.daemon(several_workers(studio)) as relay:
         killed, other = relay.workers()
@@ -187,7 +174,7 @@ def killed_and_back(studio, relay):
 def test_a_worker_killed_twenty_times_loses_nothing_that_fits_the_ring_and_is_soon_back(studio):
     with studio.relaying(FEED) as relay:
         undisturbed(relay)
-        left = Receiver(studio.left, "239.2.2.2:6001")
+        left = Receiver(studio.left, "239.2.2.2:6001", idle=2)
         seconds = []
         with Sending(studio.sender, "239.1.1.1:5001") as sending:
             for _ in range(KILLS):

@@ -7,16 +7,9 @@ from contextlib import contextmanager
 import pytest
 
 from mcrelay.lab import Receiver, send
-from tests.netns.observed import Receivers, Sending, summary, undisturbed
+from tests.netns.observed import Receivers, Sending, assert_all_came, summary, undisturbed
 
 INPUT = "input: {interface: studio, group: 239.1.1.1, port: 5001}"
-
-
-def assert_all_came(report, count):
-    """Nothing was lost, doubled, reordered or changed; what the receiver itself dropped is no loss."""
-    assert report.received + report.socket_drops == count
-    assert report.lost <= report.socket_drops
-    assert report.duplicated == report.reordered == report.corrupt == 0
 
 
 @pytest.mark.parametrize(("outputs", "count", "rate"), [(8, 20_000, 10_000), (50, 3000, 1500)])
