@@ -32,8 +32,6 @@ class Process:
     phase: Phase = Phase.ABSENT
     restarts: int = 0
     """How often it died."""
-    has_run: bool = False
-    """Whether it, or a predecessor, ever got as far as to say hello."""
     start_not_before: float = 0.0
     deadline: float = 0.0
     _started_at: float = 0.0
@@ -70,7 +68,7 @@ class Process:
         """It said hello; tell whether that was expected."""
         if self.phase is not Phase.STARTING:
             return False
-        self.phase, self._started_at, self.has_run = Phase.IDLE, now, True
+        self.phase, self._started_at = Phase.IDLE, now
         return True
 
     def answered(self, number: int) -> Batch | None:

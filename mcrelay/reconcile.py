@@ -47,7 +47,8 @@ class Reconciler:
     _processes: dict[int, Process] = field(default_factory=dict)
     _performing: tuple[SupervisorAction, ...] = ()
     _numbers: int = 0
-    _differs: bool = False
+    _differs: bool = True
+    _has_been_complete: bool = False
 
     # Events, in the past tense.
 
@@ -108,6 +109,7 @@ class Reconciler:
         self._differs = False
         actions = diff(self.running, self.failures.spare(self.plan.state))
         self.failures.forget_what_works_again(actions)
+        self._has_been_complete |= not actions
         commands += self._starts_and_stops(actions, now)
         commands += self._batches(actions, now)
         own = tuple(a for a in actions if isinstance(a, SupervisorAction) and not self.failures.rests(a))
@@ -131,12 +133,11 @@ class Reconciler:
     def settled(self) -> bool:
         """Nothing is under way, and all that can be done has been done.
 
-        A worker that died and pauses is waited for only if none in its place has ever run.
+        A worker that died and pauses is not waited for, but at the very start all of them are.
         """
-        wanted = map(self._process, self.plan.state.workers)
         is_under_way = any(process.is_under_way for process in self._processes.values())
-        has_run = all(process.has_run for process in wanted)
-        return not self._differs and not self._performing and not is_under_way and has_run
+        is_quiet = not self._differs and not self._performing and not is_under_way
+        return is_quiet and self._has_been_complete
 
     def is_ending(self, worker: int) -> bool:
         """Whether a worker has been told to end."""

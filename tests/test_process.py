@@ -93,6 +93,17 @@ def test_a_start_is_settled_once_every_worker_has_run_and_stays_so_when_one_dies
     assert world.reconciler.settled
 
 
+def test_a_start_is_not_settled_by_a_worker_that_dies_of_its_first_batch():
+    world = World()
+    world.plan(ONE_RULE)
+    for _ in range(3):
+        world.hello(0)
+        assert not world.reconciler.settled
+        world.exit(0)
+        assert not world.reconciler.settled
+        world.wait(world.reconciler.next_deadline() - world.now)
+
+
 def test_a_worker_that_is_not_wanted_any_more_ends_and_stays_away():
     world = settled(planned({"camera": ([CAMERA], [TO_NEAR])}, count=2))
     world.plan(ONE_RULE)
