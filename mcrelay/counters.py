@@ -82,7 +82,7 @@ LINKS = Table(
     rows=4096,
     offset=0,
 )
-# A rule: its packets and payload octets as they came, why some were not relayed, and the last one seen
+# A rule: the packets and payload octets it relayed, why others were not relayed, and the last one relayed
 # (CLOCK_REALTIME, nanoseconds; IPv4 address as a number).
 RULES = Table(
     columns=(

@@ -48,7 +48,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Failures:
-    """All that failed since the last plan."""
+    """All that failed since the last plan: news of a config or a link make every try worth while."""
 
     by_subject: dict[Subject, Failure] = field(default_factory=dict)
 

@@ -90,7 +90,17 @@ def _planned(rule: Rule, config: Config, links: LinkTable) -> tuple[Verdict, dic
         return Verdict(RuleState.UNRESOLVED, reason), {}
     if missing_outputs:
         reason = f"{len(missing_outputs)} of {len(rule.outputs)} outputs do not run: {reason}"
-    return Verdict(RuleState.ACTIVE, reason), dict.fromkeys(flows, Route(rule.name, tuple(outputs)))
+    reasons = [reason, *_down(rule, config, links)]
+    verdict = Verdict(RuleState.ACTIVE, "; ".join(filter(None, reasons)))
+    return verdict, dict.fromkeys(flows, Route(rule.name, tuple(outputs)))
+
+
+def _down(rule: Rule, config: Config, links: LinkTable) -> list[str]:
+    """Return what there is to say of devices that are there and down: the rule works when they are up."""
+    interfaces = (rule.input.interface, *(output.interface for output in rule.outputs))
+    devices = dict.fromkeys(config.interfaces[name].device for name in interfaces)
+    present = (link for device in devices if (link := links.get(device)))
+    return [f"device {link.device} is down" for link in present if not link.up]
 
 
 def _flows(wanted: Input, config: Config, links: LinkTable) -> list[Flow]:

@@ -78,12 +78,14 @@ class Reconciler:
         if batch := self._answered(worker, number):
             self.running = applied(self.running, batch.actions)
 
-    def refused(self, worker: int, number: int, index: int, reason: str, now: float) -> None:
-        """A batch was not carried out, because of one action.
+    def refused(self, worker: int, number: int, reasons: Mapping[int, str], now: float) -> None:
+        """A batch was not carried out, because of these actions of it (index: reason).
 
         A worker that can name none, or cannot let something go, is no use any more.
         """
-        if batch := self._answered(worker, number):
+        if not (batch := self._answered(worker, number)):
+            return
+        for index, reason in reasons.items():
             action = batch.actions[index] if 0 <= index < len(batch.actions) else None
             if isinstance(action, OpenIngress | OpenEgress | SetFlow):
                 self.failures.set_aside(action, reason, now)
@@ -128,6 +130,11 @@ class Reconciler:
             elif process.phase is Phase.ABSENT and worker in self.plan.state.workers:
                 times.append(process.start_not_before)
         return min(times, default=None)
+
+    @property
+    def differs(self) -> bool:
+        """Whether something happened that `due` has not looked at yet."""
+        return self._differs
 
     @property
     def settled(self) -> bool:

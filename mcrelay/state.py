@@ -57,6 +57,11 @@ class Flow:
     source: str | None = None
 
 
+def output_name(interface: str, destination: str, port: int) -> str:
+    """Return what tells an output from the rule's others, and stays when its TTL or its source changes."""
+    return f"{interface}:{destination}:{port}"
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """One new datagram for each packet of a flow."""
@@ -70,8 +75,8 @@ class Output:
 
     @property
     def name(self) -> str:
-        """What tells this output from the rule's others, and stays when its TTL or its source changes."""
-        return f"{self.interface}:{self.destination}:{self.port}"
+        """The name of this output among the rule's."""
+        return output_name(self.interface, self.destination, self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def test_a_verdict_gives_every_reason_once_after_the_one_of_the_plan():
         at = [subject(action) for action in world.workers[0].batch.actions].index(thing)
         number = world.workers[0].batch.number
         world.workers[0].batch = None
-        world.reconciler.refused(0, number, at, reason, world.now)
+        world.reconciler.refused(0, number, {at: reason}, world.now)
         world.look()
     verdicts = world.reconciler.verdicts()
     assert verdicts["camera"] == Verdict(RuleState.FAILED, "1 of 3 outputs does not run; in use; no room")

@@ -108,7 +108,7 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(worker=st.integers(0, 3), number=st.integers(-1, 0) | st.integers(10**6), refused=st.booleans())
     def an_answer_that_says_nothing_comes(self, worker, number, refused):
         if refused:
-            self.world.reconciler.refused(worker, number, 0, "no", self.world.now)
+            self.world.reconciler.refused(worker, number, {0: "no"}, self.world.now)
         else:
             self.world.reconciler.acknowledged(worker, number)
         self.world.look()
@@ -232,7 +232,7 @@ def test_an_answer_of_a_dead_worker_says_nothing(is_refusal):
     number = world.workers[0].batch.number
     world.exit(0)
     if is_refusal:
-        world.reconciler.refused(0, number, 0, "no", world.now)
+        world.reconciler.refused(0, number, {0: "no"}, world.now)
     else:
         world.reconciler.acknowledged(0, number)
     assert world.reconciler.running == State()

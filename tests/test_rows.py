@@ -1,10 +1,14 @@
 """Counters outlive workers and reloads, are added over all workers, and start at zero for a new owner."""
 
 import errno
+import os
+from functools import partial
 
 import numpy as np
 import pytest
 
+from mcrelay.config import Config, Input, Rule
+from mcrelay.config import Output as ConfigOutput
 from mcrelay.counters import LINKS, OUTPUTS, RULES, RowsExhausted, Table
 from mcrelay.state import (
     CloseIngress,
@@ -21,7 +25,7 @@ from mcrelay.state import (
 )
 from mcrelay.supervisor import rows
 from mcrelay.supervisor.memory import Memory
-from mcrelay.supervisor.rows import Ledger
+from mcrelay.supervisor.rows import Ledger, NoRoom
 from mcrelay.wire import Instruction
 from mcrelay.worker.egress import Sent
 from mcrelay.worker.tally import Tally
@@ -36,6 +40,21 @@ def output(port=6001, ttl=64):
 
 def set_flow(rule, *outputs, port=5001):
     return SetFlow(0, Flow(7, "239.1.1.1", port), Route(rule, outputs))
+
+
+def config(**rules):
+    """A file with these rules and the ports of their outputs."""
+    source = Input("studio", "239.1.1.1", 5001)
+    way_out = partial(ConfigOutput, "plant", "239.2.2.2", source=None, source_port=0, ttl=64, dscp=0)
+    return Config(
+        "auto",
+        1,
+        {},
+        {
+            name: Rule(name, "", source, tuple(map(way_out, ports)), True, "auto", None)
+            for name, ports in rules.items()
+        },
+    )
 
 
 def state(*actions):
@@ -181,7 +200,7 @@ def test_counts_stay_while_their_owner_does_and_a_new_owner_starts_at_zero(ledge
         for row in (0, 1):
             counting.add_rule_drops(np.array([row]), "own")
         counting.outputs[:3, 0] += np.uint64(1)
-    ledger.keep(state(feed))
+    ledger.keep(config(feed=[6001]), state(feed))
     assert ledger.rule("feed")["own"] == 2
     assert ledger.output("feed", output(6001))["packets"] == 2
     assert ledger.rule("other") == dict.fromkeys(RULES.columns, 0)
@@ -190,10 +209,32 @@ def test_counts_stay_while_their_owner_does_and_a_new_owner_starts_at_zero(ledge
     assert sorted(ledger.instruction(newcomer, False).rows[1:]) == [1, 2]  # those of the rule that went
     assert ledger.rule("newcomer") == dict.fromkeys(RULES.columns, 0)
     assert ledger.output("newcomer", output(6002)) == dict.fromkeys(OUTPUTS.columns, 0)
-    ledger.keep(State())
+    ledger.keep(config(), State())
     assert ledger.link(7) == dict.fromkeys(LINKS.columns, 0)
     assert not tally(ledger, 1).rules.any()
     assert not tally(ledger, 1).outputs.any()
+
+
+def test_a_rule_that_does_not_run_for_a_while_keeps_its_counts(ledger):
+    ledger.instruction(set_flow("feed", output(6001)), False)
+    tally(ledger).outputs[0, 0] = 7
+    ledger.keep(config(feed=[6001]), State())
+    assert ledger.output("feed", output(6001))["packets"] == 7
+    ledger.keep(config(feed=[6002]), State())
+    assert ledger.output("feed", output(6001))["packets"] == 0
+
+
+def test_all_that_there_is_no_room_for_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(rows, "RULES", Table(RULES.columns, rows=1, offset=RULES.offset))
+    actions = [set_flow(name, output()) for name in ("one", "two", "three")]
+    with pytest.raises(NoRoom) as failure:
+        Ledger().instructions(actions, frozenset())
+    assert list(failure.value.reasons) == [1, 2]
+
+
+def test_a_worker_cannot_make_the_memory_of_its_counts_smaller(ledger):
+    with pytest.raises(PermissionError):
+        os.ftruncate(ledger.memory(0).descriptor, 0)
 
 
 def test_the_neighbours_of_a_row_that_is_cleared_are_untouched():

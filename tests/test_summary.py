@@ -46,7 +46,7 @@ def test_a_rule_that_runs_shows_what_came_in_what_went_out_and_why_the_rest_did_
         "  in  9 packets, 900 octets; dropped: fragment 2",
         "  out 9 packets, 900 octets to plant:239.2.2.2:6001 from 10.2.0.1",
         "  out 4 packets, 400 octets to lab:10.3.0.2:6002 from 10.3.0.1; dropped: ttl 5, EPERM 1",
-        "link 7: 20 packets, 2000 octets; dropped: no_rule 3, overrun 2",
+        "device 7: 20 packets, 2000 octets; dropped: no_rule 3, overrun 2",
     ]
 
 

@@ -86,7 +86,7 @@ class World:
 
     def refuse(self, worker, index):
         batch, self.workers[worker].batch = self.workers[worker].batch, None
-        self.reconciler.refused(worker, batch.number, index, f"no {index}", self.now)
+        self.reconciler.refused(worker, batch.number, {index: f"no {index}"}, self.now)
         self.look()
 
     def exit(self, worker):

@@ -16,7 +16,6 @@ from mcrelay.problem import Invalid, Problem
 from mcrelay.source import parse_all
 from mcrelay.supervisor import files
 
-DEFAULT_FILE = "/etc/mcrelay.yaml"
 SHAPE = 1  # version of the shape of --json
 
 BOLD, RED, YELLOW, PLAIN = "\033[1m", "\033[31m", "\033[33m", "\033[0m"
@@ -36,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = JSON_HELP
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
-        "file", nargs="?", metavar="FILE", help=f"default {DEFAULT_FILE}; - is standard input"
+        "file", nargs="?", metavar="FILE", help=f"default {files.DEFAULT}; - is standard input"
     )
     either.add_argument("-c", "--config", metavar="FILE", help="the same")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -44,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check the file and print what is wrong with it."""
-    file = next((file for file in (options.file, options.config) if file is not None), DEFAULT_FILE)
+    file = next((file for file in (options.file, options.config) if file is not None), str(files.DEFAULT))
     try:
         contents = files.read_standard_input() if file == "-" else files.read(file)
         verdict = Verdict(file, (), compiled(parse_all(contents)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mcrelay.problem import Invalid
 from mcrelay.supervisor import files, privileged, rundir
 from mcrelay.supervisor.loop import Supervisor
 from mcrelay.supervisor.notify import Notifier
+from mcrelay.supervisor.signals import Signals
 
 log = logging.getLogger("mcrelay")
 
@@ -32,12 +34,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=rundir.default(),
         help="one daemon each (%(default)s)",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
 
 
 def run(options: argparse.Namespace) -> int:
     """Relay until SIGTERM or SIGINT; SIGHUP reloads the file, SIGUSR1 logs a summary."""
-    _log_to_stderr(options.verbose)
+    signals = Signals(signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    _log_to_stderr()
     try:
         privileged.confine()
         user = privileged.unprivileged_user()
@@ -50,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         return Exit.FAILURE
     privileged.raise_descriptor_limit()
     try:
-        Supervisor(options.config, user, Notifier()).run()
+        Supervisor(options.config, user, signals, Notifier()).run()
     except Invalid as invalid:
         for line in invalid.lines():
             log.error("%s", line)
@@ -60,11 +62,11 @@ def run(options: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _log_to_stderr(is_verbose: bool) -> None:
+def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     is_journal = "JOURNAL_STREAM" in os.environ
     handler.setFormatter(_Journal() if is_journal else logging.Formatter("mcrelay: %(message)s"))
-    logging.basicConfig(level=logging.DEBUG if is_verbose else logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 class _Journal(logging.Formatter):

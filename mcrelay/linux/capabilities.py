@@ -18,6 +18,7 @@ class Capability(IntEnum):
     CAP_SETGID = 6
     CAP_SETUID = 7
     CAP_SETPCAP = 8
+    CAP_NET_BIND_SERVICE = 10
     CAP_NET_ADMIN = 12
     CAP_NET_RAW = 13
 

@@ -29,6 +29,9 @@ from mcrelay.wire import (
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
+DYING = 0.1  # seconds between the end of a process's channel and that of the process itself
+
+
 class ChannelClosed(Exception):
     """The worker is gone, or said something that it never should."""
 
@@ -114,6 +117,13 @@ class Child:
     def stop(self) -> None:
         """Let the process end by itself: it sees the end of its channel."""
         self.channel.shutdown(socket.SHUT_RDWR)
+
+    def put_down(self, reason: str) -> None:
+        """End the process, unless it is ending already: a death closes the channel first."""
+        try:
+            self._process.wait(DYING)
+        except subprocess.TimeoutExpired:
+            self.kill(reason)
 
     def kill(self, reason: str) -> None:
         """End the process; `reaped` tells the reason, the first where there are several."""

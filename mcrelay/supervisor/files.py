@@ -14,7 +14,7 @@ from mcrelay.problem import Invalid, Problem, Where
 from mcrelay.source import parse_all
 
 DEFAULT = Path("/etc/mcrelay.yaml")
-MAX_OCTETS = 32 * 1024 * 1024  # of all files together; 100,000 rules fit
+MAX_OCTETS = 32 * 1024 * 1024  # of all files together
 STANDARD_INPUT = "<stdin>"
 
 Name = str | os.PathLike[str]

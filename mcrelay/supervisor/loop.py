@@ -7,29 +7,30 @@ import os
 import selectors
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from mcrelay.command import Batch, Command, Kill, Perform, Start, Stop
 from mcrelay.config import Config
-from mcrelay.counters import RowsExhausted
 from mcrelay.links import LinkTable
 from mcrelay.plan import RuleState, Verdict, plan
 from mcrelay.problem import Invalid
 from mcrelay.reconcile import Reconciler
-from mcrelay.state import WorkerState
+from mcrelay.state import Ingress
 from mcrelay.supervisor import files, summary
 from mcrelay.supervisor.children import ChannelClosed, Child
-from mcrelay.supervisor.netlink import Bell, read_links
+from mcrelay.supervisor.netlink import Bell, CannotRead, read_links
 from mcrelay.supervisor.notify import Notifier
 from mcrelay.supervisor.privileged import User
-from mcrelay.supervisor.rows import Ledger
+from mcrelay.supervisor.rows import Ledger, NoRoom
 from mcrelay.supervisor.signals import Signals
 from mcrelay.supervisor.sockets import CannotOpen, Sockets
 from mcrelay.wire import PROTOCOL, Acknowledged, Answer, BatchMessage, Hello, Refused
 
 log = logging.getLogger("mcrelay")
 
-QUIET = 0.02  # seconds without news of links before they are read anew
+QUIET = 0.02  # seconds from the first news of links until they are read anew, so that one look serves several
+LATER = 1.0  # seconds until the next try where that failed
 GOODBYE = 1.5  # seconds that the children have to end by themselves
 
 _PEACEFUL = (RuleState.ACTIVE, RuleState.DISABLED)
@@ -38,14 +39,16 @@ _PEACEFUL = (RuleState.ACTIVE, RuleState.DISABLED)
 class Supervisor:
     """The process that decides. It reads no byte from the wire, and none that a client sends."""
 
-    def __init__(self, path: Path, user: User | None, notifier: Notifier) -> None:
+    def __init__(self, path: Path, user: User | None, signals: Signals, notifier: Notifier) -> None:
         self._path = path
+        self._signals = signals
         self._user = user
         self._notifier = notifier
         self._reconciler = Reconciler()
         self._sockets = Sockets()
         self._ledger = Ledger()
         self._children: dict[int, Child] = {}
+        self._read: dict[int, frozenset[Ingress]] = {}
         self._selector = selectors.DefaultSelector()
         self._config: Config | None = None
         self._hash = ""
@@ -61,8 +64,8 @@ class Supervisor:
     def run(self) -> None:
         """Relay until a signal ends it; raises Invalid when the config is no good at the start."""
         config, digest = files.load(self._path)
-        self._open()
         self._accept(config, digest)
+        self._open()
         self._answer_owed = "started"
         while not self._is_stopping:
             self._carry_out_what_is_due()
@@ -71,11 +74,10 @@ class Supervisor:
         self._close()
 
     def _open(self) -> None:
-        signals = Signals(signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-        self._selector.register(signals, selectors.EVENT_READ, lambda _: self._signalled(signals))
+        self._selector.register(self._signals, selectors.EVENT_READ, lambda _: self._signalled())
         bell = Bell()
         self._selector.register(bell, selectors.EVENT_READ, lambda _: self._link_changed(bell))
-        self._links = read_links()
+        self._read_links()
         if self._notifier.watchdog_pause is not None:
             self._alive_due = time.monotonic()
 
@@ -98,7 +100,8 @@ class Supervisor:
             timeout = self._pause()
         self._watch_for_room()
         for key, events in self._selector.select(timeout):
-            key.data(events)
+            if key.fd in self._selector.get_map():  # what came before may have closed it
+                key.data(events)
         now = time.monotonic()
         if self._links_due is not None and self._links_due <= now:
             self._read_links()
@@ -116,12 +119,14 @@ class Supervisor:
                 self._selector.modify(child.channel, wanted, key.data)
 
     def _pause(self) -> float | None:
+        if self._reconciler.differs:
+            return 0.0
         deadlines = (self._reconciler.next_deadline(), self._links_due, self._alive_due)
         soonest = min((deadline for deadline in deadlines if deadline is not None), default=None)
         return None if soonest is None else max(0.0, soonest - time.monotonic())
 
-    def _signalled(self, signals: Signals) -> None:
-        for number in signals.arrived():
+    def _signalled(self) -> None:
+        for number in self._signals.arrived():
             match number:
                 case signal.SIGHUP:
                     self._reload()
@@ -132,11 +137,17 @@ class Supervisor:
 
     def _link_changed(self, bell: Bell) -> None:
         bell.silence()
-        self._links_due = time.monotonic() + QUIET
+        if self._links_due is None:
+            self._links_due = time.monotonic() + QUIET
 
     def _read_links(self) -> None:
         self._links_due = None
-        links = read_links()
+        try:
+            links = read_links()
+        except CannotRead as error:
+            log.warning("cannot read the links, trying again: %s", error)
+            self._links_due = time.monotonic() + LATER
+            return
         if links != self._links:
             self._links = links
             self._plan()
@@ -151,7 +162,7 @@ class Supervisor:
             except ChannelClosed as closed:
                 self._selector.unregister(child.channel)
                 if not self._is_to_end(child):
-                    child.kill(str(closed))
+                    child.put_down(str(closed))
 
     def _answered(self, worker: int, answer: Answer) -> None:
         now = time.monotonic()
@@ -162,10 +173,9 @@ class Supervisor:
                 raise ChannelClosed(f"it speaks protocol {protocol}, not {PROTOCOL}")
             case Acknowledged(number):
                 self._reconciler.acknowledged(worker, number)
+                self._read[worker] = self._reconciler.running.workers[worker].ingress
             case Refused(number, index, reason):
-                log.warning("worker %d refused a change: %s", worker, reason)
-                self._forget_unread_rings(worker)
-                self._reconciler.refused(worker, number, index, reason, now)
+                self._refused(worker, number, {index: reason})
 
     def _exited(self, child: Child) -> None:
         for descriptor in (child.channel, child.exit):
@@ -186,10 +196,9 @@ class Supervisor:
     # What is to be done.
 
     def _carry_out_what_is_due(self) -> None:
-        while commands := self._reconciler.due(time.monotonic()):
+        for command in self._reconciler.due(time.monotonic()):
             self._is_tidy = False
-            for command in commands:
-                self._carry_out(command)
+            self._carry_out(command)
 
     def _carry_out(self, command: Command) -> None:
         match command:
@@ -197,7 +206,8 @@ class Supervisor:
                 self._start(worker)
             case Stop(worker):
                 # Its rings end with it, and not later: their share of the packets is for the others.
-                self._sockets.forget_rings(worker, frozenset())
+                self._read.pop(worker, None)
+                self._forget_unread_rings(worker)
                 self._children[worker].stop()
             case Kill(worker):
                 self._children[worker].kill("it did not do in time what was asked of it")
@@ -210,40 +220,40 @@ class Supervisor:
                 self._reconciler.performed(failed, time.monotonic())
 
     def _start(self, worker: int) -> None:
-        child = Child(worker, self._user, self._ledger.memory(worker))
+        try:
+            child = Child(worker, self._user, self._ledger.memory(worker))
+        except OSError as error:
+            log.warning("cannot start worker %d: %s", worker, error.strerror)
+            self._reconciler.worker_exited(worker, time.monotonic())
+            return
         self._children[worker] = child
-        self._selector.register(
-            child.channel, selectors.EVENT_READ, lambda events: self._heard(child, events)
-        )
+        self._selector.register(child.channel, selectors.EVENT_READ, lambda seen: self._heard(child, seen))
         self._selector.register(child.exit, selectors.EVENT_READ, lambda _: self._exited(child))
         log.info("worker %d is process %d", worker, child.pid)
 
     def _send(self, batch: Batch) -> None:
-        index = 0
         try:
             supply = self._sockets.supply(batch.actions)
-            instructions = []
-            for index, action in enumerate(batch.actions):
-                instructions.append(self._ledger.instruction(action, index in supply.resumed))
-        except CannotOpen as failure:
-            log.warning("%s", failure)
-            self._refuse(batch, failure.index, failure.reason)
-        except RowsExhausted as failure:
-            log.warning("%s", failure)
-            self._refuse(batch, index, str(failure))
+            instructions = self._ledger.instructions(batch.actions, supply.resumed)
+        except (CannotOpen, NoRoom) as failure:
+            # Nothing to give to the worker: it is not asked.
+            self._refused(batch.worker, batch.number, failure.reasons)
         else:
-            message = BatchMessage(batch.number, batch.generation, tuple(instructions))
+            message = BatchMessage(batch.number, batch.generation, instructions)
             self._children[batch.worker].send(message, [sock.fileno() for sock in supply.sockets])
 
-    def _refuse(self, batch: Batch, index: int, reason: str) -> None:
-        """Answer for a worker that is not asked, because there is nothing to give to it."""
-        self._forget_unread_rings(batch.worker)
-        self._reconciler.refused(batch.worker, batch.number, index, reason, time.monotonic())
+    def _refused(self, worker: int, number: int, reasons: Mapping[int, str]) -> None:
+        for reason in reasons.values():
+            log.warning("worker %d: %s", worker, reason)
+        self._forget_unread_rings(worker)
+        self._reconciler.refused(worker, number, reasons, time.monotonic())
 
     def _forget_unread_rings(self, worker: int) -> None:
-        """Close the rings that a worker was to read and does not: the next try begins with new ones."""
-        have = self._reconciler.running.workers.get(worker, WorkerState())
-        self._sockets.forget_rings(worker, have.ingress)
+        """Close the rings that neither a worker nor a predecessor has begun to read.
+
+        The next try begins with new ones; those that were read wait for the successor with what they hold.
+        """
+        self._sockets.forget_rings(worker, self._read.get(worker, frozenset()))
 
     # The config.
 
@@ -264,7 +274,7 @@ class Supervisor:
         for line in invalid.lines():
             log.error("%s", line)
         log.error("rejected, problems: %d; generation %d runs on", len(invalid.problems), self._generation)
-        self._notifier.ready(f"rejected: {invalid.problems[0]}; generation {self._generation} runs on")
+        self._answer_owed = f"rejected: {invalid.problems[0]}; running on"
 
     def _accept(self, config: Config, digest: str) -> None:
         """Take a config that is known to be good."""
@@ -287,7 +297,8 @@ class Supervisor:
             return
         self._is_tidy = True
         self._sockets.keep(self._reconciler.plan.state)
-        self._ledger.keep(self._reconciler.plan.state)
+        assert self._config is not None
+        self._ledger.keep(self._config, self._reconciler.plan.state)
         self._log_verdicts()
         if self._answer_owed is not None:
             self._notifier.ready(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 
@@ -12,8 +13,11 @@ class Memory:
     """A memfd with the tables of counters.py. The worker writes to it, the supervisor reads and clears."""
 
     def __init__(self, name: str) -> None:
-        self.descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+        self.descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.descriptor, MEMORY_SIZE)
+        # A worker that could make it smaller could end whoever reads it (SIGBUS).
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
         self._numbers = memoryview(mmap.mmap(self.descriptor, MEMORY_SIZE)).cast("Q")
 
     def row(self, table: Table, row: int) -> dict[str, int]:

@@ -6,6 +6,7 @@ import socket
 
 from pyroute2 import IPRoute
 from pyroute2.netlink import nlmsg
+from pyroute2.netlink.exceptions import NetlinkError
 
 from mcrelay.links import Link, LinkTable
 
@@ -14,8 +15,27 @@ _IFF_UP = 0x1  # linux/if.h
 _RT_SCOPE_UNIVERSE = 0
 
 
+class CannotRead(Exception):
+    """Netlink gives no answer now: links changed under its hands, or descriptors or memory are short."""
+
+
 def read_links() -> LinkTable:
     """Return the devices of this network namespace with their global IPv4 addresses. Needs no privilege."""
+    try:
+        return _read()
+    except (OSError, NetlinkError) as error:
+        raise CannotRead(str(error)) from error
+
+
+def device_of(ifindex: int) -> str:
+    """Return the name of a device, or its number once it is gone."""
+    try:
+        return socket.if_indextoname(ifindex)
+    except OSError:
+        return str(ifindex)
+
+
+def _read() -> LinkTable:
     with IPRoute() as netlink:
         addresses: dict[int, list[str]] = {}
         for message in netlink.get_addr(family=socket.AF_INET):

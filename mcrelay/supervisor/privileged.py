@@ -26,19 +26,16 @@ _TPACKET_V2 = 1
 _FANOUT_HASH, _FANOUT_UNIQUE_ID = 0, 0x2000
 _ETH_P_ALL = 3
 _SO_SNDBUFFORCE, _SO_BINDTOIFINDEX = 32, 62  # asm-generic/socket.h
-_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0  # linux/in.h
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT, _IP_RECVERR = 10, 0, 11  # linux/in.h
 _MCAST_JOIN_SOURCE_GROUP, _MCAST_LEAVE_SOURCE_GROUP, _IP_MULTICAST_ALL = 46, 47, 49
 
 _NEEDED = (Capability.CAP_NET_RAW, Capability.CAP_NET_ADMIN)
-# Started as root, the supervisor also starts, ends and disarms processes of another user, whose Python may
-# lie in a folder that only its owner can read.
-_NEEDED_AS_ROOT = (
-    Capability.CAP_SETUID,
-    Capability.CAP_SETGID,
-    Capability.CAP_SETPCAP,
-    Capability.CAP_KILL,
-    Capability.CAP_DAC_READ_SEARCH,
-)
+# Started as root, the supervisor has processes that become another user.
+_NEEDED_AS_ROOT = (*_NEEDED, Capability.CAP_SETUID, Capability.CAP_SETGID)
+# Ports below 1024 take one more. As root, it also ends and disarms processes of that other user, and its
+# Python may lie in a folder that only its owner can read.
+_USEFUL = (Capability.CAP_NET_BIND_SERVICE,)
+_USEFUL_AS_ROOT = (*_USEFUL, Capability.CAP_SETPCAP, Capability.CAP_KILL, Capability.CAP_DAC_READ_SEARCH)
 
 
 class NotPermitted(Exception):
@@ -57,13 +54,14 @@ class User:
 def confine() -> None:
     """Keep the capabilities that a supervisor needs, and no other; NotPermitted where one is missing."""
     held = privileges()
-    missing = [capability.name for capability in _NEEDED if not held.has(capability)]
+    needed, useful = (_NEEDED_AS_ROOT, _USEFUL_AS_ROOT) if held.uid == 0 else (_NEEDED, _USEFUL)
+    missing = [capability.name for capability in needed if not held.has(capability)]
     if missing:
         raise NotPermitted(
-            f"missing {' and '.join(missing)}: start mcrelay as root, or as a service with "
-            "AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN"
+            f"missing {' and '.join(missing)}: start mcrelay as root with all capabilities, or as a service "
+            "with AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN"
         )
-    keep_only((*_NEEDED, *_NEEDED_AS_ROOT) if held.uid == 0 else _NEEDED)
+    keep_only((*needed, *useful))
 
 
 def unprivileged_user() -> User | None:
@@ -132,6 +130,8 @@ def open_egress(egress: Egress) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, SEND_BUFFER_OCTETS)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+        # Without it, the kernel calls a packet sent that a full queue of the device has dropped.
+        sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
         sock.setsockopt(
             socket.IPPROTO_IP,
@@ -155,6 +155,8 @@ def hold_port(hold: PortHold) -> socket.socket | None:
         if error.errno == errno.EADDRINUSE:
             return None
         raise
+    # From now on an output may send from this port, as in a tunnel of two ways.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return sock
 
 

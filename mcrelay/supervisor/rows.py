@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from mcrelay.counters import LINKS, OUTPUTS, RULES, Rows, Table
-from mcrelay.state import OpenIngress, Output, SetFlow, State, WorkerAction
+from collections.abc import Mapping, Sequence, Set
+
+from mcrelay.config import Config
+from mcrelay.counters import LINKS, OUTPUTS, RULES, Rows, RowsExhausted, Table
+from mcrelay.state import OpenIngress, Output, SetFlow, State, WorkerAction, output_name
 from mcrelay.supervisor.memory import Memory
 from mcrelay.wire import Instruction
+
+
+class NoRoom(Exception):
+    """There are no rows for some actions; `reasons` are by their places in the batch."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        super().__init__("; ".join(reasons.values()))
+        self.reasons = reasons
 
 
 class Ledger:
@@ -21,6 +32,18 @@ class Ledger:
             self.memories[worker] = Memory(f"mcrelay-counters-{worker}")
         return self.memories[worker]
 
+    def instructions(self, actions: Sequence[WorkerAction], resumed: Set[int]) -> tuple[Instruction, ...]:
+        """Return actions with the rows they need; `resumed` are the places of rings that are half read."""
+        instructions, failed = [], {}
+        for index, action in enumerate(actions):
+            try:
+                instructions.append(self.instruction(action, index in resumed))
+            except RowsExhausted as error:
+                failed[index] = str(error)
+        if failed:
+            raise NoRoom(failed)
+        return tuple(instructions)
+
     def instruction(self, action: WorkerAction, resume: bool) -> Instruction:
         """Return an action with the rows it needs; raises RowsExhausted."""
         match action:
@@ -32,14 +55,19 @@ class Ledger:
             case _:
                 return Instruction(action)
 
-    def keep(self, state: State) -> None:
-        """Give up the rows of what is not in `state`."""
-        workers = state.workers.values()
-        routes = {id(route): route for have in workers for route in have.flows.values()}.values()
-        outputs = {(route.rule, output.name) for route in routes for output in route.outputs}
+    def keep(self, config: Config, state: State) -> None:
+        """Give up the rows of rules and outputs that are not in the file, and of links that are not read.
+
+        A rule that does not run for a while, because its device is gone, keeps its counts.
+        """
+        outputs = {
+            (rule.name, output_name(output.interface, output.destination, output.port))
+            for rule in config.rules.values()
+            for output in rule.outputs
+        }
         for rows, table, names in (
-            (self._links, LINKS, {one.ifindex for have in workers for one in have.ingress}),
-            (self._rules, RULES, {route.rule for route in routes}),
+            (self._links, LINKS, {one.ifindex for have in state.workers.values() for one in have.ingress}),
+            (self._rules, RULES, set(config.rules)),
             (self._outputs, OUTPUTS, outputs),
         ):
             for row in rows.keep(names):

@@ -23,7 +23,8 @@ def lock(directory: Path) -> int:
     """Make the directory, take its lock, and return the descriptor that holds it while the process lives."""
     try:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.fchmod(descriptor, 0o600)  # whoever may open it could lock it
     except OSError as error:
         raise Taken(f"cannot use the run directory {directory}: {error.strerror}") from error
     try:

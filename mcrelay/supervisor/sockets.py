@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mcrelay.linux import filters
@@ -27,15 +27,15 @@ from mcrelay.state import (
     WorkerAction,
 )
 from mcrelay.supervisor import privileged
+from mcrelay.supervisor.netlink import device_of
 
 
 class CannotOpen(Exception):
-    """An action's socket cannot be had; `index` is the action's place in its batch."""
+    """Sockets cannot be had; `reasons` are by the places of their actions in the batch."""
 
-    def __init__(self, index: int, reason: str) -> None:
-        super().__init__(reason)
-        self.index = index
-        self.reason = reason
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        super().__init__("; ".join(reasons.values()))
+        self.reasons = reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Sockets:
 
     def supply(self, actions: Sequence[WorkerAction]) -> Supply:
         """Return what a worker needs for these actions, opening what is not open yet; raises CannotOpen."""
-        sockets, resumed = [], set()
+        sockets, resumed, failed = [], set(), {}
         for index, action in enumerate(actions):
             try:
                 match action:
@@ -80,7 +80,9 @@ class Sockets:
                             self._egress[egress] = privileged.open_egress(egress)
                         sockets.append(self._egress[egress])
             except OSError as error:
-                raise CannotOpen(index, _reason(action, error)) from error
+                failed[index] = _reason(action, error)
+        if failed:
+            raise CannotOpen(failed)
         return Supply(tuple(sockets), frozenset(resumed))
 
     def perform(self, actions: Sequence[SupervisorAction]) -> dict[int, str]:
@@ -208,13 +210,13 @@ def _reason(action: WorkerAction | SupervisorAction, error: OSError) -> str:
     why = error.strerror or str(error)
     match action:
         case OpenIngress(_, ingress):
-            return f"cannot read packets of link {ingress.ifindex}: {why}"
+            return f"cannot read packets of device {device_of(ingress.ifindex)}: {why}"
         case OpenEgress(_, egress):
             port = f" port {egress.source_port}" if egress.source_port else ""
-            return f"cannot send from {egress.source}{port} through link {egress.ifindex}: {why}"
+            return f"cannot send from {egress.source}{port} through device {device_of(egress.ifindex)}: {why}"
         case Join(membership):
             of = f" of {membership.source}" if membership.source else ""
-            return f"cannot join {membership.group}{of} on link {membership.ifindex}: {why}"
+            return f"cannot join {membership.group}{of} on device {device_of(membership.ifindex)}: {why}"
         case Hold(hold):
             return f"cannot hold {hold.address} port {hold.port}: {why}"
         case _:

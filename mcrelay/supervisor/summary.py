@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from mcrelay.counters import RULES, SEND_ERROR_NAMES, Drop
 from mcrelay.plan import Plan, Verdict
 from mcrelay.state import Route
+from mcrelay.supervisor.netlink import device_of
 from mcrelay.supervisor.rows import Ledger
 
 _RULE_DROPS = [reason for reason in Drop if reason in RULES.columns]
@@ -22,7 +23,7 @@ def lines(plan: Plan, verdicts: Mapping[str, Verdict], ledger: Ledger) -> Iterat
         if name in routes:
             yield from _traffic(routes[name], ledger)
     for ifindex in sorted({flow.ifindex for flow in flows}):
-        yield f"link {ifindex}: {_link(ifindex, ledger)}"
+        yield f"device {device_of(ifindex)}: {_link(ifindex, ledger)}"
 
 
 def _traffic(route: Route, ledger: Ledger) -> Iterator[str]:

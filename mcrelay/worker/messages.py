@@ -40,6 +40,17 @@ CONTROL_SEGMENTED = 72  # TTL, TOS and the size of a segment
 # A segmented message that the device cannot take: no checksum offload (EIO), or a segment over the MTU
 # (EINVAL, EMSGSIZE). The same payloads go out one by one instead.
 SEGMENTS_REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE})
+# What ICMP said of an earlier packet comes as the error of the next send, which itself was not tried.
+SAID_OF_ANOTHER = frozenset(
+    {
+        errno.ECONNREFUSED,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENOPROTOOPT,
+        errno.EPROTO,
+    }
+)
 
 _sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
 _sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
@@ -148,12 +159,7 @@ class Messages:
         """Send one prepared message with a payload that lies at that address; return an errno, or 0."""
         self._iovec_words[2 * message] = payload
         self._iovec_words[2 * message + 1] = length
-        at = self._header_address + message * MESSAGE.itemsize
-        while _sendmmsg(descriptor, at, 1, socket.MSG_DONTWAIT) != 1:
-            code = ctypes.get_errno()
-            if code != errno.EINTR:
-                return code
-        return 0
+        return _failure_of(descriptor, self._header_address + message * MESSAGE.itemsize, socket.MSG_DONTWAIT)
 
     def send(self, descriptor: int, first: int, last: int, flags: int = socket.MSG_DONTWAIT) -> list[Failure]:
         """Send messages `first` to `last` - 1 and return what failed.
@@ -168,17 +174,18 @@ class Messages:
             if sent > 0:
                 first += sent
                 continue
-            code = ctypes.get_errno()
-            if code == errno.EINTR:
-                continue
-            datagrams = int(self.header["iovec_count"][first])
-            if code in SEGMENTS_REFUSED and datagrams > 1:
-                self.refused_segment = int(self.control["segment"][first])
-                failures += self._send_singly(descriptor, first, flags)
-            else:
-                failures.append(Failure(first, code, datagrams))
+            if code := _failure_of(descriptor, at, flags, ctypes.get_errno()):
+                failures += self._failures(descriptor, first, code, flags)
             first += 1
         return failures
+
+    def _failures(self, descriptor: int, message: int, code: int, flags: int) -> list[Failure]:
+        """Return what is lost of a message that failed; the payloads of a refused run go out one by one."""
+        datagrams = int(self.header["iovec_count"][message])
+        if code not in SEGMENTS_REFUSED or datagrams == 1:
+            return [Failure(message, code, datagrams)]
+        self.refused_segment = int(self.control["segment"][message])
+        return self._send_singly(descriptor, message, flags)
 
     def _send_singly(self, descriptor: int, message: int, flags: int) -> list[Failure]:
         """Send the payloads of a refused segmented message one by one; return what failed."""
@@ -188,13 +195,21 @@ class Messages:
         one["control_length"] = CONTROL_PLAIN
         failures = []
         for payload in range(payloads):
-            while _sendmmsg(descriptor, address_of(one), 1, flags) != 1:
-                code = ctypes.get_errno()
-                if code != errno.EINTR:
-                    failures.append(Failure(message, code, 1, payload))
-                    break
+            if code := _failure_of(descriptor, address_of(one), flags):
+                failures.append(Failure(message, code, 1, payload))
             one["iovecs"] += IOVEC.itemsize
         return failures
+
+
+def _failure_of(descriptor: int, at: int, flags: int, code: int = errno.EINTR) -> int:
+    """Send the message at that address, which failed with `code` if it was tried; return its errno, or 0."""
+    tries = 2
+    while code == errno.EINTR or (code in SAID_OF_ANOTHER and tries):
+        tries -= code != errno.EINTR
+        if _sendmmsg(descriptor, at, 1, flags) == 1:
+            return 0
+        code = ctypes.get_errno()
+    return code
 
 
 def describe(code: int) -> str:

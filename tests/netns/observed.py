@@ -12,7 +12,7 @@ from mcrelay.lab.receiver import report_from
 
 _LINE = re.compile(
     r"(?:rule (?P<rule>\S+): (?P<state>.*)"
-    r"|link (?P<link>\d+): (?P<of_link>.*)"
+    r"|device (?P<link>\S+): (?P<of_link>.*)"
     r"|  in  (?P<came>.*)"
     r"|  out (?P<sent>.* to (?P<output>\S+) from .*))$"
 )
@@ -38,7 +38,7 @@ class Summary:
     states: dict[str, str] = field(default_factory=dict)
     rules: dict[str, Row] = field(default_factory=dict)
     outputs: dict[tuple[str, str], Row] = field(default_factory=dict)
-    links: dict[int, Row] = field(default_factory=dict)
+    links: dict[str, Row] = field(default_factory=dict)
 
 
 def summary(relay):
@@ -52,7 +52,7 @@ def summary(relay):
             rule = match["rule"]
             found.states[rule] = match["state"]
         elif match["link"]:
-            found.links[int(match["link"])] = _row(match["of_link"])
+            found.links[match["link"]] = _row(match["of_link"])
         elif match["came"]:
             found.rules[rule] = _row(match["came"])
         else:

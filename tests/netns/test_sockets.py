@@ -143,8 +143,8 @@ def test_a_join_that_fails_is_told_and_the_others_are_made(sockets, link):
     lost = [Join(Membership(NOWHERE, "239.1.1.1")), Join(Membership(NOWHERE, "232.1.1.1", "10.0.0.5"))]
     failed = sockets.perform([lost[0], *joins(link, 3), lost[1]])
     assert failed == {
-        0: f"cannot join 239.1.1.1 on link {NOWHERE}: No such device",
-        4: f"cannot join 232.1.1.1 of 10.0.0.5 on link {NOWHERE}: No such device",
+        0: f"cannot join 239.1.1.1 on device {NOWHERE}: No such device",
+        4: f"cannot join 232.1.1.1 of 10.0.0.5 on device {NOWHERE}: No such device",
     }
     assert len(members()) == 3
     assert descriptors() - before == 1
@@ -258,11 +258,14 @@ def test_a_ring_that_is_there_is_resumed_unless_it_is_to_be_another(sockets, lin
 @pytest.mark.parametrize(
     ("action", "reason"),
     [
-        (OpenIngress(0, Ingress(NOWHERE, 2048)), f"cannot read packets of link {NOWHERE}: "),
-        (OpenEgress(0, Egress(1, "10.99.0.1")), "cannot send from 10.99.0.1 through link 1: Cannot assign"),
+        (OpenIngress(0, Ingress(NOWHERE, 2048)), f"cannot read packets of device {NOWHERE}: "),
+        (
+            OpenEgress(0, Egress(1, "10.99.0.1")),
+            "cannot send from 10.99.0.1 through device lo: Cannot assign",
+        ),
         (
             OpenEgress(0, Egress(1, "10.2.0.1", 7001)),
-            "cannot send from 10.2.0.1 port 7001 through link 1: Ad",
+            "cannot send from 10.2.0.1 port 7001 through device lo: Ad",
         ),
     ],
 )
@@ -274,9 +277,9 @@ def test_what_cannot_be_opened_is_told_with_its_place_and_leaves_no_descriptor(
         before = descriptors()
         with pytest.raises(CannotOpen) as failure:
             sockets.supply([OpenEgress(0, Egress(1, "127.0.0.1")), action])
-        assert failure.value.index == 1
-        assert failure.value.reason.startswith(reason)
-        assert str(failure.value) == failure.value.reason
+        assert list(failure.value.reasons) == [1]
+        assert failure.value.reasons[1].startswith(reason)
+        assert str(failure.value) == failure.value.reasons[1]
         assert descriptors() == before + 1  # what came before it is kept for the next try
 
 
