@@ -301,10 +301,9 @@ class Supervisor:
         self._ledger.keep(self._config, self._reconciler.plan.state)
         self._log_verdicts()
         if self._answer_owed is not None:
-            self._notifier.ready(
-                f"{self._answer_owed}: generation {self._generation}, {self._counted_states()}"
-            )
-            log.info("%s: %s", self._answer_owed, self._counted_states())
+            states = self._counted_states()
+            log.info("%s: %s", self._answer_owed, states)
+            self._notifier.ready(f"{self._answer_owed}: generation {self._generation}, {states}")
             self._answer_owed = None
 
     def _log_verdicts(self) -> None:
