@@ -33,7 +33,7 @@ HOST = LinkTable(
 
 def planned(example):
     config, _ = files.load(example)
-    return json.dumps(as_json(config, HOST, plan(config, HOST, cpus=4)), indent=2) + "\n"
+    return json.dumps(as_json(config, plan(config, HOST, cpus=4)), indent=2) + "\n"
 
 
 def golden(example):

@@ -12,7 +12,6 @@ from typing import Any
 from mcrelay.cli.check import Verdict
 from mcrelay.cli.exits import Exit
 from mcrelay.config import Config, Output
-from mcrelay.links import LinkTable
 from mcrelay.plan import Plan, plan
 from mcrelay.problem import Invalid
 from mcrelay.state import Route
@@ -38,7 +37,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = JSON_HELP
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("file", nargs="?", metavar="FILE", help=f"default {files.DEFAULT}")
+    either.add_argument(
+        "file", nargs="?", metavar="FILE", help=f"default {files.DEFAULT}; - is standard input"
+    )
     either.add_argument("-c", "--config", metavar="FILE", help="the same")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -47,20 +48,23 @@ def run(options: argparse.Namespace) -> int:
     """Plan the file against the links of this host."""
     file = options.file or options.config or str(files.DEFAULT)
     try:
-        config, _ = files.load(file)
+        contents = files.read_standard_input() if file == "-" else files.read(file)
+        config = files.config_of(contents)
     except Invalid as invalid:
         print(Verdict(file, invalid.problems).as_text(colour=False), file=sys.stderr)
         return Exit.INVALID
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     links = read_links()
     planned = plan(config, links, os.cpu_count() or 1)
     if options.json:
-        print(json.dumps({"file": file, **as_json(config, links, planned)}, indent=2))
+        print(json.dumps({"file": file, **as_json(config, planned)}, indent=2))
     else:
-        print("\n".join(as_text(file, config, links, planned)))
+        print("\n".join(as_text(file, config, planned)))
     return Exit.OK
 
 
-def as_json(config: Config, links: LinkTable, planned: Plan) -> dict[str, Any]:
+def as_json(config: Config, planned: Plan) -> dict[str, Any]:
     """Return the documented shape, but for the file's name."""
     routes = _routes(planned)
     return {
@@ -86,9 +90,9 @@ def as_json(config: Config, links: LinkTable, planned: Plan) -> dict[str, Any]:
     }
 
 
-def as_text(file: str, config: Config, links: LinkTable, planned: Plan) -> Iterator[str]:
+def as_text(file: str, config: Config, planned: Plan) -> Iterator[str]:
     """Return the plan as lines: every rule with its way in and its ways out, and what it takes."""
-    data = as_json(config, links, planned)
+    data = as_json(config, planned)
     running = sum(rule["state"] == "active" for rule in data["rules"])
     yield f"{file}: a start would run {running} of {_counted(len(data['rules']), 'rule')}"
     for rule in data["rules"]:

@@ -1,0 +1,83 @@
+"""`mcrelay plan` tells what a start would do on this host, in words and as JSON, and changes nothing."""
+
+import io
+import json
+import sys
+
+import pytest
+
+from mcrelay.cli import main
+from mcrelay.cli.exits import Exit
+from mcrelay.supervisor.netlink import read_links
+
+CONFIG = """\
+version: 1
+interfaces:
+  here: {device: lo, source: 127.0.0.1}
+  there: {device: nowhere0}
+rules:
+  camera:
+    input: {interface: here, group: 239.1.1.1, port: 5001, sources: [127.0.0.5]}
+    outputs:
+      - {interface: here, group: 239.2.2.2, port: 6001, source_port: 7001}
+      - {interface: there, group: 239.2.2.3, port: 6001}
+  late:
+    input: {interface: there, group: 239.1.1.2, port: 5001}
+    outputs: [{interface: here, group: 224.0.0.5}]
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mcrelay.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+def test_it_tells_what_runs_what_does_not_and_why(file, capsys):
+    assert main(["plan", str(file)]) == Exit.OK
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == f"{file}: a start would run 1 of 2 rules"
+    reason = "1 of 2 outputs do not run: output there: device nowhere0 is absent"
+    assert f"camera: active ({reason})" in out
+    assert "  in   here (lo)  239.1.1.1:5001 from 127.0.0.5" in lines
+    assert "  out  here (lo)  239.2.2.2:6001  from 127.0.0.1:7001, TTL 64, DSCP copy" in lines
+    assert any(line.endswith("(does not run)") for line in lines)
+    assert "late: unresolved (input: device nowhere0 is absent)" in lines
+    assert lines[-1] == "It would start 1 worker and open 1 ring, 1 socket, 1 membership, 0 held ports."
+    assert err.startswith("warning: ")
+    assert "224.0.0.5" in err
+
+
+def test_as_json_it_tells_the_same(file, capsys):
+    assert main(["plan", "--json", "-c", str(file)]) == Exit.OK
+    told = json.loads(capsys.readouterr().out)
+    assert told["file"] == str(file)
+    assert [(rule["name"], rule["state"]) for rule in told["rules"]] == [
+        ("camera", "active"),
+        ("late", "unresolved"),
+    ]
+    assert [output["runs"] for output in told["rules"][0]["outputs"]] == [True, False]
+    assert told["opens"] == {"rings": 1, "sockets": 1, "memberships": 1, "held ports": 0}
+
+
+def test_it_reads_standard_input(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(CONFIG.encode())))
+    assert main(["plan", "-"]) == Exit.OK
+    assert capsys.readouterr().out.startswith("-: a start would run 1 of 2 rules")
+
+
+def test_an_invalid_file_is_told_as_check_tells_it(tmp_path, capsys):
+    path = tmp_path / "bad.yaml"
+    path.write_text("version: 1\ninterfaces: {a: {devise: eth0}}\n")
+    assert main(["plan", str(path)]) == Exit.INVALID
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"{path}:2:" in err
+    assert "did you mean `device`?" in err
+
+
+def test_the_links_are_those_of_this_host():
+    assert read_links().is_local("127.0.0.1")
+    assert "lo" in read_links().links
