@@ -7,9 +7,12 @@ import errno
 import fcntl
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
+
+from mcrelay.cli.exits import Exit
 
 SIOCGIFMTU = 0x8921  # linux/sockios.h
 
@@ -102,6 +105,19 @@ def mtu(sock: socket.socket, device: str) -> int:
     """Return how many octets a packet may have on a device."""
     answer = fcntl.ioctl(sock, SIOCGIFMTU, struct.pack("16si12x", device.encode(), 0))
     return int(struct.unpack("16si12x", answer)[1])
+
+
+def complain(verb: str, error: UsageError | OSError) -> Exit:
+    """Say in one line why a verb ends, and return its exit code."""
+    match error:
+        case UsageError():
+            why, code = str(error), Exit.USAGE
+        case PermissionError():
+            why, code = f"not permitted: {error.strerror}", Exit.NOT_PERMITTED
+        case _:
+            why, code = error.strerror or str(error), Exit.FAILURE
+    print(f"mcrelay {verb}: {why}", file=sys.stderr)
+    return code
 
 
 def positive(text: str) -> float:

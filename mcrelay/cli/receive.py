@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from mcrelay.cli.endpoint import Endpoint, UsageError, address, endpoints, positive, whole
+from mcrelay.cli.endpoint import Endpoint, UsageError, address, complain, endpoints, positive, whole
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.listening import allow_many_sockets, dropped, listening
 from mcrelay.cli.live import Interrupt, LiveLine
@@ -86,15 +86,8 @@ def run(options: argparse.Namespace) -> int:
     """Receive, and tell what was received."""
     try:
         result = verdict(_observed(options))
-    except UsageError as error:
-        print(f"mcrelay receive: {error}", file=sys.stderr)
-        return Exit.USAGE
-    except PermissionError as error:
-        print(f"mcrelay receive: not permitted: {error.strerror}", file=sys.stderr)
-        return Exit.NOT_PERMITTED
-    except OSError as error:
-        print(f"mcrelay receive: {error.strerror}", file=sys.stderr)
-        return Exit.FAILURE
+    except (UsageError, OSError) as error:
+        return complain("receive", error)
     print(json.dumps(result) if options.json else told(result))
     return Exit.OK if result["ok"] else Exit.FAILURE
 

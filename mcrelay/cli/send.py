@@ -12,7 +12,17 @@ import sys
 import time
 from typing import Any
 
-from mcrelay.cli.endpoint import UsageError, address, bind, bind_to_device, endpoints, mtu, positive, whole
+from mcrelay.cli.endpoint import (
+    UsageError,
+    address,
+    bind,
+    bind_to_device,
+    complain,
+    endpoints,
+    mtu,
+    positive,
+    whole,
+)
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.live import Interrupt, LiveLine
 from mcrelay.cli.pace import Pace
@@ -82,15 +92,8 @@ def run(options: argparse.Namespace) -> int:
     """Send, and tell what was sent."""
     try:
         return _send(options)
-    except UsageError as error:
-        print(f"mcrelay send: {error}", file=sys.stderr)
-        return Exit.USAGE
-    except PermissionError as error:
-        print(f"mcrelay send: not permitted: {error.strerror}", file=sys.stderr)
-        return Exit.NOT_PERMITTED
-    except OSError as error:
-        print(f"mcrelay send: {error.strerror}", file=sys.stderr)
-        return Exit.FAILURE
+    except (UsageError, OSError) as error:
+        return complain("send", error)
 
 
 def _send(options: argparse.Namespace) -> int:
