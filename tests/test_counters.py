@@ -13,6 +13,7 @@ from mcrelay.counters import (
     OUTPUTS,
     RULES,
     SEND_ERRNOS,
+    SEND_ERROR_MEANINGS,
     SEND_ERROR_NAMES,
     Drop,
     Rows,
@@ -43,7 +44,7 @@ def test_every_count_of_a_table_has_a_place_of_its_own_inside_it(table):
 
 @pytest.mark.parametrize("drop", Drop)
 def test_every_drop_reason_is_explained_and_counted_somewhere(drop):
-    assert len(drop.meaning) > 20
+    assert ": " in drop.meaning  # what it is, and what to do
     columns = {column for table in TABLES for column in table.columns}
     if drop is Drop.SEND_ERROR:  # by errno
         assert set(SEND_ERROR_NAMES) <= set(OUTPUTS.columns)
@@ -59,6 +60,13 @@ def test_no_column_is_there_twice():
 def test_every_errno_has_its_name_and_the_rest_share_one():
     assert (*(getattr(errno, name) for name in SEND_ERROR_NAMES[:-1]),) == SEND_ERRNOS
     assert SEND_ERROR_NAMES[-1] == OTHER_ERRNO
+
+
+def test_every_meaning_is_one_line_that_fits_below_a_rule():
+    for meaning in (*(drop.meaning for drop in Drop), *SEND_ERROR_MEANINGS.values()):
+        assert meaning.isprintable()
+        assert 20 < len(meaning) <= 140
+        assert ": " in meaning
 
 
 names = st.integers(0, 7)
