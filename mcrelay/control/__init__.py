@@ -1,0 +1,1 @@
+"""The process that answers clients: it parses what they say, and holds no privilege."""
