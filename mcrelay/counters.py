@@ -61,7 +61,7 @@ _SEND_ERRORS = {
     errno.EMSGSIZE: "too long for one datagram through this device: raise its MTU, or send less at once",
     errno.ENETDOWN: "the output's device is down: `ip link set DEVICE up`",
     errno.ENETUNREACH: "no route leads there through the device: add one, or give the device an address",
-    errno.ENOBUFS: "the device's queue was full, being slower than the input: see `tc -s qdisc show dev DEVICE`",
+    errno.ENOBUFS: "the device's queue was full: it is slower than the input (`tc -s qdisc show dev DEVICE`)",
     errno.EHOSTUNREACH: "the host does not answer ARP, or a router knows no way to it: is it on, and there?",
     errno.ENODEV: "the output's device has gone: the output comes back with it",
     errno.EACCES: "a route forbids it, or the destination is a broadcast address: see `ip route get ADDRESS`",
