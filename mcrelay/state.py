@@ -87,6 +87,14 @@ class Route:
     outputs: tuple[Output, ...]
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Trace:
+    """A rule whose packets are being watched; the number tells it from the rule's earlier ones."""
+
+    rule: str
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerState:
     """What one worker has open and forwards."""
@@ -94,6 +102,7 @@ class WorkerState:
     ingress: frozenset[Ingress] = frozenset()
     egress: frozenset[Egress] = frozenset()
     flows: Mapping[Flow, Route] = field(default_factory=dict)
+    traces: frozenset[Trace] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +178,22 @@ class DeleteFlow:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenTrace:
+    """Write down what becomes of a rule's packets."""
+
+    worker: int
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class CloseTrace:
+    """Write it down no longer."""
+
+    worker: int
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
 class Join:
     """Become a member of a group."""
 
@@ -196,7 +221,9 @@ class Release:
     hold: PortHold
 
 
-WorkerAction = OpenIngress | CloseIngress | OpenEgress | CloseEgress | SetFlow | DeleteFlow
+WorkerAction = (
+    OpenIngress | CloseIngress | OpenEgress | CloseEgress | SetFlow | DeleteFlow | OpenTrace | CloseTrace
+)
 SupervisorAction = Join | Leave | Hold | Release
 Action = StartWorker | StopWorker | WorkerAction | SupervisorAction
 
@@ -237,6 +264,7 @@ class _Draft:
         self.ingress = {ingress.ifindex: ingress for ingress in state.ingress}
         self.egress = set(state.egress)
         self.flows = dict(state.flows)
+        self.traces = set(state.traces)
 
     def take(self, action: WorkerAction) -> None:
         match action:
@@ -251,11 +279,17 @@ class _Draft:
                 self.egress.discard(egress)
             case SetFlow(_, flow, route):
                 self.flows[flow] = route
-            case DeleteFlow(_, flow):  # pragma: no branch: there is no other
+            case DeleteFlow(_, flow):
                 self.flows.pop(flow, None)
+            case OpenTrace(_, trace):
+                self.traces.add(trace)
+            case CloseTrace(_, trace):  # pragma: no branch: there is no other
+                self.traces.discard(trace)
 
     def finished(self) -> WorkerState:
-        return WorkerState(frozenset(self.ingress.values()), frozenset(self.egress), self.flows)
+        return WorkerState(
+            frozenset(self.ingress.values()), frozenset(self.egress), self.flows, frozenset(self.traces)
+        )
 
 
 def without_worker(state: State, worker: int) -> State:

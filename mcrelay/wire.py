@@ -14,15 +14,18 @@ from typing import Any
 from mcrelay.state import (
     CloseEgress,
     CloseIngress,
+    CloseTrace,
     DeleteFlow,
     Egress,
     Flow,
     Ingress,
     OpenEgress,
     OpenIngress,
+    OpenTrace,
     Output,
     Route,
     SetFlow,
+    Trace,
     WorkerAction,
 )
 
@@ -111,8 +114,12 @@ def _step(instruction: Instruction) -> Fields:
                 for o in route.outputs
             ]
             return ["set-flow", worker, _flow_fields(flow), route.rule, outputs, rows]
-        case DeleteFlow(worker, flow):  # pragma: no branch: there is no other
+        case DeleteFlow(worker, flow):
             return ["delete-flow", worker, _flow_fields(flow)]
+        case OpenTrace(worker, trace):
+            return ["open-trace", worker, trace.rule, trace.number]
+        case CloseTrace(worker, trace):  # pragma: no branch: there is no other
+            return ["close-trace", worker, trace.rule, trace.number]
 
 
 def _egress_fields(egress: Egress) -> Fields:
@@ -147,6 +154,10 @@ def _instruction(step: Fields) -> Instruction:
             return Instruction(SetFlow(worker, Flow(*flow), Route(rule, copies)), tuple(rows))
         case ["delete-flow", worker, flow]:
             return Instruction(DeleteFlow(worker, Flow(*flow)))
+        case ["open-trace", worker, rule, number]:
+            return Instruction(OpenTrace(worker, Trace(rule, number)))
+        case ["close-trace", worker, rule, number]:
+            return Instruction(CloseTrace(worker, Trace(rule, number)))
         case _:
             raise WireError(f"unknown step in a batch: {step!r}")
 
@@ -165,11 +176,7 @@ def encoded_answer(answer: Answer) -> bytes:
 
 def decoded_answer(text: bytes) -> Answer:
     """Return what a worker said; anything unexpected is a WireError."""
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise WireError(f"a worker's answer is no JSON: {error}") from None
-    match fields:
+    match parsed(text):
         case [*values] if bool in map(type, values):
             pass  # Python takes True for an int; the protocol does not
         case ["hello", int(protocol)]:
@@ -179,6 +186,14 @@ def decoded_answer(text: bytes) -> Answer:
         case ["refused", int(number), int(index), str(reason)]:
             return Refused(number, index, _printable(reason))
     raise WireError("a worker's answer is none that the protocol knows")
+
+
+def parsed(text: bytes) -> object:
+    """Return the value of a message that nobody has to trust; raises WireError where it is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"it is no JSON: {error}") from None
 
 
 def _printable(text: str) -> str:

@@ -8,10 +8,10 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from mcrelay.linux import sandbox
 from mcrelay.linux.capabilities import Privileges
+from mcrelay.linux.sandbox import NotConfined
 from mcrelay.wire import CHUNK, PROTOCOL, Hello, decoded_answer
-from mcrelay.worker import sandbox
-from mcrelay.worker.sandbox import NotConfined
 
 NOBODY = 65534
 SETS = ("inheritable", "permitted", "effective", "bounding", "ambient")
@@ -42,8 +42,8 @@ def run(code, prefix=()):
 CONFINE = """
 import os
 from mcrelay.linux.capabilities import privileges
-from mcrelay.worker import sandbox
-from mcrelay.worker.sandbox import NotConfined
+from mcrelay.linux import sandbox
+from mcrelay.linux.sandbox import NotConfined
 {before}
 try:
     sandbox.confine({uid}, {gid})

@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 
+from mcrelay.linux.sandbox import NotConfined, confine
+
 # All that is ever needed is imported here: once confined, the process may not be able to read Python's own
 # files any more (a virtual environment below root's home).
 from mcrelay.wire import WireError
 from mcrelay.worker.channel import Channel, Ended
 from mcrelay.worker.loop import Worker
-from mcrelay.worker.sandbox import NotConfined, confine
 from mcrelay.worker.tally import Tally
 
 

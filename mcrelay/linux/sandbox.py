@@ -1,4 +1,4 @@
-"""How a worker gives up every privilege, and proves it."""
+"""How a process gives up every privilege, and proves it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mcrelay.linux.capabilities import Capability, bound, forbid_new_privileges,
 
 
 class NotConfined(Exception):
-    """The process still holds something that a worker must not have."""
+    """The process still holds something that it must not have."""
 
 
 def confine(uid: int | None, gid: int | None) -> None:
@@ -44,4 +44,4 @@ def _prove(uid: int | None, gid: int | None, could_bound: bool) -> None:
     if not held.no_new_privs:
         faults.append("no_new_privs is not set")
     if faults:
-        raise NotConfined(f"a worker must hold no privilege, and this one has {'; '.join(faults)}")
+        raise NotConfined(f"this process must hold no privilege, and it has {'; '.join(faults)}")

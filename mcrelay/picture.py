@@ -1,0 +1,57 @@
+"""What clients can see of the daemon, and the shortest message that brings a copy of it up to date.
+
+A picture maps the names of sections to values of JSON. Some sections are maps that a change touches in few
+places; the others are small, and replaced whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MAPS = ("rules", "verdicts", "interfaces", "processes")
+
+Picture = Mapping[str, Any]
+Section = Mapping[str, Any]
+
+
+def changes(before: Picture, after: Picture) -> dict[str, Any]:
+    """Return what turns `before` into `after`, which has all sections that `before` has; empty when equal."""
+    message = {}
+    for name, value in after.items():
+        if name in MAPS:
+            if edits := _edits(before.get(name, {}), value):
+                message[name] = edits
+        elif name not in before or before[name] != value:
+            message[name] = value
+    return message
+
+
+def merged(picture: Picture, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `picture` becomes with the changes of a message."""
+    return {
+        **picture,
+        **{
+            name: _edited(picture.get(name, {}), value) if name in MAPS else value
+            for name, value in message.items()
+        },
+    }
+
+
+def _edits(before: Section, after: Section) -> dict[str, Any]:
+    edits: dict[str, Any] = {}
+    if added := {name: value for name, value in after.items() if name not in before or before[name] != value}:
+        edits["set"] = added
+    if gone := [name for name in before if name not in after]:
+        edits["gone"] = gone
+    # Rules are shown in the order of the file, which an edit in place changes seldom.
+    if (order := list(after)) != list(_edited(before, edits)):
+        edits["order"] = order
+    return edits
+
+
+def _edited(section: Section, edits: Mapping[str, Any]) -> dict[str, Any]:
+    result = {**section, **edits.get("set", {})}
+    for name in edits.get("gone", ()):
+        del result[name]
+    return {name: result[name] for name in edits.get("order", result)}
