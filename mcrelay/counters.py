@@ -8,7 +8,7 @@ name is in use, whichever worker runs, so that counts outlive reloads and worker
 from __future__ import annotations
 
 import errno
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -97,6 +97,22 @@ class Table:
     def place(self, row: int, name: str) -> int:
         """Return where a count lies, in numbers of 64 bits from the start of the memory."""
         return self.offset // 8 + row * len(self.columns) + self.column(name)
+
+    def counts(self, numbers: memoryview, row: int) -> list[int]:
+        """Return the counts of a row, in the order of the columns; `numbers` is a memory cast to "Q"."""
+        width = len(self.columns)
+        first = self.offset // 8 + row * width
+        return numbers[first : first + width].tolist()
+
+    def total(self, counts: Sequence[Sequence[int]]) -> Sequence[int]:
+        """Return the counts of a row over all workers: sums, and the last packet is the youngest of any."""
+        if len(counts) == 1:
+            return counts[0]
+        sums = [sum(of_workers) for of_workers in zip([0] * len(self.columns), *counts, strict=True)]
+        if counts and self.columns[-1] == "last_source":
+            last = self.column("last_time")
+            sums[last:] = max(list(of_worker[last:]) for of_worker in counts)
+        return sums
 
 
 # A link: all its frames, and those that no rule can answer for. `head` is the ring's next frame, kept here so

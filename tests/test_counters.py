@@ -106,3 +106,30 @@ def test_a_row_is_used_again_only_after_it_was_given_up():
     assert rows.keep({"sensors", "never seen"}) == [first]
     assert rows.get("camera") is None
     assert rows.row("feed") == first
+
+
+def test_a_row_is_read_where_its_table_lies():
+    table = Table(columns=("packets", "octets"), rows=3, offset=16)
+    numbers = memoryview(bytearray(table.offset + table.size)).cast("Q")
+    numbers[table.place(1, "packets")], numbers[table.place(1, "octets")] = 7, 700
+    assert [table.counts(numbers, row) for row in range(3)] == [[0, 0], [7, 700], [0, 0]]
+
+
+counts = st.lists(st.lists(st.integers(0, 2**64 - 1), min_size=9, max_size=9), max_size=4)
+
+
+@given(counts)
+def test_the_total_of_workers_is_a_sum_but_for_the_last_packet_which_is_the_youngest(of_workers):
+    total = dict(zip(RULES.columns, RULES.total(of_workers), strict=True))
+    rows = [dict(zip(RULES.columns, one, strict=True)) for one in of_workers]
+    for name in ("packets", "octets", "fragment", "own"):
+        assert total[name] == sum(row[name] for row in rows)
+    youngest = max((row["last_time"], row["last_source"]) for row in rows) if rows else (0, 0)
+    assert (total["last_time"], total["last_source"]) == youngest
+
+
+def test_every_count_of_an_output_is_a_sum():
+    one = list(range(len(OUTPUTS.columns)))
+    assert OUTPUTS.total([one, one]) == [2 * count for count in one]
+    assert OUTPUTS.total([one]) == one
+    assert OUTPUTS.total([]) == [0] * len(one)

@@ -87,15 +87,5 @@ class Ledger:
         return self._total(OUTPUTS, self._outputs.get((rule, output.name)))
 
     def _total(self, table: Table, row: int | None) -> dict[str, int]:
-        total = dict.fromkeys(table.columns, 0)
-        if row is None:
-            return total
-        for memory in self.memories.values():
-            counts = memory.row(table, row)
-            is_younger = counts.get("last_time", 0) > total.get("last_time", 0)
-            for name, count in counts.items():
-                if not name.startswith("last_"):
-                    total[name] += count
-                elif is_younger:
-                    total[name] = count
-        return total
+        counts = [] if row is None else [memory.row(table, row) for memory in self.memories.values()]
+        return dict(zip(table.columns, table.total(counts), strict=True))
