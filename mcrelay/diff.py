@@ -6,12 +6,14 @@ from mcrelay.state import (
     Action,
     CloseEgress,
     CloseIngress,
+    CloseTrace,
     DeleteFlow,
     Hold,
     Join,
     Leave,
     OpenEgress,
     OpenIngress,
+    OpenTrace,
     Release,
     SetFlow,
     StartWorker,
@@ -57,6 +59,7 @@ def _additions(worker: int, have: WorkerState, wanted: WorkerState) -> list[Acti
             for flow, route in wanted.flows.items()
             if have.flows.get(flow) != route
         ),
+        *(OpenTrace(worker, trace) for trace in sorted(wanted.traces - have.traces)),
     ]
 
 
@@ -64,6 +67,7 @@ def _removals(worker: int, have: WorkerState, wanted: WorkerState) -> list[Actio
     # A ring that changes its size is replaced by OpenIngress, not closed.
     read = {ingress.ifindex for ingress in wanted.ingress}
     return [
+        *(CloseTrace(worker, trace) for trace in sorted(have.traces - wanted.traces)),
         *(DeleteFlow(worker, flow) for flow in have.flows if flow not in wanted.flows),
         *(CloseEgress(worker, egress) for egress in sorted(have.egress - wanted.egress)),
         *(CloseIngress(worker, ingress) for ingress in sorted(have.ingress) if ingress.ifindex not in read),

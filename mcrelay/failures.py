@@ -10,6 +10,7 @@ from mcrelay.state import (
     Action,
     CloseEgress,
     CloseIngress,
+    CloseTrace,
     DeleteFlow,
     Egress,
     Flow,
@@ -20,6 +21,7 @@ from mcrelay.state import (
     Membership,
     OpenEgress,
     OpenIngress,
+    OpenTrace,
     PortHold,
     Release,
     Route,
@@ -28,13 +30,14 @@ from mcrelay.state import (
     State,
     StopWorker,
     SupervisorAction,
+    Trace,
     WorkerAction,
     WorkerState,
 )
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0  # seconds before what failed is tried again
 
-Subject = Ingress | Egress | Flow | Membership | PortHold
+Subject = Ingress | Egress | Flow | Trace | Membership | PortHold
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,8 @@ def subject(action: WorkerAction | SupervisorAction) -> Subject:
             return egress
         case SetFlow(_, flow, _) | DeleteFlow(_, flow):
             return flow
+        case OpenTrace(_, trace) | CloseTrace(_, trace):
+            return trace
         case Join(membership) | Leave(membership):
             return membership
         case Hold(hold) | Release(hold):  # pragma: no branch: there is no other
@@ -168,4 +173,4 @@ def _worker_without(state: WorkerState, failed: set[Subject]) -> WorkerState:
         outputs = tuple(output for output in route.outputs if output.egress in egress)
         if flow.ifindex in read and outputs and flow not in failed:
             flows[flow] = route if len(outputs) == len(route.outputs) else Route(route.rule, outputs)
-    return WorkerState(ingress, egress, flows)
+    return WorkerState(ingress, egress, flows, state.traces - failed)

@@ -18,6 +18,7 @@ class RuleState(StrEnum):
     """What a rule does at the moment."""
 
     ACTIVE = "active"
+    PAUSED = "paused"
     UNRESOLVED = "unresolved"
     FAILED = "failed"
     DISABLED = "disabled"

@@ -1,4 +1,4 @@
-"""The life of a worker's process, as far as the reconciler sees it. Time is an argument."""
+"""The life of a process that comes back when it dies, a worker or another. Time is an argument."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from enum import Enum, auto
 
 from mcrelay.command import Batch
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before a dead worker starts again
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before it starts again
 LONG_LIFE = 1.0  # seconds of work after which a death counts as the first one again
-PATIENCE = 10.0  # seconds a worker has for a batch, or to start, or to end
+PATIENCE = 10.0  # seconds it has for a batch, or to start, or to end
 
 
 class Phase(Enum):
-    """Where a worker's process stands."""
+    """Where a process stands."""
 
     ABSENT = auto()
     STARTING = auto()
@@ -22,16 +22,25 @@ class Phase(Enum):
     ENDING = auto()
 
 
+_WORDS = {
+    Phase.ABSENT: "pausing",
+    Phase.STARTING: "starting",
+    Phase.IDLE: "running",
+    Phase.BUSY: "running",
+    Phase.ENDING: "ending",
+}
 _UNDER_WAY = (Phase.STARTING, Phase.BUSY, Phase.ENDING)  # phases that end with an event, or are overdue
 
 
 @dataclass(slots=True)
 class Process:
-    """One worker's process and its successors."""
+    """A process and its successors."""
 
     phase: Phase = Phase.ABSENT
     restarts: int = 0
     """How often it died."""
+    reason: str = ""
+    """How it died last."""
     start_not_before: float = 0.0
     deadline: float = 0.0
     _started_at: float = 0.0
@@ -47,6 +56,11 @@ class Process:
     def is_changing(self) -> bool:
         """Whether it will soon forward something else than now."""
         return self.phase in (Phase.STARTING, Phase.BUSY)
+
+    @property
+    def stands(self) -> str:
+        """What it does, in a word: running, starting, pausing or ending."""
+        return _WORDS[self.phase]
 
     def may_start(self, now: float) -> bool:
         """Tell whether there is no process, and its pause is over."""
@@ -79,13 +93,14 @@ class Process:
         self.phase, self._batch = Phase.IDLE, None
         return batch
 
-    def exited(self, now: float) -> None:
+    def exited(self, now: float, reason: str = "") -> None:
         """It died, or ended as told. After a death it pauses, longer each time until it lives long."""
         if self.phase is not Phase.ENDING:
             has_lived_long = self.phase is not Phase.STARTING and now - self._started_at >= LONG_LIFE
             self._pause = FIRST_PAUSE if has_lived_long else self._longer_pause()
             self.start_not_before = now + self._pause
             self.restarts += 1
+            self.reason = reason
         self.phase, self._batch = Phase.ABSENT, None
 
     def _longer_pause(self) -> float:

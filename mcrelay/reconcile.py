@@ -14,23 +14,27 @@ The rules of the house:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mcrelay.command import Batch, Command, Kill, Perform, Start, Stop
 from mcrelay.diff import diff
 from mcrelay.failures import Failures
+from mcrelay.paused import with_pauses
 from mcrelay.plan import Plan, Verdict
 from mcrelay.process import PATIENCE, Phase, Process
 from mcrelay.state import (
     Action,
     OpenEgress,
     OpenIngress,
+    OpenTrace,
     SetFlow,
     StartWorker,
     State,
     StopWorker,
     SupervisorAction,
+    Trace,
     WorkerAction,
+    WorkerState,
     applied,
     without_worker,
 )
@@ -42,9 +46,12 @@ class Reconciler:
 
     running: State = field(default_factory=State)
     plan: Plan = field(default_factory=Plan)
+    desired: State = field(default_factory=State)
+    """What the plan asks for, with the traces."""
     generation: int = 0
     failures: Failures = field(default_factory=Failures)
-    _processes: dict[int, Process] = field(default_factory=dict)
+    processes: dict[int, Process] = field(default_factory=dict)
+    _traces: frozenset[Trace] = frozenset()
     _performing: tuple[SupervisorAction, ...] = ()
     _numbers: int = 0
     _differs: bool = True
@@ -56,7 +63,13 @@ class Reconciler:
         """There is a new plan: a config was accepted, or a link changed."""
         self.plan, self.generation = plan, generation
         self.failures.clear()
-        self._differs = True
+        self._aim()
+
+    def traced(self, traces: frozenset[Trace]) -> None:
+        """Other rules than before are to be traced; those that do not run cannot be."""
+        if traces != self._traces:
+            self._traces = traces
+            self._aim()
 
     def worker_started(self, worker: int, now: float) -> None:
         """A worker said hello: it runs, and has nothing yet."""
@@ -64,12 +77,12 @@ class Reconciler:
             self.running = applied(self.running, [StartWorker(worker)])
             self._differs = True
 
-    def worker_exited(self, worker: int, now: float) -> None:
+    def worker_exited(self, worker: int, now: float, reason: str = "") -> None:
         """A worker died, or ended as told: it does nothing now, and comes back after a pause if wanted."""
         process = self._process(worker)
         if process.phase is Phase.ABSENT:
             return
-        process.exited(now)
+        process.exited(now, reason)
         self.running = without_worker(self.running, worker)
         self._differs = True
 
@@ -87,7 +100,7 @@ class Reconciler:
             return
         for index, reason in reasons.items():
             action = batch.actions[index] if 0 <= index < len(batch.actions) else None
-            if isinstance(action, OpenIngress | OpenEgress | SetFlow):
+            if isinstance(action, OpenIngress | OpenEgress | SetFlow | OpenTrace):
                 self.failures.set_aside(action, reason, now)
             else:
                 self._process(worker).give_up(now)
@@ -109,7 +122,7 @@ class Reconciler:
         if not (self.failures.wake(now) or self._differs or self._may_start(now)):
             return commands
         self._differs = False
-        actions = diff(self.running, self.failures.spare(self.plan.state))
+        actions = diff(self.running, self.failures.spare(self.desired))
         self.failures.forget_what_works_again(actions)
         self._has_been_complete |= not actions
         commands += self._starts_and_stops(actions, now)
@@ -124,10 +137,10 @@ class Reconciler:
         """Return when `due` has something to do although no event comes; None where it never has."""
         retry = self.failures.next_retry()
         times = [] if retry is None else [retry]
-        for worker, process in self._processes.items():
+        for worker, process in self.processes.items():
             if process.is_under_way:
                 times.append(process.deadline)
-            elif process.phase is Phase.ABSENT and worker in self.plan.state.workers:
+            elif process.phase is Phase.ABSENT and worker in self.desired.workers:
                 times.append(process.start_not_before)
         return min(times, default=None)
 
@@ -142,7 +155,7 @@ class Reconciler:
 
         A worker that died and pauses is not waited for, but at the very start all of them are.
         """
-        is_under_way = any(process.is_under_way for process in self._processes.values())
+        is_under_way = any(process.is_under_way for process in self.processes.values())
         is_quiet = not self._differs and not self._performing and not is_under_way
         return is_quiet and self._has_been_complete
 
@@ -150,19 +163,22 @@ class Reconciler:
         """Whether a worker has been told to end."""
         return self._process(worker).phase is Phase.ENDING
 
-    @property
-    def restarts(self) -> dict[int, int]:
-        """How often each worker has died."""
-        return {worker: process.restarts for worker, process in self._processes.items()}
-
     def verdicts(self) -> dict[str, Verdict]:
         """Return the state of every rule, with what failed since it was planned."""
         return self.failures.verdicts(self.plan)
 
+    def verdicts_now(self) -> dict[str, Verdict]:
+        """Return the same, with the rules paused that no worker forwards while it is away."""
+        return with_pauses(self.verdicts(), self.desired, self.running, self.processes)
+
     # The parts of it.
 
+    def _aim(self) -> None:
+        self.desired = _with_traces(self.plan.state, self._traces)
+        self._differs = True
+
     def _process(self, worker: int) -> Process:
-        return self._processes.setdefault(worker, Process())
+        return self.processes.setdefault(worker, Process())
 
     def _answered(self, worker: int, number: int) -> Batch | None:
         batch = self._process(worker).answered(number)
@@ -171,15 +187,15 @@ class Reconciler:
 
     def _overdue(self, now: float) -> list[Command]:
         late: list[Command] = []
-        for worker, process in self._processes.items():
+        for worker, process in self.processes.items():
             if process.is_overdue(now):
                 process.deadline = now + PATIENCE
                 late.append(Kill(worker))
         return late
 
     def _may_start(self, now: float) -> bool:
-        wanted = self.plan.state.workers
-        return any(process.may_start(now) for worker, process in self._processes.items() if worker in wanted)
+        wanted = self.desired.workers
+        return any(process.may_start(now) for worker, process in self.processes.items() if worker in wanted)
 
     def _starts_and_stops(self, actions: list[Action], now: float) -> list[Command]:
         commands: list[Command] = []
@@ -211,4 +227,17 @@ class Reconciler:
         return commands
 
     def _workers_are_changing(self) -> bool:
-        return any(process.is_changing for process in self._processes.values())
+        return any(process.is_changing for process in self.processes.values())
+
+
+def _with_traces(state: State, traces: frozenset[Trace]) -> State:
+    if not traces:
+        return state
+    # The workers of a plan share one value, and so do those of the answer.
+    watched = {id(worker): _with_its_traces(worker, traces) for worker in state.workers.values()}
+    return replace(state, workers={number: watched[id(worker)] for number, worker in state.workers.items()})
+
+
+def _with_its_traces(worker: WorkerState, traces: frozenset[Trace]) -> WorkerState:
+    rules = {route.rule for route in worker.flows.values()}
+    return replace(worker, traces=frozenset(trace for trace in traces if trace.rule in rules))

@@ -47,7 +47,7 @@ def test_a_death_that_is_told_twice_counts_once():
     world = settled(ONE_RULE)
     world.exit(0)
     world.reconciler.worker_exited(0, world.now)
-    assert world.reconciler.restarts == {0: 1}
+    assert world.reconciler.processes[0].restarts == 1
     assert world.reconciler.next_deadline() == world.now + 0.1
 
 
@@ -114,7 +114,7 @@ def test_a_worker_that_is_not_wanted_any_more_ends_and_stays_away():
     world.exit(1)
     assert world.reconciler.settled
     assert world.reconciler.next_deadline() is None
-    assert world.reconciler.restarts == {0: 0, 1: 0}
+    assert [process.restarts for process in world.reconciler.processes.values()] == [0, 0]
 
 
 def test_a_worker_that_is_wanted_again_while_it_ends_starts_again_at_once():

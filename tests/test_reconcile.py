@@ -221,7 +221,7 @@ def test_a_dead_worker_comes_back_with_its_rules_and_keeps_its_groups():
     assert len(batch.actions) == 3
     world.converge()
     assert world.reconciler.running == ONE_RULE.state
-    assert world.reconciler.restarts == {0: 1}
+    assert world.reconciler.processes[0].restarts == 1
 
 
 @pytest.mark.parametrize("is_refusal", [False, True])

@@ -1,0 +1,58 @@
+"""Which rules no worker forwards at the moment although nothing is wrong with them, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mcrelay.plan import RuleState, Verdict
+from mcrelay.process import Process
+from mcrelay.state import State
+
+
+def with_pauses(
+    verdicts: Mapping[str, Verdict], desired: State, running: State, processes: Mapping[int, Process]
+) -> dict[str, Verdict]:
+    """Return the verdicts, with what the workers do not forward although they should.
+
+    A rule that some workers forward is active still, and says why the others do not.
+    """
+    forwarded = {worker: _rules(running, worker) for worker in desired.workers}
+    reasons = {worker: _reason(worker, running, processes) for worker in desired.workers}
+    result = dict(verdicts)
+    for rule in _incomplete(verdicts, forwarded):
+        away = [worker for worker, rules in forwarded.items() if rule not in rules]
+        result[rule] = _marked(verdicts[rule], [reasons[worker] for worker in away], len(forwarded))
+    return result
+
+
+def _rules(state: State, worker: int) -> set[str]:
+    if worker not in state.workers:
+        return set()
+    return {route.rule for route in state.workers[worker].flows.values()}
+
+
+def _incomplete(verdicts: Mapping[str, Verdict], forwarded: Mapping[int, set[str]]) -> list[str]:
+    """Return the active rules that a worker lacks."""
+    complete = set.intersection(*forwarded.values()) if forwarded else set()
+    return [
+        rule
+        for rule, verdict in verdicts.items()
+        if verdict.state is RuleState.ACTIVE and rule not in complete
+    ]
+
+
+def _marked(verdict: Verdict, reasons: list[str], workers: int) -> Verdict:
+    if len(reasons) == workers:
+        return Verdict(RuleState.PAUSED, "; ".join(filter(None, (verdict.reason, *reasons))))
+    share = f"{len(reasons)} of {workers} workers do not forward it: {'; '.join(reasons)}"
+    return Verdict(verdict.state, "; ".join(filter(None, (verdict.reason, share))))
+
+
+def _reason(worker: int, running: State, processes: Mapping[int, Process]) -> str:
+    if worker in running.workers:
+        return f"worker {worker} is about to take it over"
+    process = processes.get(worker, Process())
+    if not process.restarts:
+        return f"worker {worker} is starting"
+    times = f" {process.restarts} times" if process.restarts > 1 else ""
+    return f"worker {worker} died{times} ({process.reason}) and is {process.stands}"
