@@ -4,20 +4,21 @@
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= auto
+PREFIX ?= /usr/local
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench clean root iproute2 peers venv
+.PHONY: help demo test lint unit bench man install-man clean root iproute2 groff peers venv
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: root iproute2 $(VENV)/.installed ## relay real multicast between network namespaces, and show it (root)
 	@$(PY) -m mcrelay demo
 
-test: root iproute2 lint ## lint, types, import contracts, every test, coverage (root)
+test: root iproute2 groff lint ## lint, types, import contracts, every test, coverage (root)
 	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && chmod 1777 "$$data" && \
 	export COVERAGE_FILE="$$data/coverage" && `# workers write there too, and they are nobody` \
 	$(PY) -m coverage run -m pytest -n $(JOBS) --dist worksteal && \
@@ -37,6 +38,13 @@ unit: $(VENV)/.installed-test ## the tests that need no root
 
 bench: root iproute2 peers $(VENV)/.installed ## how fast it is beside its peers (root; 15 minutes; QUICK=1: 2; ONLY=rate,latency)
 	@$(PY) -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+man: $(VENV)/.installed ## build the manual: build/man/
+	@PYTHONPATH=packaging/man $(PY) -m manual build/man
+
+install-man: man ## install it below $(PREFIX)/share/man (PREFIX=/usr/local; DESTDIR for packages)
+	@for page in build/man/*; do \
+	install -D -m 644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}" || exit 1; done
 
 clean: ## remove the virtual environment and what tools left behind
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* htmlcov build dist
@@ -60,6 +68,9 @@ root:
 
 iproute2:
 	@command -v ip >/dev/null || { echo "installing iproute2 ..."; $(apt) iproute2 >/dev/null; }
+
+groff:
+	@command -v groff >/dev/null || { echo "installing groff-base ..."; $(apt) groff-base >/dev/null; }
 
 peers:
 	@missing=$$(command -v socat >/dev/null || echo socat; command -v smcrouted >/dev/null || echo smcroute; \

@@ -29,7 +29,7 @@ VERBS = (
     Verb("check", "tell everything that is wrong with a configuration", "mcrelay.cli.check"),
     Verb("plan", "show what a configuration would do on this host", "mcrelay.cli.plan"),
     Verb("send", "send numbered test packets to groups or hosts", "mcrelay.cli.send"),
-    Verb("receive", "receive them; report loss, order and latency", "mcrelay.cli.receive"),
+    Verb("receive", "receive test packets; report loss, order and latency", "mcrelay.cli.receive"),
     Verb("demo", "relay real multicast between network namespaces", "mcrelay.cli.demo"),
 )
 

@@ -24,16 +24,20 @@ _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ER
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
-    parser.add_argument(
-        "-c", "--config", metavar="FILE", type=Path, default=files.DEFAULT, help="default %(default)s"
+    parser.description = "Relay what the configuration says, in the foreground, until told to stop."
+    parser.epilog = (
+        "Exit codes: 0 stopped by SIGTERM or SIGINT, 1 another daemon has this run directory, or it cannot be"
+        " used, 2 usage, 4 not permitted, 78 the configuration is invalid."
     )
     parser.add_argument(
-        "--run-dir",
-        metavar="DIR",
-        type=Path,
-        default=rundir.default(),
-        help="one daemon each (%(default)s)",
-    )
+        "-c", "--config", metavar="FILE", type=Path, default=files.DEFAULT,
+        help="what to relay (default: %(default)s), with the drop-in folder beside it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--run-dir", metavar="DIR", type=Path, default=rundir.default(),
+        help="where its lock and its control socket lie: one daemon a directory"
+        f" (default: RUNTIME_DIRECTORY, else {rundir.DEFAULT})",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:

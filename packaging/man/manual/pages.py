@@ -1,0 +1,92 @@
+"""Every page of the manual: what it takes from the code, and the text that belongs to it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+from manual import options, roff, shapes
+from manual.options import Sections
+from mcrelay import __version__
+from mcrelay.cli import VERBS, Verb
+from mcrelay.cli.exits import Exit
+from mcrelay.counters import SEND_ERROR_MEANINGS, Drop
+
+TEXTS = Path(__file__).parents[1]
+SCHEMAS = Path(__file__).parents[3] / "schemas"
+
+# The customary order of man-pages(7); other sections stand between, as they come.
+FIRST = ("NAME", "SYNOPSIS", "DESCRIPTION", "ARGUMENTS", "OPTIONS")
+LAST = ("NOTES", "JSON", "EXIT STATUS", "ENVIRONMENT", "FILES", "EXAMPLES", "SEE ALSO")
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """Yield the name of every file of the manual, and its content."""
+    for verb in VERBS:
+        yield _page(f"mcrelay-{verb.name}.1", _of_verb(verb))
+    yield _page("mcrelay.1", {"VERBS": _verbs(), "EXIT STATUS": _exits()})
+    yield _page("mcrelay.yaml.5", {"KEYS": shapes.keys(_schema("mcrelay"))})
+    yield _page("mcrelay-drops.7", {"REASONS": _drops(), "SEND ERRORS": _send_errors()})
+
+
+def _of_verb(verb: Verb) -> dict[str, Iterable[str]]:
+    parser = argparse.ArgumentParser(f"mcrelay {verb.name}", description=f"{verb.help.capitalize()}.")
+    import_module(verb.module).arguments(parser)
+    name = [f"mcrelay-{verb.name} - {verb.help}"]
+    return {"NAME": name, **options.sections(parser), "SEE ALSO": ["mcrelay(1), mcrelay.yaml(5)"]}
+
+
+def _verbs() -> Iterator[str]:
+    return (f"`{verb.name}`\n: {verb.help.capitalize()}: mcrelay-{verb.name}(1)." for verb in VERBS)
+
+
+def _exits() -> Iterator[str]:
+    return (f"{code.value}\n: {code.meaning}." for code in Exit)
+
+
+def _drops() -> Iterator[str]:
+    return (f"`{drop}`\n: {_sentences(drop.meaning)}" for drop in Drop)
+
+
+def _send_errors() -> Iterator[str]:
+    return (f"`{name}`\n: {_sentences(meaning)}" for name, meaning in SEND_ERROR_MEANINGS.items())
+
+
+def _sentences(meaning: str) -> str:
+    return f"{meaning[0].upper()}{meaning[1:]}."
+
+
+def _schema(name: str) -> shapes.Schema:
+    schema: shapes.Schema = json.loads((SCHEMAS / f"{name}.schema.json").read_bytes())
+    return schema
+
+
+def _page(file: str, taken: dict[str, Iterable[str]]) -> tuple[str, str]:
+    """Return a page's file and content: in each section its text, and after it what is taken."""
+    name, section = file.rsplit(".", 1)
+    text = TEXTS / f"{file}.md"
+    whole = _sections(text.read_text()) if text.exists() else {}
+    for heading, paragraphs in taken.items():
+        whole.setdefault(heading, []).extend(paragraphs)
+    return file, roff.page(name, int(section), f"mcrelay {__version__}", _ordered(whole))
+
+
+def _sections(text: str) -> Sections:
+    """Cut a text at its headings."""
+    pieces = re.split(r"^# (.+)\n", text, flags=re.MULTILINE)
+    return {heading: [body.strip("\n")] for heading, body in zip(pieces[1::2], pieces[2::2], strict=True)}
+
+
+def _ordered(sections: Sections) -> str:
+    headings = sorted(sections, key=_place)
+    return "\n\n".join("\n\n".join([f"# {heading}", *sections[heading]]) for heading in headings)
+
+
+def _place(heading: str) -> int:
+    if heading in FIRST:
+        return FIRST.index(heading)
+    return len(FIRST) + (1 + LAST.index(heading) if heading in LAST else 0)
