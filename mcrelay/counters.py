@@ -62,7 +62,7 @@ _SEND_ERRORS = {
     errno.ENETDOWN: "the output's device is down: `ip link set DEVICE up`",
     errno.ENETUNREACH: "no route leads there through the device: add one, or give the device an address",
     errno.ENOBUFS: "the device's queue was full: it is slower than the input (`tc -s qdisc show dev DEVICE`)",
-    errno.EHOSTUNREACH: "the host does not answer ARP, or a router knows no way to it: see `ip neigh show dev DEVICE`",
+    errno.EHOSTUNREACH: "the host does not answer ARP, or a router knows no way to it: see `ip neigh`",
     errno.ENODEV: "the output's device has gone: the output comes back with it",
     errno.EACCES: "a route forbids it, or the destination is a broadcast address: see `ip route get ADDRESS`",
     errno.ECONNREFUSED: "the host has nobody at this port: start the receiver, or correct `port`",

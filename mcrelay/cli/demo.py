@@ -77,7 +77,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Builds network namespaces for a sender, a relay and two receivers, relays multicast from a source"
         " that cannot be routed, reloads under traffic, shows what arrived, and cleans up. Takes about"
-        " 15 seconds and needs root. Exit code 1 if a packet was lost."
+        " 15 seconds and needs root."
+    )
+    parser.epilog = (
+        "Exit codes: 0 nothing was lost, 1 something was lost or the network could not be built, 2 usage,"
+        " 4 not permitted."
     )
 
 

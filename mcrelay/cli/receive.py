@@ -22,40 +22,48 @@ LAST_LOOK = 1.0  # seconds at most for what had arrived before the end
 EPILOG = """\
 Other traffic than that of `mcrelay send` is counted, too: packets, rate, sources and TTL.
 
-exit code: 0 all is well; 1 something was lost, corrupt or dropped, nothing arrived at one of the GROUPs, or
-less than --count or --expect; 2 usage; 4 not permitted. Duplicates and reordering are no failure.
-
 What is lost before the first packet or after the last cannot be seen without --expect.
 
---json prints one object:
-  version 1; ok; problems (sentences); ended ("count", "idle", "duration" or "signal");
-  seconds (of listening); total; destinations [...]; flows [...]
+With --json, one object: version (1, of this shape), ok, problems (sentences), ended ("count", "idle",
+"duration" or "signal"), seconds (of listening), and total, destinations [...] and flows [...], which have
 
-  in total and in each of destinations and flows:
-    packets, octets    whatever came (octets of payload)
-    received           different intact packets of `mcrelay send`
-    lost               sequence numbers missing between the first and the last
-    duplicated         intact packets that had come before
-    reordered          packets that came after one with a higher number (RFC 4737); of copies only the first
-    stale              packets so late (131,072 numbers) that it is not known whether they had come before
-    corrupt            damaged packets of `mcrelay send`; their numbers count as lost
-    foreign            packets that are not from `mcrelay send`
-    ttl, dscp          lists of the values seen
-    seconds, packets_per_second, mbit_per_second (of payload)    from the first packet to the last
-    latency_us         {min, p50, p90, p99, p99.9, max} in microseconds from sending to arrival at this host,
-                       as far as both clocks agree; null where there is none
-  total and destinations:
-    socket_drops       packets that arrived, but for which this receiver was too slow: not the network's loss
-    missing            expected packets that did not come (of --expect)
-  total: unlisted      packets of more flows than are told apart (1000)
-  destinations and flows: destination, port
-  flows: source, source_port, flow (null for foreign packets), first_sequence, last_sequence
-"""
+  packets, octets     whatever came (octets of payload)
+  received            different intact packets of `mcrelay send`
+  lost                numbers missing between the first and the last
+  duplicated          intact packets that had come before
+  reordered           packets that came after one with a higher number
+                      (RFC 4737); of copies only the first
+  stale               packets so late (131,072 numbers) that it is not
+                      known whether they had come before
+  corrupt             damaged packets of `mcrelay send`, whose numbers
+                      count as lost
+  foreign             packets that are not from `mcrelay send`
+  ttl, dscp           lists of the values seen
+  seconds             from the first packet to the last
+  packets_per_second, mbit_per_second (of payload)
+  latency_us          {min, p50, p90, p99, p99.9, max} in microseconds
+                      from sending to arrival at this host, as far as
+                      both clocks agree; null where there is none
+
+Total and destinations have more:
+
+  socket_drops        packets for which this receiver was too slow:
+                      not the network's loss
+  missing             expected packets (--expect) that did not come
+  unlisted            in total: packets of more flows than are told
+                      apart (1000)
+
+Destinations have `destination` and `port`, and so have flows, beside source, source_port, flow (null for
+foreign packets), first_sequence and last_sequence.
+
+Exit codes: 0 all is well, 1 something was lost, corrupt or dropped, or nothing arrived at one of the GROUPs,
+or less than --count or --expect, 2 usage, 4 not permitted. Duplicates and reordering are no failure."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = "Receive test packets, and report loss, order and latency."
     parser.epilog = EPILOG
     add = parser.add_argument
     add(
@@ -79,7 +87,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("-d", "--duration", type=positive, metavar="SECONDS", help="end after so long (default: on Ctrl-C)")
     add("--idle", type=positive, metavar="SECONDS", help="end after so long a silence, once something came")
     add("--sources", nargs="+", default=[], metavar="ADDRESS", help="join for these sources only (SSM)")
-    add("--json", action="store_true", help="print the result as JSON")
+    add("--json", action="store_true", help="print the result as one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -37,24 +37,34 @@ SPIN = 0.00005  # seconds before a packet is due that are not worth a sleep
 PR_SET_TIMERSLACK = 29  # linux/prctl.h
 
 EPILOG = """\
---rate and --count are for each GROUP; several get their packets in turn.
-A payload holds flow, sequence number, time of sending and filling that can be checked to the last octet.
+--rate and --count are for each GROUP; several get their packets in turn. A payload holds the flow, a sequence
+number, the time of sending, and a filling that can be checked to the last octet.
 
 With --segments, packets are apart again when they leave the device, except on a veth, which hands its peer
 the uncut runs: there, first `ethtool -K DEVICE tx-udp-segmentation off`.
 
-exit code: 0 all was sent; 1 some was not; 2 usage; 4 not permitted
+With --json, one object:
 
---json prints one object:
-  version 1; ok; ended ("count", "duration" or "signal"); seconds; packets; octets (of payload);
-  packets_per_second; mbit_per_second; size; source_port;
-  not_sent: {"ENOBUFS": 12, ...}; flows: [{destination, port, flow, packets, ttl}, ...]
-"""
+  version       1, of this shape
+  ok            whether all was sent
+  ended         "count", "duration" or "signal"
+  seconds       how long it took
+  packets, octets, packets_per_second, mbit_per_second
+                what was sent; octets and bits are those of the payload
+  size          octets of a payload
+  source_port   of all packets
+  not_sent      packets by error, {"ENOBUFS": 12, ...}
+  flows         [{destination, port, flow, packets, ttl}, ...]
+
+Exit codes: 0 all was sent, 1 some was not, 2 usage, 4 not permitted."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = (
+        "Send numbered test packets to groups or hosts, for `mcrelay receive` to tell what became of them."
+    )
     parser.epilog = EPILOG
     add = parser.add_argument
     add("destinations", nargs="+", metavar="GROUP[:PORT]", help="multicast group, or address of a host")
@@ -63,24 +73,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("-r", "--rate", type=rate, default=100.0, metavar="N",
         help="packets a second, or `max` (default: 100)")  # fmt: skip
     add("-s", "--size", type=whole(SMALLEST, LARGEST), default=1400, metavar="OCTETS",
-        help=f"payload, {SMALLEST} to {LARGEST} octets (default: 1400)")  # fmt: skip
-    add("-n", "--count", type=whole(1, 2**48), metavar="N", help="end after so many (default: on Ctrl-C)")
-    add("-d", "--duration", type=positive, metavar="SECONDS", help="end after so long")
+        help=f"length of the payload, {SMALLEST} to {LARGEST} octets (default: 1400)")  # fmt: skip
+    add("-n", "--count", type=whole(1, 2**48), metavar="N", help="end after N packets (default: on Ctrl-C)")
+    add("-d", "--duration", type=positive, metavar="SECONDS", help="end after so long (default: on Ctrl-C)")
     add(
         "--ttl",
         type=whole(1, 255),
         metavar="N",
-        help=f"default: {GROUP_TTL} to a group, {HOST_TTL} to a host",
+        help=f"time to live (default: {GROUP_TTL} to a group, {HOST_TTL} to a host)",
     )
-    add("--dscp", type=whole(0, 63), default=0, metavar="N", help="default: 0")
-    add("--source", metavar="ADDRESS", help="an address of this host to send from")
-    add("--source-port", type=whole(1, 65535), metavar="N", help="default: the kernel's choice")
+    add("--dscp", type=whole(0, 63), default=0, metavar="N", help="class of service, 0 to 63 (default: 0)")
+    add(
+        "--source", metavar="ADDRESS", help="address of this host to send from (default: the kernel's choice)"
+    )
+    add(
+        "--source-port",
+        type=whole(1, 65535),
+        metavar="N",
+        help="port to send from (default: the kernel's choice)",
+    )
     add(
         "--segments",
         action="store_true",
         help="let the kernel cut runs of packets apart (UDP_SEGMENT): 3 times the rate, to one GROUP",
     )
-    add("--json", action="store_true", help="print the result as JSON")
+    add("--json", action="store_true", help="print the result as one JSON object")
 
 
 def rate(text: str) -> float:
