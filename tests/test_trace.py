@@ -1,0 +1,209 @@
+"""A ring of events: whole events in order, or counted as lost, however writer and readers meet."""
+
+import random
+import struct
+from collections import deque
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcrelay.counters import Drop
+from mcrelay.trace import (
+    EXPIRED,
+    FIRST_SLOT,
+    MEMORY_SIZE,
+    MOST_OUTCOMES,
+    NO_VLAN,
+    SENT,
+    SLOT_SIZE,
+    SLOTS,
+    Event,
+    Head,
+    Outcome,
+    Reader,
+    Verdict,
+    Writer,
+)
+
+HEAD = Head(1_700_000_000_123_456_789, 2, 0xC0A8A837, 0xEF010101, 1428, 1400, 4000, 5001, NO_VLAN,
+            Verdict.RELAYED, 1, 0xB8)  # fmt: skip
+OUTCOMES = (Outcome(0xEF020202, 3, 6001, SENT), Outcome(0xEF020203, 4, 6001, 100), Outcome(1, 5, 9, EXPIRED))
+EVENT = Event(HEAD, OUTCOMES, 3, b"E" * 1428)
+
+
+def numbered(number):
+    """An event whose every part tells its number, so that a mixture of two is seen."""
+    outcomes = tuple(Outcome(number, number, number, number) for _ in range(number % 4))
+    octets = struct.pack("<Q", number) * (220 + number % 3)
+    return Event(HEAD._replace(time=number, ifindex=number), outcomes, len(outcomes), octets)
+
+
+def memory():
+    return memoryview(bytearray(MEMORY_SIZE))
+
+
+def test_what_is_written_is_read_with_all_its_fields():
+    shared = memory()
+    reader = Reader(shared)
+    Writer(shared).write(EVENT)
+    assert reader.read(10) == [EVENT]
+    assert reader.read(10) == []
+    assert reader.lost == 0
+
+
+@given(st.lists(st.integers(0, 5), max_size=30))
+def test_readers_have_places_of_their_own_and_see_what_comes_after_them(counts):
+    shared, first, second, total = memory(), [], [], 0
+    writer = Writer(shared)
+    early = Reader(shared)
+    for count in counts:
+        late = Reader(shared)
+        for _ in range(count):
+            writer.write(numbered(total))
+            total += 1
+        first += early.read(3)
+        second += late.read(100)
+    first += early.read(1000)
+    assert first == second == [numbered(number) for number in range(total)]
+    assert early.lost == 0
+
+
+def test_a_reader_that_was_overtaken_counts_what_it_missed():
+    shared = memory()
+    reader, writer = Reader(shared), Writer(shared)
+    for number in range(SLOTS + 10):
+        writer.write(numbered(number))
+    events = reader.read(2 * SLOTS)
+    assert events == [numbered(number) for number in range(10, SLOTS + 10)]
+    assert reader.lost == 10
+
+
+def test_what_the_writer_had_no_time_for_is_lost_to_those_who_were_there():
+    shared = memory()
+    writer = Writer(shared)
+    early = Reader(shared)
+    writer.skip(5)
+    late = Reader(shared)
+    writer.skip(2)
+    assert (early.lost, late.lost) == (7, 2)
+
+
+def test_a_successor_goes_on_where_the_dead_writer_stopped():
+    shared = memory()
+    reader, dead = Reader(shared), Writer(shared)
+    dead.write(numbered(0))
+    dead.skip(3)
+    shared[FIRST_SLOT + SLOT_SIZE : FIRST_SLOT + SLOT_SIZE + 8] = b"\xff" * 8  # it died in the next one
+    assert reader.read(10) == [numbered(0)]
+    successor = Writer(shared)
+    successor.write(numbered(1))
+    successor.skip(1)
+    assert reader.read(10) == [numbered(1)]
+    assert reader.lost == 4
+
+
+def test_a_packet_is_kept_as_far_as_it_fits():
+    shared = memory()
+    reader, writer = Reader(shared), Writer(shared)
+    writer.write(replace(EVENT, packet=b"x" * 9000))
+    writer.write(replace(EVENT, outcomes=(), packet=b"x" * 9000))
+    short, longer = reader.read(2)
+    assert len(longer.packet) == len(short.packet) + 12 * len(OUTCOMES) == SLOT_SIZE - 48
+    assert short.head == longer.head == HEAD
+
+
+def test_of_very_many_outputs_the_first_have_an_outcome_and_all_are_counted():
+    shared = memory()
+    reader = Reader(shared)
+    outcomes = tuple(Outcome(number, 1, 1, SENT) for number in range(100))
+    Writer(shared).write(Event(HEAD, outcomes, 100, b"packet"))
+    (event,) = reader.read(1)
+    assert event == Event(HEAD, outcomes[:MOST_OUTCOMES], 100, b"packet")
+
+
+@given(st.binary(min_size=64, max_size=64), st.integers(0, 2**64 - 1))
+def test_a_reader_survives_whatever_a_worker_that_went_wrong_has_written(slot, written):
+    shared = memory()
+    shared[FIRST_SLOT + 8 : FIRST_SLOT + 8 + len(slot)] = slot
+    reader = Reader(shared)
+    shared[:8] = struct.pack("=Q", written)
+    for event in reader.read(2 * SLOTS):
+        assert event.head.verdict in Verdict
+        assert len(event.outcomes) <= MOST_OUTCOMES
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_verdict_names_the_counter_in_which_its_packets_are(verdict):
+    named = {Verdict.RELAYED: None, Verdict.TAGGED: Drop.NO_RULE}
+    assert verdict.drop == named.get(verdict, verdict.name.lower())
+
+
+class Store(deque):
+    """Memory that does nothing but write down what shall be stored, in pieces of eight octets."""
+
+    def __init__(self, shared):
+        super().__init__()
+        self._shared = shared
+
+    def __getitem__(self, place):
+        return self._shared[place]
+
+    def __setitem__(self, place, octets):
+        for at in range(0, len(octets), 8):
+            self.append((place.start + at, octets[at : at + 8]))
+
+
+class Racing:
+    """Memory that changes while it is read: before each 64 octets of a load, some of the stores happen."""
+
+    def __init__(self, shared, stores, speed, chance):
+        self._shared, self._stores = shared, stores
+        self._speed, self._chance = speed, chance
+
+    def __getitem__(self, place):
+        pieces = []
+        for at in range(place.start, place.stop, 64):
+            self.let_happen(self._chance.choice((0, 0, self._speed)))
+            pieces.append(bytes(self._shared[at : min(at + 64, place.stop)]))
+        return b"".join(pieces)
+
+    def let_happen(self, count):
+        for _ in range(min(count, len(self._stores))):
+            at, octets = self._stores.popleft()
+            self._shared[at : at + len(octets)] = octets
+
+
+@given(
+    before=st.sampled_from([0, 1, SLOTS - 1, SLOTS, SLOTS + 7]),
+    ahead=st.sampled_from([0, 3, SLOTS - 3, SLOTS]),
+    after=st.integers(1, 20),
+    speed=st.sampled_from([0, 1, 7, 60]),
+    seed=st.integers(0, 2**32),
+)
+def test_however_they_race_a_reader_has_whole_events_in_order_and_counts_the_others(
+    before, ahead, after, speed, seed
+):
+    shared, chance = memory(), random.Random(seed)
+    writer = Writer(shared)
+    for number in range(before):
+        writer.write(numbered(number))
+    stores = Store(shared)
+    racing = Racing(shared, stores, speed, chance)
+    reader = Reader(shared)
+    for number in range(before, before + ahead):
+        writer.write(numbered(number))
+    rival = Writer(stores)
+    total = before + ahead + after
+    for number in range(before + ahead, total):
+        rival.write(numbered(number))
+    reader._memory = racing
+    events = []
+    while stores or reader._next < total:
+        events += reader.read(chance.randrange(1, 50))
+        racing.let_happen(1)
+    numbers = [event.head.time for event in events]
+    assert numbers == sorted(set(numbers))
+    assert events == [numbered(number) for number in numbers]
+    assert len(events) + reader.lost == ahead + after
