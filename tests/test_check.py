@@ -220,7 +220,7 @@ def test_the_version_is_that_of_the_package():
     ("words", "message"),
     [
         (["chek"], "mcrelay: no verb is named `chek`; did you mean `check`?\n"),
-        (["xyz"], "mcrelay: no verb is named `xyz`; there are: run, check, plan, send, receive, demo\n"),
+        (["xyz"], "mcrelay: no verb is named `xyz`; there are: run, check, plan, reload, status, list, stats, send, receive, demo\n"),
     ],
 )
 def test_an_unknown_verb_is_a_usage_error_that_helps(words, message, capsys):

@@ -27,7 +27,11 @@ class Verb:
 VERBS = (
     Verb("run", "relay, in the foreground, until told to stop", "mcrelay.cli.run"),
     Verb("check", "tell everything that is wrong with a configuration", "mcrelay.cli.check"),
-    Verb("plan", "show what a configuration would do on this host", "mcrelay.cli.plan"),
+    Verb("plan", "show what a reload or a start would change", "mcrelay.cli.plan"),
+    Verb("reload", "reload the configuration, and wait for the verdict", "mcrelay.cli.reload"),
+    Verb("status", "show what runs, what does not and why, and every rate", "mcrelay.cli.status"),
+    Verb("list", "list the rules and their states", "mcrelay.cli.list"),
+    Verb("stats", "show the counters", "mcrelay.cli.stats"),
     Verb("send", "send numbered test packets to groups or hosts", "mcrelay.cli.send"),
     Verb("receive", "receive test packets; report loss, order and latency", "mcrelay.cli.receive"),
     Verb("demo", "relay real multicast between network namespaces", "mcrelay.cli.demo"),

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from mcrelay.cli import daemon, problems, subject
+from mcrelay.cli.amounts import counted
 from mcrelay.cli.exits import Exit
-from mcrelay.config import Config, compiled
+from mcrelay.cli.terminal import colour_wanted
+from mcrelay.config import Config
 from mcrelay.problem import Invalid, Problem
-from mcrelay.source import parse_all
 from mcrelay.supervisor import files
 
 SHAPE = 1  # version of the shape of --json
-
-BOLD, RED, YELLOW, PLAIN = "\033[1m", "\033[31m", "\033[33m", "\033[0m"
 
 JSON_HELP = """\
 With --json, one object: version (of this shape, 1), file, valid, rules and interfaces (how many; null where
@@ -33,23 +30,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Tell everything that is wrong with a configuration and its drop-in folder."
     parser.epilog = JSON_HELP
-    either = parser.add_mutually_exclusive_group()
-    either.add_argument(
-        "file", nargs="?", metavar="FILE", help=f"default {files.DEFAULT}; - is standard input"
-    )
-    either.add_argument("-c", "--config", metavar="FILE", help="the same")
+    subject.arguments(parser)
+    daemon.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
     """Check the file and print what is wrong with it."""
-    file = next((file for file in (options.file, options.config) if file is not None), str(files.DEFAULT))
+    file = subject.file(options) or subject.file_of_the_daemon(options)
     try:
-        contents = files.read_standard_input() if file == "-" else files.read(file)
-        verdict = Verdict(file, (), compiled(parse_all(contents)))
+        verdict = Verdict(file, (), files.config_of(subject.contents(file)))
     except Invalid as invalid:
         verdict = Verdict(file, invalid.problems)
-    print(json.dumps(verdict.as_json(), indent=2) if options.json else verdict.as_text(_colour_wanted()))
+    print(json.dumps(verdict.as_json(), indent=2) if options.json else verdict.as_text(colour_wanted()))
     return Exit.INVALID if verdict.problems else Exit.OK
 
 
@@ -73,52 +66,20 @@ class Verdict:
             "valid": not self.problems,
             "rules": len(self.config.rules) if self.config else None,
             "interfaces": len(self.config.interfaces) if self.config else None,
-            "problems": [_as_json(problem) for problem in self.problems],
-            "warnings": [_as_json(warning) for warning in self._warnings],
+            "problems": [problems.as_json(problem) for problem in self.problems],
+            "warnings": [problems.as_json(warning) for warning in self._warnings],
         }
 
     def as_text(self, colour: bool) -> str:
         """Return every problem with its line and a caret, and a last line that sums up."""
-        lines = [line for problem in self.problems for line in _as_text(problem, "", RED, colour)]
-        lines += [
-            line for warning in self._warnings for line in _as_text(warning, "warning: ", YELLOW, colour)
-        ]
-        return "\n".join([*lines, self._sum()])
+        told = problems.as_text(self.problems, colour)
+        warned = problems.warnings_as_text(self._warnings, colour)
+        return "\n".join([*told, *warned, self._sum()])
 
     def _sum(self) -> str:
         if self.config is None:
-            return f"{self.file}: {_counted(len(self.problems), 'problem')}"
+            return f"{self.file}: {counted(len(self.problems), 'problem')}"
         rules, interfaces = len(self.config.rules), len(self.config.interfaces)
-        counts = f"{_counted(rules, 'rule')}, {_counted(interfaces, 'interface')}"
-        warnings = f", {_counted(len(self._warnings), 'warning')}" if self._warnings else ""
+        counts = f"{counted(rules, 'rule')}, {counted(interfaces, 'interface')}"
+        warnings = f", {counted(len(self._warnings), 'warning')}" if self._warnings else ""
         return f"{self.file}: ok, {counts}{warnings}"
-
-
-def _as_json(problem: Problem) -> dict[str, Any]:
-    where = problem.where
-    return {
-        "file": where.file,
-        "line": where.line,
-        "column": where.column,
-        "path": problem.path,
-        "message": problem.message,
-    }
-
-
-def _as_text(problem: Problem, kind: str, accent: str, colour: bool) -> Iterable[str]:
-    where, path = str(problem.where), f"{problem.path}: " if problem.path else ""
-    if not colour:
-        yield f"{where}: {path}{kind}{problem.message}"
-        yield from problem.excerpt()
-        return
-    yield f"{BOLD}{where}:{PLAIN} {path}{accent}{kind}{problem.message}{PLAIN}"
-    for line in problem.excerpt():
-        yield line.replace("^", f"{accent}^{PLAIN}") if line.endswith("^") else line
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _colour_wanted() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

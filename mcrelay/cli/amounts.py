@@ -1,0 +1,46 @@
+"""Numbers, times and durations as people read them."""
+
+from __future__ import annotations
+
+import time
+
+_STEPS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_SPANS = ((86_400, "d"), (3600, "h"), (60, "min"))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 rule`, `2 rules`, `10,000 rules`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def short(number: float | None) -> str:
+    """Return a number in at most five characters, `20.0k`; `-` where it is not known."""
+    if number is None:
+        return "-"
+    if number < 999.5:
+        return f"{number:.0f}" if number >= 10 or number == int(number) else f"{number:.1f}"
+    step, letter = next(one for one in _STEPS if number >= one[0] * 0.9995)
+    scaled = number / step
+    digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
+    return f"{scaled:.{digits}f}{letter}"
+
+
+def spaced(number: float | None, unit: str) -> str:
+    """Return a number with its unit: `224 Mbit/s`, `812 B`."""
+    text = short(number)
+    return f"{text[:-1]} {text[-1]}{unit}" if text[-1].isalpha() else f"{text} {unit}"
+
+
+def span(seconds: float | None) -> str:
+    """Return a duration, rounded down to its largest unit: `0.2 s`, `12 min`, `3 d`; `-` where unknown."""
+    if seconds is None:
+        return "-"
+    for length, unit in _SPANS:
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{seconds:.1f} s" if seconds < 9.95 else f"{int(seconds)} s"
+
+
+def moment(timestamp: float) -> str:
+    """Return seconds since 1970 as this host's date and time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))

@@ -1,0 +1,115 @@
+"""One rule in depth: what `mcrelay status RULE` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from textwrap import wrap
+from typing import Any
+
+from mcrelay.cli.amounts import counted, moment, short, spaced, span
+from mcrelay.cli.overview import ACCENTS, WIDTH, few, membership
+from mcrelay.cli.terminal import BOLD, YELLOW, painted
+from mcrelay.counters import SEND_ERROR_MEANINGS, Drop
+
+Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
+
+INDENT = " " * 12
+
+
+def closeup(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
+    """Yield everything there is to know of a rule; `interfaces` are by their names."""
+    name, state = painted(rule["name"], BOLD, colour), painted(rule["state"], ACCENTS[rule["state"]], colour)
+    yield f"{name}: {state}" + (f": {rule['reason']}" if rule["reason"] else "")
+    if rule["description"]:
+        yield _entry("", rule["description"])
+    yield _entry("file", f"{rule['file']}:{rule['line']}")
+    yield _entry("data plane", rule["data_plane"] + _because(rule["data_plane_reason"]))
+    yield ""
+    yield from _input(rule, colour)
+    yield from _interface(rule["input"], interfaces, colour)
+    for output in rule["outputs"]:
+        yield ""
+        yield from _output(output, colour)
+    yield ""
+    yield _advice(rule)
+
+
+def _entry(word: str, text: str) -> str:
+    return f"  {word:<10}{text}"
+
+
+def _because(reason: str) -> str:
+    return f" ({reason})" if reason else ""
+
+
+def place(end: Part) -> str:
+    """Return where an input or an output is: `studio (eth0)  239.1.1.1:5001`."""
+    return f"{end['interface']} ({end['device']})  {end['destination']}:{end['port']}"
+
+
+def _input(rule: Part, colour: bool) -> Iterator[str]:
+    taken = rule["input"]
+    sources = f" from {', '.join(taken['sources'])}" if taken["sources"] else ""
+    yield _entry("input", place(taken) + sources)
+    yield INDENT + _traffic(taken)
+    yield INDENT + _last_packet(taken["last_packet"])
+    for reason, count in taken["drops"].items():
+        if count:
+            yield from _drop(reason, count, Drop(reason).meaning, colour)
+
+
+def _last_packet(last: Part | None) -> str:
+    if last is None:
+        return "no packet has come yet"
+    return f"last packet {span(last['age'])} ago, at {moment(last['time'])}, from {last['source']}"
+
+
+def _traffic(part: Part) -> str:
+    counts = f"{counted(part['packets'], 'packet')}, {spaced(part['octets'], 'B')}"
+    if part["packets_per_second"] is None:
+        return counts
+    bits = spaced(part["bits_per_second"], "bit/s")
+    return f"{counts}; {short(part['packets_per_second'])} packets/s, {bits}"
+
+
+def _interface(taken: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
+    """Yield what the input's interface gets besides: there is the packet that this rule misses."""
+    interface = interfaces.get(taken["interface"])
+    if interface is None:
+        return
+    joined = [membership(one) for one in interface["memberships"] if one["group"] == taken["destination"]]
+    member = f", member of {few(joined, 4)}" if joined else ""
+    yield ""
+    yield _entry("interface", f"{interface['name']} ({interface['device']}): {interface['link']}{member}")
+    yield INDENT + _traffic(interface)
+    for reason, count in interface["drops"].items():
+        if count:
+            yield from _drop(reason, count, Drop(reason).meaning, colour)
+
+
+def _output(output: Part, colour: bool) -> Iterator[str]:
+    idle = "" if output["runs"] else painted("  (does not run)", YELLOW, colour)
+    yield _entry("output", place(output) + idle)
+    yield INDENT + header(output)
+    yield INDENT + _traffic(output)
+    if output["drops"]["ttl"]:
+        yield from _drop(Drop.TTL, output["drops"]["ttl"], Drop.TTL.meaning, colour)
+    for error, count in output["drops"]["send_error"].items():
+        yield from _drop(f"{Drop.SEND_ERROR} {error}", count, SEND_ERROR_MEANINGS[error], colour)
+
+
+def header(output: Part) -> str:
+    """Return what an output writes into its datagrams: `from 10.9.2.1:7001, TTL 64, DSCP copy`."""
+    source = output["source"] or "the device's address"
+    port = f":{output['source_port']}" if output["source_port"] else ""
+    return f"from {source}{port}, TTL {output['ttl']}, DSCP {output['dscp']}"
+
+
+def _drop(reason: str, count: int, meaning: str, colour: bool) -> Iterator[str]:
+    """Yield why packets were not relayed, what that means, and what to do."""
+    yield INDENT + painted(f"{count:,} not relayed: {reason}", YELLOW, colour)
+    yield from wrap(meaning, WIDTH, initial_indent=INDENT + "  ", subsequent_indent=INDENT + "  ")
+
+
+def _advice(rule: Part) -> str:
+    return f"`mcrelay trace {rule['name']}` shows its packets one by one, also those that nearly match."

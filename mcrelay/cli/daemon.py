@@ -1,0 +1,97 @@
+"""The running daemon, as the verbs reach it, and the one line that they say where they cannot."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import closing
+
+from mcrelay.cli.exits import Exit
+from mcrelay.control.client import (
+    BrokenOff,
+    Client,
+    Failed,
+    NotPermitted,
+    NotRunning,
+    WrongProtocol,
+    connect,
+)
+from mcrelay.rpc import Code
+from mcrelay.spelling import listed
+from mcrelay.supervisor import rundir
+
+SOCKET = "control.sock"  # in the run directory
+VARIABLE = "MCRELAY_SOCKET"
+
+Unreachable = NotRunning | NotPermitted | WrongProtocol | BrokenOff
+UNREACHABLE = (NotRunning, NotPermitted, WrongProtocol, BrokenOff)  # the same, for `except`
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which daemon is meant."""
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
+        "--socket", metavar="PATH", help=f"the daemon's socket (default ${VARIABLE}, else {SOCKET} of DIR)"
+    )
+    either.add_argument("--run-dir", metavar="DIR", help=f"the daemon's run directory ({rundir.default()})")
+
+
+def socket_path(options: argparse.Namespace) -> str:
+    """Return the path of the socket that is meant."""
+    if options.socket is not None:
+        return str(options.socket)
+    if options.run_dir is None and os.environ.get(VARIABLE):
+        return os.environ[VARIABLE]
+    return os.path.join(options.run_dir or rundir.default(), SOCKET)
+
+
+def connected(options: argparse.Namespace) -> closing[Client]:
+    """Return a connection to the daemon; raises one of `UNREACHABLE`."""
+    return closing(connect(socket_path(options)))
+
+
+def answering(verb: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Run a verb; where the daemon cannot be asked or cannot answer, say why and return the exit code."""
+    try:
+        return verb(options)
+    except (*UNREACHABLE, Failed) as error:
+        print(f"mcrelay: {why(error)}", file=sys.stderr)
+        return code(error)
+
+
+def why(error: Unreachable | Failed) -> str:
+    """Return what is wrong, and what to do about it, in one line."""
+    match error:
+        case NotRunning(path=path) if _is_there(path) and not _is_socket(path):
+            return f"{path} is no socket: name {SOCKET} in mcrelay's run directory"
+        case NotRunning():
+            return f"{error}; start it, or say where it runs with --socket or --run-dir"
+        case Failed(code=Code.UNKNOWN_RULE, message=message, data={"names": [_, *_] as names}):
+            return message if "did you mean" in message else f"{message}; did you mean {listed(names)}?"
+        case _:
+            return str(error)
+
+
+def code(error: Unreachable | Failed) -> Exit:
+    """Return the exit code of a verb that ended so."""
+    match error:
+        case NotRunning():
+            return Exit.NOT_RUNNING
+        case NotPermitted():
+            return Exit.NOT_PERMITTED
+        case _:
+            return Exit.FAILURE
+
+
+def _is_there(path: str) -> bool:
+    return os.path.lexists(path)
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False

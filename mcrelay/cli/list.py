@@ -1,0 +1,55 @@
+"""`mcrelay list`: the rules, their states, and where they stand."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mcrelay.cli import daemon
+from mcrelay.cli.exits import Exit
+from mcrelay.cli.table import aligned
+from mcrelay.cli.terminal import BOLD, as_json, colour_wanted, painted
+
+HELP = """\
+With --json, one object: version (of this shape, 1), and rules: a list of {name, state, reason, file, line,
+description}.
+
+Exit codes: 0 told, 1 no answer, 3 mcrelay does not run, 4 not permitted."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `list`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = HELP
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    daemon.arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """List the rules."""
+    return daemon.answering(_list, options)
+
+
+def _list(options: argparse.Namespace) -> int:
+    with daemon.connected(options) as client:
+        document = client.call("list")
+    for line in [as_json(document)] if options.json else listing(document["rules"], colour_wanted()):
+        print(line)
+    return Exit.OK
+
+
+def listing(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[str]:
+    """Yield a line for each rule: name, state, place, and the reason for its state or what it is for."""
+    if not rules:
+        yield "no rules"
+        return
+    rows = [("RULE", "STATE", "FILE"), *((rule["name"], rule["state"], _place(rule)) for rule in rules)]
+    heads, *lines = aligned([(*row, "") for row in rows], "<<<<")
+    yield painted(heads, BOLD, colour)
+    for rule, line in zip(rules, lines, strict=True):
+        yield f"{line}  {rule['reason'] or rule['description']}"
+
+
+def _place(rule: Mapping[str, Any]) -> str:
+    return f"{rule['file']}:{rule['line']}"

@@ -1,0 +1,31 @@
+"""The rates between two status documents, in place of those that the daemon measured by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+Part = dict[str, Any]  # of the document; schemas/status.schema.json describes it
+
+
+def measured(before: Part, after: Part) -> Part:
+    """Put the rates since `before` into `after`, and return it; of another daemon, nothing is known."""
+    seconds = after["time"] - before["time"]
+    if before["daemon"]["pid"] == after["daemon"]["pid"] and seconds > 0:
+        earlier = dict(_counted(before))
+        for name, part in _counted(after):
+            if name in earlier:
+                part["packets_per_second"] = (part["packets"] - earlier[name]["packets"]) / seconds
+                part["bits_per_second"] = (part["octets"] - earlier[name]["octets"]) * 8 / seconds
+    return after
+
+
+def _counted(document: Part) -> Iterator[tuple[tuple[str, ...], Part]]:
+    """Yield everything with packets and octets under a name that stays the same."""
+    for rule in document["rules"]:
+        yield ("rule", rule["name"]), rule["input"]
+        for output in rule["outputs"]:
+            destination = (output["interface"], output["destination"], str(output["port"]))
+            yield ("output", rule["name"], *destination), output
+    for interface in document["interfaces"]:
+        yield ("interface", interface["name"]), interface

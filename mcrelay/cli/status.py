@@ -1,0 +1,100 @@
+"""`mcrelay status`: what every rule, interface and process does, and one rule in depth."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from mcrelay.cli import daemon
+from mcrelay.cli.closeup import closeup
+from mcrelay.cli.exits import Exit
+from mcrelay.cli.health import troubles
+from mcrelay.cli.overview import overview
+from mcrelay.cli.rates import measured
+from mcrelay.cli.terminal import as_json, colour_wanted
+from mcrelay.cli.watch import watch
+
+LEAST_PAUSE = 0.1  # seconds: more often than this the daemon would only repeat itself
+
+HELP = """\
+With --json, one object, described by schemas/status.schema.json; with --json and --watch, one a line.
+
+`--exit-code` ends with 5 where something is not as it should be: an enabled rule does not run, or not whole
+(an output or a worker of it is away, a device is down); the file was rejected at the last reload; a process
+has died and waits for its next start. With RULE, of all rules only that one is looked at.
+
+Exit codes: 0 told, 1 no answer, 3 mcrelay does not run, 4 not permitted, 5 see above."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `status`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = HELP
+    parser.add_argument("rule", nargs="?", metavar="RULE", help="show this rule in depth")
+    parser.add_argument(
+        "--watch",
+        metavar="SEC",
+        nargs="?",
+        type=_seconds,
+        const=1.0,
+        help="show it anew every SEC (1) seconds",
+    )
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    parser.add_argument("--exit-code", action="store_true", help="end with 5 where something is degraded")
+    daemon.arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show the status once, or until Ctrl-C."""
+    return daemon.answering(_watch if options.watch else _once, options)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds; name a rule before it") from None
+    if not LEAST_PAUSE <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not between {LEAST_PAUSE:g} and 86400 seconds")
+    return seconds
+
+
+def _once(options: argparse.Namespace) -> int:
+    document = _asked(options)
+    print(*_told(document, options), sep="\n")
+    if options.exit_code and (found := list(troubles(document))):
+        print(f"mcrelay: degraded: {'; '.join(found)}", file=sys.stderr)
+        return Exit.DEGRADED
+    return Exit.OK
+
+
+def _watch(options: argparse.Namespace) -> int:
+    last: list[dict[str, Any]] = []
+
+    def ask() -> Sequence[str]:
+        document = _asked(options)
+        if last:
+            measured(last.pop(), document)
+        last.append(document)
+        return _told(document, options)
+
+    watch(ask, options.watch)
+    return Exit.OK
+
+
+def _asked(options: argparse.Namespace) -> dict[str, Any]:
+    params = {"rule": options.rule} if options.rule is not None else {}
+    with daemon.connected(options) as client:
+        document: dict[str, Any] = client.call("status", **params)
+    return document
+
+
+def _told(document: dict[str, Any], options: argparse.Namespace) -> Sequence[str]:
+    if options.json:
+        return [as_json(document)]
+    if options.rule is None:
+        return list(overview(document, colour_wanted()))
+    interfaces = {interface["name"]: interface for interface in document["interfaces"]}
+    return [line for rule in document["rules"] for line in closeup(rule, interfaces, colour_wanted())]

@@ -1,0 +1,21 @@
+"""Rows of cells as aligned lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+GAP = "  "
+
+
+def aligned(rows: Sequence[Sequence[str]], layout: str) -> list[str]:
+    """Return each row as a line; `layout` says of each column whether it is aligned `<` or `>`."""
+    cells = [
+        f"%{'-' if side == '<' else ''}{width}s" for side, width in zip(layout, widths(rows), strict=True)
+    ]
+    line = GAP.join(cells)
+    return [(line % tuple(row)).rstrip() for row in rows]
+
+
+def widths(rows: Iterable[Sequence[str]]) -> list[int]:
+    """Return how wide each column must be."""
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -1,0 +1,26 @@
+"""What a terminal gets and a pipe does not: colour, and JSON laid out for the eye."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from mcrelay.rpc import Json
+
+BOLD, RED, GREEN, YELLOW, PLAIN = "\033[1m", "\033[31m", "\033[32m", "\033[33m", "\033[0m"
+
+
+def colour_wanted() -> bool:
+    """Whether standard output is a terminal that shows colour to somebody who wants it."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def painted(text: str, accent: str, colour: bool) -> str:
+    """Return the text in a colour, or as it is where no colour is wanted."""
+    return f"{accent}{text}{PLAIN}" if colour and accent else text
+
+
+def as_json(document: Json) -> str:
+    """Return JSON in many lines for a terminal, and in one for a program, which is many times faster."""
+    return json.dumps(document, indent=2 if sys.stdout.isatty() else None)
