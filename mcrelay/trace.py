@@ -142,12 +142,12 @@ class Writer:
 
 
 class Reader:
-    """One reader of a ring, who sees what is written from now on."""
+    """One reader of a ring, who sees all that is written from now on, or from the beginning."""
 
-    def __init__(self, memory: memoryview) -> None:
+    def __init__(self, memory: memoryview, from_the_beginning: bool = False) -> None:
         self._memory = memory
-        self._next = _number(memory, _WRITTEN)
-        self._skipped_before = _number(memory, _SKIPPED)
+        self._next = 0 if from_the_beginning else _number(memory, _WRITTEN)
+        self._skipped_before = 0 if from_the_beginning else _number(memory, _SKIPPED)
         self._missed = 0
 
     @property

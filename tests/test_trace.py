@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcrelay.counters import Drop
@@ -88,6 +88,17 @@ def test_what_the_writer_had_no_time_for_is_lost_to_those_who_were_there():
     late = Reader(shared)
     writer.skip(2)
     assert (early.lost, late.lost) == (7, 2)
+
+
+def test_a_reader_may_begin_with_the_first_event_that_is_still_there():
+    shared = memory()
+    writer = Writer(shared)
+    for number in range(SLOTS + 5):
+        writer.write(numbered(number))
+    writer.skip(2)
+    reader = Reader(shared, from_the_beginning=True)
+    assert [event.head.time for event in reader.read(2)] == [5, 6]
+    assert reader.lost == 5 + 2
 
 
 def test_a_successor_goes_on_where_the_dead_writer_stopped():
@@ -175,6 +186,7 @@ class Racing:
             self._shared[at : at + len(octets)] = octets
 
 
+@settings(max_examples=40)
 @given(
     before=st.sampled_from([0, 1, SLOTS - 1, SLOTS, SLOTS + 7]),
     ahead=st.sampled_from([0, 3, SLOTS - 3, SLOTS]),
