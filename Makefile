@@ -10,7 +10,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench man install-man clean root iproute2 groff peers venv
+.PHONY: help demo test lint unit bench man install-man clean root iproute2 groff tshark peers venv
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,7 +18,7 @@ help: ## show this list
 demo: root iproute2 $(VENV)/.installed ## relay real multicast between network namespaces, and show it (root)
 	@$(PY) -m mcrelay demo
 
-test: root iproute2 groff lint ## lint, types, import contracts, every test, coverage (root)
+test: root iproute2 tshark groff lint ## lint, types, import contracts, every test, coverage (root)
 	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && chmod 1777 "$$data" && \
 	export COVERAGE_FILE="$$data/coverage" && `# workers write there too, and they are nobody` \
 	$(PY) -m coverage run -m pytest -n $(JOBS) --dist worksteal && \
@@ -71,6 +71,9 @@ iproute2:
 
 groff:
 	@command -v groff >/dev/null || { echo "installing groff-base ..."; $(apt) groff-base >/dev/null; }
+
+tshark:
+	@command -v tshark >/dev/null || { echo "installing tshark ..."; $(apt) tshark >/dev/null; }
 
 peers:
 	@missing=$$(command -v socat >/dev/null || echo socat; command -v smcrouted >/dev/null || echo smcroute; \
