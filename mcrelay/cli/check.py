@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check the file and print what is wrong with it."""
-    file = subject.file(options) or subject.file_of_the_daemon(options)
+    file = subject.file(options)
     try:
         verdict = Verdict(file, (), files.config_of(subject.contents(file)))
     except Invalid as invalid:

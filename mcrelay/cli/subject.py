@@ -17,13 +17,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     either.add_argument("-c", "--config", metavar="FILE", help="the same")
 
 
-def file(options: argparse.Namespace) -> str | None:
+def named(options: argparse.Namespace) -> str | None:
     """Return the file that was named, None where none was."""
     return next((name for name in (options.file, options.config) if name is not None), None)
 
 
-def file_of_the_daemon(options: argparse.Namespace) -> str:
-    """Return the file of the daemon that runs, the usual one where none runs or none may be asked."""
+def file(options: argparse.Namespace) -> str:
+    """Return the file that was named, else that of the daemon, if it can be asked, else the usual one."""
+    if (name := named(options)) is not None:
+        return name
     try:
         with daemon.connected(options) as client:
             return str(client.greeting["config"])

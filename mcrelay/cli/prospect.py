@@ -1,0 +1,136 @@
+"""What a configuration would run on this host: as JSON, and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mcrelay.cli.amounts import counted
+from mcrelay.cli.closeup import header, place
+from mcrelay.cli.comparison import Comparison
+from mcrelay.cli.terminal import GREEN, RED, YELLOW, painted
+from mcrelay.config import Config, Output, Rule
+from mcrelay.plan import Plan
+from mcrelay.state import Route
+
+SHAPE = 1  # version of the shape of `plan --json`
+
+
+def as_json(config: Config, planned: Plan) -> dict[str, Any]:
+    """Return the documented shape, but for the file's name and what differs from what runs."""
+    routes = _routes(planned)
+    return {
+        "version": SHAPE,
+        "workers": len(planned.state.workers),
+        "rules": [_rule(rule, config, planned, routes.get(rule.name)) for rule in config.rules.values()],
+        "opens": _opens(planned),
+    }
+
+
+def _rule(rule: Rule, config: Config, planned: Plan, route: Route | None) -> dict[str, Any]:
+    return {
+        "name": rule.name,
+        "state": str(planned.rules[rule.name].state),
+        "reason": planned.rules[rule.name].reason,
+        "description": rule.description,
+        "enabled": rule.enabled,
+        "input": {
+            "interface": rule.input.interface,
+            "device": config.interfaces[rule.input.interface].device,
+            "destination": rule.input.destination,
+            "port": rule.input.port,
+            "sources": list(rule.input.sources),
+        },
+        "outputs": [_output(output, config, route) for output in rule.outputs],
+    }
+
+
+def _output(output: Output, config: Config, route: Route | None) -> dict[str, Any]:
+    runs = next(
+        (
+            one
+            for one in (route.outputs if route else ())
+            if (one.interface, one.destination, one.port)
+            == (output.interface, output.destination, output.port)
+        ),
+        None,
+    )
+    return {
+        "interface": output.interface,
+        "device": config.interfaces[output.interface].device,
+        "destination": output.destination,
+        "port": output.port,
+        "source": runs.egress.source if runs else output.source,
+        "source_port": output.source_port or None,
+        "ttl": output.ttl,
+        "dscp": output.dscp,
+        "runs": runs is not None,
+    }
+
+
+def _routes(planned: Plan) -> dict[str, Route]:
+    flows = next((state.flows for state in planned.state.workers.values()), {})
+    return {route.rule: route for route in flows.values()}
+
+
+def _opens(planned: Plan) -> dict[str, int]:
+    workers = planned.state.workers.values()
+    return {
+        "rings": sum(len(worker.ingress) for worker in workers),
+        "sockets": len({egress for worker in workers for egress in worker.egress}),
+        "memberships": len(planned.state.memberships),
+        "held ports": len(planned.state.holds),
+    }
+
+
+def start(file: str, prospect: Mapping[str, Any]) -> Iterator[str]:
+    """Yield, of what `as_json` returned, every rule with its way in and its ways out, and what it takes."""
+    running = sum(rule["state"] == "active" for rule in prospect["rules"])
+    yield f"{file}: a start would run {running} of {counted(len(prospect['rules']), 'rule')}"
+    for rule in prospect["rules"]:
+        yield ""
+        yield f"{rule['name']}: {_state(rule)}"
+        yield from ways(rule)
+    opens = [counted(count, noun.removesuffix("s")) for noun, count in prospect["opens"].items()]
+    yield ""
+    yield f"It would start {counted(prospect['workers'], 'worker')} and open {', '.join(opens)}."
+
+
+def ways(rule: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a rule takes, and where it sends it."""
+    taken = rule["input"]
+    sources = f" from {', '.join(taken['sources'])}" if taken["sources"] else ""
+    yield f"  in   {place(taken)}{sources}"
+    for output in rule["outputs"]:
+        idle = "" if output["runs"] else "  (does not run)"
+        yield f"  out  {place(output)}  {header(output)}{idle}"
+
+
+def reload(file: str, prospect: Mapping[str, Any], comparison: Comparison, colour: bool) -> Iterator[str]:
+    """Yield what a reload would add, change and remove, and what is not well of what it would keep."""
+    yield f"{file}: a reload would {_sum(comparison)}"
+    rules = {rule["name"]: rule for rule in prospect["rules"]}
+    for name in comparison.add:
+        yield from ("", painted(f"+ {name}: {_state(rules[name])}", GREEN, colour), *ways(rules[name]))
+    for name, differences in comparison.change.items():
+        yield from ("", painted(f"~ {name}: {_state(rules[name])}", YELLOW, colour))
+        yield from (f"  {difference}" for difference in differences)
+    if comparison.remove:
+        yield ""
+        yield from (painted(f"- {name}", RED, colour) for name in comparison.remove)
+    if comparison.astray:
+        yield ""
+        yield from (f"= {name}: {why}" for name, why in comparison.astray.items())
+
+
+def _sum(comparison: Comparison) -> str:
+    before, after = comparison.workers
+    numbers = {verb: len(getattr(comparison, verb)) for verb in ("add", "change", "remove")}
+    told = [f"{verb} {counted(number, 'rule')}" for verb, number in numbers.items() if number]
+    if before != after:
+        told.append(f"run {counted(after, 'worker')} instead of {before}")
+    return f"{', '.join(told) or 'change nothing'}, and keep {counted(len(comparison.keep), 'rule')}"
+
+
+def _state(rule: Mapping[str, Any]) -> str:
+    return f"{rule['state']}" + (f" ({rule['reason']})" if rule["reason"] else "")
