@@ -141,9 +141,9 @@ def encoded_request(id: int, method: str, params: Mapping[str, Json]) -> bytes:
     return _line({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 
 
-def encoded_result(id: Identity, result: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the line of an answer in pieces; `result` is JSON already, and is not copied."""
-    return b'{"jsonrpc":"2.0","id":%b,"result":' % _text(id), result, b"}\n"
+def encoded_result(id: Identity, result: Sequence[bytes]) -> list[bytes]:
+    """Return the line of an answer in pieces; those of `result` are JSON already, and are not copied."""
+    return [b'{"jsonrpc":"2.0","id":%b,"result":' % encoded(id), *result, b"}\n"]
 
 
 def encoded_error(error: RpcError, id: Identity) -> bytes:
@@ -154,14 +154,10 @@ def encoded_error(error: RpcError, id: Identity) -> bytes:
     return _line({"jsonrpc": "2.0", "id": id, "error": fields})
 
 
-def encoded(value: Json) -> bytes:
-    """Return a value as JSON, for `encoded_result`."""
-    return _text(value)
-
-
 def _line(fields: Mapping[str, Json]) -> bytes:
-    return _text(fields) + b"\n"
+    return encoded(fields) + b"\n"
 
 
-def _text(value: Json) -> bytes:
+def encoded(value: Json) -> bytes:
+    """Return a value as JSON, as short as it gets."""
     return json.dumps(value, separators=(",", ":")).encode()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
+from itertools import islice
 
 LONGEST = 64  # difflib takes quadratic time; no word of ours is longer
+EFFORT = 100  # words that are compared with a stranger's, however many there are
 MOST = 12  # more words than these are a wall, not a hint
 
 
@@ -20,6 +22,13 @@ def listed(known: Iterable[str]) -> str:
     """Return the known words for a message, the first few of many."""
     words = list(known)
     return ", ".join(words[:MOST]) + (f" and {len(words) - MOST} more" if len(words) > MOST else "")
+
+
+def candidates(word: str, known: Iterable[str]) -> list[str]:
+    """Return up to three of very many known words, at little cost: who asks may be hostile, and ask often."""
+    word = word[:LONGEST]
+    alike = (one for one in known if one[:1] == word[:1] and abs(len(one) - len(word)) <= 3)
+    return get_close_matches(word, islice(alike, EFFORT), 3)
 
 
 @cache

@@ -1,0 +1,59 @@
+"""The control process's end of the socket to its supervisor, on which it never waits."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Iterator
+
+from mcrelay.news import News, Request, decoded_news, encoded_request
+from mcrelay.wire import CHUNK, MAX_BATCH, MAX_DESCRIPTORS, Assembler, Packet, packets
+
+
+class Ended(Exception):
+    """The supervisor closed the channel, or died: the control process ends, too."""
+
+
+class Channel:
+    """Messages with descriptors, over a SOCK_SEQPACKET socket."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.socket = socket.socket(fileno=descriptor)
+        self.socket.setblocking(False)
+        self._assembler = Assembler(MAX_BATCH)
+        self._outgoing: deque[Packet] = deque()
+
+    @property
+    def wants_to_write(self) -> bool:
+        """Whether the supervisor is still to be told something."""
+        return bool(self._outgoing)
+
+    def tell(self, request: Request) -> None:
+        """Ask the supervisor for something; what its socket does not take now goes out with `flush`."""
+        self._outgoing += packets(encoded_request(request))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what there is room for; raises Ended."""
+        while self._outgoing:
+            try:
+                self.socket.send(self._outgoing[0].data)
+            except BlockingIOError:
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                raise Ended from None
+            self._outgoing.popleft()
+
+    def news(self) -> Iterator[tuple[News, list[int]]]:
+        """Yield what the supervisor told, with descriptors that are the caller's to close; raises Ended."""
+        while True:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self.socket, CHUNK + 1, MAX_DESCRIPTORS)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                raise Ended from None
+            if not data:
+                raise Ended
+            if message := self._assembler.feed(data, descriptors):
+                yield decoded_news(message[0]), message[1]

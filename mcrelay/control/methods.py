@@ -1,0 +1,149 @@
+"""The methods that a client may call, with the parameters of each: there are no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mcrelay.control.connection import Connection
+from mcrelay.control.known import Known
+from mcrelay.control.marks import Marks
+from mcrelay.control.peer import may_trace, peer
+from mcrelay.control.reply import Reply
+from mcrelay.control.traces import Traces
+from mcrelay.control.view import Now, View
+from mcrelay.rpc import PROTOCOL, Code, Json, Parameter, Request, RpcError, arguments
+from mcrelay.spelling import candidates, listed
+
+Arguments = Mapping[str, Json]
+
+_NOT_RUNNING = ("unresolved", "failed", "disabled")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request on its way: whose it is, where its answer goes, and when it came."""
+
+    connection: Connection
+    reply: Reply
+    now: Now
+
+
+class Methods:
+    """Carries out what clients ask for."""
+
+    def __init__(self, known: Known, view: View, marks: Marks, traces: Traces) -> None:
+        self._known = known
+        self._view = view
+        self._marks = marks
+        self._traces = traces
+
+    def carry_out(self, request: Request, call: Call) -> None:
+        """Answer a request, now or later; raises RpcError."""
+        if not call.connection.is_greeted and request.method != "hello":
+            raise _wrong_protocol("the first request is `hello`, with the protocol that you speak")
+        method = METHODS.get(request.method)
+        if method is None:
+            there_are = f"there are: {listed(METHODS)}"
+            raise RpcError(Code.METHOD_NOT_FOUND, f"no method is named `{request.method}`; {there_are}")
+        method.call(self, call, arguments(method.parameters, request.params))
+
+    def hello(self, call: Call, given: Arguments) -> None:
+        """Agree on the protocol, and say who answers."""
+        if given["protocol"] != PROTOCOL:
+            raise _wrong_protocol(f"this daemon speaks protocol {PROTOCOL}, not {given['protocol']}")
+        call.connection.is_greeted = True
+        daemon, generation = self._known.section("daemon"), self._known.section("generation")
+        call.reply.result(
+            {
+                "protocol": PROTOCOL,
+                "version": daemon.get("version"),
+                "pid": daemon.get("pid"),
+                "config": daemon.get("config"),
+                "generation": generation.get("number"),
+            }
+        )
+
+    def status(self, call: Call, given: Arguments) -> None:
+        """Show all there is, or one rule and all that is none."""
+        call.reply.document(self._view.status(self._one_or_all(given), call.now))
+
+    def list(self, call: Call, given: Arguments) -> None:
+        """Show the states of the rules."""
+        call.reply.document(self._view.list(call.now))
+
+    def stats(self, call: Call, given: Arguments) -> None:
+        """Show the counts of all rules, or of one."""
+        call.reply.document(self._view.stats(self._one_or_all(given), call.now))
+
+    def reload_mark(self, call: Call, given: Arguments) -> None:
+        """Say how many reloads have begun, as the supervisor knows it now."""
+        self._marks.ask(call.reply, call.now.monotonic)
+
+    def reload_verdict(self, call: Call, given: Arguments) -> None:
+        """Show what came of the last reload."""
+        call.reply.result(self._known.section("reload"))
+
+    def trace_start(self, call: Call, given: Arguments) -> None:
+        """Trace a rule for a client that may see what packets carry."""
+        rule = self._rule(given["rule"])
+        daemon = self._known.section("daemon")
+        if not may_trace(peer(call.connection.socket), daemon.get("uid"), daemon.get("socket_gid")):
+            raise RpcError(
+                Code.NOT_PERMITTED, "traces show what packets carry: only root and the socket's group may"
+            )
+        state, reason = self._known.verdict(rule)
+        if state in _NOT_RUNNING:
+            problem = f"`{rule}` cannot be traced: it is {state}: {reason}"
+            raise RpcError(Code.NOT_TRACEABLE, problem, {"state": state, "reason": reason})
+        self._traces.start(rule, call.connection, call.reply, call.now.monotonic)
+
+    def trace_read(self, call: Call, given: Arguments) -> None:
+        """Return what came of the packets since the last time."""
+        packets, most = bool(given["packets"]), given["most"]
+        if most is not None and most < 1:
+            raise RpcError(Code.INVALID_PARAMS, "the parameter `most` is to be at least 1")
+        now = call.now.monotonic
+        call.reply.result(self._traces.read(given["trace"], packets, most, call.connection, now))
+
+    def trace_stop(self, call: Call, given: Arguments) -> None:
+        """End a trace."""
+        call.reply.result(self._traces.stop(given["trace"], call.connection))
+
+    def _one_or_all(self, given: Arguments) -> str | None:
+        return None if given["rule"] is None else self._rule(given["rule"])
+
+    def _rule(self, name: str) -> str:
+        if name not in self._known.rules:
+            near = candidates(name, self._known.rules)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise RpcError(Code.UNKNOWN_RULE, f"no rule is named `{name}`{hint}", {"names": near})
+        return name
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What carries a method out, and the parameters it takes."""
+
+    call: Callable[[Methods, Call, Arguments], None]
+    parameters: tuple[Parameter, ...] = ()
+
+
+_TRACE = Parameter("trace", int, is_required=True)
+_RULE = Parameter("rule", str)
+
+METHODS = {
+    "hello": Method(Methods.hello, (Parameter("protocol", int, is_required=True),)),
+    "status": Method(Methods.status, (_RULE,)),
+    "list": Method(Methods.list),
+    "stats": Method(Methods.stats, (_RULE,)),
+    "reload.mark": Method(Methods.reload_mark),
+    "reload.verdict": Method(Methods.reload_verdict),
+    "trace.start": Method(Methods.trace_start, (Parameter("rule", str, is_required=True),)),
+    "trace.read": Method(Methods.trace_read, (_TRACE, Parameter("packets", bool), Parameter("most", int))),
+    "trace.stop": Method(Methods.trace_stop, (_TRACE,)),
+}
+
+
+def _wrong_protocol(message: str) -> RpcError:
+    return RpcError(Code.WRONG_PROTOCOL, message, {"protocol": PROTOCOL})

@@ -1,0 +1,103 @@
+"""The control process's loop: what the supervisor tells, what clients ask, each in turn."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from typing import NoReturn
+
+from mcrelay.control.channel import Channel
+from mcrelay.control.clients import Clients
+from mcrelay.control.counts import Counts
+from mcrelay.control.known import Known
+from mcrelay.control.marks import Marks
+from mcrelay.control.methods import Methods
+from mcrelay.control.traces import Traces
+from mcrelay.control.usage import Usages
+from mcrelay.control.view import Now, View
+from mcrelay.news import Counters, Listen, Marked, News, PictureChanged, Tracing
+from mcrelay.wire import PROTOCOL, Hello
+
+BEAT = 1.0  # seconds between two samples of the counters, and two looks at what is overdue
+
+
+class Server:
+    """The process that answers clients."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._selector = selectors.DefaultSelector()
+        self._counts = Counts()
+        self._known = Known(self._counts)
+        self._view = View(self._known, self._counts, Usages())
+        self._marks = Marks(channel.tell)
+        self._traces = Traces(channel.tell, self._known.devices)
+        methods = Methods(self._known, self._view, self._marks, self._traces)
+        self._clients = Clients(self._selector, methods, self._traces.client_gone)
+        self._listener: socket.socket | None = None
+        self._next_beat = time.monotonic() + BEAT
+
+    def run(self) -> NoReturn:
+        """Answer clients until the supervisor ends; raises Ended."""
+        self._selector.register(self._channel.socket, selectors.EVENT_READ, self._told)
+        self._channel.tell(Hello(PROTOCOL))
+        while True:
+            self.turn(self._pause())
+
+    def turn(self, timeout: float) -> None:
+        """Wait for something to do, `timeout` seconds at the most, and do it."""
+        self._watch_for_room()
+        for key, events in self._selector.select(timeout):
+            key.data(events)
+        now = moment()
+        self._clients.serve(now)
+        self._marks.carry_on(now.monotonic)
+        if self._next_beat <= now.monotonic:
+            self._next_beat = now.monotonic + BEAT
+            self._view.sample(now)
+            self._traces.expire(now.monotonic)
+            self._clients.close_overdue(now.monotonic)
+
+    def _pause(self) -> float:
+        if self._clients.has_request:
+            return 0.0
+        soonest = self._next_beat if self._marks.due is None else min(self._next_beat, self._marks.due)
+        return max(0.0, soonest - time.monotonic())
+
+    def _watch_for_room(self) -> None:
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._channel.wants_to_write else 0)
+        self._selector.modify(self._channel.socket, wanted, self._told)
+
+    def _told(self, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            self._channel.flush()
+        if events & selectors.EVENT_READ:
+            for news, descriptors in self._channel.news():
+                self._take(news, descriptors, moment())
+
+    def _take(self, news: News, descriptors: list[int], now: Now) -> None:
+        match news:
+            case Listen():
+                [self._listener] = (socket.socket(fileno=one) for one in descriptors)
+            case Counters(worker):
+                [memory] = descriptors
+                self._counts.add(worker, memory)
+            case PictureChanged(sections):
+                self._view.change(sections, now)
+                self._open()
+            case Marked(mark, begun):
+                self._marks.answered(mark, begun, now.monotonic)
+            case Tracing():
+                self._traces.told(news, descriptors)
+
+    def _open(self) -> None:
+        """Let clients in, once there is something to show to them."""
+        if self._listener is not None:
+            self._clients.listen(self._listener)
+            self._listener = None
+
+
+def moment() -> Now:
+    """Return the time."""
+    return Now(time.monotonic(), time.time())

@@ -1,0 +1,180 @@
+"""A control process without a daemon: a supervisor that is made up, and clients at the server's socket."""
+
+import mmap
+import os
+import socket
+import struct
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+from mcrelay.control.channel import Channel, Ended
+from mcrelay.control.client import connect
+from mcrelay.control.server import Server
+from mcrelay.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES
+from mcrelay.news import Counters, Listen, PictureChanged, decoded_request, encoded_news
+from mcrelay.wire import CHUNK, Assembler, packets
+
+PATIENCE = 20  # seconds: far more than anything takes
+
+
+def rule(row=0, outputs=1, **changes):
+    """Return a rule as the picture has it; its outputs have the rows after its own."""
+    one = {
+        "interface": "plant", "device": "eth1", "destination": "239.2.2.2", "port": 6001, "source": "10.2.0.1",
+        "source_port": None, "ttl": 64, "dscp": "copy", "runs": True,
+    }  # fmt: skip
+    return {
+        "file": "/etc/mcrelay.yaml",
+        "line": 7,
+        "description": "primary feed",
+        "enabled": True,
+        "data_plane": "userspace",
+        "workers": 1,
+        "input": {
+            "interface": "studio", "device": "eth0", "destination": "239.1.1.1", "port": 5001, "sources": [],
+        },
+        "row": row,
+        "outputs": [{**one, "row": None if row is None else row * outputs + at} for at in range(outputs)],
+        **changes,
+    }  # fmt: skip
+
+
+def interface(row=0, **changes):
+    """Return an interface as the picture has it."""
+    return {
+        "device": "eth0", "ifindex": 2, "link": "up", "mtu": 1500, "addresses": ["10.1.0.1/24"], "source": None,
+        "memberships": [{"group": "239.1.1.1", "source": None}], "row": row, **changes,
+    }  # fmt: skip
+
+
+def process(**changes):
+    """Return a process as the picture has it."""
+    return {
+        "kind": "worker", "pid": os.getpid(), "state": "running", "started": 1000.0, "restarts": 0, "reason": "",
+        "retry_at": None, **changes,
+    }  # fmt: skip
+
+
+VERDICT = {
+    "begun": 1, "finished": 1, "at": 1000.5, "outcome": "started", "generation": 1,
+    "changes": {"added": ["feed"], "changed": [], "removed": [], "kept": 0}, "problems": [], "lines": [],
+}  # fmt: skip
+
+
+def sections(**rules):
+    """Return a picture as the first message has it."""
+    rules = rules or {"feed": rule()}
+    return {
+        "daemon": {
+            "pid": 4711, "version": "0.1.0", "config": "/etc/mcrelay.yaml", "started": 1000.0,
+            "run_dir": "/run/mcrelay", "uid": 0, "socket_gid": 0,
+        },
+        "generation": {"number": 1, "hash": "abc", "accepted": 1000.1},
+        "reload": VERDICT,
+        "rules": {"set": rules},
+        "verdicts": {"set": {name: ["active", ""] for name in rules}},
+        "interfaces": {"set": {"studio": interface()}},
+        "processes": {"set": {"worker 0": process()}},
+    }  # fmt: skip
+
+
+class Memory:
+    """The counters of one worker, as the worker writes them."""
+
+    def __init__(self):
+        self.descriptor = os.memfd_create("counters")
+        os.ftruncate(self.descriptor, MEMORY_SIZE)
+        self.numbers = memoryview(mmap.mmap(self.descriptor, MEMORY_SIZE)).cast("Q")
+
+    def set(self, table, row, **counts):
+        """Write counts by name."""
+        for name, count in counts.items():
+            self.numbers[table.place(row, name)] = count
+
+    def rule(self, row=0, **counts):
+        """Write counts of a rule."""
+        self.set(RULES, row, **counts)
+
+    def output(self, row=0, **counts):
+        """Write counts of an output."""
+        self.set(OUTPUTS, row, **counts)
+
+    def link(self, row=0, **counts):
+        """Write counts of a link."""
+        self.set(LINKS, row, **counts)
+
+
+class Supervisor:
+    """The other end of the control process's channel."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        channel.settimeout(PATIENCE)
+        self._assembler = Assembler(1 << 20)
+
+    def tell(self, news, *descriptors):
+        """Send a message with descriptors."""
+        for packet in packets(encoded_news(news), descriptors):
+            socket.send_fds(self.channel, [packet.data], list(packet.descriptors))
+
+    def change(self, **changed):
+        """Send sections of the picture."""
+        self.tell(PictureChanged(changed))
+
+    def asked(self):
+        """Return the next request of the control process."""
+        while True:
+            if message := self._assembler.feed(self.channel.recv(CHUNK + 1)):
+                return decoded_request(message[0])
+
+
+class Desk:
+    """A server that runs, its supervisor, and the way to it."""
+
+    def __init__(self, folder: Path):
+        self.path = str(folder / "control.sock")
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.path)
+        self._listener.listen(512)
+        self._listener.setblocking(False)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.supervisor = Supervisor(ours)
+        self.memory = Memory()
+        self._thread = threading.Thread(target=self._run, args=(theirs.detach(),))
+        self._clients = []
+
+    def _run(self, channel):
+        try:
+            Server(Channel(channel)).run()
+        except Ended:
+            pass
+
+    def __enter__(self):
+        self._thread.start()
+        self.supervisor.asked()
+        self.supervisor.tell(Listen(), self._listener.fileno())
+        self.supervisor.tell(Counters(0), self.memory.descriptor)
+        return self
+
+    def __exit__(self, *_):
+        for client in self._clients:
+            client.close()
+        self.supervisor.channel.close()
+        self._thread.join(PATIENCE)
+        self._listener.close()
+        assert not self._thread.is_alive()
+
+    def client(self):
+        """Return a client that has said hello."""
+        client = connect(self.path)
+        self._clients.append(client)
+        return client
+
+    def raw(self):
+        """Return a connection that has said nothing."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(PATIENCE)
+        connection.connect(self.path)
+        self._clients.append(connection)
+        return connection
