@@ -34,9 +34,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say which daemon is meant."""
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
-        "--socket", metavar="PATH", help=f"the daemon's socket (default ${VARIABLE}, else {SOCKET} of DIR)"
+        "--socket", metavar="PATH", help=f"the daemon's socket (default: {VARIABLE}, else {SOCKET} of DIR)"
     )
-    either.add_argument("--run-dir", metavar="DIR", help=f"the daemon's run directory ({rundir.default()})")
+    either.add_argument(
+        "--run-dir",
+        metavar="DIR",
+        help=f"its run directory (default: RUNTIME_DIRECTORY, else {rundir.DEFAULT})",
+    )
 
 
 def socket_path(options: argparse.Namespace) -> str:

@@ -31,13 +31,18 @@ def pages() -> Iterator[tuple[str, str]]:
     yield _page("mcrelay.1", {"VERBS": _verbs(), "EXIT STATUS": _exits()})
     yield _page("mcrelay.yaml.5", {"KEYS": shapes.keys(_schema("mcrelay"))})
     yield _page("mcrelay-drops.7", {"REASONS": _drops(), "SEND ERRORS": _send_errors()})
+    yield _page("mcrelay-control.7", {"THE STATUS DOCUMENT": shapes.keys(_schema("status"))})
+
+
+def parser_of(verb: Verb) -> argparse.ArgumentParser:
+    """Return the parser of one verb."""
+    parser = argparse.ArgumentParser(f"mcrelay {verb.name}", description=f"{verb.help.capitalize()}.")
+    import_module(verb.module).arguments(parser)
+    return parser
 
 
 def _of_verb(verb: Verb) -> dict[str, Iterable[str]]:
-    parser = argparse.ArgumentParser(f"mcrelay {verb.name}", description=f"{verb.help.capitalize()}.")
-    import_module(verb.module).arguments(parser)
-    name = [f"mcrelay-{verb.name} - {verb.help}"]
-    return {"NAME": name, **options.sections(parser), "SEE ALSO": ["mcrelay(1), mcrelay.yaml(5)"]}
+    return {"NAME": [f"mcrelay-{verb.name} - {verb.help}"], **options.sections(parser_of(verb))}
 
 
 def _verbs() -> Iterator[str]:

@@ -26,7 +26,7 @@ _SHORT = 30  # characters of code that stay on one line
 def page(name: str, section: int, release: str, markup: str) -> str:
     """Return the whole page; `release` stands in its footer."""
     title = f'.TH "{name.upper().translate(_LITERAL)}" "{section}" "" "{release}" "mcrelay manual"'
-    return "\n".join([title, ".nh", ".ad l", *_blocks(markup)]) + "\n"
+    return "\n".join([title, ".nr HY 0", ".nh", ".ad l", *_blocks(markup)]) + "\n"
 
 
 def _blocks(markup: str) -> Iterator[str]:

@@ -15,9 +15,11 @@ def keys(schema: Schema) -> Iterator[str]:
     for path, part in waiting:  # it grows as we go
         if path:
             yield f"## {path}"
+        required = part.get("required", ())
+        is_telling = len(required) < len(part["properties"])  # where all are required, it need not be said
         for key, value in part["properties"].items():
             value = _followed(value, schema)
-            yield _definition(key, value, key in part.get("required", ()))
+            yield _definition(key, value, is_telling and key in required)
             waiting += _maps_in(_under(path, key), value, schema)
 
 
@@ -65,7 +67,9 @@ def _kind(part: Schema) -> str:
         return f"`{part['const']}`"
     if "enum" in part:
         return " or ".join("null" if word is None else f"`{word}`" for word in part["enum"])
-    types = part.get("type", ())
+    if "anyOf" in part:
+        return " or ".join(map(_kind, part["anyOf"]))
+    types = part["type"]
     return types if isinstance(types, str) else " or ".join(types)
 
 
