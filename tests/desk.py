@@ -3,9 +3,7 @@
 import mmap
 import os
 import socket
-import struct
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 from mcrelay.control.channel import Channel, Ended
@@ -21,8 +19,8 @@ PATIENCE = 20  # seconds: far more than anything takes
 def rule(row=0, outputs=1, **changes):
     """Return a rule as the picture has it; its outputs have the rows after its own."""
     one = {
-        "interface": "plant", "device": "eth1", "destination": "239.2.2.2", "port": 6001, "source": "10.2.0.1",
-        "source_port": None, "ttl": 64, "dscp": "copy", "runs": True,
+        "interface": "plant", "device": "eth1", "destination": "239.2.2.2", "port": 6001,
+        "source": "10.2.0.1", "source_port": None, "ttl": 64, "dscp": "copy", "runs": True,
     }  # fmt: skip
     return {
         "file": "/etc/mcrelay.yaml",
@@ -43,16 +41,16 @@ def rule(row=0, outputs=1, **changes):
 def interface(row=0, **changes):
     """Return an interface as the picture has it."""
     return {
-        "device": "eth0", "ifindex": 2, "link": "up", "mtu": 1500, "addresses": ["10.1.0.1/24"], "source": None,
-        "memberships": [{"group": "239.1.1.1", "source": None}], "row": row, **changes,
+        "device": "eth0", "ifindex": 2, "link": "up", "mtu": 1500, "addresses": ["10.1.0.1/24"],
+        "source": None, "memberships": [{"group": "239.1.1.1", "source": None}], "row": row, **changes,
     }  # fmt: skip
 
 
 def process(**changes):
     """Return a process as the picture has it."""
     return {
-        "kind": "worker", "pid": os.getpid(), "state": "running", "started": 1000.0, "restarts": 0, "reason": "",
-        "retry_at": None, **changes,
+        "kind": "worker", "pid": os.getpid(), "state": "running", "started": 1000.0, "restarts": 0,
+        "reason": "", "retry_at": None, **changes,
     }  # fmt: skip
 
 

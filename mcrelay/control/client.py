@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -103,10 +104,13 @@ class Client:
         return b"".join(pieces)
 
     def _result(self, line: bytes) -> Json:
+        gc.disable()  # a large answer makes it look for cycles again and again, and there are none
         try:
             answer = json.loads(line)
         except (ValueError, RecursionError):
             answer = None
+        finally:
+            gc.enable()
         match answer:
             case {"jsonrpc": "2.0", "result": result}:
                 return result

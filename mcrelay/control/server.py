@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import selectors
 import socket
 import time
@@ -85,6 +86,8 @@ class Server:
                 self._counts.add(worker, memory)
             case PictureChanged(sections):
                 self._view.change(sections, now)
+                if "rules" in sections:
+                    gc.freeze()  # 10,000 rules are no garbage: not to be looked through again and again
                 self._open()
             case Marked(mark, begun):
                 self._marks.answered(mark, begun, now.monotonic)

@@ -13,6 +13,7 @@ from mcrelay.rpc import Json
 HOLE = "\0hole"  # no text of a configuration is this
 
 _ENCODED_HOLE = json.dumps(HOLE)
+_encoder = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
 
 class Template:
@@ -30,4 +31,4 @@ class Template:
 
 def text(value: Json) -> str:
     """Return a value as JSON, as short as it gets."""
-    return json.dumps(value, separators=(",", ":"))
+    return _encoder.encode(value)
