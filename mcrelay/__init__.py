@@ -20,6 +20,7 @@ A packet, in the order to read it:
     worker/ring.py          frames that the kernel put into the packet ring
     packet.py               a batch of frames -> header columns and verdicts
     fib.py                  flow -> outputs
+    worker/runs.py          packets that leave in one message
     worker/egress.py        one sendmmsg for each egress socket and batch
     counters.py             what became of every packet
 

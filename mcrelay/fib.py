@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcrelay.packet import flow_key, origin_key
 from mcrelay.state import Dscp, Egress, Flow, Route, Ttl
 
 NO_ROUTE = -1
+_ADDRESS = np.uint64(0xFFFF_FFFF)
 FROM_PACKET = -1  # in a column of TTLs or TOS octets: the packet says it
 
 
@@ -39,8 +41,10 @@ class Fib:
     """The flows of one link. A route is known by its place in the `Routes`."""
 
     def __init__(self, flows: Mapping[Flow, int]) -> None:
-        keys = np.array([number(f.destination) << 16 | f.port for f in flows], np.uint64)
-        sources = np.array([-1 if f.source is None else number(f.source) for f in flows], np.int64)
+        keys = np.array([flow_key(number(f.destination), f.port) for f in flows], np.uint64)
+        sources = np.array(
+            [-1 if f.source is None else origin_key(number(f.source), 0) for f in flows], np.int64
+        )
         routes = np.array(list(flows.values()), np.int64)
         # One entry for each destination and port. It has the route of every source, or none and then an
         # entry of its own for each source that is allowed.
@@ -55,26 +59,29 @@ class Fib:
         )
         order = np.argsort(specific)
         self._specific, self._specific_routes = specific[order], routes[has_specific][order]
-        self._destinations, self._destination_entry = np.unique(
-            self._keys >> np.uint64(16), return_index=True
-        )
+        # The first route of each destination is that of its lowest port.
+        by_port = sorted(flows, key=lambda flow: flow.port)
+        of_destination = {number(flow.destination): flows[flow] for flow in reversed(by_port)}
+        self._destinations = np.array(sorted(of_destination), np.uint64)
+        self._destination_routes = np.array([of_destination[one] for one in sorted(of_destination)], np.int64)
 
     @property
     def destinations(self) -> list[int]:
         """The destination addresses of all flows, as numbers, ascending."""
-        return [int(destination) for destination in self._destinations]
+        destinations: list[int] = self._destinations.tolist()
+        return destinations
 
     def lookup(
-        self, destination: NDArray[np.uint32], port: NDArray[np.uint32], source: NDArray[np.uint32]
+        self, flow: NDArray[np.uint64], origin: NDArray[np.uint64]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
         """Return the route of each packet, NO_ROUTE where there is none, and where its source forbids it.
 
-        The second answer is None when no source is forbidden; a packet of a forbidden source has the route
-        of the rule whose counter it belongs to.
+        `flow` and `origin` are as in `packet.Headers`. The second answer is None when no source is forbidden;
+        a packet of a forbidden source has the route of the rule whose counter it belongs to.
         """
         if not len(self._keys):
-            return np.full(len(destination), NO_ROUTE), None
-        entry, found = find(self._keys, (destination.astype(np.uint64) << np.uint64(16)) | port)
+            return np.full(len(flow), NO_ROUTE), None
+        entry, found = find(self._keys, flow)
         route = self._any_route[entry]
         route[~found] = NO_ROUTE
         if not len(self._specific):
@@ -82,7 +89,7 @@ class Fib:
         check = np.flatnonzero(found & self._is_specific[entry])
         if not len(check):
             return route, None
-        wanted = (entry[check].astype(np.uint64) << np.uint64(32)) | source[check]
+        wanted = (entry[check].astype(np.uint64) << np.uint64(32)) | origin[check] & _ADDRESS
         place, allowed = find(self._specific, wanted)
         route[check] = np.where(allowed, self._specific_routes[place], self._first_route[entry[check]])
         forbidden = np.zeros(len(route), np.bool_)
@@ -94,7 +101,7 @@ class Fib:
         if not len(self._keys):
             return np.full(len(destination), NO_ROUTE)
         place, found = find(self._destinations, destination.astype(np.uint64))
-        return np.where(found, self._first_route[self._destination_entry[place]], NO_ROUTE)
+        return np.where(found, self._destination_routes[place], NO_ROUTE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,8 @@ class Routes:
         self.ttl = np.array([_ttl(outputs[index][1].ttl) for index in order], np.int64)
         self.tos = np.array([_tos(outputs[index][1].dscp) for index in order], np.int64)
         self.destinations = [(number(outputs[i][1].destination), outputs[i][1].port) for i in order]
+        self.sortable = np.int16 if len(entries) < 1 << 15 else np.int32
+        """A type that holds all routes and NO_ROUTE; the smaller, the faster they are sorted."""
         self.has_ttl_from_packet = bool((self.ttl == FROM_PACKET).any())
         self.has_tos_from_packet = bool((self.tos == FROM_PACKET).any())
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.fib import FROM_PACKET, NO_ROUTE, Entry, Fib, Routes, find, number
+from mcrelay.packet import flow_key, origin_key
 from mcrelay.state import Egress, Flow, Output, Route
 
 DESTINATIONS = ["239.1.1.1", "239.1.1.2", "10.0.0.9", "224.0.0.1", "239.255.255.255"]
@@ -42,9 +43,8 @@ def column(values, dtype):
 def looked_up(lookup, packets):
     """Return [(route, is forbidden)]."""
     route, forbidden = lookup.lookup(
-        column((number(destination) for destination, _, _ in packets), np.uint32),
-        column((port for _, port, _ in packets), np.uint32),
-        column((number(source) for _, _, source in packets), np.uint32),
+        column((flow_key(number(destination), port) for destination, port, _ in packets), np.uint64),
+        column((origin_key(number(source), 4000) for _, _, source in packets), np.uint64),
     )
     is_forbidden = [False] * len(packets) if forbidden is None else forbidden.tolist()
     return list(zip(route.tolist(), is_forbidden, strict=True))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mcrelay.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES
 from mcrelay.fib import Entry, Fib, Routes
 from mcrelay.frame import SMALLEST_FRAME
+from mcrelay.packet import origin_key
 from mcrelay.state import Egress as EgressName
 from mcrelay.state import Flow, Output, Route
 from mcrelay.worker import messages
@@ -67,7 +68,7 @@ def relayed(octets, routes, is_light, monkeypatch, refusal=0):
     tally = Tally(memory)
     forwarding = Forwarding(tally, FRAMES * SMALLEST_FRAME)
     own = int.from_bytes(OWN[0], "big") << 16 | OWN[1]
-    forwarding._own = np.array([own], np.uint64)
+    forwarding._own = np.array([origin_key(int.from_bytes(OWN[0], "big"), OWN[1])], np.uint64)
     forwarding.egress = Egress(routes, [99])
     forwarding.light = Light(routes, [99], frozenset({own}), tally) if is_light else Silent()
     ring = Ring(MemoryRing(octets), SMALLEST_FRAME, FRAMES * SMALLEST_FRAME, tally.bookmark(0), False)

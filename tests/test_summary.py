@@ -16,6 +16,7 @@ from mcrelay.state import (
 )
 from mcrelay.supervisor.rows import Ledger
 from mcrelay.supervisor.summary import lines
+from mcrelay.worker.runs import runs
 from mcrelay.worker.tally import Tally
 
 RING = Ingress(7, 2048)
@@ -30,9 +31,10 @@ def ledger_with_counts():
     ledger = Ledger()
     ledger.instruction(OpenIngress(0, RING), False)
     ledger.instruction(SetFlow(0, FLOW, ROUTE), False)
-    tally = Tally(ledger.memory(0).descriptor)
+    tally = Tally(ledger.memory(0).shared.descriptor)
     tally.add_link(0, packets=20, octets=2000, no_rule=3, overrun=2)
-    tally.add_relayed(np.array([0] * 9), np.full(9, 100), np.full(9, 1, np.uint32), 5)
+    nine = runs(np.zeros(9, np.int64), None, np.full(9, 100))
+    tally.add_relayed(nine, np.array([0]), np.full(9, 1, np.uint32), 5)
     tally.add_rule_drops(np.array([0, 0]), "fragment")
     tally.outputs[0, :3] = [9, 900, 0]
     tally.outputs[1, :4] = [4, 400, 5, 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,42 +11,82 @@ from numpy.typing import NDArray
 from mcrelay.fib import FROM_PACKET, Routes
 from mcrelay.worker.messages import (
     MAX_SEGMENTED_OCTETS,
-    MAX_SEGMENTS,
     SOCKADDR_IN,
+    Failure,
     Messages,
     address_of,
     sockaddrs,
 )
+from mcrelay.worker.runs import Runs, runs, spans, starts
 
 Column = NDArray[np.int64]
 
-CAPACITY = 1024  # datagrams that one round of system calls takes
+CAPACITY = 2048  # payloads of a batch, and messages in one round of system calls
 
 
 @dataclass(frozen=True, slots=True)
 class Payloads:
-    """What n packets hand on; each column has shape (n,)."""
+    """What n packets hand on, at least one and at most CAPACITY; columns of shape (n,)."""
 
+    route: Column
+    """Ascending."""
     address: NDArray[np.uint64]
     """Where the payload lies in memory."""
     length: Column
-    ttl: NDArray[np.uint32]
-    """As it came."""
-    tos: NDArray[np.uint32]
-    """As it came: DSCP and ECN."""
+    header: Column | None
+    """TTL << 8 | TOS as they came, where an output asks for them; the two bits of ECN are not set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """m messages of payloads that follow one another, to one output each; columns of shape (m,).
+
+    They are in the order of their outputs, and for each output in the order of the packets.
+    """
+
+    output: Column
+    first: Column
+    """Place of the first payload among those of the batch."""
+    count: Column
+    octets: Column
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """Payloads of a batch that one output could not send."""
+
+    output: int
+    code: int
+    """An errno."""
+    first: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of the datagrams: for each output that had any, in ascending order, what was sent."""
+    """What became of a batch."""
 
-    output: Column
-    packets: Column
-    octets: Column
-    expired: list[tuple[int, int]]
-    """(output, datagrams) whose TTL left nothing to send."""
-    failures: list[tuple[int, int, int]]
-    """(output, errno, datagrams)."""
+    runs: Runs
+    copies: Copies
+    """What was to be sent."""
+    expired: Copies | None
+    """What was not, because the TTL left nothing."""
+    unsent: list[Unsent]
+
+    def by_output(self, length: Column) -> tuple[Column, Column, Column]:
+        """Return the outputs that had anything to send, ascending, with packets and octets they have sent."""
+        output = self.copies.output
+        first = starts(output)
+        if not len(first):
+            return first, first, first
+        packets = np.add.reduceat(self.copies.count, first)
+        octets = np.add.reduceat(self.copies.octets, first)
+        output = output[first]
+        for failure in self.unsent:
+            place = int(np.searchsorted(output, failure.output))
+            packets[place] -= failure.count
+            octets[place] -= length[failure.first : failure.first + failure.count].sum()
+        return output, packets, octets
 
 
 class Egress:
@@ -60,136 +100,77 @@ class Egress:
         self._name = np.uint64(address_of(self._names)) + np.arange(
             len(self._names), dtype=np.uint64
         ) * np.uint64(SOCKADDR_IN.itemsize)
-        # A payload longer than this goes out by itself, because the socket's device refused it as a segment.
+        # Payloads longer than this go out one by one, because the socket's device refused them as segments.
         self._longest_segment = np.full(len(descriptors), MAX_SEGMENTED_OCTETS, np.int64)
+        self._refuses_segments = False
 
-    def send(self, payloads: Payloads, route: Column) -> Sent:
+    def send(self, payloads: Payloads) -> Sent:
         """Send each payload to the outputs of its route."""
-        packet, output = self.routes.copies(route)
-        if packet is None:
-            packet = np.arange(len(route))
+        count = len(payloads.route)
+        self._messages.iovec["base"][:count] = payloads.address
+        self._messages.iovec["length"][:count] = payloads.length
+        found = runs(payloads.route, payloads.header, payloads.length)
+        copies = self._copies(found)
+        if self._refuses_segments:
+            copies = self._with_singles(copies, payloads.length)
+        ttl, tos = self._header(copies, payloads.header)
+        expired = None
+        if self.routes.has_ttl_from_packet and not (is_alive := ttl > 0).all():
+            expired, copies = _only(copies, ~is_alive), _only(copies, is_alive)
+            ttl, tos = ttl[is_alive], tos[is_alive]
+        return Sent(found, copies, expired, list(self._unsent(copies, ttl, tos)))
+
+    def _copies(self, found: Runs) -> Copies:
+        run, output = self.routes.copies(found.route)
+        copies = Copies(output, found.first, found.count, found.octets)
+        if run is not None:
+            copies = Copies(output, found.first[run], found.count[run], found.octets[run])
         if (output[1:] < output[:-1]).any():
-            order = np.argsort(output, kind="stable")
-            packet, output = packet[order], output[order]
-        packet, output, ttl, expired = self._ttls(payloads, packet, output)
-        tos = self._toses(payloads, packet, output)
-        length = payloads.length[packet]
-        failures: list[tuple[int, int, int]] = []
-        is_sent = np.ones(len(packet), np.bool_)
-        for first in range(0, len(packet), CAPACITY):
-            part = slice(first, first + CAPACITY)
-            failures += self._send_part(
-                payloads.address[packet[part]],
-                length[part],
-                output[part],
-                ttl[part],
-                tos[part],
-                is_sent[part],
-            )
-        return _summed(output, length, is_sent, expired, failures)
+            return _only(copies, np.argsort(output, kind="stable"))
+        return copies
 
-    def _ttls(
-        self, payloads: Payloads, packet: Column, output: Column
-    ) -> tuple[Column, Column, Column, list[tuple[int, int]]]:
-        ttl = self.routes.ttl[output]
-        if not self.routes.has_ttl_from_packet:
-            return packet, output, ttl, []
-        ttl = np.where(ttl == FROM_PACKET, payloads.ttl[packet].astype(np.int64) - 1, ttl)
-        alive = ttl > 0
-        if alive.all():
-            return packet, output, ttl, []
-        expired, counts = np.unique(output[~alive], return_counts=True)
-        return (
-            packet[alive],
-            output[alive],
-            ttl[alive],
-            list(zip(expired.tolist(), counts.tolist(), strict=True)),
-        )
+    def _with_singles(self, copies: Copies, length: Column) -> Copies:
+        """Take those messages apart whose socket takes no segments as long as theirs."""
+        is_refused = length[copies.first] > self._longest_segment[self.routes.egress[copies.output]]
+        pieces = np.where(is_refused, copies.count, 1)
+        copy = np.repeat(np.arange(len(pieces)), pieces)
+        first = copies.first[copy] + np.arange(len(copy)) - (np.cumsum(pieces) - pieces)[copy]
+        count = np.where(is_refused, 1, copies.count)[copy]
+        octets = np.where(is_refused[copy], length[first], copies.octets[copy])
+        return Copies(copies.output[copy], first, count, octets)
 
-    def _toses(self, payloads: Payloads, packet: Column, output: Column) -> Column:
-        tos = self.routes.tos[output]
-        if not self.routes.has_tos_from_packet:
-            return tos
-        # The DSCP is copied; the two ECN bits belong to the path that ended here (RFC 3168).
-        return np.where(tos == FROM_PACKET, payloads.tos[packet].astype(np.int64) & 0xFC, tos)
+    def _header(self, copies: Copies, header: Column | None) -> tuple[Column, Column]:
+        """Return TTL and TOS of each message; no TTL above zero where nothing of the packet's is left."""
+        ttl, tos = self.routes.ttl[copies.output], self.routes.tos[copies.output]
+        if header is not None:
+            came = header[copies.first]
+            if self.routes.has_ttl_from_packet:
+                ttl = np.where(ttl == FROM_PACKET, (came >> 8) - 1, ttl)
+            if self.routes.has_tos_from_packet:
+                tos = np.where(tos == FROM_PACKET, came & 0xFF, tos)
+        return ttl, tos
 
-    def _send_part(
-        self,
-        address: NDArray[np.uint64],
-        length: Column,
-        output: Column,
-        ttl: Column,
-        tos: Column,
-        is_sent: NDArray[np.bool_],
-    ) -> list[tuple[int, int, int]]:
-        messages = self._messages
-        messages.iovec["base"][: len(address)] = address
-        messages.iovec["length"][: len(address)] = length
-        socket = self.routes.egress[output]
-        first, count = self._runs(output << 32 | tos << 24 | ttl << 16 | length, length, socket)
-        messages.compose(first, count, self._name[output[first]], ttl[first], tos[first])
-        failures = []
-        for start, stop in _spans(socket[first]):
-            index = int(socket[first[start]])
-            for failure in messages.send(self._descriptors[index], start, stop):
-                begin = int(first[failure.message]) + failure.payload
-                is_sent[begin : begin + failure.datagrams] = False
-                failures.append((int(output[begin]), failure.code, failure.datagrams))
-            if messages.refused_segment is not None:
-                self._longest_segment[index] = messages.refused_segment - 1
-                messages.refused_segment = None
-        return failures
+    def _unsent(self, copies: Copies, ttl: Column, tos: Column) -> Iterator[Unsent]:
+        """Send the messages, as many at a time as there is room for, and tell what failed."""
+        for begin in range(0, len(ttl), CAPACITY):
+            part = slice(begin, begin + CAPACITY)
+            output = copies.output[part]
+            first = copies.first[part]
+            self._messages.compose(first, copies.count[part], self._name[output], ttl[part], tos[part])
+            for failure in self._send_composed(self.routes.egress[output]):
+                place = int(first[failure.message]) + failure.payload
+                yield Unsent(int(output[failure.message]), failure.code, place, failure.datagrams)
 
-    def _runs(self, key: Column, length: Column, socket: Column) -> tuple[Column, Column]:
-        """Cut the datagrams into runs that one message can take: same output, header and length."""
-        starts = _starts(key)
-        sizes = _sizes(starts, len(key))
-        octets = length[starts]
-        limit = np.minimum(MAX_SEGMENTS, MAX_SEGMENTED_OCTETS // np.maximum(octets, 1))
-        limit[(octets == 0) | (octets > self._longest_segment[socket[starts]])] = 1
-        pieces = -(-sizes // limit)
-        if (pieces == 1).all():
-            return starts, sizes
-        run = np.repeat(np.arange(len(starts)), pieces)
-        within = np.arange(len(run)) - (np.cumsum(pieces) - pieces)[run]
-        first = starts[run] + within * limit[run]
-        return first, np.minimum(limit[run], starts[run] + sizes[run] - first)
+    def _send_composed(self, socket: Column) -> Iterator[Failure]:
+        for start, stop in spans(socket):
+            index = int(socket[start])
+            yield from self._messages.send(self._descriptors[index], start, stop)
+            if self._messages.refused_segment is not None:
+                self._longest_segment[index] = self._messages.refused_segment - 1
+                self._refuses_segments = True
+                self._messages.refused_segment = None
 
 
-def _summed(
-    output: Column,
-    length: Column,
-    is_sent: NDArray[np.bool_],
-    expired: list[tuple[int, int]],
-    failures: list[tuple[int, int, int]],
-) -> Sent:
-    starts = _starts(output)
-    if not len(starts):
-        return Sent(starts, starts, starts, expired, failures)
-    return Sent(
-        output=output[starts],
-        packets=np.add.reduceat(is_sent, starts, dtype=np.int64),
-        octets=np.add.reduceat(length * is_sent, starts),
-        expired=expired,
-        failures=failures,
-    )
-
-
-def _starts(values: Column) -> Column:
-    """Return where each run of equal values begins."""
-    is_start = np.ones(len(values), np.bool_)
-    np.not_equal(values[1:], values[:-1], out=is_start[1:])
-    return is_start.nonzero()[0]
-
-
-def _sizes(starts: Column, total: int) -> Column:
-    """Return how long each run is, where `total` is the length of all of them."""
-    bounds = np.empty(len(starts) + 1, np.int64)
-    bounds[:-1], bounds[-1] = starts, total
-    return bounds[1:] - bounds[:-1]
-
-
-def _spans(values: Column) -> list[tuple[int, int]]:
-    """Return from where to where each run of equal values reaches."""
-    starts = _starts(values).tolist()
-    return list(zip(starts, [*starts[1:], len(values)], strict=True))
+def _only(copies: Copies, which: NDArray[np.bool_] | Column) -> Copies:
+    """Return those messages, in that order."""
+    return Copies(copies.output[which], copies.first[which], copies.count[which], copies.octets[which])

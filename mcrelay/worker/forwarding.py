@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mcrelay.fib import Entry, Fib, Routes, find, number
 from mcrelay.linux import filters
+from mcrelay.packet import origin_key
 from mcrelay.state import CloseEgress, CloseIngress, DeleteFlow, Flow, OpenEgress, OpenIngress, SetFlow
 from mcrelay.state import Egress as EgressName
 from mcrelay.wire import BatchMessage, Instruction
@@ -69,14 +70,13 @@ class Forwarding:
         self._sockets: dict[EgressName, socket.socket] = {}
         self._flows: dict[Flow, Entry] = {}
         self._own: NDArray[np.uint64] = np.empty(0, np.uint64)
-        self.light = self._light(self.egress.routes, [])
+        self.light = Light(self.egress.routes, [], frozenset(), tally)
 
-    def is_own(self, source: NDArray[np.uint32], port: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    def is_own(self, origin: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Tell which packets come from an address and port that this relay sends from."""
         if not len(self._own):
-            return np.zeros(len(source), np.bool_)
-        _, found = find(self._own, (source.astype(np.uint64) << np.uint64(16)) | port)
-        return found
+            return np.zeros(len(origin), np.bool_)
+        return find(self._own, origin)[1]
 
     def apply(self, batch: BatchMessage, descriptors: Sequence[int]) -> None:
         """Carry out a batch, or raise Refusal and change nothing. It owns the descriptors in either case."""
@@ -147,10 +147,13 @@ class Forwarding:
         place = {rows: route for route, rows in enumerate(entries)}
         routes = Routes(list(entries.values()), list(self._sockets))
         descriptors = [sock.fileno() for sock in self._sockets.values()]
-        names = (sock.getsockname() for sock in self._sockets.values())
-        self._own = np.array(sorted({number(address) << 16 | port for address, port in names}), np.uint64)
+        own = {
+            (number(address), port)
+            for address, port in map(socket.socket.getsockname, self._sockets.values())
+        }
+        self._own = np.array(sorted(origin_key(*one) for one in own), np.uint64)
         self.egress = Egress(routes, descriptors)
-        self.light = self._light(routes, descriptors)
+        self.light = Light(routes, descriptors, frozenset(a << 16 | p for a, p in own), self._tally)
         flows: dict[int, dict[Flow, int]] = {ifindex: {} for ifindex in self.ingress}
         for flow, entry in self._flows.items():
             flows[flow.ifindex][flow] = place[entry.rows]
@@ -163,9 +166,6 @@ class Forwarding:
             }
             hosts = [one for one in ingress.fib.destinations if one >> 28 != _MULTICAST_BITS]
             ingress.ring.admit(filters.udp_to(hosts))
-
-    def _light(self, routes: Routes, descriptors: Sequence[int]) -> Light:
-        return Light(routes, descriptors, frozenset(self._own.tolist()), self._tally)
 
 
 def _adopted(index: int, descriptor: int) -> socket.socket:

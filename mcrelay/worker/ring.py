@@ -42,6 +42,8 @@ class Ring:
         self.address = int(self.octets.ctypes.data)
         """Where the first frame lies in memory."""
         self._count = len(self.words)
+        self.addresses = self.address + np.arange(self._count, dtype=np.uint64) * np.uint64(frame_size)
+        """Where each frame lies; shape (frames,)."""
         self._bookmark = bookmark
         self._go_to(bookmark[0] if resume else 0)
         if resume:

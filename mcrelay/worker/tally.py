@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mcrelay.counters import LINKS, MEMORY_SIZE, OTHER_ERRNO, OUTPUTS, RULES, SEND_ERRNOS, Table
 from mcrelay.worker.egress import Sent
+from mcrelay.worker.runs import Runs, sizes, starts
 
 Column = NDArray[np.int64]
 
@@ -39,42 +40,34 @@ class Tally:
         """Count one packet for each of `rows` under a drop reason."""
         np.add.at(self.rules[:, RULES.column(reason)], rows, np.uint64(1))
 
-    def add_relayed(self, rows: Column, length: Column, source: NDArray[np.uint32], time: int) -> None:
-        """Count packets that their rules relay: row of the rule, payload octets and source, shape (n,) each.
+    def add_relayed(self, found: Runs, row_of_route: Column, source: NDArray[np.uint32], time: int) -> None:
+        """Count packets that their rules relay; `source` is that of each packet, shape (n,).
 
         `time` is that of the last one, nanoseconds of CLOCK_REALTIME.
         """
-        if (rows == rows[0]).all():
-            self._relayed(int(rows[0]), len(rows), int(length.sum()), int(source[-1]), time)
-            return
-        order = np.argsort(rows, kind="stable")
-        ordered = rows[order]
-        starts = np.concatenate(([0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1))
-        stops = np.append(starts[1:], len(ordered))
-        row = ordered[starts]
-        self.rules[row, RULES.column("packets")] += (stops - starts).astype(np.uint64)
-        self.rules[row, RULES.column("octets")] += np.add.reduceat(length[order], starts).astype(np.uint64)
+        first = starts(found.route)
+        row = row_of_route[found.route[first]]
+        last = first + sizes(first, len(found.route)) - 1
+        self._add(self.rules, row, RULES.column("packets"), np.add.reduceat(found.count, first))
+        self._add(self.rules, row, RULES.column("octets"), np.add.reduceat(found.octets, first))
         self.rules[row, RULES.column("last_time")] = time
-        self.rules[row, RULES.column("last_source")] = source[order[stops - 1]]
+        self.rules[row, RULES.column("last_source")] = source[found.first[last] + found.count[last] - 1]
 
-    def _relayed(self, row: int, packets: int, octets: int, source: int, time: int) -> None:
-        counts = self.rules[row]
-        counts[RULES.column("packets")] += np.uint64(packets)
-        counts[RULES.column("octets")] += np.uint64(octets)
-        counts[RULES.column("last_time")] = time
-        counts[RULES.column("last_source")] = source
+    def add_sent(self, sent: Sent, row_of_output: Column, length: Column) -> None:
+        """Count what became of the datagrams, of payloads with these lengths."""
+        output, packets, octets = sent.by_output(length)
+        row = row_of_output[output]
+        self._add(self.outputs, row, OUTPUTS.column("packets"), packets)
+        self._add(self.outputs, row, OUTPUTS.column("octets"), octets)
+        if sent.expired is not None:
+            row = row_of_output[sent.expired.output]
+            self._add(self.outputs, row, OUTPUTS.column("ttl"), sent.expired.count)
+        for unsent in sent.unsent:
+            column = self._error_column.get(unsent.code, OUTPUTS.column(OTHER_ERRNO))
+            self.outputs[row_of_output[unsent.output], column] += np.uint64(unsent.count)
 
-    def add_sent(self, sent: Sent, rows: Column) -> None:
-        """Count what became of the datagrams; `rows` are those of all outputs."""
-        row = rows[sent.output]
-        packets, octets = OUTPUTS.column("packets"), OUTPUTS.column("octets")
-        self.outputs[row, packets] += sent.packets.astype(np.uint64)
-        self.outputs[row, octets] += sent.octets.astype(np.uint64)
-        for output, count in sent.expired:
-            self.outputs[rows[output], OUTPUTS.column("ttl")] += np.uint64(count)
-        for output, code, datagrams in sent.failures:
-            column = self._error_column.get(code, OUTPUTS.column(OTHER_ERRNO))
-            self.outputs[rows[output], column] += np.uint64(datagrams)
+    def _add(self, table: NDArray[np.uint64], row: Column, column: int, counts: Column) -> None:
+        np.add.at(table[:, column], row, counts.astype(np.uint64))
 
     def bookmark(self, row: int) -> memoryview:
         """Return the one number in which a link's ring keeps its next frame, for a worker's successor."""
