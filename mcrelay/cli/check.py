@@ -22,7 +22,7 @@ With --json, one object: version (of this shape, 1), file, valid, rules and inte
 the configuration is invalid), problems and warnings: lists of {file, line, column, path, message}, where line
 and column count from 1 and are 0 for a file as a whole.
 
-Exit codes: 0 valid, 78 invalid."""
+Exit codes: 0 valid, 2 usage, 78 invalid."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ HELP = """\
 With --json, one object: version (of this shape, 1), and rules: a list of {name, state, reason, file, line,
 description}.
 
-Exit codes: 0 told, 1 no answer, 3 mcrelay does not run, 4 not permitted."""
+Exit codes: 0 told, 1 no answer, 2 usage, 3 mcrelay does not run, 4 not permitted."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -30,20 +30,23 @@ that of asking the daemon.
 
 With --json, one object:
 
-  version     1, of this shape
-  file        what was planned
-  against     {pid, generation, config} of the daemon that it was compared with; null where none runs
-  changes     {add, remove, keep: [names], change: {name: [what differs]},
-              astray: {name: why a rule that stays is not in its planned state},
-              workers: [now, then]}; null where none runs
-  workers     how many there would be
-  rules       [{name, state, reason, description, enabled,
-              input: {interface, device, destination, port, sources},
-              outputs: [{interface, device, destination, port, source, source_port, ttl, dscp, runs}]}];
-              a source or source_port of null is chosen at the start
-  opens       how many rings, sockets, memberships and held ports there would be
+  version   1, of this shape
+  file      what was planned
+  against   {pid, generation, config} of the daemon that it was
+            compared with; null where none runs
+  changes   {add, remove, keep: [names], change: {name: [what differs]},
+            astray: {name: why a rule that stays is not in its planned
+            state}, workers: [now, then]}; null where no daemon runs
+  workers   how many there would be
+  rules     [{name, state, reason, description, enabled,
+            input: {interface, device, destination, port, sources},
+            outputs: [{interface, device, destination, port, source,
+            source_port, ttl, dscp, runs}]}]; a source or source_port
+            of null is chosen at the start
+  opens     how many rings, sockets, memberships and held ports there
+            would be
 
-or, where the file is invalid, the object that `mcrelay check --json` prints.
+Where the file is invalid, it is the object that `mcrelay check --json` prints.
 
 Exit codes: 0 planned, 1 failure, 2 usage, 4 not permitted, 78 the file is invalid; with --detailed-exitcode:
 0 nothing would change, 1 any error, 2 something would."""

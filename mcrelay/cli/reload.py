@@ -27,8 +27,8 @@ With --json, one object: version (of this shape, 1), outcome (applied, unchanged
 since 1970), generation, changes: {added, changed, removed: the first 100 names each; added_count,
 changed_count, removed_count, kept: how many}, and problems: a list of {file, line, column, path, message}.
 
-Exit codes: 0 applied or unchanged, 1 no verdict, 3 mcrelay does not run, 4 not permitted, 78 rejected: what
-ran before runs on."""
+Exit codes: 0 applied or unchanged, 1 no verdict, 2 usage, 3 mcrelay does not run, 4 not permitted,
+78 rejected: what ran before runs on."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = HELP
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
     parser.add_argument(
-        "--timeout", metavar="SEC", type=float, default=60.0, help="how long to wait (default %(default)g)"
+        "--timeout",
+        metavar="SEC",
+        type=float,
+        default=60.0,
+        help="how long to wait for the verdict (default: %(default)g)",
     )
     daemon.arguments(parser)
 

@@ -19,7 +19,7 @@ With --json, one object: version (of this shape, 1), time, rules: a list of {nam
 octets}, drops: {reason: how many}, packets_per_second, bits_per_second (of what came in)}, and interfaces:
 the same without `out`. Octets are those of the payload; counts never go back while the daemon runs.
 
-Exit codes: 0 told, 1 no answer, 3 mcrelay does not run, 4 not permitted."""
+Exit codes: 0 told, 1 no answer, 2 usage, 3 mcrelay does not run, 4 not permitted."""
 
 HEADS = ("RULE", "IN packets", "octets", "packets/s", "bit/s", "OUT packets", "octets", "DROPS")
 

@@ -19,27 +19,30 @@ from mcrelay.cli.watch import watch
 LEAST_PAUSE = 0.1  # seconds: more often than this the daemon would only repeat itself
 
 HELP = """\
-With --json, one object, described by schemas/status.schema.json; with --json and --watch, one a line.
-
 `--exit-code` ends with 5 where something is not as it should be: an enabled rule does not run, or not whole
 (an output or a worker of it is away, a device is down); the file was rejected at the last reload; a process
 has died and waits for its next start. With RULE, of all rules only that one is looked at.
 
-Exit codes: 0 told, 1 no answer, 3 mcrelay does not run, 4 not permitted, 5 see above."""
+With --json, one object, which mcrelay-control(7) and schemas/status.schema.json describe; with --watch, too,
+one a line.
+
+Exit codes: 0 told, 1 no answer, 2 usage, 3 mcrelay does not run, 4 not permitted, 5 see --exit-code."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `status`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = HELP
-    parser.add_argument("rule", nargs="?", metavar="RULE", help="show this rule in depth")
+    parser.add_argument(
+        "rule", nargs="?", metavar="RULE", help="show this rule in depth, with what its drop reasons mean"
+    )
     parser.add_argument(
         "--watch",
         metavar="SEC",
         nargs="?",
         type=_seconds,
         const=1.0,
-        help="show it anew every SEC (1) seconds",
+        help="show it anew every SEC seconds (default: 1), until Ctrl-C",
     )
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument("--exit-code", action="store_true", help="end with 5 where something is degraded")

@@ -11,10 +11,10 @@ from mcrelay.supervisor.files import Contents
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name the file."""
-    usual = f"default: the running daemon's, else {files.DEFAULT}; - is standard input"
+    usual = f"the configuration (default: the running daemon's, else {files.DEFAULT}); - is standard input"
     either = parser.add_mutually_exclusive_group()
     either.add_argument("file", nargs="?", metavar="FILE", help=usual)
-    either.add_argument("-c", "--config", metavar="FILE", help="the same")
+    either.add_argument("-c", "--config", metavar="FILE", help="the same as FILE")
 
 
 def named(options: argparse.Namespace) -> str | None:

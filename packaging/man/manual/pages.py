@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -70,14 +70,21 @@ def _schema(name: str) -> shapes.Schema:
     return schema
 
 
-def _page(file: str, taken: dict[str, Iterable[str]]) -> tuple[str, str]:
-    """Return a page's file and content: in each section its text, and after it what is taken."""
+def _page(file: str, taken: Mapping[str, Iterable[str]]) -> tuple[str, str]:
+    """Return a page's file and content: its text, and what is taken from the code."""
     name, section = file.rsplit(".", 1)
     text = TEXTS / f"{file}.md"
-    whole = _sections(text.read_text()) if text.exists() else {}
-    for heading, paragraphs in taken.items():
-        whole.setdefault(heading, []).extend(paragraphs)
+    whole = _merged(_sections(text.read_text()) if text.exists() else {}, taken)
     return file, roff.page(name, int(section), f"mcrelay {__version__}", _ordered(whole))
+
+
+def _merged(told: Sections, taken: Mapping[str, Iterable[str]]) -> Sections:
+    """Put what is taken behind the text of its section; only a description begins with it."""
+    whole = dict(told)
+    for heading, paragraphs in taken.items():
+        text = told.get(heading, [])
+        whole[heading] = [*paragraphs, *text] if heading == "DESCRIPTION" else [*text, *paragraphs]
+    return whole
 
 
 def _sections(text: str) -> Sections:
