@@ -160,11 +160,14 @@ class Rows:
         self._rows: dict[Hashable, int] = {}
         self._free: list[int] = []
         self._fresh = 0
+        self.changes = 0
+        """How often a row was taken or given up."""
 
     def row(self, name: Hashable) -> int:
         """Return the row of `name`, a new one where it has none yet."""
         if name not in self._rows:
             self._rows[name] = self._take()
+            self.changes += 1
         return self._rows[name]
 
     def get(self, name: Hashable) -> int | None:
@@ -177,6 +180,7 @@ class Rows:
         gone = [name for name in self._rows if name not in kept]
         freed = [self._rows.pop(name) for name in gone]
         self._free += freed
+        self.changes += len(freed)
         return freed
 
     def _take(self) -> int:

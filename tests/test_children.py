@@ -10,7 +10,8 @@ import pytest
 
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.state import DeleteFlow, Flow
-from mcrelay.supervisor.children import ChannelClosed, Child
+from mcrelay.supervisor.channel import ChannelClosed
+from mcrelay.supervisor.children import start_worker
 from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.privileged import RING_OCTETS, User
 from mcrelay.wire import (
@@ -59,7 +60,7 @@ def start(memory):
     children = []
 
     def started(user=None):
-        child = Child(3, user, memory)
+        child = start_worker(3, user, memory)
         children.append(child)
         return child
 
@@ -93,7 +94,11 @@ def is_readable(thing, milliseconds=PATIENCE * 1000):
 def heard(child):
     """Wait until the worker says something, and return what."""
     assert is_readable(child.channel)
-    return child.answers()
+    return child.channel.heard()
+
+
+def say(child, batch, descriptors=()):
+    child.channel.send(encoded_batch(batch), descriptors)
 
 
 def ended(child):
@@ -110,7 +115,7 @@ def test_a_worker_says_hello_carries_out_batches_and_ends_when_it_is_told(start)
     child = start(NOBODY)
     assert heard(child) == [Hello(PROTOCOL)]
     assert not is_readable(child.exit, 0)
-    child.send(EMPTY, [])
+    say(child, EMPTY)
     assert heard(child) == [Acknowledged(1)]
     child.stop()
     assert ended(child) == "exit status 0"
@@ -139,7 +144,7 @@ def test_a_worker_that_is_killed_ends_and_the_reason_is_told(start):
     child.kill("it was of no use")
     assert is_readable(child.exit)
     with pytest.raises(ChannelClosed, match="hung up"):
-        child.answers()
+        child.channel.heard()
     assert child.reaped() == "killed, because it was of no use"
 
 
@@ -193,9 +198,9 @@ time.sleep(60)
 """
     )
     answers = []
-    wait_until(lambda: answers.extend(child.answers()) or len(answers) == 3, "three answers")
+    wait_until(lambda: answers.extend(child.channel.heard()) or len(answers) == 3, "three answers")
     assert answers == [Hello(1), Acknowledged(7), Refused(8, 2, "no")]
-    assert child.answers() == []
+    assert child.channel.heard() == []
 
 
 def test_descriptors_that_a_worker_sends_are_not_taken(start_fake):
@@ -218,7 +223,7 @@ def test_how_a_process_ended_by_itself_is_told(start_fake, end, told):
     child = start_fake(end)
     assert is_readable(child.exit)
     with pytest.raises(ChannelClosed):
-        child.answers()
+        child.channel.heard()
     assert child.reaped() == told
 
 
@@ -232,10 +237,10 @@ def test_who_ended_before_it_was_killed_was_not_killed(start_fake):
 def test_a_connection_that_broke_off_is_a_channel_that_closed(start_fake):
     # Unread packets make the end of a socket a reset.
     child = start_fake("os.kill(os.getpid(), 9)")
-    child.send(EMPTY, [])
+    say(child, EMPTY)
     assert is_readable(child.exit)
     with pytest.raises(ChannelClosed, match="hung up"):
-        child.answers()
+        child.channel.heard()
 
 
 # What is said to it.
@@ -258,14 +263,14 @@ channel.send(b'.["acknowledged",%d]' % len(text))
 time.sleep(60)
 """
     )
-    child.send(batch, [])
-    assert child.has_more_to_say
+    say(child, batch)
+    assert child.channel.has_more_to_say
     (tmp_path / "go").touch()
     poll = select.poll()
     poll.register(child.channel, select.POLLOUT)
-    while child.has_more_to_say:
+    while child.channel.has_more_to_say:
         assert poll.poll(PATIENCE * 1000)
-        child.flush()
+        child.channel.flush()
     assert heard(child) == [Acknowledged(length)]
 
 
@@ -279,7 +284,7 @@ time.sleep(60)
 """
     )
     opened = [os.memfd_create("one of many") for _ in range(2 * MAX_DESCRIPTORS + 7)]
-    child.send(EMPTY, opened)
+    say(child, EMPTY, opened)
     order = tuple(os.fstat(one).st_ino for one in opened)
     for one in opened:
         os.close(one)
@@ -289,8 +294,8 @@ time.sleep(60)
 def test_what_is_said_to_a_dead_worker_is_dropped(start_fake):
     child = start_fake("channel.close()")
     assert is_readable(child.exit)
-    child.send(large_batch(30_000), [])
-    assert not child.has_more_to_say
+    say(child, large_batch(30_000))
+    assert not child.channel.has_more_to_say
     child.stop()
     assert child.reaped() == "exit status 0"
 
@@ -301,7 +306,7 @@ def test_a_worker_that_is_gone_leaves_no_descriptor_and_the_memory_stays(start_f
     child = start_fake("os.kill(os.getpid(), 15)")
     assert ended(child) == "killed by SIGTERM"
     assert len(os.listdir("/proc/self/fd")) == before
-    os.fstat(memory.descriptor)
+    os.fstat(memory.shared.descriptor)
 
 
 def test_a_worker_is_told_its_number_its_channel_the_size_of_its_rings_and_whom_to_become(
@@ -314,6 +319,6 @@ def test_a_worker_is_told_its_number_its_channel_the_size_of_its_rings_and_whom_
     for user, expected in ((None, []), (NOBODY, ["--uid=65534", "--gid=65534"])):
         ended(start(user))
         told = (tmp_path / "told").read_text().split()
-        assert told[:4] == ["-I", "-m", "mcrelay.worker", "--worker=3"]
-        assert told[4].startswith("--channel=")
-        assert told[5:] == [f"--ring-octets={RING_OCTETS}", *expected]
+        assert told[:3] == ["-I", "-m", "mcrelay.worker"]
+        assert told[3].startswith("--channel=")
+        assert told[4:] == ["--worker=3", f"--ring-octets={RING_OCTETS}", *expected]

@@ -70,7 +70,7 @@ def ledger():
 
 def tally(ledger, worker=0):
     """The counters as the worker sees them."""
-    return Tally(ledger.memory(worker).descriptor)
+    return Tally(ledger.memory(worker).shared.descriptor)
 
 
 def none_sent(**fields):
@@ -234,12 +234,12 @@ def test_all_that_there_is_no_room_for_is_told_at_once(monkeypatch):
 
 def test_a_worker_cannot_make_the_memory_of_its_counts_smaller(ledger):
     with pytest.raises(PermissionError):
-        os.ftruncate(ledger.memory(0).descriptor, 0)
+        os.ftruncate(ledger.memory(0).shared.descriptor, 0)
 
 
 def test_the_neighbours_of_a_row_that_is_cleared_are_untouched():
     memory = Memory("test")
-    counting = Tally(memory.descriptor)
+    counting = Tally(memory.shared.descriptor)
     for table, counts in ((LINKS, counting.links), (RULES, counting.rules), (OUTPUTS, counting.outputs)):
         counts[:3] = 7
         counts[-2:] = 7

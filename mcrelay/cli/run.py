@@ -12,6 +12,7 @@ from pathlib import Path
 from mcrelay.cli.exits import Exit
 from mcrelay.problem import Invalid
 from mcrelay.supervisor import files, privileged, rundir
+from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.loop import Supervisor
 from mcrelay.supervisor.notify import Notifier
 from mcrelay.supervisor.signals import Signals
@@ -55,8 +56,15 @@ def run(options: argparse.Namespace) -> int:
         log.error("%s", error)
         return Exit.FAILURE
     privileged.raise_descriptor_limit()
+    notifier = Notifier()
+    configuration = Configuration(options.config, notifier)
     try:
-        Supervisor(options.config, user, signals, Notifier()).run()
+        configuration.load()
+        with rundir.listening(options.run_dir, privileged.group_of_clients()) as listener:
+            Supervisor(configuration, user, options.run_dir, listener, signals, notifier).run()
+    except rundir.Taken as error:
+        log.error("%s", error)
+        return Exit.FAILURE
     except Invalid as invalid:
         for line in invalid.lines():
             log.error("%s", line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import grp
 import os
 import pwd
 import resource
@@ -75,6 +76,16 @@ def unprivileged_user() -> User | None:
             continue
         return User(name, entry.pw_uid, entry.pw_gid)
     raise NotPermitted("this host has neither a user `mcrelay` nor `nobody` for the workers to run as")
+
+
+def group_of_clients() -> int | None:
+    """Return the group that may ask the daemon, `mcrelay` where it exists; None is the process's own."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return grp.getgrnam("mcrelay").gr_gid
+    except KeyError:
+        return None
 
 
 def raise_descriptor_limit() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 
-from mcrelay.config import Config
+from mcrelay.config import Config, Rule
 from mcrelay.counters import LINKS, OUTPUTS, RULES, Rows, RowsExhausted, Table
 from mcrelay.state import OpenIngress, Output, SetFlow, State, WorkerAction, output_name
 from mcrelay.supervisor.memory import Memory
@@ -25,6 +25,11 @@ class Ledger:
     def __init__(self) -> None:
         self.memories: dict[int, Memory] = {}
         self._links, self._rules, self._outputs = Rows(LINKS), Rows(RULES), Rows(OUTPUTS)
+
+    @property
+    def revision(self) -> int:
+        """A number that changes when a row finds or loses its owner."""
+        return sum(rows.changes for rows in (self._links, self._rules, self._outputs))
 
     def memory(self, worker: int) -> Memory:
         """Return the memory of a worker; its successors have the same."""
@@ -73,6 +78,15 @@ class Ledger:
             for row in rows.keep(names):
                 for memory in self.memories.values():
                     memory.clear(table, row)
+
+    def row_of_link(self, ifindex: int) -> int | None:
+        """Return the row of a link, None where it has none."""
+        return self._links.get(ifindex)
+
+    def rows_of(self, rule: Rule) -> tuple[int | None, ...]:
+        """Return the row of a rule and then of each output, None where there is none."""
+        names = (output_name(output.interface, output.destination, output.port) for output in rule.outputs)
+        return self._rules.get(rule.name), *(self._outputs.get((rule.name, name)) for name in names)
 
     def link(self, ifindex: int) -> dict[str, int]:
         """Return the counts of a link over all workers."""

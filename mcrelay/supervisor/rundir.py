@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 DEFAULT = Path("/run/mcrelay")
+CONTROL_SOCKET = "control.sock"
 
 
 class Taken(Exception):
@@ -39,3 +43,40 @@ def lock(directory: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+@contextmanager
+def listening(directory: Path, group: int | None) -> Iterator[socket.socket]:
+    """Listen on the control socket for owner and `group`, None for the process's own; remove it at the end.
+
+    The lock of the directory is held meanwhile, so what lies there is of a daemon that is dead.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    with listener:
+        try:
+            (directory / CONTROL_SOCKET).unlink(missing_ok=True)
+            _bind(listener, directory, group)
+        except OSError as error:
+            raise Taken(
+                f"cannot listen on {directory / CONTROL_SOCKET}: {error.strerror or error}"
+            ) from error
+        listener.listen(socket.SOMAXCONN)
+        listener.setblocking(False)
+        try:
+            yield listener
+        finally:
+            (directory / CONTROL_SOCKET).unlink(missing_ok=True)
+
+
+def _bind(listener: socket.socket, directory: Path, group: int | None) -> None:
+    # A name in sockaddr_un has 107 octets, and a path may be longer.
+    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mask, own = os.umask(0o117), os.getegid()
+    try:
+        if group is not None:
+            os.setegid(group)  # whoever makes a file decides on its group; chown(2) would take a capability
+        listener.bind(f"/proc/self/fd/{folder}/{CONTROL_SOCKET}")
+    finally:
+        os.setegid(own)
+        os.umask(mask)
+        os.close(folder)

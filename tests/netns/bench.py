@@ -46,7 +46,7 @@ class Bench:
         """Start a worker; it has the memory of the one before."""
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.settimeout(PATIENCE)
-        tally = Tally(self.ledger.memory(WORKER).descriptor)
+        tally = Tally(self.ledger.memory(WORKER).shared.descriptor)
         self.worker = Worker(Channel(theirs.detach()), tally, RING_OCTETS)
 
     def die(self):

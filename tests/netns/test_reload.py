@@ -71,7 +71,7 @@ def test_a_hundred_reloads_cost_an_untouched_rule_no_packet_no_worker_and_no_igm
         left = Receiver(studio.left, "239.2.2.2:6001")
         with Sending(studio.sender, "239.1.1.1:5001") as sending:
             for number in range(1, 101):
-                assert relay.reload(studio.config(FEED, changing(number))).startswith("reloaded")
+                assert relay.reload(studio.config(FEED, changing(number))).startswith("applied")
         report = left.report()
         assert relay.workers() == workers
         assert "239.1.2.100" in studio.relay.groups("eth0")

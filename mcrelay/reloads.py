@@ -1,0 +1,146 @@
+"""What became of each reload, and when that may be said. Time is an argument.
+
+A verdict stands once all that was accepted before it runs: whoever asked for a reload that the next one
+overtook has an answer, too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from mcrelay.config import Config
+from mcrelay.problem import Problem
+
+REMEMBERED = 8  # verdicts before the last one
+MOST_NAMES = 100  # of each kind of change
+MOST_PROBLEMS = 1000
+
+
+class Outcome(StrEnum):
+    """How a reload ended."""
+
+    STARTED = "started"
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Which rules a config has that the one before had not, or not so."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    kept: int = 0
+
+    def __str__(self) -> str:
+        counts = f"{len(self.added)} added, {len(self.changed)} changed, {len(self.removed)} removed"
+        return f"{counts}, {self.kept} kept"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the names, of many only the first, and how many they are."""
+        names = {"added": self.added, "changed": self.changed, "removed": self.removed}
+        return {
+            **{kind: list(those[:MOST_NAMES]) for kind, those in names.items()},
+            **{f"{kind}_count": len(those) for kind, those in names.items()},
+            "kept": self.kept,
+        }
+
+
+def changes(before: Config | None, after: Config) -> Changes:
+    """Return how the rules of two configs differ."""
+    old, new = before.rules if before else {}, after.rules
+    kept = [name for name in new if name in old]
+    changed = tuple(name for name in kept if old[name] != new[name])
+    return Changes(
+        added=tuple(name for name in new if name not in old),
+        changed=changed,
+        removed=tuple(name for name in old if name not in new),
+        kept=len(kept) - len(changed),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of reload `number`, the generation that runs since, and what was wrong with the files."""
+
+    number: int
+    outcome: Outcome
+    generation: int
+    changes: Changes = field(default_factory=Changes)
+    problems: tuple[Problem, ...] = ()
+
+    def as_json(self, at: float) -> dict[str, Any]:
+        """Return the verdict as clients get it; `at` is when it stood, in seconds since 1970."""
+        shown = self.problems[:MOST_PROBLEMS]
+        return {
+            "finished": self.number,
+            "at": at,
+            "outcome": str(self.outcome),
+            "generation": self.generation,
+            "changes": self.changes.as_json(),
+            "problems": [_as_json(problem) for problem in shown],
+            "problem_count": len(self.problems),
+            "lines": [line for problem in shown for line in (str(problem), *problem.excerpt())],
+        }
+
+
+def _as_json(problem: Problem) -> dict[str, Any]:
+    where = problem.where
+    return {
+        "file": where.file,
+        "line": where.line,
+        "column": where.column,
+        "path": problem.path,
+        "message": problem.message,
+    }
+
+
+class Reloads:
+    """The reloads that have begun, the verdicts that wait, and those that stand. The start is number 1."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self._waiting: list[Verdict] = []
+        self._standing: deque[dict[str, Any]] = deque(maxlen=REMEMBERED + 1)
+
+    @property
+    def owes_a_verdict(self) -> bool:
+        """Whether somebody has not been told yet what became of a reload."""
+        return bool(self._waiting)
+
+    @property
+    def waits_for_workers(self) -> bool:
+        """Whether something was accepted that does not run yet; else a verdict needs to wait for nothing."""
+        return any(verdict.outcome in (Outcome.STARTED, Outcome.APPLIED) for verdict in self._waiting)
+
+    def begin(self) -> None:
+        """The files are about to be read."""
+        self.begun += 1
+
+    def decided(
+        self,
+        outcome: Outcome,
+        generation: int,
+        changes: Changes | None = None,
+        problems: Sequence[Problem] = (),
+    ) -> None:
+        """The reload that began last has a verdict, which waits for all that is under way."""
+        verdict = Verdict(self.begun, outcome, generation, changes or Changes(), tuple(problems))
+        self._waiting.append(verdict)
+
+    def settled(self, at: float) -> list[Verdict]:
+        """Nothing is under way any more: return the verdicts that stand now."""
+        standing, self._waiting = self._waiting, []
+        self._standing.extendleft(verdict.as_json(at) for verdict in standing)
+        return standing
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the last verdict and how many reloads have begun, with the verdicts before it."""
+        last, *earlier = self._standing or [{"finished": 0}]
+        return {"begun": self.begun, **last, "earlier": earlier}

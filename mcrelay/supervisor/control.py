@@ -1,0 +1,157 @@
+"""The control process from the supervisor's side: started, watched, and told what there is."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mcrelay.news import (
+    Counters,
+    Listen,
+    Mark,
+    Marked,
+    News,
+    PictureChanged,
+    Request,
+    TraceRule,
+    Tracing,
+    encoded_news,
+)
+from mcrelay.picture import changes
+from mcrelay.process import PATIENCE, Phase, Process
+from mcrelay.reloads import Reloads
+from mcrelay.supervisor.channel import ChannelClosed
+from mcrelay.supervisor.children import Child, start_control
+from mcrelay.supervisor.memory import Memory
+from mcrelay.supervisor.portrait import Member
+from mcrelay.supervisor.privileged import User
+from mcrelay.supervisor.switchboard import Switchboard
+from mcrelay.traced import Traced
+from mcrelay.wire import PROTOCOL, Hello
+
+log = logging.getLogger("mcrelay")
+
+MOST_WAITING = 64 << 20  # octets that may wait for it
+
+
+class Control:
+    """The process that answers clients, and its successors."""
+
+    def __init__(
+        self,
+        user: User | None,
+        switchboard: Switchboard,
+        listener: socket.socket,
+        reloads: Reloads,
+        traced: Traced,
+    ) -> None:
+        self.process = Process()
+        self.child: Child[Request] | None = None
+        self.is_outdated = True
+        """Whether something may be other than it was told."""
+        self._user = user
+        self._switchboard = switchboard
+        self._listener = listener
+        self._reloads = reloads
+        self._traced = traced
+        self._told: dict[str, Any] = {}
+        self._memories_told: set[int] = set()
+        self._behind_since: float | None = None
+
+    def keep_alive(self, now: float) -> None:
+        """Start it when it is due, and end it when it does not do what it should."""
+        if self.child is None:
+            if self.process.may_start(now):
+                self._start(now)
+            return
+        waiting = self.child.channel.waiting
+        self._behind_since = (self._behind_since or now) if waiting else None
+        if self.process.is_overdue(now):
+            self.child.kill("it did not start in time")
+        elif waiting > MOST_WAITING or (self._behind_since or now) <= now - PATIENCE:
+            self.child.kill("it does not listen to the supervisor")
+
+    def next_deadline(self) -> float | None:
+        """Return when `keep_alive` has something to do although nothing happens; None where it never has."""
+        if self.child is None:
+            return self.process.start_not_before
+        if self.process.is_under_way:
+            return self.process.deadline
+        return None if self._behind_since is None else self._behind_since + PATIENCE
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether it said hello, so that it can be told what there is."""
+        return self.process.phase is Phase.IDLE
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something waits to be told, with the descriptors that go with it."""
+        return self.child is not None and self.child.channel.has_more_to_say
+
+    def member(self) -> Member:
+        """Return what clients see of it."""
+        return Member("control", "control", self.process, self.child)
+
+    def tell(self, picture: Mapping[str, Any], memories: Mapping[int, Memory]) -> None:
+        """Tell what is new of the picture and of the workers' memories."""
+        self.is_outdated = False
+        for worker in memories.keys() - self._memories_told:
+            self._memories_told.add(worker)
+            self._say(Counters(worker), [memories[worker].shared.for_reading])
+        if edits := changes(self._told, picture):
+            self._told = dict(picture)
+            self._say(PictureChanged(edits))
+
+    def tell_of_trace(self, tracing: Tracing, rings: Sequence[int]) -> None:
+        """Tell that a rule is traced, with the descriptors of its rings, or why it is not."""
+        self._say(tracing, rings)
+
+    def stop(self) -> None:
+        """Let it end."""
+        if self.child is not None:
+            self.process.begin(Phase.ENDING, time.monotonic())
+            self.child.stop()
+
+    def _start(self, now: float) -> None:
+        self.process.begin(Phase.STARTING, now)
+        try:
+            self.child = child = start_control(self._user)
+        except OSError as error:
+            log.warning("cannot start the control process: %s", error.strerror)
+            self.process.exited(now, f"it cannot start: {error.strerror}")
+            return
+        self._switchboard.connect(child, self._heard, self._exited)
+        log.info("the control process is process %d", child.pid)
+
+    def _heard(self, request: Request) -> None:
+        match request:
+            case Hello(protocol) if protocol == PROTOCOL and self.process.greeted(time.monotonic()):
+                self._say(Listen(), [self._listener.fileno()])
+                self.is_outdated = True
+            case Hello(protocol):
+                raise ChannelClosed(f"it said hello with protocol {protocol}, not once with {PROTOCOL}")
+            case _ if not self.is_listening:
+                raise ChannelClosed("it did not say hello first")
+            case Mark(mark):
+                self._say(Marked(mark, self._reloads.begun))
+            case TraceRule(rule, wanted):
+                self._traced.asked(rule, wanted)
+
+    def _say(self, news: News, descriptors: Sequence[int] = ()) -> None:
+        assert self.child is not None
+        self.child.channel.send(encoded_news(news), descriptors)
+
+    def _exited(self, how: str) -> None:
+        assert self.child is not None
+        if self.child.is_to_end:
+            log.info("the control process (process %d) has ended", self.child.pid)
+        else:
+            log.warning("the control process (process %d) died: %s; it comes back", self.child.pid, how)
+        self.child, self._behind_since = None, None
+        self._told, self._memories_told = {}, set()
+        self.process.exited(time.monotonic(), how)
+        self._traced.forget_all()

@@ -1,0 +1,59 @@
+"""The rings in which workers write down what became of a traced rule's packets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mcrelay.news import Tracing
+from mcrelay.state import OpenTrace, State, Trace, WorkerAction
+from mcrelay.supervisor.memory import Shared
+from mcrelay.trace import MEMORY_SIZE
+
+
+class CannotShare(Exception):
+    """There is no memory for some traces; `reasons` are by the places of their actions in the batch."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        super().__init__("; ".join(reasons.values()))
+        self.reasons = reasons
+
+
+class TraceRings:
+    """One memory for each worker and trace: a worker's successor writes on in the same."""
+
+    def __init__(self) -> None:
+        self._memories: dict[tuple[int, Trace], Shared] = {}
+
+    def supply(self, actions: Sequence[WorkerAction]) -> list[int]:
+        """Return the descriptors that a worker needs for these actions; raises CannotShare."""
+        descriptors, failed = [], {}
+        for index, action in enumerate(actions):
+            if isinstance(action, OpenTrace):
+                try:
+                    descriptors.append(self.ring(action.worker, action.trace).descriptor)
+                except OSError as error:
+                    failed[index] = f"cannot trace rule {action.trace.rule}: {error.strerror}"
+        if failed:
+            raise CannotShare(failed)
+        return descriptors
+
+    def ring(self, worker: int, trace: Trace) -> Shared:
+        """Return the memory of a worker's trace; OSError where there is none to be had."""
+        key = (worker, trace)
+        if key not in self._memories:
+            self._memories[key] = Shared(f"mcrelay-trace-{worker}-{trace.number}", MEMORY_SIZE)
+        return self._memories[key]
+
+    def for_reading(self, tracing: Tracing) -> list[int]:
+        """Return the descriptors by which the rings of a trace can be read; raises CannotShare."""
+        trace = Trace(tracing.rule, tracing.number)
+        try:
+            return [self.ring(worker, trace).for_reading for worker in tracing.workers]
+        except OSError as error:
+            raise CannotShare({0: f"cannot trace rule {trace.rule}: {error.strerror}"}) from None
+
+    def keep(self, state: State) -> None:
+        """Give up the memories of traces that are not in `state`."""
+        kept = {(worker, trace) for worker, have in state.workers.items() for trace in have.traces}
+        for key in self._memories.keys() - kept:
+            self._memories.pop(key).close()
