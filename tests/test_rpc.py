@@ -1,0 +1,164 @@
+"""A line from a client is hostile until it has passed, and what is wrong with it is said in a word."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcrelay.rpc import (
+    MAX_DEPTH,
+    Code,
+    Parameter,
+    Request,
+    RpcError,
+    arguments,
+    encoded_error,
+    encoded_request,
+    encoded_result,
+    parsed,
+)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+def line(**fields):
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "status"} | fields).encode()
+
+
+@given(st.integers(), st.text(), st.dictionaries(st.text(), json_values))
+def test_a_request_is_read_as_it_was_written(id, method, params):
+    assert parsed(encoded_request(id, method, params)) == Request(method, params, id)
+
+
+@pytest.mark.parametrize("id", ["seven", 7, None])
+def test_an_identity_is_a_string_or_a_number_or_null(id):
+    assert parsed(line(id=id)).id == id
+    assert not parsed(line(id=id)).is_notification
+
+
+def test_a_request_without_an_identity_is_a_notification():
+    assert parsed(b'{"jsonrpc": "2.0", "method": "list"}') == Request("list", {}, None, is_notification=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"", Code.PARSE_ERROR),
+        (b"no JSON", Code.PARSE_ERROR),
+        (b"\xff\xfe{}", Code.PARSE_ERROR),
+        (b'{"jsonrpc": "2.0"', Code.PARSE_ERROR),
+        (line() + b" {}", Code.PARSE_ERROR),
+        (line(id=1).replace(b"1", b"NaN"), Code.PARSE_ERROR),
+        (line(id=1).replace(b"1", b"-Infinity"), Code.PARSE_ERROR),
+        (line(id=1).replace(b" 1,", b" " + b"1" * 5000 + b","), Code.PARSE_ERROR),
+        (line(method="\\").replace(b'"method"', b'"method'), Code.PARSE_ERROR),
+        (b"[]", Code.INVALID_REQUEST),
+        (b"[" + line() + b"]", Code.INVALID_REQUEST),
+        (b"7", Code.INVALID_REQUEST),
+        (line(id=1.5), Code.INVALID_REQUEST),
+        (line(id=True), Code.INVALID_REQUEST),
+        (line(id=[1]), Code.INVALID_REQUEST),
+        (line(jsonrpc="1.0"), Code.INVALID_REQUEST),
+        (line(jsonrpc=2.0), Code.INVALID_REQUEST),
+        (line(method=7), Code.INVALID_REQUEST),
+        (line(method=None), Code.INVALID_REQUEST),
+        (b"{}", Code.INVALID_REQUEST),
+        (line(params=["feed"]), Code.INVALID_PARAMS),
+        (line(params=None), Code.INVALID_PARAMS),
+    ],
+)
+def test_what_is_no_request_is_refused_by_its_kind(text, code):
+    with pytest.raises(RpcError) as refused:
+        parsed(text)
+    assert refused.value.code is code
+    assert refused.value.message
+
+
+def test_the_answer_to_a_bad_request_names_it_where_it_can():
+    with pytest.raises(RpcError) as refused:
+        parsed(line(id="seven", method=7))
+    assert refused.value.id == "seven"
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
+def test_nesting_has_a_bound_that_no_string_counts_towards(opening):
+    with pytest.raises(RpcError, match=f"nested at most {MAX_DEPTH} deep"):
+        parsed(opening * 10_000)
+    deepest = {"text": '[{"\\' * 1000}
+    for _ in range(MAX_DEPTH - 2):  # but for the request, and its params
+        deepest = [deepest]
+    assert parsed(line(params={"deep": deepest[0]})).params["deep"] == deepest[0]
+    with pytest.raises(RpcError, match="nested"):
+        parsed(line(params={"deep": [deepest]}))
+
+
+@given(st.binary(max_size=200) | st.text(alphabet='[]{}":,\\0a ', max_size=60).map(str.encode))
+def test_any_octets_are_a_request_or_refused(octets):
+    try:
+        assert parsed(octets).method is not None
+    except RpcError as error:
+        refused = error
+    else:
+        return
+    assert refused.code in (Code.PARSE_ERROR, Code.INVALID_REQUEST, Code.INVALID_PARAMS)
+
+
+PARAMETERS = (Parameter("rule", str, is_required=True), Parameter("most", int), Parameter("packets", bool))
+
+
+def test_parameters_come_by_name_and_those_that_were_left_out_are_none():
+    assert arguments(PARAMETERS, {"rule": "feed", "packets": False}) == {
+        "rule": "feed",
+        "most": None,
+        "packets": False,
+    }
+    assert arguments((), {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({}, "the parameter `rule` is missing"),
+        ({"rule": None}, "the parameter `rule` is to be a string"),
+        ({"rule": 7}, "the parameter `rule` is to be a string"),
+        ({"rule": "feed", "most": "7"}, "the parameter `most` is to be an integer"),
+        ({"rule": "feed", "most": True}, "the parameter `most` is to be an integer"),
+        ({"rule": "feed", "most": 1.0}, "the parameter `most` is to be an integer"),
+        ({"rule": "feed", "packets": 1}, "the parameter `packets` is to be true or false"),
+        ({"rule": "feed", "rul": 1}, "no parameter is named `rul`; there are: rule, most, packets"),
+    ],
+)
+def test_a_parameter_that_is_wrong_is_named(params, message):
+    with pytest.raises(RpcError) as refused:
+        arguments(PARAMETERS, params)
+    assert (refused.value.code, refused.value.message) == (Code.INVALID_PARAMS, message)
+
+
+def test_a_method_without_parameters_says_so():
+    with pytest.raises(RpcError, match="no parameter is named `rule`; there are none"):
+        arguments((), {"rule": "feed"})
+
+
+@given(json_values, st.integers() | st.text() | st.none())
+def test_an_answer_is_one_line(value, id):
+    answer = b"".join(encoded_result(id, [json.dumps(value).encode()]))
+    assert answer.count(b"\n") == 1
+    assert answer.endswith(b"\n")
+    assert json.loads(answer) == {"jsonrpc": "2.0", "id": id, "result": value}
+
+
+def test_an_error_is_one_line_with_data_where_there_are_any():
+    plain = encoded_error(RpcError(Code.TOO_MANY, "too\nmany"), 7)
+    assert plain.count(b"\n") == 1
+    assert json.loads(plain)["error"] == {"code": -32005, "message": "too\nmany"}
+    rich = encoded_error(RpcError(Code.UNKNOWN_RULE, "none", {"names": []}), None)
+    assert json.loads(rich) == {
+        "jsonrpc": "2.0",
+        "id": None,
+        "error": {"code": -32001, "message": "none", "data": {"names": []}},
+    }
