@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-_STEPS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_LETTERS = "kMGTPE"
 _SPANS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -19,10 +19,13 @@ def short(number: float | None) -> str:
         return "-"
     if number < 999.5:
         return f"{number:.0f}" if number >= 10 or number == int(number) else f"{number:.1f}"
-    step, letter = next(one for one in _STEPS if number >= one[0] * 0.9995)
-    scaled = number / step
-    digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
-    return f"{scaled:.{digits}f}{letter}"
+    for letter in _LETTERS:
+        number /= 1000
+        if number < 999.5:
+            break
+    if number < 9.995:
+        return f"{number:.2f}{letter}"
+    return f"{number:.1f}{letter}" if number < 99.95 else f"{number:.0f}{letter}"
 
 
 def spaced(number: float | None, unit: str) -> str:

@@ -13,7 +13,7 @@ from mcrelay.counters import SEND_ERROR_MEANINGS, Drop
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 
-INDENT = " " * 12
+INDENT = " " * 14
 
 
 def closeup(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
@@ -35,7 +35,7 @@ def closeup(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterato
 
 
 def _entry(word: str, text: str) -> str:
-    return f"  {word:<10}{text}"
+    return f"  {word:<12}{text}"
 
 
 def _because(reason: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -22,10 +22,11 @@ ACCENTS = {
     "up": GREEN, "down": RED, "absent": RED,
     "started": "", "applied": GREEN, "unchanged": "", "rejected": RED,
 }  # fmt: skip
+GROUPS = 20  # of an interface's many memberships
 ACTED_ON = (Drop.OVERSIZE, Drop.OVERRUN)  # drops of an interface that call for a change on this host
 
 RULE_HEADS = ("RULE", "STATE", "PLANE", "IN/s", "bit/s", "OUT/s", "bit/s", "DROPS", "LAST", "FROM")
-INTERFACE_HEADS = ("INTERFACE", "DEVICE", "LINK", "IN/s", "bit/s", "ADDRESSES", "MEMBERSHIPS")
+INTERFACE_HEADS = ("INTERFACE", "DEVICE", "LINK", "IN/s", "bit/s", "ADDRESSES")
 PROCESS_HEADS = ("PROCESS", "PID", "STATE", "CPU", "MEMORY", "RESTARTS", "UP")
 
 
@@ -108,8 +109,8 @@ def total(parts: Sequence[Part], key: str) -> float | None:
     return None if None in numbers else sum(numbers)
 
 
-def _reason(rule: Part) -> str:
-    return str(rule["reason"])
+def _reason(rule: Part) -> Iterator[str]:
+    yield rule["reason"]
 
 
 # Interfaces.
@@ -118,7 +119,7 @@ def _reason(rule: Part) -> str:
 def _interfaces(interfaces: Sequence[Part], colour: bool) -> Iterator[str]:
     if interfaces:
         rows = [INTERFACE_HEADS, *map(_interface, interfaces)]
-        yield from _tabled(rows, "<<<>><<", 2, interfaces, _drops, colour)
+        yield from _tabled(rows, "<<<>><", 2, interfaces, _joined_and_dropped, colour)
 
 
 def _interface(interface: Part) -> tuple[str, ...]:
@@ -129,7 +130,6 @@ def _interface(interface: Part) -> tuple[str, ...]:
         short(interface["packets_per_second"]),
         short(interface["bits_per_second"]),
         few(interface["addresses"], 2),
-        few([membership(one) for one in interface["memberships"]], 2),
     )
 
 
@@ -144,14 +144,14 @@ def few(words: Sequence[str], most: int) -> str:
     return ", ".join(words[:most]) + more if words else "-"
 
 
-def _drops(interface: Part) -> str:
-    """Return what no rule answers for, and what it means where something is to be done about it."""
+def _joined_and_dropped(interface: Part) -> Iterator[str]:
+    """Yield what is joined, what no rule answers for, and what that means where something can be done."""
+    if joined := [membership(one) for one in interface["memberships"]]:
+        yield f"member of {few(joined, GROUPS)}"
     drops = {Drop(reason): count for reason, count in interface["drops"].items() if count}
-    if not drops:
-        return ""
-    counts = ", ".join(f"{reason} {count:,}" for reason, count in drops.items())
-    meanings = [f"{reason}: {reason.meaning}" for reason in ACTED_ON if reason in drops]
-    return "; ".join([f"not relayed: {counts}", *meanings])
+    if drops:
+        yield "not relayed: " + ", ".join(f"{reason} {count:,}" for reason, count in drops.items())
+    yield from (f"{reason}: {reason.meaning}" for reason in ACTED_ON if reason in drops)
 
 
 # Processes.
@@ -175,8 +175,9 @@ def _process(process: Part) -> tuple[str, ...]:
     )
 
 
-def _death(process: Part) -> str:
-    return f"last time it was {process['reason']}" if process["reason"] else ""
+def _death(process: Part) -> Iterator[str]:
+    if process["reason"]:
+        yield f"last time it was {process['reason']}"
 
 
 # Tables with what there is to say of a row below it.
@@ -187,7 +188,7 @@ def _tabled(
     layout: str,
     state: int,
     parts: Sequence[Part],
-    said: Callable[[Part], str],
+    said: Callable[[Part], Iterable[str]],
     colour: bool,
 ) -> Iterator[str]:
     """Yield a table, its column `state` in colour, with what is `said` of a part below its row."""
@@ -198,7 +199,7 @@ def _tabled(
         if len(row[0]) > first:
             yield row[0]
         yield _coloured(line, row[state]) if colour else line
-        if text := said(part):
+        for text in filter(None, said(part)):
             yield from wrap(text, WIDTH, initial_indent=GAP, subsequent_indent=GAP, break_on_hyphens=False)
 
 
