@@ -209,7 +209,7 @@ def test_the_help_lists_every_verb_and_imports_none(capsys):
 def test_the_help_of_a_verb_tells_its_exit_codes():
     code, out, err = mcrelay("check", "--help")
     assert (code, err) == (0, "")
-    assert "Exit codes: 0 valid, 78 invalid." in out
+    assert "Exit codes: 0 valid, 2 usage, 78 invalid." in out
 
 
 def test_the_version_is_that_of_the_package():

@@ -48,8 +48,9 @@ With --json, one object:
 
 Where the file is invalid, it is the object that `mcrelay check --json` prints.
 
-Exit codes: 0 planned, 1 failure, 2 usage, 4 not permitted, 78 the file is invalid; with --detailed-exitcode:
-0 nothing would change, 1 any error, 2 something would."""
+Exit codes: 0 planned, 1 failure, 2 usage, 4 not permitted, 78 the file is invalid.
+
+With --detailed-exitcode: 0 where nothing would change, 2 where something would, 1 on any error."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -57,7 +57,9 @@ Destinations have `destination` and `port`, and so have flows, beside source, so
 foreign packets), first_sequence and last_sequence.
 
 Exit codes: 0 all is well, 1 something was lost, corrupt or dropped, or nothing arrived at one of the GROUPs,
-or less than --count or --expect, 2 usage, 4 not permitted. Duplicates and reordering are no failure."""
+or less than --count or --expect, 2 usage, 4 not permitted.
+
+Duplicates and reordering are no failure."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 Sections = dict[str, list[str]]
 
 _TITLES = {"positional arguments": "ARGUMENTS"}
 # A paragraph of an epilog that begins so opens a section, and those that follow belong to it.
-_OPENERS = {"Exit codes:": "EXIT STATUS", "With --json": "JSON"}
+_EXIT_CODES = "Exit codes:"
+_OPENERS = {_EXIT_CODES: "EXIT STATUS", "With --json": "JSON"}
 _OPTION_OR_PLACEHOLDER = re.compile(r"(?<![\w-])(--?[a-z][a-z-]*)|\b([A-Z]+)\b")
 
 
@@ -36,12 +37,22 @@ def _arguments(parser: argparse.ArgumentParser) -> Sections:
     return collector.arguments
 
 
-def _told(epilog: str) -> Iterable[tuple[str, str]]:
+def _told(epilog: str) -> Iterator[tuple[str, str]]:
     """Yield the paragraphs of an epilog, each with its section's heading."""
     heading = "NOTES"
     for paragraph in filter(None, epilog.strip("\n").split("\n\n")):
         heading = next((_OPENERS[words] for words in _OPENERS if paragraph.startswith(words)), heading)
-        yield heading, paragraph
+        if paragraph.startswith(_EXIT_CODES):
+            yield from ((heading, code) for code in _exit_codes(" ".join(paragraph.split())))
+        else:
+            yield heading, paragraph
+
+
+def _exit_codes(paragraph: str) -> Iterator[str]:
+    """Yield a definition for each code of `Exit codes: 0 valid, 78 invalid.`"""
+    for entry in re.split(r", (?=\d)", paragraph.removeprefix(_EXIT_CODES).strip(" .")):
+        code, _, meaning = entry.partition(" ")
+        yield f"{code}\n: {meaning}"
 
 
 def _emphasised(text: str) -> str:
@@ -75,5 +86,6 @@ class _Collector(argparse.HelpFormatter):
 
     def _definition(self, action: argparse.Action) -> str:
         placeholder = self._format_args(action, action.dest.upper())
-        forms = [f"{option} {placeholder}".strip() for option in action.option_strings] or [placeholder]
+        forms = [f"{option} {placeholder}".strip() for option in action.option_strings]
+        forms = forms or [str(action.metavar or action.dest)]
         return f"{_emphasised(', '.join(forms))}\n: {self._expand_help(action)}"
