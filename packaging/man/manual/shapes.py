@@ -10,17 +10,21 @@ Schema = Mapping[str, Any]
 
 
 def keys(schema: Schema) -> Iterator[str]:
-    """Yield markup: for each map in the document, from the outside in, a heading and its keys."""
-    waiting: list[tuple[str, Schema]] = [("", schema)]
-    for path, part in waiting:  # it grows as we go
-        if path:
-            yield f"## {path}"
-        required = part.get("required", ())
-        is_telling = len(required) < len(part["properties"])  # where all are required, it need not be said
-        for key, value in part["properties"].items():
-            value = _followed(value, schema)
-            yield _definition(key, value, is_telling and key in required)
-            waiting += _maps_in(_under(path, key), value, schema)
+    """Yield markup: the keys of the document, then of each map in it, below a heading that is its path."""
+    return _keys("", schema, schema)
+
+
+def _keys(path: str, part: Schema, whole: Schema) -> Iterator[str]:
+    required = part.get("required", ())
+    is_telling = len(required) < len(part["properties"])  # where all are required, it need not be said
+    maps: list[tuple[str, Schema]] = []
+    for key, value in part["properties"].items():
+        value = _followed(value, whole)
+        yield _definition(key, value, is_telling and key in required)
+        maps += _maps_in(f"{path}.{key}".lstrip("."), value, whole)
+    for inner_path, inner in maps:
+        yield f"## {inner_path}"
+        yield from _keys(inner_path, inner, whole)
 
 
 def _maps_in(path: str, part: Schema, whole: Schema) -> Iterator[tuple[str, Schema]]:
@@ -44,33 +48,33 @@ def _followed(part: Schema, whole: Schema) -> Schema:
     return {**_followed(whole["$defs"][name], whole), **part}
 
 
-def _under(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
 def _definition(key: str, part: Schema, is_required: bool) -> str:
     facts = [_kind(part)]
     if is_required:
         facts.append("required")
     if "default" in part and part["default"] not in ("", []):
         facts.append(f"default `{_yaml(part['default'])}`")
-    examples = [f"`{key}: {_yaml(example)}`" for example in part.get("examples", ()) if _is_plain(example)]
+    examples = [f"`{_yaml(example)}`" for example in part.get("examples", ()) if _is_plain(example)]
     example = f" Example: {' or '.join(examples)}" if examples else ""
     return f"`{key}`: {'; '.join(fact for fact in facts if fact)}\n: {part['description']}{example}"
 
 
 def _kind(part: Schema) -> str:
     """Return what a value may be, in words: the title where there is one."""
-    if "title" in part:
-        return str(part["title"])
-    if "const" in part:
-        return f"`{part['const']}`"
-    if "enum" in part:
-        return " or ".join("null" if word is None else f"`{word}`" for word in part["enum"])
-    if "anyOf" in part:
-        return " or ".join(map(_kind, part["anyOf"]))
-    types = part["type"]
-    return types if isinstance(types, str) else " or ".join(types)
+    match part:
+        case {"title": title}:
+            return str(title)
+        case {"const": value}:
+            return f"`{value}`"
+        case {"enum": [*values, last]}:
+            return f"{', '.join(f'`{value}`' for value in values)} or `{last}`"
+        case {"anyOf": choices}:
+            return " or ".join(map(_kind, choices))
+        case {"type": str(name)}:
+            return name
+        case {"type": [*names]}:
+            return " or ".join(names)
+    raise ValueError(f"nothing says what a value may be: {part}")
 
 
 def _is_plain(value: object) -> bool:
