@@ -32,6 +32,7 @@ VERBS = (
     Verb("status", "show what runs, what does not and why, and every rate", "mcrelay.cli.status"),
     Verb("list", "list the rules and their states", "mcrelay.cli.list"),
     Verb("stats", "show the counters", "mcrelay.cli.stats"),
+    Verb("trace", "show what happens to a rule's packets, one by one", "mcrelay.cli.trace"),
     Verb("send", "send numbered test packets to groups or hosts", "mcrelay.cli.send"),
     Verb("receive", "receive test packets; report loss, order and latency", "mcrelay.cli.receive"),
     Verb("demo", "relay real multicast between network namespaces", "mcrelay.cli.demo"),

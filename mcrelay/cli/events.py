@@ -1,0 +1,121 @@
+"""Where `mcrelay trace` writes its events: lines for people, JSON for programs, captures for Wireshark."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any, Protocol
+
+from mcrelay import __version__
+from mcrelay.cli.amounts import counted
+from mcrelay.pcapng import Capture
+from mcrelay.story import comment, line
+
+Event = dict[str, Any]
+
+
+class Output(Protocol):
+    """One way to show events."""
+
+    def show(self, events: Sequence[Event]) -> None:
+        """Write events, and let nothing wait in a buffer."""
+
+    def lose(self, count: int) -> None:
+        """Say, between two events, that so many are missing."""
+
+
+class Lines:
+    """A line for each event."""
+
+    def show(self, events: Sequence[Event]) -> None:
+        """Print them."""
+        for event in events:
+            print(line(event, _clock(event["time_ns"])))
+        sys.stdout.flush()
+
+    def lose(self, count: int) -> None:
+        """Print how many are missing."""
+        print(f"... {counted(count, 'event')} lost: more than can be shown", flush=True)
+
+
+class JsonLines:
+    """An object for each event, and for each gap."""
+
+    def show(self, events: Sequence[Event]) -> None:
+        """Print them."""
+        _print_objects({"event": "packet", **event} for event in events)
+
+    def lose(self, count: int) -> None:
+        """Print how many are missing."""
+        _print_objects([{"event": "lost", "count": count}])
+
+
+class CaptureFile:
+    """The packets as they came in, and what became of each as its comment."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._capture = Capture(f"mcrelay {__version__}")
+        self._write([self._capture.header])
+
+    def show(self, events: Sequence[Event]) -> None:
+        """Write them."""
+        self._write(self._octets(event) for event in events)
+
+    def lose(self, count: int) -> None:
+        """A capture has no word for it."""
+
+    def _octets(self, event: Event) -> bytes:
+        packet = base64.b64decode(event["packet"])
+        device = event["device"] or "unknown"
+        return self._capture.packet(device, event["time_ns"], packet, event["length"], comment(event))
+
+    def _write(self, blocks: Iterable[bytes]) -> None:
+        self._file.write(b"".join(blocks))
+        self._file.flush()
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a trace has seen in all."""
+
+    packets: int = 0
+    relayed: int = 0
+    lost: int = 0
+    drops: Counter[str] = field(default_factory=Counter)
+    unsent: Counter[str] = field(default_factory=Counter)
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Count events."""
+        for event in events:
+            self.packets += 1
+            self.relayed += event["verdict"] == "relayed"
+            if event["reason"]:
+                self.drops[event["reason"]] += 1
+            self.unsent.update(
+                one["errno"] or one["result"] for one in event["outputs"] if one["result"] != "sent"
+            )
+
+    def told(self) -> str:
+        """Return all of it in one line."""
+        parts = [counted(self.packets, "packet"), f"{self.relayed:,} relayed"]
+        parts += [f"{count:,} dropped: {reason}" for reason, count in self.drops.most_common()]
+        parts += [f"{counted(count, 'copy')} not sent: {why}" for why, count in self.unsent.most_common()]
+        parts += [f"{counted(self.lost, 'event')} lost"] if self.lost else []
+        return ", ".join(parts).replace("copys", "copies")
+
+
+def _print_objects(objects: Iterable[Event]) -> None:
+    sys.stdout.write("".join(json.dumps(one) + "\n" for one in objects))
+    sys.stdout.flush()
+
+
+def _clock(nanoseconds: int) -> str:
+    """Return a time of the day, as this host's clock shows it."""
+    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
+    return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{fraction:09}"

@@ -1,0 +1,191 @@
+"""`mcrelay trace`: what happens to a rule's packets, one by one, while it happens."""
+
+from __future__ import annotations
+
+import argparse
+import select
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from mcrelay.cli import daemon
+from mcrelay.cli.endpoint import UsageError, complain, positive, whole
+from mcrelay.cli.events import CaptureFile, JsonLines, Lines, Output, Seen
+from mcrelay.cli.exits import Exit
+from mcrelay.cli.live import Interrupt
+from mcrelay.control.client import BrokenOff, Client, Failed
+from mcrelay.rpc import Code
+
+PAUSE = 0.05  # seconds between two looks where nothing has come
+RETRY = 0.2  # seconds between two tries to reach the daemon again
+MOST = 1000  # events of one look
+
+HELP = """\
+A line tells of a packet when it came, on which device, from where, to where, its length and TTL, and what
+became of it: sent to which outputs, or not and why. Packets that nearly match are told, too: to a
+destination of the rule with a port that no rule takes, from a source that is not allowed, in fragments,
+with a VLAN tag, malformed, or sent by the relay itself.
+
+What comes faster than it can be told is not: such events are lost, and counted. Packets are not.
+
+--json prints one object a line. Its `event` is "packet", or "lost" with a `count` of events. A packet has
+  rule, worker; time (ISO 8601, UTC), time_ns (since 1970); device
+  source, source_port, destination, port; ttl, dscp, vlan (null: none)
+  length (octets from the IP header on), payload (octets of UDP payload)
+    source_port, port and payload are null where there is no UDP header to trust
+  verdict ("relayed" or "dropped"), reason (of the drop), explanation
+  outputs: a list of {device, destination, port, result, errno}
+    result: "sent", "ttl" or "send_error" (then `errno` is its name)
+  unlisted_outputs: how many there are beyond 64
+
+--pcapng writes the packets as they came in, from the IP header on, as far as they were kept (up to 2000
+octets); what became of each is its comment. To see them live:
+  mcrelay trace RULE --pcapng - | wireshark -k -i -
+
+Exit codes: 0 packets were seen; 1 none came, or the trace broke off; 2 usage; 3 mcrelay does not run;
+4 not permitted: traces show what packets carry, so only root and the socket's group may."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `trace`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = HELP
+    parser.add_argument("rule", metavar="RULE", help="the rule whose packets to show")
+    parser.add_argument("-n", "--count", type=whole(1, 2**48), metavar="N", help="end after N packets")
+    parser.add_argument(
+        "-d", "--duration", type=positive, metavar="SEC", help="end after so long (default: on Ctrl-C)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
+    parser.add_argument("--pcapng", metavar="FILE", help="write a capture; - is standard output")
+    daemon.arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Trace until something ends it, and tell what was seen in all."""
+    try:
+        with _outputs(options) as outputs:
+            return daemon.answering(lambda _: Trace(options, outputs).run(), options)
+    except BrokenPipeError:
+        raise  # whoever read it has gone: the command line's own affair
+    except (UsageError, OSError) as error:
+        return complain("trace", error)
+
+
+@contextmanager
+def _outputs(options: argparse.Namespace) -> Iterator[list[Output]]:
+    """Open what was asked for; lines are for whoever reads standard output, unless a capture goes there."""
+    if options.pcapng == "-":
+        yield [CaptureFile(_binary_standard_output(options))]
+        return
+    shown: Output = JsonLines() if options.json else Lines()
+    if options.pcapng is None:
+        yield [shown]
+        return
+    with _created(options.pcapng) as file:
+        yield [CaptureFile(file), shown]
+
+
+def _created(path: str) -> IO[bytes]:
+    try:
+        return open(path, "wb")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _binary_standard_output(options: argparse.Namespace) -> IO[bytes]:
+    if options.json:
+        raise UsageError("--json and --pcapng - would both write to standard output: name a file for one")
+    if sys.stdout.isatty():
+        raise UsageError("--pcapng - is not for a terminal: pipe it into `wireshark -k -i -`, or name a file")
+    return sys.stdout.buffer
+
+
+class Trace:
+    """One run of the verb: the trace may begin several times, if the control process is restarted."""
+
+    def __init__(self, options: argparse.Namespace, outputs: list[Output]) -> None:
+        self._options, self._outputs = options, outputs
+        self._seen = Seen()
+        self._ends_at = time.monotonic() + options.duration if options.duration else float("inf")
+        self._reader = select.poll()
+        self._reader.register(sys.stdout.fileno(), 0)  # no event but its end
+        self._has_begun = False
+
+    def run(self) -> int:
+        """Trace, and tell what was seen."""
+        problem = ""
+        try:
+            with daemon.connected(self._options) as client:
+                problem = self._follow(client)
+                if not (self._seen.packets or problem):
+                    problem = _where_to_look(client, self._options.rule)
+        except BrokenOff as error:
+            problem = self._begun_anew(str(error))
+        finally:
+            if self._has_begun:
+                print(*filter(None, (problem, self._seen.told())), sep="\n", file=sys.stderr)
+        return Exit.OK if self._seen.packets and not problem else Exit.FAILURE
+
+    def _begun_anew(self, why: str) -> str:
+        """Begin anew whenever the connection breaks; return why the trace ended, if it ended by itself."""
+        while True:
+            print(f"{why}; the trace begins anew", file=sys.stderr)
+            try:
+                time.sleep(RETRY)
+                with daemon.connected(self._options) as client:
+                    return self._follow(client)
+            except BrokenOff as error:
+                why = str(error)
+            except KeyboardInterrupt:
+                return ""
+
+    def _follow(self, client: Client) -> str:
+        """Show events until the trace ends; return why, if it ended by itself."""
+        with Interrupt() as interrupt:
+            trace = client.call("trace.start", rule=self._options.rule)["trace"]
+            self._has_begun, lost = True, 0
+            while not interrupt.asked:
+                answer = client.call("trace.read", trace=trace, packets=bool(self._options.pcapng), most=MOST)
+                self._show(answer["events"], answer["lost"] - lost)
+                lost = answer["lost"]
+                if answer["ended"] is not None:
+                    return f"the trace of `{self._options.rule}` ended: {answer['ended']}"
+                if self._is_complete() or not (answer["events"] or self._paused()):
+                    break
+        return ""
+
+    def _show(self, events: list[dict[str, Any]], lost: int) -> None:
+        if self._options.count:
+            events = events[: self._options.count - self._seen.packets]
+        self._seen.add(events)
+        self._seen.lost += lost
+        for output in self._outputs:
+            if lost:
+                output.lose(lost)
+            output.show(events)
+
+    def _is_complete(self) -> bool:
+        """Tell whether a limit is reached."""
+        return time.monotonic() >= self._ends_at or self._seen.packets == self._options.count
+
+    def _paused(self) -> bool:
+        """Wait a moment; return whether anyone still reads the output."""
+        return not self._reader.poll(PAUSE * 1000)
+
+
+def _where_to_look(client: Client, rule: str) -> str:
+    """Return what to look at where no packet came."""
+    try:
+        (status,) = client.call("status", rule=rule)["rules"]
+    except Failed as error:
+        if error.code != Code.UNKNOWN_RULE:
+            raise
+        return f"no packet came, and `{rule}` is gone"
+    wanted = status["input"]
+    return (
+        f"no packet to {wanted['destination']} came in on {wanted['device']}, not even to another port.\n"
+        f"Does anyone send it there (`tcpdump -ni {wanted['device']} udp`)? If not: is the sender on this"
+        " network, and do switches know of the relay's membership (`mcrelay status`, and an IGMP querier)?"
+    )
