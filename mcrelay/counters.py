@@ -62,9 +62,9 @@ _SEND_ERRORS = {
     errno.ENETDOWN: "the output's device is down: `ip link set DEVICE up`",
     errno.ENETUNREACH: "no route leads there through the device: add one, or give the device an address",
     errno.ENOBUFS: "the device's queue was full: it is slower than the input (`tc -s qdisc show dev DEVICE`)",
-    errno.EHOSTUNREACH: "the host does not answer ARP, or a router knows no way to it: see `ip neigh`",
+    errno.EHOSTUNREACH: "a route forbids it, or no host answers: see `ip neigh` and `ip route get ADDRESS`",
     errno.ENODEV: "the output's device has gone: the output comes back with it",
-    errno.EACCES: "a route forbids it, or the destination is a broadcast address: see `ip route get ADDRESS`",
+    errno.EACCES: "a route prohibits it, or it is a broadcast address: see `ip route get ADDRESS`",
     errno.ECONNREFUSED: "the host has nobody at this port: start the receiver, or correct `port`",
     errno.ENOMEM: "the kernel had no memory for it: see `free` and the kernel's log",
 }

@@ -34,9 +34,10 @@ With --json, one object:
   file      what was planned
   against   {pid, generation, config} of the daemon that it was
             compared with; null where none runs
-  changes   {add, remove, keep: [names], change: {name: [what differs]},
-            astray: {name: why a rule that stays is not in its planned
-            state}, workers: [now, then]}; null where no daemon runs
+  changes   {add, remove, keep: [names],
+            change: {name: [what differs]},
+            astray: {name: why it stays in another state than planned},
+            workers: [now, then]}; null where none runs
   workers   how many there would be
   rules     [{name, state, reason, description, enabled,
             input: {interface, device, destination, port, sources},

@@ -50,7 +50,7 @@ def _told(epilog: str) -> Iterator[tuple[str, str]]:
 
 def _exit_codes(paragraph: str) -> Iterator[str]:
     """Yield a definition for each code of `Exit codes: 0 valid, 78 invalid.`"""
-    for entry in re.split(r", (?=\d)", paragraph.removeprefix(_EXIT_CODES).strip(" .")):
+    for entry in re.split(r"[,;] (?=\d)", paragraph.removeprefix(_EXIT_CODES).strip(" .")):
         code, _, meaning = entry.partition(" ")
         yield f"{code}\n: {meaning}"
 
