@@ -15,7 +15,7 @@ VNET_HEADER = 10
 NETWORK_OFFSET = 80 + RESERVED + VNET_HEADER
 
 HEADER_WORDS = 8  # struct tpacket2_hdr, in words of 32 bits
-STATUS, LENGTH, CAPTURED, OFFSETS, SECONDS, NANOSECONDS = range(6)  # its words
+STATUS, LENGTH, CAPTURED, OFFSETS, SECONDS, NANOSECONDS, VLAN = range(7)  # its words
 GSO_TYPE = 1  # octet of struct virtio_net_hdr; 0 is VIRTIO_NET_HDR_GSO_NONE
 
 TP_STATUS_KERNEL = 0

@@ -197,7 +197,7 @@ def _faults(
     sums: Column,
 ) -> NDArray[np.uint8]:
     header, total = (first >> 22) & 0x3C, first & 0xFFFF
-    captured, present = frames[:, CAPTURED].astype(np.int64) - _link_octets(frames), _present(frames)
+    captured, present = frames[:, CAPTURED].astype(np.int64) - link_octets(frames), _present(frames)
     is_malformed = (first >> 28 != 4) | (header < IP_HEADER) | (captured < header) | (total < header)
     # The ones' complement sum over a sound header is zero (RFC 1071), and so is this remainder.
     is_malformed |= (total > present) | ((time >> 16) & 0xFF != UDP) | (sums % 0xFFFF != 0)
@@ -219,10 +219,10 @@ def _key(address: Column, port: Column, place: np.uint64) -> Words:
 
 def _present(frames: NDArray[np.uint32]) -> NDArray[np.int64]:
     """Return how many octets each packet had from its IP header on."""
-    return frames[:, LENGTH].astype(np.int64) - _link_octets(frames)
+    return frames[:, LENGTH].astype(np.int64) - link_octets(frames)
 
 
-def _link_octets(frames: NDArray[np.uint32]) -> int:
+def link_octets(frames: NDArray[np.uint32]) -> int:
     """Return the length of the link header, which is the same for all packets of a device."""
     offsets = int(frames[0, OFFSETS])
     return (offsets >> 16) - (offsets & 0xFFFF)
@@ -230,7 +230,7 @@ def _link_octets(frames: NDArray[np.uint32]) -> int:
 
 def _gso_types(frames: NDArray[np.uint32]) -> NDArray[np.uint8]:
     """Return what is not 0 for a frame of several datagrams: a sender on this host, or GRO, makes them."""
-    return frames.view(np.uint8)[:, NETWORK_OFFSET - _link_octets(frames) - VNET_HEADER + GSO_TYPE]
+    return frames.view(np.uint8)[:, NETWORK_OFFSET - link_octets(frames) - VNET_HEADER + GSO_TYPE]
 
 
 def _summed(words: Sequence[Column]) -> Column:

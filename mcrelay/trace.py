@@ -23,6 +23,7 @@ from mcrelay.counters import Drop
 SLOTS, SLOT_SIZE, FIRST_SLOT = 1024, 2048, 4096
 MEMORY_SIZE = FIRST_SLOT + SLOTS * SLOT_SIZE
 MOST_OUTCOMES = 64
+BURST, A_SECOND = 256, 5000  # events that a worker may write of a rule
 
 SENT, EXPIRED = 0, 0xFFFF  # codes of an outcome; the others are errnos
 NO_VLAN = 0xFFFF
@@ -139,6 +140,26 @@ class Writer:
         """Say that so many events are not written."""
         self._skipped += count
         self._memory[_SKIPPED : _SKIPPED + _NUMBER.size] = _NUMBER.pack(self._skipped)
+
+
+class Allowance:
+    """How many events a trace may write: a burst at once, and from then on so many a second.
+
+    It is far more than anyone reads, and little beside what relaying the packets costs.
+    """
+
+    def __init__(self) -> None:
+        self._saved = float(BURST)
+        self._time = 0
+
+    def granted(self, wanted: int, now: int) -> int:
+        """Return how many of the `wanted` events may be written now (nanoseconds, of any clock)."""
+        elapsed = max(0, now - self._time)  # a clock that is set back grants nothing
+        self._saved = min(float(BURST), self._saved + elapsed * A_SECOND / 1e9)
+        self._time = now
+        granted = min(wanted, int(self._saved))
+        self._saved -= granted
+        return granted
 
 
 class Reader:

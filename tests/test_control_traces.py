@@ -232,14 +232,20 @@ def test_an_ended_trace_is_not_mixed_up_with_a_new_one_of_the_same_rule(house):
     assert house.asked == [TraceRule("feed", True)] * 2
 
 
-def test_the_late_end_of_an_older_trace_is_not_that_of_a_newer(house):
-    house.traces.stop(house.started(), "one")
-    answer = house.start()
-    house.traces.told(Tracing("feed", 1, (), "the rule is gone"), [])
+def test_a_trace_that_begins_anew_is_read_in_its_new_rings(house):
+    trace = house.started()
     house.answer(number=2)
-    trace = answer.said[0]["trace"]
-    house.traces.told(Tracing("feed", 1, (), "the rule is gone"), [])
-    assert house.read(trace)["ended"] is None
+    house.write(1, number=1)
+    house.write(2, number=2)
+    assert house.times(trace) == [2]
+
+
+def test_what_is_traced_for_nobody_is_to_be_traced_no_longer(house):
+    house.traces.stop(house.started(), "one")
+    house.answer(number=2)
+    assert house.asked == [TraceRule("feed", True), TraceRule("feed", False), TraceRule("feed", False)]
+    house.traces.told(Tracing("feed", 0, (), "the rule is gone"), [])
+    assert len(house.asked) == 3
 
 
 def test_what_nobody_waits_for_any_more_leaves_no_descriptor(house):

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from mcrelay.counters import Drop
 from mcrelay.trace import (
+    A_SECOND,
+    BURST,
     EXPIRED,
     FIRST_SLOT,
     MEMORY_SIZE,
@@ -19,6 +21,7 @@ from mcrelay.trace import (
     SENT,
     SLOT_SIZE,
     SLOTS,
+    Allowance,
     Event,
     Head,
     Outcome,
@@ -31,6 +34,7 @@ HEAD = Head(1_700_000_000_123_456_789, 2, 0xC0A8A837, 0xEF010101, 1428, 1400, 40
             Verdict.RELAYED, 1, 0xB8)  # fmt: skip
 OUTCOMES = (Outcome(0xEF020202, 3, 6001, SENT), Outcome(0xEF020203, 4, 6001, 100), Outcome(1, 5, 9, EXPIRED))
 EVENT = Event(HEAD, OUTCOMES, 3, b"E" * 1428)
+SECOND = 1_000_000_000
 
 
 def numbered(number):
@@ -143,6 +147,33 @@ def test_a_reader_survives_whatever_a_worker_that_went_wrong_has_written(slot, w
     for event in reader.read(2 * SLOTS):
         assert event.head.verdict in Verdict
         assert len(event.outcomes) <= MOST_OUTCOMES
+
+
+def test_an_allowance_grants_a_burst_and_then_so_many_a_second():
+    allowance, start = Allowance(), 1_700_000_000 * SECOND
+    assert allowance.granted(10, start) == 10
+    assert allowance.granted(10 * BURST, start) == BURST - 10
+    assert allowance.granted(1, start) == 0
+    assert allowance.granted(10 * BURST, start + SECOND // 100) == A_SECOND // 100
+    assert allowance.granted(10 * BURST, start + 100 * SECOND) == BURST
+
+
+def test_a_clock_that_is_set_back_neither_grants_nor_forbids_for_long():
+    allowance, start = Allowance(), 1_700_000_000 * SECOND
+    allowance.granted(BURST, start)
+    assert allowance.granted(BURST, start - 3600 * SECOND) == 0
+    assert allowance.granted(BURST, start - 3599 * SECOND) == BURST
+
+
+@given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, SECOND)), max_size=30))
+def test_no_more_is_granted_than_a_burst_and_what_the_time_brings(wishes):
+    allowance, now, total = Allowance(), SECOND, 0
+    for wanted, pause in wishes:
+        now += pause
+        granted = allowance.granted(wanted, now)
+        assert 0 <= granted <= wanted
+        total += granted
+    assert total <= BURST + A_SECOND * (now - SECOND) / SECOND + 1
 
 
 @pytest.mark.parametrize("verdict", Verdict)

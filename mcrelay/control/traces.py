@@ -112,12 +112,12 @@ class Traces:
         """The supervisor said that a rule is traced, or why it is not or no longer; owns the descriptors."""
         rings = {worker: _mapped(ring) for worker, ring in zip(tracing.workers, descriptors, strict=True)}
         traced = self._traced.get(tracing.rule)
-        if traced is None or tracing.number != traced.number != 0:
-            return  # a trace that nobody follows any more
-        if not tracing.reason:
-            self._begun(tracing.rule, traced, tracing.number, rings)
-        elif tracing.number == traced.number:
+        if traced is None:
+            self._tell_that_nobody_follows(tracing)
+        elif tracing.reason:
             self._ended(tracing.rule, traced, tracing.reason)
+        else:
+            self._begun(tracing.rule, traced, tracing.number, rings)
 
     def client_gone(self, client: object) -> None:
         """A client has gone, and its traces with it."""
@@ -178,6 +178,10 @@ class Traces:
         del self._sessions[trace]
         self._forget_what_nobody_follows()
 
+    def _tell_that_nobody_follows(self, tracing: Tracing) -> None:
+        if not tracing.reason:
+            self._tell(TraceRule(tracing.rule, False))
+
     def _forget_what_nobody_follows(self) -> None:
         followed = {session.rule for session in self._sessions.values() if session.ended is None}
         for rule, traced in list(self._traced.items()):
@@ -187,9 +191,9 @@ class Traces:
 
     def _begun(self, rule: str, traced: _Traced, number: int, rings: Mapping[int, memoryview]) -> None:
         """Let those who wait begin, and those who follow a rule already have what came to it since."""
-        fresh = {worker: ring for worker, ring in rings.items() if worker not in traced.rings}
-        traced.number = number
-        traced.rings |= fresh
+        known = traced.rings if number == traced.number else {}
+        fresh = {worker: ring for worker, ring in rings.items() if worker not in known}
+        traced.number, traced.rings = number, {**known, **fresh}
         for session in self._sessions.values():
             if session.rule == rule and session.ended is None:
                 session.readers |= _from_the_beginning(fresh)

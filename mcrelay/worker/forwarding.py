@@ -13,13 +13,25 @@ from numpy.typing import NDArray
 from mcrelay.fib import Entry, Fib, Routes, find, number
 from mcrelay.linux import filters
 from mcrelay.packet import origin_key
-from mcrelay.state import CloseEgress, CloseIngress, DeleteFlow, Flow, OpenEgress, OpenIngress, SetFlow
+from mcrelay.state import (
+    CloseEgress,
+    CloseIngress,
+    CloseTrace,
+    DeleteFlow,
+    Flow,
+    OpenEgress,
+    OpenIngress,
+    OpenTrace,
+    SetFlow,
+    Trace,
+)
 from mcrelay.state import Egress as EgressName
 from mcrelay.wire import BatchMessage, Instruction
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.light import Light
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.tally import Tally
+from mcrelay.worker.tracing import Pen, Tracing, Watch
 
 _MULTICAST_BITS = 0xE  # the first four bits of every group (RFC 5771)
 
@@ -42,6 +54,8 @@ class Ingress:
     fib: Fib
     plain: Mapping[int, int] = field(default_factory=dict)
     """The route of each destination (address << 16 | port) that takes every source: for the light path."""
+    watch: Watch | None = None
+    """What is to be noted of the packets; None where no rule is traced."""
 
 
 @dataclass(slots=True)
@@ -50,6 +64,7 @@ class _Draft:
 
     rings: dict[int, Ingress] = field(default_factory=dict)
     sockets: dict[EgressName, socket.socket] = field(default_factory=dict)
+    pens: dict[Trace, Pen] = field(default_factory=dict)
 
     def close(self) -> None:
         """Let all of it go."""
@@ -69,6 +84,7 @@ class Forwarding:
         self._ring_octets = ring_octets
         self._sockets: dict[EgressName, socket.socket] = {}
         self._flows: dict[Flow, Entry] = {}
+        self._pens: dict[Trace, Pen] = {}
         self._own: NDArray[np.uint64] = np.empty(0, np.uint64)
         self.light = Light(self.egress.routes, [], frozenset(), tally)
 
@@ -95,6 +111,8 @@ class Forwarding:
                         draft.rings[ingress.ifindex] = self._opened(index, instruction, unused.pop(0))
                     case OpenEgress(_, egress):
                         draft.sockets[egress] = _adopted(index, unused.pop(0))
+                    case OpenTrace(_, trace):
+                        draft.pens[trace] = _pen(index, unused.pop(0))
         except Refusal:
             draft.close()
             for descriptor in unused:
@@ -131,6 +149,10 @@ class Forwarding:
                 self._flows[flow] = Entry(route, instruction.rows)
             case DeleteFlow(_, flow):
                 self._flows.pop(flow, None)
+            case OpenTrace(_, trace):
+                self._pens[trace] = draft.pens[trace]
+            case CloseTrace(_, trace):
+                self._pens.pop(trace, None)
 
     def _close_ring(self, ifindex: int) -> None:
         if ingress := self.ingress.pop(ifindex, None):
@@ -157,15 +179,28 @@ class Forwarding:
         flows: dict[int, dict[Flow, int]] = {ifindex: {} for ifindex in self.ingress}
         for flow, entry in self._flows.items():
             flows[flow.ifindex][flow] = place[entry.rows]
+        tracing = Tracing(self._pens, self._flows, routes, list(self._sockets))
         for ifindex, ingress in self.ingress.items():
             ingress.fib = Fib(flows[ifindex])
+            ingress.watch = tracing.watch(flows[ifindex], ingress.fib, self.is_own)
+            traced = ingress.watch.routes if ingress.watch else ()
             ingress.plain = {
                 number(flow.destination) << 16 | flow.port: route
                 for flow, route in flows[ifindex].items()
-                if flow.source is None
+                if flow.source is None and route not in traced
             }
             hosts = [one for one in ingress.fib.destinations if one >> 28 != _MULTICAST_BITS]
             ingress.ring.admit(filters.udp_to(hosts))
+
+
+def _pen(index: int, descriptor: int) -> Pen:
+    """Return what a trace is written with; the descriptor is closed."""
+    try:
+        return Pen(descriptor)
+    except (OSError, ValueError) as error:
+        raise Refusal(index, f"what came with the instruction is no ring of a trace: {error}") from error
+    finally:
+        os.close(descriptor)
 
 
 def _adopted(index: int, descriptor: int) -> socket.socket:

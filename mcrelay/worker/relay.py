@@ -16,6 +16,7 @@ from mcrelay.worker.forwarding import Forwarding, Ingress
 from mcrelay.worker.light import FEW
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.tally import Tally
+from mcrelay.worker.tracing import Batch, Relayed
 
 BATCH = 2048  # frames at once: enough to make numpy cheap, and an eighth of a ring
 
@@ -35,9 +36,9 @@ class Relay:
         """Relay one batch of a link, and return how many packets that was."""
         ring = ingress.ring
         if not ring.is_ready(FEW):
-            relayed = self._forwarding.light.relay(ring, ingress.row, ingress.plain)
+            done = self._forwarding.light.relay(ring, ingress.row, ingress.plain)
             if not ring.is_ready(0):
-                return relayed
+                return done
         count = ring.ready(BATCH)
         if not count:
             return 0
@@ -45,9 +46,12 @@ class Relay:
         packets = headers(frames)
         self._tally.add_link(ingress.row, packets=count, octets=int(frames[:, LENGTH].sum()))
         route = self._looked_up(ingress, packets)
+        relayed = None
         if (route != NO_ROUTE).any():
             time = int(frames[-1, SECONDS]) * 1_000_000_000 + int(frames[-1, NANOSECONDS])
-            self._send(ring, packets, route, time)
+            relayed = self._send(ring, packets, route, time)
+        if ingress.watch:
+            ingress.watch.note(Batch(frames, packets, relayed))
         ring.release(count)
         return count
 
@@ -85,7 +89,7 @@ class Relay:
             self._tally.add_link(ingress.row, **{reason: int(faulty.sum()) - len(of_rule)})
         self._tally.add_link(ingress.row, no_rule=int((fault == Fault.TAGGED).sum()))
 
-    def _send(self, ring: Ring, packets: Headers, route: Column, time: int) -> None:
+    def _send(self, ring: Ring, packets: Headers, route: Column, time: int) -> Relayed:
         """Send the packets that have a route, sorted by it."""
         egress = self._forwarding.egress
         chosen = _in_order(route.astype(egress.routes.sortable))
@@ -99,6 +103,7 @@ class Relay:
         sent = egress.send(payloads)
         self._tally.add_relayed(sent.runs, egress.routes.rule_row, packets.source[chosen], time)
         self._tally.add_sent(sent, egress.routes.row, payloads.length)
+        return Relayed(chosen, sent)
 
 
 def _in_order(route: NDArray[Any]) -> Column | slice:
