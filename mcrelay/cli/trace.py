@@ -30,22 +30,32 @@ with a VLAN tag, malformed, or sent by the relay itself.
 
 What comes faster than it can be told is not: such events are lost, and counted. Packets are not.
 
---json prints one object a line. Its `event` is "packet", or "lost" with a `count` of events. A packet has
-  rule, worker; time (ISO 8601, UTC), time_ns (since 1970); device
-  source, source_port, destination, port; ttl, dscp, vlan (null: none)
-  length (octets from the IP header on), payload (octets of UDP payload)
-    source_port, port and payload are null where there is no UDP header to trust
-  verdict ("relayed" or "dropped"), reason (of the drop), explanation
-  outputs: a list of {device, destination, port, result, errno}
-    result: "sent", "ttl" or "send_error" (then `errno` is its name)
-  unlisted_outputs: how many there are beyond 64
+Traces show what packets carry: they are for root, the user of the daemon and the socket's group.
 
 --pcapng writes the packets as they came in, from the IP header on, as far as they were kept (up to 2000
 octets); what became of each is its comment. To see them live:
+
   mcrelay trace RULE --pcapng - | wireshark -k -i -
 
-Exit codes: 0 packets were seen; 1 none came, or the trace broke off; 2 usage; 3 mcrelay does not run;
-4 not permitted: traces show what packets carry, so only root and the socket's group may."""
+With --json, one object a line. Its `event` is "packet", or "lost" with a `count` of events. A packet has
+
+  rule, worker
+  time, time_ns         ISO 8601 in UTC, and nanoseconds since 1970
+  device                that it came in through
+  source, source_port, destination, port
+  ttl, dscp, vlan       vlan is null without a tag
+  length                octets from the IP header on
+  payload               octets of UDP payload; this and both ports are
+                        null where there is no UDP header to trust
+  verdict               "relayed" or "dropped"
+  reason, explanation   of a drop
+  outputs               [{device, destination, port, result, errno}]:
+                        result is "sent", "ttl" or "send_error", which
+                        errno names
+  unlisted_outputs      how many there are beyond 64
+
+Exit codes: 0 packets were seen, 1 none came, or the trace broke off, 2 usage, 3 mcrelay does not run,
+4 not permitted."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,12 +63,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = HELP
     parser.add_argument("rule", metavar="RULE", help="the rule whose packets to show")
-    parser.add_argument("-n", "--count", type=whole(1, 2**48), metavar="N", help="end after N packets")
+    parser.add_argument(
+        "-n", "--count", type=whole(1, 2**48), metavar="N", help="end after N packets (default: on Ctrl-C)"
+    )
     parser.add_argument(
         "-d", "--duration", type=positive, metavar="SEC", help="end after so long (default: on Ctrl-C)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
-    parser.add_argument("--pcapng", metavar="FILE", help="write a capture; - is standard output")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument(
+        "--pcapng", metavar="FILE", help="write a capture for Wireshark; - is standard output"
+    )
     daemon.arguments(parser)
 
 
