@@ -21,7 +21,7 @@ from types import TracebackType
 
 from benchmarks.case import Case
 from benchmarks.generator import Generator, Sent
-from benchmarks.sinks import Sinks
+from benchmarks.sinks import Cable, Sinks
 from benchmarks.usage import cpu_seconds, interrupt_seconds, interrupt_threads
 from mcrelay.cli.endpoint import Endpoint
 from mcrelay.lab import Lab
@@ -78,6 +78,11 @@ class Bed:
         """Return sockets at the receiver, for a `with` block."""
         return Sinks(self.receiver, "eth0", destinations)
 
+    def cable(self, destinations: list[Endpoint], octets: float) -> Cable:
+        """Return a count at the receiver's device, for a `with` block."""
+        [port] = {one.port for one in destinations}
+        return Cable(self.receiver, "eth0", port, octets)
+
     @contextmanager
     def apart(self) -> Iterator[None]:
         """Let what is started in this block keep off the generator's processor."""
@@ -105,7 +110,7 @@ class Bed:
         return Trial(sent, expected, settled(sinks, expected))
 
 
-def settled(sinks: Sinks, expected: int) -> int:
+def settled(sinks: Sinks | Cable, expected: int) -> int:
     """Wait until all has arrived or nothing more comes, and return how much it was."""
     began = last_change = time.monotonic()
     arrived = -1
@@ -114,7 +119,7 @@ def settled(sinks: Sinks, expected: int) -> int:
             arrived, last_change = count, now
         if arrived == expected or now - last_change > SETTLED:
             break
-        time.sleep(0.005)
+        time.sleep(sinks.pause)
     return arrived
 
 

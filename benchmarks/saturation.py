@@ -24,7 +24,7 @@ from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import UNLIMITED
 from benchmarks.relays import IN_USER_SPACE, RELAYS, started
-from benchmarks.sinks import Sinks
+from benchmarks.sinks import Cable
 from benchmarks.usage import cpu_seconds
 
 QUESTION = Question(
@@ -33,7 +33,8 @@ QUESTION = Question(
     "us",
     "CPU time for each packet sent. Of a process: while it works off a full receive buffer, for which it is"
     " stopped, its buffer filled, and let go. Of a relay in the kernel: what it adds to the CPU time of a"
-    " generator at full rate. The way to the receiver's socket is part of it",
+    " generator at full rate. Up to the receiver's device, which counts and drops: what a receiver does is"
+    " none of a relay's cost",
 )
 FILLING = 0.2  # seconds
 RATE = 120_000  # packets a second: 24,000 overfill a ring of 32 MiB in frames of 2 KiB
@@ -46,9 +47,13 @@ def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
         alone = _sending(bed, case)
         for relay in RELAYS:
             if relay.why_not(case) is None:
-                with started(bed, relay, case) as sinks:
+                destinations = relay.destinations(case)
+                with (
+                    started(bed, relay, case),
+                    bed.cable(destinations, statistics.fmean(case.lengths)) as cable,
+                ):
                     value = (
-                        _relaying(bed, sinks, case) if relay in IN_USER_SPACE else _sending(bed, case) - alone
+                        _relaying(bed, cable, case) if relay in IN_USER_SPACE else _sending(bed, case) - alone
                     )
                 yield Sample(QUESTION, case.name, relay.name, value / case.outputs * 1e6)
 
@@ -59,18 +64,18 @@ def _cases(effort: Effort) -> list[Case]:
     return quick + (thorough if effort.is_thorough else [])
 
 
-def _relaying(bed: Bed, sinks: Sinks, case: Case) -> float:
+def _relaying(bed: Bed, cable: Cable, case: Case) -> float:
     """Return the CPU seconds of a relay's processes for each packet that came in and was relayed."""
-    return statistics.median(_worked_off(bed, sinks, case) for _ in range(TRIES))
+    return statistics.median(_worked_off(bed, cable, case) for _ in range(TRIES))
 
 
-def _worked_off(bed: Bed, sinks: Sinks, case: Case) -> float:
+def _worked_off(bed: Bed, cable: Cable, case: Case) -> float:
     processes = bed.relay.processes()
-    sinks.reset()
+    cable.reset()
     with _stopped(processes):
         sent = bed.generator.send(case, RATE, FILLING)
         before = cpu_seconds(processes)
-    relayed = settled(sinks, sent.packets * case.outputs) / case.outputs
+    relayed = settled(cable, sent.packets * case.outputs) / case.outputs
     return (cpu_seconds(processes) - before) / relayed
 
 

@@ -1,11 +1,13 @@
-"""Counts what arrives at real UDP sockets, without the cost of reading it.
+"""Counts what arrives: at real UDP sockets, without the cost of reading it, or at the receiver's device.
 
 Each socket is bound, has joined its group and has a filter that takes nothing: the receiver's kernel does all
-its work on a datagram up to the socket, counts it as dropped there, and no process has to keep pace.
+its work on a datagram up to the socket, counts it as dropped there, and no process has to keep pace. At the
+device, a datagram costs hardly more than on a cable.
 """
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from types import TracebackType
@@ -16,10 +18,14 @@ from mcrelay.lab import Host
 from mcrelay.linux import filters
 
 WRAP = 1 << 32  # the kernel's counter has 32 bits
+HEADERS = 28  # octets of IP and UDP header
 
 
 class Sinks:
     """One socket for each destination."""
+
+    pause = 0.005
+    """Seconds from one look at the count to the next."""
 
     def __init__(self, host: Host, device: str, destinations: list[Endpoint]) -> None:
         allow_many_sockets()
@@ -56,3 +62,44 @@ class Sinks:
     def _counts(self) -> Iterator[int]:
         for sink, seen in zip(self._sockets, self._seen, strict=True):
             yield (dropped(sink) - seen) % WRAP
+
+
+class Cable:
+    """The device of a host that counts datagrams to a port and drops them, in a `with` block.
+
+    Runs of datagrams come uncut to a device that can take them, so octets are counted: `octets` is what the
+    payload of a datagram has on average.
+    """
+
+    pause = 0.05
+
+    def __init__(self, host: Host, device: str, port: int, octets: float) -> None:
+        self._host, self._octets = host, octets
+        chain = f"type filter hook ingress device {device} priority -500"
+        host.run(["nft", "add table netdev cable"])
+        host.run(["nft", f"add chain netdev cable ingress {{ {chain}; }}"])
+        host.run(["nft", f"add rule netdev cable ingress udp dport {port} counter drop"])
+        self.reset()
+
+    def __enter__(self) -> Cable:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._host.run(["nft", "delete table netdev cable"])
+
+    def reset(self) -> None:
+        """Count from zero again."""
+        self._seen = self._total()
+
+    def count(self) -> int:
+        """Return how many datagrams have arrived since `reset`."""
+        return round((self._total() - self._seen) / self._octets)
+
+    def _total(self) -> int:
+        """Return all octets of payload so far."""
+        shown = self._host.run(["nft", "--json", "list", "chain", "netdev", "cable", "ingress"]).stdout
+        [rule] = [one["rule"] for one in json.loads(shown)["nftables"] if "rule" in one]
+        [counter] = [one["counter"] for one in rule["expr"] if "counter" in one]
+        return int(counter["bytes"]) - HEADERS * int(counter["packets"])
