@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ _ADDRESS = np.uint64(0xFFFF_FFFF)
 FROM_PACKET = -1  # in a column of TTLs or TOS octets: the packet says it
 
 
+@lru_cache(1 << 16)  # a change of one flow looks all of them up again
 def number(address: str) -> int:
     """Return a dotted quad as a number."""
     a, b, c, d = address.split(".")
