@@ -37,9 +37,9 @@ REJECTED = {
 def output(**fields):
     """An output that sends what comes in."""
     return {
-        "interface": "plant", "device": "eth1", "destination": "239.2.2.2", "port": 6001, "source": "10.9.2.1",
-        "source_port": None, "ttl": 64, "dscp": "copy", "runs": True, "packets": 1_200_000,
-        "octets": 1_680_000_000, "packets_per_second": 20_000.0, "bits_per_second": 224e6,
+        "interface": "plant", "device": "eth1", "destination": "239.2.2.2", "port": 6001,
+        "source": "10.9.2.1", "source_port": None, "ttl": 64, "dscp": "copy", "runs": True,
+        "packets": 1_200_000, "octets": 1_680_000_000, "packets_per_second": 20_000.0, "bits_per_second": 224e6,
         "drops": {"ttl": 0, "send_error": {}},
     } | fields  # fmt: skip
 
@@ -72,8 +72,8 @@ def interface(name="studio", device="eth0", **fields):
     """An interface that is up, and brings more than what rules take."""
     return {
         "name": name, "device": device, "link": "up", "mtu": 1500, "addresses": ["10.1.0.1"],
-        "memberships": [{"group": "239.1.1.1", "source": None}], "packets": 1_205_000, "octets": 1_687_000_000,
-        "packets_per_second": 20_010.0, "bits_per_second": 224.1e6,
+        "memberships": [{"group": "239.1.1.1", "source": None}], "packets": 1_205_000,
+        "octets": 1_687_000_000, "packets_per_second": 20_010.0, "bits_per_second": 224.1e6,
         "drops": {"no_rule": 0, "fragment": 0, "malformed": 0, "oversize": 0, "overrun": 0},
     } | fields  # fmt: skip
 
@@ -81,8 +81,8 @@ def interface(name="studio", device="eth0", **fields):
 def process(name, kind, **fields):
     """A process that runs."""
     return {
-        "name": name, "kind": kind, "pid": 4711, "state": "running", "reason": "", "restarts": 0, "uptime": 93_784.0,
-        "cpu_percent": 12.34, "cpu_seconds": 1234.5, "memory_octets": 25_600_000,
+        "name": name, "kind": kind, "pid": 4711, "state": "running", "reason": "", "restarts": 0,
+        "uptime": 93_784.0, "cpu_percent": 12.34, "cpu_seconds": 1234.5, "memory_octets": 25_600_000,
     } | fields  # fmt: skip
 
 

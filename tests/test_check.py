@@ -11,6 +11,7 @@ import pytest
 
 from mcrelay import __version__
 from mcrelay.cli import VERBS, main
+from mcrelay.spelling import listed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BAD = "version: 1\nrules:\n  a:\n    input: {interface: x, group: 239.1.1.1, port: 0123}\n    outputs: []\n"
@@ -220,7 +221,7 @@ def test_the_version_is_that_of_the_package():
     ("words", "message"),
     [
         (["chek"], "mcrelay: no verb is named `chek`; did you mean `check`?\n"),
-        (["xyz"], "mcrelay: no verb is named `xyz`; there are: run, check, plan, reload, status, list, stats, send, receive, demo\n"),
+        (["xyz"], f"mcrelay: no verb is named `xyz`; there are: {listed(verb.name for verb in VERBS)}\n"),
     ],
 )
 def test_an_unknown_verb_is_a_usage_error_that_helps(words, message, capsys):

@@ -1,4 +1,4 @@
-"""What `mcrelay status` shows of a document: everything, in 100 columns, with a reason wherever one is due."""
+"""What `mcrelay status` shows of a document: everything, in 100 columns, with reasons where they are due."""
 
 import json
 import re
@@ -71,9 +71,10 @@ def test_a_rejected_file_shows_every_error_with_its_line_and_a_caret():
 def test_ten_rules_fit_a_hundred_columns_whatever_their_names_and_reasons():
     reason = "2 of 2 outputs do not run: " + "; ".join(["output plant: device enp129s0f1 is absent"] * 4)
     rules = [rule(f"{number}" * (6 * number + 3), reason=reason, dropped=10**12) for number in range(10)]
-    busy = [interface(drops=dict.fromkeys(NO_DROPS, 10**12), addresses=["192.168.168.168"] * 9,
-                      memberships=[{"group": "239.255.255.250", "source": "192.168.168.168"}] * 300)]  # fmt: skip
-    assert max(map(len, shown(*rules, interfaces=busy))) <= 100
+    joined = [{"group": "239.255.255.250", "source": "192.168.168.168"}] * 300
+    drops, addresses = dict.fromkeys(NO_DROPS, 10**12), ["192.168.168.168"] * 9
+    busy = interface(drops=drops, addresses=addresses, memberships=joined)
+    assert max(map(len, shown(*rules, interfaces=[busy]))) <= 100
 
 
 def test_a_rule_shows_its_rates_drops_last_packet_and_source():
@@ -134,7 +135,7 @@ def test_a_source_specific_membership_names_the_source():
 def test_a_process_shows_its_cpu_memory_restarts_and_how_it_died_last():
     lines = shown(processes=[process("control", "control", restarts=3, reason="killed by SIGKILL")])
     assert row(lines, "control") == ["control", "4711", "running", "12.3", "%", "25.6", "MB", "3", "1", "d"]
-    assert lines[-1] == "  last time it was killed by SIGKILL"
+    assert lines[-1] == "  died last: killed by SIGKILL"
 
 
 def test_a_process_that_is_away_has_no_numbers():

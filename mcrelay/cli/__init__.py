@@ -30,7 +30,7 @@ VERBS = (
     Verb("plan", "show what a reload or a start would change", "mcrelay.cli.plan"),
     Verb("reload", "reload the configuration, and wait for the verdict", "mcrelay.cli.reload"),
     Verb("status", "show what runs, what does not and why, and every rate", "mcrelay.cli.status"),
-    Verb("list", "list the rules and their states", "mcrelay.cli.list"),
+    Verb("list", "list the rules and their states", "mcrelay.cli.rules"),
     Verb("stats", "show the counters", "mcrelay.cli.stats"),
     Verb("trace", "show what happens to a rule's packets, one by one", "mcrelay.cli.trace"),
     Verb("send", "send numbered test packets to groups or hosts", "mcrelay.cli.send"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-_LETTERS = "kMGTPE"
+_LETTERS = " kMGTPE"  # by how often a number was divided by 1000
 _SPANS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -19,13 +19,12 @@ def short(number: float | None) -> str:
         return "-"
     if number < 999.5:
         return f"{number:.0f}" if number >= 10 or number == int(number) else f"{number:.1f}"
-    for letter in _LETTERS:
+    step = 0
+    while number >= 999.5:
         number /= 1000
-        if number < 999.5:
-            break
-    if number < 9.995:
-        return f"{number:.2f}{letter}"
-    return f"{number:.1f}{letter}" if number < 99.95 else f"{number:.0f}{letter}"
+        step += 1
+    digits = 2 if number < 9.995 else 1 if number < 99.95 else 0
+    return f"{number:.{digits}f}{_LETTERS[step]}"
 
 
 def spaced(number: float | None, unit: str) -> str:

@@ -177,7 +177,7 @@ def _process(process: Part) -> tuple[str, ...]:
 
 def _death(process: Part) -> Iterator[str]:
     if process["reason"]:
-        yield f"last time it was {process['reason']}"
+        yield f"died last: {process['reason']}"
 
 
 # Tables with what there is to say of a row below it.
@@ -198,12 +198,12 @@ def _tabled(
     for part, row, line in zip(parts, rows[1:], lines[1:], strict=True):
         if len(row[0]) > first:
             yield row[0]
-        yield _coloured(line, row[state]) if colour else line
+        yield coloured(line, row[state]) if colour else line
         for text in filter(None, said(part)):
             yield from wrap(text, WIDTH, initial_indent=GAP, subsequent_indent=GAP, break_on_hyphens=False)
 
 
-def _coloured(line: str, state: str) -> str:
+def coloured(line: str, state: str) -> str:
     """Return the line with the first appearance of its state, after the name, in its colour."""
     before, found, after = line.partition(f"{GAP}{state}")
     return before + GAP + painted(found.strip(), ACCENTS.get(state, ""), True) + after if found else line

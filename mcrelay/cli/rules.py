@@ -8,6 +8,7 @@ from typing import Any
 
 from mcrelay.cli import daemon
 from mcrelay.cli.exits import Exit
+from mcrelay.cli.overview import coloured
 from mcrelay.cli.table import aligned
 from mcrelay.cli.terminal import BOLD, as_json, colour_wanted, painted
 
@@ -45,10 +46,11 @@ def listing(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[str]:
         yield "no rules"
         return
     rows = [("RULE", "STATE", "FILE"), *((rule["name"], rule["state"], _place(rule)) for rule in rules)]
-    heads, *lines = aligned([(*row, "") for row in rows], "<<<<")
+    heads, *lines = aligned(rows, "<<<")
     yield painted(heads, BOLD, colour)
     for rule, line in zip(rules, lines, strict=True):
-        yield f"{line}  {rule['reason'] or rule['description']}"
+        said = f"{line}  {rule['reason'] or rule['description']}".rstrip()
+        yield coloured(said, rule["state"]) if colour else said
 
 
 def _place(rule: Mapping[str, Any]) -> str:
