@@ -8,6 +8,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from shutil import which
 
 import pytest
 from manual import pages as manual_pages
@@ -29,6 +30,7 @@ WIDTH = 80
 
 def rendered(content, width=WIDTH):
     """What a reader sees on a terminal, and what groff complains of."""
+    assert which("groff"), "groff is missing: apt install groff-base"
     command = ["groff", "-man", "-ww", "-Tascii", "-P-cbou", f"-rLL={width}n"]
     done = subprocess.run(command, input=content, capture_output=True, text=True, timeout=60, check=True)
     return done.stdout, done.stderr
@@ -85,6 +87,13 @@ def test_every_page_says_what_it_is_about_and_where_to_read_on(page):
 @pytest.mark.parametrize("page", VERB_PAGES)
 def test_every_verb_has_a_page_with_examples_and_its_exit_codes(page):
     assert {"SYNOPSIS", "OPTIONS", "EXAMPLES", "EXIT STATUS"} <= set(sections_of(page))
+
+
+@pytest.mark.parametrize("page", VERB_PAGES)
+def test_a_verb_ends_with_no_code_but_those_that_all_verbs_share(page):
+    section = re.search(r'^\.SH "EXIT STATUS"\n(.*?)^\.SH', PAGES[page], re.MULTILINE | re.DOTALL)[1]
+    codes = {int(code) for code in re.findall(r"^\.TP\n(\d+)$", section, re.MULTILINE)}
+    assert {Exit.OK, Exit.USAGE} <= codes <= set(Exit)
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
