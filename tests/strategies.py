@@ -6,6 +6,7 @@ from mcrelay.plan import Plan, RuleState, Verdict, claim
 from mcrelay.state import (
     CloseEgress,
     CloseIngress,
+    CloseTrace,
     DeleteFlow,
     Egress,
     Flow,
@@ -16,6 +17,7 @@ from mcrelay.state import (
     Membership,
     OpenEgress,
     OpenIngress,
+    OpenTrace,
     Output,
     PortHold,
     Release,
@@ -24,6 +26,7 @@ from mcrelay.state import (
     StartWorker,
     State,
     StopWorker,
+    Trace,
     WorkerState,
 )
 
@@ -55,6 +58,7 @@ outputs = st.builds(
 )
 sendings = st.lists(outputs, min_size=1, max_size=3).map(tuple)
 routes = st.builds(Route, st.sampled_from(RULES), sendings)
+traces = st.builds(Trace, st.sampled_from(RULES), st.integers(1, 2))
 
 worker_actions = (
     st.builds(OpenIngress, workers, ingresses)
@@ -63,6 +67,8 @@ worker_actions = (
     | st.builds(CloseEgress, workers, egresses)
     | st.builds(SetFlow, workers, flows, routes)
     | st.builds(DeleteFlow, workers, flows)
+    | st.builds(OpenTrace, workers, traces)
+    | st.builds(CloseTrace, workers, traces)
 )
 actions = (
     worker_actions
@@ -80,6 +86,7 @@ worker_states = st.builds(
     ingress=st.lists(ingresses, max_size=3, unique_by=lambda ingress: ingress.ifindex).map(frozenset),
     egress=st.frozensets(egresses, max_size=3),
     flows=st.dictionaries(flows, routes, max_size=3),
+    traces=st.frozensets(traces, max_size=2),
 )
 states = st.builds(
     State,

@@ -16,6 +16,7 @@ from mcrelay.state import (
     Leave,
     OpenEgress,
     OpenIngress,
+    OpenTrace,
     Release,
     SetFlow,
     StartWorker,
@@ -25,7 +26,7 @@ from mcrelay.state import (
 )
 from tests.strategies import plans, states
 
-ADDITIONS = (StartWorker, OpenIngress, OpenEgress, SetFlow, Hold, Join)
+ADDITIONS = (StartWorker, OpenIngress, OpenEgress, SetFlow, OpenTrace, Hold, Join)
 
 
 def in_both(running, desired):

@@ -1,5 +1,7 @@
 """Whatever happens, in whatever order, what runs comes to be what should run, by the rules of the house."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -7,16 +9,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mcrelay.command import Kill, Perform, Start
 from mcrelay.state import (
+    CloseTrace,
     DeleteFlow,
     Ingress,
     Join,
     Membership,
     OpenEgress,
     OpenIngress,
+    OpenTrace,
     SetFlow,
     State,
+    Trace,
 )
-from tests.strategies import egresses, flows, holds, ingresses, memberships, planned, plans
+from tests.strategies import egresses, flows, holds, ingresses, memberships, planned, plans, traces
 from tests.world import (
     CAMERA,
     FAR,
@@ -30,7 +35,12 @@ from tests.world import (
     settled,
 )
 
-subjects = ingresses | egresses | flows | memberships | holds
+subjects = ingresses | egresses | flows | memberships | holds | traces
+
+
+def without_traces(state):
+    workers = {number: replace(worker, traces=frozenset()) for number, worker in state.workers.items()}
+    return replace(state, workers=workers)
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -52,6 +62,10 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(plan=plans)
     def a_plan_is_accepted(self, plan):
         self.world.plan(plan)
+
+    @rule(wanted=st.frozensets(traces, max_size=2))
+    def rules_are_traced(self, wanted):
+        self.world.trace(*wanted)
 
     @precondition(lambda self: self.any_worker(lambda fake: fake.confirmed is None))
     @rule(data=st.data())
@@ -134,11 +148,12 @@ class AnyHistory(RuleBasedStateMachine):
         world = self.world
         world.broken.clear()
         world.converge()
-        plan = world.reconciler.plan
-        assert world.reconciler.running == plan.state
-        assert {worker: fake.has for worker, fake in world.workers.items()} == dict(plan.state.workers)
+        plan, desired = world.reconciler.plan, world.reconciler.desired
+        assert world.reconciler.running == desired
+        assert without_traces(desired) == plan.state
+        assert {worker: fake.has for worker, fake in world.workers.items()} == dict(desired.workers)
         assert (world.has.memberships, world.has.holds) == (plan.state.memberships, plan.state.holds)
-        assert world.reconciler.verdicts() == plan.rules
+        assert world.reconciler.verdicts() == world.reconciler.verdicts_now() == plan.rules
         assert world.reconciler.failures.by_subject == {}
         assert world.reconciler.settled
 
@@ -276,3 +291,63 @@ def test_a_worker_that_cannot_let_go_or_names_no_action_is_put_down(index):
     assert isinstance(world.since()[0].actions[0], DeleteFlow)
     world.refuse(0, index)
     assert world.since() == [Kill(0)]
+
+
+# Traces.
+
+CAMERA_TRACED = Trace("camera", 1)
+
+
+def test_a_rule_is_traced_without_touching_it_and_then_no_longer():
+    world = settled(TWO_RULES)
+    world.trace(CAMERA_TRACED)
+    (batch,) = world.since()
+    assert batch.actions == (OpenTrace(0, CAMERA_TRACED),)
+    world.answer(0)
+    world.trace()
+    (batch,) = world.since()
+    assert batch.actions == (CloseTrace(0, CAMERA_TRACED),)
+
+
+def test_the_same_traces_again_are_no_news():
+    world = settled(TWO_RULES)
+    world.trace(CAMERA_TRACED)
+    world.answer(0)
+    world.since()
+    world.trace(CAMERA_TRACED)
+    assert world.since() == []
+
+
+def test_a_worker_that_comes_back_is_told_again_what_to_trace_after_its_flows():
+    world = settled(ONE_RULE)
+    world.trace(CAMERA_TRACED)
+    world.answer(0)
+    world.exit(0)
+    world.wait(0.1)
+    world.hello(0)
+    assert world.since()[-1].actions[-1] == OpenTrace(0, CAMERA_TRACED)
+
+
+def test_a_trace_ends_before_its_rule_does():
+    world = settled(TWO_RULES)
+    world.trace(Trace("sensors", 1))
+    world.answer(0)
+    world.since()
+    world.plan(ONE_RULE)
+    (batch,) = world.since()
+    assert batch.actions[:2] == (CloseTrace(0, Trace("sensors", 1)), DeleteFlow(0, SENSORS))
+
+
+def test_a_rule_that_does_not_run_is_not_traced():
+    world = settled(ONE_RULE)
+    world.trace(Trace("sensors", 1))
+    assert world.since() == []
+
+
+def test_a_trace_that_a_worker_refuses_harms_no_rule():
+    world = settled(ONE_RULE)
+    world.broken.add(CAMERA_TRACED)
+    world.trace(CAMERA_TRACED)
+    world.answer(0)
+    assert world.reconciler.verdicts_now() == ONE_RULE.rules
+    assert world.reconciler.failures.by_subject[CAMERA_TRACED].reason == "no 0"

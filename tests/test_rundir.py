@@ -1,6 +1,8 @@
 """A run directory belongs to one daemon at a time."""
 
 import os
+import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +80,59 @@ def test_a_directory_that_cannot_be_used_is_named_with_the_reason(tmp_path, obst
     with pytest.raises(Taken) as taken:
         rundir.lock(directory)
     assert f"cannot use the run directory {directory}: " in str(taken.value)
+
+
+# The control socket.
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_socket_is_for_owner_and_group_and_is_gone_at_the_end(tmp_path):
+    with rundir.listening(tmp_path, None) as listener:
+        path = tmp_path / "control.sock"
+        assert mode(path) == 0o660
+        assert path.stat().st_gid == os.getegid()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            accepted, _ = listener.accept()
+            accepted.close()
+    assert not path.exists()
+
+
+def test_what_a_dead_daemon_left_is_replaced(tmp_path):
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "control.sock"))
+    with rundir.listening(tmp_path, None), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "control.sock"))
+
+
+def test_the_mask_of_whoever_starts_the_daemon_is_left_as_it_was(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with rundir.listening(tmp_path, None):
+            assert mode(tmp_path / "control.sock") == 0o660
+            assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another group: needs root")
+def test_the_socket_belongs_to_the_group_of_clients(tmp_path):
+    with rundir.listening(tmp_path, 12345):
+        assert (tmp_path / "control.sock").stat().st_gid == 12345
+        assert os.getegid() == 0
+
+
+def test_a_directory_deeper_than_the_name_of_a_socket_may_be_long_is_no_obstacle(tmp_path):
+    deep = tmp_path / ("d" * 100) / ("e" * 100)
+    deep.mkdir(parents=True)
+    with rundir.listening(deep, None):
+        assert stat.S_ISSOCK((deep / "control.sock").stat().st_mode)
+
+
+def test_a_place_that_is_taken_by_something_else_is_said(tmp_path):
+    (tmp_path / "control.sock").mkdir()
+    with pytest.raises(Taken, match=r"cannot listen on .*control\.sock: "), rundir.listening(tmp_path, None):
+        pytest.fail("it does not listen")

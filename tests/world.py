@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from mcrelay.command import Batch, Kill, Perform, Start, Stop
+from mcrelay.plan import RuleState
 from mcrelay.reconcile import Reconciler
 from mcrelay.state import (
     DeleteFlow,
@@ -15,6 +16,7 @@ from mcrelay.state import (
     Leave,
     OpenEgress,
     OpenIngress,
+    OpenTrace,
     Output,
     Release,
     SetFlow,
@@ -28,7 +30,7 @@ from tests.strategies import planned
 def subject(action):
     """Return what an action adds, or what the supervisor lets go of."""
     match action:
-        case OpenIngress(_, thing) | OpenEgress(_, thing) | SetFlow(_, thing, _):
+        case OpenIngress(_, thing) | OpenEgress(_, thing) | SetFlow(_, thing, _) | OpenTrace(_, thing):
             return thing
         case Join(thing) | Leave(thing) | Hold(thing) | Release(thing):
             return thing
@@ -66,6 +68,10 @@ class World:
         self.reconciler.planned(plan, self.generation)
         self.look()
 
+    def trace(self, *traces):
+        self.reconciler.traced(frozenset(traces))
+        self.look()
+
     def hello(self, worker):
         self.workers[worker].confirmed = WorkerState()
         self.reconciler.worker_started(worker, self.now)
@@ -91,7 +97,7 @@ class World:
 
     def exit(self, worker):
         del self.workers[worker]
-        self.reconciler.worker_exited(worker, self.now)
+        self.reconciler.worker_exited(worker, self.now, "killed by SIGKILL")
         self.look()
 
     def perform(self):
@@ -192,7 +198,7 @@ class World:
     @property
     def possible(self):
         """What is wanted, less what failed and is not tried at the moment."""
-        return self.reconciler.failures.spare(self.reconciler.plan.state)
+        return self.reconciler.failures.spare(self.reconciler.desired)
 
     def check(self):
         running = self.reconciler.running
@@ -204,6 +210,20 @@ class World:
         assert deadline is None or deadline > self.now, "the loop would spin"
         assert self.reconciler.due(self.now) == [], "nothing is returned twice"
         assert self.reconciler.verdicts().keys() == self.reconciler.plan.rules.keys()
+        self._check_pauses()
+
+    def _check_pauses(self):
+        """A rule is paused that nobody forwards although nothing is wrong with it, and no other is."""
+        forwarded = {
+            route.rule
+            for fake in self.workers.values()
+            for route in (fake.confirmed or WorkerState()).flows.values()
+        }
+        now = self.reconciler.verdicts_now()
+        for rule, verdict in self.reconciler.verdicts().items():
+            is_paused = verdict.state is RuleState.ACTIVE and rule not in forwarded
+            assert now[rule].state is (RuleState.PAUSED if is_paused else verdict.state)
+            assert now[rule].reason or now[rule] == verdict
 
     def since(self):
         """Return the commands since the last call."""

@@ -1,0 +1,59 @@
+"""A rule is described as the file says it, with what the relay chose for what runs."""
+
+from mcrelay.config import compiled
+from mcrelay.description import described_input, described_outputs
+from mcrelay.source import parse
+from mcrelay.state import Egress, Output, Route
+
+CONFIG = compiled(
+    [
+        parse(
+            b"""
+version: 1
+interfaces:
+  studio: {device: eth0}
+  plant: {device: eth1, ttl: 16}
+rules:
+  feed:
+    input: {interface: studio, group: 232.1.1.1, port: 5001, sources: [10.0.0.5]}
+    outputs:
+      - {interface: plant, group: 239.2.2.2, port: 6001}
+      - {interface: plant, address: 10.9.2.50, port: 6001, source: 10.9.2.9, source_port: 4000}
+""",
+            "mcrelay.yaml",
+        )
+    ]
+)
+FEED = CONFIG.rules["feed"]
+FIRST = Output("plant", Egress(3, "10.9.2.1"), "239.2.2.2", 6001, 16, "copy")
+
+
+def test_the_input_is_where_packets_come_from():
+    assert described_input(FEED, CONFIG) == {
+        "interface": "studio",
+        "device": "eth0",
+        "destination": "232.1.1.1",
+        "port": 5001,
+        "sources": ["10.0.0.5"],
+    }
+
+
+def test_of_what_runs_the_address_is_known_that_it_sends_from():
+    one, other = described_outputs(FEED, CONFIG, Route("feed", (FIRST,)))
+    assert one == {
+        "interface": "plant",
+        "device": "eth1",
+        "destination": "239.2.2.2",
+        "port": 6001,
+        "source": "10.9.2.1",
+        "source_port": None,
+        "ttl": 16,
+        "dscp": "copy",
+        "runs": True,
+    }
+    assert (other["source"], other["source_port"], other["runs"]) == ("10.9.2.9", 4000, False)
+
+
+def test_of_a_rule_that_does_not_run_only_the_files_words_are_known():
+    outputs = described_outputs(FEED, CONFIG, None)
+    assert [(output["source"], output["runs"]) for output in outputs] == [(None, False), ("10.9.2.9", False)]

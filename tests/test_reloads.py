@@ -1,0 +1,126 @@
+"""Whoever asked for a reload gets the verdict on it, also when the next one overtook it."""
+
+import pytest
+
+from mcrelay.config import compiled
+from mcrelay.problem import Problem, Where
+from mcrelay.reloads import MOST_NAMES, MOST_PROBLEMS, REMEMBERED, Changes, Outcome, Reloads, changes
+from mcrelay.source import parse
+
+HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\nrules:\n"
+
+
+def config(**ports):
+    rules = "".join(
+        f"  {name}: {{input: {{interface: studio, group: 239.1.1.1, port: {port}}},"
+        f" outputs: [{{interface: plant}}]}}\n"
+        for name, port in ports.items()
+    )
+    return compiled([parse((HEAD + rules).encode(), "mcrelay.yaml")])
+
+
+def reloads(*outcomes):
+    """Return reloads that all stand, one second apart."""
+    result = Reloads()
+    for at, outcome in enumerate(outcomes):
+        result.begin()
+        result.decided(outcome, generation=at + 1)
+        result.settled(float(at))
+    return result
+
+
+def test_the_rules_that_came_changed_and_went_are_named_in_the_order_of_the_file():
+    found = changes(config(a=1, b=2, c=3), config(d=4, c=33, a=1, e=5))
+    assert found == Changes(added=("d", "e"), changed=("c",), removed=("b",), kept=1)
+    assert str(found) == "2 added, 1 changed, 1 removed, 1 kept"
+
+
+def test_at_the_start_every_rule_is_new():
+    assert changes(None, config(a=1)) == Changes(added=("a",))
+
+
+def test_a_rule_that_only_moved_in_the_file_is_kept():
+    assert changes(config(a=1, b=2), config(b=2, a=1)) == Changes(kept=2)
+
+
+def test_of_many_names_the_first_are_told_and_their_number():
+    told = Changes(added=tuple(f"rule-{number}" for number in range(10_000))).as_json()
+    assert len(told["added"]) == MOST_NAMES
+    assert told["added_count"] == 10_000
+
+
+def test_a_verdict_on_what_was_accepted_waits_until_it_runs():
+    found = Reloads()
+    found.begin()
+    assert found.as_json() == {"begun": 1, "finished": 0, "earlier": []}
+    found.decided(Outcome.STARTED, 1, Changes(added=("a",)))
+    assert found.owes_a_verdict
+    assert found.waits_for_workers
+    assert found.as_json()["finished"] == 0
+    [verdict] = found.settled(1000.5)
+    assert (verdict.number, verdict.outcome) == (1, Outcome.STARTED)
+    assert not found.owes_a_verdict
+    told = found.as_json()
+    assert (told["begun"], told["finished"], told["at"], told["generation"]) == (1, 1, 1000.5, 1)
+    assert told["changes"]["added"] == ["a"]
+    assert found.settled(1001.0) == []
+    assert found.as_json() == told
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNCHANGED, Outcome.REJECTED])
+def test_a_verdict_that_changes_nothing_waits_for_nothing(outcome):
+    found = reloads(Outcome.STARTED)
+    found.begin()
+    found.decided(outcome, 1)
+    assert not found.waits_for_workers
+
+
+def test_a_reload_that_is_overtaken_has_a_verdict_of_its_own_and_the_next_one_stands_behind_it():
+    found = reloads(Outcome.STARTED)
+    found.begin()
+    found.decided(Outcome.APPLIED, 2)
+    found.begin()
+    found.decided(Outcome.UNCHANGED, 2)
+    assert found.waits_for_workers
+    assert found.as_json()["begun"] == 3
+    assert found.as_json()["finished"] == 1
+    assert [verdict.number for verdict in found.settled(5.0)] == [2, 3]
+    told = found.as_json()
+    assert (told["finished"], told["outcome"]) == (3, "unchanged")
+    assert [(one["finished"], one["outcome"]) for one in told["earlier"]] == [(2, "applied"), (1, "started")]
+
+
+def test_only_the_last_verdicts_are_remembered():
+    told = reloads(*[Outcome.UNCHANGED] * 30).as_json()
+    assert [one["finished"] for one in told["earlier"]] == list(range(29, 29 - REMEMBERED, -1))
+
+
+def test_a_rejected_file_is_told_with_every_place_and_its_lines():
+    found = reloads(Outcome.STARTED)
+    found.begin()
+    bad = Problem(Where("mcrelay.yaml", 3, 5), "rules.feed", "what is this", "a: bcd")
+    found.decided(Outcome.REJECTED, 1, problems=[bad])
+    found.settled(2.0)
+    told = found.as_json()
+    assert told["problems"] == [
+        {
+            "file": "mcrelay.yaml",
+            "line": 3,
+            "column": 5,
+            "path": "rules.feed",
+            "message": "what is this",
+        }
+    ]
+    assert told["lines"] == ["mcrelay.yaml:3:5: rules.feed: what is this", "a: bcd", "    ^"]
+    assert told["problem_count"] == 1
+
+
+def test_of_very_many_problems_the_first_are_told_and_their_number():
+    found = Reloads()
+    found.begin()
+    many = [Problem(Where("mcrelay.yaml", line), "", "no") for line in range(1, 2 * MOST_PROBLEMS + 1)]
+    found.decided(Outcome.REJECTED, 1, problems=many)
+    found.settled(2.0)
+    told = found.as_json()
+    assert len(told["problems"]) == MOST_PROBLEMS
+    assert told["problem_count"] == 2 * MOST_PROBLEMS
