@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DEFAULT = Path("/run/mcrelay")
+BACKLOG = 64  # clients that wait before the next one; further ones wait in connect(2), and flood nobody
 CONTROL_SOCKET = "control.sock"
 
 
@@ -60,7 +61,7 @@ def listening(directory: Path, group: int | None) -> Iterator[socket.socket]:
             raise Taken(
                 f"cannot listen on {directory / CONTROL_SOCKET}: {error.strerror or error}"
             ) from error
-        listener.listen(socket.SOMAXCONN)
+        listener.listen(BACKLOG)
         listener.setblocking(False)
         try:
             yield listener

@@ -1,0 +1,240 @@
+"""The control process among clients that nobody wants, and whether what it says is true."""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from mcrelay.control.client import Failed, connect
+from mcrelay.control.methods import METHODS
+from mcrelay.lab import Receiver
+from mcrelay.lab.command import PATIENCE, wait_until
+from mcrelay.rpc import Code
+from mcrelay.worker.relay import BATCH
+from tests.netns import attacks
+from tests.netns.observed import Sending, assert_all_came, undisturbed
+
+FEED = (
+    "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
+    " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"
+)
+ENOUGH = 0.25  # seconds in which an honest client is answered, whatever the others do
+
+
+def control_of(relay):
+    return str(relay.run_dir / "control.sock")
+
+
+def asked(relay, method="status", **params):
+    """Ask as one who comes for this alone, as the command line does."""
+    with connect(control_of(relay)) as client:
+        return client.call(method, **params)
+
+
+def seconds_of_status(relay):
+    began = time.monotonic()
+    status = asked(relay)
+    assert status["rules"][0]["name"] == "feed"
+    return time.monotonic() - began
+
+
+@contextmanager
+def under(attack, relay):
+    """Attack as long as the block lasts; it begins once the attack has done its worst."""
+    process = subprocess.Popen(
+        [sys.executable, attacks.__file__, attack, control_of(relay)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline() == "done\n"
+        yield
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("attack", attacks.ATTACKS)
+def test_whatever_clients_do_no_packet_is_lost_and_an_honest_one_is_answered(studio, attack):
+    with studio.relaying(FEED) as relay:
+        left = Receiver(studio.left, "239.2.2.2:6001")
+        with Sending(studio.sender, "239.1.1.1:5001") as sending, under(attack, relay):
+            seconds = []
+            for _ in range(15):
+                seconds.append(seconds_of_status(relay))
+                time.sleep(0.1)
+        report = left.report()
+        processes = {one["name"]: one for one in asked(relay)["processes"]}
+    assert_all_came(report, sending.sent["239.1.1.1:5001"])
+    assert processes["control"]["restarts"] == 0
+    assert statistics.median(seconds) < ENOUGH, seconds
+
+
+def wrong_calls():
+    """Every method with each of its parameters wrong and missing, and with one that it does not take."""
+    values = {str: "feed", int: 1, bool: True}
+    for name, method in METHODS.items():
+        right = {parameter.name: values[parameter.kind] for parameter in method.parameters}
+        yield name, {**right, "nonsense": 1}
+        for parameter in method.parameters:
+            for wrong in (
+                7.5,
+                [],
+                {},
+                *(value for kind, value in values.items() if kind is not parameter.kind),
+            ):
+                yield name, {**right, parameter.name: wrong}
+            if parameter.is_required:
+                yield name, {key: value for key, value in right.items() if key != parameter.name}
+                yield name, {**right, parameter.name: None}
+
+
+def test_every_method_refuses_wrong_and_missing_parameters_and_no_packet_is_lost(studio):
+    calls = list(wrong_calls())
+    assert {name for name, _ in calls} == set(METHODS)
+    with studio.relaying(FEED) as relay:
+        left = Receiver(studio.left, "239.2.2.2:6001")
+        with Sending(studio.sender, "239.1.1.1:5001") as sending, connect(control_of(relay)) as client:
+            for _ in range(5):
+                for name, params in calls:
+                    with pytest.raises(Failed) as refused:
+                        client.call(name, **params)
+                    assert refused.value.code == Code.INVALID_PARAMS
+                    assert "parameter" in str(refused.value)
+                assert seconds_of_status(relay) < PATIENCE
+        report = left.report()
+    assert_all_came(report, sending.sent["239.1.1.1:5001"])
+
+
+def test_status_ten_times_a_second_costs_no_packet(studio):
+    with studio.relaying(FEED) as relay:
+        left = Receiver(studio.left, "239.2.2.2:6001")
+        with Sending(studio.sender, "239.1.1.1:5001") as sending:
+            for _ in range(40):
+                asked(relay)
+                time.sleep(0.1)
+        report = left.report()
+    assert_all_came(report, sending.sent["239.1.1.1:5001"])
+
+
+def counted(status):
+    """All counters of a status, by where they stand in it."""
+    return dict(_counted(status, ()))
+
+
+def _counted(value, place):
+    if isinstance(value, dict):
+        inside = value.items()
+    elif isinstance(value, list):
+        inside = ((one.get("name", number), one) for number, one in enumerate(value) if isinstance(one, dict))
+    else:
+        if place[-1] in ("packets", "octets", "dropped") or "drops" in place:
+            yield place, value
+        return
+    for name, one in inside:
+        yield from _counted(one, (*place, name))
+
+
+FAN_OUT = (
+    "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001, sources: [192.168.168.55]}, outputs: ["
+    "{interface: left, group: 239.2.2.2, port: 6001}, {interface: right, group: 239.2.2.2, port: 6001}]}"
+)
+OTHER = (
+    "other: {input: {interface: studio, group: 239.1.1.9, port: 5009},"
+    " outputs: [{interface: right, group: 239.2.2.9, port: 6009}]}"
+)
+
+
+def test_counters_never_go_back_over_reloads_and_deaths_and_are_what_sender_and_receivers_counted(studio):
+    with studio.relaying(FAN_OUT) as relay:
+        undisturbed(relay)
+        left, right = (Receiver(host, "239.2.2.2:6001", idle=2) for host in (studio.left, studio.right))
+        history = []
+        with Sending(studio.sender, "239.1.1.1:5001", "239.1.1.77:5001", rate=5000, size=500) as sending:
+            for step in range(30):
+                if step % 10 == 2:
+                    relay.reload(studio.config(FAN_OUT, *([OTHER] if step == 12 else [])))
+                if step % 10 == 6:
+                    os.kill(relay.workers()[0], signal.SIGKILL)
+                history.append(counted(asked(relay)))
+                time.sleep(0.1)
+        reports = left.report(), right.report()
+        sent = sending.sent["239.1.1.1:5001"]
+        wait_until(lambda: asked(relay)["rules"][0]["input"]["packets"] >= sent, "all packets")
+        status = asked(relay)
+    history.append(counted(status))
+    for before, after in pairwise(history):
+        assert all(after[place] >= count for place, count in before.items() if place in after)
+    [feed], [studio_link, *_] = status["rules"], status["interfaces"]
+    # What a killed worker had begun to send, its successor sends and counts again.
+    doubled = max(report.duplicated for report in reports)
+    assert sent <= feed["input"]["packets"] <= sent + 3 * BATCH
+    assert feed["input"]["octets"] == 500 * feed["input"]["packets"]
+    assert feed["input"]["last_packet"]["source"] == "192.168.168.55"
+    assert studio_link["drops"]["no_rule"] >= sending.sent["239.1.1.77:5001"]
+    assert feed["dropped"] == 0
+    for output, report in zip(feed["outputs"], reports, strict=True):
+        came = report.received + report.socket_drops
+        assert came - doubled <= output["packets"] <= came
+        assert came >= sent
+
+
+def test_counters_are_exactly_what_sender_and_receivers_counted(studio):
+    with studio.relaying(FAN_OUT) as relay:
+        left, right = (Receiver(host, "239.2.2.2:6001") for host in (studio.left, studio.right))
+        studio.send("239.1.1.1:5001", 3000, rate=5000, size=300)
+        studio.send("239.1.1.1:5002", 20, rate=1000)
+        studio.sender.ip("address add 192.168.168.77/24 dev eth0")
+        studio.send("239.1.1.1:5001", 30, rate=1000, source="192.168.168.77")
+        reports = left.report(), right.report()
+        wait_until(lambda: asked(relay)["interfaces"][0]["packets"] == 3050, "all packets")
+        time.sleep(1.1)  # the rates of the past
+        status, stats = asked(relay), asked(relay, "stats")
+        [rule] = asked(relay, "list")["rules"]
+    [feed], [link, *_] = status["rules"], status["interfaces"]
+    assert (feed["input"]["packets"], feed["input"]["octets"]) == (3000, 900_000)
+    assert feed["input"]["drops"] == {"fragment": 0, "malformed": 0, "oversize": 0, "source": 30, "own": 0}
+    assert feed["dropped"] == 30
+    assert link["drops"]["no_rule"] == 20
+    for output, report in zip(feed["outputs"], reports, strict=True):
+        assert (output["packets"], output["octets"]) == (3000, 900_000)
+        assert output["drops"] == {"ttl": 0, "send_error": {}}
+        assert report.received == 3000
+    [row] = stats["rules"]
+    assert (row["in"], row["out"]) == (
+        {"packets": 3000, "octets": 900_000},
+        {"packets": 6000, "octets": 1_800_000},
+    )
+    assert row["drops"]["source"] == 30
+    assert (rule["name"], rule["state"], rule["file"]) == ("feed", "active", str(relay.config))
+
+
+def test_rates_are_those_of_the_sender(studio):
+    with studio.relaying(FEED) as relay:
+        assert asked(relay)["rules"][0]["input"]["packets"] == 0
+        with Sending(studio.sender, "239.1.1.1:5001", rate=2000, size=500):
+            time.sleep(4)  # a sample a second, and rates over one to two of them
+            [feed] = asked(relay)["rules"]
+    for end in (feed["input"], *feed["outputs"]):
+        assert 1000 < end["packets_per_second"] < 3000
+        assert end["bits_per_second"] == pytest.approx(end["packets_per_second"] * 4000, rel=0.01)
+
+
+def test_the_processes_are_those_that_run_with_what_they_use(studio):
+    with studio.relaying(FEED) as relay:
+        wait_until(lambda: asked(relay)["processes"][0]["cpu_percent"] is not None, "percentages")
+        processes = {one["name"]: one for one in asked(relay)["processes"]}
+        assert set(processes) == {"supervisor", "control", "worker 0"}
+        assert processes["supervisor"]["pid"] == relay.process.pid
+        assert [processes["worker 0"]["pid"]] == relay.workers()
+        for process in processes.values():
+            assert process["state"] == "running"
+            assert process["memory_octets"] > 1 << 20
+            assert process["uptime"] >= 0
+            assert Path(f"/proc/{process['pid']}").exists()
