@@ -74,6 +74,7 @@ CONFIGS = [block for block in blocks_of("mcrelay.yaml.5") if re.match("version:|
 def test_man_takes_every_page_without_a_complaint_and_no_line_is_too_wide(page):
     text, complaints = rendered(PAGES[page])
     assert complaints == ""
+    assert PAGES[page].isascii()
     assert [line for line in text.splitlines() if len(line) > WIDTH] == []
 
 

@@ -54,14 +54,14 @@ def _exits() -> Iterator[str]:
 
 
 def _drops() -> Iterator[str]:
-    return (f"`{drop}`\n: {_sentences(drop.meaning)}" for drop in Drop)
+    return (f"`{drop}`\n: {_sentence(drop.meaning)}" for drop in Drop)
 
 
 def _send_errors() -> Iterator[str]:
-    return (f"`{name}`\n: {_sentences(meaning)}" for name, meaning in SEND_ERROR_MEANINGS.items())
+    return (f"`{name}`\n: {_sentence(meaning)}" for name, meaning in SEND_ERROR_MEANINGS.items())
 
 
-def _sentences(meaning: str) -> str:
+def _sentence(meaning: str) -> str:
     return f"{meaning[0].upper()}{meaning[1:]}."
 
 

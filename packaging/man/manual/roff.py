@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 _BLANK = re.compile(r"\n[ \t]*\n")
 _INLINE = re.compile(
@@ -48,18 +49,9 @@ def _blocks(markup: str) -> Iterator[str]:
 
 def _joined(blocks: Iterable[str]) -> Iterator[str]:
     """Yield the blocks, those as one that are indented and only an empty line apart."""
-    held: list[str] = []
-    for block in filter(str.strip, blocks):
-        block = block.strip("\n")
-        if held and not block.startswith("  "):
-            yield "\n\n".join(held)
-            held = []
-        if block.startswith("  "):
-            held.append(block)
-        else:
-            yield block
-    if held:
-        yield "\n\n".join(held)
+    filled = (block.strip("\n") for block in blocks if block.strip())
+    for is_indented, group in groupby(filled, lambda block: block.startswith("  ")):
+        yield from ["\n\n".join(group)] if is_indented else group
 
 
 def _heading(line: str) -> str:

@@ -52,11 +52,11 @@ def _definition(key: str, part: Schema, is_required: bool) -> str:
     facts = [_kind(part)]
     if is_required:
         facts.append("required")
-    if "default" in part and part["default"] not in ("", []):
+    if part.get("default") not in (None, "", []):
         facts.append(f"default `{_yaml(part['default'])}`")
     examples = [f"`{_yaml(example)}`" for example in part.get("examples", ()) if _is_plain(example)]
     example = f" Example: {' or '.join(examples)}" if examples else ""
-    return f"`{key}`: {'; '.join(fact for fact in facts if fact)}\n: {part['description']}{example}"
+    return f"`{key}`: {'; '.join(facts)}\n: {part['description']}{example}"
 
 
 def _kind(part: Schema) -> str:
