@@ -51,7 +51,10 @@ def _joined(blocks: Iterable[str]) -> Iterator[str]:
     """Yield the blocks, those as one that are indented and only an empty line apart."""
     filled = (block.strip("\n") for block in blocks if block.strip())
     for is_indented, group in groupby(filled, lambda block: block.startswith("  ")):
-        yield from ["\n\n".join(group)] if is_indented else group
+        if is_indented:
+            yield "\n\n".join(group)
+        else:
+            yield from group
 
 
 def _heading(line: str) -> str:
