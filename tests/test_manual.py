@@ -16,10 +16,14 @@ from manual import roff
 from manual.__main__ import main
 from manual.pages import TEXTS, pages, parser_of
 
+from mcrelay import rpc
 from mcrelay.cli import VERBS
 from mcrelay.cli.exits import Exit
 from mcrelay.config import compiled
+from mcrelay.control import clients, connection, traces, view
+from mcrelay.control.methods import METHODS
 from mcrelay.counters import SEND_ERROR_MEANINGS, Drop
+from mcrelay.rpc import Code
 from mcrelay.source import parse
 
 PAGES = dict(pages())
@@ -148,6 +152,37 @@ def test_every_exit_code_is_explained(code):
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_the_overview_leads_to_every_verb(verb):
     assert f"mcrelay-{verb.name}(1)" in text_of("mcrelay.1")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_of_the_protocol_is_there_with_its_parameters(method):
+    parameters = [f"{one.name}{'' if one.is_required else '?'}" for one in METHODS[method].parameters]
+    assert f" {' '.join([method, *parameters])} " in text_of("mcrelay-control.7")
+
+
+@pytest.mark.parametrize("code", Code)
+def test_every_error_of_the_protocol_is_there(code):
+    assert re.search(rf" {code.value}\b", text_of("mcrelay-control.7"))
+
+
+@pytest.mark.parametrize(
+    "promise",
+    [
+        f"at most {rpc.MAX_LINE >> 10} KiB, nested at most {rpc.MAX_DEPTH} deep",
+        f"{clients.MOST} connections are served",
+        f"say hello within {connection.GREETING:g} seconds",
+        f"half done for {connection.HALF_A_LINE:g} seconds",
+        f"half done for {connection.STANDSTILL:g} seconds",
+        f"silent for {connection.IDLE / 60:g} minutes",
+        f"at most {clients.MOST_WAITING >> 20} MiB in all",
+        f"at most every {view.FRESH * 1000:g} milliseconds",
+        f"{traces.MOST_RULES} rules can be traced at once, by {traces.MOST_OF_ALL} traces in all "
+        f"and {traces.MOST_OF_A_CLIENT} of a connection",
+        f"({traces.DEFAULT_EVENTS}; at most {traces.MOST_EVENTS})",
+    ],
+)
+def test_the_limits_are_those_of_the_code(promise):
+    assert promise in text_of("mcrelay-control.7")
 
 
 @pytest.mark.parametrize("page", PAGES)
