@@ -159,6 +159,7 @@ class Trace:
         """Show events until the trace ends; return why, if it ended by itself."""
         with Interrupt() as interrupt:
             trace = client.call("trace.start", rule=self._options.rule)["trace"]
+            print(f"tracing {self._options.rule}; Ctrl-C ends", file=sys.stderr, flush=True)
             self._has_begun, lost = True, 0
             while not interrupt.asked:
                 answer = client.call("trace.read", trace=trace, packets=bool(self._options.pcapng), most=MOST)

@@ -1,0 +1,556 @@
+"""`mcrelay trace` end to end: what a running relay tells of real packets, on the wire and off it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import mcrelay.cli.trace
+from mcrelay.cli import main
+from mcrelay.lab import Daemon, Receiver, send
+from mcrelay.lab.command import PATIENCE, mcrelay, wait_until
+from tests.netns.bench import Ear, numbered
+from tests.netns.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
+from tests.netns.observed import assert_all_came, summary
+
+NOBODY = 65534
+FEW, MANY = 1, 150  # packets that a worker takes at once
+FEED = (
+    "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
+    " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"
+)
+OTHER = (
+    "other: {input: {interface: studio, group: 239.1.1.1, port: 5009},"
+    " outputs: [{interface: left, group: 239.2.2.2, port: 6009}]}"
+)
+CHOOSY = (
+    "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001, sources: [192.168.168.55]}, outputs: ["
+    "{interface: left, group: 239.2.2.2, port: 6001, ttl: decrement},"
+    "{interface: right, group: 239.2.2.2, port: 6001}]}"
+)
+
+
+@pytest.fixture
+def wire(studio):
+    """A packet socket of the sender, which takes any octets for a frame."""
+    with studio.sender.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
+        wire.bind(("eth0", 0))
+        yield wire
+
+
+class Tracing:
+    """`mcrelay trace`, running."""
+
+    def __init__(self, relay, *options, rule="feed"):
+        command = mcrelay("trace", rule, f"--socket={relay.run_dir / 'control.sock'}", *options)
+        self.process = relay.host.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.await_begin()
+
+    def await_begin(self):
+        """Wait until it says that it traces, and return what it said before."""
+        before = []
+        while not (said := self.process.stderr.readline()).startswith("tracing "):
+            assert said, before
+            before.append(said)
+        return before
+
+    def lines(self, count):
+        """Return the next lines."""
+        return [self.process.stdout.readline() for _ in range(count)]
+
+    def events(self, count):
+        """Return the next events, with --json."""
+        return [json.loads(line) for line in self.lines(count)]
+
+    def rest(self, number=signal.SIGINT):
+        """End it with a signal; return its exit code, what else it printed, and what it said of it all."""
+        if number:
+            self.process.send_signal(number)
+        out, said = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out.splitlines(), said
+
+
+def rings(process):
+    """Return how many rings of traces a process has mapped."""
+    return Path(f"/proc/{process}/maps").read_text().count("mcrelay-trace")
+
+
+def traced(relay):
+    """Tell how many rings the workers write."""
+    return [rings(worker) for worker in relay.workers()]
+
+
+def essence(event):
+    """What an event says less its time, its length, and where its packet came from."""
+    fates = [one["errno"] or one["result"] for one in event["outputs"]]
+    return event["port"], event["reason"], event["explanation"], fates
+
+
+# What is told of a packet.
+
+
+def test_a_relayed_packet_is_told_with_its_device_source_length_ttl_and_output(studio, wire):
+    left = Ear(studio.left)
+    with studio.relaying(FEED) as relay:
+        tracing = Tracing(relay, "--json")
+        before = time.time_ns()
+        wire.send(bytes(Frame(payload=b"hello", ttl=3, tos=0xB8)))
+        (event,) = tracing.events(1)
+        assert left.first() == b"hello"
+        code, rest, said = tracing.rest()
+    assert before <= event.pop("time_ns") <= time.time_ns()
+    assert event.pop("time").startswith("20")
+    assert event == {
+        "event": "packet",
+        "rule": "feed",
+        "worker": 0,
+        "device": "eth0",
+        "source": FOREIGN,
+        "source_port": 4000,
+        "destination": GROUP,
+        "port": PORT,
+        "ttl": 3,
+        "dscp": 46,
+        "vlan": None,
+        "length": 33,
+        "payload": 5,
+        "verdict": "relayed",
+        "reason": None,
+        "explanation": "",
+        "outputs": [
+            {"device": "eth1", "destination": "239.2.2.2", "port": 6001, "result": "sent", "errno": None}
+        ],
+        "unlisted_outputs": 0,
+    }
+    assert (code, rest, said) == (0, [], "1 packet, 1 relayed\n")
+
+
+def test_for_people_it_is_a_line(studio, wire):
+    with studio.relaying(FEED) as relay:
+        tracing = Tracing(relay)
+        wire.send(bytes(Frame(payload=b"hello")))
+        (line,) = tracing.lines(1)
+        clock, rest = line.split("  ", 1)
+        assert len(clock) == len("21:03:04.123456789")
+        assert rest == (
+            "eth0  192.168.168.55:4000 > 239.1.1.1:5001  5 octets of payload, TTL 1:"
+            " relayed to 239.2.2.2:6001 (eth1)\n"
+        )
+        assert tracing.rest(signal.SIGTERM)[0] == 0
+
+
+KINDS = {
+    "relayed": (Frame(ttl=9), (PORT, None, ["sent", "ENETDOWN"])),
+    "expired": (Frame(ttl=1), (PORT, None, ["ttl", "ENETDOWN"])),
+    "first fragment": (Frame(fragment=MORE_FRAGMENTS), (None, "fragment", [])),
+    "later fragment": (Frame(fragment=100), (None, "fragment", [])),
+    "header length": (Frame(header_words=4), (None, "malformed", [])),
+    "checksum": (Frame(checksum=1), (None, "malformed", [])),
+    "UDP length": (Frame(udp_length=7), (None, "malformed", [])),
+    "foreign source": (Frame(source="10.0.0.66"), (PORT, "source", [])),
+    "wrong port": (Frame(port=PORT + 1), (PORT + 1, "no_rule", [])),
+    "tagged": (Frame(vlan=5), (PORT, "no_rule", [])),
+}
+NOT_ABOUT_IT = [Frame(destination="239.1.1.9"), Frame(port=5009), Frame(destination="239.1.1.9", fragment=9)]
+
+
+@pytest.mark.parametrize("companions", [FEW, MANY])
+def test_every_packet_of_a_rule_and_every_near_miss_is_told_with_its_fate_and_no_other(
+    studio, wire, companions
+):
+    """Few packets or many at once: both paths tell the same, and it is what the counters say."""
+    studio.relay.ip("link set eth2 down")
+    expected = {kind: wanted for kind, (_, wanted) in KINDS.items()}
+    with studio.relaying(CHOOSY, OTHER) as relay:
+        tracing = Tracing(relay, "--json")
+        for _ in range(companions // len(KINDS) + 1):
+            for frame in NOT_ABOUT_IT:
+                wire.send(bytes(frame))
+            for frame, _ in KINDS.values():
+                wire.send(bytes(frame))
+        events = tracing.events(len(KINDS) * (companions // len(KINDS) + 1))
+        counted = summary(relay)
+        _, rest, _ = tracing.rest()
+    assert rest == []
+    told = [(port, reason, [fate.replace("ENETUNREACH", "ENETDOWN") for fate in fates])
+            for port, reason, _, fates in map(essence, events)]  # fmt: skip
+    assert told == [tuple(wanted) for wanted in expected.values()] * (companions // len(KINDS) + 1)
+    reasons = Counter(event["reason"] for event in events)
+    assert counted.rules["feed"].packets == reasons[None]
+    assert counted.rules["feed"].drops == {
+        name: reasons[name] for name in ("fragment", "malformed", "source")
+    }
+
+
+def test_the_line_of_each_drop_explains_it(studio, wire):
+    with studio.relaying(CHOOSY) as relay:
+        tracing = Tracing(relay)
+        for kind in ("foreign source", "wrong port", "tagged", "first fragment"):
+            wire.send(bytes(KINDS[kind][0]))
+        fates = [line.split(": ", 1)[1].strip() for line in tracing.lines(4)]
+        said = tracing.rest()[2]
+    assert fates[:3] == [
+        "dropped: source (10.0.0.66 is not in `sources`)",
+        "dropped: no_rule (no rule takes port 5002 of 239.1.1.1 on this device)",
+        "dropped: no_rule (the frame is of VLAN 5, and rules on this device take untagged ones only)",
+    ]
+    assert fates[3].startswith("dropped: fragment (")
+    assert said == ("4 packets, 0 relayed, 2 dropped: no_rule, 1 dropped: source, 1 dropped: fragment\n")
+
+
+def test_what_the_relay_itself_sent_is_told_as_own(lab, studio):
+    """One switch joins the relay's two sides: each packet that it sends comes in again on the other."""
+    switch = lab.switch("switch", "10.9.0.254/24")
+    sender = lab.host("source")
+    for end in (
+        sender.end("eth0", "192.168.168.55/24"),
+        studio.relay.end("eth8", "10.9.0.1/24"),
+        studio.relay.end("eth9", "10.9.0.3/24"),
+    ):
+        lab.link(end, switch.port())
+    switch.wait()
+    config = """\
+version: 1
+interfaces:
+  one: {device: eth8}
+  other: {device: eth9}
+rules:
+  echo: {input: {interface: one, group: 239.1.1.1, port: 5001}, outputs: [{interface: other}]}
+"""
+    with studio.daemon(config) as relay:
+        tracing = Tracing(relay, "--json", rule="echo")
+        send(sender, "239.1.1.1:5001", "--interface=eth0", "--count=1")
+        relayed, own = tracing.events(2)
+        tracing.rest()
+    assert (relayed["source"], relayed["verdict"]) == ("192.168.168.55", "relayed")
+    assert (own["source"], own["verdict"], own["reason"]) == ("10.9.0.3", "dropped", "own")
+
+
+def test_each_output_of_a_fan_out_has_its_fate(studio, wire):
+    outputs = ",".join(f"{{interface: left, group: 239.2.2.{n}, port: 6001}}" for n in range(1, 9))
+    rule = f"feed: {{input: {{interface: studio, group: 239.1.1.1, port: 5001}}, outputs: [{outputs}]}}"
+    with studio.relaying(rule) as relay:
+        tracing = Tracing(relay, "--json")
+        for payload in numbered(MANY):
+            wire.send(bytes(Frame(payload=payload)))
+        events = tracing.events(MANY)
+        tracing.rest()
+    for event in events:
+        assert [one["destination"] for one in event["outputs"]] == [f"239.2.2.{n}" for n in range(1, 9)]
+        assert {one["result"] for one in event["outputs"]} == {"sent"}
+
+
+# How a trace runs and ends.
+
+
+def test_it_ends_after_so_many_packets(studio, wire):
+    with studio.relaying(FEED) as relay:
+        tracing = Tracing(relay, "--json", "--count=3")
+        for payload in numbered(10):
+            wire.send(bytes(Frame(payload=payload)))
+        code, lines, said = tracing.rest(number=None)
+        wait_until(lambda: traced(relay) == [0], "the end of the trace in the worker")
+    assert (code, len(lines), said) == (0, 3, "3 packets, 3 relayed\n")
+
+
+def test_silence_is_told_with_what_to_look_at_next(studio):
+    with studio.relaying(FEED) as relay:
+        code, lines, said = Tracing(relay, "--duration=0.3").rest(number=None)
+    assert (code, lines) == (1, [])
+    assert said.startswith("no packet to 239.1.1.1 came in on eth0, not even to another port.\n")
+    assert "tcpdump -ni eth0 udp" in said
+    assert said.endswith("0 packets, 0 relayed\n")
+
+
+def test_two_clients_each_see_all_of_it(studio, wire):
+    with studio.relaying(FEED) as relay:
+        first = Tracing(relay, "--json")
+        wire.send(bytes(Frame(payload=b"1")))
+        assert [event["payload"] for event in first.events(1)] == [1]
+        second = Tracing(relay, "--json")
+        wire.send(bytes(Frame(payload=b"22")))
+        assert first.events(1) == second.events(1)
+        first.rest()
+        assert traced(relay) == [1]
+        wire.send(bytes(Frame(payload=b"333")))
+        assert [event["payload"] for event in second.events(1)] == [3]
+        second.rest()
+        wait_until(lambda: traced(relay) == [0], "the end of the trace in the worker")
+
+
+def test_two_rules_are_traced_side_by_side_and_each_has_its_own_packets(studio, wire):
+    with studio.relaying(FEED, OTHER) as relay:
+        feed, other = Tracing(relay, "--json"), Tracing(relay, "--json", rule="other")
+        for frame in (Frame(), Frame(port=5009), Frame(port=5555)):
+            wire.send(bytes(frame))
+        seen = [[(e["port"], e["verdict"]) for e in one.events(2)] for one in (feed, other)]
+        assert feed.rest()[1] == other.rest()[1] == []
+    assert seen == [
+        [(PORT, "relayed"), (5555, "dropped")],
+        [(5009, "relayed"), (5555, "dropped")],
+    ]
+
+
+def test_a_client_that_is_killed_takes_its_trace_with_it(studio):
+    with studio.relaying(FEED) as relay:
+        tracing = Tracing(relay)
+        assert traced(relay) == [1]
+        tracing.rest(signal.SIGKILL)
+        wait_until(lambda: traced(relay) == [0], "the end of the trace in the worker")
+
+
+def test_a_trace_goes_on_when_the_worker_is_killed(studio, wire):
+    left = Ear(studio.left)
+    with studio.relaying(FEED) as relay:
+        tracing = Tracing(relay, "--json")
+        wire.send(bytes(Frame(payload=b"1")))
+        assert left.first() == b"1"
+        (worker,) = relay.workers()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: relay.workers() not in ([], [worker]), "a successor")
+        wire.send(bytes(Frame(payload=b"22")))
+        assert left.first() == b"22"
+        wire.send(bytes(Frame(payload=b"333")))
+        assert left.first() == b"333"
+        events = tracing.events(2)
+        if events[-1]["payload"] == 2:  # the ring may be relayed before the successor has the trace
+            events += tracing.events(1)
+        tracing.rest()
+    assert [event["payload"] for event in events] in ([1, 2, 3], [1, 3])
+
+
+def test_a_reload_that_leaves_the_rule_alone_leaves_its_trace_alone(studio, wire):
+    with studio.relaying(FEED) as relay:
+        tracing = Tracing(relay, "--json")
+        relay.reload(studio.config(FEED, OTHER))
+        wire.send(bytes(Frame()))
+        assert tracing.events(1)[0]["verdict"] == "relayed"
+        assert tracing.rest()[0] == 0
+
+
+def test_after_a_reload_that_changes_the_rule_the_trace_tells_of_its_new_outputs(studio, wire):
+    with studio.relaying(FEED) as relay:
+        tracing = Tracing(relay, "--json")
+        wire.send(bytes(Frame()))
+        relay.reload(studio.config(FEED.replace("port: 6001", "port: 6002")))
+        wire.send(bytes(Frame()))
+        ports = [event["outputs"][0]["port"] for event in tracing.events(2)]
+        tracing.rest()
+    assert ports == [6001, 6002]
+
+
+def test_a_reload_that_removes_the_rule_ends_its_trace_and_says_so(studio):
+    with studio.relaying(FEED, OTHER) as relay:
+        tracing = Tracing(relay)
+        relay.reload(studio.config(OTHER))
+        code, _, said = tracing.rest(number=None)
+        assert traced(relay) == [0]
+    assert code == 1
+    assert "the trace of `feed` ended: there is no rule feed" in said
+
+
+def test_a_trace_begins_anew_when_the_control_process_is_killed(studio, wire):
+    with studio.relaying(FEED) as relay:
+        tracing = Tracing(relay, "--json")
+        (control,) = control_processes(relay)
+        os.kill(control, signal.SIGKILL)
+        said = tracing.await_begin()
+        assert said
+        assert all("the trace begins anew" in line for line in said)
+        wire.send(bytes(Frame()))
+        assert tracing.events(1)[0]["verdict"] == "relayed"
+        assert tracing.rest()[0] == 0
+
+
+def test_a_trace_ends_with_the_daemon(studio):
+    with studio.relaying(FEED) as relay:
+        tracing = Tracing(relay)
+        relay.stop()
+        code, _, said = tracing.rest(number=None)
+    assert code == 3
+    assert "mcrelay does not run here" in said
+
+
+def control_processes(relay):
+    return [
+        process
+        for process in relay.host.processes()
+        if b"mcrelay.control" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    ]
+
+
+def test_a_trace_ends_when_whoever_reads_its_output_has_gone(studio):
+    with studio.relaying(FEED) as relay:
+        tracing = Tracing(relay)
+        tracing.process.stdout.close()
+        assert tracing.process.wait(PATIENCE) in (1, 141)
+        wait_until(lambda: traced(relay) == [0], "the end of the trace in the worker")
+
+
+# At full rate.
+
+
+def test_at_full_rate_events_are_lost_and_counted_and_no_packet_is(studio):
+    count = 60_000
+    with studio.relaying(FEED) as relay:
+        tracing = Tracing(relay, "--json")
+        with tracing.process.stdout:
+            left = Receiver(studio.left, "239.2.2.2:6001")
+            studio.start_sending("239.1.1.1:5001", count, rate=20_000)
+            packets = lost = 0
+            while packets + lost < count:
+                event = json.loads(tracing.process.stdout.readline())
+                packets += event["event"] == "packet"
+                lost += event.get("count", 0)
+            tracing.process.send_signal(signal.SIGINT)
+            said = tracing.process.stderr.read()
+        assert_all_came(left.report(), count)
+        counted = summary(relay)
+    assert packets + lost == count == counted.rules["feed"].packets
+    assert packets >= 5000
+    assert lost
+    assert said == f"{packets:,} packets, {packets:,} relayed, {lost:,} events lost\n"
+
+
+# Captures.
+
+
+def shown_by_tshark(file, *fields):
+    """Return these fields of each packet of a capture."""
+    names = [word for field in fields for word in ("-e", field)]
+    command = ["tshark", "-r", str(file), "-T", "fields", *names]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return [line.split("\t") for line in shown.stdout.splitlines()]
+
+
+FIELDS = ("frame.interface_name", "ip.src", "ip.dst", "udp.dstport", "udp.payload", "frame.comment")
+CAPTURED = [
+    ["eth0", FOREIGN, GROUP, "5001", b"good".hex(), "rule feed: relayed to 239.2.2.2:6001 (eth1)"],
+    ["eth0", "10.0.0.66", GROUP, "5001", b"foreign".hex(),
+     "rule feed: dropped: source (10.0.0.66 is not in `sources`)"],
+]  # fmt: skip
+
+
+def test_a_capture_shows_wireshark_each_packet_with_its_fate(studio, wire, tmp_path):
+    rule = CHOOSY.replace(",{interface: right, group: 239.2.2.2, port: 6001}", "")
+    file = tmp_path / "feed.pcapng"
+    with studio.relaying(rule) as relay:
+        tracing = Tracing(relay, f"--pcapng={file}")
+        before = time.time()
+        wire.send(bytes(Frame(payload=b"good", ttl=5)))
+        wire.send(bytes(Frame(payload=b"foreign", source="10.0.0.66")))
+        assert [line.count("eth0") for line in tracing.lines(2)] == [1, 1]
+        # Each event is in the file as soon as it is told.
+        assert shown_by_tshark(file, *FIELDS) == CAPTURED
+        assert tracing.rest()[0] == 0
+    for (stamp,) in shown_by_tshark(file, "frame.time_epoch"):
+        assert before <= float(stamp) <= time.time()
+        assert len(stamp.split(".")[1]) == 9
+
+
+def test_a_capture_can_be_piped_into_wireshark_live(studio, wire):
+    rule = CHOOSY.replace(",{interface: right, group: 239.2.2.2, port: 6001}", "")
+    names = " ".join(f"-e {field}" for field in FIELDS)
+    with studio.relaying(rule) as relay:
+        trace = " ".join(mcrelay("trace", "feed", f"--socket={relay.run_dir / 'control.sock'}", "--pcapng=-"))
+        process = relay.host.start(
+            ["sh", "-c", f"{trace} | tshark -l -r - -T fields {names}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        wait_until(lambda: traced(relay) == [1], "the trace")
+        wire.send(bytes(Frame(payload=b"good", ttl=5)))
+        wire.send(bytes(Frame(payload=b"foreign", source="10.0.0.66")))
+        shown = [process.stdout.readline().rstrip("\n").split("\t") for _ in range(2)]
+        process.send_signal(signal.SIGTERM)
+    assert shown == CAPTURED
+    process.communicate(timeout=PATIENCE)
+
+
+# What cannot be traced.
+
+
+def refused(relay, *arguments):
+    """Run `mcrelay trace` in vain; return its exit code and what it said."""
+    command = mcrelay("trace", *arguments, f"--socket={relay.run_dir / 'control.sock'}")
+    done = relay.host.run(command, check=False)
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+def refused_to_nobody(relay):
+    """The same as another user, who may not even be able to read this Python: imports are done by now."""
+    said, saying = os.pipe()
+    if (child := os.fork()) == 0:
+        os.dup2(saying, 2)
+        sys.stderr = os.fdopen(2, "w")
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        code = main(["trace", "feed", f"--socket={relay.run_dir / 'control.sock'}"])
+        sys.stderr.flush()
+        os._exit(code)
+    os.close(saying)
+    with os.fdopen(said) as lines:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), lines.read()
+
+
+@pytest.fixture
+def public_folder():
+    """A folder that everyone may enter."""
+    with tempfile.TemporaryDirectory(prefix="mcrelay-trace-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def test_who_may_open_the_socket_but_is_not_of_its_group_may_not_trace(studio, public_folder):
+    with Daemon(studio.relay, public_folder / "daemon", studio.config(FEED)) as relay:
+        os.chmod(relay.run_dir / "control.sock", 0o666)
+        code, said = refused_to_nobody(relay)
+        assert traced(relay) == [0]
+    assert code == 4
+    assert said == ("mcrelay: traces show what packets carry: only root and the socket's group may\n")
+
+
+def test_who_may_not_open_the_socket_may_not_trace(studio, public_folder):
+    with Daemon(studio.relay, public_folder / "daemon", studio.config(FEED)) as relay:
+        code, said = refused_to_nobody(relay)
+    assert (code, said.count("\n")) == (4, 1)
+
+
+def test_a_rule_that_does_not_run_says_its_state_and_why(studio):
+    away = FEED.replace("feed:", "away:").replace("5001", "5002").replace("left", "gone")
+    off = OTHER.replace("other: {", "off: {enabled: false, ")
+    config = studio.config(FEED, away, off).replace("rules:", "  gone: {device: eth7}\nrules:")
+    with studio.daemon(config) as relay:
+        assert refused(relay, "away") == (
+            1,
+            "mcrelay: `away` cannot be traced: it is unresolved: output gone: device eth7 is absent\n",
+        )
+        code, said = refused(relay, "off")
+        assert (code, "`off` cannot be traced: it is disabled" in said) == (1, True)
+        code, said = refused(relay, "fed")
+        assert (code, "did you mean" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--json", "--pcapng=-"), "would both write to standard output"),
+        (("--pcapng=/nowhere/at/all",), "cannot write /nowhere/at/all: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_written_is_said_in_a_line(studio, options, problem):
+    with studio.relaying(FEED) as relay:
+        code, said = refused(relay, "feed", *options)
+    assert code == 2
+    assert problem in said
+    assert said.count("\n") == 1
