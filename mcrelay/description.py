@@ -1,11 +1,13 @@
-"""A rule as JSON shows it: where its packets come from, and where they go."""
+"""Rules and interfaces as JSON shows them: where packets come from, and where they go."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from mcrelay.config import Config, Output, Rule
-from mcrelay.state import Route, output_name
+from mcrelay.config import Config, Interface, Output, Rule
+from mcrelay.links import Link
+from mcrelay.state import Membership, Route, output_name
 
 
 def described_input(rule: Rule, config: Config) -> dict[str, Any]:
@@ -40,4 +42,21 @@ def _described(output: Output, config: Config, sources: dict[str, str]) -> dict[
         "ttl": output.ttl,
         "dscp": output.dscp,
         "runs": name in sources,
+    }
+
+
+def described_interface(
+    interface: Interface, link: Link | None, memberships: Iterable[Membership]
+) -> dict[str, Any]:
+    """Return an interface, the device behind it (None where it is absent), and the groups it has joined."""
+    groups = sorted((one.group, one.source or "") for one in memberships)
+    addresses = list(link.addresses) if link else []
+    return {
+        "device": interface.device,
+        "ifindex": link.ifindex if link else None,
+        "link": "absent" if link is None else "up" if link.up else "down",
+        "mtu": link.mtu if link else None,
+        "addresses": addresses,
+        "source": interface.source or next(iter(addresses), None),
+        "memberships": [{"group": group, "source": source or None} for group, source in groups],
     }

@@ -19,11 +19,12 @@ def changes(before: Picture, after: Picture) -> dict[str, Any]:
     """Return what turns `before` into `after`, which has all sections that `before` has; empty when equal."""
     message = {}
     for name, value in after.items():
-        if name in MAPS:
-            if edits := _edits(before.get(name, {}), value):
-                message[name] = edits
-        elif name not in before or before[name] != value:
+        if _is_same(before, name, value):
+            continue
+        if name not in MAPS:
             message[name] = value
+        elif edits := _edits(before.get(name, {}), value):
+            message[name] = edits
     return message
 
 
@@ -40,7 +41,7 @@ def merged(picture: Picture, message: Mapping[str, Any]) -> dict[str, Any]:
 
 def _edits(before: Section, after: Section) -> dict[str, Any]:
     edits: dict[str, Any] = {}
-    if added := {name: value for name, value in after.items() if name not in before or before[name] != value}:
+    if added := {name: value for name, value in after.items() if not _is_same(before, name, value)}:
         edits["set"] = added
     if gone := [name for name in before if name not in after]:
         edits["gone"] = gone
@@ -48,6 +49,11 @@ def _edits(before: Section, after: Section) -> dict[str, Any]:
     if (order := list(after)) != list(_edited(before, edits)):
         edits["order"] = order
     return edits
+
+
+def _is_same(before: Mapping[str, Any], name: str, value: object) -> bool:
+    # What was not drawn anew is the same object, which is quicker to see than that all in it is equal.
+    return name in before and (before[name] is value or before[name] == value)
 
 
 def _edited(section: Section, edits: Mapping[str, Any]) -> dict[str, Any]:

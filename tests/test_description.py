@@ -1,9 +1,10 @@
 """A rule is described as the file says it, with what the relay chose for what runs."""
 
 from mcrelay.config import compiled
-from mcrelay.description import described_input, described_outputs
+from mcrelay.description import described_input, described_interface, described_outputs
+from mcrelay.links import Link
 from mcrelay.source import parse
-from mcrelay.state import Egress, Output, Route
+from mcrelay.state import Egress, Membership, Output, Route
 
 CONFIG = compiled(
     [
@@ -57,3 +58,33 @@ def test_of_what_runs_the_address_is_known_that_it_sends_from():
 def test_of_a_rule_that_does_not_run_only_the_files_words_are_known():
     outputs = described_outputs(FEED, CONFIG, None)
     assert [(output["source"], output["runs"]) for output in outputs] == [(None, False), ("10.9.2.9", False)]
+
+
+def test_an_interface_shows_its_device_and_what_it_has_joined_in_order():
+    groups = [Membership(2, "239.1.1.2"), Membership(2, "239.1.1.1", "10.0.0.5"), Membership(2, "239.1.1.1")]
+    link = Link(2, "eth0", 9000, True, ("10.1.0.1", "10.1.0.2"))
+    assert described_interface(CONFIG.interfaces["studio"], link, groups) == {
+        "device": "eth0",
+        "ifindex": 2,
+        "link": "up",
+        "mtu": 9000,
+        "addresses": ["10.1.0.1", "10.1.0.2"],
+        "source": "10.1.0.1",
+        "memberships": [
+            {"group": "239.1.1.1", "source": None},
+            {"group": "239.1.1.1", "source": "10.0.0.5"},
+            {"group": "239.1.1.2", "source": None},
+        ],
+    }
+
+
+def test_a_device_that_is_down_or_absent_is_said_to_be():
+    down = described_interface(CONFIG.interfaces["plant"], Link(3, "eth1", up=False), [])
+    assert (down["link"], down["addresses"], down["source"]) == ("down", [], None)
+    absent = described_interface(CONFIG.interfaces["plant"], None, [])
+    assert (absent["link"], absent["ifindex"], absent["mtu"], absent["memberships"]) == (
+        "absent",
+        None,
+        None,
+        [],
+    )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mcrelay import __version__
-from mcrelay.config import Config, Interface, Rule
-from mcrelay.description import described_input, described_outputs
+from mcrelay.config import Config, Rule
+from mcrelay.description import described_input, described_interface, described_outputs
 from mcrelay.links import LinkTable
 from mcrelay.plan import Plan
 from mcrelay.problem import Where
@@ -39,7 +39,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """All that the entry of a rule depends on."""
+    """All that the entry of a rule shows."""
 
     rule: Rule
     where: Where
@@ -50,7 +50,7 @@ class _Subject:
 
 
 class Portrait:
-    """What the picture is drawn of, and the rules as they were drawn last."""
+    """What the picture is drawn of, and the larger sections as they were drawn last."""
 
     def __init__(
         self, run_dir: Path, configuration: Configuration, reconciler: Reconciler, ledger: Ledger
@@ -66,102 +66,71 @@ class Portrait:
         self._reconciler = reconciler
         self._ledger = ledger
         self._offset = 0.0
-        self._drawn_of: tuple[Plan | None, Config | None, int] = (None, None, 0)
+        self._shown: dict[str, tuple[object, ...]] = {}
         self._rules: dict[str, Entry] = {}
-        self._drawings: dict[str, tuple[_Subject, Entry]] = {}
+        self._rules_of: dict[str, tuple[_Subject, Entry]] = {}
+        self._interfaces: dict[str, Entry] = {}
 
     def drawn(self, links: LinkTable, members: Iterable[Member]) -> dict[str, Any]:
         """Return the picture as it is now."""
-        configuration = self._configuration
+        configuration, plan = self._configuration, self._reconciler.plan
+        generation, revision = configuration.generation, self._ledger.revision
+        memberships = self._reconciler.running.memberships
+        if self._is_new("rules", plan, generation, revision):
+            self._draw_rules(plan, configuration.config)
+        if self._is_new("interfaces", links, generation, revision, memberships):
+            self._draw_interfaces(links, memberships)
         verdicts = self._reconciler.verdicts_now()
         return {
             "daemon": self._daemon,
             "generation": {
-                "number": configuration.generation,
+                "number": generation,
                 "hash": configuration.hash,
                 "accepted": configuration.accepted,
             },
             "reload": configuration.reloads.as_json(),
-            "rules": self._drawn_rules(),
+            "rules": self._rules,
             "verdicts": {name: [str(one.state), one.reason] for name, one in verdicts.items()},
-            "interfaces": self._drawn_interfaces(links),
+            "interfaces": self._interfaces,
             "processes": self._drawn_processes(members),
         }
 
-    # The rules.
-
-    def _drawn_rules(self) -> dict[str, Entry]:
-        """Return all rules; nothing is looked at again where nothing is new."""
-        plan, config, revision = self._reconciler.plan, self._configuration.config, self._ledger.revision
-        # One and the same object says more, and at once, than a comparison of ten thousand rules.
-        if plan is not self._drawn_of[0] or config is not self._drawn_of[1] or revision != self._drawn_of[2]:
-            self._drawn_of = (plan, config, revision)
-            self._draw_rules(plan, config)
-        return self._rules
+    def _is_new(self, section: str, *shown: object) -> bool:
+        """Tell whether a section shows other things than when it was drawn last."""
+        before, self._shown[section] = self._shown.get(section), shown
+        return before is None or any(map(_differ, before, shown))
 
     def _draw_rules(self, plan: Plan, config: Config) -> None:
         flows = next((worker.flows for worker in plan.state.workers.values()), {})
         routes = {route.rule: route for route in flows.values()}
-        workers = len(plan.state.workers)
         devices = {name: interface.device for name, interface in config.interfaces.items()}
-        drawings = {}
+        drawn = {}
         for name, rule in config.rules.items():
-            named = (rule.input.interface, *(output.interface for output in rule.outputs))
+            ends = (rule.input.interface, *(output.interface for output in rule.outputs))
             subject = _Subject(
                 rule,
                 rule.where,
-                tuple(devices[one] for one in named),
+                tuple(devices[end] for end in ends),
                 routes.get(name),
-                workers,
+                len(plan.state.workers),
                 self._ledger.rows_of(rule),
             )
-            before = self._drawings.get(name)
-            if before is not None and before[0] == subject:
-                drawings[name] = before
-            else:
-                drawings[name] = subject, _drawn_rule(subject, config)
-        self._drawings = drawings
-        self._rules = {name: entry for name, (_, entry) in drawings.items()}
+            before = self._rules_of.get(name)
+            is_kept = before is not None and before[0] == subject
+            drawn[name] = before if before and is_kept else (subject, _drawn_rule(subject, config))
+        self._rules_of = drawn
+        self._rules = {name: entry for name, (_, entry) in drawn.items()}
 
-    # The interfaces.
-
-    def _drawn_interfaces(self, links: LinkTable) -> dict[str, Entry]:
+    def _draw_interfaces(self, links: LinkTable, memberships: Iterable[Membership]) -> None:
         groups: dict[int, list[Membership]] = {}
-        for membership in self._reconciler.running.memberships:
+        for membership in memberships:
             groups.setdefault(membership.ifindex, []).append(membership)
-        return {
-            name: self._drawn_interface(interface, links, groups)
-            for name, interface in self._configuration.config.interfaces.items()
-        }
-
-    def _drawn_interface(
-        self, interface: Interface, links: LinkTable, groups: Mapping[int, list[Membership]]
-    ) -> Entry:
-        link = links.get(interface.device)
-        if link is None:
-            return {
-                "device": interface.device,
-                "ifindex": None,
-                "link": "absent",
-                "mtu": None,
-                "addresses": [],
-                "source": interface.source,
-                "memberships": [],
-                "row": None,
-            }
-        memberships = sorted(
-            groups.get(link.ifindex, []), key=lambda membership: (membership.group, membership.source or "")
-        )
-        return {
-            "device": interface.device,
-            "ifindex": link.ifindex,
-            "link": "up" if link.up else "down",
-            "mtu": link.mtu,
-            "addresses": list(link.addresses),
-            "source": interface.source or next(iter(link.addresses), None),
-            "memberships": [{"group": one.group, "source": one.source} for one in memberships],
-            "row": self._ledger.row_of_link(link.ifindex),
-        }
+        self._interfaces = {}
+        for name, interface in self._configuration.config.interfaces.items():
+            link = links.get(interface.device)
+            joined = groups.get(link.ifindex, []) if link else []
+            row = self._ledger.row_of_link(link.ifindex) if link else None
+            self._interfaces[name] = {**described_interface(interface, link, joined), "row": row}
 
     # The processes.
 
@@ -194,6 +163,11 @@ class Portrait:
             "reason": process.reason,
             "retry_at": None if child else process.start_not_before + self._offset,
         }
+
+
+def _differ(one: object, other: object) -> bool:
+    # Configs and plans of ten thousand rules are new objects when there is anything new about them.
+    return one != other if isinstance(one, int | frozenset) else one is not other
 
 
 def _drawn_rule(subject: _Subject, config: Config) -> Entry:
