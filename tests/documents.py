@@ -39,8 +39,8 @@ def output(**fields):
     return {
         "interface": "plant", "device": "eth1", "destination": "239.2.2.2", "port": 6001,
         "source": "10.9.2.1", "source_port": None, "ttl": 64, "dscp": "copy", "runs": True,
-        "packets": 1_200_000, "octets": 1_680_000_000, "packets_per_second": 20_000.0, "bits_per_second": 224e6,
-        "drops": {"ttl": 0, "send_error": {}},
+        "packets": 1_200_000, "octets": 1_680_000_000, "packets_per_second": 20_000.0,
+        "bits_per_second": 224e6, "drops": {"ttl": 0, "send_error": {}},
     } | fields  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,8 @@ from types import TracebackType
 
 from mcrelay.lab.command import PATIENCE, LabError, mcrelay, wait_until
 from mcrelay.lab.host import Host
+
+NOTIFICATIONS = 1000  # wait to be read before the daemon must wait for whoever watches it
 
 
 class Daemon:
@@ -27,7 +30,9 @@ class Daemon:
         self.config.write_text(config)
 
     def __enter__(self) -> Daemon:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.host.sysctl("net.unix.max_dgram_qlen", NOTIFICATIONS)
+        with self.host.entered():
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self._notify))
         with self._log.open("a") as log:
             arguments = ("run", "-c", str(self.config), "--run-dir", str(self.run_dir))
@@ -59,6 +64,7 @@ class Daemon:
         """Write the configuration, send SIGHUP, and return the STATUS with which the reload was answered."""
         if config is not None:
             self.config.write_text(config)
+        self._forget_notifications()
         self.process.send_signal(signal.SIGHUP)
         self.await_notification("RELOADING=1")
         answer = self.await_notification("READY=1")
@@ -85,6 +91,24 @@ class Daemon:
         raise LabError(
             f"mcrelay run did not say {wanted} (exit {self.process.poll()}); its log:\n{self.log()}"
         )
+
+    def _forget_notifications(self) -> None:
+        """Take those of reloads that others asked for."""
+        self._socket.settimeout(0)
+        while True:
+            try:
+                self._socket.recv(4096)
+            except BlockingIOError:
+                return
+
+    def ask(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a verb of the command line that talks to this daemon, and return how it ended."""
+        return self.host.run(mcrelay(verb, *words, *self.named), check=False)
+
+    @property
+    def named(self) -> tuple[str, str]:
+        """The words that name this daemon on the command line."""
+        return ("--run-dir", str(self.run_dir))
 
     def workers(self) -> list[int]:
         """Return the process IDs of its workers."""
