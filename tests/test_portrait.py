@@ -17,6 +17,7 @@ from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.notify import Notifier
 from mcrelay.supervisor.portrait import Member, Portrait
 from mcrelay.supervisor.rows import Ledger
+from mcrelay.supervisor.rundir import CONTROL_SOCKET
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\nrules:\n"
 LINKS = LinkTable({"eth0": Link(2, "eth0"), "eth1": Link(3, "eth1", addresses=("10.9.2.1",))})
@@ -29,6 +30,8 @@ class Studio:
         self.configuration = Configuration(folder / "mcrelay.yaml", Notifier())
         self.reconciler = Reconciler()
         self.ledger = Ledger()
+        (folder / "run").mkdir()
+        (folder / "run" / CONTROL_SOCKET).touch()
         self.portrait = Portrait(folder / "run", self.configuration, self.reconciler, self.ledger)
 
     def accept(self, **ports):

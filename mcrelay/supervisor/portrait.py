@@ -21,6 +21,7 @@ from mcrelay.state import Membership, Route
 from mcrelay.supervisor.children import Child
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.rows import Ledger
+from mcrelay.supervisor.rundir import CONTROL_SOCKET
 
 Entry = dict[str, Any]
 
@@ -61,6 +62,8 @@ class Portrait:
             "config": os.path.abspath(configuration.path),
             "started": time.time(),
             "run_dir": os.path.abspath(run_dir),
+            "uid": os.geteuid(),
+            "socket_gid": (run_dir / CONTROL_SOCKET).stat().st_gid,
         }
         self._configuration = configuration
         self._reconciler = reconciler

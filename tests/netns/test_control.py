@@ -1,5 +1,6 @@
 """The control process among clients that nobody wants, and whether what it says is true."""
 
+import json
 import os
 import signal
 import statistics
@@ -238,3 +239,43 @@ def test_the_processes_are_those_that_run_with_what_they_use(studio):
             assert process["memory_octets"] > 1 << 20
             assert process["uptime"] >= 0
             assert Path(f"/proc/{process['pid']}").exists()
+
+
+# Connects as a user with these groups; the descriptor is of the socket, which lies in a folder of root's.
+STRANGER = """
+import json, socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(f"/proc/self/fd/{sys.argv[1]}")
+lines = client.makefile("rw")
+for method, params in (("hello", {"protocol": 1}), ("status", {}), ("trace.start", {"rule": "feed"})):
+    lines.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}) + "\\n")
+    lines.flush()
+    answer = json.loads(lines.readline())
+print(json.dumps(answer))
+"""
+NOBODY = 65534
+
+
+# The one capability kept lets nobody read a Python that is installed below root's home.
+AS_NOBODY = (
+    *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--bounding-set=-all,+dac_read_search"),
+    *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
+)
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_status_is_for_all_who_may_open_the_socket_and_traces_for_its_group(studio, may):
+    with studio.relaying(FEED) as relay:
+        path = Path(control_of(relay))
+        assert path.stat().st_mode & 0o777 == 0o660
+        path.chmod(0o666)
+        groups = f"--groups={path.stat().st_gid}" if may else "--clear-groups"
+        descriptor = os.open(path, os.O_PATH)
+        command = [*AS_NOBODY, groups, sys.executable, "-I", "-c", STRANGER, str(descriptor)]
+        said = subprocess.run(command, pass_fds=[descriptor], capture_output=True, text=True, timeout=60)
+        os.close(descriptor)
+    answer = json.loads(said.stdout)
+    if may:
+        assert answer["result"]["rule"] == "feed"
+    else:
+        assert answer["error"]["code"] == Code.NOT_PERMITTED
