@@ -112,10 +112,17 @@ class Daemon:
 
     def workers(self) -> list[int]:
         """Return the process IDs of its workers."""
+        return self._children(b"mcrelay.worker")
+
+    def control(self) -> list[int]:
+        """Return the process ID of its control process, nothing while there is none."""
+        return self._children(b"mcrelay.control")
+
+    def _children(self, module: bytes) -> list[int]:
         return [
             process
             for process in self.host.processes()
-            if b"mcrelay.worker" in _read(process, "cmdline").split(b"\0")
+            if module in _read(process, "cmdline").split(b"\0")
             and f"PPid:\t{self.process.pid}\n".encode() in _read(process, "status")
         ]
 
