@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import footprint, latency, load, machine, rate, results, saturation, scale, startup
+from benchmarks import footprint, latency, load, machine, rate, results, saturation, scale, startup, trace
 from benchmarks.bed import Bed
 from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.figures import Sample, gathered
@@ -25,6 +25,7 @@ PARTS = {
     "latency": latency.measure,
     "startup": startup.measure,
     "scale": scale.measure,
+    "trace": trace.measure,
     "footprint": footprint.measure,
 }
 ONCE = ("footprint",)  # counts of memory and wake-ups do not depend on the moment

@@ -72,7 +72,7 @@ def _relaying(bed: Bed, cable: Cable, case: Case) -> float:
 def _worked_off(bed: Bed, cable: Cable, case: Case) -> float:
     processes = bed.relay.processes()
     cable.reset()
-    with _stopped(processes):
+    with stopped(processes):
         sent = bed.generator.send(case, RATE, FILLING)
         before = cpu_seconds(processes)
     relayed = settled(cable, sent.packets * case.outputs) / case.outputs
@@ -91,7 +91,8 @@ def _sent(bed: Bed, case: Case) -> float:
 
 
 @contextmanager
-def _stopped(processes: list[int]) -> Iterator[None]:
+def stopped(processes: list[int]) -> Iterator[None]:
+    """Let processes stand still during the block."""
     for process in processes:
         os.kill(process, signal.SIGSTOP)
     try:

@@ -105,9 +105,13 @@ class Seen:
         """Return all of it in one line."""
         parts = [counted(self.packets, "packet"), f"{self.relayed:,} relayed"]
         parts += [f"{count:,} dropped: {reason}" for reason, count in self.drops.most_common()]
-        parts += [f"{counted(count, 'copy')} not sent: {why}" for why, count in self.unsent.most_common()]
+        parts += [f"{_copies(count)} not sent: {why}" for why, count in self.unsent.most_common()]
         parts += [f"{counted(self.lost, 'event')} lost"] if self.lost else []
-        return ", ".join(parts).replace("copys", "copies")
+        return ", ".join(parts)
+
+
+def _copies(count: int) -> str:
+    return f"{count:,} {'copy' if count == 1 else 'copies'}"
 
 
 def _print_objects(objects: Iterable[Event]) -> None:
