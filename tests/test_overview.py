@@ -198,6 +198,15 @@ def test_one_rule_in_depth_shows_its_interface_for_there_is_what_it_misses():
     assert "5,000 not relayed: no_rule" in text
 
 
+def test_where_nothing_at_all_arrives_it_says_where_to_look():
+    silent = interface(packets=0)
+    assert "No UDP packet at all has come to eth0: look at the sender" in depth(
+        rule(last_packet=None), silent
+    )
+    for well in (rule(), idle("late", "unresolved", "why")):
+        assert "`mcrelay trace" in depth(well, silent)
+
+
 def test_one_rule_in_depth_tells_its_description_and_why_it_is_on_its_data_plane():
     told = {
         **rule(packets_per_second=None),

@@ -31,7 +31,7 @@ def closeup(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterato
         yield ""
         yield from _output(output, colour)
     yield ""
-    yield _advice(rule)
+    yield from wrap(_advice(rule, interfaces.get(rule["input"]["interface"])), WIDTH)
 
 
 def _entry(word: str, text: str) -> str:
@@ -111,5 +111,12 @@ def _drop(reason: str, count: int, meaning: str, colour: bool) -> Iterator[str]:
     yield from wrap(meaning, WIDTH, initial_indent=INDENT + "  ", subsequent_indent=INDENT + "  ")
 
 
-def _advice(rule: Part) -> str:
-    return f"`mcrelay trace {rule['name']}` shows its packets one by one, also those that nearly match."
+def _advice(rule: Part, interface: Part | None) -> str:
+    """Return what to look at next."""
+    trace = f"`mcrelay trace {rule['name']}` shows its packets one by one, also those that nearly match."
+    if rule["input"]["last_packet"] or rule["state"] != "active" or interface is None or interface["packets"]:
+        return trace
+    return (
+        f"No UDP packet at all has come to {interface['device']}: look at the sender and the cable, and at the"
+        " switch, which may snoop IGMP without anybody who queries."
+    )

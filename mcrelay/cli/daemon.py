@@ -23,7 +23,6 @@ from mcrelay.rpc import Code
 from mcrelay.spelling import listed
 from mcrelay.supervisor import rundir
 
-SOCKET = "control.sock"  # in the run directory
 VARIABLE = "MCRELAY_SOCKET"
 
 Unreachable = NotRunning | NotPermitted | WrongProtocol | BrokenOff
@@ -34,7 +33,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say which daemon is meant."""
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
-        "--socket", metavar="PATH", help=f"the daemon's socket (default: {VARIABLE}, else {SOCKET} of DIR)"
+        "--socket",
+        metavar="PATH",
+        help=f"the daemon's socket (default: {VARIABLE}, else {rundir.CONTROL_SOCKET} of DIR)",
     )
     either.add_argument(
         "--run-dir",
@@ -49,7 +50,7 @@ def socket_path(options: argparse.Namespace) -> str:
         return str(options.socket)
     if options.run_dir is None and os.environ.get(VARIABLE):
         return os.environ[VARIABLE]
-    return os.path.join(options.run_dir or rundir.default(), SOCKET)
+    return os.path.join(options.run_dir or rundir.default(), rundir.CONTROL_SOCKET)
 
 
 def connected(options: argparse.Namespace) -> closing[Client]:
@@ -70,7 +71,7 @@ def why(error: Unreachable | Failed) -> str:
     """Return what is wrong, and what to do about it, in one line."""
     match error:
         case NotRunning(path=path) if _is_there(path) and not _is_socket(path):
-            return f"{path} is no socket: name {SOCKET} in mcrelay's run directory"
+            return f"{path} is no socket: name {rundir.CONTROL_SOCKET} in mcrelay's run directory"
         case NotRunning():
             return f"{error}; start it, or say where it runs with --socket or --run-dir"
         case Failed(code=Code.UNKNOWN_RULE, message=message, data={"names": [_, *_] as names}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -51,6 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the status once, or until Ctrl-C."""
+    gc.disable()  # the answer holds many objects and no cycle; to look for some takes as long as all the rest
     return daemon.answering(_watch if options.watch else _once, options)
 
 
