@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mcrelay.control.client import Failed, connect
 from mcrelay.lab import Daemon, Receiver, report_of
 from mcrelay.lab.command import mcrelay, wait_until
 
@@ -64,6 +65,27 @@ def test_a_worker_is_powerless_too_where_its_user_cannot_read_the_code(studio, p
         left = Receiver(studio.left, "239.2.2.2:6001")
         studio.send("239.1.1.1:5001", count=100, rate=1000)
         assert left.report().received == 100
+        assert_answers_all(relay)
+
+
+def assert_answers_all(relay):
+    """Whatever the control process needs for an answer, it has: it cannot read a single module any more."""
+    calls = [
+        ("status", {}),
+        ("stats", {"rule": "feed"}),
+        ("list", {}),
+        ("reload.mark", {}),
+        ("reload.verdict", {}),
+    ]
+    with connect(str(relay.run_dir / "control.sock")) as client:
+        for method, params in calls:
+            assert client.call(method, **params)
+        for wrong in ({"rule": "fed"}, {"rule": 7}):
+            with pytest.raises(Failed):
+                client.call("status", **wrong)
+        trace = client.call("trace.start", rule="feed")["trace"]
+        assert client.call("trace.read", trace=trace, packets=True)["ended"] is None
+        assert client.call("trace.stop", trace=trace) == {}
 
 
 @pytest.fixture
