@@ -117,6 +117,6 @@ def _advice(rule: Part, interface: Part | None) -> str:
     if rule["input"]["last_packet"] or rule["state"] != "active" or interface is None or interface["packets"]:
         return trace
     return (
-        f"No UDP packet at all has come to {interface['device']}: look at the sender and the cable, and at the"
-        " switch, which may snoop IGMP without anybody who queries."
+        f"No UDP packet at all has come to {interface['device']}: look at the sender and the cable, and at"
+        " the switch, which may snoop IGMP without anybody who queries."
     )
