@@ -20,10 +20,11 @@ from mcrelay.trace import BURST, EXPIRED, MOST_OUTCOMES, SENT, Reader, Verdict
 from mcrelay.worker import messages
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.forwarding import Forwarding, Ingress
+from mcrelay.worker.pen import Pen
 from mcrelay.worker.relay import Relay
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.tally import Tally
-from mcrelay.worker.tracing import Pen, Tracing
+from mcrelay.worker.tracing import Tracing
 from tests.test_light import (
     FEED,
     FRAMES,
@@ -75,7 +76,7 @@ class Stage:
         reader = Reader(memoryview(mmap.mmap(descriptor, trace.MEMORY_SIZE)))
         tracing = Tracing({TRACE: Pen(descriptor)}, {self.flow: self.entry}, self.routes, [SOCKET])
         os.close(descriptor)
-        self.ingress.watch = tracing.watch({self.flow: 0}, self.ingress.fib, self.forwarding.is_own)
+        self.ingress.watch = tracing.watch({self.flow: 0}, self.ingress.fib)
         return reader
 
     def relay(self):
@@ -202,8 +203,6 @@ def test_a_link_without_a_traced_rule_is_not_watched():
         flow = Flow(LINK, "239.1.1.9", 5001)
         flows = {stage.flow: stage.entry, flow: Entry(Route("other", (other,)), (9, 9))}
         tracing = Tracing({TRACE: None}, flows, stage.routes, [SOCKET])
-        assert tracing.watch({flow: 1}, stage.ingress.fib, stage.forwarding.is_own) is None
-        assert (
-            Tracing({}, flows, stage.routes, [SOCKET]).watch({stage.flow: 0}, stage.ingress.fib, None) is None
-        )
+        assert tracing.watch({flow: 1}, stage.ingress.fib) is None
+        assert Tracing({}, flows, stage.routes, [SOCKET]).watch({stage.flow: 0}, stage.ingress.fib) is None
         stage.close()

@@ -29,9 +29,11 @@ from mcrelay.state import Egress as EgressName
 from mcrelay.wire import BatchMessage, Instruction
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.light import Light
+from mcrelay.worker.pen import Pen
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.tally import Tally
-from mcrelay.worker.tracing import Pen, Tracing, Watch
+from mcrelay.worker.tracing import Tracing
+from mcrelay.worker.watch import Watch
 
 _MULTICAST_BITS = 0xE  # the first four bits of every group (RFC 5771)
 
@@ -182,7 +184,7 @@ class Forwarding:
         tracing = Tracing(self._pens, self._flows, routes, list(self._sockets))
         for ifindex, ingress in self.ingress.items():
             ingress.fib = Fib(flows[ifindex])
-            ingress.watch = tracing.watch(flows[ifindex], ingress.fib, self.is_own)
+            ingress.watch = tracing.watch(flows[ifindex], ingress.fib)
             traced = ingress.watch.routes if ingress.watch else ()
             ingress.plain = {
                 number(flow.destination) << 16 | flow.port: route

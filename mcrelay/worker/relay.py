@@ -16,7 +16,7 @@ from mcrelay.worker.forwarding import Forwarding, Ingress
 from mcrelay.worker.light import FEW
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.tally import Tally
-from mcrelay.worker.tracing import Batch, Relayed
+from mcrelay.worker.watch import Batch, Relayed
 
 BATCH = 2048  # frames at once: enough to make numpy cheap, and an eighth of a ring
 
@@ -51,7 +51,7 @@ class Relay:
             time = int(frames[-1, SECONDS]) * 1_000_000_000 + int(frames[-1, NANOSECONDS])
             relayed = self._send(ring, packets, route, time)
         if ingress.watch:
-            ingress.watch.note(Batch(frames, packets, relayed))
+            ingress.watch.note(Batch(frames, packets, route, relayed))
         ring.release(count)
         return count
 
