@@ -24,6 +24,17 @@ A packet, in the order to read it:
     worker/egress.py        one sendmmsg for each egress socket and batch
     counters.py             what became of every packet
 
+A question, such as `mcrelay status`, in the order to read it:
+
+    control/client.py       what the command line asks with
+    rpc.py                  a line of JSON -> a request, or what is wrong with it
+    control/clients.py      all connections in turn (connection.py: one of them, and its limits)
+    control/methods.py      what may be asked, and whom it is passed to
+    control/view.py         the documents: what the supervisor told (known.py) and the workers counted (counts.py)
+
+    picture.py              how the supervisor tells what there is: news.py has the messages, supervisor/control.py
+                            sends them, and control/server.py takes them
+
 The vocabulary that all of them share is state.py. The verbs of the command line are in cli/, one a module;
 what `send` and `receive` put into packets and make of them is probe.py and reception.py. lab/ builds the
 network namespaces in which the demo and the tests relay real packets.
