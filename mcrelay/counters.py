@@ -160,19 +160,23 @@ class Rows:
         self._rows: dict[Hashable, int] = {}
         self._free: list[int] = []
         self._fresh = 0
-        self.changes = 0
-        """How often a row was taken or given up."""
+        self.taken = 0
+        """How often a name got a row."""
 
     def row(self, name: Hashable) -> int:
         """Return the row of `name`, a new one where it has none yet."""
         if name not in self._rows:
             self._rows[name] = self._take()
-            self.changes += 1
+            self.taken += 1
         return self._rows[name]
 
     def get(self, name: Hashable) -> int | None:
         """Return the row of `name`, None where it has none."""
         return self._rows.get(name)
+
+    def all(self) -> dict[Hashable, int]:
+        """Return the row of every name that has one."""
+        return dict(self._rows)
 
     def keep(self, names: Iterable[Hashable]) -> list[int]:
         """Give up the rows of all names but these, and return them: they are to be cleared."""
@@ -180,7 +184,6 @@ class Rows:
         gone = [name for name in self._rows if name not in kept]
         freed = [self._rows.pop(name) for name in gone]
         self._free += freed
-        self.changes += len(freed)
         return freed
 
     def _take(self) -> int:

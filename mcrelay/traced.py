@@ -51,7 +51,7 @@ class Traced:
         for rule, trace in list(self._by_rule.items()):
             if reason := _why_not(trace, verdicts, reconciler):
                 self._forget(rule)
-                news.append(Tracing(rule, 0, (), reason))
+                news.append(Tracing(rule, trace.number, (), reason))
             elif self._told.get(trace) != (workers := tuple(reconciler.desired.workers)) and _runs(
                 trace, reconciler
             ):

@@ -109,7 +109,7 @@ def test_a_worker_that_dies_and_comes_back_is_no_news():
 )
 def test_a_rule_that_does_not_run_cannot_be_traced_and_the_reason_is_told(verdict, reason):
     desk = Desk(Plan(ONE_RULE.state, {"camera": verdict} if verdict else {}))
-    assert desk.ask("camera") == [Tracing("camera", 0, (), reason)]
+    assert desk.ask("camera") == [Tracing("camera", 1, (), reason)]
     assert desk.traced.traces == frozenset()
     assert desk.news() == []
 
@@ -119,14 +119,14 @@ def test_a_rule_that_is_removed_ends_its_trace():
     desk.ask("camera")
     desk.answer()
     desk.world.plan(planned({}))
-    assert desk.news() == [Tracing("camera", 0, (), "there is no rule camera")]
+    assert desk.news() == [Tracing("camera", 1, (), "there is no rule camera")]
 
 
 def test_a_trace_that_a_worker_refuses_is_over_and_the_reason_is_told():
     desk = Desk(ONE_RULE)
     desk.world.broken.add(Trace("camera", 1))
     desk.ask("camera")
-    assert desk.answer() == [Tracing("camera", 0, (), "no 0")]
+    assert desk.answer() == [Tracing("camera", 1, (), "no 0")]
 
 
 def test_so_many_rules_are_traced_and_no_more():

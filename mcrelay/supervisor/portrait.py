@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,12 @@ class Portrait:
     def drawn(self, links: LinkTable, members: Iterable[Member]) -> dict[str, Any]:
         """Return the picture as it is now."""
         configuration, plan = self._configuration, self._reconciler.plan
-        generation, revision = configuration.generation, self._ledger.revision
-        memberships = self._reconciler.running.memberships
-        if self._is_new("rules", plan, generation, revision):
+        generation, memberships = configuration.generation, self._reconciler.running.memberships
+        if self._is_new("rules", plan, generation, self._ledger.revision):
             self._draw_rules(plan, configuration.config)
-        if self._is_new("interfaces", links, generation, revision, memberships):
-            self._draw_interfaces(links, memberships)
+        rows = self._ledger.rows_of_links()
+        if self._is_new("interfaces", links, generation, memberships, rows):
+            self._draw_interfaces(links, memberships, rows)
         verdicts = self._reconciler.verdicts_now()
         return {
             "daemon": self._daemon,
@@ -124,7 +124,9 @@ class Portrait:
         self._rules_of = drawn
         self._rules = {name: entry for name, (_, entry) in drawn.items()}
 
-    def _draw_interfaces(self, links: LinkTable, memberships: Iterable[Membership]) -> None:
+    def _draw_interfaces(
+        self, links: LinkTable, memberships: Iterable[Membership], rows: Mapping[Hashable, int]
+    ) -> None:
         groups: dict[int, list[Membership]] = {}
         for membership in memberships:
             groups.setdefault(membership.ifindex, []).append(membership)
@@ -132,7 +134,7 @@ class Portrait:
         for name, interface in self._configuration.config.interfaces.items():
             link = links.get(interface.device)
             joined = groups.get(link.ifindex, []) if link else []
-            row = self._ledger.row_of_link(link.ifindex) if link else None
+            row = rows.get(link.ifindex) if link else None
             self._interfaces[name] = {**described_interface(interface, link, joined), "row": row}
 
     # The processes.
@@ -170,7 +172,7 @@ class Portrait:
 
 def _differ(one: object, other: object) -> bool:
     # Configs and plans of ten thousand rules are new objects when there is anything new about them.
-    return one != other if isinstance(one, int | frozenset) else one is not other
+    return one != other if isinstance(one, int | frozenset | dict) else one is not other
 
 
 def _drawn_rule(subject: _Subject, config: Config) -> Entry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Hashable, Mapping, Sequence, Set
 
 from mcrelay.config import Config, Rule
 from mcrelay.counters import LINKS, OUTPUTS, RULES, Rows, RowsExhausted, Table
@@ -28,8 +28,12 @@ class Ledger:
 
     @property
     def revision(self) -> int:
-        """A number that changes when a row finds or loses its owner."""
-        return sum(rows.changes for rows in (self._links, self._rules, self._outputs))
+        """A number that changes when a rule or an output gets a row; it keeps it while it is in the file."""
+        return self._rules.taken + self._outputs.taken
+
+    def rows_of_links(self) -> dict[Hashable, int]:
+        """Return the rows of the links that are read, by ifindex."""
+        return self._links.all()
 
     def memory(self, worker: int) -> Memory:
         """Return the memory of a worker; its successors have the same."""
@@ -78,10 +82,6 @@ class Ledger:
             for row in rows.keep(names):
                 for memory in self.memories.values():
                     memory.clear(table, row)
-
-    def row_of_link(self, ifindex: int) -> int | None:
-        """Return the row of a link, None where it has none."""
-        return self._links.get(ifindex)
 
     def rows_of(self, rule: Rule) -> tuple[int | None, ...]:
         """Return the row of a rule and then of each output, None where there is none."""
