@@ -8,6 +8,7 @@ import numpy as np
 
 from mcrelay.fib import Entry, Fib, Routes, number
 from mcrelay.state import Egress, Flow, Trace
+from mcrelay.trace import SENT, Outcome
 from mcrelay.worker.pen import Pen
 from mcrelay.worker.watch import Copies, Traced, Watch
 
@@ -50,7 +51,8 @@ def _copies(route: int, routes: Routes, egress: Sequence[Egress]) -> Copies:
     outputs = routes.members[first : first + int(routes.count[route])].tolist()
     ifindexes = [egress[int(routes.egress[output])].ifindex for output in outputs]
     destinations = [routes.destinations[output] for output in outputs]
-    return Copies(
-        outputs,
-        [(address, ifindex, port) for ifindex, (address, port) in zip(ifindexes, destinations, strict=True)],
+    sent = (
+        Outcome(address, ifindex, port, SENT)
+        for ifindex, (address, port) in zip(ifindexes, destinations, strict=True)
     )
+    return Copies(outputs, tuple(sent))

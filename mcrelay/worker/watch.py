@@ -65,10 +65,10 @@ class Traced:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """The outputs of a route in their order, and of each the first fields of its outcome."""
+    """The outputs of a route in their order, and what becomes of a packet that all of them send."""
 
     outputs: list[int]
-    names: list[tuple[int, int, int]]
+    sent: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +161,9 @@ class Watch:
         heads = self._heads(batch, rows, verdict)
         failures = batch.relayed.failures() if batch.relayed else _NONE_FAILED
         for head, row, end in zip(heads, rows.tolist(), ends.tolist(), strict=True):
-            outcomes = self._outcomes(batch, row, failures) if head.verdict is Verdict.RELAYED else []
+            outcomes = self._outcomes(batch, row, failures) if head.verdict is Verdict.RELAYED else ()
             packet = octets[row, NETWORK_OFFSET:end].tobytes()
-            yield Event(head, tuple(outcomes[:MOST_OUTCOMES]), len(outcomes), packet)
+            yield Event(head, outcomes, len(outcomes), packet)
 
     def _heads(self, batch: Batch, rows: Column, verdict: Column) -> Iterator[Head]:
         frames, packets = batch.frames, batch.packets
@@ -185,20 +185,22 @@ class Watch:
         ):
             yield Head._make((time, self._ifindex, source, destination, *fields, Verdict(judged), ttl, tos))
 
-    def _outcomes(self, batch: Batch, row: int, failures: Column) -> list[Outcome]:
+    def _outcomes(self, batch: Batch, row: int, failures: Column) -> tuple[Outcome, ...]:
         """Return what became of each copy of a relayed packet; of very many, the failures come first."""
+        copies = self._copies[int(batch.route[row])]
+        if not len(failures):
+            return copies.sent
         assert batch.relayed is not None
         place = batch.relayed.place(row)
         its_own = failures[(failures[:, 1] <= place) & (place < failures[:, 2])]
         codes = dict(its_own[:, [0, 3]].tolist())
-        copies = self._copies[int(batch.route[row])]
         outcomes = [
-            Outcome(*name, codes.get(output, SENT))
-            for output, name in zip(copies.outputs, copies.names, strict=True)
+            outcome._replace(code=codes.get(output, SENT))
+            for output, outcome in zip(copies.outputs, copies.sent, strict=True)
         ]
         if len(outcomes) > MOST_OUTCOMES:
             outcomes.sort(key=lambda outcome: outcome.code == SENT)
-        return outcomes
+        return tuple(outcomes)
 
 
 def _ports(words: NDArray[np.uint64], place: int) -> NDArray[np.uint16]:
