@@ -34,7 +34,9 @@ class OutputEntry:
 class RuleEntry:
     """A rule: its text with holes, its rows, and since when they are its own (monotonic seconds)."""
 
-    fields: Fields
+    file: str
+    line: int
+    description: str
     template: Template
     row: int | None
     since: float
@@ -45,7 +47,8 @@ class RuleEntry:
 class InterfaceEntry:
     """An interface: its text with holes, its row, and since when it is its own."""
 
-    fields: Fields
+    device: str
+    ifindex: int | None
     template: Template
     row: int | None
     since: float
@@ -56,7 +59,8 @@ def rule_entry(name: str, rule: Fields, before: RuleEntry | None, now: float) ->
     known = {output.row: output.since for output in before.outputs} if before else {}
     since = before.since if before and before.row == rule["row"] else now
     outputs = tuple(OutputEntry(one["row"], known.get(one["row"], now)) for one in rule["outputs"])
-    return RuleEntry(rule, Template(_rule(name, rule)), rule["row"], since, outputs)
+    place = rule["file"], rule["line"], rule["description"]
+    return RuleEntry(*place, Template(_rule(name, rule)), rule["row"], since, outputs)
 
 
 def _rule(name: str, rule: Fields) -> Json:
@@ -91,7 +95,8 @@ def interface_entry(
 ) -> InterfaceEntry:
     """Return the entry of an interface that was `before`, if it was."""
     since = before.since if before and before.row == interface["row"] else now
-    return InterfaceEntry(interface, Template(_interface(name, interface)), interface["row"], since)
+    template = Template(_interface(name, interface))
+    return InterfaceEntry(interface["device"], interface["ifindex"], template, interface["row"], since)
 
 
 def _interface(name: str, interface: Fields) -> Json:
@@ -152,7 +157,7 @@ def interface_stats(name: str, entry: InterfaceEntry, reading: Reading) -> Json:
     packets, bits = reading.rates(LINKS, entry.row, counts, entry.since)
     return {
         "name": name,
-        "device": entry.fields["device"],
+        "device": entry.device,
         "packets": counts[0],
         "octets": counts[1],
         "drops": dict(zip(LINKS.columns[_LINK_DROPS], counts[_LINK_DROPS], strict=True)),

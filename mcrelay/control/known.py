@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mcrelay.control.counts import Counts
@@ -17,22 +17,29 @@ class Known:
     """A copy of the supervisor's picture, kept up to date by its changes."""
 
     def __init__(self, counts: Counts) -> None:
-        self.rules: dict[str, RuleEntry] = {}
-        self.interfaces: dict[str, InterfaceEntry] = {}
         self._picture: dict[str, Any] = {}
         self._counts = counts
 
     def change(self, sections: Mapping[str, Any], now: float) -> None:
-        """Take what is other than before; the order is that of the picture, and so of the file."""
-        self._picture = merged(self._picture, sections)
-        for name, rule in _set(sections, "rules"):
-            self.rules[name] = self._rule(name, rule, now)
-        for name, interface in _set(sections, "interfaces"):
-            self.interfaces[name] = self._interface(name, interface, now)
+        """Take what is other than before."""
+        made = dict(sections)
         if "rules" in sections:
-            self.rules = {name: self.rules[name] for name in self.section("rules")}
+            made["rules"] = _mapped(sections["rules"], lambda name, rule: self._rule(name, rule, now))
         if "interfaces" in sections:
-            self.interfaces = {name: self.interfaces[name] for name in self.section("interfaces")}
+            made["interfaces"] = _mapped(
+                sections["interfaces"], lambda name, interface: self._interface(name, interface, now)
+            )
+        self._picture = merged(self._picture, made)
+
+    @property
+    def rules(self) -> Mapping[str, RuleEntry]:
+        """The rules by their names, in the order of the file."""
+        return self.section("rules")
+
+    @property
+    def interfaces(self) -> Mapping[str, InterfaceEntry]:
+        """The interfaces by their names."""
+        return self.section("interfaces")
 
     def _rule(self, name: str, rule: Mapping[str, Any], now: float) -> RuleEntry:
         entry = rule_entry(name, rule, self.rules.get(name), now)
@@ -53,8 +60,7 @@ class Known:
 
     def devices(self) -> Mapping[int, str]:
         """Return the names of the devices by their indices."""
-        interfaces = self.section("interfaces").values()
-        return {one["ifindex"]: one["device"] for one in interfaces if one["ifindex"] is not None}
+        return {one.ifindex: one.device for one in self.interfaces.values() if one.ifindex is not None}
 
     def verdict(self, rule: str) -> Sequence[str]:
         """Return the state of a rule, and the reason."""
@@ -62,5 +68,6 @@ class Known:
         return verdict
 
 
-def _set(sections: Mapping[str, Any], name: str) -> Sequence[tuple[str, Mapping[str, Any]]]:
-    return list(sections.get(name, {}).get("set", {}).items())
+def _mapped(edits: Mapping[str, Any], made: Callable[[str, Mapping[str, Any]], object]) -> Mapping[str, Any]:
+    """Return the edits of a section with what is made of each value that is set."""
+    return {**edits, "set": {name: made(name, value) for name, value in edits.get("set", {}).items()}}

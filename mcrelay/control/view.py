@@ -137,7 +137,7 @@ class View:
         rules = []
         for name, entry in self._known.rules.items():
             state, reason = self._known.verdict(name)
-            place = {key: entry.fields[key] for key in ("file", "line", "description")}
+            place = {"file": entry.file, "line": entry.line, "description": entry.description}
             rules.append({"name": name, "state": state, "reason": reason, **place})
         return (text({"version": SHAPE, "rules": rules}).encode(),)
 
