@@ -6,7 +6,6 @@ A `title` in the schema is what a message says after "expected": one place for t
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
@@ -18,11 +17,12 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
 from mcrelay.problem import Path, Problem, shown
+from mcrelay.sound import Check, matching, repeats, soundness
 from mcrelay.source import MAX_PROBLEMS, Data, Source
 from mcrelay.spelling import did_you_mean, listed
 
 AnyValidator = Any  # whose VALIDATORS and descend() jsonschema has, and its types have not
-Keyword = Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]  # validator, demand, value, schema
+Errors = Iterator[ValidationError]
 
 _YAML_1_1_BOOLEANS = {
     **dict.fromkeys(("y", "yes", "on"), "true"),
@@ -47,8 +47,9 @@ def default(kind: str, key: str) -> Data:
 
 def violations(source: Source) -> Iterator[tuple[Path, Problem]]:
     """Yield what the schema forbids in a source, each with the path whose value must not be used."""
-    for error in islice(_validator().iter_errors(source.data), MAX_PROBLEMS):
-        yield from _explained(error, source)
+    if not _is_sound()(source.data):
+        for error in islice(_validator().iter_errors(source.data), MAX_PROBLEMS):
+            yield from _explained(error, source)
 
 
 def _explained(error: ValidationError, source: Source) -> Iterator[tuple[Path, Problem]]:
@@ -73,7 +74,7 @@ def _explained(error: ValidationError, source: Source) -> Iterator[tuple[Path, P
                 hint = did_you_mean(key, known) or f"; known here: {listed(known)}"
                 yield (*path, key), source.problem_at_key((*path, key), f"unknown key{hint}")
         case "uniqueItems":
-            for index in _repeated(value):
+            for index in repeats(value):
                 yield (*path, index), source.problem((*path, index), f"{value[index]} is given twice")
         case _ if "propertyNames" in error.absolute_schema_path:
             yield (*path, value), source.problem_at_key((*path, value), _expected(value, schema_here))
@@ -109,21 +110,13 @@ def _hint(value: object, wanted: Mapping[str, Any]) -> str:
 
 
 @cache
-def _validator() -> Validator:
-    # An integer is neither 1.0 nor true here; and `$` in a schema is the end, where Python's also matches
-    # before a last line feed.
-    strict: Callable[[Data], Validator] = extend(  # type: ignore[no-untyped-call]
-        Draft202012Validator,
-        {"pattern": _pattern, "properties": _properties_keyword(), "uniqueItems": _unique_items},
-        type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
-            "integer", lambda _, value: type(value) is int
-        ),
-    )
-    return strict(_inlined(schema()))
+def _whole() -> Mapping[str, Any]:
+    """Return the schema with what its references refer to in their place."""
+    inlined: dict[str, Any] = _inlined(schema())
+    return inlined
 
 
 def _inlined(node: Data) -> Data:
-    """Return a part of the schema with what its references refer to, which halves the time to validate."""
     match node:
         case {"$ref": str(reference), **siblings}:
             return {**_inlined(schema()["$defs"][reference.removeprefix("#/$defs/")]), **siblings}
@@ -135,51 +128,68 @@ def _inlined(node: Data) -> Data:
             return node
 
 
-def _properties_keyword() -> Keyword:
-    """Return jsonschema's `properties` with a short cut: it does not descend into sound scalars.
-
-    Most values are, and to descend costs several times what their keywords do: a third of the time in all.
-    """
-    checks: dict[int, list[tuple[Keyword, Data]]] = {}  # by the identity of a part of the schema, which stays
-
-    def is_sound_scalar(validator: AnyValidator, value: Data, wanted: Mapping[str, Data]) -> bool:
-        if isinstance(value, dict | list):
-            return False
-        if id(wanted) not in checks:
-            known = validator.VALIDATORS
-            checks[id(wanted)] = [(known[key], demand) for key, demand in wanted.items() if key in known]
-        errors = (check(validator, demand, value, wanted) or () for check, demand in checks[id(wanted)])
-        return not any(True for each in errors for _ in each)
-
-    def properties(
-        validator: AnyValidator, wanted: Mapping[str, Data], value: Data, _: object
-    ) -> Iterator[ValidationError]:
-        for key, inner in value.items() if isinstance(value, dict) else ():
-            if key in wanted and not is_sound_scalar(validator, inner, wanted[key]):
-                yield from validator.descend(inner, wanted[key], path=key, schema_path=key)
-
-    return properties
-
-
-def _pattern(_: object, pattern: str, value: object, __: object) -> Iterator[ValidationError]:
-    if isinstance(value, str) and not _compiled(pattern).search(value):
-        yield ValidationError(f"{value!r} does not match {pattern!r}")
+@cache
+def _is_sound() -> Check:
+    return soundness(_whole())
 
 
 @cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern.replace("$", r"\Z"))
+def _validator() -> Validator:
+    descent = _Descent()
+    strict: Callable[[Data], Validator] = extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator,
+        {
+            "pattern": _pattern,
+            "uniqueItems": _unique_items,
+            "properties": descent.properties,
+            "additionalProperties": descent.additional_properties,
+            "items": descent.items,
+        },
+        # An integer is neither 1.0 nor true here.
+        type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+            "integer", lambda _, value: type(value) is int
+        ),
+    )
+    return strict(_whole())
 
 
-def _unique_items(_: object, __: bool, value: object, ___: object) -> Iterator[ValidationError]:
-    if isinstance(value, list) and any(_repeated(value)):  # the first item, index 0, repeats none
+def _pattern(_: object, pattern: str, value: object, __: object) -> Errors:
+    if isinstance(value, str) and not matching(pattern).search(value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _unique_items(_: object, __: bool, value: object, ___: object) -> Errors:
+    if isinstance(value, list) and repeats(value):
         yield ValidationError(f"{value!r} has non-unique items")
 
 
-def _repeated(items: Iterable[object]) -> Iterator[int]:
-    seen: set[str] = set()
-    for index, item in enumerate(items):
-        if isinstance(item, str):
-            if item in seen:
-                yield index
-            seen.add(item)
+class _Descent:
+    """Keywords of jsonschema, which differ from its own only in that they pass by what is sound."""
+
+    def __init__(self) -> None:
+        self._checks: dict[int, Check] = {}  # by the identity of a part of the schema, which stays
+
+    def _is_sound(self, value: Data, wanted: Mapping[str, Any]) -> bool:
+        if id(wanted) not in self._checks:
+            self._checks[id(wanted)] = soundness(wanted)
+        return self._checks[id(wanted)](value)
+
+    def properties(self, validator: AnyValidator, wanted: Data, value: object, _: object) -> Errors:
+        for key, inner in value.items() if isinstance(value, dict) else ():
+            if key in wanted and not self._is_sound(inner, wanted[key]):
+                yield from validator.descend(inner, wanted[key], path=key, schema_path=key)
+
+    def additional_properties(
+        self, validator: AnyValidator, wanted: Data, value: object, part: Data
+    ) -> Errors:
+        if wanted is False:
+            yield from Draft202012Validator.VALIDATORS["additionalProperties"](validator, wanted, value, part)
+            return
+        for key, inner in value.items() if isinstance(value, dict) else ():
+            if not self._is_sound(inner, wanted):
+                yield from validator.descend(inner, wanted, path=key)
+
+    def items(self, validator: AnyValidator, wanted: Data, value: object, _: object) -> Errors:
+        for index, item in enumerate(value) if isinstance(value, list) else ():
+            if not self._is_sound(item, wanted):
+                yield from validator.descend(item, wanted, path=index)
