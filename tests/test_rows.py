@@ -27,7 +27,8 @@ from mcrelay.supervisor import rows
 from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.rows import Ledger, NoRoom
 from mcrelay.wire import Instruction
-from mcrelay.worker.egress import Sent
+from mcrelay.worker.egress import Copies, Sent, Unsent
+from mcrelay.worker.runs import runs
 from mcrelay.worker.tally import Tally
 
 RING = Ingress(7, 2048)
@@ -73,11 +74,27 @@ def tally(ledger, worker=0):
     return Tally(ledger.memory(worker).shared.descriptor)
 
 
-def none_sent(**fields):
-    empty = np.empty(0, np.int64)
-    return Sent(
-        **{"output": empty, "packets": empty, "octets": empty, "expired": [], "failures": []} | fields
-    )
+def column(*values):
+    return np.array(values, np.int64)
+
+
+def relayed(tally, rows, lengths, sources, time):
+    """Count one packet for each row, which ascend; a rule's row is here the number of its route."""
+    found = runs(column(*rows), None, column(*lengths))
+    tally.add_relayed(found, np.arange(max(rows) + 1), np.array(sources, np.uint32), time)
+
+
+def eleven_sent():
+    """Eleven packets of 50 octets to output 1, nine of which fail; one to output 0 fails, and four expire."""
+    found = runs(np.zeros(11, np.int64), None, np.full(11, 50))
+    copies = Copies(column(0, 1), column(0, 0), column(1, 11), column(50, 550))
+    expired = Copies(column(0), column(0), column(4), column(200))
+    unsent = [
+        Unsent(0, errno.ENETDOWN, 0, 1),
+        Unsent(1, errno.ENETDOWN, 0, 3),
+        Unsent(1, errno.EBADF, 3, 6),
+    ]
+    return Sent(found, copies, expired, unsent)
 
 
 # Which rows there are.
@@ -122,17 +139,8 @@ def test_what_a_worker_counts_the_ledger_reads(ledger):
     counting = tally(ledger)
     counting.add_link(0, packets=5, octets=500, overrun=2)
     counting.add_rule_drops(np.array([0, 0, 0]), "malformed")
-    counting.add_relayed(np.array([0, 0]), np.array([40, 60]), np.array([1, 2], np.uint32), 99)
-    counting.add_sent(
-        none_sent(
-            output=np.array([1]),
-            packets=np.array([2]),
-            octets=np.array([100]),
-            expired=[(0, 4)],
-            failures=[(1, errno.ENETDOWN, 3), (1, errno.EBADF, 6), (0, errno.ENETDOWN, 1)],
-        ),
-        np.array([0, 1]),
-    )
+    relayed(counting, [0, 0], [40, 60], [1, 2], 99)
+    counting.add_sent(eleven_sent(), column(0, 1), np.full(11, 50))
     assert nonzero(ledger.link(7)) == {"packets": 5, "octets": 500, "overrun": 2}
     assert nonzero(ledger.rule("feed")) == {
         "packets": 2,
@@ -152,8 +160,7 @@ def test_what_a_worker_counts_the_ledger_reads(ledger):
 
 def test_the_packets_of_several_rules_in_one_batch_are_counted_for_each(ledger):
     counting = tally(ledger)
-    order = np.array([3, 1, 3, 1, 1])
-    counting.add_relayed(order, np.array([1, 10, 100, 1000, 10_000]), np.arange(5, dtype=np.uint32), 77)
+    relayed(counting, [1, 1, 1, 3, 3], [10, 1000, 10_000, 1, 100], [1, 3, 4, 0, 2], 77)
     table = [dict(zip(RULES.columns, row, strict=True)) for row in counting.rules.tolist()[:4]]
     assert [(row["packets"], row["octets"], row["last_source"], row["last_time"]) for row in table] == [
         (0, 0, 0, 0),
@@ -174,7 +181,7 @@ def test_a_successor_goes_on_counting_where_the_one_before_stopped(ledger):
 def test_counts_are_added_over_all_workers_and_the_last_packet_is_the_youngest(ledger):
     ledger.instruction(set_flow("feed", output()), False)
     for worker, time, source in ((0, 10, 1), (1, 30, 2), (2, 20, 3)):
-        tally(ledger, worker).add_relayed(np.array([0]), np.array([100]), np.array([source], np.uint32), time)
+        relayed(tally(ledger, worker), [0], [100], [source], time)
     assert nonzero(ledger.rule("feed")) == {
         "packets": 3,
         "octets": 300,
