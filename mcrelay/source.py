@@ -90,21 +90,22 @@ class Source:
 
     def where(self, *path: Key) -> Where:
         """Return the place of a value, or of the nearest part around it that the file has."""
-        return self.text.where(self._place(path).value)
+        return self.text.where(self.place_of(path).value)
 
     def where_key(self, *path: Key) -> Where:
         """Return the place of a value's key; an item of a list has none, and is its own."""
-        return self.text.where(self._place(path).key)
+        return self.text.where(self.place_of(path).key)
 
     def problem(self, path: Path, message: str) -> Problem:
         """Return what is wrong with a value."""
-        return self.text.problem(self._place(path).value, path, message)
+        return self.text.problem(self.place_of(path).value, path, message)
 
     def problem_at_key(self, path: Path, message: str) -> Problem:
         """Return what is wrong with a value's key, or with the value as a whole."""
-        return self.text.problem(self._place(path).key, path, message)
+        return self.text.problem(self.place_of(path).key, path, message)
 
-    def _place(self, path: Path) -> Place:
+    def place_of(self, path: Path) -> Place:
+        """Return the offsets of a value, or of the nearest part around it that the file has."""
         place = self.place
         for key in path:
             if not place.inside or key not in place.inside:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mcrelay.cli import daemon, problems
+from mcrelay.cli import daemon, hangup, problems
 from mcrelay.cli.amounts import counted
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.overview import few
 from mcrelay.cli.terminal import as_json, colour_wanted
-from mcrelay.control.client import BrokenOff, NotPermitted
 
 SHAPE = 1  # version of the shape of --json
-PAUSE = 0.03  # seconds between two looks
 NAMES = 8  # more names of changed rules than these are a wall
 
 HELP = """\
@@ -37,13 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Reload the configuration, and wait for the verdict."
     parser.epilog = HELP
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
-    parser.add_argument(
-        "--timeout",
-        metavar="SEC",
-        type=float,
-        default=60.0,
-        help="how long to wait for the verdict (default: %(default)g)",
-    )
+    hangup.arguments(parser)
     daemon.arguments(parser)
 
 
@@ -53,63 +42,25 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _reload(options: argparse.Namespace) -> int:
-    deadline = time.monotonic() + options.timeout
-    greeting, mark = _asked(options, "reload.mark", deadline)
-    _hang_up(greeting["pid"])
-    verdict = _verdict(options, greeting["pid"], mark["begun"], deadline)
+    greeting, verdict = hangup.verdict(options, options.timeout)
     if options.json:
         print(as_json(shape(verdict)))
     else:
-        print(*told(verdict, greeting["config"], colour_wanted()), sep="\n")
-        _tell_what_does_not_run(options, verdict["changes"], deadline)
+        tell(greeting, verdict, options)
+    return code(verdict)
+
+
+def code(verdict: Mapping[str, Any]) -> Exit:
+    """Return the exit code that a verdict stands for."""
     return Exit.INVALID if verdict["outcome"] == "rejected" else Exit.OK
 
 
-def _hang_up(pid: int) -> None:
-    """Ask for the reload: the kernel decides who may."""
-    try:
-        process = os.pidfd_open(pid)
-        try:
-            signal.pidfd_send_signal(process, signal.SIGHUP)
-        finally:
-            os.close(process)
-    except PermissionError:
-        raise NotPermitted(f"you may not signal process {pid}: use sudo") from None
-    except ProcessLookupError:
-        raise BrokenOff(f"process {pid} has ended, or is hidden from here: nothing was reloaded") from None
-
-
-def _verdict(options: argparse.Namespace, pid: int, begun: int, deadline: float) -> dict[str, Any]:
-    """Return the verdict of a reload that began after `begun`: the file has been read anew for it."""
-    while time.monotonic() < deadline:
-        greeting, verdict = _asked(options, "reload.verdict", deadline)
-        if greeting["pid"] != pid:
-            raise BrokenOff("mcrelay was restarted meanwhile: see `mcrelay status`")
-        if verdict["finished"] > begun:
-            return verdict
-        time.sleep(PAUSE)
-    raise BrokenOff(f"no verdict within {options.timeout:g} s; the reload goes on: see `mcrelay status`")
-
-
-def _asked(
-    options: argparse.Namespace, method: str, deadline: float
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the greeting and the answer. A control process that dies meanwhile comes back."""
-    while True:
-        try:
-            with daemon.connected(options) as client:
-                return client.greeting, client.call(method)
-        except BrokenOff:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(PAUSE)
-
-
-def _tell_what_does_not_run(options: argparse.Namespace, changes: Mapping[str, Any], deadline: float) -> None:
-    """Say of each rule that is new or another why it does not run, if so: an applied file is not all."""
-    names = {*changes.get("added", ()), *changes.get("changed", ())}
+def tell(greeting: Mapping[str, Any], verdict: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """Print the verdict, and which rules of what it changed do not run: an applied file is not all."""
+    print(*told(verdict, greeting["config"], colour_wanted()), sep="\n")
+    names = {*verdict["changes"].get("added", ()), *verdict["changes"].get("changed", ())}
     if names:
-        _, listed = _asked(options, "list", deadline)
+        _, listed = hangup.asked(options, "list", options.timeout)
         for rule in listed["rules"]:
             if rule["name"] in names and rule["reason"]:
                 print(f"  {rule['name']} is {rule['state']}: {rule['reason']}")
