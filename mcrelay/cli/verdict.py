@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
+from mcrelay.cli.amounts import counted
 from mcrelay.cli.endpoint import Endpoint
+from mcrelay.cli.table import aligned
 from mcrelay.reception import Counts, FlowTally, Key, Reception, counts
 
 SHOWN_FLOWS = 40  # more would push the verdict off the screen; --json has them all
@@ -102,15 +104,16 @@ def _problems(one: Mapping[str, Any], expect: int | None) -> Iterator[str]:
     """Yield what is wrong at one destination."""
     name = f"{one['destination']}:{one['port']}"
     if one["lost"]:
-        yield f"{name}: {_packets(one['lost'])} lost between the first and the last"
+        yield f"{name}: {counted(one['lost'], 'packet')} lost between the first and the last"
     if one["corrupt"]:
-        yield f"{name}: {_packets(one['corrupt'])} corrupt"
+        yield f"{name}: {counted(one['corrupt'], 'packet')} corrupt"
     if one["missing"] and one["received"]:
         yield f"{name}: {one['received']:,} of {expect:,} expected packets arrived"
     if one["socket_drops"]:
+        dropped = counted(one["socket_drops"], "packet")
         yield (
-            f"{name}: {_packets(one['socket_drops'])} came as far as this host, but this receiver was too"
-            " slow for them: do not count these against the network"
+            f"{name}: {dropped} came as far as this host, but this receiver was too slow for them: do not"
+            " count these against the network"
         )
     if not one["packets"]:
         yield f"{name}: nothing arrived"
@@ -170,9 +173,7 @@ def _table(
     rows = [name + row(flow) for name, flow in zip(names[:SHOWN_FLOWS], flows, strict=False)]
     if len(flows) > 1:
         rows.append([f"all {len(flows)} flows", *blank, *row(total)])
-    table = [[title, *blank, *heads], *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join(_aligned(cells, widths, len(names[0]))).rstrip() for cells in table]
+    return aligned([[title, *blank, *heads], *rows], "<" * len(names[0]) + ">" * len(heads))
 
 
 def _names(flows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -187,20 +188,15 @@ def _names(flows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [[*name, number] for name, number in zip(names, numbers, strict=True)]
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int], names: int) -> Iterator[str]:
-    """Yield the cells as wide as their columns, the first `names` to the left and the rest to the right."""
-    for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        yield cell.ljust(width) if place < names else cell.rjust(width)
-
-
 def _sentences(result: Mapping[str, Any]) -> list[str]:
     """Return the outcome in words."""
     total = result["total"]
     lines = [_outcome(total, result["seconds"])]
     if total["stale"]:
-        lines.append(f"{_packets(total['stale'])} came too late to tell whether they had come before.")
+        stale = counted(total["stale"], "packet")
+        lines.append(f"{stale} came too late to tell whether they had come before.")
     if total["foreign"] and total["received"]:
-        foreign = _packets(total["foreign"])
+        foreign = counted(total["foreign"], "packet")
         lines.append(f"Of these, {foreign} came from others than `mcrelay send`: their loss cannot be told.")
     if total["unlisted"]:
         lines.append(f"{total['unlisted']:,} more belong to more flows than are told apart here.")
@@ -212,12 +208,8 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
 def _outcome(total: Mapping[str, Any], seconds: float) -> str:
     if not total["packets"]:
         return f"No packet in {seconds:.1f} s."
-    came = f"{_packets(total['packets'])} in {total['seconds']:.1f} s"
+    came = f"{counted(total['packets'], 'packet')} in {total['seconds']:.1f} s"
     if not total["received"]:
         return f"{came}, none of them from `mcrelay send`: loss and latency cannot be told."
     found = [f"{total[key]:,} {key}" for key in OUTCOMES if total[key]]
     return f"{came}: {', '.join(found) or 'none lost, duplicated, reordered or corrupt'}."
-
-
-def _packets(count: int) -> str:
-    return "1 packet" if count == 1 else f"{count:,} packets"
