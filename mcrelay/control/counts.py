@@ -26,6 +26,8 @@ class Column:
 
     def total(self, row: int) -> int:
         """Return the count of a row over all workers."""
+        if len(self.workers) == 1:
+            return self.workers[0][row]
         return sum([of_worker[row] for of_worker in self.workers])
 
 
@@ -60,6 +62,8 @@ class Reading:
             return UNKNOWN
         packets = counts[0] - past.packets[table.offset].total(row)
         octets = counts[1] - past.octets[table.offset].total(row)
+        if packets == octets == 0:
+            return 0.0, 0
         # A row that was cleared meanwhile, for a rule of the same name, has not grown.
         return max(0.0, round(packets / self._seconds, 1)), max(0, round(8 * octets / self._seconds))
 
