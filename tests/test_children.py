@@ -10,8 +10,8 @@ import pytest
 
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.state import DeleteFlow, Flow
-from mcrelay.supervisor.channel import ChannelClosed
-from mcrelay.supervisor.children import start_worker
+from mcrelay.supervisor.channel import TURN, ChannelClosed
+from mcrelay.supervisor.children import start_control, start_worker
 from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.privileged import RING_OCTETS, User
 from mcrelay.wire import (
@@ -322,3 +322,31 @@ def test_a_worker_is_told_its_number_its_channel_the_size_of_its_rings_and_whom_
         assert told[:3] == ["-I", "-m", "mcrelay.worker"]
         assert told[3].startswith("--channel=")
         assert told[4:] == ["--worker=3", f"--ring-octets={RING_OCTETS}", *expected]
+
+
+def test_the_control_process_is_told_its_channel_and_whom_to_become(tmp_path, monkeypatch):
+    program = tmp_path / "fake"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/told\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    child = start_control(NOBODY)
+    assert ended(child) == "exit status 0"
+    told = (tmp_path / "told").read_text().split()
+    assert told[:3] == ["-I", "-m", "mcrelay.control"]
+    assert told[3].startswith("--channel=")
+    assert told[4:] == ["--uid=65534", "--gid=65534"]
+
+
+def test_whoever_talks_without_end_lets_others_have_a_turn(start_fake):
+    child = start_fake("while True: channel.send(b'.[\"hello\",1]')")
+    wait_until(lambda: len(heard(child)) == TURN, "a whole turn of it")
+
+
+def test_what_waits_to_be_said_is_counted_and_forgotten_with_the_process(start_fake):
+    child = start_fake("time.sleep(60)")
+    assert child.channel.waiting == 0
+    say(child, large_batch(30_000))
+    assert child.channel.waiting > 10 * CHUNK
+    child.kill("it does not listen")
+    assert ended(child) == "killed, because it does not listen"
+    assert child.channel.waiting == 0
