@@ -7,7 +7,7 @@ A reload, in the order to read it:
 
     supervisor/loop.py      a signal or a link asks for it
     source.py               YAML text -> data that knows file:line:column (scalar.py, problem.py)
-    config.py               data -> Config: the schema (shape.py), then every rule across fields (part.py)
+    config.py               data -> Config: the schema (shape.py, sound.py), then rules across fields (part.py)
     plan.py                 Config + LinkTable -> the desired State, and why a rule does not run
     reconcile.py            desired and running -> commands; with failures.py and process.py beside it
     diff.py                 running, desired -> actions, additions first
@@ -30,10 +30,15 @@ A question, such as `mcrelay status`, in the order to read it:
     rpc.py                  a line of JSON -> a request, or what is wrong with it
     control/clients.py      all connections in turn (connection.py: one of them, and its limits)
     control/methods.py      what may be asked, and whom it is passed to
-    control/view.py         the documents: what the supervisor told (known.py) and the workers counted (counts.py)
+    control/view.py         the documents, of what is known (known.py) and was counted (counts.py)
+    picture.py              how the supervisor tells what there is, in the words of news.py
 
-    picture.py              how the supervisor tells what there is: news.py has the messages, supervisor/control.py
-                            sends them, and control/server.py takes them
+A trace, in the order to read it:
+
+    worker/watch.py         what becomes of which packets (tracing.py: of which rules, pen.py: and how many)
+    trace.py                events in memory that workers write and the control process reads
+    control/traces.py       who follows which rule, from where, and until when
+    story.py                an event as JSON, and as a line; pcapng.py: as Wireshark reads it
 
 The vocabulary that all of them share is state.py. The verbs of the command line are in cli/, one a module;
 what `send` and `receive` put into packets and make of them is probe.py and reception.py. lab/ builds the

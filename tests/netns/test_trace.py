@@ -322,6 +322,21 @@ def test_a_trace_goes_on_when_the_worker_is_killed_and_misses_nothing(studio, wi
         assert tracing.rest()[0] == 0
 
 
+def test_workers_that_a_reload_adds_are_traced_too(studio, wire):
+    frames = [bytes(Frame(source_port=port)) for port in range(1000, 1040)]  # as many flows
+    config = studio.config(FEED)
+    with studio.daemon(config) as relay:
+        tracing = Tracing(relay, "--json")
+        relay.reload(config.replace("rules:", "workers: 2\nrules:"))
+        wait_until(lambda: traced(relay) == [1, 1], "both workers to trace")
+        for frame in frames:
+            wire.send(frame)
+        events = tracing.events(len(frames))
+        assert tracing.rest()[0] == 0
+    assert sorted(event["source_port"] for event in events) == list(range(1000, 1040))
+    assert {event["worker"] for event in events} == {0, 1}
+
+
 def test_a_reload_that_leaves_the_rule_alone_leaves_its_trace_alone(studio, wire):
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay, "--json")
