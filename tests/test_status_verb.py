@@ -67,6 +67,14 @@ def test_the_exit_code_tells_whether_all_is_well_only_where_it_is_asked_for(path
         assert told(capsys, "status", "--exit-code", "--socket", at)[0] == 0
 
 
+def test_a_daemon_that_gives_no_answer_is_degraded_where_that_is_asked_for(path, capsys):
+    with listening(path, lambda client: client.close()):
+        code, lines, err = told(capsys, "status", "--exit-code", "--socket", str(path))
+        assert told(capsys, "status", "--socket", str(path))[0] == 1
+    assert (code, lines) == (5, [])
+    assert err == f"mcrelay: degraded: mcrelay closed the connection at {path}\n"
+
+
 def test_list_shows_states_places_and_reasons(path, capsys):
     place = {"file": "/etc/mcrelay.yaml", "line": 3}
     rules = [

@@ -16,13 +16,15 @@ from mcrelay.cli.overview import overview
 from mcrelay.cli.rates import measured
 from mcrelay.cli.terminal import as_json, colour_wanted
 from mcrelay.cli.watch import watch
+from mcrelay.control.client import BrokenOff
 
 LEAST_PAUSE = 0.1  # seconds: more often than this the daemon would only repeat itself
 
 HELP = """\
 `--exit-code` ends with 5 where something is not as it should be: an enabled rule does not run, or not whole
 (an output or a worker of it is away, a device is down); the file was rejected at the last reload; a process
-has died and waits for its next start. With RULE, of all rules only that one is looked at.
+has died and waits for its next start; or mcrelay listens and gives no answer. With RULE, of all rules only
+that one is looked at.
 
 With --json, one object, which mcrelay-control(7) and schemas/status.schema.json describe; with --watch, too,
 one a line.
@@ -52,7 +54,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the status once, or until Ctrl-C."""
-    gc.disable()  # the answer holds many objects and no cycle; to look for some takes as long as all the rest
     return daemon.answering(_watch if options.watch else _once, options)
 
 
@@ -67,7 +68,13 @@ def _seconds(text: str) -> float:
 
 
 def _once(options: argparse.Namespace) -> int:
-    document = _asked(options)
+    try:
+        document = _asked(options)
+    except BrokenOff as error:
+        if not options.exit_code:
+            raise
+        print(f"mcrelay: degraded: {error}", file=sys.stderr)
+        return Exit.DEGRADED
     print(*_told(document, options), sep="\n")
     if options.exit_code and (found := list(troubles(document))):
         print(f"mcrelay: degraded: {'; '.join(found)}", file=sys.stderr)
@@ -93,6 +100,7 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
     params = {"rule": options.rule} if options.rule is not None else {}
     with daemon.connected(options) as client:
         document: dict[str, Any] = client.call("status", **params)
+    gc.freeze()  # it is no garbage, and large: the collector need not look through it while the text is made
     return document
 
 

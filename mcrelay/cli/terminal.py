@@ -11,9 +11,14 @@ from mcrelay.rpc import Json
 BOLD, RED, GREEN, YELLOW, PLAIN = "\033[1m", "\033[31m", "\033[32m", "\033[33m", "\033[0m"
 
 
+def can_draw() -> bool:
+    """Whether standard output is a terminal that knows colours and places."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def colour_wanted() -> bool:
-    """Whether standard output is a terminal that shows colour to somebody who wants it."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    """Whether standard output shows colour, and to somebody who wants it."""
+    return can_draw() and not os.environ.get("NO_COLOR")
 
 
 def painted(text: str, accent: str, colour: bool) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from mcrelay.cli import daemon
+from mcrelay.cli.terminal import can_draw
 
 CLEAR, TOP, REST_OF_LINE, REST_OF_SCREEN = "\033[2J", "\033[H", "\033[K", "\033[J"  # ECMA-48
 CUT, WRAP = "\033[?7l", "\033[?7h"  # what becomes of lines that are too long: DECAWM of the VT100
@@ -33,7 +34,7 @@ def watch(ask: Callable[[], Sequence[str]], seconds: float) -> None:
 
 def _show(lines: Sequence[str], is_first: bool) -> None:
     """Write the lines: over the last ones on a terminal, below them elsewhere."""
-    if not sys.stdout.isatty():
+    if not can_draw():
         print(*lines, sep="\n", flush=True)
         return
     height = os.get_terminal_size(sys.stdout.fileno()).lines or len(lines) + 1
