@@ -75,6 +75,7 @@ class Config:
 
     data_plane: str
     workers: int | Literal["auto"]
+    watch: bool
     interfaces: Mapping[str, Interface]
     rules: Mapping[str, Rule]
     warnings: tuple[Problem, ...] = ()
@@ -108,13 +109,14 @@ class _Compiler:
         self._check_version(files[0])
         data_plane = self._data_plane(self._given_once(files, "data_plane"), default("file", "data_plane"))
         workers = self._given_once(files, "workers").get("workers", default("file", "workers"))
+        watch = self._given_once(files, "watch").get("watch", default("file", "watch"))
         interfaces = self._merged(files, "interfaces")
         self._names = frozenset(interfaces)
         self._interfaces = _sound(self._interface(name, part) for name, part in interfaces.items())
         rules = _sound(
             self._rule(name, part, data_plane) for name, part in self._merged(files, "rules").items()
         )
-        return Config(data_plane, workers, self._interfaces, rules, tuple(sorted(self._warnings)))
+        return Config(data_plane, workers, watch, self._interfaces, rules, tuple(sorted(self._warnings)))
 
     def _complain(self, part: Part, message: str, *keys: Key) -> None:
         self.problems.append(part.problem(message, *keys))

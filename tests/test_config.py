@@ -87,7 +87,7 @@ def test_a_rule_runs_on_the_data_plane_of_the_file_unless_it_says_another():
     "text", ["version: 1\n", "version: 1\nrules:\ninterfaces:\n", "version: 1\nrules: {}\n"]
 )
 def test_a_config_without_rules_is_a_config(text):
-    assert config(text) == Config("auto", 1, {}, {})
+    assert config(text) == Config("auto", 1, True, {}, {})
 
 
 @pytest.mark.parametrize(

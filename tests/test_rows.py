@@ -50,6 +50,7 @@ def config(**rules):
     return Config(
         "auto",
         1,
+        True,
         {},
         {
             name: Rule(name, "", source, tuple(map(way_out, ports)), True, "auto", None)

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from mcrelay.cli.exits import Exit
@@ -39,6 +40,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="where its lock and its control socket lie: one daemon a directory"
         f" (default: RUNTIME_DIRECTORY, else {rundir.DEFAULT})",
     )  # fmt: skip
+    parser.add_argument(
+        "--no-watch", dest="watch", action="store_false",
+        help="take changed files only when told to reload, whatever `watch` in them says",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         return Exit.FAILURE
     privileged.raise_descriptor_limit()
     notifier = Notifier()
-    configuration = Configuration(options.config, notifier)
+    configuration = Configuration(options.config, notifier, options.watch)
     try:
         configuration.load()
         with rundir.listening(options.run_dir, privileged.group_of_clients()) as listener:
@@ -79,6 +84,13 @@ def _log_to_stderr() -> None:
     is_journal = "JOURNAL_STREAM" in os.environ
     handler.setFormatter(_Journal() if is_journal else logging.Formatter("mcrelay: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # What a library's threads complain of is for those who can change it; that they ended, the watcher sees.
+    logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+    threading.excepthook = _log_end_of_thread
+
+
+def _log_end_of_thread(failure: threading.ExceptHookArgs) -> None:
+    log.warning("a thread broke off: %s: %s", failure.exc_type.__name__, failure.exc_value)
 
 
 class _Journal(logging.Formatter):

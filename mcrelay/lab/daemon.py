@@ -19,8 +19,11 @@ NOTIFICATIONS = 1000  # wait to be read before the daemon must wait for whoever 
 class Daemon:
     """A running daemon with a folder of its own: its configuration, its run directory and its log."""
 
-    def __init__(self, host: Host, folder: Path, config: str, python: str = sys.executable) -> None:
+    def __init__(
+        self, host: Host, folder: Path, config: str, python: str = sys.executable, watch: bool = True
+    ) -> None:
         self.host = host
+        self._options = () if watch else ("--no-watch",)
         self.config = folder / "mcrelay.yaml"
         self.run_dir = folder / "run"
         self._log = folder / "log"
@@ -35,7 +38,7 @@ class Daemon:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self._notify))
         with self._log.open("a") as log:
-            arguments = ("run", "-c", str(self.config), "--run-dir", str(self.run_dir))
+            arguments = ("run", "-c", str(self.config), "--run-dir", str(self.run_dir), *self._options)
             self.process = self.host.start(
                 mcrelay(*arguments, python=self._python),
                 stdout=log,

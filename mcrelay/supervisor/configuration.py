@@ -20,7 +20,7 @@ class Configuration:
 
     config: Config
 
-    def __init__(self, path: Path, notifier: Notifier) -> None:
+    def __init__(self, path: Path, notifier: Notifier, may_watch: bool = True) -> None:
         self.path = path
         self.hash = ""
         self.generation = 0
@@ -28,24 +28,50 @@ class Configuration:
         """When, in seconds since 1970."""
         self.reloads = Reloads()
         self._notifier = notifier
+        self._may_watch = may_watch
+        self._judged = ""  # the hash of what was read last, accepted or not
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether changes of the files are to be seen without being told."""
+        return self._may_watch and self.config.watch
 
     def load(self) -> None:
         """Take the files as they are at the start; raises Invalid."""
         self.reloads.begin()
-        config, digest = files.load(self.path)
-        self._accept(None, config, digest, Outcome.STARTED)
+        config, self._judged = files.load(self.path)
+        self._accept(None, config, self._judged, Outcome.STARTED)
 
     def reload(self) -> bool:
         """Take the files as they are now, and tell whether that is anything new. Bad ones change nothing."""
-        self._notifier.reloading()
-        self.reloads.begin()
+        return self._judge(*self._read())
+
+    def look(self, quiet: files.Stamps) -> bool:
+        """Take the files if what they say had no verdict yet and their stamps are still these."""
+        read, digest = self._read()
+        has_no_writer = files.stamps(self.path) == quiet  # nobody began to write while they were read
+        return has_no_writer and digest != self._judged and self._judge(read, digest)
+
+    def _read(self) -> tuple[files.Contents | Invalid, str]:
+        """Return what the files say, or why they cannot be read, and a hash of it."""
         try:
             contents = files.read(self.path)
-            if (digest := files.digest(contents)) == self.hash:
-                log.info("unchanged: generation %d runs on", self.generation)
-                self.reloads.decided(Outcome.UNCHANGED, self.generation)
-                return False
-            self._accept(self.config, files.config_of(contents), digest, Outcome.APPLIED)
+        except Invalid as invalid:
+            return invalid, files.digest([("", str(invalid).encode())])
+        return contents, files.digest(contents)
+
+    def _judge(self, read: files.Contents | Invalid, digest: str) -> bool:
+        self._notifier.reloading()
+        self.reloads.begin()
+        self._judged = digest
+        if digest == self.hash:
+            log.info("unchanged: generation %d runs on", self.generation)
+            self.reloads.decided(Outcome.UNCHANGED, self.generation)
+            return False
+        try:
+            if isinstance(read, Invalid):
+                raise read
+            self._accept(self.config, files.config_of(read), digest, Outcome.APPLIED)
         except Invalid as invalid:
             self._reject(invalid)
             return False

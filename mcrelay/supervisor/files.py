@@ -19,6 +19,7 @@ STANDARD_INPUT = "<stdin>"
 
 Name = str | os.PathLike[str]
 Contents = list[tuple[str, bytes]]
+Stamps = tuple[tuple[str, ...], tuple[object, ...]]
 
 
 def load(path: Name) -> tuple[Config, str]:
@@ -57,8 +58,31 @@ def digest(contents: Iterable[tuple[str, bytes]]) -> str:
     return hashed.hexdigest()
 
 
+def stamps(path: Name) -> Stamps:
+    """Return what differs whenever `read` would return something else; reads no file, and raises nothing."""
+    main = Path(path)
+    try:
+        drop_ins, problems = _drop_ins(main), []
+    except Invalid as invalid:
+        drop_ins, problems = [], invalid.lines()
+    return tuple(problems), tuple((str(file), _stamp(file)) for file in (main, *drop_ins))
+
+
+def drop_in_folder(main: Path) -> Path:
+    """Return the folder whose files are read with this one."""
+    return main.with_name(f"{main.stem}.d")
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    try:
+        found = os.stat(file)
+    except OSError as error:
+        return (error.errno or 0,)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def _drop_ins(main: Path) -> list[Path]:
-    folder = main.with_name(f"{main.stem}.d")
+    folder = drop_in_folder(main)
     try:
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except FileNotFoundError:

@@ -26,6 +26,7 @@ from mcrelay.supervisor.signals import Signals
 from mcrelay.supervisor.sockets import Sockets
 from mcrelay.supervisor.switchboard import Switchboard
 from mcrelay.supervisor.traces import CannotShare, TraceRings
+from mcrelay.supervisor.watch import Watcher
 from mcrelay.supervisor.workers import Workers
 from mcrelay.traced import Traced
 
@@ -64,6 +65,7 @@ class Supervisor:
         )
         self._control = Control(user, self._switchboard, listener, configuration.reloads, self._traced)
         self._portrait = Portrait(run_dir, configuration, self._reconciler, self._ledger)
+        self._watcher = Watcher(configuration.path)
         self._links = LinkTable()
         self._verdicts: dict[str, Verdict] = {}
         self._links_due: float | None = None
@@ -85,8 +87,9 @@ class Supervisor:
         self._switchboard.watch(self._signals, self._signalled)
         bell = Bell()
         self._switchboard.watch(bell, lambda: self._link_changed(bell))
+        self._switchboard.watch(self._watcher, self._watcher.stirred)
         self._read_links()
-        self._plan()
+        self._accepted()
         if self._notifier.watchdog_pause is not None:
             self._alive_due = time.monotonic()
 
@@ -109,6 +112,8 @@ class Supervisor:
         now = time.monotonic()
         if self._links_due is not None and self._links_due <= now:
             self._read_links()
+        if self._watcher.due is not None and self._watcher.due <= now:
+            self._look_at_the_files()
         if self._alive_due is not None and self._alive_due <= now:
             self._notifier.alive()
             self._alive_due = now + (self._notifier.watchdog_pause or 0)
@@ -120,6 +125,7 @@ class Supervisor:
             self._reconciler.next_deadline(),
             self._control.next_deadline(),
             self._links_due,
+            self._watcher.due,
             self._alive_due,
         )
         soonest = min((deadline for deadline in deadlines if deadline is not None), default=None)
@@ -131,11 +137,20 @@ class Supervisor:
                 case signal.SIGHUP:
                     self._control.is_outdated = True
                     if self._configuration.reload():
-                        self._plan()
+                        self._accepted()
                 case signal.SIGUSR1:
                     self._log_summary()
                 case signal.SIGTERM | signal.SIGINT:
                     self._is_stopping = True
+
+    def _look_at_the_files(self) -> None:
+        quiet = self._watcher.look()
+        if quiet is not None and self._configuration.look(quiet):
+            self._accepted()
+
+    def _accepted(self) -> None:
+        self._watcher.switch(self._configuration.is_watched)
+        self._plan()
 
     def _link_changed(self, bell: Bell) -> None:
         bell.silence()

@@ -41,9 +41,12 @@ class Studio:
         """Return a daemon with these rules, to be used in a `with` block."""
         return self.daemon(self.config(*rules), **options)
 
-    def daemon(self, config, **options):
-        """Return a daemon with this configuration, to be used in a `with` block."""
-        return Daemon(self.relay, self.folder / "daemon", config, **options)
+    def daemon(self, config, *, watch=False, **options):
+        """Return a daemon with this configuration, to be used in a `with` block.
+
+        It is told when to reload: were it to watch its files, too, a slow test would count one reload more.
+        """
+        return Daemon(self.relay, self.folder / "daemon", config, watch=watch, **options)
 
     def send(self, destination, count, *, rate=20_000, size=1400, source="192.168.168.55"):
         """Send from the studio and wait for the end."""

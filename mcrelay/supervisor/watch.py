@@ -1,0 +1,90 @@
+"""Tells when the configuration's files were changed and are quiet again."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from mcrelay.quiet import REGARDLESS, Quiet
+from mcrelay.supervisor import files
+from mcrelay.supervisor.ear import Bell, Deaf, Ear
+from mcrelay.supervisor.way import Place, places
+
+log = logging.getLogger("mcrelay")
+
+
+class Watcher:
+    """Watches a file, its drop-ins and all links on the way to them, while it is switched on."""
+
+    def __init__(self, path: files.Name) -> None:
+        self._path = path
+        self._bell = Bell()
+        self._ear: Ear | None = None
+        self._places: tuple[Place, ...] = ()
+        self._quiet: Quiet | None = None
+        self._complaint = ""
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll; when it is readable, call `stirred`."""
+        return self._bell.fileno()
+
+    @property
+    def due(self) -> float | None:
+        """When to look, None while it is switched off."""
+        return self._quiet.due if self._quiet else None
+
+    def switch(self, on: bool) -> None:
+        """Watch from now on, or no longer."""
+        if on and self._quiet is None:
+            self._quiet = Quiet(due=time.monotonic())
+        elif not on and self._quiet is not None:
+            self._quiet = None
+            self._replace(None, ())
+
+    def stirred(self) -> None:
+        """The bell rang."""
+        self._bell.silence()
+        if self._quiet:
+            self._quiet.stirred(time.monotonic())
+
+    def look(self) -> files.Stamps | None:
+        """Return the stamps of the files if they are other than before and quiet now: time to read them."""
+        if self._quiet is None:
+            return None
+        # Listening begins before the stamps are taken, so that no change falls between the two.
+        self._listen(self._quiet)
+        stamps = files.stamps(self._path)
+        return stamps if self._quiet.looked(stamps, time.monotonic()) else None
+
+    def _listen(self, quiet: Quiet) -> None:
+        """Listen where the files are now, which may be elsewhere than before."""
+        where = places(self._path)
+        if self._ear is None or where != self._places or self._is_broken(self._ear, quiet):
+            quiet.listens_anew()
+            try:
+                self._replace(Ear(where, self._bell), where)
+            except Deaf as deaf:
+                self._replace(None, ())
+                self._complain(str(deaf))
+
+    def _is_broken(self, ear: Ear, quiet: Quiet) -> bool:
+        if not ear.is_alive:
+            log.warning("what listened for changes of the files has died; it is made anew")
+            return True
+        if quiet.is_deaf(time.monotonic()):
+            log.info("the files changed, and no news of it came; listening anew")
+            return True
+        return False
+
+    def _replace(self, ear: Ear | None, where: tuple[Place, ...]) -> None:
+        if self._ear:
+            self._ear.close()
+        if ear and self._complaint:
+            log.info("listening for changes of the files again")
+            self._complaint = ""
+        self._ear, self._places = ear, where
+
+    def _complain(self, why: str) -> None:
+        if why != self._complaint:
+            log.warning("changes of the files are seen late, every %g s: %s", REGARDLESS, why)
+            self._complaint = why

@@ -1,0 +1,90 @@
+"""The way to the files: every folder in which an entry is looked up until they are found, links followed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from mcrelay.supervisor import files
+
+MOST_LINKS = 40  # on the way to one file, linux/namei.h
+MOST_PLACES = 64  # a thread listens to each; nobody does to those beyond
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder, and the entries of it that matter: these names, or all where there are none."""
+
+    folder: str
+    identity: tuple[int, int]
+    """Device and inode: another folder of the same name is another place."""
+    names: frozenset[str]
+
+    def matters(self, entry: str) -> bool:
+        """Tell whether what happens to this path may change what the files say."""
+        folder, name = os.path.split(entry)
+        return folder == self.folder and (not self.names or name in self.names)
+
+
+def places(path: files.Name) -> tuple[Place, ...]:
+    """Return the folders in which whatever changes a file and its drop-ins happens."""
+    main = Path.cwd() / path
+    folder = files.drop_in_folder(main)
+    inside = os.path.realpath(folder)
+    names: dict[str, set[str]] = {}
+    for where, name in chain(_steps("/", str(main)), _steps("/", str(folder)), _steps_of_links(inside)):
+        names.setdefault(where, set()).add(name)
+    names[inside] = set()
+    found = (_place(where, frozenset(those)) for where, those in names.items())
+    return tuple(place for place in found if place)[:MOST_PLACES]
+
+
+def _steps(folder: str, path: str) -> Iterator[tuple[str, str]]:
+    """Yield each folder, itself free of links, and the entry of it that leads on along `path`."""
+    left, links = _parts(path), 0
+    while left and links <= MOST_LINKS:
+        name = left.pop(0)
+        if name == "..":
+            folder = os.path.dirname(folder)
+            continue
+        yield folder, name
+        entry = os.path.join(folder, name)
+        if (target := _target(entry)) is None:
+            folder = entry
+            continue
+        links += 1
+        left = _parts(target) + left
+        folder = "/" if target.startswith("/") else folder
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def _target(entry: str) -> str | None:
+    try:
+        return os.readlink(entry)
+    except OSError:  # no link, or nothing at all
+        return None
+
+
+def _steps_of_links(folder: str) -> Iterator[tuple[str, str]]:
+    try:
+        with os.scandir(folder) as entries:
+            links = [entry.name for entry in entries if entry.is_symlink()]
+    except OSError:
+        return
+    for name in links:
+        yield from _steps(folder, name)
+
+
+def _place(folder: str, names: frozenset[str]) -> Place | None:
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return Place(folder, (found.st_dev, found.st_ino), names) if stat.S_ISDIR(found.st_mode) else None
