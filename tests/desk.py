@@ -66,7 +66,7 @@ def sections(**rules):
     return {
         "daemon": {
             "pid": 4711, "version": "0.1.0", "config": "/etc/mcrelay.yaml", "started": 1000.0,
-            "run_dir": "/run/mcrelay", "uid": 0, "socket_gid": 0,
+            "run_dir": "/run/mcrelay", "uid": os.geteuid(), "socket_gid": os.getegid(),
         },
         "generation": {"number": 1, "hash": "abc", "accepted": 1000.1},
         "reload": VERDICT,

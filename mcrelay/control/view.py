@@ -45,10 +45,11 @@ class View:
         self._kept.clear()
 
     def sample(self, now: Now) -> None:
-        """Remember how things stand, for the rates of the next seconds."""
+        """Remember how things stand, for the rates of the next seconds; documents are out of date by now."""
         self._counts.sample(now.monotonic)
         processes = self._known.section("processes").values()
         self._usages.sample((process["pid"] for process in processes if process["pid"]), now.monotonic)
+        self._kept.clear()
 
     def status(self, rule: str | None, now: Now) -> Pieces:
         """Return the whole document, or that of one rule and all that is none."""
