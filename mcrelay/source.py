@@ -1,4 +1,4 @@
-"""YAML text -> plain data that knows the file, line and column of every key and value.
+"""YAML text -> plain data that knows the file, line and column of every key and value (places.py).
 
 YAML is read as YAML 1.2 editors read it, and less of it: no aliases, tags, merge keys or keys that are not
 text. What can be read on from is collected in `Source.problems`; what cannot ends the reading with `Invalid`.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import codecs
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import yaml
 
+from mcrelay.places import Place, places
 from mcrelay.problem import Invalid, Key, Path, Problem, Where, dotted, shown
 from mcrelay.scalar import Doubtful, resolved
 
@@ -24,6 +25,7 @@ Event = Any  # one of PyYAML's, which has no type for "has a tag and an anchor"
 Loader = Callable[[str], Any]
 
 MAX_DEPTH = 32
+NAMED_DEPTH = 2  # of `rules.NAME`
 MAX_PROBLEMS = 10_000  # explained for one file; a hostile file could have millions
 
 # PyYAML's parser in C, or the one in Python where PyYAML was built without it. Only its events are read: the
@@ -65,23 +67,16 @@ class Text:
         return Problem(where, dotted(path), message, self._lines[where.line - 1])
 
 
-@dataclass(slots=True)
-class Place:
-    """The offsets of a value and of its key, and the places inside the value."""
-
-    key: int
-    value: int
-    inside: dict[Key, Place] | None = None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
-    """The data of one file, the places of its parts, and what was wrong and could be read on from."""
+    """The data of one file, and what was wrong and could be read on from."""
 
     text: Text
     data: Data
-    place: Place
-    problems: tuple[Problem, ...] = ()
+    names: Mapping[Path, int]
+    """The offsets of the keys of the outermost maps and of the maps in them, such as the names of rules."""
+    problems: tuple[Problem, ...]
+    loader: Loader
 
     @property
     def file(self) -> str:
@@ -94,7 +89,8 @@ class Source:
 
     def where_key(self, *path: Key) -> Where:
         """Return the place of a value's key; an item of a list has none, and is its own."""
-        return self.text.where(self.place_of(path).key)
+        offset = self.names.get(path)
+        return self.text.where(self.place_of(path).key if offset is None else offset)
 
     def problem(self, path: Path, message: str) -> Problem:
         """Return what is wrong with a value."""
@@ -106,20 +102,24 @@ class Source:
 
     def place_of(self, path: Path) -> Place:
         """Return the offsets of a value, or of the nearest part around it that the file has."""
-        place = self.place
+        place = self._places
         for key in path:
             if not place.inside or key not in place.inside:
                 break
             place = place.inside[key]
         return place
 
+    @cached_property
+    def _places(self) -> Place:
+        return places(self.loader(self.text.text).get_event)
+
 
 def parse(raw: bytes, file: str, loader: Loader = FASTEST) -> Source:
     """Return the data of a file's content; raise `Invalid` where it cannot be read to its end."""
     text = _decoded(raw, file)
     reader = _Reader(text, loader)
-    data, place = reader.document()
-    return Source(text, data, place, tuple(reader.problems))
+    data = reader.document()
+    return Source(text, data, reader.names, tuple(reader.problems), loader)
 
 
 def parse_all(contents: Iterable[tuple[str, bytes]]) -> list[Source]:
@@ -158,21 +158,23 @@ def _decoded(raw: bytes, file: str) -> Text:
 
 
 class _Reader:
-    """Builds data and places from the events of a YAML parser."""
+    """Builds data from the events of a YAML parser."""
 
     def __init__(self, text: Text, loader: Loader) -> None:
         self.problems: list[Problem] = []
+        self.names: dict[Path, int] = {}
+        self._known: dict[str, str] = {}  # texts: the same one is in memory once
         self._text = text
         self._next_event = loader(text.text).get_event
         self._path: list[Key] = []
         self._offset = 0  # of the latest event
 
-    def document(self) -> tuple[Data, Place]:
+    def document(self) -> Data:
         """Return the one document of the text, None where it is empty."""
         self._next()  # the stream's start
         if isinstance(self._next(), yaml.StreamEndEvent):
-            return None, Place(0, 0)
-        node = self._node(self._next(), 0)
+            return None
+        node = self._node(self._next())
         self._next()  # the document's end
         if not isinstance(self._next(), yaml.StreamEndEvent):
             self._complain("a second document begins here; a file is one document")
@@ -188,55 +190,52 @@ class _Reader:
         self._offset = event.start_mark.index
         return event
 
-    def _node(self, event: Event, key: int) -> tuple[Data, Place]:
-        place = Place(key, self._offset)
-        value: Data = None
+    def _node(self, event: Event) -> Data:
+        if isinstance(event, yaml.AliasEvent):
+            self._complain("aliases are not read; write the value out")
+            return None
+        if event.tag or event.anchor:
+            self._refuse_properties(event)
         match event:
-            case yaml.AliasEvent():
-                self._complain("aliases are not read; write the value out")
             case yaml.ScalarEvent():
-                self._refuse_properties(event)
-                value = self._scalar(event)
+                return self._scalar(event)
             case yaml.MappingStartEvent():
-                self._refuse_properties(event)
-                value, place.inside = self._mapping()
+                return self._mapping()
             case _:
-                self._refuse_properties(event)
-                value, place.inside = self._sequence()
-        return value, place
+                return self._sequence()
 
-    def _mapping(self) -> tuple[dict[str, Data], dict[Key, Place]]:
+    def _mapping(self) -> dict[str, Data]:
         values: dict[str, Data] = {}
-        places: dict[Key, Place] = {}
+        offsets: dict[str, int] = {}
         self._enter()
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             offset, key = self._offset, self._key(event)
-            first = places.get(key)
-            if first:
-                line = self._text.where(first.key).line
+            is_first = key not in offsets
+            if not is_first:
+                line = self._text.where(offsets[key]).line
                 self._complain(f"`{key}` is given twice in this map, first on line {line}", offset)
-            value, place = self._node(self._next(), offset)
-            if not first and key != "<<":
-                values[key], places[key] = value, place
+            value = self._node(self._next())
+            if is_first and key != "<<":
+                values[key], offsets[key] = value, offset
+                if len(self._path) <= NAMED_DEPTH:
+                    self.names[tuple(self._path)] = offset
         self._path.pop()
-        return values, places
+        return values
 
-    def _sequence(self) -> tuple[list[Data], dict[Key, Place]]:
+    def _sequence(self) -> list[Data]:
         items: list[Data] = []
-        places: dict[Key, Place] = {}
         self._enter()
         while not isinstance(event := self._next(), yaml.SequenceEndEvent):
-            self._path[-1] = index = len(items)
-            item, places[index] = self._node(event, self._offset)
-            items.append(item)
+            self._path[-1] = len(items)
+            items.append(self._node(event))
         self._path.pop()
-        return items, places
+        return items
 
     def _key(self, event: Event) -> str:
         """Return a key as text, whatever it is, so that the map can be read on."""
         offset = self._offset
-        self._path[-1] = text = event.value if isinstance(event, yaml.ScalarEvent) else "?"
-        key, _ = self._node(event, offset)
+        self._path[-1] = text = self._known_text(event.value) if isinstance(event, yaml.ScalarEvent) else "?"
+        key = self._node(event)
         if text == "<<":
             self._complain("merge keys are not read; write the keys out", offset)
         elif not isinstance(key, str):
@@ -244,7 +243,7 @@ class _Reader:
         return text
 
     def _scalar(self, event: Event) -> Data:
-        text: str = event.value
+        text = self._known_text(event.value)
         if event.style:
             if event.style == '"' and _FORBIDDEN.search(text):
                 self._complain("an escaped control character; delete it")
@@ -254,6 +253,9 @@ class _Reader:
         except Doubtful as doubt:
             self._complain(str(doubt))
             return text
+
+    def _known_text(self, text: str) -> str:
+        return self._known.setdefault(text, text)
 
     def _refuse_properties(self, event: Event) -> None:
         if event.tag:
