@@ -198,6 +198,12 @@ def test_one_rule_in_depth_shows_its_interface_for_there_is_what_it_misses():
     assert "5,000 not relayed: no_rule" in text
 
 
+def test_a_description_cannot_move_the_cursor():
+    text = depth({**rule(), "description": "two\nlines\tand \033[2Jmore"})
+    assert "  two lines and [2Jmore\n" in text
+    assert "\033" not in text
+
+
 def test_where_nothing_at_all_arrives_it_says_where_to_look():
     silent = interface(packets=0)
     assert "No UDP packet at all has come to eth0: look at the sender" in depth(

@@ -8,7 +8,7 @@ from typing import Any
 
 from mcrelay.cli.amounts import counted, moment, short, spaced, span
 from mcrelay.cli.overview import ACCENTS, WIDTH, few, membership
-from mcrelay.cli.terminal import BOLD, YELLOW, painted
+from mcrelay.cli.terminal import BOLD, YELLOW, painted, plain
 from mcrelay.counters import SEND_ERROR_MEANINGS, Drop
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
@@ -20,8 +20,7 @@ def closeup(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterato
     """Yield everything there is to know of a rule; `interfaces` are by their names."""
     name, state = painted(rule["name"], BOLD, colour), painted(rule["state"], ACCENTS[rule["state"]], colour)
     yield f"{name}: {state}" + (f": {rule['reason']}" if rule["reason"] else "")
-    if rule["description"]:
-        yield _entry("", rule["description"])
+    yield from wrap(plain(rule["description"]), WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
     yield _entry("file", f"{rule['file']}:{rule['line']}")
     yield _entry("data plane", rule["data_plane"] + _because(rule["data_plane_reason"]))
     yield ""

@@ -10,7 +10,7 @@ from mcrelay.cli import daemon
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.overview import coloured
 from mcrelay.cli.table import aligned
-from mcrelay.cli.terminal import BOLD, as_json, colour_wanted, painted
+from mcrelay.cli.terminal import BOLD, as_json, colour_wanted, painted, plain
 
 HELP = """\
 With --json, one object: version (of this shape, 1), and rules: a list of {name, state, reason, file, line,
@@ -49,7 +49,7 @@ def listing(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[str]:
     heads, *lines = aligned(rows, "<<<")
     yield painted(heads, BOLD, colour)
     for rule, line in zip(rules, lines, strict=True):
-        said = f"{line}  {rule['reason'] or rule['description']}".rstrip()
+        said = f"{line}  {rule['reason'] or plain(rule['description'])}".rstrip()
         yield coloured(said, rule["state"]) if colour else said
 
 

@@ -21,6 +21,11 @@ def colour_wanted() -> bool:
     return can_draw() and not os.environ.get("NO_COLOR")
 
 
+def plain(text: str) -> str:
+    """Return what somebody wrote on one line, without what would move the cursor of a terminal."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
 def painted(text: str, accent: str, colour: bool) -> str:
     """Return the text in a colour, or as it is where no colour is wanted."""
     return f"{accent}{text}{PLAIN}" if colour and accent else text
