@@ -23,7 +23,7 @@ from mcrelay.counters import Drop
 SLOTS, SLOT_SIZE, FIRST_SLOT = 1024, 2048, 4096
 MEMORY_SIZE = FIRST_SLOT + SLOTS * SLOT_SIZE
 MOST_OUTCOMES = 64
-BURST, A_SECOND = 256, 5000  # events that a worker may write of a rule
+BURST, A_SECOND = 256, 2000  # events that a worker may write of a rule
 
 SENT, EXPIRED = 0, 0xFFFF  # codes of an outcome; the others are errnos
 NO_VLAN = 0xFFFF

@@ -28,7 +28,8 @@ became of it: sent to which outputs, or not and why. Packets that nearly match a
 destination of the rule with a port that no rule takes, from a source that is not allowed, in fragments,
 with a VLAN tag, malformed, or sent by the relay itself.
 
-What comes faster than it can be told is not: such events are lost, and counted. Packets are not.
+A worker tells of some 250 packets at once, and of 2000 a second. Of the others it tells only how many they
+are: they are lost to the trace, and not to those who receive them.
 
 Traces show what packets carry: they are for root, the user of the daemon and the socket's group.
 
