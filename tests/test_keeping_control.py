@@ -92,7 +92,9 @@ def desk(tmp_path, monkeypatch):
 def test_it_is_told_nothing_before_it_said_hello(desk):
     found = desk("time.sleep(60)")
     assert not found.control.is_listening
-    assert found.control.process.stands == "starting"
+    member = found.control.member()
+    assert (member.name, member.kind, member.child) == ("control", "control", found.control.child)
+    assert member.process.stands == "starting"
 
 
 def test_it_gets_the_listening_socket_first_and_then_all_there_is_and_later_what_is_new(desk):

@@ -208,15 +208,18 @@ class World:
         assert (running.memberships, running.holds) == (self.has.memberships, self.has.holds)
         deadline = self.reconciler.next_deadline()
         assert deadline is None or deadline > self.now, "the loop would spin"
+        assert not self.reconciler.differs, "it has looked at everything"
         assert self.reconciler.due(self.now) == [], "nothing is returned twice"
         assert self.reconciler.verdicts().keys() == self.reconciler.plan.rules.keys()
         self._check_pauses()
 
     def _check_pauses(self):
-        """A rule is paused that nobody forwards although nothing is wrong with it, and no other is."""
+        """A rule is paused that nobody who stays forwards, although nothing is wrong with it; no other is."""
+        staying = self.reconciler.desired.workers
         forwarded = {
             route.rule
-            for fake in self.workers.values()
+            for worker, fake in self.workers.items()
+            if worker in staying
             for route in (fake.confirmed or WorkerState()).flows.values()
         }
         now = self.reconciler.verdicts_now()
