@@ -67,7 +67,7 @@ COMMANDS = [
     pytest.param(command.strip(), id=f"{page}: {command.strip()}")
     for page in sorted(text.name.removesuffix(".md") for text in TEXTS.glob("*.md"))
     for block in blocks_of(page)
-    for line in block.splitlines()
+    for line in block.replace("\\\n", "").splitlines()
     for command in re.split(r"&&|\||>", line)
     if re.match(r" *(\$ )?(sudo )?mcrelay [a-z]", command)
 ]

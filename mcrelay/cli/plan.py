@@ -16,6 +16,7 @@ from mcrelay.cli.comparison import Comparison, compared
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.prospect import as_json, reload, start
 from mcrelay.cli.terminal import colour_wanted
+from mcrelay.config import Config
 from mcrelay.control.client import NotRunning
 from mcrelay.plan import plan
 from mcrelay.problem import Invalid
@@ -73,13 +74,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    running = _running(options)
+    running = now(options, options.detailed_exitcode)
     file = subject.named(options)
     if file is None:
         file = running["daemon"]["config"] if running else str(files.DEFAULT)
     try:
         config = files.config_of(subject.contents(file))
-        prospect = as_json(config, plan(config, read_links(), os.cpu_count() or 1))
+        prospect = ahead(config)
     except Invalid as invalid:
         return _refused(Verdict(file, invalid.problems), options)
     except CannotRead as error:
@@ -92,12 +93,17 @@ def _plan(options: argparse.Namespace) -> int:
         beside = {"against": _against(running), "changes": asdict(comparison) if comparison else None}
         print(json.dumps({"file": file, **prospect, **beside}, indent=2))
     else:
-        print(*_told(file, prospect, comparison), sep="\n")
+        print(*told(file, prospect, comparison), sep="\n")
     is_change = bool(prospect["rules"]) if comparison is None else not comparison.is_empty
     return CHANGES if options.detailed_exitcode and is_change else Exit.OK
 
 
-def _running(options: argparse.Namespace) -> dict[str, Any] | None:
+def ahead(config: Config) -> dict[str, Any]:
+    """Return what a config would run with the links of this host; raises `CannotRead`."""
+    return as_json(config, plan(config, read_links(), os.cpu_count() or 1))
+
+
+def now(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | None:
     """Return the status of the daemon. None, where none runs or may be asked: there is still much to tell."""
     try:
         with daemon.connected(options) as client:
@@ -106,7 +112,7 @@ def _running(options: argparse.Namespace) -> dict[str, Any] | None:
     except NotRunning as error:
         print(f"warning: compared with nothing: {error}", file=sys.stderr)
     except daemon.UNREACHABLE as error:
-        if options.detailed_exitcode:
+        if is_strict:
             raise
         print(f"warning: not compared with what runs: {daemon.why(error)}", file=sys.stderr)
     return None
@@ -132,7 +138,8 @@ def _against(running: dict[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _told(file: str, prospect: dict[str, Any], comparison: Comparison | None) -> Iterator[str]:
+def told(file: str, prospect: dict[str, Any], comparison: Comparison | None) -> Iterator[str]:
+    """Return the lines that tell what a start, or a reload, would do."""
     if comparison is None:
         return start(file, prospect)
     return reload(file, prospect, comparison, colour_wanted())

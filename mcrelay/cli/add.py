@@ -1,0 +1,128 @@
+"""`mcrelay add`: a rule in a drop-in file of its own, running by the time that the verb ends."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from mcrelay.address import is_group
+from mcrelay.cli import change
+from mcrelay.cli.change import Change, Refused
+from mcrelay.cli.standing import Standing, drop_in
+from mcrelay.config import Rule
+from mcrelay.dropin import holds_only, is_by_add, written
+from mcrelay.problem import Invalid
+from mcrelay.source import Source
+
+_ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+HELP = f"""\
+IFACE is a name of `interfaces`. An output without GROUP sends to the input's group, and one without PORT to
+the input's port. In the place of GROUP an address of a host may stand.
+
+The file is written beside the others as NAME.yaml, checked together with all of them before it is put in
+place, and reloaded. The same rule again is no change.
+
+{change.EXIT_CODES}"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `add`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = "Write a rule into a drop-in file of its own, reload, and wait for the verdict."
+    parser.epilog = HELP
+    parser.add_argument("name", metavar="NAME", help="the name of the rule, and of its file")
+    parser.add_argument(
+        "--input", metavar="IFACE:GROUP:PORT", type=_input, required=True, help="what the rule takes"
+    )
+    parser.add_argument(
+        "--output", metavar="IFACE[:GROUP[:PORT]]", type=_output, required=True, action="append",
+        help="where it is sent; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--sources", metavar="A,B", type=_sources, help="the only senders that are relayed")
+    parser.add_argument("--ttl", metavar="TTL", type=_number, help="of the outputs: a number, or `decrement`")
+    parser.add_argument("--dscp", metavar="DSCP", type=_number, help="of the outputs: a number, or `copy`")
+    parser.add_argument("--description", metavar="TEXT", help="what the rule is for, in your words")
+    parser.add_argument("--disabled", action="store_true", help="write the rule without running it")
+    parser.add_argument(
+        "--replace", action="store_true", help="replace another rule that `mcrelay add` wrote"
+    )
+    change.arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Add the rule, unless it is there."""
+    return change.run(options, lambda standing: _decided(options, standing))
+
+
+def _decided(options: argparse.Namespace, standing: Standing) -> Change:
+    name, file = options.name, standing.drop_in(options.name)
+    text = written(name, rule(options))
+    wanted = standing.rule(name, drop_in(file, text))
+    holder = standing.holder(name)
+    if holder is None:
+        if file.exists():
+            raise Refused(f"{file} is there already, without a rule `{name}`: rename it")
+        return Change(f"{name}: added, {file}", file, text)
+    where = holder.where_key("rules", name)
+    if _sound(standing, name, holder) == wanted:
+        return Change(f"{name}: unchanged, {where}")
+    if not (standing.is_drop_in(holder) and holds_only(holder, name) and is_by_add(holder)):
+        raise Refused(f"{where}: another rule has the name `{name}`: edit it there, or choose another name")
+    if not options.replace:
+        raise Refused(f"{where}: another rule has the name `{name}`: give --replace to replace it")
+    return Change(f"{name}: replaced, {holder.file}", Path(holder.file), text)
+
+
+def _sound(standing: Standing, name: str, holder: Source) -> Rule | None:
+    try:
+        return standing.rule(name, holder)
+    except Invalid:
+        return None
+
+
+def rule(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the rule that the command line asks for, as it is written in a file."""
+    taken = options.input | ({"sources": options.sources} if options.sources else {})
+    sending = {key: value for key in ("ttl", "dscp") if (value := getattr(options, key)) is not None}
+    described = {"description": options.description} if options.description else {}
+    outputs = [output | sending for output in options.output]
+    disabled = {"enabled": False} if options.disabled else {}
+    return {**described, "input": taken, "outputs": outputs, **disabled}
+
+
+def _input(text: str) -> dict[str, Any]:
+    match text.split(":"):
+        case [interface, destination, port] if destination and port:
+            return _end(interface, destination, port)
+    raise argparse.ArgumentTypeError(f"{text!r} is not of the form IFACE:GROUP:PORT")
+
+
+def _output(text: str) -> dict[str, Any]:
+    match text.split(":"):
+        case [interface]:
+            return _end(interface)
+        case [interface, destination]:
+            return _end(interface, destination)
+        case [interface, destination, port]:
+            return _end(interface, destination, port)
+    raise argparse.ArgumentTypeError(f"{text!r} is not of the form IFACE[:GROUP[:PORT]]")
+
+
+def _end(interface: str, destination: str = "", port: str = "") -> dict[str, Any]:
+    """Return an input or output as it is written in a file; what may be empty is left out."""
+    is_host = bool(_ADDRESS.fullmatch(destination)) and not is_group(destination)
+    named = {"address" if is_host else "group": destination} if destination else {}
+    return {"interface": interface, **named, **({"port": _number(port)} if port else {})}
+
+
+def _number(text: str) -> int | str:
+    """Return a number; what is none is left to the schema, which knows what to say."""
+    return int(text) if _NUMBER.fullmatch(text) else text
+
+
+def _sources(text: str) -> list[str]:
+    return text.split(",")

@@ -1,0 +1,187 @@
+"""A change of a relay's files: checked as a whole, put in place, reloaded, and taken back if rejected."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcrelay.cli import daemon, hangup, plan, reload
+from mcrelay.cli.check import Verdict
+from mcrelay.cli.comparison import compared
+from mcrelay.cli.exits import Exit
+from mcrelay.cli.placing import place
+from mcrelay.cli.standing import Standing, standing
+from mcrelay.cli.terminal import colour_wanted
+from mcrelay.config import Config, compiled
+from mcrelay.control.client import NotPermitted, NotRunning
+from mcrelay.problem import Invalid
+from mcrelay.supervisor import files, rundir
+from mcrelay.supervisor.netlink import CannotRead
+
+PAUSE = 0.05  # seconds between two tries to be the only one who changes the files
+
+EXIT_CODES = """\
+Exit codes: 0 done, or so already, 1 refused, or no verdict, 2 usage, 3 mcrelay does not run where --run-dir
+or --socket says, 4 not permitted, 78 the files would be invalid: nothing was changed."""
+
+
+class Refused(Exception):
+    """The files stay as they are; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to be said, and the file that becomes another, if any, with its text; None for no file."""
+
+    said: str
+    file: Path | None = None
+    text: str | None = None
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that all verbs share that change the files."""
+    usual = f"the main file (default: the running daemon's, else {files.DEFAULT})"
+    parser.add_argument("-c", "--config", metavar="FILE", type=Path, help=usual)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="change nothing, and show what `mcrelay plan` would"
+    )
+    hangup.arguments(parser)
+    daemon.arguments(parser)
+
+
+def run(options: argparse.Namespace, decide: Callable[[Standing], Change]) -> int:
+    """Make the change that is decided on in view of the files, and tell how that ended."""
+    return daemon.answering(lambda options: _run(options, decide), options)
+
+
+def _run(options: argparse.Namespace, decide: Callable[[Standing], Change]) -> int:
+    target = _target(options)
+    try:
+        with _alone(target.main, options.timeout):
+            before = standing(target.main)
+            change = decide(before)
+            after = before.sources if change.file is None else before.with_file(change.file, change.text)
+            config = compiled(after)
+            if options.dry_run:
+                return _foretold(options, target, change, config)
+            return _made(options, target, change, config)
+    except Invalid as invalid:
+        verdict = Verdict(str(target.main), invalid.problems)
+        print(f"{verdict.as_text(colour_wanted())}: nothing was changed")
+        return Exit.INVALID
+    except Refused as refused:
+        print(f"mcrelay: {refused}", file=sys.stderr)
+        return Exit.FAILURE
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The main file, and why no daemon is to be told of its change, if so."""
+
+    main: Path
+    why_not_reloaded: str = ""
+
+
+def _target(options: argparse.Namespace) -> _Target:
+    """Return what to change: not the usual file, where a daemon is named that does not run."""
+    try:
+        with daemon.connected(options) as client:
+            pid, config = client.greeting["pid"], Path(client.greeting["config"])
+    except daemon.UNREACHABLE as error:
+        is_named = daemon.socket_path(options) != str(rundir.DEFAULT / rundir.CONTROL_SOCKET)
+        if options.config is None and (is_named or not isinstance(error, NotRunning)):
+            raise
+        return _Target(options.config or files.DEFAULT, str(error))
+    if options.config is not None and not _is_same(options.config, config):
+        return _Target(options.config, f"the daemon (process {pid}) runs {config}")
+    if not options.dry_run:
+        hangup.must_be_permitted(pid)
+    return _Target(options.config or config)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _alone(main: Path, patience: float) -> Iterator[None]:
+    """Keep out whoever else would change the files meanwhile: what was checked is what is reloaded."""
+    try:
+        lock = os.open(main, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        yield  # reading it says what is wrong
+        return
+    try:
+        _take(lock, main, time.monotonic() + patience)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int, main: Path, end: float) -> None:
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise Refused(f"another process has locked {main}: see `lslocks`") from None
+            time.sleep(PAUSE)
+
+
+def _foretold(options: argparse.Namespace, target: _Target, change: Change, config: Config) -> int:
+    print(f"dry run: {change.said}")
+    running = plan.now(options, is_strict=False)
+    try:
+        prospect = plan.ahead(config)
+    except CannotRead as error:
+        raise Refused(f"cannot read the links of this host: {error}") from None
+    print(*plan.told(str(target.main), prospect, compared(running, prospect) if running else None), sep="\n")
+    return Exit.OK
+
+
+def _made(options: argparse.Namespace, target: _Target, change: Change, config: Config) -> int:
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    undo = _placed(change, target.main)
+    if target.why_not_reloaded:
+        print(change.said)
+        print(f"mcrelay: not reloaded: {target.why_not_reloaded}", file=sys.stderr)
+        return Exit.OK
+    try:
+        greeting, verdict = hangup.verdict(options, options.timeout)
+    except daemon.UNREACHABLE:
+        print(change.said)
+        raise
+    if verdict["outcome"] == "rejected":
+        undo()
+        with suppress(*daemon.UNREACHABLE):
+            hangup.verdict(options, options.timeout)  # so that the daemon's last word is on what stands again
+    else:
+        print(change.said)
+    if verdict["outcome"] != "unchanged":
+        reload.tell(greeting, verdict, options)
+    return reload.code(verdict)
+
+
+def _placed(change: Change, main: Path) -> Callable[[], None]:
+    """Put the file in place, and return what takes that back."""
+    if change.file is None:
+        return lambda: None
+    try:
+        return place(change.file, None if change.text is None else change.text.encode(), main)
+    except PermissionError as error:
+        raise NotPermitted(
+            f"cannot write {change.file}: {(error.strerror or '').lower()}: use sudo"
+        ) from None
+    except OSError as error:
+        raise Refused(f"cannot write {change.file}: {(error.strerror or str(error)).lower()}") from None

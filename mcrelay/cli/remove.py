@@ -1,0 +1,42 @@
+"""`mcrelay remove`: deletes the drop-in file of a rule, which has stopped by the time that the verb ends."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mcrelay.cli import change
+from mcrelay.cli.change import Change, Refused
+from mcrelay.cli.standing import Standing
+from mcrelay.dropin import holds_only
+from mcrelay.spelling import did_you_mean
+
+HELP = f"""\
+Only a file of the drop-in folder that holds this rule and nothing else is deleted. Of a rule that stands
+elsewhere, it tells where, and changes nothing. A rule that there is not is no error.
+
+{change.EXIT_CODES}"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `remove`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = "Delete the drop-in file of a rule, reload, and wait for the verdict."
+    parser.epilog = HELP
+    parser.add_argument("name", metavar="NAME", help="the rule")
+    change.arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Remove the rule, if it is there."""
+    return change.run(options, lambda standing: _decided(options.name, standing))
+
+
+def _decided(name: str, standing: Standing) -> Change:
+    holder = standing.holder(name)
+    if holder is None:
+        return Change(f"there is no rule `{name}`{did_you_mean(name, standing.names())}")
+    if not (standing.is_drop_in(holder) and holds_only(holder, name)):
+        where = holder.where_key("rules", name)
+        raise Refused(f"{where}: `{name}` has no drop-in of its own: delete it there, then `mcrelay reload`")
+    return Change(f"{name}: removed, {holder.file}", Path(holder.file))
