@@ -1,0 +1,71 @@
+"""Each worker has a ring for each trace, its successor the same; nobody keeps what nobody wants."""
+
+import os
+
+import pytest
+
+from mcrelay.news import Tracing
+from mcrelay.state import CloseTrace, OpenTrace, State, Trace, WorkerState
+from mcrelay.supervisor import traces
+from mcrelay.supervisor.traces import CannotShare, TraceRings
+from mcrelay.trace import MEMORY_SIZE
+
+FEED, CLOCK = Trace("feed", 1), Trace("clock", 2)
+
+
+def same(one, other):
+    return os.fstat(one).st_ino == os.fstat(other).st_ino
+
+
+@pytest.fixture
+def rings():
+    made = TraceRings()
+    yield made
+    made.keep(State())
+
+
+def test_a_worker_gets_one_for_each_trace_it_opens_in_the_order_of_the_batch(rings):
+    first, second = rings.supply([OpenTrace(0, FEED), CloseTrace(0, Trace("old", 1)), OpenTrace(0, CLOCK)])
+    assert os.fstat(first).st_size == os.fstat(second).st_size == MEMORY_SIZE
+    assert not same(first, second)
+
+
+def test_a_successor_writes_on_in_the_same(rings):
+    [first] = rings.supply([OpenTrace(0, FEED)])
+    [again] = rings.supply([OpenTrace(0, FEED)])
+    [of_another_worker] = rings.supply([OpenTrace(1, FEED)])
+    assert again == first
+    assert not same(of_another_worker, first)
+
+
+def test_a_later_trace_of_the_rule_begins_anew(rings):
+    [first] = rings.supply([OpenTrace(0, FEED)])
+    [later] = rings.supply([OpenTrace(0, Trace("feed", 7))])
+    assert not same(first, later)
+
+
+def test_what_workers_write_the_control_process_reads_in_the_order_of_the_workers(rings):
+    written = rings.supply([OpenTrace(1, FEED)]) + rings.supply([OpenTrace(0, FEED)])
+    read = rings.for_reading(Tracing("feed", 1, (1, 0)))
+    assert all(same(one, other) for one, other in zip(written, read, strict=True))
+    assert rings.for_reading(Tracing("feed", 0, (), "the rule is disabled")) == []
+
+
+def test_only_what_is_traced_still_is_kept(rings):
+    [feed, clock] = rings.supply([OpenTrace(0, FEED), OpenTrace(0, CLOCK)])
+    rings.keep(State({0: WorkerState(traces=frozenset({CLOCK}))}))
+    os.fstat(clock)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(feed)
+
+
+def test_without_memory_it_is_said_which_rule_cannot_be_traced(rings, monkeypatch):
+    def full(name, size):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(traces, "Shared", full)
+    with pytest.raises(CannotShare) as failure:
+        rings.supply([CloseTrace(0, CLOCK), OpenTrace(0, FEED)])
+    assert failure.value.reasons == {1: "cannot trace rule feed: Too many open files"}
+    with pytest.raises(CannotShare, match="cannot trace rule feed: Too many open files"):
+        rings.for_reading(Tracing("feed", 1, (0,)))
