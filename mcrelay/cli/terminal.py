@@ -32,5 +32,5 @@ def painted(text: str, accent: str, colour: bool) -> str:
 
 
 def as_json(document: Json) -> str:
-    """Return JSON in many lines for a terminal, and in one for a program, which is many times faster."""
+    """Return JSON in many lines for a terminal, and in one for a program, which is several times faster."""
     return json.dumps(document, indent=2 if sys.stdout.isatty() else None)
