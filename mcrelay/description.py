@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mcrelay.config import Config, Interface, Output, Rule
+from mcrelay.config import Interface, Output, Rule
 from mcrelay.links import Link
 from mcrelay.state import Membership, Route, output_name
 
+Devices = Mapping[str, str]  # by the names of their interfaces
 
-def described_input(rule: Rule, config: Config) -> dict[str, Any]:
+
+def described_input(rule: Rule, devices: Devices) -> dict[str, Any]:
     """Return what the rule takes."""
     return {
         "interface": rule.input.interface,
-        "device": config.interfaces[rule.input.interface].device,
+        "device": devices[rule.input.interface],
         "destination": rule.input.destination,
         "port": rule.input.port,
         "sources": list(rule.input.sources),
     }
 
 
-def described_outputs(rule: Rule, config: Config, route: Route | None) -> list[dict[str, Any]]:
+def described_outputs(rule: Rule, devices: Devices, route: Route | None) -> list[dict[str, Any]]:
     """Return what the rule sends, in the order of the file; `route` is what runs of it.
 
     A `source` or `source_port` of null is chosen when the output begins to run.
     """
     sources = {output.name: output.egress.source for output in route.outputs} if route else {}
-    return [_described(output, config, sources) for output in rule.outputs]
+    return [_described(output, devices, sources) for output in rule.outputs]
 
 
-def _described(output: Output, config: Config, sources: dict[str, str]) -> dict[str, Any]:
+def _described(output: Output, devices: Devices, sources: Mapping[str, str]) -> dict[str, Any]:
     name = output_name(output.interface, output.destination, output.port)
     return {
         "interface": output.interface,
-        "device": config.interfaces[output.interface].device,
+        "device": devices[output.interface],
         "destination": output.destination,
         "port": output.port,
         "source": sources.get(name, output.source),

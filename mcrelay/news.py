@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mcrelay.picture import Drawable
 from mcrelay.wire import Fields, Hello, WireError, parsed
 
 Sections = Mapping[str, Any]
@@ -89,7 +90,11 @@ def encoded_news(news: News) -> bytes:
             fields = ["marked", mark, begun]
         case Tracing(rule, number, workers, reason):  # pragma: no branch: there is no other
             fields = ["trace", rule, number, workers, reason]
-    return json.dumps(fields, separators=(",", ":")).encode()
+    return json.dumps(fields, separators=(",", ":"), default=_drawn).encode()
+
+
+def _drawn(value: Drawable) -> object:
+    return value.as_json()
 
 
 def decoded_news(text: bytes) -> News:

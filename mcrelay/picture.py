@@ -7,9 +7,17 @@ places; the others are small, and replaced whole.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 MAPS = ("rules", "verdicts", "interfaces", "processes")
+
+
+class Drawable(Protocol):
+    """A value of a picture that becomes JSON only when it is told, because there are many like it."""
+
+    def as_json(self) -> object:
+        """Return it as JSON has it."""
+
 
 Picture = Mapping[str, Any]
 Section = Mapping[str, Any]

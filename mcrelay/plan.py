@@ -31,6 +31,10 @@ class Verdict:
     state: RuleState
     reason: str = ""
 
+    def as_json(self) -> list[str]:
+        """Return the verdict as the picture has it."""
+        return [str(self.state), self.reason]
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

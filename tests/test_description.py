@@ -26,11 +26,12 @@ rules:
     ]
 )
 FEED = CONFIG.rules["feed"]
+DEVICES = {"studio": "eth0", "plant": "eth1"}
 FIRST = Output("plant", Egress(3, "10.9.2.1"), "239.2.2.2", 6001, 16, "copy")
 
 
 def test_the_input_is_where_packets_come_from():
-    assert described_input(FEED, CONFIG) == {
+    assert described_input(FEED, DEVICES) == {
         "interface": "studio",
         "device": "eth0",
         "destination": "232.1.1.1",
@@ -40,7 +41,7 @@ def test_the_input_is_where_packets_come_from():
 
 
 def test_of_what_runs_the_address_is_known_that_it_sends_from():
-    one, other = described_outputs(FEED, CONFIG, Route("feed", (FIRST,)))
+    one, other = described_outputs(FEED, DEVICES, Route("feed", (FIRST,)))
     assert one == {
         "interface": "plant",
         "device": "eth1",
@@ -56,7 +57,7 @@ def test_of_what_runs_the_address_is_known_that_it_sends_from():
 
 
 def test_of_a_rule_that_does_not_run_only_the_files_words_are_known():
-    outputs = described_outputs(FEED, CONFIG, None)
+    outputs = described_outputs(FEED, DEVICES, None)
     assert [(output["source"], output["runs"]) for output in outputs] == [(None, False), ("10.9.2.9", False)]
 
 

@@ -64,13 +64,13 @@ def test_a_rule_is_shown_with_its_place_its_way_and_its_rows(studio):
     studio.accept(feed=5001)
     studio.settle()
     picture = studio.drawn()
-    rule = picture["rules"]["feed"]
+    rule = picture["rules"]["feed"].as_json()
     assert (rule["file"], rule["line"], rule["description"]) == ("mcrelay.yaml", 4, "the feed")
     assert (rule["enabled"], rule["data_plane"], rule["workers"], rule["row"]) == (True, "userspace", 1, 0)
     assert rule["input"]["device"] == "eth0"
     [output] = rule["outputs"]
     assert (output["source"], output["runs"], output["row"]) == ("10.9.2.1", True, 0)
-    assert picture["verdicts"] == {"feed": ["active", ""]}
+    assert picture["verdicts"]["feed"].as_json() == ["active", ""]
 
 
 def test_interfaces_are_shown_with_their_groups_and_rows(studio):
@@ -119,7 +119,7 @@ def test_a_rule_that_only_moved_in_its_file_shows_its_new_line(studio):
     studio.drawn()
     studio.accept(clock=5002, feed=5001)
     rules = studio.drawn()["rules"]
-    assert [(name, rule["line"]) for name, rule in rules.items()] == [("clock", 4), ("feed", 5)]
+    assert [(name, rule.where.line) for name, rule in rules.items()] == [("clock", 4), ("feed", 5)]
 
 
 def test_a_process_that_pauses_says_why_and_until_when(studio):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,33 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class _Subject:
-    """All that the entry of a rule shows."""
+class RuleEntry:
+    """All that the picture shows of a rule. Drawn only to be told: drawings take ten times the room."""
 
     rule: Rule
     where: Where
     devices: tuple[str, ...]
+    """Of the input, and then of each output."""
     route: Route | None
     workers: int
     rows: tuple[int | None, ...]
+
+    def as_json(self) -> Entry:
+        """Draw it."""
+        rule, rows = self.rule, self.rows
+        devices = dict(zip(_interfaces(rule), self.devices, strict=True))
+        outputs = described_outputs(rule, devices, self.route)
+        return {
+            "file": self.where.file,
+            "line": self.where.line,
+            "description": rule.description,
+            "enabled": rule.enabled,
+            "data_plane": "userspace",
+            "workers": self.workers,
+            "input": described_input(rule, devices),
+            "row": rows[0],
+            "outputs": [{**output, "row": row} for output, row in zip(outputs, rows[1:], strict=True)],
+        }
 
 
 class Portrait:
@@ -70,8 +88,7 @@ class Portrait:
         self._ledger = ledger
         self._offset = 0.0
         self._shown: dict[str, tuple[object, ...]] = {}
-        self._rules: dict[str, Entry] = {}
-        self._rules_of: dict[str, tuple[_Subject, Entry]] = {}
+        self._rules: dict[str, RuleEntry] = {}
         self._interfaces: dict[str, Entry] = {}
 
     def drawn(self, links: LinkTable, members: Iterable[Member]) -> dict[str, Any]:
@@ -83,7 +100,6 @@ class Portrait:
         rows = self._ledger.rows_of_links()
         if self._is_new("interfaces", links, generation, memberships, rows):
             self._draw_interfaces(links, memberships, rows)
-        verdicts = self._reconciler.verdicts_now()
         return {
             "daemon": self._daemon,
             "generation": {
@@ -93,7 +109,7 @@ class Portrait:
             },
             "reload": configuration.reloads.as_json(),
             "rules": self._rules,
-            "verdicts": {name: [str(one.state), one.reason] for name, one in verdicts.items()},
+            "verdicts": self._reconciler.verdicts_now(),
             "interfaces": self._interfaces,
             "processes": self._drawn_processes(members),
         }
@@ -109,20 +125,12 @@ class Portrait:
         devices = {name: interface.device for name, interface in config.interfaces.items()}
         drawn = {}
         for name, rule in config.rules.items():
-            ends = (rule.input.interface, *(output.interface for output in rule.outputs))
-            subject = _Subject(
-                rule,
-                rule.where,
-                tuple(devices[end] for end in ends),
-                routes.get(name),
-                len(plan.state.workers),
-                self._ledger.rows_of(rule),
-            )
-            before = self._rules_of.get(name)
-            is_kept = before is not None and before[0] == subject
-            drawn[name] = before if before and is_kept else (subject, _drawn_rule(subject, config))
-        self._rules_of = drawn
-        self._rules = {name: entry for name, (_, entry) in drawn.items()}
+            ends = tuple(devices[interface] for interface in _interfaces(rule))
+            rows = self._ledger.rows_of(rule)
+            entry = RuleEntry(rule, rule.where, ends, routes.get(name), len(plan.state.workers), rows)
+            before = self._rules.get(name)
+            drawn[name] = before if before == entry else entry
+        self._rules = drawn
 
     def _draw_interfaces(
         self, links: LinkTable, memberships: Iterable[Membership], rows: Mapping[Hashable, int]
@@ -175,17 +183,7 @@ def _differ(one: object, other: object) -> bool:
     return one != other if isinstance(one, int | frozenset | dict) else one is not other
 
 
-def _drawn_rule(subject: _Subject, config: Config) -> Entry:
-    rule, rows = subject.rule, subject.rows
-    outputs = described_outputs(rule, config, subject.route)
-    return {
-        "file": rule.where.file,
-        "line": rule.where.line,
-        "description": rule.description,
-        "enabled": rule.enabled,
-        "data_plane": "userspace",
-        "workers": subject.workers,
-        "input": described_input(rule, config),
-        "row": rows[0],
-        "outputs": [{**output, "row": row} for output, row in zip(outputs, rows[1:], strict=True)],
-    }
+def _interfaces(rule: Rule) -> Iterator[str]:
+    yield rule.input.interface
+    for output in rule.outputs:
+        yield output.interface
