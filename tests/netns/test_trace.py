@@ -302,9 +302,10 @@ def test_two_rules_are_traced_side_by_side_and_each_has_its_own_packets(studio, 
 def test_a_client_that_is_killed_takes_its_trace_with_it(studio):
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay)
-        assert traced(relay) == [1]
+        (control,) = control_processes(relay)
+        assert (traced(relay), rings(control)) == ([1], 1)
         tracing.rest(signal.SIGKILL)
-        wait_until(lambda: traced(relay) == [0], "the end of the trace in the worker")
+        wait_until(lambda: (traced(relay), rings(control)) == ([0], 0), "the end of the trace everywhere")
 
 
 def test_a_trace_goes_on_when_the_worker_is_killed_and_misses_nothing(studio, wire):
