@@ -69,6 +69,10 @@ class Daemon:
             self.config.write_text(config)
         self._forget_notifications()
         self.process.send_signal(signal.SIGHUP)
+        return self.await_reload()
+
+    def await_reload(self) -> str:
+        """Return the STATUS with which the next reload is answered, whoever asks for it."""
         self.await_notification("RELOADING=1")
         answer = self.await_notification("READY=1")
         return next((line.removeprefix("STATUS=") for line in answer if line.startswith("STATUS=")), "")

@@ -58,6 +58,7 @@ class Ear:
     """Rings when something that matters happens in these places. Raises Deaf."""
 
     def __init__(self, places: Iterable[Place], bell: Bell) -> None:
+        self._written: set[str] = set()
         try:
             self._observer: BaseObserver = Observer()
         except OSError as error:
@@ -77,25 +78,37 @@ class Ear:
         """Whether all its threads run."""
         return self._observer.is_alive() and all(emitter.is_alive() for emitter in self._observer.emitters)
 
+    @property
+    def hears_writing(self) -> bool:
+        """Whether somebody has written to a file, and not closed it yet."""
+        return bool(self._written)
+
     def close(self) -> None:
         """Let the threads end, for which nobody waits: it can take them half a second."""
         Thread(target=self._observer.stop, daemon=True).start()
 
 
 class _Doorkeeper(events.FileSystemEventHandler):
-    """Lets through what matters of what happens in a place."""
+    """Lets through what matters of what happens in a place, and knows who is still writing there."""
 
-    def __init__(self, place: Place, bell: Bell) -> None:
+    def __init__(self, place: Place, bell: Bell, written: set[str]) -> None:
         self._place = place
         self._bell = bell
+        self._written = written
 
     def dispatch(self, event: events.FileSystemEvent) -> None:
         """Something happened: this is called in a thread of the observer."""
         if event.event_type in _READING:
             return
-        paths = (event.src_path, getattr(event, "dest_path", ""))
-        if any(self._place.matters(os.fsdecode(path)) for path in paths if path):
-            self._bell.ring()
+        paths = [os.fsdecode(path) for path in (event.src_path, getattr(event, "dest_path", "")) if path]
+        if not any(map(self._place.matters, paths)):
+            return
+        match event.event_type:
+            case "modified":
+                self._written.update(paths)
+            case "closed" | "created" | "moved" | "deleted":
+                self._written.difference_update(paths)
+        self._bell.ring()
 
 
 def _only_writing(observer: BaseObserver) -> dict[str, Any]:

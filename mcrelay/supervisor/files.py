@@ -73,6 +73,11 @@ def drop_in_folder(main: Path) -> Path:
     return main.with_name(f"{main.stem}.d")
 
 
+def is_drop_in(name: str) -> bool:
+    """Tell whether a file of this name in that folder is read, or refused for a misspelt end."""
+    return name.endswith((".yaml", ".yml")) and not name.startswith(".")
+
+
 def _stamp(file: Path) -> tuple[int, ...]:
     try:
         found = os.stat(file)
@@ -84,14 +89,14 @@ def _stamp(file: Path) -> tuple[int, ...]:
 def _drop_ins(main: Path) -> list[Path]:
     folder = drop_in_folder(main)
     try:
-        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        names = sorted(name for name in os.listdir(folder) if is_drop_in(name))
     except FileNotFoundError:
         return []
     except OSError as error:
         raise _unusable(folder, error) from None
     if misnamed := [name for name in names if name.endswith(".yml")]:
         raise _unusable(folder / misnamed[0], "drop-ins end in `.yaml`; rename it")
-    return [folder / name for name in names if name.endswith(".yaml")]
+    return [folder / name for name in names]
 
 
 def _content(file: Path, room: int) -> bytes:

@@ -54,7 +54,8 @@ class Watcher:
         # Listening begins before the stamps are taken, so that no change falls between the two.
         self._listen(self._quiet)
         stamps = files.stamps(self._path)
-        return stamps if self._quiet.looked(stamps, time.monotonic()) else None
+        is_open = self._ear is not None and self._ear.hears_writing
+        return stamps if self._quiet.looked(stamps, time.monotonic(), is_open) else None
 
     def _listen(self, quiet: Quiet) -> None:
         """Listen where the files are now, which may be elsewhere than before."""

@@ -17,17 +17,20 @@ MOST_PLACES = 64  # a thread listens to each; nobody does to those beyond
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder, and the entries of it that matter: these names, or all where there are none."""
+    """A folder in which some entries matter: these names, and drop-ins if it holds them."""
 
     folder: str
     identity: tuple[int, int]
     """Device and inode: another folder of the same name is another place."""
     names: frozenset[str]
+    holds_drop_ins: bool = False
 
     def matters(self, entry: str) -> bool:
         """Tell whether what happens to this path may change what the files say."""
         folder, name = os.path.split(entry)
-        return folder == self.folder and (not self.names or name in self.names)
+        return folder == self.folder and (
+            name in self.names or (self.holds_drop_ins and files.is_drop_in(name))
+        )
 
 
 def places(path: files.Name) -> tuple[Place, ...]:
@@ -38,8 +41,8 @@ def places(path: files.Name) -> tuple[Place, ...]:
     names: dict[str, set[str]] = {}
     for where, name in chain(_steps("/", str(main)), _steps("/", str(folder)), _steps_of_links(inside)):
         names.setdefault(where, set()).add(name)
-    names[inside] = set()
-    found = (_place(where, frozenset(those)) for where, those in names.items())
+    names.setdefault(inside, set())
+    found = (_place(where, frozenset(those), where == inside) for where, those in names.items())
     return tuple(place for place in found if place)[:MOST_PLACES]
 
 
@@ -75,16 +78,18 @@ def _target(entry: str) -> str | None:
 def _steps_of_links(folder: str) -> Iterator[tuple[str, str]]:
     try:
         with os.scandir(folder) as entries:
-            links = [entry.name for entry in entries if entry.is_symlink()]
+            links = [entry.name for entry in entries if files.is_drop_in(entry.name) and entry.is_symlink()]
     except OSError:
         return
     for name in links:
         yield from _steps(folder, name)
 
 
-def _place(folder: str, names: frozenset[str]) -> Place | None:
+def _place(folder: str, names: frozenset[str], holds_drop_ins: bool) -> Place | None:
     try:
         found = os.stat(folder)
     except OSError:
         return None
-    return Place(folder, (found.st_dev, found.st_ino), names) if stat.S_ISDIR(found.st_mode) else None
+    if not stat.S_ISDIR(found.st_mode):
+        return None
+    return Place(folder, (found.st_dev, found.st_ino), names, holds_drop_ins)

@@ -1,0 +1,145 @@
+"""Files are read once they are quiet, and soon after."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcrelay.quiet import DELAY, QUIET, REGARDLESS, STALLED, Quiet
+
+STEP = 0.01
+
+
+def read_once(stamps="first", now=100.0):
+    """What has read its files once, and looked at them at `now`."""
+    quiet = Quiet(due=now - QUIET)
+    assert not quiet.looked(stamps, now - QUIET)
+    assert quiet.looked(stamps, now)
+    return quiet
+
+
+def test_files_are_read_when_they_have_been_the_same_for_a_while():
+    quiet = Quiet(due=0.0)
+    assert not quiet.looked("some", 0.0)
+    assert quiet.due == QUIET
+    assert not quiet.looked("other", QUIET)
+    assert quiet.due == 2 * QUIET
+    assert quiet.looked("other", 2 * QUIET)
+
+
+def test_what_was_read_is_not_read_again():
+    quiet = read_once()
+    assert quiet.due == 100.0 + REGARDLESS
+    assert not quiet.looked("first", 105.0)
+    assert not quiet.looked("first", 105.0 + QUIET)
+
+
+def test_files_that_are_as_they_were_before_anybody_read_them_are_not_read():
+    quiet = read_once()
+    assert not quiet.looked("second", 105.0)
+    assert not quiet.looked("first", 105.0 + QUIET)
+    assert quiet.due == 105.0 + QUIET + REGARDLESS
+
+
+def test_news_bring_a_look_at_once():
+    quiet = read_once()
+    quiet.stirred(103.0)
+    assert quiet.due == 103.0
+
+
+def test_news_that_come_thick_and_fast_bring_a_look_now_and_then():
+    quiet = read_once()
+    quiet.stirred(103.0)
+    quiet.looked("first", 103.0)
+    for now in (103.1, 103.2):
+        quiet.stirred(now)
+        assert quiet.due == 103.0 + QUIET
+
+
+def test_news_never_put_a_look_off():
+    quiet = read_once()
+    quiet.looked("second", 101.0)
+    quiet.stirred(101.2)
+    assert quiet.due == 101.0 + QUIET
+    quiet.stirred(102.0)
+    assert quiet.due == 101.0 + QUIET
+
+
+def test_a_file_that_is_open_for_writing_is_read_when_it_is_closed():
+    quiet = read_once()
+    assert not quiet.looked("second", 101.0, is_open=True)
+    assert not quiet.looked("second", 102.0, is_open=True)
+    assert quiet.due == 102.0 + QUIET
+    assert quiet.looked("second", 102.1)
+
+
+def test_a_file_that_is_open_for_ever_is_read_in_the_end():
+    quiet = read_once()
+    assert not quiet.looked("second", 101.0, is_open=True)
+    assert quiet.looked("second", 101.0 + STALLED, is_open=True)
+
+
+def test_a_change_without_news_tells_that_nobody_listens():
+    quiet = read_once()
+    quiet.looked("second", 105.0)
+    assert not quiet.is_deaf(105.0)
+    assert quiet.is_deaf(105.0 + DELAY)
+    quiet.listens_anew()
+    assert not quiet.is_deaf(105.0 + DELAY)
+
+
+@pytest.mark.parametrize("news", [104.9, 105.5])
+def test_news_may_come_before_a_look_or_a_little_later(news):
+    quiet = read_once()
+    if news < 105.0:
+        quiet.stirred(news)
+    quiet.looked("second", 105.0)
+    if news > 105.0:
+        quiet.stirred(news)
+    assert not quiet.is_deaf(110.0)
+
+
+def test_files_that_stay_as_they_are_need_no_news():
+    quiet = read_once()
+    quiet.looked("first", 105.0)
+    assert not quiet.is_deaf(110.0)
+
+
+moments = st.floats(0, 20).map(lambda moment: round(moment, 2))
+
+
+@given(st.lists(moments, max_size=30), st.lists(moments, max_size=30))
+def test_every_state_that_lasts_is_read_once_soon_and_never_while_it_changes(changes, news):
+    """Play 40 seconds in which files change and news come, though maybe not of the changes."""
+    quiet = Quiet(due=0.0)
+    reads, looks = [], []
+    for step in range(4001):
+        now = round(step * STEP, 2)
+        if now in news:
+            quiet.stirred(now)
+        if quiet.due <= now:
+            looks.append(now)
+            if quiet.looked(state := sum(change <= now for change in changes), now):
+                reads.append((now, state))
+    times = [-1.0, *sorted(changes)]
+    assert all(now - max(time for time in times if time <= now) >= QUIET - STEP for now, _ in reads)
+    assert all(earlier[1] < later[1] for earlier, later in pairwise(reads))
+    assert reads[-1][1] == len(changes)
+    assert reads[-1][0] <= times[-1] + REGARDLESS + QUIET + 2 * STEP
+    assert all(later - earlier >= QUIET - STEP / 10 for earlier, later in pairwise(looks))
+
+
+@given(st.lists(moments, min_size=1, max_size=30))
+def test_what_there_is_news_of_is_read_within_two_pauses(changes):
+    quiet = read_once(stamps=0, now=-1.0)
+    last = max(changes)
+    for step in range(-100, 3000):
+        now = round(step * STEP, 2)
+        state = sum(change <= now for change in changes)
+        if now in changes:
+            quiet.stirred(now)
+        if quiet.due <= now and quiet.looked(state, now) and state == len(changes):
+            assert last + QUIET - STEP <= now <= last + 2 * QUIET + 2 * STEP
+            return
+    raise AssertionError("never read")
