@@ -8,6 +8,7 @@ import signal
 import socket
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from mcrelay.cli import main
 from mcrelay.counters import Drop
-from mcrelay.lab import Daemon, Receiver
+from mcrelay.lab import Receiver
 from mcrelay.lab.command import PATIENCE, mcrelay, wait_until
 from tests.netns.frames import MORE_FRAGMENTS, Frame
 from tests.netns.observed import Sending
@@ -290,7 +291,7 @@ def open_folder():
 
 
 def test_who_may_look_and_not_signal_gets_a_status_and_no_reload(studio, open_folder, capsys):
-    with Daemon(studio.relay, open_folder, studio.config(FEED)) as relay:
+    with replace(studio, folder=open_folder).relaying(FEED) as relay:
         for verb in ("reload", "status"):
             assert main([verb, *relay.named]) == 0
         relay.run_dir.joinpath("control.sock").chmod(0o666)
