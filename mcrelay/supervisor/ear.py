@@ -65,9 +65,8 @@ class Ear:
             raise Deaf(_explained(error)) from error
         try:
             for place in places:
-                self._observer.schedule(
-                    _Doorkeeper(place, bell), place.folder, **_only_writing(self._observer)
-                )
+                doorkeeper = _Doorkeeper(place, bell, self._written)
+                self._observer.schedule(doorkeeper, place.folder, **_only_writing(self._observer))
             self._observer.start()
         except OSError as error:
             self.close()
