@@ -137,6 +137,8 @@ class Trace:
                 if not (self._seen.packets or problem):
                     problem = _where_to_look(client, self._options.rule)
         except BrokenOff as error:
+            if not self._has_begun:
+                raise
             problem = self._begun_anew(str(error))
         finally:
             if self._has_begun:
@@ -145,7 +147,7 @@ class Trace:
 
     def _begun_anew(self, why: str) -> str:
         """Begin anew whenever the connection breaks; return why the trace ended, if it ended by itself."""
-        while True:
+        while time.monotonic() < self._ends_at:
             print(f"{why}; the trace begins anew", file=sys.stderr)
             try:
                 time.sleep(RETRY)
@@ -154,7 +156,8 @@ class Trace:
             except BrokenOff as error:
                 why = str(error)
             except KeyboardInterrupt:
-                return ""
+                break
+        return ""
 
     def _follow(self, client: Client) -> str:
         """Show events until the trace ends; return why, if it ended by itself."""
@@ -162,15 +165,25 @@ class Trace:
             trace = client.call("trace.start", rule=self._options.rule)["trace"]
             print(f"tracing {self._options.rule}; Ctrl-C ends", file=sys.stderr, flush=True)
             self._has_begun, lost = True, 0
-            while not interrupt.asked:
-                answer = client.call("trace.read", trace=trace, packets=bool(self._options.pcapng), most=MOST)
+            while True:
+                answer = self._read(client, trace)
                 self._show(answer["events"], answer["lost"] - lost)
                 lost = answer["lost"]
                 if answer["ended"] is not None:
                     return f"the trace of `{self._options.rule}` ended: {answer['ended']}"
-                if self._is_complete() or not (answer["events"] or self._paused()):
-                    break
-        return ""
+                is_over = interrupt.asked or self._is_complete()
+                if is_over or not (answer["events"] or self._paused()):
+                    return ""
+
+    def _read(self, client: Client, trace: int) -> dict[str, Any]:
+        packets = self._options.pcapng is not None
+        try:
+            answer: dict[str, Any] = client.call("trace.read", trace=trace, packets=packets, most=MOST)
+        except Failed as error:
+            if error.code != Code.NO_SUCH_TRACE:
+                raise
+            raise BrokenOff(str(error)) from None  # whoever was suspended for long has lost its lease
+        return answer
 
     def _show(self, events: list[dict[str, Any]], lost: int) -> None:
         if self._options.count:

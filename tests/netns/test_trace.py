@@ -382,6 +382,19 @@ def test_a_trace_begins_anew_when_the_control_process_is_killed(studio, wire):
         assert tracing.rest()[0] == 0
 
 
+def test_a_client_that_was_suspended_has_lost_its_lease_and_begins_anew(studio, wire):
+    with studio.relaying(FEED) as relay:
+        tracing = Tracing(relay, "--json")
+        tracing.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: traced(relay) == [0], "the end of the lease")
+        tracing.process.send_signal(signal.SIGCONT)
+        (said,) = tracing.await_begin()
+        assert said.endswith("it may have expired; the trace begins anew\n")
+        wire.send(bytes(Frame()))
+        assert tracing.events(1)[0]["verdict"] == "relayed"
+        assert tracing.rest()[0] == 0
+
+
 def test_a_trace_ends_with_the_daemon(studio):
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay)
