@@ -9,8 +9,9 @@ from mcrelay.cli.amounts import counted
 from mcrelay.cli.closeup import header, place
 from mcrelay.cli.comparison import Comparison
 from mcrelay.cli.terminal import GREEN, RED, YELLOW, painted
-from mcrelay.config import Config, Output, Rule
-from mcrelay.plan import Plan
+from mcrelay.config import Config, Rule
+from mcrelay.description import described_input, described_outputs
+from mcrelay.plan import Plan, Verdict
 from mcrelay.state import Route
 
 SHAPE = 1  # version of the shape of `plan --json`
@@ -19,52 +20,28 @@ SHAPE = 1  # version of the shape of `plan --json`
 def as_json(config: Config, planned: Plan) -> dict[str, Any]:
     """Return the documented shape, but for the file's name and what differs from what runs."""
     routes = _routes(planned)
+    devices = {name: interface.device for name, interface in config.interfaces.items()}
+    rules = (
+        _rule(rule, devices, planned.rules[rule.name], routes.get(rule.name))
+        for rule in config.rules.values()
+    )
     return {
         "version": SHAPE,
         "workers": len(planned.state.workers),
-        "rules": [_rule(rule, config, planned, routes.get(rule.name)) for rule in config.rules.values()],
+        "rules": list(rules),
         "opens": _opens(planned),
     }
 
 
-def _rule(rule: Rule, config: Config, planned: Plan, route: Route | None) -> dict[str, Any]:
+def _rule(rule: Rule, devices: Mapping[str, str], verdict: Verdict, route: Route | None) -> dict[str, Any]:
     return {
         "name": rule.name,
-        "state": str(planned.rules[rule.name].state),
-        "reason": planned.rules[rule.name].reason,
+        "state": str(verdict.state),
+        "reason": verdict.reason,
         "description": rule.description,
         "enabled": rule.enabled,
-        "input": {
-            "interface": rule.input.interface,
-            "device": config.interfaces[rule.input.interface].device,
-            "destination": rule.input.destination,
-            "port": rule.input.port,
-            "sources": list(rule.input.sources),
-        },
-        "outputs": [_output(output, config, route) for output in rule.outputs],
-    }
-
-
-def _output(output: Output, config: Config, route: Route | None) -> dict[str, Any]:
-    runs = next(
-        (
-            one
-            for one in (route.outputs if route else ())
-            if (one.interface, one.destination, one.port)
-            == (output.interface, output.destination, output.port)
-        ),
-        None,
-    )
-    return {
-        "interface": output.interface,
-        "device": config.interfaces[output.interface].device,
-        "destination": output.destination,
-        "port": output.port,
-        "source": runs.egress.source if runs else output.source,
-        "source_port": output.source_port or None,
-        "ttl": output.ttl,
-        "dscp": output.dscp,
-        "runs": runs is not None,
+        "input": described_input(rule, devices),
+        "outputs": described_outputs(rule, devices, route),
     }
 
 
