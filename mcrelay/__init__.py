@@ -6,10 +6,11 @@ socket, file nor log. A folder is a place where code runs.
 A reload, in the order to read it:
 
     supervisor/loop.py      a signal or a link asks for it
+    supervisor/configuration.py  takes the files or rejects them, and says what became of it (reloads.py)
     source.py               YAML text -> data that knows file:line:column (scalar.py, problem.py)
-    config.py               data -> Config: the schema (shape.py, sound.py), then rules across fields (part.py)
+    config.py               data -> Config: the schema (shape.py, sound.py), then across fields (part.py)
     plan.py                 Config + LinkTable -> the desired State, and why a rule does not run
-    reconcile.py            desired and running -> commands; with failures.py and process.py beside it
+    reconcile.py            desired and running -> commands; with failures.py, process.py, paused.py beside it
     diff.py                 running, desired -> actions, additions first
     supervisor/privileged.py  every call that needs a capability
     wire.py                 the messages between supervisor and worker
