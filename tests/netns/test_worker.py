@@ -307,7 +307,9 @@ def test_fan_out_beyond_what_one_round_of_system_calls_takes_loses_nothing(bench
     ears = [Ear(studio.left, port=7000 + number) for number in range(50)]
     bench.order(*bench.feed(*outputs))
     payloads = [payload[: 100 + number] for number, payload in enumerate(numbered(100, 200))]
-    assert len(outputs) * len(payloads) > 2 * CAPACITY  # each longer than the one before: a message of its own
+    assert (
+        len(outputs) * len(payloads) > 2 * CAPACITY
+    )  # each longer than the one before: a message of its own
     bench.relay(*frames(payloads))
     for ear, output in zip(ears, outputs, strict=True):
         assert ear.payloads(100) == payloads
