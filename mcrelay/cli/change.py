@@ -170,6 +170,8 @@ def _made(options: argparse.Namespace, target: _Target, change: Change, config: 
         print(change.said)
     if verdict["outcome"] != "unchanged":
         reload.tell(greeting, verdict, options)
+    elif change.file is not None:  # the daemon watches its files, and was faster
+        print(f"{greeting['config']}: applied already, generation {verdict['generation']}")
     return reload.code(verdict)
 
 

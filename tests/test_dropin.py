@@ -1,0 +1,181 @@
+"""A drop-in of one rule: what is written is what is read, and a switched rule differs in one word."""
+
+import argparse
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcrelay.cli import add
+from mcrelay.config import compiled
+from mcrelay.dropin import CannotSwitch, holds_only, is_by_add, switched, written
+from mcrelay.problem import Invalid
+from mcrelay.source import parse
+
+FILE = "mcrelay.d/camera.yaml"
+MAIN = parse(
+    b"version: 1\ninterfaces: {studio: {device: eth0}, on: {device: eth1}, x.1: {device: eth2}}\n", "main"
+)
+RULE = {
+    "description": "primary feed",
+    "input": {"interface": "studio", "group": "239.1.1.1", "port": 5001, "sources": ["10.0.0.5"]},
+    "outputs": [{"interface": "plant", "address": "10.9.2.50", "port": 6001, "ttl": 16}, {"interface": "on"}],
+    "enabled": False,
+}
+
+# Words that are traps: truth values, numbers, addresses, what YAML gives a meaning, and just any.
+TRAPS = [
+    "on", "No", "null", "true", "7", "0x1f", "1e5", "22:22", "~", "-", "a: b", "a #b", "a, b", "239.1.1.1",
+    "2024-01-01", "x.1", "'", '"', "\\", "[a]", "{", "\u2028", "é", "primary feed", "two  spaces", " a ", "",
+]  # fmt: skip
+words = st.sampled_from(TRAPS) | st.text(max_size=12)
+
+
+def mostly(*right):
+    """What is right, and now and then anything else."""
+    return st.integers(0, 19).flatmap(lambda dice: st.sampled_from(right) if dice else words)
+
+
+groups = mostly("239.1.1.1", "239.1.1.2", "232.1.1.1")
+hosts = mostly("10.0.0.5", "10.0.0.6")
+ports = mostly("1", "5001", "05001", "65535")
+interfaces = mostly("studio", "on", "x.1")
+inputs = st.tuples(interfaces, groups | hosts, ports).map(":".join)
+outputs = interfaces | st.tuples(interfaces, groups | hosts | st.just("")).map(":".join) | inputs
+names = mostly("camera", "on", "7", "1e5", "0x1f", "null", "2024-01-01", "a.b-c_d", "x" * 63)
+
+
+def options(**chosen):
+    """What argparse makes of a command line of `mcrelay add`."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add.arguments(parser)
+    words = [f"--{key}={value}" for key, values in chosen.items() for value in values]
+    return parser.parse_args([*words, "--", "NAME"])
+
+
+def config_of(name, rule):
+    return compiled([MAIN, parse(written(name, rule).encode("utf-8", "surrogateescape"), FILE)])
+
+
+def test_a_rule_is_written_as_a_person_would_write_it():
+    assert written("camera", RULE).splitlines()[2:] == [
+        "rules:",
+        "  camera:",
+        "    description: primary feed",
+        "    input: {interface: studio, group: 239.1.1.1, port: 5001, sources: [10.0.0.5]}",
+        "    outputs:",
+        "      - {interface: plant, address: 10.9.2.50, port: 6001, ttl: 16}",
+        '      - {interface: "on"}',
+        "    enabled: false",
+    ]
+
+
+@given(
+    names,
+    st.fixed_dictionaries(
+        {"input": st.tuples(inputs), "output": st.lists(outputs, min_size=1, max_size=3)},
+        optional={
+            "sources": st.tuples(st.lists(hosts, min_size=1, max_size=2).map(",".join)),
+            "ttl": st.tuples(mostly("1", "255", "decrement")),
+            "dscp": st.tuples(mostly("0", "63", "copy")),
+            "description": st.tuples(words),
+        },
+    ),
+)
+def test_whatever_rule_add_accepts_reading_its_file_gives_that_rule_back(name, chosen):
+    try:
+        rule = add.rule(options(**chosen))
+        accepted = config_of(name, rule).rules[name]
+    except (argparse.ArgumentError, Invalid):
+        return  # refused, with a message and never with a traceback
+    text = written(name, rule)
+    assert parse(text.encode(), FILE).data == {"rules": {name: rule}}
+    assert yaml.safe_load(text) == {"rules": {name: rule}}  # to other readers, too
+    assert (accepted.description, accepted.enabled) == (rule.get("description", ""), True)
+    assert [accepted.input.interface, accepted.input.port] == [
+        rule["input"]["interface"],
+        rule["input"]["port"],
+    ]
+
+
+@given(words)
+def test_any_description_is_read_as_it_was_given_or_refused(description):
+    rule = {**RULE, "description": description}
+    rule["outputs"] = [{"interface": "on"}]
+    try:
+        read = config_of("camera", rule).rules["camera"].description
+    except Invalid as invalid:
+        read, why = description, str(invalid)
+        assert "not allowed" in why or "control character" in why
+    assert read == description
+
+
+def test_what_is_no_utf_8_is_refused_in_words():
+    with pytest.raises(Invalid, match="is not UTF-8"):
+        config_of("camera", {**RULE, "description": "\udcff"})
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("rules: {camera: {}}", True),
+        ("version: 1\nrules: {camera: {}}", True),
+        ("rules: {camera: {}, other: {}}", False),
+        ("rules: {other: {}}", False),
+        ("rules: {camera: {}}\ninterfaces: {a: {device: eth0}}", False),
+        ("rules:", False),
+        ("version: 1", False),
+        ("", False),
+        ("[rules]", False),
+    ],
+)
+def test_a_file_holds_only_a_rule_where_nothing_else_would_be_missed(text, holds):
+    assert holds_only(parse(text.encode(), FILE), "camera") is holds
+
+
+def test_a_file_of_add_is_known_by_its_first_line():
+    assert is_by_add(parse(written("camera", RULE).encode() + b"# edited since\n", FILE))
+    assert not is_by_add(parse(b"rules: {camera: {}}\n", FILE))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("rules:\n camera:\n  enabled:  true # why\n", "rules:\n camera:\n  enabled:  false # why\n"),
+        ("rules: {camera: {a: 1, enabled : TRUE}}", "rules: {camera: {a: 1, enabled : false}}"),
+        ("rules: {camera: {enabled: \n true}}", "rules: {camera: {enabled: \n false}}"),
+        (
+            "rules:\n  # note\n  camera: # note\n    a: 1\n",
+            "rules:\n  # note\n  camera: # note\n    enabled: false\n    a: 1\n",
+        ),
+        ("rules:\r\n camera:\r\n  a: 1\r\n", "rules:\r\n camera:\r\n  enabled: false\r\n  a: 1\r\n"),
+        ("rules: {camera: { a: 1}}\n", "rules: {camera: { enabled: false, a: 1}}\n"),
+        ("rules:\n  'camera': {\n    \"a\": 1}\n", "rules:\n  'camera': {\n    enabled: false, \"a\": 1}\n"),
+        ("? rules\n: ? camera\n  : a: ä\n", "? rules\n: ? camera\n  : enabled: false\n    a: ä\n"),
+    ],
+)
+def test_a_switched_rule_differs_in_one_word_and_comments_stay(before, after):
+    assert switched(parse(before.encode(), FILE), "camera", False) == after
+    again = parse(switched(parse(after.encode(), FILE), "camera", True).encode(), FILE)
+    assert again.data["rules"]["camera"]["enabled"] is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rules: {camera: {'enabled': \"x\", b: 1}}",  # not a word at its place
+        "rules: {camera: {? a\n: 1}}",  # nothing can stand before the first key
+    ],
+)
+def test_a_rule_that_would_not_be_read_as_meant_is_left_to_its_author(text):
+    with pytest.raises(CannotSwitch):
+        switched(parse(text.encode(), FILE), "camera", False)
+
+
+@given(st.booleans(), st.booleans())
+def test_a_rule_of_add_can_be_switched_to_and_fro(first, second):
+    text = written("camera", RULE)
+    for enabled in (first, second):
+        text = switched(parse(text.encode(), FILE), "camera", enabled)
+    assert parse(text.encode(), FILE).data == {"rules": {"camera": {**RULE, "enabled": second}}}
