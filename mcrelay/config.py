@@ -81,10 +81,13 @@ class Config:
     warnings: tuple[Problem, ...] = ()
 
 
-def compiled(sources: Sequence[Source]) -> Config:
-    """Return the config of a main file and its drop-ins, in this order; raise `Invalid` with all problems."""
+def compiled(sources: Sequence[Source], before: Mapping[str, Rule] | None = None) -> Config:
+    """Return the config of a main file and its drop-ins, in this order; raise `Invalid` with all problems.
+
+    A rule that is as it was `before`, to its place in the file, is the very same object.
+    """
     files = [shaped(source) for source in sources]
-    compiler = _Compiler(problem for _, problems in files for problem in problems)
+    compiler = _Compiler((problem for _, problems in files for problem in problems), before or {})
     config = compiler.config([part for part, _ in files])
     if compiler.problems:
         raise Invalid(compiler.problems)
@@ -97,8 +100,9 @@ _Named = TypeVar("_Named", Interface, Rule)
 class _Compiler:
     """Turns parts of files into parts of a config, and collects what is wrong with them."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], before: Mapping[str, Rule]) -> None:
         self.problems = list(problems)
+        self._before = before
         self._warnings: list[Problem] = []
         self._names: frozenset[str] = frozenset()  # of all interfaces, sound or not
         self._interfaces: dict[str, Interface] = {}
@@ -177,7 +181,13 @@ class _Compiler:
         self._compare_outputs(taken, sent)
         if enabled:
             self._compare_rules(part, taken)
-        return Rule(name, description, taken, tuple(out for _, out in sent), enabled, data_plane, part.where)
+        outputs_sent = tuple(output for _, output in sent)
+        return self._known(Rule(name, description, taken, outputs_sent, enabled, data_plane, part.where))
+
+    def _known(self, rule: Rule) -> Rule:
+        """Return the rule as it was before, if that is the same."""
+        before = self._before.get(rule.name)
+        return before if before and before == rule and before.where == rule.where else rule
 
     def _input(self, part: Part) -> Input | None:
         interface = self._known_interface(part)

@@ -48,13 +48,18 @@ class Unresolved(Exception):
     """A rule, or one of its outputs, asks for something that this host does not have now."""
 
 
-def plan(config: Config, links: LinkTable, cpus: int) -> Plan:
-    """Return what should run for `config` on a host with these links and that many CPUs."""
+def plan(config: Config, links: LinkTable, cpus: int, before: Plan | None = None) -> Plan:
+    """Return what should run for `config` on a host with these links and that many CPUs.
+
+    A route that is as it was `before` is the very same object.
+    """
+    known = _flows_of(before.state) if before else {}
     flows: dict[Flow, Route] = {}
     verdicts = {}
     for rule in config.rules.values():
         verdicts[rule.name], routed = _planned(rule, config, links)
-        flows.update(routed)
+        for flow, route in routed.items():
+            flows[flow] = known[flow] if known.get(flow) == route else route
     mtus = {link.ifindex: link.mtu for link in links.links.values()}
     worker = WorkerState(
         ingress=frozenset(
@@ -68,6 +73,11 @@ def plan(config: Config, links: LinkTable, cpus: int) -> Plan:
     memberships = frozenset(one for one in claims if isinstance(one, Membership))
     holds = frozenset(one for one in claims if isinstance(one, PortHold))
     return Plan(State(dict.fromkeys(range(workers), worker), memberships, holds), verdicts)
+
+
+def _flows_of(state: State) -> Mapping[Flow, Route]:
+    """Return the flows of any worker: the others forward the same."""
+    return next((worker.flows for worker in state.workers.values()), {})
 
 
 def claim(flow: Flow) -> Membership | PortHold:

@@ -339,3 +339,29 @@ def test_a_config_changed_at_random_is_valid_or_has_problems_inside_the_text(edi
             assert 1 <= problem.where.column <= len(lines[problem.where.line - 1]) + 1
             assert problem.message
             assert "\n" not in str(problem)
+
+
+WAY = "outputs: [{interface: plant, group: 239.2.2.2}]"
+TWO = (
+    GOOD
+    + rule(f"{INPUT}, {WAY}", "first")
+    + rule(f"{INPUT}, {WAY}".replace("239.1.1.1", "239.1.1.2"), "other")
+)
+
+
+def parsed(text):
+    return [parse(text.encode(), "mcrelay.yaml")]
+
+
+def test_a_rule_that_is_as_it_was_is_the_very_same_one():
+    before, changed = compiled(parsed(TWO)), TWO.replace("239.1.1.2", "239.1.1.3")
+    after = compiled(parsed(changed), before.rules)
+    assert after == compiled(parsed(changed))
+    assert after.rules["first"] is before.rules["first"]
+
+
+def test_a_rule_that_moved_to_another_line_is_equal_and_has_its_new_place():
+    before = compiled(parsed(TWO))
+    after = compiled(parsed(f"# a comment\n{TWO}"), before.rules)
+    assert after == before
+    assert after.rules["other"].where.line == before.rules["other"].where.line + 1

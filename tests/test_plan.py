@@ -228,3 +228,13 @@ def test_every_rule_has_a_verdict_and_runs_exactly_when_it_is_active(links):
     assert set(found.rules) == {"camera", "feed", "tunnel", "both"}
     assert {name for name, verdict in found.rules.items() if verdict.state is RuleState.ACTIVE} == running
     assert all(verdict.reason for verdict in found.rules.values() if verdict.state is not RuleState.ACTIVE)
+
+
+def test_a_route_that_is_as_it_was_is_the_very_same_one():
+    links = host(ETH0, ETH1, ETH2)
+    before = plan(config(CAMERA, FEED), links, 1)
+    changed = config(CAMERA.replace("6001", "6002"), FEED)
+    after = plan(changed, links, 1, before)
+    assert after == plan(changed, links, 1)
+    flows, known = after.state.workers[0].flows, before.state.workers[0].flows
+    assert [flow for flow in flows if flows[flow] is not known[flow]] == [CAMERA_FLOW]

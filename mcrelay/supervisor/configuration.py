@@ -71,7 +71,7 @@ class Configuration:
         try:
             if isinstance(read, Invalid):
                 raise read
-            self._accept(self.config, files.config_of(read), digest, Outcome.APPLIED)
+            self._accept(self.config, files.config_of(read, self.config), digest, Outcome.APPLIED)
         except Invalid as invalid:
             self._reject(invalid)
             return False

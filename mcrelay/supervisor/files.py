@@ -28,9 +28,9 @@ def load(path: Name) -> tuple[Config, str]:
     return config_of(contents), digest(contents)
 
 
-def config_of(contents: Contents) -> Config:
-    """Return the config that these contents say; raise `Invalid`."""
-    return compiled(parse_all(contents))
+def config_of(contents: Contents, before: Config | None = None) -> Config:
+    """Return the config that these contents say, with the rules that were `before`; raise `Invalid`."""
+    return compiled(parse_all(contents), before.rules if before else None)
 
 
 def read(path: Name) -> Contents:

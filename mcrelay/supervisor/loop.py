@@ -170,7 +170,8 @@ class Supervisor:
             self._plan()
 
     def _plan(self) -> None:
-        desired = plan(self._configuration.config, self._links, os.cpu_count() or 1)
+        before = self._reconciler.plan
+        desired = plan(self._configuration.config, self._links, os.cpu_count() or 1, before)
         self._reconciler.planned(desired, self._configuration.generation)
         self._is_tidy = False
 
