@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from mcrelay.problem import Invalid
+from mcrelay.supervisor import files
 from mcrelay.supervisor.configuration import Configuration
 
 GOOD = "version: 1\ninterfaces: {a: {device: eth0}, b: {device: eth1}}\nrules:\n"
@@ -101,3 +102,64 @@ def test_a_file_that_is_good_again_as_it_was_is_unchanged(configuration):
     configuration.settled("")
     assert configuration.reloads.as_json()["outcome"] == "unchanged"
     assert configuration.reloads.as_json()["earlier"][0]["outcome"] == "rejected"
+
+
+def look(configuration):
+    """Look at files that are quiet."""
+    return configuration.look(files.stamps(configuration.path))
+
+
+def test_a_look_at_files_that_were_judged_already_is_no_reload(configuration):
+    started(configuration)
+    configuration.path.touch()
+    assert not look(configuration)
+    configuration.path.write_text(GOOD + RULE.format("clock", 5002))
+    assert configuration.reload()
+    assert not look(configuration)
+    configuration.path.write_text("{")
+    assert not configuration.reload()
+    begun, said = configuration.reloads.begun, list(configuration._notifier.said)
+    assert not look(configuration)
+    assert (configuration.reloads.begun, configuration._notifier.said) == (begun, said)
+
+
+def test_a_look_at_changed_files_is_a_reload(configuration):
+    started(configuration)
+    configuration.path.write_text(GOOD + RULE.format("clock", 5002))
+    assert look(configuration)
+    assert not look(configuration)
+    configuration.settled("1 rule (1 active)")
+    assert configuration._notifier.said == ["reloading", "applied: generation 2, 1 rule (1 active)"]
+    assert configuration.reloads.begun == 2
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.write_text("{"), lambda path: path.unlink()])
+def test_a_look_tells_each_bad_content_once_and_that_it_is_good_again(configuration, spoil):
+    good = started(configuration).path.read_text()
+    spoil(configuration.path)
+    for _ in range(3):
+        assert not look(configuration)
+    configuration.path.write_text(good)
+    for _ in range(3):
+        assert not look(configuration)
+    configuration.settled("1 rule (1 active)")
+    bad, again = configuration._notifier.said[2:]
+    assert bad.startswith("rejected: ")
+    assert again == "unchanged: generation 1, 1 rule (1 active)"
+
+
+def test_files_that_changed_while_they_were_read_wait_for_the_next_look(configuration):
+    started(configuration)
+    quiet = files.stamps(configuration.path)
+    configuration.path.write_text(GOOD + RULE.format("clock", 5002))
+    assert not configuration.look(quiet)
+    assert configuration.reloads.begun == 1
+    assert look(configuration)
+
+
+@pytest.mark.parametrize(("may", "wanted"), [(True, True), (True, False), (False, True), (False, False)])
+def test_files_are_watched_where_they_and_the_command_line_say_so(configuration, may, wanted):
+    configuration.path.write_text(GOOD + RULE.format("feed", 5001) + f"watch: {str(wanted).lower()}\n")
+    configuration = Configuration(configuration.path, Systemd(), may)
+    configuration.load()
+    assert configuration.is_watched == (may and wanted)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from mcrelay.problem import Invalid
-from mcrelay.supervisor.files import MAX_OCTETS, digest, load, read
+from mcrelay.supervisor.files import MAX_OCTETS, digest, load, read, stamps
 
 MAIN = b"version: 1\ninterfaces:\n  studio: {device: eth0}\n  plant: {device: eth1}\n"
 RULE = (
@@ -147,3 +147,40 @@ def test_the_bound_is_for_all_files_together(main, folder):
             opened.truncate(MAX_OCTETS // 2 + 1)
     with pytest.raises(Invalid, match=r"b\.yaml: the configuration is larger than 32 MiB"):
         read(main)
+
+
+def test_stamps_differ_when_anything_was_written_renamed_added_or_removed(main, folder):
+    seen = [stamps(main)]
+
+    def assert_other():
+        seen.append(stamps(main))
+        assert seen[-1] not in seen[:-1]
+
+    main.write_bytes(MAIN + b"\n")
+    assert_other()
+    (folder / "a.yaml").write_bytes(RULE % (b"a", 1))
+    assert_other()
+    (folder / "a.yaml").rename(folder / "b.yaml")
+    assert_other()
+    (folder / "new").write_bytes(RULE % (b"a", 2))
+    os.utime(folder / "new", ns=(0, (folder / "b.yaml").stat().st_mtime_ns))
+    (folder / "new").rename(folder / "b.yaml")
+    assert_other()
+    (folder / "c.yml").touch()
+    assert_other()
+    (folder / "c.yml").unlink()
+    (folder / "b.yaml").unlink()
+    (folder / "b.yaml").symlink_to("nowhere")
+    assert_other()
+    main.unlink()
+    assert_other()
+
+
+def test_stamps_stay_when_files_were_only_read_or_others_are_written(main, folder):
+    (folder / "a.yaml").write_bytes(RULE % (b"a", 1))
+    before = stamps(main)
+    read(main)
+    for name in (".hidden.yaml", "notes.txt", "a.yaml~"):
+        (folder / name).write_bytes(b"")
+        main.with_name(name).write_bytes(b"")
+    assert stamps(main) == before
