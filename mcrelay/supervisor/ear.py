@@ -97,7 +97,7 @@ class _Doorkeeper(events.FileSystemEventHandler):
 
     def dispatch(self, event: events.FileSystemEvent) -> None:
         """Something happened: this is called in a thread of the observer."""
-        if event.event_type in _READING:
+        if event.event_type in _READING or isinstance(event, events.DirModifiedEvent):
             return
         paths = [os.fsdecode(path) for path in (event.src_path, getattr(event, "dest_path", "")) if path]
         if not any(map(self._place.matters, paths)):

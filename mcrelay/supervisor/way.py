@@ -28,9 +28,9 @@ class Place:
     def matters(self, entry: str) -> bool:
         """Tell whether what happens to this path may change what the files say."""
         folder, name = os.path.split(entry)
-        return folder == self.folder and (
-            name in self.names or (self.holds_drop_ins and files.is_drop_in(name))
-        )
+        is_there = folder == self.folder
+        is_drop_in = self.holds_drop_ins and files.is_drop_in(name)
+        return entry == self.folder or (is_there and (name in self.names or is_drop_in))
 
 
 def places(path: files.Name) -> tuple[Place, ...]:
@@ -47,18 +47,21 @@ def places(path: files.Name) -> tuple[Place, ...]:
 
 
 def _steps(folder: str, path: str) -> Iterator[tuple[str, str]]:
-    """Yield each folder, itself free of links, and the entry of it that leads on along `path`."""
+    """Yield each folder, itself free of links, and the entry of it that may lead elsewhere along `path`.
+
+    A plain folder on the way leads where it always did: what takes its place is another place.
+    """
     left, links = _parts(path), 0
     while left and links <= MOST_LINKS:
         name = left.pop(0)
-        if name == "..":
-            folder = os.path.dirname(folder)
-            continue
-        yield folder, name
-        entry = os.path.join(folder, name)
-        if (target := _target(entry)) is None:
+        entry = os.path.normpath(os.path.join(folder, name))
+        target = None if name == ".." else _target(entry)
+        if target is None and os.path.isdir(entry):
             folder = entry
             continue
+        yield folder, name
+        if target is None:  # a file, or nothing yet
+            return
         links += 1
         left = _parts(target) + left
         folder = "/" if target.startswith("/") else folder
