@@ -47,6 +47,18 @@ def test_a_valid_file_is_one_line(capsys):
     assert capsys.readouterr().out == f"{EXAMPLES / 'simple.yaml'}: ok, 1 rule, 2 interfaces\n"
 
 
+def test_a_draft_is_checked_in_the_place_that_it_is_meant_for(tmp_path, capsys):
+    draft, place = tmp_path / "draft", EXAMPLES / "drop-ins.d" / "15-new.yaml"
+    draft.write_bytes((EXAMPLES / "drop-ins.d" / "10-camera.yaml").read_bytes())
+    assert main(["check", "--as", str(place), str(draft)]) == 78
+    out = capsys.readouterr().out
+    assert f"{place}:" in out
+    assert f"is given twice, first at {EXAMPLES / 'drop-ins.d' / '10-camera.yaml'}:" in out
+    assert main(["check", "--as", str(place.with_name("10-camera.yaml")), str(draft)]) == 0
+    assert mcrelay("check", "--as", place, stdin=b"rules: {}\n")[:1] == (0,)
+    assert main(["plan", "--as", str(place), str(draft)]) == 78
+
+
 def test_every_problem_shows_with_its_line_a_caret_and_a_count(bad):
     code, out, err = mcrelay("check", bad.name, cwd=bad.parent)
     assert (code, err) == (78, "")

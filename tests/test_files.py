@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from mcrelay.problem import Invalid
-from mcrelay.supervisor.files import MAX_OCTETS, digest, load, read, stamps
+from mcrelay.supervisor.files import MAX_OCTETS, digest, load, read, read_with, stamps
 
 MAIN = b"version: 1\ninterfaces:\n  studio: {device: eth0}\n  plant: {device: eth1}\n"
 RULE = (
@@ -46,6 +46,26 @@ def test_a_file_is_read_with_its_drop_ins_in_lexical_order(main, folder):
         "20-b.yaml",
         "9-c.yaml",
     ]
+
+
+def test_a_draft_is_read_in_the_place_that_it_is_meant_for(main, folder):
+    for name in ("a.yaml", "c.yaml"):
+        (folder / name).write_bytes(name.encode())
+    for place in (main, folder / "a.yaml", folder / "b.yaml"):
+        expected = {**dict(read(main)), str(place): b"draft"}
+        found = read_with(place, b"draft")
+        assert dict(found) == expected
+        assert [name for name, _ in found] == [
+            str(main),
+            *sorted(name for name in expected if name != str(main)),
+        ]
+    assert read_with(main.with_name("new.yaml"), b"draft") == [(str(main.with_name("new.yaml")), b"draft")]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".hidden.yaml", "a.yml"])
+def test_a_draft_for_a_place_that_would_not_be_read_is_refused(folder, name):
+    with pytest.raises(Invalid, match=r"no name of a drop-in, which would not be read"):
+        read_with(folder / name, b"")
 
 
 def test_a_config_comes_with_the_hash_of_all_its_files(main, folder):

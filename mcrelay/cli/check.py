@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     """Check the file and print what is wrong with it."""
     file = subject.file(options)
     try:
-        verdict = Verdict(file, (), files.config_of(subject.contents(file)))
+        verdict = Verdict(file, (), files.config_of(subject.contents(options, file)))
     except Invalid as invalid:
         verdict = Verdict(file, invalid.problems)
     print(json.dumps(verdict.as_json(), indent=2) if options.json else verdict.as_text(colour_wanted()))

@@ -79,7 +79,7 @@ def _plan(options: argparse.Namespace) -> int:
     if file is None:
         file = running["daemon"]["config"] if running else str(files.DEFAULT)
     try:
-        config = files.config_of(subject.contents(file))
+        config = files.config_of(subject.contents(options, file))
         prospect = ahead(config)
     except Invalid as invalid:
         return _refused(Verdict(file, invalid.problems), options)

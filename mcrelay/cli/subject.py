@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from mcrelay.cli import daemon
 from mcrelay.supervisor import files
@@ -15,10 +16,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     either = parser.add_mutually_exclusive_group()
     either.add_argument("file", nargs="?", metavar="FILE", help=usual)
     either.add_argument("-c", "--config", metavar="FILE", help="the same as FILE")
+    parser.add_argument(
+        "--as", dest="place", metavar="PLACE", type=Path,
+        help="take FILE as if it stood at PLACE, a main file or a drop-in, beside the other files there",
+    )  # fmt: skip
 
 
 def named(options: argparse.Namespace) -> str | None:
-    """Return the file that was named, None where none was."""
+    """Return the file that was named, or the place that it is meant for; None where none was."""
+    if options.place is not None:
+        return str(options.place)
+    return _named(options)
+
+
+def _named(options: argparse.Namespace) -> str | None:
     return next((name for name in (options.file, options.config) if name is not None), None)
 
 
@@ -33,6 +44,12 @@ def file(options: argparse.Namespace) -> str:
         return str(files.DEFAULT)
 
 
-def contents(name: str) -> Contents:
+def contents(options: argparse.Namespace, name: str) -> Contents:
     """Return what the file and its drop-ins hold; raises `Invalid`."""
+    if options.place is not None:
+        return files.read_with(options.place, _content(_named(options) or "-"))
     return files.read_standard_input() if name == "-" else files.read(name)
+
+
+def _content(name: str) -> bytes:
+    return files.read_standard_input()[0][1] if name == "-" else files.read_one(name)

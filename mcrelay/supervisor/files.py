@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mcrelay.config import Config, compiled
@@ -36,12 +36,22 @@ def config_of(contents: Contents, before: Config | None = None) -> Config:
 def read(path: Name) -> Contents:
     """Return the names and contents of a file and of its drop-ins in lexical order; raise `Invalid`."""
     main = Path(path)
-    contents = [(_printable(main), _content(main, MAX_OCTETS))]
-    room = MAX_OCTETS - len(contents[0][1])
-    for file in _drop_ins(main):
-        contents.append((_printable(file), _content(file, room)))
-        room -= len(contents[-1][1])
-    return contents
+    return _contents(_paths(main), {})
+
+
+def read_with(place: Path, content: bytes) -> Contents:
+    """Return what `read` would return if this were the content of a main file or drop-in; raise `Invalid`."""
+    if place.parent.suffix != ".d":
+        return _contents(_paths(place), {place: content})
+    if not place.name.endswith(".yaml") or not is_drop_in(place.name):
+        raise _unusable(place, "this is no name of a drop-in, which would not be read; they end in `.yaml`")
+    main = place.parent.with_suffix(".yaml")
+    return _contents([main, *sorted({*_drop_ins(main), place})], {place: content})
+
+
+def read_one(path: Name) -> bytes:
+    """Return the content of a file alone; raise `Invalid`."""
+    return _content(Path(path), MAX_OCTETS)
 
 
 def read_standard_input() -> Contents:
@@ -78,6 +88,11 @@ def is_drop_in(name: str) -> bool:
     return name.endswith((".yaml", ".yml")) and not name.startswith(".")
 
 
+def _paths(main: Path) -> Iterator[Path]:
+    yield main  # which is looked at first, and may be no name of a file at all
+    yield from _drop_ins(main)
+
+
 def _stamp(file: Path) -> tuple[int, ...]:
     try:
         found = os.stat(file)
@@ -97,6 +112,15 @@ def _drop_ins(main: Path) -> list[Path]:
     if misnamed := [name for name in names if name.endswith(".yml")]:
         raise _unusable(folder / misnamed[0], "drop-ins end in `.yaml`; rename it")
     return [folder / name for name in names]
+
+
+def _contents(paths: Iterable[Path], known: Mapping[Path, bytes]) -> Contents:
+    contents: Contents = []
+    room = MAX_OCTETS
+    for file in paths:
+        contents.append((_printable(file), known[file] if file in known else _content(file, room)))
+        room -= len(contents[-1][1])
+    return contents
 
 
 def _content(file: Path, room: int) -> bytes:
