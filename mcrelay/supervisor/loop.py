@@ -172,6 +172,7 @@ class Supervisor:
     def _plan(self) -> None:
         before = self._reconciler.plan
         desired = plan(self._configuration.config, self._links, os.cpu_count() or 1, before)
+        self._sockets.expect(desired.state)
         self._reconciler.planned(desired, self._configuration.generation)
         self._is_tidy = False
 
@@ -197,8 +198,8 @@ class Supervisor:
                 self._workers.send(command)
             case Perform(actions):
                 failed = self._sockets.perform(actions)
-                for reason in failed.values():
-                    log.warning("%s", reason)
+                for line in summary.first(failed.values()):
+                    log.warning("%s", line)
                 self._reconciler.performed(failed, time.monotonic())
 
     def _answer_when_settled(self) -> None:
@@ -218,10 +219,15 @@ class Supervisor:
     def _log_verdicts(self) -> None:
         """Log each rule whose state or reason is another than before."""
         before, self._verdicts = self._verdicts, self._reconciler.verdicts()
+        lines: dict[int, list[str]] = {logging.INFO: [], logging.WARNING: []}
         for name, verdict in self._verdicts.items():
             if verdict != before.get(name, Verdict(RuleState.ACTIVE)):
                 level = logging.INFO if verdict.state in _PEACEFUL and not verdict.reason else logging.WARNING
-                log.log(level, "rule %s: %s%s", name, verdict.state, verdict.reason and f": {verdict.reason}")
+                reason = verdict.reason and f": {verdict.reason}"
+                lines[level].append(f"rule {name}: {verdict.state}{reason}")
+        for level, those in lines.items():
+            for line in summary.first(those):
+                log.log(level, "%s", line)
 
     def _counted_states(self) -> str:
         states = [verdict.state for verdict in self._verdicts.values()]

@@ -6,6 +6,7 @@ A worker works with duplicates of the descriptors. Memberships and held ports ne
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +27,10 @@ from mcrelay.state import (
     SupervisorAction,
     WorkerAction,
 )
-from mcrelay.supervisor import privileged
+from mcrelay.supervisor import limits, privileged
 from mcrelay.supervisor.netlink import device_of
+
+log = logging.getLogger("mcrelay")
 
 
 class CannotOpen(Exception):
@@ -63,6 +66,13 @@ class Sockets:
         self._egress: dict[Egress, socket.socket] = {}
         self._holds: dict[PortHold, socket.socket | None] = {}
         self._groups = {False: _Memberships(), True: _Memberships()}
+        self._needed = 0  # descriptors, about
+
+    def expect(self, state: State) -> None:
+        """Say so where what is to run takes more open files than there may be."""
+        before, self._needed = self._needed, limits.descriptors(state)
+        if before != self._needed > limits.open_files():
+            log.warning("rules will fail: %s", limits.too_few_files(self._needed))
 
     def supply(self, actions: Sequence[WorkerAction]) -> Supply:
         """Return what a worker needs for these actions, opening what is not open yet; raises CannotOpen."""
@@ -77,10 +87,10 @@ class Sockets:
                             resumed.add(index)
                     case OpenEgress(_, egress):
                         if egress not in self._egress:
-                            self._egress[egress] = privileged.open_egress(egress)
+                            self._egress[egress] = limits.spared(privileged.open_egress(egress))
                         sockets.append(self._egress[egress])
             except OSError as error:
-                failed[index] = _reason(action, error)
+                failed[index] = _reason(action, limits.why(error, self._needed))
         if failed:
             raise CannotOpen(failed)
         return Supply(tuple(sockets), frozenset(resumed))
@@ -92,7 +102,7 @@ class Sockets:
             try:
                 self._perform(action)
             except OSError as error:
-                failed[index] = _reason(action, error)
+                failed[index] = _reason(action, limits.why(error, self._needed))
         return failed
 
     def keep(self, state: State) -> None:
@@ -116,7 +126,7 @@ class Sockets:
             if before.ingress == ingress:
                 return before.socket, True
             self._rings.pop(key).socket.close()
-        ring = self._rings[key] = _Ring(ingress, privileged.open_ring(ingress))
+        ring = self._rings[key] = _Ring(ingress, limits.spared(privileged.open_ring(ingress)))
         self._share(ingress.ifindex)
         if ring.fanout is not None:
             # Its share comes to no other ring any more, so it waits here until the worker reads it.
@@ -141,7 +151,8 @@ class Sockets:
             case Leave(membership):
                 self._groups[membership.source is None].leave(membership)
             case Hold(hold):
-                self._holds[hold] = privileged.hold_port(hold)
+                held = privileged.hold_port(hold)
+                self._holds[hold] = held and limits.spared(held)
             case Release(hold):
                 if held := self._holds.pop(hold, None):
                     held.close()
@@ -163,14 +174,12 @@ class _Memberships:
             if self._joined(self.roomy[-1], membership):
                 return
             self.roomy.pop()
-        fresh = privileged.join_socket()
+        fresh = limits.spared(privileged.join_socket())
         self.sizes[fresh] = 0
         self.roomy.append(fresh)
         try:
             if not self._joined(fresh, membership):
-                raise OSError(
-                    errno.ENOBUFS, "not even one membership fits a socket: see net.ipv4.igmp_max_memberships"
-                )
+                raise OSError(errno.ENOBUFS, "not even one membership fits a socket")
         finally:
             self._close_if_empty(fresh)
 
@@ -206,8 +215,7 @@ class _Memberships:
             sock.close()
 
 
-def _reason(action: WorkerAction | SupervisorAction, error: OSError) -> str:
-    why = error.strerror or str(error)
+def _reason(action: WorkerAction | SupervisorAction, why: str) -> str:
     match action:
         case OpenIngress(_, ingress):
             return f"cannot read packets of device {device_of(ingress.ifindex)}: {why}"

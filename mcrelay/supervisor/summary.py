@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 
 from mcrelay.counters import RULES, SEND_ERROR_NAMES, Drop
 from mcrelay.plan import Plan, Verdict
 from mcrelay.state import Route
 from mcrelay.supervisor.netlink import device_of
 from mcrelay.supervisor.rows import Ledger
+
+MOST = 50  # lines in the log for one event
 
 _RULE_DROPS = [reason for reason in Drop if reason in RULES.columns]
 
@@ -24,6 +27,13 @@ def lines(plan: Plan, verdicts: Mapping[str, Verdict], ledger: Ledger) -> Iterat
             yield from _traffic(routes[name], ledger)
     for ifindex in sorted({flow.ifindex for flow in flows}):
         yield f"device {device_of(ifindex)}: {_link(ifindex, ledger)}"
+
+
+def first(lines: Collection[str]) -> Iterator[str]:
+    """Yield lines for the log, of very many only the first and how many more there are."""
+    yield from islice(lines, MOST)
+    if len(lines) > MOST:
+        yield f"... and {len(lines) - MOST} more: `mcrelay status` has all of them"
 
 
 def _traffic(route: Route, ledger: Ledger) -> Iterator[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from mcrelay.command import Batch
 from mcrelay.reconcile import Reconciler
 from mcrelay.state import Ingress
+from mcrelay.supervisor import summary
 from mcrelay.supervisor.channel import ChannelClosed
 from mcrelay.supervisor.children import Child, start_worker
 from mcrelay.supervisor.portrait import Member
@@ -108,7 +109,7 @@ class Workers:
                 self._refused(worker, number, {index: reason})
 
     def _refused(self, worker: int, number: int, reasons: Mapping[int, str]) -> None:
-        for reason in reasons.values():
+        for reason in summary.first(reasons.values()):
             log.warning("worker %d: %s", worker, reason)
         self._forget_unread_rings(worker)
         self._reconciler.refused(worker, number, reasons, time.monotonic())

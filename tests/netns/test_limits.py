@@ -1,0 +1,147 @@
+"""A limit of the system that stands in the way is named, with the setting and a value; the rest runs."""
+
+import errno
+import os
+import resource
+import socket
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from mcrelay.state import Egress, Join, Leave, Membership, OpenEgress, State, WorkerState
+from mcrelay.supervisor import limits
+from mcrelay.supervisor.sockets import CannotOpen, Sockets
+from tests.netns.test_scale import stream
+
+GROUPS = [f"239.1.{number // 250}.{1 + number % 250}" for number in range(1000)]
+
+
+@pytest.fixture
+def relay(studio):
+    """The relay host, entered: what the test opens is there."""
+    with studio.relay.entered():
+        yield studio.relay
+
+
+@pytest.fixture
+def link(relay):
+    return socket.if_nametoindex("eth0")
+
+
+@contextmanager
+def room_for(count):
+    """Let this process have so many sockets more than it has, and the reserve."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as next_one:
+        limit = next_one.fileno() + count + limits.RESERVE
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.fixture
+def frugal(tmp_path):
+    """A Python that may have 100 files open, and no more."""
+    python = tmp_path / "frugal-python"
+    python.write_text(f'#!/bin/sh\nulimit -n 100\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return str(python)
+
+
+def joined(link, count):
+    """Sockets that have joined so many groups, the state that they were to reach, and why some failed."""
+    memberships = [Membership(link, group) for group in GROUPS[:count]]
+    state, sockets = State(memberships=frozenset(memberships)), Sockets()
+    sockets.expect(state)
+    return sockets, state, sockets.perform([Join(membership) for membership in memberships])
+
+
+def one(failed):
+    """The one reason that all failures have, without the group that it names."""
+    (reason,) = {reason.split(" on device ")[1] for reason in failed.values()}
+    return reason
+
+
+def test_memberships_beyond_the_limit_of_open_files_say_how_many_it_must_be(link, caplog):
+    with room_for(10):
+        _, state, failed = joined(link, 1000)
+        needed, limit = limits.descriptors(state), limits.open_files()
+        os.close(os.dup(0))  # a reserve is left for files
+    assert needed == 1000 // 20 + limits.RESERVE
+    assert 1000 - 20 * 11 <= len(failed) <= 1000 - 20 * 9
+    takes = f"all rules together take about {needed} open files, and the limit is {limit}"
+    assert one(failed).startswith(f"eth0: too many open files; {takes}: set LimitNOFILE=")
+    assert [record.getMessage() for record in caplog.records if takes in record.getMessage()]
+
+
+def test_what_fits_the_limit_of_open_files_is_not_warned_of(link, caplog):
+    _, _, failed = joined(link, 40)
+    assert (failed, caplog.records) == ({}, [])
+
+
+def test_outputs_beyond_the_limit_of_open_files_say_so_too(relay):
+    eth1 = socket.if_nametoindex("eth1")
+    outputs = [Egress(eth1, "10.2.0.1", 20_000 + number) for number in range(100)]
+    sockets = Sockets()
+    sockets.expect(State(workers={0: WorkerState(egress=frozenset(outputs))}))
+    with room_for(10), pytest.raises(CannotOpen) as failure:
+        sockets.supply([OpenEgress(0, egress) for egress in outputs])
+    assert len(failure.value.reasons) == 90
+    assert f"all rules together take about {100 + limits.RESERVE} open files" in str(failure.value)
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_fewer_memberships_on_a_socket_take_more_sockets(relay, link, count):
+    relay.sysctl("net.ipv4.igmp_max_memberships", count)
+    _, state, failed = joined(link, 100)
+    assert failed == {}
+    assert limits.descriptors(state) == -(-100 // count) + limits.RESERVE
+
+
+def test_a_host_that_allows_no_membership_at_all_says_which_setting_does(relay, link):
+    relay.sysctl("net.ipv4.igmp_max_memberships", 0)
+    _, _, failed = joined(link, 2)
+    assert one(failed) == (
+        "eth0: not even one membership fits a socket; raise net.ipv4.igmp_max_memberships (0 now) with"
+        " sysctl(8), for example to 20"
+    )
+
+
+def test_a_host_without_room_for_options_of_sockets_says_which_setting_gives_it(relay, link):
+    relay.sysctl("net.core.optmem_max", 0)
+    _, _, failed = joined(link, 2)
+    assert one(failed).endswith("raise net.core.optmem_max (0 now) with sysctl(8), for example to 131072, or"
+                                " give the host more memory")  # fmt: skip
+
+
+def test_little_room_for_options_takes_more_sockets_and_loses_no_group(relay, link):
+    relay.sysctl("net.core.optmem_max", 512)
+    sockets, _, failed = joined(link, 100)
+    assert failed == {}
+    assert relay.groups("eth0") >= set(GROUPS[:100])
+    assert sockets.perform([Leave(Membership(link, group)) for group in GROUPS[:100]]) == {}
+
+
+def test_a_host_that_is_full_of_open_files_says_which_setting_counts_them():
+    reason = limits.why(OSError(errno.ENFILE, "Too many open files in system"), 100)
+    assert reason.startswith("Too many open files in system; raise fs.file-max (")
+
+
+def test_any_other_reason_stands_for_itself():
+    assert limits.why(OSError(errno.ENODEV, "No such device"), 100) == "No such device"
+
+
+def test_a_daemon_out_of_descriptors_runs_what_it_can_says_what_it_needs_and_still_reloads(studio, frugal):
+    rules = [stream(number, group) for number, group in enumerate(GROUPS)]
+    with studio.relaying(*rules, python=frugal) as relay:
+        log = relay.log()
+        assert "rules will fail: all rules together take about 116 open files, and the limit is 100" in log
+        assert "more: `mcrelay status` has all of them" in log
+        assert "set LimitNOFILE= of the service" in " ".join(relay.ask("status", "stream-999").stdout.split())
+        assert len(studio.relay.groups("eth0") & set(GROUPS)) < 1000
+        answer = relay.reload(studio.config(*rules[:100]))
+        assert answer.startswith("applied: generation 2, 100 rules (100 active)")
+        assert studio.relay.groups("eth0") >= set(GROUPS[:100])
