@@ -12,7 +12,7 @@ from mcrelay.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES, Table
 
 TABLES = (LINKS, RULES, OUTPUTS)
 SPAN = 1.0  # seconds that a rate is measured over, at least
-KEPT = 3  # samples: with one a second, the youngest that is a second old is among them
+KEPT = 3  # samples: with one a beat, the youngest that is a second old is among them
 
 Rates = tuple[float | None, float | None]  # packets and bits per second; unknown at first
 UNKNOWN: Rates = (None, None)

@@ -20,7 +20,7 @@ from mcrelay.control.view import Now, View
 from mcrelay.news import Counters, Listen, Marked, News, PictureChanged, Tracing
 from mcrelay.wire import PROTOCOL, Hello
 
-BEAT = 1.0  # seconds between two samples of the counters, and two looks at what is overdue
+BEAT = 1.25  # seconds between two samples of the counters, and two looks at what is overdue
 
 
 class Server:

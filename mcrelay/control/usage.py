@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SPAN = 1.0  # seconds that a percentage is measured over, at least
-KEPT = 3  # samples: with one a second, the youngest that is a second old is among them
+KEPT = 3  # samples: with one a beat, the youngest that is a second old is among them
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
