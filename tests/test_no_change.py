@@ -1,0 +1,66 @@
+"""What is written otherwise and says the same is no change: there is nothing to do."""
+
+import pytest
+
+from mcrelay.config import compiled
+from mcrelay.diff import diff
+from mcrelay.links import Link, LinkTable
+from mcrelay.plan import plan
+from mcrelay.reloads import changes
+from mcrelay.source import parse
+
+HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\n"
+FEED = "  feed: {input: {interface: studio, group: 239.1.1.1, port: 5001}, outputs: [{interface: plant}]}\n"
+CLOCK = "  clock: {input: {interface: studio, group: 239.1.1.2, port: 319}, outputs: [{interface: plant}]}\n"
+LINKS = LinkTable({"eth0": Link(2, "eth0"), "eth1": Link(3, "eth1", addresses=("10.9.2.1",))})
+
+SAME = {
+    "comments and empty lines": [f"# mine\n\n{HEAD}rules: # all of them\n\n{FEED}\n  # a clock\n{CLOCK}"],
+    "rules in another order": [f"{HEAD}rules:\n{CLOCK}{FEED}"],
+    "keys in another order": [
+        "rules:\n"
+        "  feed: {outputs: [{interface: plant}], input: {port: 5001, group: 239.1.1.1, interface: studio}}\n"
+        f"{CLOCK}interfaces: {{plant: {{device: eth1}}, studio: {{device: eth0}}}}\nversion: 1\n"
+    ],
+    "block style instead of flow style": [
+        f"{HEAD}rules:\n{CLOCK}  feed:\n    outputs:\n    - interface: plant\n"
+        "    input:\n        interface: studio\n        group: 239.1.1.1\n        port: 5001\n"
+    ],
+    "quotes, and other line ends": [
+        f"{HEAD}rules:\n{FEED}{CLOCK}".replace("239.1.1.1", "'239.1.1.1'")
+        .replace("plant", '"plant"')
+        .replace("\n", "\r\n")
+    ],
+    "JSON": [
+        '{"version": 1, "interfaces": {"studio": {"device": "eth0"}, "plant": {"device": "eth1"}}, "rules": {'
+        '"feed": {"input": {"interface": "studio", "group": "239.1.1.1", "port": 5001},'
+        ' "outputs": [{"interface": "plant"}]},'
+        '"clock": {"input": {"interface": "studio", "group": "239.1.1.2", "port": 319},'
+        ' "outputs": [{"interface": "plant"}]}}}'
+    ],
+    "a rule moved to a drop-in": [f"{HEAD}rules:\n{FEED}", f"rules:\n{CLOCK}"],
+    "all rules moved to drop-ins": [HEAD, f"rules:\n{CLOCK}", f"version: 1\nrules:\n{FEED}"],
+    "interfaces moved to a drop-in": [
+        f"version: 1\nrules:\n{FEED}{CLOCK}",
+        HEAD.replace("version: 1\n", ""),
+    ],
+    "defaults spelt out": [
+        f"{HEAD}data_plane: auto\nworkers: 1\nrules:\n{FEED}{CLOCK}".replace(
+            "  feed: {", "  feed: {enabled: true, data_plane: auto, description: '', exclusive: false, "
+        ).replace("{interface: plant}]", "{interface: plant, ttl: 64, dscp: copy}]")
+    ],
+}  # fmt: skip
+
+
+def config(*texts):
+    return compiled([parse(text.encode(), f"{number}.yaml") for number, text in enumerate(texts)])
+
+
+@pytest.mark.parametrize("texts", SAME.values(), ids=SAME.keys())
+def test_what_says_the_same_changes_no_rule_and_takes_no_action(texts):
+    before, after = config(f"{HEAD}rules:\n{FEED}{CLOCK}"), config(*texts)
+    told = changes(before, after)
+    assert (told.added, told.changed, told.removed, told.kept) == ((), (), (), 2)
+    running, desired = plan(before, LINKS, 1).state, plan(after, LINKS, 1).state
+    assert len(running.workers[0].flows) == 2
+    assert diff(running, desired) == []
