@@ -5,7 +5,7 @@ socket, file nor log. A folder is a place where code runs.
 
 A reload, in the order to read it:
 
-    supervisor/loop.py      a signal or a link asks for it
+    supervisor/loop.py      a signal, a link or a changed file asks for it (supervisor/watch.py, quiet.py)
     supervisor/configuration.py  takes the files or rejects them, and says what became of it (reloads.py)
     source.py               YAML text -> data that knows file:line:column (scalar.py, problem.py)
     config.py               data -> Config: the schema (shape.py, sound.py), then across fields (part.py)

@@ -263,10 +263,11 @@ def test_drop_ins_are_merged_by_name_and_may_omit_the_version():
 
 
 def test_a_name_or_a_setting_that_two_files_give_is_an_error_that_tells_both_places():
-    first = "version: 1\nworkers: 1\ninterfaces:\n  studio: {device: eth0}\n"
+    first = "version: 1\nworkers: 1\nwatch: false\ninterfaces:\n  studio: {device: eth0}\n"
     assert problems(first, first) == [
         "1.yaml:2:1: workers: given twice, first at 0.yaml:2:1",
-        "1.yaml:4:3: interfaces.studio: `studio` is given twice, first at 0.yaml:4:3",
+        "1.yaml:3:1: watch: given twice, first at 0.yaml:3:1",
+        "1.yaml:5:3: interfaces.studio: `studio` is given twice, first at 0.yaml:5:3",
     ]
 
 
