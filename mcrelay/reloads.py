@@ -27,6 +27,25 @@ class Outcome(StrEnum):
     APPLIED = "applied"
     UNCHANGED = "unchanged"
     REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+    """What was confirmed runs again, and the files do not."""
+    CONFIRMED = "confirmed"
+    REFUSED = "refused"
+    """Nobody looked at the files: what was asked for cannot be had."""
+
+
+class Cause(StrEnum):
+    """What a reload began with."""
+
+    START = "start"
+    HANGUP = "hangup"
+    WATCH = "watch"
+    TRY = "try"
+    CONFIRM = "confirm"
+    DEADLINE = "deadline"
+
+
+_RUNNING_ANEW = (Outcome.STARTED, Outcome.APPLIED, Outcome.ROLLED_BACK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +89,7 @@ class Verdict:
     """What became of reload `number`, the generation that runs since, and what was wrong with the files."""
 
     number: int
+    cause: Cause
     outcome: Outcome
     generation: int
     changes: Changes = field(default_factory=Changes)
@@ -81,6 +101,7 @@ class Verdict:
         return {
             "finished": self.number,
             "at": at,
+            "cause": str(self.cause),
             "outcome": str(self.outcome),
             "generation": self.generation,
             "changes": self.changes.as_json(),
@@ -106,6 +127,8 @@ class Reloads:
 
     def __init__(self) -> None:
         self.begun = 0
+        self.cause = Cause.START
+        """What the last one began with."""
         self._waiting: list[Verdict] = []
         self._standing: deque[dict[str, Any]] = deque(maxlen=REMEMBERED + 1)
 
@@ -117,11 +140,12 @@ class Reloads:
     @property
     def waits_for_workers(self) -> bool:
         """Whether something was accepted that does not run yet; else a verdict needs to wait for nothing."""
-        return any(verdict.outcome in (Outcome.STARTED, Outcome.APPLIED) for verdict in self._waiting)
+        return any(verdict.outcome in _RUNNING_ANEW for verdict in self._waiting)
 
-    def begin(self) -> None:
-        """The files are about to be read."""
+    def begin(self, cause: Cause) -> None:
+        """The files are about to be read, or what was confirmed comes back."""
         self.begun += 1
+        self.cause = cause
 
     def decided(
         self,
@@ -131,7 +155,7 @@ class Reloads:
         problems: Sequence[Problem] = (),
     ) -> None:
         """The reload that began last has a verdict, which waits for all that is under way."""
-        verdict = Verdict(self.begun, outcome, generation, changes or Changes(), tuple(problems))
+        verdict = Verdict(self.begun, self.cause, outcome, generation, changes or Changes(), tuple(problems))
         self._waiting.append(verdict)
 
     def settled(self, at: float) -> list[Verdict]:

@@ -66,10 +66,11 @@ def sections(**rules):
     return {
         "daemon": {
             "pid": 4711, "version": "0.1.0", "config": "/etc/mcrelay.yaml", "started": 1000.0,
-            "run_dir": "/run/mcrelay", "uid": os.geteuid(), "socket_gid": os.getegid(),
+            "run_dir": "/run/mcrelay", "state_dir": "/var/lib/mcrelay", "watch": True, "uid": os.geteuid(), "socket_gid": os.getegid(),
         },
         "generation": {"number": 1, "hash": "abc", "accepted": 1000.1},
         "reload": VERDICT,
+        "trial": None,
         "rules": {"set": rules},
         "verdicts": {"set": {name: ["active", ""] for name in rules}},
         "interfaces": {"set": {"studio": interface()}},

@@ -6,8 +6,11 @@ import pytest
 
 from mcrelay.problem import Invalid
 from mcrelay.supervisor import files
+from mcrelay.supervisor.archive import Archive
 from mcrelay.supervisor.configuration import Configuration
+from mcrelay.trial import Moment
 
+NOW = Moment("this boot", 1000.0, 1_795_000_000.0)
 GOOD = "version: 1\ninterfaces: {a: {device: eth0}, b: {device: eth1}}\nrules:\n"
 RULE = "  {0}: {{input: {{interface: a, group: 239.1.1.1, port: {1}}}, outputs: [{{interface: b}}]}}\n"
 
@@ -29,18 +32,20 @@ class Systemd:
 def configuration(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     (tmp_path / "mcrelay.yaml").write_text(GOOD + RULE.format("feed", 5001))
-    return Configuration(tmp_path / "mcrelay.yaml", Systemd())
+    archive = Archive(tmp_path / "state")
+    archive.open()
+    return Configuration(tmp_path / "mcrelay.yaml", Systemd(), archive)
 
 
 def started(configuration):
-    configuration.load()
+    configuration.load(NOW)
     configuration.settled("1 rule (1 active)")
     configuration._notifier.said.clear()
     return configuration
 
 
 def test_a_start_is_the_first_reload(configuration):
-    configuration.load()
+    configuration.load(NOW)
     assert (configuration.generation, configuration.reloads.begun) == (1, 1)
     assert configuration.config.rules.keys() == {"feed"}
     assert configuration.accepted > 1_700_000_000
@@ -52,7 +57,7 @@ def test_a_start_is_the_first_reload(configuration):
 def test_a_bad_file_at_the_start_is_no_configuration(configuration):
     configuration.path.write_text("version: 2")
     with pytest.raises(Invalid):
-        configuration.load()
+        configuration.load(NOW)
     assert configuration.generation == 0
 
 
@@ -160,6 +165,6 @@ def test_files_that_changed_while_they_were_read_wait_for_the_next_look(configur
 @pytest.mark.parametrize(("may", "wanted"), [(True, True), (True, False), (False, True), (False, False)])
 def test_files_are_watched_where_they_and_the_command_line_say_so(configuration, may, wanted):
     configuration.path.write_text(GOOD + RULE.format("feed", 5001) + f"watch: {str(wanted).lower()}\n")
-    configuration = Configuration(configuration.path, Systemd(), may)
-    configuration.load()
+    configuration = Configuration(configuration.path, Systemd(), configuration._archive, may)
+    configuration.load(NOW)
     assert configuration.is_watched == (may and wanted)

@@ -1,6 +1,7 @@
 """What the control process answers: the documents, and what it refuses."""
 
 import json
+import os
 import socket
 import time
 from pathlib import Path
@@ -77,6 +78,10 @@ def test_hello_says_who_answers(client):
         "version": "0.1.0",
         "pid": 4711,
         "config": "/etc/mcrelay.yaml",
+        "run_dir": "/run/mcrelay",
+        "state_dir": "/var/lib/mcrelay",
+        "watch": True,
+        "uid": os.geteuid(),
         "generation": 1,
     }
 

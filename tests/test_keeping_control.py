@@ -10,7 +10,7 @@ import pytest
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.news import Counters, Listen, Marked, PictureChanged, Tracing, decoded_news
 from mcrelay.process import PATIENCE as LONG
-from mcrelay.reloads import Reloads
+from mcrelay.reloads import Cause, Reloads
 from mcrelay.supervisor import control as module
 from mcrelay.supervisor.control import Control
 from mcrelay.supervisor.memory import Memory
@@ -119,7 +119,7 @@ def test_it_gets_the_listening_socket_first_and_then_all_there_is_and_later_what
 
 def test_a_mark_is_answered_with_how_many_reloads_have_begun(desk):
     found = desk(HELLO + "channel.send(b'.[\"mark\",7]')\n" + LISTEN)
-    found.reloads.begin()
+    found.reloads.begin(Cause.HANGUP)
     assert found.heard(2)[1] == (Marked(7, 1), 0)
 
 

@@ -13,6 +13,7 @@ from mcrelay.process import PATIENCE, Phase, Process
 from mcrelay.reconcile import Reconciler
 from mcrelay.source import parse
 from mcrelay.state import OpenIngress, SetFlow
+from mcrelay.supervisor.archive import Archive
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.notify import Notifier
 from mcrelay.supervisor.portrait import Member, Portrait
@@ -27,7 +28,7 @@ class Studio:
     """A supervisor's parts, without its loop and its processes."""
 
     def __init__(self, folder):
-        self.configuration = Configuration(folder / "mcrelay.yaml", Notifier())
+        self.configuration = Configuration(folder / "mcrelay.yaml", Notifier(), Archive(folder / "state"))
         self.reconciler = Reconciler()
         self.ledger = Ledger()
         (folder / "run").mkdir()
@@ -91,6 +92,9 @@ def test_the_daemon_says_where_it_is_and_what_it_runs(studio, tmp_path):
     assert picture["daemon"]["version"] == __version__
     assert picture["daemon"]["config"] == str(tmp_path / "mcrelay.yaml")
     assert picture["daemon"]["run_dir"] == str(tmp_path / "run")
+    assert picture["daemon"]["state_dir"] == str(tmp_path / "state")
+    assert picture["daemon"]["watch"] is True
+    assert picture["trial"] is None
     assert picture["generation"] == {"number": 1, "hash": "", "accepted": 0.0}
     assert picture["reload"] == {"begun": 0, "finished": 0, "earlier": []}
 

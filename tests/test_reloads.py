@@ -4,7 +4,7 @@ import pytest
 
 from mcrelay.config import compiled
 from mcrelay.problem import Problem, Where
-from mcrelay.reloads import MOST_NAMES, MOST_PROBLEMS, REMEMBERED, Changes, Outcome, Reloads, changes
+from mcrelay.reloads import MOST_NAMES, MOST_PROBLEMS, REMEMBERED, Cause, Changes, Outcome, Reloads, changes
 from mcrelay.source import parse
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\nrules:\n"
@@ -23,7 +23,7 @@ def reloads(*outcomes):
     """Return reloads that all stand, one second apart."""
     result = Reloads()
     for at, outcome in enumerate(outcomes):
-        result.begin()
+        result.begin(Cause.HANGUP)
         result.decided(outcome, generation=at + 1)
         result.settled(float(at))
     return result
@@ -51,7 +51,7 @@ def test_of_many_names_the_first_are_told_and_their_number():
 
 def test_a_verdict_on_what_was_accepted_waits_until_it_runs():
     found = Reloads()
-    found.begin()
+    found.begin(Cause.HANGUP)
     assert found.as_json() == {"begun": 1, "finished": 0, "earlier": []}
     found.decided(Outcome.STARTED, 1, Changes(added=("a",)))
     assert found.owes_a_verdict
@@ -67,26 +67,33 @@ def test_a_verdict_on_what_was_accepted_waits_until_it_runs():
     assert found.as_json() == told
 
 
-@pytest.mark.parametrize("outcome", [Outcome.UNCHANGED, Outcome.REJECTED])
+def test_what_comes_back_waits_until_it_runs():
+    found = reloads(Outcome.STARTED)
+    found.begin(Cause.DEADLINE)
+    found.decided(Outcome.ROLLED_BACK, 3)
+    assert found.waits_for_workers
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNCHANGED, Outcome.REJECTED, Outcome.CONFIRMED, Outcome.REFUSED])
 def test_a_verdict_that_changes_nothing_waits_for_nothing(outcome):
     found = reloads(Outcome.STARTED)
-    found.begin()
+    found.begin(Cause.HANGUP)
     found.decided(outcome, 1)
     assert not found.waits_for_workers
 
 
 def test_a_reload_that_is_overtaken_has_a_verdict_of_its_own_and_the_next_one_stands_behind_it():
     found = reloads(Outcome.STARTED)
-    found.begin()
+    found.begin(Cause.HANGUP)
     found.decided(Outcome.APPLIED, 2)
-    found.begin()
+    found.begin(Cause.HANGUP)
     found.decided(Outcome.UNCHANGED, 2)
     assert found.waits_for_workers
     assert found.as_json()["begun"] == 3
     assert found.as_json()["finished"] == 1
     assert [verdict.number for verdict in found.settled(5.0)] == [2, 3]
     told = found.as_json()
-    assert (told["finished"], told["outcome"]) == (3, "unchanged")
+    assert (told["finished"], told["cause"], told["outcome"]) == (3, "hangup", "unchanged")
     assert [(one["finished"], one["outcome"]) for one in told["earlier"]] == [(2, "applied"), (1, "started")]
 
 
@@ -97,7 +104,7 @@ def test_only_the_last_verdicts_are_remembered():
 
 def test_a_rejected_file_is_told_with_every_place_and_its_lines():
     found = reloads(Outcome.STARTED)
-    found.begin()
+    found.begin(Cause.HANGUP)
     bad = Problem(Where("mcrelay.yaml", 3, 5), "rules.feed", "what is this", "a: bcd")
     found.decided(Outcome.REJECTED, 1, problems=[bad])
     found.settled(2.0)
@@ -117,7 +124,7 @@ def test_a_rejected_file_is_told_with_every_place_and_its_lines():
 
 def test_of_very_many_problems_the_first_are_told_and_their_number():
     found = Reloads()
-    found.begin()
+    found.begin(Cause.HANGUP)
     many = [Problem(Where("mcrelay.yaml", line), "", "no") for line in range(1, 2 * MOST_PROBLEMS + 1)]
     found.decided(Outcome.REJECTED, 1, problems=many)
     found.settled(2.0)

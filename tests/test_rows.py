@@ -208,7 +208,7 @@ def test_counts_stay_while_their_owner_does_and_a_new_owner_starts_at_zero(ledge
         for row in (0, 1):
             counting.add_rule_drops(np.array([row]), "own")
         counting.outputs[:3, 0] += np.uint64(1)
-    ledger.keep(config(feed=[6001]), state(feed))
+    ledger.keep([config(feed=[6001])], [state(feed)])
     assert ledger.rule("feed")["own"] == 2
     assert ledger.output("feed", output(6001))["packets"] == 2
     assert ledger.rule("other") == dict.fromkeys(RULES.columns, 0)
@@ -217,7 +217,7 @@ def test_counts_stay_while_their_owner_does_and_a_new_owner_starts_at_zero(ledge
     assert sorted(ledger.instruction(newcomer, False).rows[1:]) == [1, 2]  # those of the rule that went
     assert ledger.rule("newcomer") == dict.fromkeys(RULES.columns, 0)
     assert ledger.output("newcomer", output(6002)) == dict.fromkeys(OUTPUTS.columns, 0)
-    ledger.keep(config(), State())
+    ledger.keep([config()], [State()])
     assert ledger.link(7) == dict.fromkeys(LINKS.columns, 0)
     assert not tally(ledger, 1).rules.any()
     assert not tally(ledger, 1).outputs.any()
@@ -226,9 +226,9 @@ def test_counts_stay_while_their_owner_does_and_a_new_owner_starts_at_zero(ledge
 def test_a_rule_that_does_not_run_for_a_while_keeps_its_counts(ledger):
     ledger.instruction(set_flow("feed", output(6001)), False)
     tally(ledger).outputs[0, 0] = 7
-    ledger.keep(config(feed=[6001]), State())
+    ledger.keep([config(feed=[6001])], [State()])
     assert ledger.output("feed", output(6001))["packets"] == 7
-    ledger.keep(config(feed=[6002]), State())
+    ledger.keep([config(feed=[6002])], [State()])
     assert ledger.output("feed", output(6001))["packets"] == 0
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from mcrelay.cli.exits import Exit
 from mcrelay.problem import Invalid
-from mcrelay.supervisor import files, privileged, rundir
+from mcrelay.supervisor import archive, files, privileged, rundir
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.loop import Supervisor
 from mcrelay.supervisor.notify import Notifier
 from mcrelay.supervisor.signals import Signals
+from mcrelay.supervisor.uptime import moment
 
 log = logging.getLogger("mcrelay")
 
@@ -44,6 +45,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         f" (default: RUNTIME_DIRECTORY, else {rundir.DEFAULT})",
     )  # fmt: skip
     parser.add_argument(
+        "--state-dir", metavar="DIR", type=Path, default=archive.default(),
+        help="where its history lies, and what `try` needs to find the way back"
+        f" (default: STATE_DIRECTORY, else {archive.DEFAULT})",
+    )  # fmt: skip
+    parser.add_argument(
         "--no-watch", dest="watch", action="store_false",
         help="take changed files only when told to reload, whatever `watch` in them says",
     )  # fmt: skip
@@ -68,9 +74,11 @@ def run(options: argparse.Namespace) -> int:
     gc.freeze()
     gc.set_threshold(YOUNG)
     notifier = Notifier()
-    configuration = Configuration(options.config, notifier, options.watch)
+    states = archive.Archive(options.state_dir)
+    states.open()
+    configuration = Configuration(options.config, notifier, states, options.watch)
     try:
-        configuration.load()
+        configuration.load(moment())
         with rundir.listening(options.run_dir, privileged.group_of_clients()) as listener:
             Supervisor(configuration, user, options.run_dir, listener, signals, notifier).run()
     except rundir.Taken as error:

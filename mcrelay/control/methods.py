@@ -60,6 +60,10 @@ class Methods:
                 "version": daemon.get("version"),
                 "pid": daemon.get("pid"),
                 "config": daemon.get("config"),
+                "run_dir": daemon.get("run_dir"),
+                "state_dir": daemon.get("state_dir"),
+                "watch": daemon.get("watch"),
+                "uid": daemon.get("uid"),
                 "generation": generation.get("number"),
             }
         )

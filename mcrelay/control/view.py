@@ -20,6 +20,7 @@ Pieces = tuple[bytes, ...]
 """A document in pieces, so that what many clients get lies in memory once."""
 
 _SHOWN_OF_RELOAD = ("at", "outcome", "generation", "changes", "problems", "lines")
+_NOT_OF_THE_FILES = ("confirmed", "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class View:
         return (self._head(now), ",".join(texts).encode(), *rest)
 
     def _head(self, now: Now) -> bytes:
-        daemon, reload = self._known.section("daemon"), self._known.section("reload")
+        daemon, reload = self._known.section("daemon"), _last_of_the_files(self._known.section("reload"))
         head = {
             "version": SHAPE,
             "time": now.time,
@@ -94,6 +95,7 @@ class View:
             },
             "generation": self._known.section("generation"),
             "reload": {name: reload.get(name) for name in _SHOWN_OF_RELOAD},
+            "trial": self._known.section("trial") or None,
         }
         return text(head)[:-1].encode() + b',"rules":['
 
@@ -141,6 +143,12 @@ class View:
             place = {"file": entry.file, "line": entry.line, "description": entry.description}
             rules.append({"name": name, "state": state, "reason": reason, **place})
         return (text({"version": SHAPE, "rules": rules}).encode(),)
+
+
+def _last_of_the_files(reload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the last verdict on the files: a confirmation says nothing of them, nor a refusal."""
+    verdicts = (reload, *reload.get("earlier", ()))
+    return next((one for one in verdicts if one.get("outcome") not in _NOT_OF_THE_FILES), reload)
 
 
 def _since(started: float | None, now: Now) -> float | None:

@@ -26,6 +26,7 @@ class Daemon:
         self._options = () if watch else ("--no-watch",)
         self.config = folder / "mcrelay.yaml"
         self.run_dir = folder / "run"
+        self.state_dir = folder / "state"
         self._log = folder / "log"
         self._notify = folder / "notify"
         self._python = python
@@ -38,7 +39,8 @@ class Daemon:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self._notify))
         with self._log.open("a") as log:
-            arguments = ("run", "-c", str(self.config), "--run-dir", str(self.run_dir), *self._options)
+            places = ("--run-dir", str(self.run_dir), "--state-dir", str(self.state_dir))
+            arguments = ("run", "-c", str(self.config), *places, *self._options)
             self.process = self.host.start(
                 mcrelay(*arguments, python=self._python),
                 stdout=log,

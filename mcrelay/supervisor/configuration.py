@@ -1,16 +1,22 @@
-"""The configuration that runs: read, accepted or rejected, and what became of each reload."""
+"""The configuration that runs: read, accepted or rejected, on trial or not, and what each reload came to."""
 
 from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from pathlib import Path
 
 from mcrelay.config import Config
-from mcrelay.problem import Invalid
-from mcrelay.reloads import Outcome, Reloads, changes
+from mcrelay.history import Entry
+from mcrelay.problem import Invalid, Problem, Where
+from mcrelay.reloads import Cause, Changes, Outcome, Reloads, changes
 from mcrelay.supervisor import files
+from mcrelay.supervisor.archive import Archive, Unusable
 from mcrelay.supervisor.notify import Notifier
+from mcrelay.supervisor.trials import Trials, Version
+from mcrelay.trial import Beginning, Moment, Refusal
+from mcrelay.wish import Confirm, Try, Wish
 
 log = logging.getLogger("mcrelay")
 
@@ -20,37 +26,92 @@ class Configuration:
 
     config: Config
 
-    def __init__(self, path: Path, notifier: Notifier, may_watch: bool = True) -> None:
+    def __init__(self, path: Path, notifier: Notifier, archive: Archive, may_watch: bool = True) -> None:
         self.path = path
+        self.state_dir = archive.directory
         self.hash = ""
         self.generation = 0
         self.accepted = 0.0
         """When, in seconds since 1970."""
         self.reloads = Reloads()
+        self.trials = Trials(path, archive)
         self._notifier = notifier
+        self._archive = archive
         self._may_watch = may_watch
         self._judged = ""  # the hash of what was read last, accepted or not
+        self._number: int | None = None  # what runs, in the history
 
     @property
     def is_watched(self) -> bool:
         """Whether changes of the files are to be seen without being told."""
         return self._may_watch and self.config.watch
 
-    def load(self) -> None:
-        """Take the files as they are at the start; raises Invalid."""
-        self.reloads.begin()
-        config, self._judged = files.load(self.path)
-        self._accept(None, config, self._judged, Outcome.STARTED)
+    # The start, and what happens later, which tells whether something else runs then.
+
+    def load(self, now: Moment) -> None:
+        """Take the files as they are, or what was confirmed if they are not to run; raises Invalid."""
+        self.reloads.begin(Cause.START)
+        read, self._judged = self._read()
+        found = self.trials.found(self._judged, now)
+        if found in (Beginning.FILES, Beginning.ON_TRIAL):
+            try:
+                self._accept(self._version(read, self._judged, None), Outcome.STARTED, None)
+                return
+            except Invalid as invalid:
+                if found is Beginning.FILES:
+                    raise
+                self._log(invalid)
+        self._roll_back(self._judged, None)
 
     def reload(self) -> bool:
-        """Take the files as they are now, and tell whether that is anything new. Bad ones change nothing."""
-        return self._judge(*self._read())
+        """Take the files as they are now. Bad ones change nothing."""
+        return self._judge(Cause.HANGUP, *self._read())
 
     def look(self, quiet: files.Stamps) -> bool:
         """Take the files if what they say had no verdict yet and their stamps are still these."""
         read, digest = self._read()
         has_no_writer = files.stamps(self.path) == quiet  # nobody began to write while they were read
-        return has_no_writer and digest != self._judged and self._judge(read, digest)
+        return has_no_writer and digest != self._judged and self._judge(Cause.WATCH, read, digest)
+
+    def asked(self, wish: Wish, now: Moment) -> bool:
+        """Do what somebody wishes, or say why that cannot be had."""
+        match wish:
+            case Try(timeout):
+                return self._judge(Cause.TRY, *self._read(), now.later(timeout))
+            case Confirm(generation):  # pragma: no branch: there is no other
+                self._confirm(generation)
+                return False
+
+    def trial_ended(self) -> bool:
+        """The time of the trial is over: what was confirmed runs again."""
+        confirmed = self.trials.confirmed
+        if confirmed is None or confirmed.hash == self.hash:
+            log.info("the trial is over, and what runs was confirmed before it")
+            self.trials.end()
+            return False
+        self._begin(Cause.DEADLINE)
+        log.warning("nobody confirmed generation %d: what was confirmed before runs again", self.generation)
+        self._roll_back(self.hash, self.config)
+        return True
+
+    def refuse(self, cause: Cause, why: str) -> None:
+        """What somebody wishes cannot be had."""
+        self._begin(cause)
+        self._decline(why)
+
+    def settled(self, states: str) -> None:
+        """All that was accepted runs: say what became of the reloads. `states` counts the rules by state."""
+        for verdict in self.reloads.settled(time.time()):
+            bad = f": {verdict.problems[0]}; running on" if verdict.problems else ""
+            what = f"{verdict.outcome.replace('_', ' ')}{bad}"
+            log.info("%s: %s", what, states)
+            self._notifier.ready(f"{what}: generation {verdict.generation}{self._on_trial()}, {states}")
+
+    # The parts of it.
+
+    def _begin(self, cause: Cause) -> None:
+        self._notifier.reloading()
+        self.reloads.begin(cause)
 
     def _read(self) -> tuple[files.Contents | Invalid, str]:
         """Return what the files say, or why they cannot be read, and a hash of it."""
@@ -60,43 +121,123 @@ class Configuration:
             return invalid, files.digest([("", str(invalid).encode())])
         return contents, files.digest(contents)
 
-    def _judge(self, read: files.Contents | Invalid, digest: str) -> bool:
-        self._notifier.reloading()
-        self.reloads.begin()
+    def _version(self, read: files.Contents | Invalid, digest: str, before: Config | None) -> Version:
+        if isinstance(read, Invalid):
+            raise read
+        return Version(files.config_of(read, before), digest, read)
+
+    def _judge(
+        self, cause: Cause, read: files.Contents | Invalid, digest: str, end: Moment | None = None
+    ) -> bool:
+        """Decide on the files; with an `end`, they are on trial until then."""
+        self._begin(cause)
         self._judged = digest
-        if digest == self.hash:
-            log.info("unchanged: generation %d runs on", self.generation)
-            self.reloads.decided(Outcome.UNCHANGED, self.generation)
-            return False
+        is_new = digest != self.hash
         try:
-            if isinstance(read, Invalid):
-                raise read
-            self._accept(self.config, files.config_of(read, self.config), digest, Outcome.APPLIED)
+            version = self._version(read, digest, self.config) if is_new else None
+            if end is not None and (is_new or self.trials.trial):
+                self.trials.begin(self.config, self._number, digest, end)
         except Invalid as invalid:
             self._reject(invalid)
             return False
+        except Unusable as error:
+            self._decline(f"without a state directory there is nothing to go back to: {error}")
+            return False
+        if version is None:
+            self._keep_running()
+            return False
+        self._accept(version, Outcome.APPLIED, self.config)
         return True
 
-    def settled(self, states: str) -> None:
-        """All that was accepted runs: say what became of the reloads. `states` counts the rules by state."""
-        for verdict in self.reloads.settled(time.time()):
-            bad = f": {verdict.problems[0]}; running on" if verdict.problems else ""
-            what = f"{verdict.outcome}{bad}"
-            log.info("%s: %s", what, states)
-            self._notifier.ready(f"{what}: generation {verdict.generation}, {states}")
-
-    def _accept(self, before: Config | None, config: Config, digest: str, outcome: Outcome) -> None:
+    def _accept(self, version: Version, outcome: Outcome, before: Config | None) -> None:
         """Take a config that is known to be good."""
-        for warning in config.warnings:
+        for warning in version.config.warnings:
             log.warning("%s", warning)
-        self.config, self.hash, self.accepted = config, digest, time.time()
+        self.config, self.hash, self.accepted = version.config, version.hash, time.time()
         self.generation += 1
-        changed = changes(before, config)
-        log.info("generation %d, rules: %s", self.generation, changed)
+        changed = changes(before, version.config)
+        log.info("generation %d, rules: %s%s", self.generation, changed, self._on_trial())
         self.reloads.decided(outcome, self.generation, changed)
+        self._write_down(version, outcome, changed)
+
+    def _roll_back(self, refused: str, before: Config | None) -> None:
+        """Run what was confirmed, and not again by itself what is `refused`."""
+        confirmed, trial = self.trials.confirmed, self.trials.trial
+        assert confirmed is not None, "a trial has something to go back to"
+        self.trials.trial = None
+        self._accept(confirmed, Outcome.ROLLED_BACK, before)
+        log.warning("rolled back: the files are not what runs; `mcrelay reload` takes them all the same")
+        number = self._number or (trial.confirmed if trial else 0)
+        self._keep_refused(refused, number)
+        self.trials.end()
+
+    def _confirm(self, generation: int) -> None:
+        self._begin(Cause.CONFIRM)
+        if self.trials.trial is None:
+            self._decline("nothing is on trial")
+        elif generation != self.generation:
+            self._decline(f"generation {self.generation} is on trial, not {generation}")
+        else:
+            self.trials.end()
+            log.info("confirmed: generation %d", generation)
+            self.reloads.decided(Outcome.CONFIRMED, generation)
+
+    def _keep_running(self) -> None:
+        self._archive.forget_refusal()
+        log.info("unchanged: generation %d runs on%s", self.generation, self._on_trial())
+        self.reloads.decided(Outcome.UNCHANGED, self.generation)
 
     def _reject(self, invalid: Invalid) -> None:
-        for line in invalid.lines():
-            log.error("%s", line)
+        self._log(invalid)
         log.error("rejected, problems: %d; generation %d runs on", len(invalid.problems), self.generation)
         self.reloads.decided(Outcome.REJECTED, self.generation, problems=invalid.problems)
+
+    def _decline(self, why: str) -> None:
+        cause = self.reloads.cause
+        log.error("%s: refused: %s", cause, why)
+        problem = Problem(Where(f"mcrelay {cause}"), "", why)
+        self.reloads.decided(Outcome.REFUSED, self.generation, problems=[problem])
+
+    def _log(self, invalid: Invalid) -> None:
+        for line in invalid.lines():
+            log.error("%s", line)
+
+    def _on_trial(self) -> str:
+        trial = self.trials.trial
+        if trial is None:
+            return ""
+        return f" (on trial until {time.strftime('%H:%M:%S', time.localtime(trial.end.time))})"
+
+    # The state directory.
+
+    def _write_down(self, version: Version, outcome: Outcome, changed: Changes) -> None:
+        """Let the history, and a successor, know what runs now."""
+        if outcome is not Outcome.ROLLED_BACK:
+            self._archive.forget_refusal()
+        self.trials.accepted(version.hash)
+        latest = self._archive.latest() if self.reloads.cause is Cause.START else None
+        if latest and latest.hash == version.hash:  # a restart is no change
+            self._number = latest.number
+            return
+        self._number = self._archive.add(partial(self._entry, version, outcome, changed))
+        trial = self.trials.trial
+        self._archive.prune(needed=trial.confirmed if trial else None)
+
+    def _entry(self, version: Version, outcome: Outcome, changed: Changes, number: int) -> Entry:
+        return Entry(
+            number=number,
+            generation=self.generation,
+            time=self.accepted,
+            hash=version.hash,
+            outcome=str(outcome),
+            cause=str(self.reloads.cause),
+            on_trial=self.trials.trial is not None,
+            changes=changed.as_json(),
+            contents=tuple((name, content.decode()) for name, content in version.contents),
+        )
+
+    def _keep_refused(self, refused: str, number: int) -> None:
+        try:
+            self._archive.keep_refusal(Refusal(refused, number))
+        except Unusable as error:
+            log.error("a restart will take the files as they are: %s", error)

@@ -14,7 +14,8 @@ from mcrelay.links import LinkTable
 from mcrelay.news import Tracing
 from mcrelay.plan import RuleState, Verdict, plan
 from mcrelay.reconcile import Reconciler
-from mcrelay.supervisor import summary
+from mcrelay.reloads import Cause
+from mcrelay.supervisor import requests, summary
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.control import Control
 from mcrelay.supervisor.netlink import Bell, CannotRead, read_links
@@ -26,9 +27,11 @@ from mcrelay.supervisor.signals import Signals
 from mcrelay.supervisor.sockets import Sockets
 from mcrelay.supervisor.switchboard import Switchboard
 from mcrelay.supervisor.traces import CannotShare, TraceRings
+from mcrelay.supervisor.uptime import moment
 from mcrelay.supervisor.watch import Watcher
 from mcrelay.supervisor.workers import Workers
 from mcrelay.traced import Traced
+from mcrelay.wish import NoWish
 
 log = logging.getLogger("mcrelay")
 
@@ -52,6 +55,7 @@ class Supervisor:
         notifier: Notifier,
     ) -> None:
         self._configuration = configuration
+        self._run_dir = run_dir
         self._signals = signals
         self._notifier = notifier
         self._switchboard = Switchboard()
@@ -114,6 +118,7 @@ class Supervisor:
             self._read_links()
         if self._watcher.due is not None and self._watcher.due <= now:
             self._look_at_the_files()
+        self._look_at_the_trial()
         if self._alive_due is not None and self._alive_due <= now:
             self._notifier.alive()
             self._alive_due = now + (self._notifier.watchdog_pause or 0)
@@ -121,7 +126,9 @@ class Supervisor:
     def _pause(self) -> float | None:
         if self._reconciler.differs:
             return 0.0
+        left = self._configuration.trials.left(moment())
         deadlines = (
+            None if left is None else time.monotonic() + left,
             self._reconciler.next_deadline(),
             self._control.next_deadline(),
             self._links_due,
@@ -135,13 +142,30 @@ class Supervisor:
         for number in self._signals.arrived():
             match number:
                 case signal.SIGHUP:
-                    self._control.is_outdated = True
-                    if self._configuration.reload():
-                        self._accepted()
+                    self._hung_up()
                 case signal.SIGUSR1:
                     self._log_summary()
                 case signal.SIGTERM | signal.SIGINT:
                     self._is_stopping = True
+
+    def _hung_up(self) -> None:
+        """Somebody wants the files to be read, or left word of what else he wants."""
+        self._control.is_outdated = True
+        self._is_tidy = False  # what is on trial keeps what is confirmed, and does so no longer
+        try:
+            wish = requests.take(self._run_dir)
+        except NoWish as why:
+            self._configuration.refuse(Cause.HANGUP, f"{self._run_dir / requests.NAME}: {why}")
+            return
+        if self._configuration.asked(wish, moment()) if wish else self._configuration.reload():
+            self._accepted()
+
+    def _look_at_the_trial(self) -> None:
+        if self._configuration.trials.left(moment()) == 0:
+            self._control.is_outdated = True
+            self._is_tidy = False
+            if self._configuration.trial_ended():
+                self._accepted()
 
     def _look_at_the_files(self) -> None:
         quiet = self._watcher.look()
@@ -207,14 +231,22 @@ class Supervisor:
         reloads = self._configuration.reloads
         if self._reconciler.settled and not self._is_tidy:
             self._is_tidy = True
-            self._sockets.keep(self._reconciler.plan.state)
-            if not self._control.is_behind:  # it may be told still of rings that nobody needs any more
-                self._rings.keep(self._reconciler.desired)
-            self._ledger.keep(self._configuration.config, self._reconciler.plan.state)
+            self._tidy_up()
             self._log_verdicts()
         if reloads.owes_a_verdict and (self._is_tidy or not reloads.waits_for_workers):
             self._control.is_outdated = True
             self._configuration.settled(self._counted_states())
+
+    def _tidy_up(self) -> None:
+        """Give up what neither serves what runs nor what may come back after a trial."""
+        configs, states = [self._configuration.config], [self._reconciler.plan.state]
+        if confirmed := self._configuration.trials.confirmed:
+            configs.append(confirmed.config)
+            states.append(plan(confirmed.config, self._links, os.cpu_count() or 1).state)
+        self._sockets.keep(*states)
+        if not self._control.is_behind:  # it may be told still of rings that nobody needs any more
+            self._rings.keep(self._reconciler.desired)
+        self._ledger.keep(configs, states)
 
     def _log_verdicts(self) -> None:
         """Log each rule whose state or reason is another than before."""

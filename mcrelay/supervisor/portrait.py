@@ -80,6 +80,7 @@ class Portrait:
             "config": os.path.abspath(configuration.path),
             "started": time.time(),
             "run_dir": os.path.abspath(run_dir),
+            "state_dir": os.path.abspath(configuration.state_dir),
             "uid": os.geteuid(),
             "socket_gid": (run_dir / CONTROL_SOCKET).stat().st_gid,
         }
@@ -101,13 +102,14 @@ class Portrait:
         if self._is_new("interfaces", links, generation, memberships, rows):
             self._draw_interfaces(links, memberships, rows)
         return {
-            "daemon": self._daemon,
+            "daemon": {**self._daemon, "watch": configuration.is_watched},
             "generation": {
                 "number": generation,
                 "hash": configuration.hash,
                 "accepted": configuration.accepted,
             },
             "reload": configuration.reloads.as_json(),
+            "trial": configuration.trials.as_json(generation),
             "rules": self._rules,
             "verdicts": self._reconciler.verdicts_now(),
             "interfaces": self._interfaces,

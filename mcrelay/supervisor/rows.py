@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 
 from mcrelay.config import Config, Rule
 from mcrelay.counters import LINKS, OUTPUTS, RULES, Rows, RowsExhausted, Table
@@ -64,19 +64,21 @@ class Ledger:
             case _:
                 return Instruction(action)
 
-    def keep(self, config: Config, state: State) -> None:
-        """Give up the rows of rules and outputs that are not in the file, and of links that are not read.
+    def keep(self, configs: Iterable[Config], states: Iterable[State]) -> None:
+        """Give up the rows of rules and outputs that are in no config, and of links that no state reads.
 
         A rule that does not run for a while, because its device is gone, keeps its counts.
         """
+        rules = [rule for config in configs for rule in config.rules.values()]
         outputs = {
             (rule.name, output_name(output.interface, output.destination, output.port))
-            for rule in config.rules.values()
+            for rule in rules
             for output in rule.outputs
         }
+        workers = [worker for state in states for worker in state.workers.values()]
         for rows, table, names in (
-            (self._links, LINKS, {one.ifindex for have in state.workers.values() for one in have.ingress}),
-            (self._rules, RULES, set(config.rules)),
+            (self._links, LINKS, {ingress.ifindex for worker in workers for ingress in worker.ingress}),
+            (self._rules, RULES, {rule.name for rule in rules}),
             (self._outputs, OUTPUTS, outputs),
         ):
             for row in rows.keep(names):

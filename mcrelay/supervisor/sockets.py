@@ -105,12 +105,15 @@ class Sockets:
                 failed[index] = _reason(action, limits.why(error, self._needed))
         return failed
 
-    def keep(self, state: State) -> None:
-        """Close what `state` has no use for."""
+    def keep(self, state: State, *others: State) -> None:
+        """Close what `state` has no use for, but no socket to send from that one of the `others` uses.
+
+        Such a socket has a source port that receivers know. A ring that nobody reads would only fill up.
+        """
         rings = {(worker, one.ifindex) for worker, have in state.workers.items() for one in have.ingress}
         for key in self._rings.keys() - rings:
             self._rings.pop(key).socket.close()
-        egress = {one for have in state.workers.values() for one in have.egress}
+        egress = {one for each in (state, *others) for have in each.workers.values() for one in have.egress}
         for one in self._egress.keys() - egress:
             self._egress.pop(one).close()
 

@@ -1,0 +1,121 @@
+"""The trial that runs, if one does: what is tried, until when, and what comes back."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from mcrelay.config import Config
+from mcrelay.problem import Invalid
+from mcrelay.supervisor import files
+from mcrelay.supervisor.archive import Archive, Unusable
+from mcrelay.trial import Beginning, Moment, Trial, beginning
+
+log = logging.getLogger("mcrelay")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A config, what the files say that ask for it, and a hash of that."""
+
+    config: Config
+    hash: str
+    contents: files.Contents
+
+
+class Trials:
+    """A trial with the config that was confirmed, here and in the state directory."""
+
+    def __init__(self, path: files.Name, archive: Archive) -> None:
+        self.trial: Trial | None = None
+        self.confirmed: Version | None = None
+        """What comes back; None where no trial runs."""
+        self._path = os.path.abspath(path)
+        self._archive = archive
+
+    def found(self, content: str, now: Moment) -> Beginning:
+        """Return what a start runs whose files have this hash; `confirmed` is there if that needs it."""
+        trial, refusal = self._archive.trial(), self._archive.refusal()
+        found = beginning(self._path, content, trial, refusal, now)
+        if found is Beginning.FILES:
+            self.end()
+            return found
+        if found is Beginning.STILL_REFUSED:
+            trial = None
+        try:
+            self.confirmed = self._version(trial.confirmed if trial else refusal.confirmed if refusal else 0)
+        except Unusable as error:
+            log.error("what was confirmed cannot come back, and the files are taken as they are: %s", error)
+            self.end()
+            return Beginning.FILES
+        self.trial = trial
+        return found
+
+    def begin(self, running: Config, number: int | None, tried: str, end: Moment) -> None:
+        """Put a content (its hash) on trial: what is `running`, entry `number` of the history, is confirmed.
+
+        Where a trial runs, that is still the one that was confirmed before. Raises Unusable.
+        """
+        if self.trial is not None:
+            trial, confirmed = self.trial.until(end), self.confirmed
+        elif number is None:
+            self._archive.must_be_usable()
+            raise Unusable("what runs could not be written to the history; the log says why")
+        else:
+            content, contents = self._contents(number)
+            trial = Trial(self._path, tried, end, number, content)
+            confirmed = Version(running, content, contents)
+        self._archive.keep_trial(trial)
+        self.trial, self.confirmed = trial, confirmed
+
+    def accepted(self, tried: str) -> None:
+        """What runs now is on trial, too."""
+        if self.trial is not None and self.trial.hash != tried:
+            self.trial = self.trial.of(tried)
+            try:
+                self._archive.keep_trial(self.trial)
+            except Unusable as error:
+                log.warning("the trial goes on as it was written down before: %s", error)
+
+    def end(self) -> None:
+        """The trial is over."""
+        self.trial = self.confirmed = None
+        self._archive.forget_trial()
+
+    def left(self, now: Moment) -> float | None:
+        """Return the seconds that are left, None where no trial runs."""
+        return None if self.trial is None else self.trial.left(now)
+
+    def as_json(self, generation: int) -> dict[str, Any] | None:
+        """Return what clients see of the trial, which is that of this generation."""
+        if self.trial is None:
+            return None
+        return {
+            "generation": generation,
+            "hash": self.trial.hash,
+            "until": self.trial.end.time,
+            "confirmed": self.trial.confirmed_hash,
+        }
+
+    def _version(self, number: int) -> Version:
+        """Return what an entry of the history says; raises Unusable."""
+        content, contents = self._contents(number)
+        try:
+            return Version(files.config_of(contents), content, contents)
+        except Invalid as invalid:
+            why = invalid.problems[0]
+            raise Unusable(f"entry {number} of the history is no config any more: {why}") from None
+
+    def _contents(self, number: int) -> tuple[str, files.Contents]:
+        """Return the hash of what the files said in an entry of the history, and that; raises Unusable."""
+        entry = self._archive.entry(number)
+        try:
+            contents = [(name, text.encode()) for name, text in entry.contents]
+            is_whole = files.digest(contents) == entry.hash
+        except UnicodeEncodeError:
+            is_whole = False
+        if not is_whole:
+            raise Unusable(f"entry {number} of the history was changed by somebody")
+        return entry.hash, contents
