@@ -6,10 +6,11 @@ places; the others are small, and replaced whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 MAPS = ("rules", "verdicts", "interfaces", "processes")
+MOST_SET = 500  # values of a section in a message
 
 
 class Drawable(Protocol):
@@ -34,6 +35,22 @@ def changes(before: Picture, after: Picture) -> dict[str, Any]:
         elif edits := _edits(before.get(name, {}), value):
             message[name] = edits
     return message
+
+
+def parts(message: Mapping[str, Any], most: int = MOST_SET) -> Iterator[dict[str, Any]]:
+    """Cut a message that sets very many values into small ones, which take less room on their way.
+
+    The last one has all that is left, so that a reload's verdict comes after the rules that it speaks of.
+    """
+    rest = dict(message)
+    for name in MAPS:
+        added = list(message.get(name, {}).get("set", {}).items())
+        whole = len(added) // most * most
+        for start in range(0, whole, most):
+            yield {name: {"set": dict(added[start : start + most])}}
+        if whole:
+            rest[name] = {**message[name], "set": dict(added[whole:])}
+    yield rest
 
 
 def merged(picture: Picture, message: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """A copy of the picture that takes every change is the picture, however it changed."""
 
 import json
+from functools import reduce
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.picture import MAPS, changes, merged
+from mcrelay.picture import MAPS, changes, merged, parts
 
 values = st.integers(0, 3) | st.lists(st.integers(0, 1), max_size=2)
 maps = st.dictionaries(st.sampled_from("abcdef"), values, max_size=6)
@@ -57,3 +58,22 @@ def test_a_rule_that_moves_to_the_front_of_the_file_does_so_in_the_copy():
     message = changes(before, after)
     assert message == {"verdicts": {"set": {"c": 3}, "gone": ["b"], "order": ["c", "a"]}}
     assert list(merged(before, message)["verdicts"]) == ["c", "a"]
+
+
+@given(pictures, pictures)
+def test_a_change_told_in_parts_is_the_same_change(before, after):
+    whole = changes(before, after)
+    copy = reduce(merged, parts(whole, most=2), before)
+    assert copy == after
+    assert orders(copy) == orders(after)
+
+
+def test_no_part_sets_more_than_it_may_and_the_verdict_comes_last():
+    message = {"rules": {"set": dict.fromkeys("abcde", 1), "gone": ["f"]}, "reload": {"finished": 2}}
+    told = list(parts(message, most=2))
+    assert [part["rules"] for part in told] == [
+        {"set": {"a": 1, "b": 1}},
+        {"set": {"c": 1, "d": 1}},
+        {"set": {"e": 1}, "gone": ["f"]},
+    ]
+    assert ["reload" in part for part in told] == [False, False, True]

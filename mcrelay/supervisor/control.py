@@ -20,7 +20,7 @@ from mcrelay.news import (
     Tracing,
     encoded_news,
 )
-from mcrelay.picture import changes
+from mcrelay.picture import changes, parts
 from mcrelay.process import PATIENCE, Phase, Process
 from mcrelay.reloads import Reloads
 from mcrelay.supervisor.channel import ChannelClosed
@@ -104,7 +104,8 @@ class Control:
             self._say(Counters(worker), [memories[worker].shared.for_reading])
         if edits := changes(self._told, picture):
             self._told = dict(picture)
-            self._say(PictureChanged(edits))
+            for part in parts(edits):
+                self._say(PictureChanged(part))
 
     def tell_of_trace(self, tracing: Tracing, rings: Sequence[int]) -> None:
         """Tell that a rule is traced, with the descriptors of its rings, or why it is not."""
