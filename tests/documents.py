@@ -33,6 +33,8 @@ REJECTED = {
     "lines": ["/etc/mcrelay.yaml:9:11: rules.a.input.port: too high", "    port: 70000", "          ^"],
 }
 
+TRIAL = {"generation": 7, "hash": "ab" * 32, "until": NOW + 60, "confirmed": "cd" * 32}
+
 
 def output(**fields):
     """An output that sends what comes in."""

@@ -1,7 +1,7 @@
 """What makes `mcrelay status --exit-code` end with 5, and what does not."""
 
 from mcrelay.cli.health import troubles
-from tests.documents import REJECTED, document, idle, process, rule
+from tests.documents import REJECTED, RELOAD, TRIAL, document, idle, process, rule
 
 
 def found(*rules, **fields):
@@ -23,6 +23,12 @@ def test_a_rule_that_does_not_run_or_not_whole_is_trouble():
 
 def test_a_rejected_file_is_trouble():
     assert found(reload=REJECTED) == ["the file was rejected at the last reload"]
+
+
+def test_a_file_that_was_rolled_back_is_trouble_and_one_on_trial_is_not():
+    rolled_back = {**RELOAD, "outcome": "rolled_back"}
+    assert found(reload=rolled_back) == ["the file was rolled back: what runs is what was confirmed before"]
+    assert found(trial=TRIAL) == []
 
 
 def test_a_process_that_died_is_trouble_until_it_is_back():

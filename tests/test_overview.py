@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from mcrelay.cli.closeup import closeup
 from mcrelay.cli.overview import overview
 from mcrelay.counters import Drop
-from tests.documents import REJECTED, document, idle, interface, output, process, rule
+from tests.documents import REJECTED, RELOAD, TRIAL, document, idle, interface, output, process, rule
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "schemas" / "status.schema.json").read_text())
 NO_DROPS = {"no_rule": 0, "fragment": 0, "malformed": 0, "oversize": 0, "overrun": 0}
@@ -130,6 +130,18 @@ def test_an_absent_device_has_no_address_and_no_membership():
 def test_a_source_specific_membership_names_the_source():
     joined = [{"group": "232.1.1.1", "source": "10.0.0.5"}]
     assert "  member of 232.1.1.1 from 10.0.0.5" in shown(interfaces=[interface(memberships=joined)])
+
+
+def test_a_trial_says_until_when_and_how_to_keep_it():
+    [line] = [line for line in shown(trial=TRIAL) if "on trial" in line]
+    assert line.startswith("generation 7 is on trial until 20")
+    assert line.endswith("keep it with `mcrelay confirm`")
+    assert not any("on trial" in line for line in shown())
+
+
+def test_what_was_rolled_back_is_not_what_runs():
+    [line] = [line for line in shown(reload={**RELOAD, "outcome": "rolled_back"}) if "rolled back" in line]
+    assert line.endswith("rolled back; generation 7 runs, which was confirmed, not the file")
 
 
 def test_a_process_shows_its_cpu_memory_restarts_and_how_it_died_last():

@@ -12,11 +12,13 @@ Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describe
 
 
 def troubles(document: Part) -> Iterator[str]:
-    """Yield each: a rule that should run and does not run whole, a file that was rejected, a lost process."""
+    """Yield each: a rule that should run and does not run whole, a file that does not, a lost process."""
     if ill := [rule["name"] for rule in document["rules"] if _is_ill(rule)]:
         yield f"{counted(len(ill), 'rule')} not running, or not whole: {listed(ill)}"
     if document["reload"]["outcome"] == "rejected":
         yield "the file was rejected at the last reload"
+    if document["reload"]["outcome"] == "rolled_back":
+        yield "the file was rolled back: what runs is what was confirmed before"
     if lost := [one["name"] for one in document["processes"] if one["state"] == "pausing"]:
         yield f"died, and not back yet: {listed(lost)}"
 

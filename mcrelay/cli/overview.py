@@ -47,6 +47,9 @@ def _heading(document: Part, colour: bool) -> Iterator[str]:
     number, accepted = generation["number"], moment(generation["accepted"])
     yield f"{daemon['config']}: generation {number} ({generation['hash'][:12]}) since {accepted}"
     yield from _reload(document["reload"], number, colour)
+    if trial := document["trial"]:
+        on_trial = painted("on trial", YELLOW, colour)
+        yield f"generation {number} is {on_trial} until {moment(trial['until'])}: keep it with `mcrelay confirm`"
 
 
 def _reload(reload: Part, generation: int, colour: bool) -> Iterator[str]:
@@ -60,6 +63,9 @@ def _reload(reload: Part, generation: int, colour: bool) -> Iterator[str]:
             at = moment(reload["at"])
             yield f"last reload {at}: {outcome}, {problems}; generation {generation} runs on"
             yield from (f"  {line}" for line in reload["lines"])
+        case "rolled_back":
+            outcome, at = painted("rolled back", RED, colour), moment(reload["at"])
+            yield f"last reload {at}: {outcome}; generation {generation} runs, which was confirmed, not the file"
         case outcome:
             yield f"last reload {moment(reload['at'])}: {outcome}{changed(reload['changes'])}"
 

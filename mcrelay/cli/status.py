@@ -22,9 +22,9 @@ LEAST_PAUSE = 0.1  # seconds: more often than this the daemon would only repeat 
 
 HELP = """\
 `--exit-code` ends with 5 where something is not as it should be: an enabled rule does not run, or not whole
-(an output or a worker of it is away, a device is down); the file was rejected at the last reload; a process
-has died and waits for its next start; or mcrelay listens and gives no answer. With RULE, of all rules only
-that one is looked at.
+(an output or a worker of it is away, a device is down); the file was rejected at the last reload, or rolled
+back after a trial; a process has died and waits for its next start; or mcrelay listens and gives no answer.
+With RULE, of all rules only that one is looked at.
 
 With --json, one object, which mcrelay-control(7) and schemas/status.schema.json describe; with --watch, too,
 one a line.

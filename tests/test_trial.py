@@ -1,0 +1,91 @@
+"""A trial ends in its time and with its boot, and a start goes on where the one before broke off."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from mcrelay.trial import LONGEST, Beginning, Moment, Refusal, Trial, beginning, refusal_of, trial_of
+
+NOW = Moment("this boot", 1000.0, 1_795_000_000.0)
+PATH, CONFIRMED, TRIED, OTHER = "/etc/mcrelay.yaml", "confirmed", "tried", "other"
+TRIAL = Trial(PATH, TRIED, NOW.later(120), 7, CONFIRMED)
+
+
+@pytest.mark.parametrize(
+    ("now", "left"),
+    [
+        (NOW, 120.0),
+        (NOW.later(119.5), 0.5),
+        (NOW.later(120), 0.0),
+        (NOW.later(1e9), 0.0),
+        (replace(NOW, boot="the next boot"), 0.0),
+        (NOW.later(-LONGEST), 0.0),
+    ],
+)
+def test_a_trial_ends_in_its_time_and_with_its_boot_and_never_lasts_absurdly_long(now, left):
+    assert TRIAL.left(now) == left
+
+
+def test_a_setting_of_the_clock_is_no_time_that_passes():
+    assert TRIAL.left(replace(NOW, time=0.0)) == 120.0
+    assert TRIAL.end.time == NOW.time + 120
+
+
+def test_a_trial_can_go_on_with_another_content_and_end_at_another_time():
+    assert TRIAL.of(OTHER).hash == OTHER
+    assert TRIAL.of(OTHER).confirmed_hash == CONFIRMED
+    assert TRIAL.until(NOW.later(5)).left(NOW) == 5
+
+
+def test_what_is_written_is_read_again():
+    assert trial_of(json.loads(json.dumps(TRIAL.as_json()))) == TRIAL
+    refusal = Refusal(TRIED, 8)
+    assert refusal_of(json.loads(json.dumps(refusal.as_json()))) == refusal
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"version": 2}, {"until": "soon"}, {"boot_id": 7}, {"hash": None}, {"confirmed": 1.5}, {"config": []}],
+)
+def test_what_is_no_trial_is_none(change):
+    assert trial_of({**TRIAL.as_json(), **change}) is None
+    assert trial_of({}) is None
+
+
+@pytest.mark.parametrize("document", [{}, {"version": 1, "hash": 1, "confirmed": 1}, {"version": 1}])
+def test_what_is_no_refusal_is_none(document):
+    assert refusal_of(document) is None
+
+
+def test_a_start_without_a_trial_takes_the_files():
+    assert beginning(PATH, OTHER, None, None, NOW) is Beginning.FILES
+    assert beginning(PATH, OTHER, None, Refusal(TRIED, 7), NOW) is Beginning.FILES
+
+
+@pytest.mark.parametrize("content", [TRIED, OTHER])
+def test_a_start_within_a_trial_goes_on_with_it_whatever_the_files_say(content):
+    assert beginning(PATH, content, TRIAL, None, NOW.later(119)) is Beginning.ON_TRIAL
+
+
+@pytest.mark.parametrize("now", [NOW.later(120), replace(NOW, boot="the next boot")])
+@pytest.mark.parametrize("content", [TRIED, OTHER])
+def test_a_start_after_a_trial_rolls_back_what_nobody_confirmed(content, now):
+    assert beginning(PATH, content, TRIAL, None, now) is Beginning.ROLLED_BACK
+
+
+@pytest.mark.parametrize("now", [NOW, NOW.later(120)])
+def test_a_start_with_what_was_confirmed_needs_no_trial(now):
+    assert beginning(PATH, CONFIRMED, TRIAL, None, now) is Beginning.FILES
+
+
+def test_a_trial_of_another_file_is_none_of_this_one():
+    assert beginning("/etc/other.yaml", TRIED, TRIAL, None, NOW) is Beginning.FILES
+
+
+def test_a_start_does_not_bring_back_what_was_rolled_back():
+    assert beginning(PATH, TRIED, None, Refusal(TRIED, 8), NOW) is Beginning.STILL_REFUSED
+
+
+def test_a_trial_counts_for_more_than_what_was_rolled_back_before_it():
+    assert beginning(PATH, TRIED, TRIAL, Refusal(TRIED, 8), NOW) is Beginning.ON_TRIAL
