@@ -123,10 +123,13 @@ def beginning(
 ) -> Beginning:
     """Return what a start runs that finds this content (a hash) and these traces of what was before.
 
-    Another content than the one on trial is on trial as well: somebody corrects it. What was confirmed needs
-    no trial, and a trial of another config than that of `path` is none of this one.
+    Another content than the one on trial is on trial as well: somebody corrects it. What was confirmed need
+    not come back, and a trial of another config than that of `path` is none of this one.
     """
-    if trial is not None and trial.path == path and trial.confirmed_hash != content:
-        return Beginning.ON_TRIAL if trial.left(now) else Beginning.ROLLED_BACK
+    if trial is not None and trial.path == path:
+        if trial.left(now):
+            return Beginning.ON_TRIAL
+        if trial.confirmed_hash != content:
+            return Beginning.ROLLED_BACK
     is_refused = refusal is not None and refusal.hash == content
     return Beginning.STILL_REFUSED if is_refused else Beginning.FILES

@@ -83,6 +83,7 @@ def test_hello_says_who_answers(client):
         "watch": True,
         "uid": os.geteuid(),
         "generation": 1,
+        "hash": "abc",
     }
 
 

@@ -29,31 +29,38 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def verdict(
-    options: argparse.Namespace, patience: float, before: Callable[[Answer], None] = lambda greeting: None
-) -> tuple[Answer, Answer]:
-    """Have the files read anew, after whatever has to be done `before`; return the greeting and the verdict.
+def looks_at_the_files(one: Mapping[str, Any]) -> bool:
+    """Tell whether a verdict is on the files: nobody reads them to confirm what runs, or to roll it back."""
+    return one.get("cause") not in ("confirm", "deadline")
 
-    Raises one of `daemon.UNREACHABLE`.
+
+def verdict(
+    options: argparse.Namespace,
+    patience: float,
+    before: Callable[[Answer], None] = lambda greeting: None,
+    answers: Callable[[Answer], bool] = looks_at_the_files,
+) -> tuple[Answer, Answer]:
+    """Send SIGHUP after what has to be done `before`; return the greeting and the verdict that `answers`.
+
+    It is on the files as they stand at the call or later. Raises one of `daemon.UNREACHABLE`.
     """
     end = time.monotonic() + patience
     greeting, mark = asked(options, "reload.mark", patience)
+    heard = begun = mark["begun"]
     before(greeting)
     _hang_up(greeting["pid"])
     while time.monotonic() < end:
         now, latest = asked(options, "reload.verdict", patience)
         if now["pid"] != greeting["pid"]:
             raise BrokenOff("mcrelay was restarted meanwhile: see `mcrelay status`")
-        if latest["finished"] > mark["begun"]:
-            return greeting, _own(latest, mark["begun"])
+        later = [one for one in (latest, *latest.get("earlier", ())) if one["finished"] > begun]
+        if ours := [one for one in later if answers(one)]:
+            return greeting, min(ours, key=lambda one: int(one["finished"]))  # others may have asked since
+        if latest["finished"] > heard and not looks_at_the_files(latest):  # it may have taken our signal
+            heard = latest["finished"]
+            _hang_up(greeting["pid"])
         time.sleep(PAUSE)
     raise BrokenOff(f"no verdict within {patience:g} s; the reload goes on: see `mcrelay status`")
-
-
-def _own(latest: Mapping[str, Any], begun: int) -> Answer:
-    """Return the verdict of the first reload after `begun`: others may have reloaded since."""
-    later = [one for one in (latest, *latest.get("earlier", ())) if one["finished"] > begun]
-    return dict(min(later, key=lambda one: int(one["finished"])))
 
 
 def asked(options: argparse.Namespace, method: str, patience: float) -> tuple[Answer, Answer]:

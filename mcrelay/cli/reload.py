@@ -83,11 +83,12 @@ def told(verdict: Mapping[str, Any], file: str, colour: bool) -> Iterator[str]:
         case "unchanged":
             yield f"{file}: unchanged, generation {generation} runs on"
         case outcome:
-            yield f"{file}: {outcome}, generation {generation}"
-            yield from _changes(verdict["changes"])
+            yield f"{file}: {outcome.replace('_', ' ')}, generation {generation}"
+            yield from changed(verdict["changes"])
 
 
-def _changes(changes: Mapping[str, Any]) -> Iterator[str]:
+def changed(changes: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how many rules were added, changed, removed and kept, with the names of a few."""
     for word in ("added", "changed", "removed"):
         if names := changes[word]:
             yield f"  {word:<9}{counted(changes[f'{word}_count'], 'rule')}: {few(names, NAMES)}"

@@ -65,6 +65,7 @@ class Methods:
                 "watch": daemon.get("watch"),
                 "uid": daemon.get("uid"),
                 "generation": generation.get("number"),
+                "hash": generation.get("hash"),
             }
         )
 

@@ -135,7 +135,7 @@ class Configuration:
         is_new = digest != self.hash
         try:
             version = self._version(read, digest, self.config) if is_new else None
-            if end is not None and (is_new or self.trials.trial):
+            if end is not None:  # of files that are unchanged, too: the change may be to come
                 self.trials.begin(self.config, self._number, digest, end)
         except Invalid as invalid:
             self._reject(invalid)

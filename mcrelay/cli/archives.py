@@ -1,0 +1,60 @@
+"""The history as the verbs read it: the supervisor alone writes it, in its state directory."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mcrelay.cli import daemon
+from mcrelay.cli.exits import Exit
+from mcrelay.control.client import NotRunning
+from mcrelay.supervisor import archive
+
+Greeting = Mapping[str, Any] | None  # None where no daemon can be asked: a history outlives it
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which history is meant."""
+    usual = (
+        f"the state directory (default: the running daemon's, else STATE_DIRECTORY, else {archive.DEFAULT})"
+    )
+    parser.add_argument("--state-dir", metavar="DIR", type=Path, help=usual)
+    daemon.arguments(parser)
+
+
+def reading(verb: Callable[[argparse.Namespace, Path, Greeting], int], options: argparse.Namespace) -> int:
+    """Run a verb with the state directory and what the daemon says of itself; say why it cannot be read."""
+    greeting = _greeting(options)
+    folder = options.state_dir or Path(greeting["state_dir"] if greeting else archive.default())
+    try:
+        return verb(options, folder, greeting)
+    except archive.Unusable as error:
+        hint, code = _explained(folder)
+        print(f"mcrelay: {error}{hint}", file=sys.stderr)
+        return code
+
+
+def _greeting(options: argparse.Namespace) -> Greeting:
+    try:
+        with daemon.connected(options) as client:
+            return client.greeting
+    except NotRunning:
+        return None
+    except daemon.UNREACHABLE as error:
+        print(f"warning: the daemon cannot be asked: {daemon.why(error)}", file=sys.stderr)
+        return None
+
+
+def _explained(folder: Path) -> tuple[str, Exit]:
+    """Return what to do about a state directory that cannot be read, and the exit code."""
+    try:
+        os.listdir(folder / archive.HISTORY)
+    except PermissionError:
+        return ": use sudo", Exit.NOT_PERMITTED
+    except OSError:
+        return "; name the state directory with --state-dir", Exit.FAILURE
+    return "", Exit.FAILURE

@@ -1,0 +1,49 @@
+"""`mcrelay confirm`: keeps what is on trial."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from mcrelay.cli import daemon, reload, wishing
+from mcrelay.cli.exits import Exit
+from mcrelay.cli.terminal import as_json
+from mcrelay.wish import Confirm
+
+HELP = """\
+What is confirmed is the generation that is on trial when the verb is called. If another one runs by the time
+that the daemon hears of it, nothing is confirmed.
+
+With --json, one object: version (of this shape, 1), outcome (confirmed or refused), at (seconds since 1970),
+generation, and problems: a list that says why it was refused.
+
+Exit codes: 0 confirmed, 1 refused (nothing is on trial, or another generation), or no verdict, 2 usage,
+3 mcrelay does not run, 4 not permitted."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `confirm`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = "Keep what is on trial: `mcrelay try` began it, and it would be rolled back."
+    parser.epilog = HELP
+    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    daemon.arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Confirm what is on trial."""
+    return daemon.answering(_confirm, options)
+
+
+def _confirm(options: argparse.Namespace) -> int:
+    with daemon.connected(options) as client:
+        status = client.call("status")
+    generation = (status["trial"] or status["generation"]).get("generation", status["generation"]["number"])
+    _, verdict = wishing.granted(options, Confirm(generation))
+    if options.json:
+        print(as_json({key: value for key, value in reload.shape(verdict).items() if key != "changes"}))
+    elif verdict["outcome"] == "confirmed":
+        print(f"generation {verdict['generation']} is confirmed")
+    else:
+        print(f"mcrelay: not confirmed: {wishing.why(verdict)}", file=sys.stderr)
+    return Exit.OK if verdict["outcome"] == "confirmed" else Exit.FAILURE

@@ -1,0 +1,118 @@
+"""`mcrelay diff`: what the files say now that an entry of the history did not say, or otherwise."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from difflib import unified_diff
+from pathlib import Path
+
+from mcrelay.cli import archives, reload
+from mcrelay.cli.amounts import moment
+from mcrelay.cli.archives import Greeting
+from mcrelay.cli.exits import Exit
+from mcrelay.cli.history import HASH
+from mcrelay.cli.terminal import BOLD, GREEN, RED, as_json, colour_wanted, painted
+from mcrelay.history import Entry
+from mcrelay.problem import Invalid
+from mcrelay.reloads import Changes, changes
+from mcrelay.supervisor import archive, files
+
+SHAPE = 1  # version of the shape of --json
+COLOURS = {"---": BOLD, "+++": BOLD, "+": GREEN, "-": RED}
+
+HELP = """\
+The entry's files and those of the disk are compared line by line, as `diff -u` does it, and so are their
+rules. `mcrelay history` lists the entries.
+
+With --json, one object: version (of this shape, 1), entry, time and hash (of the entry), diff: a list of
+lines, and changes: {added, changed, removed: the first 100 names each; added_count, changed_count,
+removed_count, kept: how many}; null where one of both is no valid configuration.
+
+Exit codes: 0 told, 1 there is no such entry, 2 usage, 4 not permitted, 78 the files cannot be read."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `diff`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = "Show what has changed since an entry of the history: lines of the files, and rules."
+    parser.epilog = HELP
+    parser.add_argument("number", metavar="N", type=int, help="the number of the entry")
+    usual = "the main file as it is now (default: the running daemon's, else the entry's)"
+    parser.add_argument("-c", "--config", metavar="FILE", type=Path, help=usual)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    archives.arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare the entry with the files."""
+    return archives.reading(_compare, options)
+
+
+def _compare(options: argparse.Namespace, folder: Path, greeting: Greeting) -> int:
+    entry = archive.entry(folder, options.number)
+    main = options.config or Path(greeting["config"] if greeting else entry.contents[0][0])
+    try:
+        now = files.read(main)
+    except Invalid as invalid:
+        print(*invalid.lines(), sep="\n", file=sys.stderr)
+        return Exit.INVALID
+    lines = list(
+        difference(placed(entry, main), [(name, text.decode("utf-8", "replace")) for name, text in now])
+    )
+    changed = _rules(entry, now)
+    if options.json:
+        head = {"version": SHAPE, "entry": entry.number, "time": entry.time, "hash": entry.hash}
+        print(as_json({**head, "diff": lines, "changes": changed.as_json() if changed else None}))
+    else:
+        print(*told(entry, lines, changed, colour_wanted()), sep="\n")
+    return Exit.OK
+
+
+def placed(entry: Entry, main: Path) -> list[tuple[str, str]]:
+    """Return the files of an entry under the names that they would have beside this main file."""
+    folder = files.drop_in_folder(main)
+    names = [str(main), *(str(folder / Path(name).name) for name, _ in entry.contents[1:])]
+    return [(name, text) for name, (_, text) in zip(names, entry.contents, strict=True)]
+
+
+def difference(before: Iterable[tuple[str, str]], after: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield how files differ, as `diff -u` shows it."""
+    old, new = dict(before), dict(after)
+    for name in {**old, **new}:
+        was, now = old.get(name), new.get(name)
+        if was != now:
+            heads = ("/dev/null" if was is None else name, "/dev/null" if now is None else name)
+            yield from unified_diff((was or "").splitlines(), (now or "").splitlines(), *heads, lineterm="")
+
+
+def told(entry: Entry, lines: list[str], changed: Changes | None, colour: bool) -> Iterator[str]:
+    """Yield the difference for people."""
+    since = f"since entry {entry.number} ({entry.hash[:HASH]}, {moment(entry.time)})"
+    if not lines:
+        yield f"nothing has changed {since}"
+        return
+    yield from (_painted(line, colour) for line in lines)
+    yield ""
+    if changed is None:
+        yield f"{since}: the files are no valid configuration now; see `mcrelay check`"
+    else:
+        yield f"{since}:"
+        yield from reload.changed(changed.as_json())
+
+
+def _painted(line: str, colour: bool) -> str:
+    shown = "".join(
+        letter if letter.isprintable() or letter == "\t" else "\N{REPLACEMENT CHARACTER}" for letter in line
+    )
+    return painted(shown, next((one for start, one in COLOURS.items() if line.startswith(start)), ""), colour)
+
+
+def _rules(entry: Entry, now: files.Contents) -> Changes | None:
+    """Return how the rules differ, None where one of both is no config of this version."""
+    try:
+        before = files.config_of([(name, text.encode()) for name, text in entry.contents])
+        return changes(before, files.config_of(now))
+    except Invalid:
+        return None

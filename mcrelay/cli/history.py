@@ -1,0 +1,103 @@
+"""`mcrelay history`: the last configurations that were accepted, and which of them runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mcrelay.cli import archives
+from mcrelay.cli.amounts import moment
+from mcrelay.cli.archives import Greeting
+from mcrelay.cli.exits import Exit
+from mcrelay.cli.table import aligned
+from mcrelay.cli.terminal import BOLD, GREEN, as_json, colour_wanted, painted
+from mcrelay.history import Entry
+from mcrelay.supervisor import archive
+
+SHAPE = 1  # version of the shape of --json
+NAMES = 4  # of each kind of change
+HASH = 12  # digits of a hash that people compare
+
+HELP = """\
+The number is what `mcrelay diff` takes. A star marks the one that runs.
+
+With --json, one object: version (of this shape, 1), state_dir, and entries, the latest last: a list of
+{number, generation, time (seconds since 1970), hash, outcome, cause, on_trial, changes, files, runs}, where
+cause is what began it, changes has the fields of `mcrelay reload --json`, files are the names of the files,
+and runs is null where no daemon can be asked.
+
+Exit codes: 0 told, 1 there is no history, 2 usage, 4 not permitted."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `history`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = "List the last configurations that were accepted: when, why, and what they changed."
+    parser.epilog = HELP
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    archives.arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """List the history."""
+    return archives.reading(_list, options)
+
+
+def _list(options: argparse.Namespace, folder: Path, greeting: Greeting) -> int:
+    entries = list(_entries(folder))
+    running = running_among(entries, greeting)
+    if options.json:
+        shown = [_as_json(entry, None if greeting is None else entry is running) for entry in entries]
+        print(as_json({"version": SHAPE, "state_dir": str(folder), "entries": shown}))
+    else:
+        print(*told(entries, running, colour_wanted()), sep="\n")
+    return Exit.OK
+
+
+def _entries(folder: Path) -> Iterator[Entry]:
+    """Yield the entries that can be read, and warn of the others."""
+    for number in archive.numbers(folder):
+        try:
+            yield archive.entry(folder, number)
+        except archive.Unusable as error:
+            print(f"warning: {error}", file=sys.stderr)
+
+
+def running_among(entries: Sequence[Entry], greeting: Greeting) -> Entry | None:
+    """Return the latest entry with the content that runs: a restart counts generations anew."""
+    content = greeting["hash"] if greeting else None
+    return next((one for one in reversed(entries) if one.hash == content), None)
+
+
+def told(entries: Sequence[Entry], running: Entry | None, colour: bool) -> Iterator[str]:
+    """Yield a line for each entry."""
+    if not entries:
+        yield "no history yet"
+        return
+    rows = [("", "N", "TIME", "HASH", "HOW", "WHAT"), *(_row(one, one is running) for one in entries)]
+    heads, *lines = aligned(rows, "<><<<<")
+    yield painted(heads, BOLD, colour)
+    for entry, line in zip(entries, lines, strict=True):
+        yield painted(line, GREEN if entry is running else "", colour)
+
+
+def _row(entry: Entry, runs: bool) -> tuple[str, ...]:
+    how = entry.outcome.replace("_", " ") + (" on trial" if entry.on_trial else "")
+    what = "; ".join(_changes(entry.changes)) or "no rule changed"
+    return "*" if runs else "", str(entry.number), moment(entry.time), entry.hash[:HASH], how, what
+
+
+def _changes(changes: Mapping[str, Any]) -> Iterator[str]:
+    for word in ("added", "changed", "removed"):
+        if names := changes.get(word):
+            more = changes.get(f"{word}_count", len(names)) - len(names[:NAMES])
+            yield f"{word} {', '.join(names[:NAMES])}" + (f" +{more:,}" if more else "")
+
+
+def _as_json(entry: Entry, runs: bool | None) -> dict[str, Any]:
+    document = entry.as_json()
+    del document["version"], document["contents"]
+    return {**document, "files": [name for name, _ in entry.contents], "runs": runs}

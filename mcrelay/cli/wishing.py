@@ -1,0 +1,43 @@
+"""A wish for more than a reload: the supervisor finds it beside its control socket when SIGHUP comes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mcrelay.cli import hangup
+from mcrelay.control.client import BrokenOff, NotPermitted
+from mcrelay.reloads import Cause
+from mcrelay.supervisor import requests
+from mcrelay.wish import Confirm, Wish
+
+Answer = dict[str, Any]
+
+
+def granted(options: argparse.Namespace, wish: Wish) -> tuple[Answer, Answer]:
+    """Ask for what is wished; return the greeting and the verdict. Raises one of `daemon.UNREACHABLE`."""
+    cause = Cause.CONFIRM if isinstance(wish, Confirm) else Cause.TRY
+
+    return hangup.verdict(
+        options,
+        hangup.PATIENCE,
+        before=lambda greeting: _place(Path(greeting["run_dir"]), wish, greeting["uid"]),
+        answers=lambda verdict: verdict["cause"] == cause,
+    )
+
+
+def _place(run_dir: Path, wish: Wish, uid: int) -> None:
+    try:
+        requests.place(run_dir, wish, uid)
+    except requests.Occupied as error:
+        raise BrokenOff(str(error)) from None
+    except PermissionError:
+        raise NotPermitted(f"you may not write into {run_dir}: use sudo") from None
+    except OSError as error:
+        raise BrokenOff(f"cannot write into {run_dir}: {(error.strerror or str(error)).lower()}") from None
+
+
+def why(verdict: Answer) -> str:
+    """Return why what was wished cannot be had."""
+    return "; ".join(str(problem["message"]) for problem in verdict["problems"])
