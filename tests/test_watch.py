@@ -166,3 +166,25 @@ def test_a_watcher_that_is_switched_off_does_nothing(file):
     watcher.switch(True)
     assert seen(watcher)
     watcher.switch(False)
+
+
+BREAKING_OFF = """\
+import logging, threading
+from mcrelay.cli.run import _log_to_stderr
+_log_to_stderr()
+logging.getLogger("watchdog.observers").error("nothing that a user could act on")
+thread = threading.Thread(target=lambda: {}["gone"])
+thread.start()
+thread.join()
+"""
+
+
+def test_a_thread_that_breaks_off_is_one_line_in_the_log():
+    broken = subprocess.run(
+        [sys.executable, "-c", BREAKING_OFF],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[1],
+    )
+    assert broken.stderr == "mcrelay: a thread broke off: KeyError: 'gone'\n"
