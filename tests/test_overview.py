@@ -141,7 +141,7 @@ def test_a_trial_says_until_when_and_how_to_keep_it():
 
 def test_what_was_rolled_back_is_not_what_runs():
     [line] = [line for line in shown(reload={**RELOAD, "outcome": "rolled_back"}) if "rolled back" in line]
-    assert line.endswith("rolled back; generation 7 runs, which was confirmed, not the file")
+    assert line.endswith("rolled back; generation 7, not the file, is what was confirmed")
 
 
 def test_a_process_shows_its_cpu_memory_restarts_and_how_it_died_last():

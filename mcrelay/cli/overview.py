@@ -48,8 +48,8 @@ def _heading(document: Part, colour: bool) -> Iterator[str]:
     yield f"{daemon['config']}: generation {number} ({generation['hash'][:12]}) since {accepted}"
     yield from _reload(document["reload"], number, colour)
     if trial := document["trial"]:
-        on_trial = painted("on trial", YELLOW, colour)
-        yield f"generation {number} is {on_trial} until {moment(trial['until'])}: keep it with `mcrelay confirm`"
+        on_trial, until = painted("on trial", YELLOW, colour), moment(trial["until"])
+        yield f"generation {number} is {on_trial} until {until}: keep it with `mcrelay confirm`"
 
 
 def _reload(reload: Part, generation: int, colour: bool) -> Iterator[str]:
@@ -65,7 +65,7 @@ def _reload(reload: Part, generation: int, colour: bool) -> Iterator[str]:
             yield from (f"  {line}" for line in reload["lines"])
         case "rolled_back":
             outcome, at = painted("rolled back", RED, colour), moment(reload["at"])
-            yield f"last reload {at}: {outcome}; generation {generation} runs, which was confirmed, not the file"
+            yield f"last reload {at}: {outcome}; generation {generation}, not the file, is what was confirmed"
         case outcome:
             yield f"last reload {moment(reload['at'])}: {outcome}{changed(reload['changes'])}"
 

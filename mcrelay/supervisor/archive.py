@@ -71,7 +71,8 @@ class Archive:
     def open(self) -> None:
         """Make the directory, and take it for this process as long as it lives."""
         try:
-            (self.directory / HISTORY).mkdir(mode=0o750, parents=True, exist_ok=True)
+            self.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+            (self.directory / HISTORY).mkdir(mode=0o750, exist_ok=True)
             self._lock = _locked(self.directory)
         except OSError as error:
             self._complain(_unusable(self.directory, error))

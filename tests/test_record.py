@@ -1,0 +1,68 @@
+"""Files of JSON are there whole or not at all, and what lies in their place harms nobody."""
+
+import os
+import socket
+
+import pytest
+
+from mcrelay.supervisor import record
+from mcrelay.supervisor.record import Unreadable
+
+DOCUMENT = {"version": 1, "names": ["Gr\u00fc\u00dfe", "\ud800"]}
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    record.write(tmp_path / "a.json", DOCUMENT)
+    record.write(tmp_path / "a.json", {"version": 2})
+    record.write(tmp_path / "b.json", DOCUMENT)
+    assert record.read(tmp_path / "a.json", 100) == {"version": 2}
+    assert record.read(tmp_path / "b.json", 100) == DOCUMENT
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "b.json"]
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_is_not_there_is_none_and_can_be_removed(tmp_path):
+    assert record.read(tmp_path / "a.json", 100) is None
+    record.remove(tmp_path / "a.json")
+
+
+def test_the_draft_of_a_process_that_was_killed_is_in_nobodys_way(tmp_path):
+    (tmp_path / f".a.json.{os.getpid()}").write_text("{")
+    record.write(tmp_path / "a.json", DOCUMENT)
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_what_cannot_be_put_in_place_leaves_nothing_behind(tmp_path):
+    (tmp_path / "a.json" / "folder").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        record.write(tmp_path / "a.json", DOCUMENT)
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"7", b"\xff", b"[" * 90_000, b'{"a": 1'])
+def test_what_is_no_json_object_is_unreadable(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text)
+    with pytest.raises(Unreadable, match="no JSON object"):
+        record.read(tmp_path / "a.json", 100_000)
+
+
+def test_what_is_too_large_is_unreadable(tmp_path):
+    record.write(tmp_path / "a.json", DOCUMENT)
+    with pytest.raises(Unreadable, match="larger than 7 octets"):
+        record.read(tmp_path / "a.json", 7)
+
+
+def make_link(path):
+    (path.parent / "target").write_text("{}")
+    path.symlink_to("target")
+
+
+def make_socket(path):
+    socket.socket(socket.AF_UNIX).bind(str(path))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, make_link, make_socket])
+def test_what_is_no_file_is_unreadable_and_waits_for_nobody(tmp_path, make):
+    make(tmp_path / "a.json")
+    with pytest.raises(Unreadable):
+        record.read(tmp_path / "a.json", 100)

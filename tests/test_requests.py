@@ -1,0 +1,102 @@
+"""A wish is taken once, from those who may ask, and nothing that lies in its place stops a reload."""
+
+import logging
+import os
+import time
+
+import pytest
+
+from mcrelay.supervisor import requests
+from mcrelay.supervisor.requests import NAME, TIMELY, Occupied, place, take
+from mcrelay.wish import Confirm, NoWish, Try
+
+NOBODY = 65534
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
+
+
+@pytest.fixture(autouse=True)
+def _heard(caplog):
+    caplog.set_level(logging.WARNING)
+
+
+def test_a_wish_is_taken_once(tmp_path):
+    assert take(tmp_path) is None
+    for wish in (Try(120), Confirm(7)):
+        place(tmp_path, wish, os.geteuid())
+        assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
+        assert take(tmp_path) == wish
+        assert take(tmp_path) is None
+        assert os.listdir(tmp_path) == []
+
+
+def test_nobody_overtakes_a_wish_that_waits(tmp_path):
+    place(tmp_path, Try(120), os.geteuid())
+    with pytest.raises(Occupied, match="try again in a moment"):
+        place(tmp_path, Confirm(7), os.geteuid())
+    assert take(tmp_path) == Try(120)
+
+
+def test_a_wish_that_nobody_was_told_of_makes_room_for_the_next(tmp_path):
+    place(tmp_path, Try(120), os.geteuid())
+    os.utime(tmp_path / NAME, (0, time.time() - TIMELY - 1))
+    place(tmp_path, Confirm(7), os.geteuid())
+    assert take(tmp_path) == Confirm(7)
+
+
+def test_a_wish_of_long_ago_is_ignored(tmp_path, caplog):
+    place(tmp_path, Try(120), os.geteuid())
+    os.utime(tmp_path / NAME, (0, time.time() - TIMELY - 1))
+    assert take(tmp_path) is None
+    assert "written long ago" in caplog.text
+    assert os.listdir(tmp_path) == []
+
+
+@needs_root
+def test_a_wish_of_root_is_for_the_user_of_the_daemon_to_read(tmp_path, monkeypatch):
+    place(tmp_path, Try(120), NOBODY)
+    assert (tmp_path / NAME).stat().st_uid == NOBODY
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    assert take(tmp_path) == Try(120)
+
+
+@needs_root
+def test_a_wish_of_somebody_else_is_ignored(tmp_path, caplog):
+    place(tmp_path, Try(120), NOBODY)
+    assert take(tmp_path) is None
+    assert f"belongs to user {NOBODY}, who may not ask" in caplog.text
+    assert os.listdir(tmp_path) == []
+
+
+def make_link(path):
+    (path.parent.parent / "secret").write_text('{"verb": "try", "timeout": 5}')
+    path.symlink_to("../secret")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, make_link])
+def test_what_is_no_file_is_ignored_and_removed(tmp_path, make, caplog):
+    (tmp_path / "run").mkdir()
+    make(tmp_path / "run" / NAME)
+    assert take(tmp_path / "run") is None
+    assert "is ignored" in caplog.text
+    assert os.listdir(tmp_path / "run") == []
+
+
+def test_what_cannot_be_removed_stops_nothing(tmp_path, caplog):
+    (tmp_path / NAME / "folder").mkdir(parents=True)
+    assert take(tmp_path) is None
+    assert "cannot remove" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [(b"{", "no JSON"), (b"{}", "neither to try"), (b" " * 5000, "larger than 4096")]
+)
+def test_a_wish_in_other_words_is_none_and_removed(tmp_path, text, why):
+    (tmp_path / NAME).write_bytes(text)
+    with pytest.raises(NoWish, match=why):
+        take(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        requests.place(tmp_path / "absent", Try(120), os.geteuid())
