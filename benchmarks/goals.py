@@ -63,8 +63,12 @@ def _throughput(figures: Sequence[Figure]) -> Iterator[Goal]:
 def _resources(figures: Sequence[Figure]) -> Iterator[Goal]:
     find = _finder(figures)
     yield Goal("wake-ups a second at idle", 1, "", find(footprint.WAKEUPS, footprint.label(ONE_FLOW)))
-    yield Goal("check of 10,000 rules", 2, "s", find(scale.QUESTION, scale.CHECK))
-    yield Goal("reload of 10,000 rules, one changed", 2.5, "s", find(scale.QUESTION, scale.RELOAD))
+    for goal, work, limit in (
+        ("check of 10,000 rules", scale.CHECK, 2),
+        ("reload of 10,000 rules, one changed", scale.RELOAD, 2.5),
+        ("status of 10,000 rules", scale.STATUS, 0.4),
+    ):
+        yield Goal(goal, limit, "s", find(scale.QUESTION, scale.label(work, RULES_10000)))
     for label in map(footprint.label, (ONE_FLOW, RULES_10000)):
         sizes = [one.median for one in figures if _is_memory(one) and one.case.startswith(f"{label}:")]
         yield Goal(f"memory of the largest process, {label}", 60, "MB", max(sizes, default=None))

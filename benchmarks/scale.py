@@ -1,4 +1,4 @@
-"""How long mcrelay takes over a large configuration."""
+"""How long mcrelay takes over a configuration, and how that grows with its rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.bed import Bed
-from benchmarks.case import RULES_10000
+from benchmarks.case import RULES_10, RULES_1000, RULES_10000, Case
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.relays import Mcrelay, configuration
@@ -15,33 +15,42 @@ from mcrelay.lab.command import mcrelay
 
 QUESTION = Question(
     "scale",
-    "How long does mcrelay take over 10,000 rules?",
+    "How long does mcrelay take over many rules?",
     "s",
-    "check: the command from start to end; start: from the command to READY; reload: from SIGHUP to READY",
+    "check, status: the command from start to end; start: from the command to READY; reload: SIGHUP to READY",
 )
 CHECK, START, RELOAD, UNCHANGED = "check", "start", "reload, 1 rule changed", "reload, nothing changed"
+STATUS = "status"
+SIZES = (RULES_10, RULES_1000, RULES_10000)
 
 
 def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
-    """Check, start and reload."""
-    yield _sample(CHECK, _check(bed))
-    daemon = Daemon(bed.relay, bed.folder / "scale", configuration(RULES_10000))
-    began = time.monotonic()
-    with bed.apart(), daemon:
-        yield _sample(START, time.monotonic() - began)
-        yield _sample(
-            RELOAD, _reload(daemon, configuration(RULES_10000).replace("port: 6001", "port: 6002", 1))
-        )
-        yield _sample(UNCHANGED, _reload(daemon, None))
+    """Check, start, reload and ask, with ever more rules."""
+    for case in SIZES:
+        yield _sample(CHECK, case, _check(bed, case))
+        config = configuration(case)
+        daemon = Daemon(bed.relay, bed.folder / f"scale-{case.rules}", config, watch=False)
+        began = time.monotonic()
+        with bed.apart(), daemon:
+            yield _sample(START, case, time.monotonic() - began)
+            changed = config.replace("port: 6001", "port: 6002", 1)
+            yield _sample(RELOAD, case, _reload(daemon, changed))
+            yield _sample(UNCHANGED, case, _reload(daemon, None))
+            yield _sample(STATUS, case, _status(daemon))
 
 
-def _sample(case: str, seconds: float) -> Sample:
-    return Sample(QUESTION, case, Mcrelay.name, seconds)
+def label(work: str, case: Case) -> str:
+    """Return what tells the figures apart here."""
+    return f"{work}: {case.rules:,} rules"
 
 
-def _check(bed: Bed) -> float:
-    path = bed.folder / "large.yaml"
-    path.write_text(configuration(RULES_10000))
+def _sample(work: str, case: Case, seconds: float) -> Sample:
+    return Sample(QUESTION, label(work, case), Mcrelay.name, seconds)
+
+
+def _check(bed: Bed, case: Case) -> float:
+    path = bed.folder / f"large-{case.rules}.yaml"
+    path.write_text(configuration(case))
     began = time.monotonic()
     bed.relay.run(mcrelay("check", str(path)))
     return time.monotonic() - began
@@ -50,4 +59,10 @@ def _check(bed: Bed) -> float:
 def _reload(daemon: Daemon, config: str | None) -> float:
     began = time.monotonic()
     daemon.reload(config)
+    return time.monotonic() - began
+
+
+def _status(daemon: Daemon) -> float:
+    began = time.monotonic()
+    daemon.ask("status").check_returncode()
     return time.monotonic() - began
