@@ -71,11 +71,13 @@ def digest(contents: Iterable[tuple[str, bytes]]) -> str:
 def stamps(path: Name) -> Stamps:
     """Return what differs whenever `read` would return something else; reads no file, and raises nothing."""
     main = Path(path)
+    folder = drop_in_folder(main)
     try:
-        drop_ins, problems = _drop_ins(main), []
+        names, problems = _names_of_drop_ins(folder), []
     except Invalid as invalid:
-        drop_ins, problems = [], invalid.lines()
-    return tuple(problems), tuple((str(file), _stamp(file)) for file in (main, *drop_ins))
+        names, problems = [], invalid.lines()
+    paths = (str(main), *(f"{folder}/{name}" for name in names))  # as text: Path takes longer than stat(2)
+    return tuple(problems), tuple((path, _stamp(path)) for path in paths)
 
 
 def drop_in_folder(main: Path) -> Path:
@@ -93,7 +95,7 @@ def _paths(main: Path) -> Iterator[Path]:
     yield from _drop_ins(main)
 
 
-def _stamp(file: Path) -> tuple[int, ...]:
+def _stamp(file: str) -> tuple[int, ...]:
     try:
         found = os.stat(file)
     except OSError as error:
@@ -103,6 +105,10 @@ def _stamp(file: Path) -> tuple[int, ...]:
 
 def _drop_ins(main: Path) -> list[Path]:
     folder = drop_in_folder(main)
+    return [folder / name for name in _names_of_drop_ins(folder)]
+
+
+def _names_of_drop_ins(folder: Path) -> list[str]:
     try:
         names = sorted(name for name in os.listdir(folder) if is_drop_in(name))
     except FileNotFoundError:
@@ -111,7 +117,7 @@ def _drop_ins(main: Path) -> list[Path]:
         raise _unusable(folder, error) from None
     if misnamed := [name for name in names if name.endswith(".yml")]:
         raise _unusable(folder / misnamed[0], "drop-ins end in `.yaml`; rename it")
-    return [folder / name for name in names]
+    return names
 
 
 def _contents(paths: Iterable[Path], known: Mapping[Path, bytes]) -> Contents:
