@@ -32,7 +32,8 @@ def test_an_entry_is_read_as_it_was_written():
     [
         {"version": 2}, {"number": "7"}, {"generation": None}, {"time": "now"}, {"hash": 1},
         {"outcome": None}, {"cause": 1}, {"on_trial": 1}, {"changes": []}, {"contents": {}},
-        {"contents": ["ab"]}, {"contents": [["a", "b", "c"]]}, {"contents": [["a", 1]]}, {"contents": [["a", "b"], None]},
+        {"contents": ["ab"]}, {"contents": [["a", "b", "c"]]}, {"contents": [["a", 1]]},
+        {"contents": [["a", "b"], None]},
     ],
 )  # fmt: skip
 def test_what_is_no_entry_is_none(change):

@@ -63,7 +63,7 @@ def test_a_start_without_a_trial_takes_the_files():
     assert beginning(PATH, OTHER, None, Refusal(TRIED, 7), NOW) is Beginning.FILES
 
 
-@pytest.mark.parametrize("content", [TRIED, OTHER])
+@pytest.mark.parametrize("content", [TRIED, OTHER, CONFIRMED])
 def test_a_start_within_a_trial_goes_on_with_it_whatever_the_files_say(content):
     assert beginning(PATH, content, TRIAL, None, NOW.later(119)) is Beginning.ON_TRIAL
 
@@ -74,9 +74,8 @@ def test_a_start_after_a_trial_rolls_back_what_nobody_confirmed(content, now):
     assert beginning(PATH, content, TRIAL, None, now) is Beginning.ROLLED_BACK
 
 
-@pytest.mark.parametrize("now", [NOW, NOW.later(120)])
-def test_a_start_with_what_was_confirmed_needs_no_trial(now):
-    assert beginning(PATH, CONFIRMED, TRIAL, None, now) is Beginning.FILES
+def test_a_start_after_a_trial_with_what_was_confirmed_has_nothing_to_roll_back():
+    assert beginning(PATH, CONFIRMED, TRIAL, None, NOW.later(120)) is Beginning.FILES
 
 
 def test_a_trial_of_another_file_is_none_of_this_one():
