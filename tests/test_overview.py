@@ -85,6 +85,29 @@ def test_a_rule_shows_its_rates_drops_last_packet_and_source():
     ]  # fmt: skip
 
 
+def test_a_rule_that_sends_nothing_says_below_why_it_relays_nothing():
+    mute = [output(packets_per_second=0.0, drops={"ttl": 3, "send_error": {"ENETDOWN": 9}})]
+    drops = {"source": 6000, "own": 0}
+    said = (
+        "  not relayed: source 6,000, ttl 3, send_error ENETDOWN 9 (`mcrelay status camera` says what to do)"
+    )
+    lines = shown(rule(outputs=mute, drops=drops, dropped=6012))
+    assert lines[lines.index(said) - 1].startswith("camera")
+
+
+@pytest.mark.parametrize(
+    "well",
+    [
+        rule(drops={"source": 6000}, dropped=6000),
+        rule(outputs=[output(packets_per_second=0.0)]),
+        rule(state="disabled", drops={"source": 6}, dropped=6, outputs=[output(packets_per_second=0.0)]),
+    ],
+    ids=["it relays others", "nothing was dropped", "it does not run"],
+)
+def test_a_rule_that_relays_or_has_nothing_to_relay_says_no_more(well):
+    assert not any("not relayed" in line for line in shown(well))
+
+
 def test_a_rate_that_is_not_known_yet_is_a_dash():
     new = {"packets_per_second": None, "bits_per_second": None}
     assert row(shown(rule(outputs=[output(**new)], **new)), "camera")[3:7] == ["-", "-", "-", "-"]
@@ -221,8 +244,23 @@ def test_where_nothing_at_all_arrives_it_says_where_to_look():
     assert "No UDP packet at all has come to eth0: look at the sender" in depth(
         rule(last_packet=None), silent
     )
-    for well in (rule(), idle("late", "unresolved", "why")):
-        assert "`mcrelay trace" in depth(well, silent)
+    assert "`mcrelay trace camera` shows its packets" in depth(rule(), silent)
+
+
+@pytest.mark.parametrize(
+    ("state", "advice"),
+    [("disabled", "`enabled: true`"), ("unresolved", "runs by itself once"), ("failed", "tried again")],
+)
+def test_a_rule_that_cannot_be_traced_is_told_how_it_runs_again(state, advice):
+    text = depth(idle("late", state, "why"))
+    assert advice in text
+    assert "mcrelay trace" not in text
+
+
+def test_packets_that_came_and_were_all_dropped_have_come():
+    drops = {"source": 12, "own": 0}
+    assert "none has been relayed yet" in depth(rule(last_packet=None, drops=drops))
+    assert "no packet has come yet" in depth(rule(last_packet=None))
 
 
 def test_one_rule_in_depth_tells_its_description_and_why_it_is_on_its_data_plane():

@@ -18,6 +18,7 @@ from mcrelay.lab.command import wait_until
 from tests.clients import GREETING, answering, listening
 from tests.documents import DOCUMENT, document, idle, interface, rule
 
+UNLIKE = {"error": {"code": -32001, "message": "no rule is named `x`", "data": {"names": []}}}
 UNKNOWN = {"error": {"code": -32001, "message": "no rule is named `x`", "data": {"names": ["camera"]}}}
 
 
@@ -203,6 +204,13 @@ def test_an_unknown_rule_is_one_line_with_the_nearest_name(path, capsys):
     with answering(path, status=lambda rule: UNKNOWN) as at:
         assert told(capsys, "status", "x", "--socket", at) == (
             1, [], "mcrelay: no rule is named `x`; did you mean camera?\n",
+        )  # fmt: skip
+
+
+def test_an_unknown_rule_like_no_other_is_one_line_that_says_where_all_are(path, capsys):
+    with answering(path, status=lambda rule: UNLIKE) as at:
+        assert told(capsys, "status", "x", "--socket", at) == (
+            1, [], "mcrelay: no rule is named `x`; `mcrelay list` shows those that there are\n",
         )  # fmt: skip
 
 

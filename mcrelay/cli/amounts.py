@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 _LETTERS = " kMGTPE"  # by how often a number was divided by 1000
 _SPANS = ((86_400, "d"), (3600, "h"), (60, "min"))
@@ -41,6 +42,12 @@ def span(seconds: float | None) -> str:
         if seconds >= length:
             return f"{int(seconds // length)} {unit}"
     return f"{seconds:.1f} s" if seconds < 9.95 else f"{int(seconds)} s"
+
+
+def not_relayed(drops: Mapping[str, int]) -> str:
+    """Return `not relayed: source 600, ttl 3`; nothing where all was relayed."""
+    told = ", ".join(f"{reason} {count:,}" for reason, count in drops.items() if count)
+    return told and f"not relayed: {told}"
 
 
 def moment(timestamp: float) -> str:

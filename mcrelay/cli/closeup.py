@@ -14,6 +14,11 @@ from mcrelay.counters import SEND_ERROR_MEANINGS, Drop
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 
 INDENT = " " * 14
+IDLE_ADVICE = {  # for rules that cannot be traced
+    "disabled": "To let it run: `enabled: true` in the file, and `mcrelay reload`.",
+    "unresolved": "It runs by itself once this host has what it lacks. Or is there a slip in the file?",
+    "failed": "It is tried again by itself, and runs once the kernel takes it.",
+}
 
 
 def closeup(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
@@ -51,15 +56,16 @@ def _input(rule: Part, colour: bool) -> Iterator[str]:
     sources = f" from {', '.join(taken['sources'])}" if taken["sources"] else ""
     yield _entry("input", place(taken) + sources)
     yield INDENT + _traffic(taken)
-    yield INDENT + _last_packet(taken["last_packet"])
+    yield INDENT + _last_packet(taken)
     for reason, count in taken["drops"].items():
         if count:
             yield from _drop(reason, count, Drop(reason).meaning, colour)
 
 
-def _last_packet(last: Part | None) -> str:
+def _last_packet(taken: Part) -> str:
+    last = taken["last_packet"]
     if last is None:
-        return "no packet has come yet"
+        return "none has been relayed yet" if any(taken["drops"].values()) else "no packet has come yet"
     return f"last packet {span(last['age'])} ago, at {moment(last['time'])}, from {last['source']}"
 
 
@@ -112,6 +118,8 @@ def _drop(reason: str, count: int, meaning: str, colour: bool) -> Iterator[str]:
 
 def _advice(rule: Part, interface: Part | None) -> str:
     """Return what to look at next."""
+    if rule["state"] in IDLE_ADVICE:
+        return IDLE_ADVICE[rule["state"]]
     trace = f"`mcrelay trace {rule['name']}` shows its packets one by one, also those that nearly match."
     if rule["input"]["last_packet"] or rule["state"] != "active" or interface is None or interface["packets"]:
         return trace

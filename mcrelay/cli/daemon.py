@@ -76,6 +76,8 @@ def why(error: Unreachable | Failed) -> str:
             return f"{error}; start it, or say where it runs with --socket or --run-dir"
         case Failed(code=Code.UNKNOWN_RULE, message=message, data={"names": [_, *_] as names}):
             return message if "did you mean" in message else f"{message}; did you mean {listed(names)}?"
+        case Failed(code=Code.UNKNOWN_RULE, message=message):
+            return f"{message}; `mcrelay list` shows those that there are"
         case _:
             return str(error)
 

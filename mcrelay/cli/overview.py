@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
-from mcrelay.cli.amounts import counted, moment, short, spaced, span
+from mcrelay.cli.amounts import counted, moment, not_relayed, short, spaced, span
 from mcrelay.cli.table import GAP, aligned
 from mcrelay.cli.terminal import BOLD, GREEN, RED, YELLOW, painted
 from mcrelay.counters import Drop
@@ -116,7 +116,21 @@ def total(parts: Sequence[Part], key: str) -> float | None:
 
 
 def _reason(rule: Part) -> Iterator[str]:
+    """Yield why a rule does not run, and where it runs and sends nothing, why it does not relay."""
     yield rule["reason"]
+    is_mute = rule["state"] == "active" and not total(rule["outputs"], "packets_per_second")
+    if is_mute and rule["dropped"]:
+        yield f"{not_relayed(_drops(rule))} (`mcrelay status {rule['name']}` says what to do)"
+
+
+def _drops(rule: Part) -> Counter[str]:
+    """Return how many packets were dropped for which reason, whether all outputs missed them or one."""
+    drops = Counter(rule["input"]["drops"])
+    for output in rule["outputs"]:
+        drops[Drop.TTL] += output["drops"]["ttl"]
+        for error, count in output["drops"]["send_error"].items():
+            drops[f"{Drop.SEND_ERROR} {error}"] += count
+    return drops
 
 
 # Interfaces.
@@ -154,10 +168,8 @@ def _joined_and_dropped(interface: Part) -> Iterator[str]:
     """Yield what is joined, what no rule answers for, and what that means where something can be done."""
     if joined := [membership(one) for one in interface["memberships"]]:
         yield f"member of {few(joined, GROUPS)}"
-    drops = {Drop(reason): count for reason, count in interface["drops"].items() if count}
-    if drops:
-        yield "not relayed: " + ", ".join(f"{reason} {count:,}" for reason, count in drops.items())
-    yield from (f"{reason}: {reason.meaning}" for reason in ACTED_ON if reason in drops)
+    yield not_relayed(interface["drops"])
+    yield from (f"{reason}: {reason.meaning}" for reason in ACTED_ON if interface["drops"][reason])
 
 
 # Processes.

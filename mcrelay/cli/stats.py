@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mcrelay.cli import daemon
-from mcrelay.cli.amounts import short
+from mcrelay.cli.amounts import not_relayed, short
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.table import GAP, aligned
 from mcrelay.cli.terminal import BOLD, as_json, colour_wanted, painted
@@ -57,8 +57,8 @@ def table(document: Part, colour: bool) -> Iterator[str]:
     yield painted(heads, BOLD, colour)
     for rule, line in zip(rules, lines, strict=True):
         yield line
-        if drops := [f"{reason} {count:,}" for reason, count in rule["drops"].items() if count]:
-            yield f"{GAP}not relayed: {', '.join(drops)}"
+        if drops := not_relayed(rule["drops"]):
+            yield GAP + drops
 
 
 def _row(rule: Part) -> tuple[str, ...]:
