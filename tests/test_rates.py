@@ -26,6 +26,11 @@ def test_what_is_new_keeps_the_rate_that_the_daemon_knows():
     assert after["rules"][0]["input"]["packets_per_second"] == 7.0
 
 
+def test_what_was_counted_anew_has_not_grown():
+    after = measured(at(0, 1000), at(2, 10))
+    assert after["rules"][0]["input"]["packets_per_second"] == 0
+
+
 def test_nothing_is_measured_between_two_daemons_or_within_no_time():
     other = at(2, 10)
     other["daemon"]["pid"] = 1

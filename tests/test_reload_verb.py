@@ -116,6 +116,15 @@ def test_a_verdict_that_does_not_come_is_not_waited_for_longer_than_told(path, t
     assert err == "mcrelay: no verdict within 0.2 s; the reload goes on: see `mcrelay status`\n"
 
 
+@pytest.mark.parametrize("patience", ["0", "-1", "nan", "inf", "soon"])
+def test_a_patience_that_is_no_time_is_refused_before_anything_is_done(path, target, capsys, patience):
+    with reloading(path, target, [RELOAD]) as at, pytest.raises(SystemExit) as ended:
+        told(capsys, "--timeout", patience, "--socket", at)
+    assert ended.value.code == 2
+    assert "is not a number above 0" in capsys.readouterr().err
+    assert target.poll() is None  # SIGHUP would have ended it
+
+
 def test_a_daemon_that_ended_meanwhile_is_told(path, target, capsys):
     target.kill()
     target.wait()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcrelay.cli import daemon
+from mcrelay.cli.endpoint import positive
 from mcrelay.control.client import BrokenOff, NotPermitted
 
 PAUSE = 0.03  # seconds between two looks
@@ -23,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="SEC",
-        type=float,
+        type=positive,
         default=PATIENCE,
         help="how long to wait for the verdict (default: %(default)g)",
     )

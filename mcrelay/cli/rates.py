@@ -15,8 +15,9 @@ def measured(before: Part, after: Part) -> Part:
         earlier = dict(_counted(before))
         for name, part in _counted(after):
             if name in earlier:
-                part["packets_per_second"] = (part["packets"] - earlier[name]["packets"]) / seconds
-                part["bits_per_second"] = (part["octets"] - earlier[name]["octets"]) * 8 / seconds
+                # What was counted anew, under a name that was taken away and given back, has not grown.
+                part["packets_per_second"] = max(0, part["packets"] - earlier[name]["packets"]) / seconds
+                part["bits_per_second"] = max(0, part["octets"] - earlier[name]["octets"]) * 8 / seconds
     return after
 
 
