@@ -2,7 +2,9 @@
 
 import os
 import socket
+import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -43,6 +45,19 @@ def test_a_reload_begins_with_the_time(systemd):
 def test_a_status_is_one_line_of_ascii_and_cannot_forge_another(systemd):
     Notifier().ready("rejected: Gr\u00fc\u00dfe\nMAINPID=1\r\n\tand more \U0001f600")
     assert systemd.recv(1000) == b"READY=1\nSTATUS=rejected: Gr??e MAINPID=1 and more ?"
+
+
+def test_a_systemd_that_takes_no_more_messages_is_not_waited_for_for_ever(systemd):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                other.sendto(b"X=1", systemd.getsockname())
+    notifier = Notifier()
+    telling = threading.Thread(target=notifier.alive, daemon=True)
+    telling.start()
+    telling.join(30)
+    assert not telling.is_alive()
 
 
 def test_without_systemd_nothing_is_said_and_nothing_fails(monkeypatch):

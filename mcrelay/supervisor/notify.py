@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import time
 
 from sdnotify import SystemdNotifier
+
+PATIENCE = 1  # seconds in which systemd is to take a message; its queue is full only where it hangs itself
 
 
 class Notifier:
@@ -13,6 +17,11 @@ class Notifier:
 
     def __init__(self) -> None:
         self._systemd = SystemdNotifier()
+        if self._systemd.socket is not None:
+            patience = struct.pack(
+                "ll", PATIENCE, 0
+            )  # struct timeval: workers die, whether systemd lives or not
+            self._systemd.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         self.watchdog_pause = _watchdog_pause()
         """Seconds between signs of life, None where systemd wants none."""
 
