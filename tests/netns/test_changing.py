@@ -1,9 +1,10 @@
-"""Rules that come and go while the relay runs, by the verbs of the command line."""
+"""Rules that come and go while the relay runs, also on trial, by the verbs of the command line."""
 
 import json
+import subprocess
 
 from mcrelay.lab import Receiver
-from mcrelay.lab.command import mcrelay
+from mcrelay.lab.command import mcrelay, wait_until
 from tests.netns.observed import Sending, assert_all_came, received
 
 FEED = (
@@ -127,3 +128,98 @@ def test_many_changes_at_once_all_come_to_run(studio):
         ]
         assert [process.wait(120) for process in running] == [0] * 6
         assert files_of_rules(relay).keys() == {"feed", *(f"rule-{n}" for n in range(1, 7))}
+
+
+# On trial.
+
+
+def status(relay):
+    """The status document."""
+    return json.loads(says(relay, "status", "--json")[0])
+
+
+def test_whatever_is_changed_during_a_trial_is_taken_back_unless_somebody_confirms_it(studio):
+    with studio.relaying(FEED, watch=True) as relay:
+        file = relay.config.with_name("mcrelay.d") / "camera.yaml"
+        lines = says(relay, "try", "--timeout", "4")
+        assert lines[0] == f"{relay.config}: unchanged, generation 1 runs on"
+        assert lines[1].startswith("on trial until ")
+        says(relay, *CAMERA)
+        assert status(relay)["trial"]["generation"] == 2
+        assert "camera" in files_of_rules(relay)
+        left = Receiver(studio.left, "239.2.2.2:6001")
+        with Sending(studio.sender, "239.1.1.1:5001") as sending:
+            wait_until(lambda: status(relay)["trial"] is None, "the end of the trial")
+        assert_all_came(left.report(), sending.sent["239.1.1.1:5001"])
+        assert status(relay)["reload"]["outcome"] == "rolled_back"
+        assert relay.ask("status", "--exit-code").returncode == 5
+        assert files_of_rules(relay) == {"feed": str(relay.config)}
+        assert file.exists()  # for whoever wants to mend it
+        assert says(relay, "reload")[0] == f"{relay.config}: applied, generation 4"
+        assert "camera" in files_of_rules(relay)
+        assert relay.ask("status", "--exit-code").returncode == 0
+
+
+def test_a_file_that_is_saved_during_a_trial_is_on_trial_without_another_word(studio):
+    with studio.relaying(FEED, watch=True) as relay:
+        says(relay, "try", "--timeout", "60")
+        relay.config.write_text(studio.config(FEED.replace("6001", "6002")))
+        wait_until(lambda: status(relay)["trial"]["generation"] == 2, "what was saved")
+        assert says(relay, "confirm") == ["generation 2 is confirmed"]
+        assert status(relay)["rules"][0]["outputs"][0]["port"] == 6002
+
+
+def test_what_is_confirmed_stays(studio):
+    with studio.relaying(FEED) as relay:
+        says(relay, "try", "--timeout", "60")
+        says(relay, *CAMERA)
+        assert says(relay, "confirm") == ["generation 2 is confirmed"]
+        assert status(relay)["trial"] is None
+        done = relay.ask("confirm")
+        assert (done.returncode, done.stderr) == (1, "mcrelay: not confirmed: nothing is on trial\n")
+        says(relay, "try", "--timeout", "1")
+        wait_until(lambda: status(relay)["trial"] is None, "the end of a trial of nothing")
+        assert status(relay)["generation"]["number"] == 2
+        assert "camera" in files_of_rules(relay)
+
+
+def test_files_that_are_changed_before_the_trial_are_tried_where_nobody_watches_them(studio):
+    with studio.relaying(FEED, watch=False) as relay:
+        relay.config.write_text(studio.config(FEED.replace("6001", "6002")))
+        lines = says(relay, "try", "--timeout", "1")
+        assert lines[:2] == [f"{relay.config}: applied, generation 2", "  changed  1 rule: feed"]
+        wait_until(lambda: status(relay)["reload"]["outcome"] == "rolled_back", "the way back")
+        assert status(relay)["rules"][0]["outputs"][0]["port"] == 6001
+
+
+def test_bad_files_are_rejected_and_not_tried(studio):
+    with studio.relaying(FEED, watch=False) as relay:
+        relay.config.write_text("version: 2\n")
+        done = relay.ask("try")
+        assert done.returncode == 78
+        assert done.stdout.endswith("rejected, generation 1 runs on\n")
+        assert status(relay)["trial"] is None
+
+
+def test_the_history_tells_what_was_done_and_a_diff_leads_back(studio):
+    with studio.relaying(FEED, watch=False) as relay:
+        says(relay, *CAMERA)
+        says(relay, "disable", "camera")
+        lines = says(relay, "history")
+        assert [line.split()[-2:] for line in lines[1:]] == [
+            ["added", "feed"],
+            ["added", "camera"],
+            ["changed", "camera"],
+        ]
+        assert [line.startswith("*") for line in lines[1:]] == [False, False, True]
+        patch = says(relay, "diff", "2")
+        assert "+    enabled: false" in patch
+        assert "  changed  1 rule: camera" in patch
+        command = ["patch", "-d", "/", "-p1", "-R"]
+        subprocess.run(command, input="\n".join(patch) + "\n", text=True, check=True, timeout=60)
+        says(relay, "reload")
+        assert {rule["name"]: rule["state"] for rule in status(relay)["rules"]} == {
+            "feed": "active",
+            "camera": "active",
+        }
+        assert says(relay, "diff", "2")[0].startswith("nothing has changed since entry 2 ")
