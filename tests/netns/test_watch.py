@@ -382,6 +382,19 @@ def test_reloads_and_changes_in_any_order_count_every_content_once(daemon):
     assert generations == [f"{number}," for number in range(1, 22)]
 
 
+def test_what_was_rolled_back_is_not_applied_again_until_it_changes_or_somebody_asks(daemon):
+    assert daemon.ask("try", "--timeout", "6").returncode == 0
+    assert daemon.await_reload().startswith("unchanged: generation 1 ")
+    by_renaming(daemon.config, TWO)
+    assert daemon.await_reload().startswith("applied: generation 2 (on trial ")
+    assert daemon.await_reload().startswith("rolled back: generation 3, 1 rule ")
+    daemon.config.touch()
+    assert_nothing_happens(daemon, BETWEEN_LOOKS)
+    assert daemon.reload().startswith("applied: generation 4, 2 rules ")
+    by_renaming(daemon.config, THREE)
+    assert_applied(daemon, 5, 3)
+
+
 # Switched off.
 
 
