@@ -50,7 +50,7 @@ def process(**changes):
     """Return a process as the picture has it."""
     return {
         "kind": "worker", "pid": os.getpid(), "state": "running", "started": 1000.0, "restarts": 0,
-        "reason": "", "retry_at": None, **changes,
+        "reason": "", **changes,
     }  # fmt: skip
 
 
@@ -66,7 +66,8 @@ def sections(**rules):
     return {
         "daemon": {
             "pid": 4711, "version": "0.1.0", "config": "/etc/mcrelay.yaml", "started": 1000.0,
-            "run_dir": "/run/mcrelay", "state_dir": "/var/lib/mcrelay", "watch": True, "uid": os.geteuid(), "socket_gid": os.getegid(),
+            "run_dir": "/run/mcrelay", "state_dir": "/var/lib/mcrelay", "watch": True,
+            "uid": os.geteuid(), "socket_gid": os.getegid(),
         },
         "generation": {"number": 1, "hash": "abc", "accepted": 1000.1},
         "reload": VERDICT,

@@ -172,6 +172,13 @@ def test_what_changes_is_shown_in_the_order_of_the_file_and_what_is_gone_is_not(
     assert worker["uptime"] is worker["cpu_seconds"] is worker["cpu_percent"] is None
 
 
+def test_uptime_is_by_the_clock_that_nobody_sets(desk, client):
+    ago = time.monotonic() - 50
+    desk.supervisor.change(processes={"set": {"worker 0": process(started=ago)}})
+    until(lambda: client.call("status")["processes"][0]["uptime"] >= 50)
+    assert client.call("status")["processes"][0]["uptime"] <= time.monotonic() - ago
+
+
 def test_the_counters_of_all_workers_are_one_and_rates_come_after_a_while(desk, client):
     second = Memory()
     desk.supervisor.tell(Counters(1), second.descriptor)

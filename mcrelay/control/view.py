@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from mcrelay.control.counts import Counts
@@ -14,6 +15,7 @@ from mcrelay.control.usage import Usages
 from mcrelay.rpc import Json
 
 SHAPE = 1  # version of the documents
+TOGETHER = 500  # rules in a piece
 FRESH = 0.05  # seconds that a document serves all who ask for it
 
 Pieces = tuple[bytes, ...]
@@ -80,7 +82,7 @@ class View:
         known = self._known
         texts = (rule_text(known.rules[name], known.verdict(name), reading, now.time) for name in rules)
         rest = self._fresh("rest", now, lambda: self._rest(now))
-        return (self._head(now), ",".join(texts).encode(), *rest)
+        return (self._head(now), *_joined(texts), *rest)
 
     def _head(self, now: Now) -> bytes:
         daemon, reload = self._known.section("daemon"), _last_of_the_files(self._known.section("reload"))
@@ -128,13 +130,10 @@ class View:
     def _stats(self, rules: Iterable[str], now: Now) -> Pieces:
         reading = self._counts.read(now.monotonic)
         known = self._known
-        document = {
-            "version": SHAPE,
-            "time": now.time,
-            "rules": [rule_stats(name, known.rules[name], reading) for name in rules],
-            "interfaces": [interface_stats(name, one, reading) for name, one in known.interfaces.items()],
-        }
-        return (text(document).encode(),)
+        head = text({"version": SHAPE, "time": now.time})[:-1] + ',"rules":['
+        texts = (text(rule_stats(name, known.rules[name], reading)) for name in rules)
+        interfaces = [interface_stats(name, one, reading) for name, one in known.interfaces.items()]
+        return (head.encode(), *_joined(texts), f'],"interfaces":{text(interfaces)}}}'.encode())
 
     def _list(self) -> Pieces:
         rules = []
@@ -151,5 +150,13 @@ def _last_of_the_files(reload: Mapping[str, Any]) -> Mapping[str, Any]:
     return next((one for one in verdicts if one.get("outcome") not in _NOT_OF_THE_FILES), reload)
 
 
+def _joined(texts: Iterable[str]) -> Iterator[bytes]:
+    """Yield texts with commas between them, many in a piece: a text of all would be in memory three times."""
+    left, comma = iter(texts), ""
+    while some := list(islice(left, TOGETHER)):
+        yield (comma + ",".join(some)).encode()
+        comma = ","
+
+
 def _since(started: float | None, now: Now) -> float | None:
-    return None if started is None else max(0.0, round(now.time - started, 3))
+    return None if started is None else max(0.0, round(now.monotonic - started, 3))

@@ -46,7 +46,8 @@ class Child(Generic[Heard]):
         self.channel = Channel(ours, decoded)
         self.exit = os.pidfd_open(self._process.pid)
         """A descriptor that is readable once the process has ended."""
-        self.started = time.time()
+        self.started = time.monotonic()
+        """When, by the clock that nobody sets: all processes of a host have the same."""
         self.is_to_end = False
         """Whether it was told to end."""
         self._reason = ""

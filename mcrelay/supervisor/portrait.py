@@ -25,8 +25,6 @@ from mcrelay.supervisor.rundir import CONTROL_SOCKET
 
 Entry = dict[str, Any]
 
-STEP = 0.5  # seconds by which a clock must be set until times that were told before are told anew
-
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -78,7 +76,7 @@ class Portrait:
             "pid": os.getpid(),
             "version": __version__,
             "config": os.path.abspath(configuration.path),
-            "started": time.time(),
+            "started": time.monotonic(),
             "run_dir": os.path.abspath(run_dir),
             "state_dir": os.path.abspath(configuration.state_dir),
             "uid": os.geteuid(),
@@ -87,7 +85,6 @@ class Portrait:
         self._configuration = configuration
         self._reconciler = reconciler
         self._ledger = ledger
-        self._offset = 0.0
         self._shown: dict[str, tuple[object, ...]] = {}
         self._rules: dict[str, RuleEntry] = {}
         self._interfaces: dict[str, Entry] = {}
@@ -150,9 +147,6 @@ class Portrait:
     # The processes.
 
     def _drawn_processes(self, members: Iterable[Member]) -> dict[str, Entry]:
-        offset = time.time() - time.monotonic()
-        if abs(offset - self._offset) > STEP:
-            self._offset = offset
         supervisor = {
             "kind": "supervisor",
             "pid": self._daemon["pid"],
@@ -160,7 +154,6 @@ class Portrait:
             "started": self._daemon["started"],
             "restarts": 0,
             "reason": "",
-            "retry_at": None,
         }
         return {
             "supervisor": supervisor,
@@ -176,7 +169,6 @@ class Portrait:
             "started": child.started if child else None,
             "restarts": process.restarts,
             "reason": process.reason,
-            "retry_at": None if child else process.start_not_before + self._offset,
         }
 
 
