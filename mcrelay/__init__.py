@@ -7,12 +7,12 @@ A reload, in the order to read it:
 
     supervisor/loop.py      a signal, a link or a changed file asks for it (supervisor/watch.py, quiet.py)
     supervisor/configuration.py  takes the files or rejects them, and says what became of it (reloads.py)
-    source.py               YAML text -> data that knows file:line:column (scalar.py, problem.py)
+    source.py               YAML text -> data that knows file:line:column (scalar.py, places.py, problem.py)
     config.py               data -> Config: the schema (shape.py, sound.py), then across fields (part.py)
     plan.py                 Config + LinkTable -> the desired State, and why a rule does not run
     reconcile.py            desired and running -> commands; with failures.py, process.py, paused.py beside it
     diff.py                 running, desired -> actions, additions first
-    supervisor/privileged.py  every call that needs a capability
+    supervisor/privileged.py  every call that needs a capability (limits.py: what the system allows)
     wire.py                 the messages between supervisor and worker
     worker/loop.py          applies the batch and acknowledges it
 

@@ -19,6 +19,7 @@ from mcrelay.news import (
     encoded_news,
     encoded_request,
 )
+from mcrelay.plan import RuleState, Verdict
 from mcrelay.wire import Hello, WireError
 
 numbers = st.integers(0, 2**63)
@@ -40,6 +41,12 @@ json_values = st.recursive(
 @given(news)
 def test_the_control_process_hears_what_was_told(told):
     assert decoded_news(encoded_news(told)) == told
+
+
+def test_what_is_drawn_only_when_it_is_told_comes_as_it_was_drawn():
+    told = PictureChanged({"verdicts": {"set": {"feed": Verdict(RuleState.ACTIVE, "device eth0 is down")}}})
+    sections = {"verdicts": {"set": {"feed": ["active", "device eth0 is down"]}}}
+    assert decoded_news(encoded_news(told)) == PictureChanged(sections)
 
 
 @given(requests)
