@@ -11,7 +11,7 @@ import pytest
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.state import DeleteFlow, Flow
 from mcrelay.supervisor.channel import TURN, ChannelClosed
-from mcrelay.supervisor.children import start_control, start_worker
+from mcrelay.supervisor.children import start_control, start_worker, why_not
 from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.privileged import RING_OCTETS, User
 from mcrelay.wire import (
@@ -350,3 +350,8 @@ def test_what_waits_to_be_said_is_counted_and_forgotten_with_the_process(start_f
     child.kill("it does not listen")
     assert ended(child) == "killed, because it does not listen"
     assert child.channel.waiting == 0
+
+
+def test_why_a_process_cannot_be_started_names_the_file_where_there_is_one():
+    assert why_not(OSError(13, "Permission denied", "/opt/python")) == "/opt/python: Permission denied"
+    assert why_not(OSError(24, "Too many open files")) == "Too many open files"

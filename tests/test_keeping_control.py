@@ -236,8 +236,10 @@ def test_no_more_waits_for_it_than_fits(desk, monkeypatch):
 def test_one_that_cannot_be_started_is_tried_again_later(desk, monkeypatch, tmp_path):
     found = desk("os._exit(7)")
     found.until(lambda: found.control.child is None, "its end")
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+    missing = str(tmp_path / "missing")
+    monkeypatch.setattr(sys, "executable", missing)
     found.until(lambda: "cannot start" in found.control.process.reason, "a start that fails")
+    assert found.control.process.reason == f"it cannot start: {missing}: No such file or directory"
     assert found.control.child is None
     assert found.control.next_deadline() > time.monotonic() - PATIENCE
     assert found.control.process.restarts == 2

@@ -84,6 +84,11 @@ class Child(Generic[Heard]):
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
 
+def why_not(error: OSError) -> str:
+    """Say why a process cannot be started: which file it is about, where it is about one, and what is wrong."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+
+
 def start_worker(number: int, user: User | None, memory: Memory) -> Child[Answer]:
     """Start a worker that counts in `memory`."""
     options = [f"--worker={number}", f"--ring-octets={RING_OCTETS}"]

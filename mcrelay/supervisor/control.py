@@ -24,7 +24,7 @@ from mcrelay.picture import changes, parts
 from mcrelay.process import PATIENCE, Phase, Process
 from mcrelay.reloads import Reloads
 from mcrelay.supervisor.channel import ChannelClosed
-from mcrelay.supervisor.children import Child, start_control
+from mcrelay.supervisor.children import Child, start_control, why_not
 from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.portrait import Member
 from mcrelay.supervisor.privileged import User
@@ -122,8 +122,8 @@ class Control:
         try:
             self.child = child = start_control(self._user)
         except OSError as error:
-            log.warning("cannot start the control process: %s", error.strerror)
-            self.process.exited(now, f"it cannot start: {error.strerror}")
+            log.warning("cannot start the control process: %s", why_not(error))
+            self.process.exited(now, f"it cannot start: {why_not(error)}")
             return
         self._switchboard.connect(child, self._heard, self._exited)
         log.info("the control process is process %d", child.pid)

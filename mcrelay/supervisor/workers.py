@@ -11,7 +11,7 @@ from mcrelay.reconcile import Reconciler
 from mcrelay.state import Ingress
 from mcrelay.supervisor import summary
 from mcrelay.supervisor.channel import ChannelClosed
-from mcrelay.supervisor.children import Child, start_worker
+from mcrelay.supervisor.children import Child, start_worker, why_not
 from mcrelay.supervisor.portrait import Member
 from mcrelay.supervisor.privileged import User
 from mcrelay.supervisor.rows import Ledger, NoRoom
@@ -56,8 +56,8 @@ class Workers:
         try:
             child = start_worker(worker, self._user, self._ledger.memory(worker))
         except OSError as error:
-            log.warning("cannot start worker %d: %s", worker, error.strerror)
-            self._reconciler.worker_exited(worker, time.monotonic(), f"it cannot start: {error.strerror}")
+            log.warning("cannot start worker %d: %s", worker, why_not(error))
+            self._reconciler.worker_exited(worker, time.monotonic(), f"it cannot start: {why_not(error)}")
             return
         self.children[worker] = child
         self._switchboard.connect(
