@@ -410,6 +410,23 @@ def test_what_the_daemon_rejects_is_as_it_was_before(file, folder, does):
         file.with_name("control.sock").unlink()
 
 
+def test_a_link_and_a_mode_come_back_with_the_file(file, folder, does, tmp_path):
+    does("add", "camera", *CAMERA)
+    does("add", "meter", "--input=studio:239.1.1.9:5009", "--output=plant")
+    (folder / "meter.yaml").rename(tmp_path / "elsewhere.yaml")
+    (folder / "meter.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    (folder / "camera.yaml").chmod(0o604)
+    before = contents(folder)
+    rejected = {"outcome": "rejected", "problems": [], "lines": []}
+    for name in ("camera", "meter"):
+        with playing(file, rejected, {"outcome": "unchanged"}) as (at, _):
+            assert main(["remove", name, "--socket", at]) == 78
+        file.with_name("control.sock").unlink()
+    assert contents(folder) == before
+    assert stat.S_IMODE((folder / "camera.yaml").stat().st_mode) == 0o604
+    assert (folder / "meter.yaml").readlink() == tmp_path / "elsewhere.yaml"
+
+
 def test_a_daemon_that_runs_another_file_is_left_alone(file, folder, tmp_path, capsys):
     other = tmp_path / "other.yaml"
     other.write_text(MAIN)

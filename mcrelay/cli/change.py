@@ -12,9 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcrelay.cli import daemon, hangup, plan, reload
+from mcrelay.cli import daemon, hangup, reload
 from mcrelay.cli.check import Verdict
-from mcrelay.cli.comparison import compared
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.placing import place
 from mcrelay.cli.standing import Standing, standing
@@ -23,7 +22,6 @@ from mcrelay.config import Config, compiled
 from mcrelay.control.client import NotPermitted, NotRunning
 from mcrelay.problem import Invalid
 from mcrelay.supervisor import files, rundir
-from mcrelay.supervisor.netlink import CannotRead
 
 PAUSE = 0.05  # seconds between two tries to be the only one who changes the files
 
@@ -139,13 +137,15 @@ def _take(lock: int, main: Path, end: float) -> None:
 
 
 def _foretold(options: argparse.Namespace, target: _Target, change: Change, config: Config) -> int:
+    # To import what reads links takes as long as everything else.
+    from mcrelay.cli import plan
+    from mcrelay.supervisor.netlink import CannotRead
+
     print(f"dry run: {change.said}")
-    running = plan.now(options, is_strict=False)
     try:
-        prospect = plan.ahead(config)
+        print(*plan.foretold(options, str(target.main), config), sep="\n")
     except CannotRead as error:
         raise Refused(f"cannot read the links of this host: {error}") from None
-    print(*plan.told(str(target.main), prospect, compared(running, prospect) if running else None), sep="\n")
     return Exit.OK
 
 

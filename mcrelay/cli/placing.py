@@ -8,22 +8,37 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+Undo = Callable[[], None]
 
-def place(file: Path, content: bytes | None, like: Path) -> Callable[[], None]:
+
+def place(file: Path, content: bytes | None, like: Path) -> Undo:
     """Give a file this content, None for no file at all; return what makes it again what it was.
 
     A new file may be read by whoever may read `like`. Raises OSError.
     """
-    target = Path(os.path.realpath(file)) if content is not None else file  # a link leads where it led
-    before = file.read_bytes() if file.exists() else None
-    made = _make(target.parent, like)
-    _put(target, content, target if before is not None else like)
+    return _removed(file) if content is None else _written(Path(os.path.realpath(file)), content, like)
+
+
+def _removed(file: Path) -> Undo:
+    link = os.readlink(file) if file.is_symlink() else None
+    found, content = os.stat(file), file.read_bytes()
+    _unlink(file)
+    return lambda: _write(file, content, found) if link is None else os.symlink(link, file)
+
+
+def _written(file: Path, content: bytes, like: Path) -> Undo:
+    if file.exists():
+        found, before = os.stat(file), file.read_bytes()
+        _write(file, content, found)
+        return lambda: _write(file, before, found)
+    made = _make(file.parent, like)
+    _write(file, content, os.stat(like))
 
     def undo() -> None:
-        _put(target, before, target if content is not None else like)
+        _unlink(file)
         if made:
             with suppress(OSError):  # somebody else has put a file there meanwhile
-                target.parent.rmdir()
+                file.parent.rmdir()
 
     return undo
 
@@ -32,36 +47,37 @@ def _make(folder: Path, like: Path) -> bool:
     """Make a folder where there is none, for whoever may read `like`; tell whether it had to be made."""
     if folder.is_dir():
         return False
-    readable = os.stat(like).st_mode & 0o444
-    folder.mkdir(mode=0o755)
+    found = os.stat(like)
+    readable = found.st_mode & 0o444
+    folder.mkdir(mode=0o700)
+    with suppress(PermissionError):
+        os.chown(folder, found.st_uid, found.st_gid)
     folder.chmod(0o700 | readable | readable >> 2)
     return True
 
 
-def _put(file: Path, content: bytes | None, like: Path) -> None:
-    if content is None:
-        file.unlink()
-    else:
-        # A name that begins with a dot is no drop-in.
-        descriptor, draft = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        try:
-            with open(descriptor, "wb") as written:
-                _resemble(descriptor, os.stat(like))
-                written.write(content)
-                written.flush()
-                os.fsync(descriptor)
-            os.replace(draft, file)
-        except BaseException:
-            os.unlink(draft)
-            raise
+def _write(file: Path, content: bytes, like: os.stat_result) -> None:
+    """Put a file in place with the owner and the mode of another one, as far as this user may."""
+    # A name that begins with a dot is no drop-in.
+    descriptor, draft = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        with open(descriptor, "wb") as written:
+            with suppress(PermissionError):
+                os.fchown(descriptor, like.st_uid, like.st_gid)
+            os.fchmod(descriptor, like.st_mode & 0o666)
+            written.write(content)
+            written.flush()
+            os.fsync(descriptor)
+        os.replace(draft, file)
+    except BaseException:
+        os.unlink(draft)
+        raise
     _sync(file.parent)
 
 
-def _resemble(descriptor: int, other: os.stat_result) -> None:
-    """Give an open file the owner and the mode of another, as far as this user may."""
-    with suppress(PermissionError):
-        os.fchown(descriptor, other.st_uid, other.st_gid)
-    os.fchmod(descriptor, other.st_mode & 0o666)
+def _unlink(file: Path) -> None:
+    file.unlink()
+    _sync(file.parent)
 
 
 def _sync(folder: Path) -> None:

@@ -74,13 +74,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    running = now(options, options.detailed_exitcode)
+    running = _running(options, options.detailed_exitcode)
     file = subject.named(options)
     if file is None:
         file = running["daemon"]["config"] if running else str(files.DEFAULT)
     try:
         config = files.config_of(subject.contents(options, file))
-        prospect = ahead(config)
+        prospect = _ahead(config)
     except Invalid as invalid:
         return _refused(Verdict(file, invalid.problems), options)
     except CannotRead as error:
@@ -93,17 +93,17 @@ def _plan(options: argparse.Namespace) -> int:
         beside = {"against": _against(running), "changes": asdict(comparison) if comparison else None}
         print(json.dumps({"file": file, **prospect, **beside}, indent=2))
     else:
-        print(*told(file, prospect, comparison), sep="\n")
+        print(*_told(file, prospect, comparison), sep="\n")
     is_change = bool(prospect["rules"]) if comparison is None else not comparison.is_empty
     return CHANGES if options.detailed_exitcode and is_change else Exit.OK
 
 
-def ahead(config: Config) -> dict[str, Any]:
-    """Return what a config would run with the links of this host; raises `CannotRead`."""
+def _ahead(config: Config) -> dict[str, Any]:
+    """Return what a config would run with the links of this host."""
     return as_json(config, plan(config, read_links(), os.cpu_count() or 1))
 
 
-def now(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | None:
+def _running(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | None:
     """Return the status of the daemon. None, where none runs or may be asked: there is still much to tell."""
     try:
         with daemon.connected(options) as client:
@@ -138,8 +138,13 @@ def _against(running: dict[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def told(file: str, prospect: dict[str, Any], comparison: Comparison | None) -> Iterator[str]:
-    """Return the lines that tell what a start, or a reload, would do."""
+def foretold(options: argparse.Namespace, file: str, config: Config) -> Iterator[str]:
+    """Return the lines that tell what a start, or a reload, with this config would do; raises CannotRead."""
+    running, prospect = _running(options, is_strict=False), _ahead(config)
+    return _told(file, prospect, compared(running, prospect) if running else None)
+
+
+def _told(file: str, prospect: dict[str, Any], comparison: Comparison | None) -> Iterator[str]:
     if comparison is None:
         return start(file, prospect)
     return reload(file, prospect, comparison, colour_wanted())
