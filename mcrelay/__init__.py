@@ -41,9 +41,10 @@ A trace, in the order to read it:
     control/traces.py       who follows which rule, from where, and until when
     story.py                an event as JSON, and as a line; pcapng.py: as Wireshark reads it
 
-The vocabulary that all of them share is state.py. The verbs of the command line are in cli/, one a module;
-what `send` and `receive` put into packets and make of them is probe.py and reception.py. lab/ builds the
-network namespaces in which the demo and the tests relay real packets.
+The vocabulary that all of them share is state.py. The verbs of the command line are in cli/, one a module:
+what `add` writes is dropin.py, what becomes of files that a verb changes is in cli/change.py, and what `send`
+and `receive` put into packets and make of them is probe.py and reception.py. lab/ builds the network
+namespaces in which the demo and the tests relay real packets.
 """
 
 __version__ = "0.1.0"

@@ -438,6 +438,14 @@ def test_a_daemon_that_runs_another_file_is_left_alone(file, folder, tmp_path, c
     assert err == f"mcrelay: not reloaded: the daemon (process {pid}) runs {other}\n"
 
 
+def test_the_daemons_file_by_another_name_is_the_daemons_file(file, folder, tmp_path, capsys):
+    link = tmp_path / "link.yaml"
+    link.symlink_to(file)
+    with playing(file, {}) as (at, _):
+        assert main(["add", "camera", *CAMERA, "--socket", at, "-c", str(link)]) == 0
+    assert capsys.readouterr().out.startswith(f"camera: added, {folder}/camera.yaml\n")
+
+
 def test_who_may_not_signal_the_daemon_changes_nothing(file, folder, capsys, monkeypatch):
     def forbidden(descriptor, number):
         raise PermissionError

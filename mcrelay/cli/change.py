@@ -101,7 +101,7 @@ def _target(options: argparse.Namespace) -> _Target:
         return _Target(options.config, f"the daemon (process {pid}) runs {config}")
     if not options.dry_run:
         hangup.must_be_permitted(pid)
-    return _Target(options.config or config)
+    return _Target(config)
 
 
 def _is_same(one: Path, other: Path) -> bool:
