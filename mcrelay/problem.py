@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 Key = str | int
 Path = tuple[Key, ...]
@@ -36,6 +37,11 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.path}: {self.message}" if self.path else f"{self.where}: {self.message}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the documented shape."""
+        where = {"file": self.where.file, "line": self.where.line, "column": self.where.column}
+        return {**where, "path": self.path, "message": self.message}
 
     def excerpt(self, width: int = 100) -> list[str]:
         """Return the line, cut to `width` around the place, and a caret below it."""

@@ -105,21 +105,10 @@ class Verdict:
             "outcome": str(self.outcome),
             "generation": self.generation,
             "changes": self.changes.as_json(),
-            "problems": [_as_json(problem) for problem in shown],
+            "problems": [problem.as_json() for problem in shown],
             "problem_count": len(self.problems),
             "lines": [line for problem in shown for line in (str(problem), *problem.excerpt())],
         }
-
-
-def _as_json(problem: Problem) -> dict[str, Any]:
-    where = problem.where
-    return {
-        "file": where.file,
-        "line": where.line,
-        "column": where.column,
-        "path": problem.path,
-        "message": problem.message,
-    }
 
 
 class Reloads:

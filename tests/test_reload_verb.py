@@ -10,7 +10,6 @@ import pytest
 
 from mcrelay.cli import main
 from mcrelay.cli.check import Verdict
-from mcrelay.cli.problems import as_json
 from mcrelay.problem import Problem, Where
 from tests.clients import GREETING, answering
 from tests.documents import RELOAD
@@ -90,7 +89,7 @@ def test_an_unchanged_file_is_one_line(path, target, capsys):
 def test_a_rejected_file_is_told_exactly_as_check_tells_it_and_ends_with_78(path, target, capsys):
     rejected = {
         **RELOAD, "outcome": "rejected", "finished": 5,
-        "problems": [as_json(PROBLEM)], "lines": [str(PROBLEM), *PROBLEM.excerpt()],
+        "problems": [PROBLEM.as_json()], "lines": [str(PROBLEM), *PROBLEM.excerpt()],
     }  # fmt: skip
     with reloading(path, target, [rejected]) as at:
         code, out, _ = told(capsys, "--socket", at)

@@ -66,8 +66,8 @@ class Verdict:
             "valid": not self.problems,
             "rules": len(self.config.rules) if self.config else None,
             "interfaces": len(self.config.interfaces) if self.config else None,
-            "problems": [problems.as_json(problem) for problem in self.problems],
-            "warnings": [problems.as_json(warning) for warning in self._warnings],
+            "problems": [problem.as_json() for problem in self.problems],
+            "warnings": [warning.as_json() for warning in self._warnings],
         }
 
     def as_text(self, colour: bool) -> str:

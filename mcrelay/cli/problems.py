@@ -9,18 +9,6 @@ from mcrelay.cli.terminal import BOLD, RED, YELLOW, painted
 from mcrelay.problem import Problem, Where
 
 
-def as_json(problem: Problem) -> dict[str, Any]:
-    """Return the documented shape."""
-    where = problem.where
-    return {
-        "file": where.file,
-        "line": where.line,
-        "column": where.column,
-        "path": problem.path,
-        "message": problem.message,
-    }
-
-
 def as_text(problems: Iterable[Problem], colour: bool) -> Iterator[str]:
     """Yield each problem with the line that it is in and a caret below."""
     for problem in problems:

@@ -85,7 +85,7 @@ class Child(Generic[Heard]):
 
 
 def why_not(error: OSError) -> str:
-    """Say why a process cannot be started: which file it is about, where it is about one, and what is wrong."""
+    """Say why a process cannot be started, and which file that is about, where it is about one."""
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
