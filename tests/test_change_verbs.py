@@ -135,6 +135,23 @@ def test_a_rule_that_add_has_not_written_is_not_replaced(does, file, folder):
         )
 
 
+def test_a_rule_that_has_become_invalid_can_be_replaced(does, file, folder):
+    does("add", "camera", *CAMERA)
+    file.write_text(MAIN.replace("plant", "factory"))
+    code, out, _ = does("remove", "nobody")
+    assert code == 78
+    assert "no interface is named `plant`" in out
+    assert does("add", "camera", *TAKEN, "--output=factory", "--replace")[0] == 0
+    assert "      - {interface: factory}\n" in contents(folder)["camera.yaml"]
+
+
+def test_what_deserves_a_look_is_a_warning_and_no_hindrance(does, folder):
+    code, _, err = does("add", "camera", "--input=studio:224.0.0.251:5353", "--output=plant")
+    assert code == 0
+    assert err.startswith(f"warning: {folder}/camera.yaml:7:9: rules.camera.outputs[0]")
+    assert "is link-local" in err
+
+
 def test_a_file_that_has_the_name_and_another_content_is_left_alone(does, folder):
     folder.mkdir()
     (folder / "camera.yaml").write_text("interfaces: {more: {device: eth2}}\n")
@@ -444,6 +461,12 @@ def test_the_daemons_file_by_another_name_is_the_daemons_file(file, folder, tmp_
     with playing(file, {}) as (at, _):
         assert main(["add", "camera", *CAMERA, "--socket", at, "-c", str(link)]) == 0
     assert capsys.readouterr().out.startswith(f"camera: added, {folder}/camera.yaml\n")
+
+
+def test_a_daemon_whose_file_is_gone_runs_another_one(file, folder, tmp_path, capsys):
+    with playing(tmp_path / "gone.yaml") as (at, _):
+        assert main(["add", "camera", *CAMERA, "--socket", at, "-c", str(file)]) == 0
+    assert f"runs {tmp_path}/gone.yaml" in capsys.readouterr().err
 
 
 def test_who_may_not_signal_the_daemon_changes_nothing(file, folder, capsys, monkeypatch):

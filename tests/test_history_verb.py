@@ -118,6 +118,15 @@ def test_without_a_daemon_nobody_knows_what_runs(kept, state_dir, capsys, tmp_pa
     assert [entry["runs"] for entry in document["entries"]] == [None]
 
 
+def test_a_daemon_that_gives_no_answer_hides_no_history(kept, state_dir, capsys, tmp_path):
+    kept(1)
+    wrong = {"error": {"code": -32000, "message": "this daemon speaks protocol 9", "data": {"protocol": 9}}}
+    with answering(tmp_path / "control.sock", hello=wrong) as at:
+        code, out, err = told(capsys, "history", "--socket", at, "--state-dir", str(state_dir))
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert err.startswith("warning: the daemon cannot be asked: ")
+
+
 def test_garbage_in_the_history_is_named_and_hides_no_entry(kept, state_dir, capsys):
     kept(1)
     (state_dir / "history" / "000002.json").write_text("{")
