@@ -32,7 +32,7 @@ def test_a_second_daemon_is_told_who_has_it_and_what_to_do(tmp_path):
     held = rundir.lock(tmp_path)
     with pytest.raises(Taken) as taken:
         rundir.lock(tmp_path)
-    for part in (str(tmp_path), f"process {os.getpid()}", "SIGHUP", "--run-dir"):
+    for part in (str(tmp_path), f"process {os.getpid()}", "`mcrelay reload`", "--run-dir"):
         assert part in str(taken.value)
     os.close(held)
 

@@ -39,7 +39,7 @@ def lock(directory: Path) -> int:
         os.close(descriptor)
         raise Taken(
             f"mcrelay runs already with {directory} (process {holder}); "
-            "reload that one with SIGHUP, or give this one another --run-dir"
+            "`mcrelay reload` has that one read its files, or give this one another --run-dir"
         ) from None
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
