@@ -118,8 +118,8 @@ def total(parts: Sequence[Part], key: str) -> float | None:
 def _reason(rule: Part) -> Iterator[str]:
     """Yield why a rule does not run, and where it runs and sends nothing, why it does not relay."""
     yield rule["reason"]
-    is_mute = rule["state"] == "active" and not total(rule["outputs"], "packets_per_second")
-    if is_mute and rule["dropped"]:
+    drops = rule["dropped"] and rule["state"] == "active"
+    if drops and not total(rule["outputs"], "packets_per_second"):
         yield f"{not_relayed(_drops(rule))} (`mcrelay status {rule['name']}` says what to do)"
 
 
