@@ -107,7 +107,9 @@ def test_the_defaults_are_those_that_the_manual_promises():
          'f:1:13: data_plane: expected `auto`, `kernel` or `userspace`, not "usrspace"; '
          "did you mean `userspace`?"),
         ("interfacs: {}", "f:1:1: interfacs: unknown key; did you mean `interfaces`?"),
-        ("xyz: {}", "f:1:1: xyz: unknown key; known here: version, data_plane, workers, watch, interfaces, rules"),
+        ("xyz: {}",
+         "f:1:1: xyz: unknown key; "
+         "known here: version, data_plane, workers, watch, interfaces, rules"),
         ("interfaces: {a: {}}",
          "f:1:14: interfaces.a: `device` is missing; add, for example, `device: eth0`"),
         ("interfaces: {a: {device: eth0, ttl: 300}}",
