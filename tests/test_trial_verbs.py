@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import time
 from contextlib import contextmanager
@@ -149,6 +150,19 @@ def test_who_may_not_write_into_the_run_directory_may_not_ask(
     with playing(tmp_path, {"cause": "try", "finished": 5}) as (at, _):
         monkeypatch.setattr(requests, "place", refused)
         assert told(capsys, "try", *at) == (code, "", f"mcrelay: {complaint.format(tmp_path)}\n")
+
+
+def test_who_may_not_signal_the_daemon_leaves_no_wish(tmp_path, capsys, monkeypatch):
+    def forbidden(descriptor, number):
+        raise PermissionError
+
+    with playing(tmp_path, {"cause": "try", "finished": 5}) as (at, wishes):
+        monkeypatch.setattr(signal, "pidfd_send_signal", forbidden)
+        code, _, err = told(capsys, "try", *at)
+    assert code == 4
+    assert err.endswith("use sudo\n")
+    assert not (tmp_path / requests.NAME).exists()
+    assert wishes == []
 
 
 def test_a_reload_whose_signal_was_taken_for_a_wish_asks_again(tmp_path, capsys):

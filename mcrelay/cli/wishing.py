@@ -18,18 +18,19 @@ Answer = dict[str, Any]
 def granted(options: argparse.Namespace, wish: Wish) -> tuple[Answer, Answer]:
     """Ask for what is wished; return the greeting and the verdict. Raises one of `daemon.UNREACHABLE`."""
     cause = Cause.CONFIRM if isinstance(wish, Confirm) else Cause.TRY
-
     return hangup.verdict(
         options,
         hangup.PATIENCE,
-        before=lambda greeting: _place(Path(greeting["run_dir"]), wish, greeting["uid"]),
+        before=lambda greeting: _place(greeting, wish),
         answers=lambda verdict: verdict["cause"] == cause,
     )
 
 
-def _place(run_dir: Path, wish: Wish, uid: int) -> None:
+def _place(greeting: Answer, wish: Wish) -> None:
+    hangup.must_be_permitted(greeting["pid"])  # or it would lie there without a signal
+    run_dir = Path(greeting["run_dir"])
     try:
-        requests.place(run_dir, wish, uid)
+        requests.place(run_dir, wish, greeting["uid"])
     except requests.Occupied as error:
         raise BrokenOff(str(error)) from None
     except PermissionError:
