@@ -117,7 +117,8 @@ def test_news_of_links_without_end_do_not_hide_a_device_that_appears(studio):
 def test_a_signal_in_the_first_moment_does_not_end_it(studio):
     config = studio.folder / "early.yaml"
     config.write_text(studio.config(FEED))
-    command = mcrelay("run", "-c", str(config), "--run-dir", str(studio.folder / "early"))
+    folders = ("--run-dir", str(studio.folder / "early"), "--state-dir", str(studio.folder / "state"))
+    command = mcrelay("run", "-c", str(config), *folders)
     process = studio.relay.start(command, stderr=subprocess.PIPE)
     caught = f"/proc/{process.pid}/status"
     bit = 1 << (signal.SIGHUP - 1)

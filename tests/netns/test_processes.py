@@ -157,7 +157,10 @@ def test_workers_end_with_a_supervisor_that_is_killed(studio):
 
 def test_a_second_instance_on_the_same_run_directory_is_refused(studio):
     with studio.relaying(FEED) as relay:
-        command = mcrelay("run", "-c", str(relay.config), "--run-dir", str(relay.run_dir))
+        state = str(studio.folder / "state")
+        command = mcrelay(
+            "run", "-c", str(relay.config), "--run-dir", str(relay.run_dir), "--state-dir", state
+        )
         second = studio.relay.run(command, check=False)
         assert second.returncode == 1
         assert len(second.stderr.splitlines()) == 1
@@ -189,7 +192,7 @@ def test_without_root_and_without_capabilities_it_names_what_it_lacks(studio, tm
         ),
         *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
     ]
-    command = [*nobody, *mcrelay("run", "-c", str(config), "--run-dir", str(tmp_path / "run"))]
+    command = [*nobody, *mcrelay("run", "-c", str(config), *places(tmp_path))]
     refused = studio.relay.run(command, check=False)
     assert refused.returncode == NOT_PERMITTED
     assert len(refused.stderr.splitlines()) == 1
@@ -200,9 +203,12 @@ def test_without_root_and_without_capabilities_it_names_what_it_lacks(studio, tm
 def test_an_invalid_file_at_the_start_ends_it_with_every_error(studio, tmp_path):
     config = tmp_path / "mcrelay.yaml"
     config.write_text(studio.config(FEED.replace("5001", "70000").replace("6001", "0")))
-    refused = studio.relay.run(
-        mcrelay("run", "-c", str(config), "--run-dir", str(tmp_path / "run")), check=False
-    )
+    refused = studio.relay.run(mcrelay("run", "-c", str(config), *places(tmp_path)), check=False)
     assert refused.returncode == 78
     assert refused.stderr.count(f"{config}:7:") == 2
     assert "Traceback" not in refused.stderr
+
+
+def places(folder):
+    """Return the options that keep a daemon's files in a folder of the test's own."""
+    return "--run-dir", str(folder / "run"), "--state-dir", str(folder / "state")
