@@ -11,7 +11,7 @@ from manual.pages import parser_of
 from mcrelay.cli import VERBS
 
 ROOT = Path(__file__).parents[1]
-CHANGING = ROOT / "docs" / "changing.md"
+CHANGING = ROOT / "packaging" / "man" / "mcrelay-changing.7.md"
 PAGES = (CHANGING, ROOT / "README.md")
 
 _INDENTED = re.compile(r"^    (?:\$ )?(?:sudo )?(?:venv/bin/)?(mcrelay [a-z].*)$", re.MULTILINE)
@@ -38,7 +38,9 @@ def tasks_of(playbook):
 
 
 PLAYBOOKS = [
-    yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", CHANGING.read_text(), re.DOTALL)
+    yaml.safe_load(block)
+    for block in re.findall(r"(?:^(?:    .*)?\n)+", CHANGING.read_text(), re.MULTILINE)
+    if block.lstrip().startswith("- ")
 ]
 COMMANDS = sorted({command for page in PAGES for command in typed(page.read_text())}) + [
     words.replace("%s", "draft") for playbook in PLAYBOOKS for words in words_of(playbook)

@@ -31,6 +31,7 @@ def pages() -> Iterator[tuple[str, str]]:
     yield _page("mcrelay.1", {"VERBS": _verbs(), "EXIT STATUS": _exits()})
     yield _page("mcrelay.yaml.5", {"KEYS": shapes.keys(_schema("mcrelay"))})
     yield _page("mcrelay-drops.7", {"REASONS": _drops(), "SEND ERRORS": _send_errors()})
+    yield _page("mcrelay-changing.7", {})
     yield _page("mcrelay-control.7", {"THE STATUS DOCUMENT": shapes.keys(_schema("status"))})
 
 
