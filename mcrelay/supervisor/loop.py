@@ -81,11 +81,15 @@ class Supervisor:
         """Relay until a signal ends it."""
         self._open()
         while not self._is_stopping:
-            self._carry_out_what_is_due()
-            self._answer_when_settled()
-            self._tell_control()
+            self.turn()
             self._wait(self._pause())
         self._close()
+
+    def turn(self) -> None:
+        """Do, and tell, all that can be done and told without waiting."""
+        self._carry_out_what_is_due()
+        self._answer_when_settled()
+        self._tell_control()
 
     def _open(self) -> None:
         self._switchboard.watch(self._signals, self._signalled)
