@@ -185,6 +185,18 @@ def test_a_flow_that_another_rule_relays_is_refused(does, folder):
     assert [*contents(folder)] == ["camera.yaml"]
 
 
+def test_senders_may_be_apart_by_a_space_too(does, folder):
+    does("add", "camera", *CAMERA, "--sources=10.0.0.5, 10.0.0.6")
+    assert "sources: [10.0.0.5, 10.0.0.6]}" in contents(folder)["camera.yaml"]
+
+
+def test_of_two_rules_that_do_not_go_together_the_one_to_be_added_is_complained_of(does, folder):
+    does("add", "camera", *CAMERA)
+    code, out, _ = does("add", "another", *CAMERA)
+    assert code == 78
+    assert out.startswith(f"{folder}/another.yaml:5:12: rules.another.input: 239.1.1.1:5001 on ")
+
+
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", ".hidden", "", "a b", "-" * 64])
 def test_a_name_that_is_no_name_never_becomes_a_file(does, folder, name):
     code, out, _ = does("add", *CAMERA, "--", name)
@@ -196,7 +208,10 @@ def test_a_name_that_is_no_name_never_becomes_a_file(does, folder, name):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--input=studio", "--output=plant"), "'studio' is not of the form IFACE:GROUP:PORT"),
+        (
+            ("--input=studio", "--output=plant"),
+            "'studio' is not of the form IFACE:GROUP:PORT, such as `studio:",
+        ),
         (("--input=studio::5001", "--output=plant"), "'studio::5001' is not of the form IFACE:GROUP:PORT"),
         ((*TAKEN, "--output=a:b:c:d"), "'a:b:c:d' is not of the form IFACE[:GROUP[:PORT]]"),
         (TAKEN, "the following arguments are required: --output"),

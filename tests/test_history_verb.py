@@ -219,7 +219,10 @@ def test_an_entry_that_there_is_not_is_one_line(kept, state_dir, capsys):
     kept(1)
     code, out, err = told(capsys, "diff", "9", "--state-dir", str(state_dir))
     assert (code, out) == (1, "")
-    assert err == f"mcrelay: {state_dir}/history/000009.json: there is no such entry\n"
+    assert err == (
+        f"mcrelay: {state_dir}/history/000009.json: there is no such entry;"
+        " `mcrelay history` lists those that there are\n"
+    )
 
 
 def test_the_files_may_have_moved_since(kept, state_dir, file, tmp_path, capsys):

@@ -98,7 +98,9 @@ def _input(text: str) -> dict[str, Any]:
     match text.split(":"):
         case [interface, destination, port] if destination and port:
             return _end(interface, destination, port)
-    raise argparse.ArgumentTypeError(f"{text!r} is not of the form IFACE:GROUP:PORT")
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not of the form IFACE:GROUP:PORT, such as `studio:239.1.1.1:5001`"
+    )
 
 
 def _output(text: str) -> dict[str, Any]:
@@ -109,7 +111,9 @@ def _output(text: str) -> dict[str, Any]:
             return _end(interface, destination)
         case [interface, destination, port]:
             return _end(interface, destination, port)
-    raise argparse.ArgumentTypeError(f"{text!r} is not of the form IFACE[:GROUP[:PORT]]")
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not of the form IFACE[:GROUP[:PORT]], such as `plant` or `plant:239.2.2.2:6001`"
+    )
 
 
 def _end(interface: str, destination: str = "", port: str = "") -> dict[str, Any]:
@@ -125,4 +129,4 @@ def _number(text: str) -> int | str:
 
 
 def _sources(text: str) -> list[str]:
-    return text.split(",")
+    return [source.strip() for source in text.split(",")]

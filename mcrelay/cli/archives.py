@@ -50,11 +50,11 @@ def _greeting(options: argparse.Namespace) -> Greeting:
 
 
 def _explained(folder: Path) -> tuple[str, Exit]:
-    """Return what to do about a state directory that cannot be read, and the exit code."""
+    """Return what to do where the directory or an entry of it cannot be read, and the exit code."""
     try:
         os.listdir(folder / archive.HISTORY)
     except PermissionError:
         return ": use sudo", Exit.NOT_PERMITTED
     except OSError:
         return "; name the state directory with --state-dir", Exit.FAILURE
-    return "", Exit.FAILURE
+    return "; `mcrelay history` lists those that there are", Exit.FAILURE

@@ -46,12 +46,12 @@ class Standing:
         return compiled([*known, alone] if self.is_drop_in(source) else [alone, *known]).rules[name]
 
     def with_file(self, file: Path, text: str | None) -> list[Source]:
-        """Return the sources as they are once this file has this text, None for no file; raises `Invalid`."""
-        main, *drop_ins = self.sources
-        others = [source for source in drop_ins if source.file != str(file)]
-        if text is None:
-            return [main, *others]
-        return [main, *sorted([*others, drop_in(file, text)], key=lambda source: source.file)]
+        """Return the sources as they are once this file has this text, None for no file; raises `Invalid`.
+
+        The file comes last, as of two that do not go together the later one is complained of.
+        """
+        others = [source for source in self.sources if source.file != str(file)]
+        return others if text is None else [*others, drop_in(file, text)]
 
 
 def standing(main: Path) -> Standing:
