@@ -164,12 +164,6 @@ class AnyChange(RuleBasedStateMachine):
         self.write(self.another(data))
         self.a_try_comes(120.0)
 
-    @precondition(lambda self: self.model.end is not None)
-    @rule()
-    def the_time_of_the_trial_is_over(self):
-        self.time_passes(self.model.end - self.stage.now.seconds)
-        self.all_comes_to_rest()
-
     @rule()
     def a_hangup_comes(self):
         self.stage.hang_up()
@@ -201,6 +195,23 @@ class AnyChange(RuleBasedStateMachine):
     def time_passes(self, seconds):
         self.stage.wait(seconds)
         self.model.time_is(self.stage.now.seconds)
+
+    @precondition(lambda self: self.model.end is not None)
+    @rule()
+    def the_trial_is_confirmed_when_all_is_at_rest(self):
+        self.all_comes_to_rest()
+        if self.model.end is not None:  # its time was not over meanwhile
+            self.a_confirmation_comes(right=True)
+            self.all_comes_to_rest()
+
+    @precondition(lambda self: self.model.end is not None)
+    @rule(is_restarted=st.booleans())
+    def the_time_of_the_trial_is_over(self, is_restarted):
+        self.time_passes(self.model.end - self.stage.now.seconds)
+        self.all_comes_to_rest()
+        if is_restarted and self.model.file in GOOD:
+            self.the_supervisor_dies_and_comes_back(0.0, is_boot=False)
+            self.all_comes_to_rest()
 
     # Deaths.
 
@@ -303,4 +314,4 @@ class AnyChange(RuleBasedStateMachine):
 
 
 TestAnyChange = AnyChange.TestCase
-TestAnyChange.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAnyChange.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

@@ -1,5 +1,6 @@
 """What is tried is kept only if somebody says so, whoever dies meanwhile, and the files never change."""
 
+import errno
 import json
 import logging
 import os
@@ -9,11 +10,24 @@ import pytest
 
 from mcrelay.problem import Invalid
 from mcrelay.reloads import Cause
-from mcrelay.supervisor import files
+from mcrelay.supervisor import files, record
 from mcrelay.supervisor.archive import KEPT, Archive, entry, numbers
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.trial import Moment
 from mcrelay.wish import Confirm, Try
+
+
+class Death(BaseException):
+    """The supervisor's, at once."""
+
+
+def die(*_):
+    raise Death
+
+
+def read_only(path, *_):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
 
 NOW = Moment("this boot", 1000.0, 1_795_000_000.0)
 GOOD = "version: 1\ninterfaces: {a: {device: eth0}, b: {device: eth1}}\nrules:\n"
@@ -144,7 +158,57 @@ def test_what_is_confirmed_stays(daemon):
     assert daemon.waited(1000) is None
     daemon.killed()
     assert (daemon.rules, daemon.outcome) == ({"clock"}, "started")
-    assert daemon.history() == [("started", "start", False), ("applied", "try", True)]
+    assert daemon.history() == [("started", "start", False), ("applied", "try", False)]
+
+
+def test_only_what_is_confirmed_is_on_trial_no_longer_in_the_history(daemon):
+    daemon.tried(TRIED)
+    daemon.reloaded(OTHER)
+    daemon.confirmed()
+    assert [on_trial for _, _, on_trial in daemon.history()] == [False, True, False]
+
+
+def test_what_a_restart_would_roll_back_is_not_confirmed(daemon, monkeypatch):
+    daemon.tried(TRIED)
+    monkeypatch.setattr(record, "remove", read_only)
+    daemon.confirmed()
+    assert daemon.outcome == "refused"
+    assert "would roll it back all the same: " in daemon.verdict["lines"][0]
+    monkeypatch.undo()
+    daemon.confirmed()
+    assert (daemon.outcome, daemon.shown) == ("confirmed", None)
+
+
+def test_what_is_confirmed_stays_so_where_the_history_cannot_say_it(daemon, monkeypatch, caplog):
+    daemon.tried(TRIED)
+    monkeypatch.setattr(record, "write", read_only)
+    daemon.confirmed()
+    assert daemon.outcome == "confirmed"
+    assert "000002.json: read-only file system" in caplog.text
+    monkeypatch.undo()
+    daemon.killed()
+    assert daemon.rules == {"clock"}
+
+
+def test_an_entry_that_is_gone_does_not_keep_what_runs_from_being_confirmed(daemon, caplog):
+    daemon.tried(TRIED)
+    (daemon.state / "history" / "000002.json").unlink()
+    daemon.confirmed()
+    assert daemon.outcome == "confirmed"
+    assert "000002.json: there is no such entry" in caplog.text
+
+
+def test_a_trial_that_could_not_be_forgotten_is_forgotten_with_the_next_change(daemon, monkeypatch, caplog):
+    daemon.tried(TRIED)
+    monkeypatch.setattr(record, "remove", read_only)
+    daemon.waited(120)
+    assert "a restart would end the trial once more: " in caplog.text
+    daemon.reloaded(TRIED)
+    assert "what a successor finds of a trial is as it was before: " in caplog.text
+    monkeypatch.undo()
+    daemon.reloaded(OTHER)
+    daemon.killed()
+    assert (daemon.rules, daemon.outcome) == ({"clock", "extra"}, "started")
 
 
 def test_what_nobody_confirms_is_rolled_back_and_the_files_stay(daemon, caplog):
@@ -203,6 +267,15 @@ def test_files_that_say_again_what_runs_are_refused_no_longer(daemon):
     daemon.file.write_text(TRIED)
     daemon.killed()
     assert daemon.rules == {"clock"}
+
+
+def test_what_was_rolled_back_long_ago_is_a_file_like_any(daemon):
+    daemon.tried(TRIED)
+    daemon.waited(120)
+    daemon.reloaded(OTHER)
+    daemon.file.write_text(TRIED)
+    daemon.killed()
+    assert (daemon.rules, daemon.outcome) == ({"clock"}, "started")
 
 
 def test_a_change_after_the_rollback_is_a_change_like_any(daemon):
@@ -376,6 +449,17 @@ def test_a_crash_between_two_steps_of_a_rollback_is_made_up_for(daemon, rest):
     assert not (daemon.state / "trial.json").exists()
     daemon.killed()
     assert daemon.rules == {"feed"}
+
+
+def test_a_crash_within_a_rollback_finds_what_was_confirmed_many_reloads_ago(daemon, monkeypatch):
+    daemon.tried(TRIED)
+    for port in range(1, KEPT + 5):
+        daemon.reloaded(text(clock=port))
+    monkeypatch.setattr(daemon.configuration, "_keep_refused", die)
+    with pytest.raises(Death):
+        daemon.waited(120)
+    daemon.killed()
+    assert (daemon.rules, daemon.outcome) == ({"feed"}, "rolled_back")
 
 
 def changed(path, **changes):
