@@ -19,7 +19,10 @@ Sections = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Beside it comes the socket on which clients knock. It is the first message."""
+    """Beside it come the socket on which clients knock, and a file to be written to as a sign of life.
+
+    It is the first message, and comes again with another socket where somebody removed the first one.
+    """
 
 
 @dataclass(frozen=True, slots=True)

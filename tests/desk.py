@@ -134,15 +134,20 @@ class Desk:
 
     def __init__(self, folder: Path):
         self.path = str(folder / "control.sock")
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.path)
-        self._listener.listen(512)
-        self._listener.setblocking(False)
+        self._listener = self._listening()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.supervisor = Supervisor(ours)
         self.memory = Memory()
+        self.pulse = os.memfd_create("pulse")
         self._thread = threading.Thread(target=self._run, args=(theirs.detach(),))
         self._clients = []
+
+    def _listening(self):
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(self.path)
+        listener.listen(512)
+        listener.setblocking(False)
+        return listener
 
     def _run(self, channel):
         try:
@@ -153,7 +158,7 @@ class Desk:
     def __enter__(self):
         self._thread.start()
         self.supervisor.asked()
-        self.supervisor.tell(Listen(), self._listener.fileno())
+        self.supervisor.tell(Listen(), self._listener.fileno(), self.pulse)
         self.supervisor.tell(Counters(0), self.memory.descriptor)
         return self
 
@@ -163,7 +168,15 @@ class Desk:
         self.supervisor.channel.close()
         self._thread.join(PATIENCE)
         self._listener.close()
+        os.close(self.pulse)
         assert not self._thread.is_alive()
+
+    def listen_anew(self):
+        """Remove the socket, and tell of another one in its place."""
+        os.unlink(self.path)
+        self._listener.close()
+        self._listener = self._listening()
+        self.supervisor.tell(Listen(), self._listener.fileno(), self.pulse)
 
     def client(self):
         """Return a client that has said hello."""

@@ -1,19 +1,23 @@
 """A worker's process from the supervisor's side: what is said to it, what it may say, and how it ends."""
 
+import errno
 import gc
 import os
 import select
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.state import DeleteFlow, Flow
+from mcrelay.supervisor import channel, switchboard
 from mcrelay.supervisor.channel import TURN, ChannelClosed
 from mcrelay.supervisor.children import start_control, start_worker, why_not
 from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.privileged import RING_OCTETS, User
+from mcrelay.supervisor.switchboard import Switchboard
 from mcrelay.wire import (
     CHUNK,
     MAX_ANSWER,
@@ -355,3 +359,27 @@ def test_what_waits_to_be_said_is_counted_and_forgotten_with_the_process(start_f
 def test_why_a_process_cannot_be_started_names_the_file_where_there_is_one():
     assert why_not(OSError(13, "Permission denied", "/opt/python")) == "/opt/python: Permission denied"
     assert why_not(OSError(24, "Too many open files")) == "Too many open files"
+
+
+@pytest.mark.parametrize("shortage", [errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS])
+def test_what_the_system_has_no_room_for_is_said_later_and_nobody_spins_meanwhile(
+    start_fake, tmp_path, monkeypatch, shortage
+):
+    child = start_fake(f"open({str(tmp_path / 'heard')!r}, 'wb').write(channel.recv(1000))")
+    board = Switchboard()
+    board.connect(child, heard=None, exited=lambda how: None)
+
+    def refuse(*_):
+        raise OSError(shortage, "no room")
+
+    with monkeypatch.context() as full:
+        full.setattr(channel.socket, "send_fds", refuse)
+        child.channel.send(b"later")
+        assert child.channel.is_refused
+        began = time.monotonic()
+        board.wait(None)
+        assert time.monotonic() - began >= switchboard.LATER / 2
+        assert child.channel.has_more_to_say
+    board.wait(None)
+    assert not child.channel.has_more_to_say
+    wait_until(lambda: (tmp_path / "heard").exists() and (tmp_path / "heard").read_bytes() == b".later", "it")

@@ -1,7 +1,9 @@
 """What the control process answers: the documents, and what it refuses."""
 
+import errno
 import json
 import os
+import selectors
 import socket
 import time
 from pathlib import Path
@@ -9,8 +11,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from mcrelay.control.client import Failed
-from mcrelay.control.clients import MOST
+from mcrelay.control import server
+from mcrelay.control.client import BrokenOff, Failed, NotRunning
+from mcrelay.control.clients import MOST, Clients
 from mcrelay.counters import SEND_ERROR_NAMES
 from mcrelay.news import Counters, Mark, Marked, TraceRule, Tracing
 from mcrelay.rpc import MAX_LINE, Code
@@ -348,3 +351,57 @@ def test_a_mistake_of_our_own_costs_one_request_and_is_logged_in_a_line(desk, cl
     assert refused.value.code == Code.INTERNAL_ERROR
     assert client.call("list")["rules"]
     assert capfd.readouterr().err == "control: cannot answer `status`: KeyError('kind')\n"
+
+
+def test_clients_come_in_at_another_socket_and_those_that_were_there_stay(desk, client):
+    desk.listen_anew()
+    until(lambda: _gets_in(desk))
+    assert client.call("list")["rules"]
+
+
+def _gets_in(desk):
+    try:
+        return desk.client().call("list")["rules"]
+    except (NotRunning, BrokenOff):
+        return False
+
+
+def test_it_shows_the_supervisor_that_it_lives(desk, monkeypatch):
+    monkeypatch.setattr(server, "BEAT", 0.05)
+    desk.supervisor.change(**sections())
+    until(lambda: os.pread(desk.pulse, 8, 0))
+    before = os.pread(desk.pulse, 8, 0)
+    until(lambda: os.pread(desk.pulse, 8, 0) > before)
+
+
+@pytest.mark.parametrize("shortage", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+def test_who_comes_while_the_system_has_no_room_is_let_in_later(tmp_path, shortage):
+    listener, selector = _Full(shortage), selectors.SelectSelector()
+    ours, theirs = socket.socketpair()
+    ours.send(b"somebody knocks")
+    listener.fileno = theirs.fileno
+    waiting = Clients(selector, None, None)
+    waiting.listen(listener)
+    with ours, theirs:
+        for _ in range(3):
+            for key, events in selector.select(0):
+                key.data(events)
+        assert listener.asked == 1
+        waiting.carry_on()
+        waiting.carry_on()
+        [(key, events)] = selector.select(0)
+        key.data(events)
+        assert listener.asked == 2
+    selector.close()
+
+
+class _Full:
+    """A listening socket of a system that has no room."""
+
+    def __init__(self, shortage):
+        self.asked = 0
+        self._shortage = shortage
+
+    def accept(self):
+        self.asked += 1
+        raise OSError(self._shortage, "no room")

@@ -1,7 +1,6 @@
 """The control process is kept alive and told all there is, whatever it does; and nothing waits for it."""
 
 import os
-import socket
 import sys
 import time
 
@@ -12,8 +11,10 @@ from mcrelay.news import Counters, Listen, Marked, PictureChanged, Tracing, deco
 from mcrelay.process import PATIENCE as LONG
 from mcrelay.reloads import Cause, Reloads
 from mcrelay.supervisor import control as module
+from mcrelay.supervisor import rundir
 from mcrelay.supervisor.control import Control
 from mcrelay.supervisor.memory import Memory
+from mcrelay.supervisor.rundir import Door
 from mcrelay.supervisor.switchboard import Switchboard
 from mcrelay.traced import Traced
 
@@ -22,6 +23,7 @@ FAKE = """#!{python}
 import os, socket, sys, time
 options = dict(word.lstrip("-").split("=") for word in sys.argv if "=" in word)
 channel = socket.socket(fileno=int(options["channel"]))
+awake = os.path.join(os.path.dirname(sys.argv[0]), "awake")
 def hear():
     text, count, last = b"", 0, False
     while not last:
@@ -34,6 +36,14 @@ def hear():
 """
 HELLO = "channel.send(b'.[\"hello\",1]')\n"
 LISTEN = "while True: hear()\n"
+ALIVE = """
+_, [_, pulse], _, _ = socket.recv_fds(channel, 100_000, 253)
+while not os.path.exists(awake): time.sleep(0.01)
+beats = 0
+while beats := beats + 1:
+    os.pwrite(pulse, beats.to_bytes(8, "big"), 0)
+    time.sleep(0.001)
+"""
 
 
 class Desk:
@@ -43,8 +53,8 @@ class Desk:
         self.folder = folder
         self.switchboard = Switchboard()
         self.reloads, self.traced = Reloads(), Traced()
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.control = Control(None, self.switchboard, self.listener, self.reloads, self.traced)
+        self.door = Door(folder, None, rundir.lock(folder))
+        self.control = Control(None, self.switchboard, self.door, self.reloads, self.traced)
 
     def turn(self, now=None):
         self.control.keep_alive(time.monotonic() if now is None else now)
@@ -67,7 +77,7 @@ class Desk:
         for child in list(self.switchboard.children):
             child.kill("the test is over")
             child.reaped()
-        self.listener.close()
+        self.door.close()
 
 
 @pytest.fixture
@@ -108,7 +118,7 @@ def test_it_gets_the_listening_socket_first_and_then_all_there_is_and_later_what
     found.control.tell({"daemon": 1, "rules": {"a": 1, "b": 3}}, {0: memory})
     found.control.tell({"daemon": 2, "rules": {"a": 1, "b": 3}}, {0: memory, 1: memory})
     assert found.heard(6) == [
-        (Listen(), 1),
+        (Listen(), 2),
         (Counters(0), 1),
         (PictureChanged({"daemon": 1, "rules": {"set": {"a": 1, "b": 2}}}), 0),
         (PictureChanged({"rules": {"set": {"b": 3}}}), 0),
@@ -199,7 +209,6 @@ def test_it_has_so_long_to_say_hello(desk):
 def test_one_that_does_not_listen_for_long_is_replaced(desk):
     found = desk(HELLO + "time.sleep(60)")
     found.greeted()
-    assert found.control.next_deadline() is None
     found.control.tell({"daemon": "x" * 4_000_000}, {})
     assert found.control.is_behind
     now = time.monotonic()
@@ -212,6 +221,37 @@ def test_one_that_does_not_listen_for_long_is_replaced(desk):
     assert not found.control.is_behind
 
 
+def test_one_that_shows_no_life_is_replaced_although_nothing_waits_to_be_told(desk):
+    found = desk(HELLO + "time.sleep(60)")
+    found.greeted()
+    now = time.monotonic()
+    found.control.keep_alive(now)
+    since = found.control.next_deadline() - LONG
+    found.control.keep_alive(since + LONG - 0.1)
+    assert found.control.process.restarts == 0
+    found.control.keep_alive(since + LONG)
+    wait_until(lambda: found.switchboard.wait(0.01) or found.control.child is None, "its end")
+    assert found.control.process.reason == f"killed, because it did nothing for {LONG:g} s"
+    assert not found.control.is_behind
+
+
+def test_one_that_shows_life_is_left_in_peace(desk):
+    found = desk(HELLO + ALIVE)
+    found.greeted()
+    found.until(lambda: found.control.next_deadline() is not None, "a look that sees nothing")
+    (found.folder / "awake").touch()
+    found.until(lambda: found.control.next_deadline() is None, "a look that sees a sign of life")
+    assert found.control.process.restarts == 0
+
+
+def test_a_socket_that_was_removed_comes_back_and_is_passed_on(desk):
+    found = desk(HELLO + LISTEN)
+    found.heard(1)
+    found.door.path.unlink()
+    assert found.heard(2) == [(Listen(), 2)] * 2
+    assert found.door.path.is_socket()
+
+
 def test_one_that_listens_late_is_told_all_of_it(desk):
     found = desk(HELLO + "time.sleep(0.3)\n" + LISTEN)
     found.greeted()
@@ -219,8 +259,7 @@ def test_one_that_listens_late_is_told_all_of_it(desk):
     found.control.tell(picture, {})
     assert found.control.is_behind
     assert found.heard(2)[1] == (PictureChanged(picture), 0)
-    found.turn()
-    assert found.control.next_deadline() is None
+    assert not found.control.is_behind
 
 
 def test_no_more_waits_for_it_than_fits(desk, monkeypatch):

@@ -79,8 +79,8 @@ def run(options: argparse.Namespace) -> int:
     configuration = Configuration(options.config, notifier, states, options.watch)
     try:
         configuration.load(moment())
-        with rundir.listening(options.run_dir, privileged.group_of_clients()) as listener:
-            Supervisor(configuration, user, options.run_dir, listener, signals, notifier).run()
+        with rundir.listening(options.run_dir, privileged.group_of_clients(), held) as door:
+            Supervisor(configuration, user, options.run_dir, door, signals, notifier).run()
     except rundir.Taken as error:
         log.error("%s", error)
         return Exit.FAILURE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import selectors
 import socket
 import sys
@@ -17,6 +18,7 @@ from mcrelay.rpc import MAX_LINE, Code, Request, RpcError, parsed
 
 MOST = 256  # connections
 AT_ONCE = 16  # newcomers, before those that are there have their turn
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # it passes
 MOST_WAITING = 64 << 20  # octets of answers that clients have not taken; what several wait for counts once
 
 
@@ -31,12 +33,27 @@ class Clients:
         self._gone = gone
         self._watched: dict[Connection, int] = {}
         """All connections, with the events that are watched for."""
+        self._listener: socket.socket | None = None
         self._ready: dict[Connection, None] = {}
         """Those that have a request, in the order in which they came to have it."""
 
     def listen(self, listener: socket.socket) -> None:
-        """Let clients in from now on."""
-        self._selector.register(listener, selectors.EVENT_READ, lambda _: self._accept(listener))
+        """Let clients in from now on, in place of those at another socket."""
+        if self._listener is not None:
+            self._rest()
+            self._listener.close()
+        self._listener = listener
+        self.carry_on()
+
+    def carry_on(self) -> None:
+        """Let clients in again where there was no room for them."""
+        if self._listener is not None and self._listener not in self._selector.get_map():
+            self._selector.register(self._listener, selectors.EVENT_READ, lambda _: self._accept())
+
+    def _rest(self) -> None:
+        """Let nobody in for a while: who waits for room with a full queue would never sleep."""
+        if self._listener is not None and self._listener in self._selector.get_map():
+            self._selector.unregister(self._listener)
 
     @property
     def has_request(self) -> bool:
@@ -58,11 +75,17 @@ class Clients:
 
     # What happens.
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self) -> None:
+        assert self._listener is not None
         for _ in range(AT_ONCE):
             try:
-                connected, _ = listener.accept()
+                connected, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    raise
+                self._rest()
                 return
             connected.setblocking(False)
             if len(self._watched) >= MOST:

@@ -32,6 +32,11 @@ class Known:
         self._picture = merged(self._picture, made)
 
     @property
+    def is_told(self) -> bool:
+        """Whether there is anything to show."""
+        return bool(self._picture)
+
+    @property
     def rules(self) -> Mapping[str, RuleEntry]:
         """The rules by their names, in the order of the file."""
         return self.section("rules")

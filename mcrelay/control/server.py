@@ -14,6 +14,7 @@ from mcrelay.control.counts import Counts
 from mcrelay.control.known import Known
 from mcrelay.control.marks import Marks
 from mcrelay.control.methods import Methods
+from mcrelay.control.pulse import Pulse
 from mcrelay.control.traces import Traces
 from mcrelay.control.usage import Usages
 from mcrelay.control.view import Now, View
@@ -37,6 +38,7 @@ class Server:
         methods = Methods(self._known, self._view, self._marks, self._traces)
         self._clients = Clients(self._selector, methods, self._traces.client_gone)
         self._listener: socket.socket | None = None
+        self._pulse = Pulse()
         self._next_beat = time.monotonic() + BEAT
 
     def run(self) -> NoReturn:
@@ -57,8 +59,10 @@ class Server:
         if self._next_beat <= now.monotonic:
             self._next_beat = now.monotonic + BEAT
             self._view.sample(now)
+            self._pulse.beat()
             self._traces.expire(now.monotonic)
             self._clients.close_overdue(now.monotonic)
+            self._clients.carry_on()
 
     def _pause(self) -> float:
         if self._clients.has_request:
@@ -80,7 +84,10 @@ class Server:
     def _take(self, news: News, descriptors: list[int], now: Now) -> None:
         match news:
             case Listen():
-                [self._listener] = (socket.socket(fileno=one) for one in descriptors)
+                listener, pulse = descriptors
+                self._listener = socket.socket(fileno=listener)
+                self._pulse.give(pulse)
+                self._open()
             case Counters(worker):
                 [memory] = descriptors
                 self._counts.add(worker, memory)
@@ -96,7 +103,7 @@ class Server:
 
     def _open(self) -> None:
         """Let clients in, once there is something to show to them."""
-        if self._listener is not None:
+        if self._listener is not None and self._known.is_told:
             self._clients.listen(self._listener)
             self._listener = None
 

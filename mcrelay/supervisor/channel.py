@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Generic, TypeVar
 
 from mcrelay.wire import CHUNK, MAX_ANSWER, Assembler, Packet, WireError, packets
 
+EXHAUSTED = (errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)  # it passes
 TURN = 64  # packets that are heard before others have a turn
 
 Heard = TypeVar("Heard")
@@ -29,6 +31,8 @@ class Channel(Generic[Heard]):
         self._outgoing: deque[Packet] = deque()
         self.waiting = 0
         """Octets that are still to be said, because the process does not listen now."""
+        self.is_refused = False
+        """Whether the system had no room for what is to be said: that of the socket tells nothing then."""
 
     def fileno(self) -> int:
         """Return the descriptor to poll, -1 when it is closed."""
@@ -46,11 +50,12 @@ class Channel(Generic[Heard]):
 
     @property
     def has_more_to_say(self) -> bool:
-        """Whether the channel is to be watched for room."""
+        """Whether it is not all said yet."""
         return bool(self._outgoing)
 
     def flush(self) -> None:
         """Send what the socket has room for."""
+        self.is_refused = False
         while self._outgoing:
             packet = self._outgoing[0]
             try:
@@ -59,6 +64,11 @@ class Channel(Generic[Heard]):
                 return
             except (BrokenPipeError, ConnectionResetError):
                 self._forget()  # the exit of the process is reported by itself
+                return
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    raise
+                self.is_refused = True
                 return
             self._outgoing.popleft()
             self.waiting -= len(packet.data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,6 +27,8 @@ from mcrelay.supervisor.children import Child, start_control, why_not
 from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.portrait import Member
 from mcrelay.supervisor.privileged import User
+from mcrelay.supervisor.pulse import Pulse
+from mcrelay.supervisor.rundir import Door
 from mcrelay.supervisor.switchboard import Switchboard
 from mcrelay.traced import Traced
 from mcrelay.wire import PROTOCOL, Hello
@@ -44,7 +45,7 @@ class Control:
         self,
         user: User | None,
         switchboard: Switchboard,
-        listener: socket.socket,
+        door: Door,
         reloads: Reloads,
         traced: Traced,
     ) -> None:
@@ -54,15 +55,18 @@ class Control:
         """Whether something may be other than it was told."""
         self._user = user
         self._switchboard = switchboard
-        self._listener = listener
+        self._door = door
         self._reloads = reloads
         self._traced = traced
         self._told: dict[str, Any] = {}
         self._memories_told: set[int] = set()
         self._behind_since: float | None = None
+        self._pulse = Pulse()
 
     def keep_alive(self, now: float) -> None:
         """Start it when it is due, and end it when it does not do what it should."""
+        if self._door.reopened() and self.is_listening:
+            self._let_in()
         if self.child is None:
             if self.process.may_start(now):
                 self._start(now)
@@ -73,6 +77,8 @@ class Control:
             self.child.kill("it did not start in time")
         elif waiting > MOST_WAITING or (self._behind_since or now) <= now - PATIENCE:
             self.child.kill("it does not listen to the supervisor")
+        elif self._has_no_pulse(now):
+            self.child.kill(f"it did nothing for {PATIENCE:g} s")
 
     def next_deadline(self) -> float | None:
         """Return when `keep_alive` has something to do although nothing happens; None where it never has."""
@@ -80,7 +86,8 @@ class Control:
             return self.process.start_not_before
         if self.process.is_under_way:
             return self.process.deadline
-        return None if self._behind_since is None else self._behind_since + PATIENCE
+        since = [one for one in (self._behind_since, self._pulse.silent_since) if one is not None]
+        return min(since) + PATIENCE if since else None
 
     @property
     def is_listening(self) -> bool:
@@ -131,7 +138,7 @@ class Control:
     def _heard(self, request: Request) -> None:
         match request:
             case Hello(protocol) if protocol == PROTOCOL and self.process.greeted(time.monotonic()):
-                self._say(Listen(), [self._listener.fileno()])
+                self._let_in()
                 self.is_outdated = True
             case Hello(protocol):
                 raise ChannelClosed(f"it said hello with protocol {protocol}, not once with {PROTOCOL}")
@@ -141,6 +148,17 @@ class Control:
                 self._say(Marked(mark, self._reloads.begun))
             case TraceRule(rule, wanted):
                 self._traced.asked(rule, wanted)
+
+    def _let_in(self) -> None:
+        """Let it answer whoever knocks, and show from now on that it does."""
+        self._say(Listen(), [self._door.fileno(), self._pulse.fileno()])
+
+    def _has_no_pulse(self, now: float) -> bool:
+        """Look whether it does anything at all; nobody wakes up for that where all is well."""
+        if not self.is_listening:
+            return False
+        self._pulse.look(now)
+        return self._pulse.silent_since is not None and self._pulse.silent_since <= now - PATIENCE
 
     def _say(self, news: News, descriptors: Sequence[int] = ()) -> None:
         assert self.child is not None
@@ -153,6 +171,7 @@ class Control:
         else:
             log.warning("the control process (process %d) died: %s; it comes back", self.child.pid, how)
         self.child, self._behind_since = None, None
+        self._pulse.forget()
         self._told, self._memories_told = {}, set()
         self.process.exited(time.monotonic(), how)
         self._traced.forget_all()

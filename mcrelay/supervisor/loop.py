@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import time
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from mcrelay.supervisor.notify import Notifier
 from mcrelay.supervisor.portrait import Portrait
 from mcrelay.supervisor.privileged import User
 from mcrelay.supervisor.rows import Ledger
+from mcrelay.supervisor.rundir import Door
 from mcrelay.supervisor.signals import Signals
 from mcrelay.supervisor.sockets import Sockets
 from mcrelay.supervisor.switchboard import Switchboard
@@ -50,7 +50,7 @@ class Supervisor:
         configuration: Configuration,
         user: User | None,
         run_dir: Path,
-        listener: socket.socket,
+        door: Door,
         signals: Signals,
         notifier: Notifier,
     ) -> None:
@@ -67,7 +67,7 @@ class Supervisor:
         self._workers = Workers(
             user, self._switchboard, self._reconciler, self._sockets, self._ledger, self._rings
         )
-        self._control = Control(user, self._switchboard, listener, configuration.reloads, self._traced)
+        self._control = Control(user, self._switchboard, door, configuration.reloads, self._traced)
         self._portrait = Portrait(run_dir, configuration, self._reconciler, self._ledger)
         self._watcher = Watcher(configuration.path)
         self._links = LinkTable()
@@ -88,6 +88,7 @@ class Supervisor:
     def turn(self) -> None:
         """Do, and tell, all that can be done and told without waiting."""
         self._carry_out_what_is_due()
+        self._tidy_up_when_settled()
         self._answer_when_settled()
         self._tell_control()
 
@@ -230,13 +231,16 @@ class Supervisor:
                     log.warning("%s", line)
                 self._reconciler.performed(failed, time.monotonic())
 
-    def _answer_when_settled(self) -> None:
-        """Tidy up and say what came of it, once nothing is under way any more."""
-        reloads = self._configuration.reloads
+    def _tidy_up_when_settled(self) -> None:
+        """Give up what is needed no more, and log what came of it all, once nothing is under way any more."""
         if self._reconciler.settled and not self._is_tidy:
             self._is_tidy = True
             self._tidy_up()
             self._log_verdicts()
+
+    def _answer_when_settled(self) -> None:
+        """Say what became of the reloads, once nothing is under way any more."""
+        reloads = self._configuration.reloads
         if reloads.owes_a_verdict and (self._is_tidy or not reloads.waits_for_workers):
             self._control.is_outdated = True
             self._configuration.settled(self._counted_states())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+log = logging.getLogger("mcrelay")
+
 DEFAULT = Path("/run/mcrelay")
 BACKLOG = 64  # clients that wait before the next one; further ones wait in connect(2), and flood nobody
-CONTROL_SOCKET = "control.sock"
+CONTROL_SOCKET, LOCK = "control.sock", "lock"
 
 
 class Taken(Exception):
@@ -28,7 +31,7 @@ def lock(directory: Path) -> int:
     """Make the directory, take its lock, and return the descriptor that holds it while the process lives."""
     try:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.fchmod(descriptor, 0o600)  # whoever may open it could lock it
     except OSError as error:
         raise Taken(f"cannot use the run directory {directory}: {error.strerror}") from error
@@ -46,27 +49,95 @@ def lock(directory: Path) -> int:
     return descriptor
 
 
-@contextmanager
-def listening(directory: Path, group: int | None) -> Iterator[socket.socket]:
-    """Listen on the control socket for owner and `group`, None for the process's own; remove it at the end.
+class Door:
+    """The control socket, at which clients knock, and the lock of its directory.
 
-    The lock of the directory is held meanwhile, so what lies there is of a daemon that is dead.
+    `held` is the descriptor of the lock. While that is held, what lies there is ours, or a dead daemon's.
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    with listener:
+
+    def __init__(self, directory: Path, group: int | None, held: int) -> None:
+        self.path = directory / CONTROL_SOCKET
+        self._directory = directory
+        self._group = group
+        self._held = held
+        self._complaint = ""
         try:
-            (directory / CONTROL_SOCKET).unlink(missing_ok=True)
-            _bind(listener, directory, group)
+            self.listener, self._inode = _listener(directory, group)
         except OSError as error:
-            raise Taken(
-                f"cannot listen on {directory / CONTROL_SOCKET}: {error.strerror or error}"
-            ) from error
+            raise Taken(f"cannot listen on {self.path}: {error.strerror or error}") from error
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket, which stays the same."""
+        return self.listener.fileno()
+
+    def reopened(self) -> bool:
+        """Listen anew where somebody removed the socket or its directory; tell whether that was done."""
+        if _inode(self.path) == self._inode:
+            return False
+        try:
+            self._lock_again()
+            fresh, self._inode = _listener(self._directory, self._group)
+        except (OSError, Taken) as error:
+            self._complain(str(error))
+            return False
+        with fresh:
+            os.dup2(fresh.fileno(), self.fileno(), inheritable=False)
+        log.warning("somebody removed %s; it is there again", self.path)
+        self._complaint = ""
+        return True
+
+    def close(self) -> None:
+        """Listen no longer, and leave nothing behind but what is somebody else's."""
+        if _inode(self.path) == self._inode:
+            self.path.unlink(missing_ok=True)
+        self.listener.close()
+
+    def _lock_again(self) -> None:
+        """Take the lock that lies there now, which is another one where the directory is; raises Taken."""
+        if _inode(self._directory / LOCK) == _inode(self._held):
+            return
+        fresh = lock(self._directory)
+        os.dup2(fresh, self._held, inheritable=False)
+        os.close(fresh)
+
+    def _complain(self, why: str) -> None:
+        if why != self._complaint:
+            self._complaint = why
+            log.warning("somebody removed %s, and it cannot be made again: %s", self.path, why)
+
+
+@contextmanager
+def listening(directory: Path, group: int | None, held: int) -> Iterator[Door]:
+    """Listen for owner and `group`, None for the process's own, with the lock `held`; leave no trace."""
+    door = Door(directory, group, held)
+    try:
+        yield door
+    finally:
+        door.close()
+
+
+def _listener(directory: Path, group: int | None) -> tuple[socket.socket, tuple[int, int] | None]:
+    """Return a socket that listens in the place of what a daemon left that is dead, and its inode."""
+    path = directory / CONTROL_SOCKET
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        path.unlink(missing_ok=True)
+        _bind(listener, directory, group)
         listener.listen(BACKLOG)
         listener.setblocking(False)
-        try:
-            yield listener
-        finally:
-            (directory / CONTROL_SOCKET).unlink(missing_ok=True)
+    except OSError:
+        listener.close()
+        raise
+    return listener, _inode(path)
+
+
+def _inode(place: Path | int) -> tuple[int, int] | None:
+    """Return what tells a file from all others, None where there is none."""
+    try:
+        found = os.stat(place, follow_symlinks=isinstance(place, int))
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _bind(listener: socket.socket, directory: Path, group: int | None) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from mcrelay.supervisor.channel import ChannelClosed, Heard
 from mcrelay.supervisor.children import Child
 
+LATER = 0.1  # seconds until what the system had no room for is said again
+
 
 class HasDescriptor(Protocol):
     """What can be polled."""
@@ -42,15 +44,21 @@ class Switchboard:
     def wait(self, timeout: float | None) -> None:
         """Wait until something happens, and pass it on."""
         self._watch_for_room()
+        refused = [child.channel for child in self.children if child.channel.is_refused]
+        if refused:
+            timeout = LATER if timeout is None else min(timeout, LATER)
         for key, events in self._selector.select(timeout):
             if key.fd in self._selector.get_map():  # what came before may have closed it
                 key.data(events)
+        for channel in refused:
+            channel.flush()
 
     def _watch_for_room(self) -> None:
         """Wait for room in the channels of those children that are still to be told something."""
         channels = self._selector.get_map()
         for child in self.children:
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.has_more_to_say else 0)
+            waits = child.channel.has_more_to_say and not child.channel.is_refused
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if waits else 0)
             key = channels.get(child.channel)
             if key is not None and key.events != wanted:
                 self._selector.modify(child.channel, wanted, key.data)

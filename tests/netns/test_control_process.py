@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import socket
 import stat
@@ -187,3 +188,35 @@ def test_a_process_that_says_hello_at_the_socket_and_leaves_harms_nobody(studio)
                 client.connect(str(relay.run_dir / "control.sock"))
         assert ask(relay)["rules"]
         assert "died" not in relay.log()
+
+
+def test_a_control_process_that_hangs_is_replaced_and_no_packet_is_lost(studio):
+    with studio.relaying(FEED) as relay:
+        wait_until(lambda: answers(relay), "an answer")
+        [hanging] = relay.control()
+        os.kill(hanging, signal.SIGSTOP)
+        left = Receiver(studio.left, "239.2.2.2:6001", idle=3)
+        sending = studio.start_sending("239.1.1.1:5001", count=20_000, rate=10_000)
+        relay.reload()
+        wait_until(lambda: relay.control() not in ([], [hanging]), "another control process", 60)
+        assert answers(relay)
+        sent, report = report_of(sending), left.report()
+        assert "killed, because it did nothing for 10 s; it comes back" in relay.log()
+    assert sent
+    assert (report.received, report.flawless) == (20_000, True)
+
+
+def test_a_socket_that_somebody_removes_is_there_again_after_a_hangup(studio):
+    with studio.relaying(FEED) as relay:
+        with connect(str(relay.run_dir / "control.sock")) as before:
+            for remove in ((relay.run_dir / "control.sock").unlink, lambda: shutil.rmtree(relay.run_dir)):
+                remove()
+                with pytest.raises(NotRunning):
+                    ask(relay)
+                relay.reload()
+                wait_until(lambda: answers(relay), "an answer")
+            assert before.call("list")["rules"]
+        assert relay.log().count("it is there again") == 2
+        assert relay.ask("reload").returncode == 0
+        relay.stop()
+        assert not (relay.run_dir / "control.sock").exists()
