@@ -25,6 +25,14 @@ A packet, in the order to read it:
     worker/egress.py        one sendmmsg for each egress socket and batch
     counters.py             what became of every packet
 
+A trial, such as `mcrelay try` begins, in the order to read it:
+
+    wish.py                 what is asked for (supervisor/requests.py: in a file, before the signal)
+    trial.py                until when it lasts, and what a start makes of it
+    supervisor/configuration.py  accepts, confirms and rolls back
+    supervisor/trials.py    the trial that runs, and what comes back after it
+    supervisor/archive.py   the state directory: history.py, and what a crash must not forget
+
 A question, such as `mcrelay status`, in the order to read it:
 
     control/client.py       what the command line asks with
