@@ -62,7 +62,7 @@ def test_a_rule_gets_a_file_of_its_own_that_a_person_can_read(does, file, folder
         "add", "camera", *CAMERA, "--output=plant:10.9.2.50", "--ttl=16", "--description=A: b"
     )
     assert (code, out) == (0, f"camera: added, {folder}/camera.yaml\n")
-    assert err.startswith("mcrelay: not reloaded: mcrelay does not run here: ")
+    assert err.startswith("mcrelay: not reloaded: no daemon at ")
     assert contents(folder)["camera.yaml"].partition("\n\n")[2] == (
         "rules:\n"
         "  camera:\n"
@@ -497,7 +497,7 @@ def test_who_may_not_signal_the_daemon_changes_nothing(file, folder, capsys, mon
 
 def test_a_daemon_that_is_named_and_does_not_run_is_an_error_and_not_another_file(tmp_path, capsys):
     assert main(["add", "camera", *CAMERA, "--run-dir", str(tmp_path)]) == 3
-    assert "mcrelay does not run here" in capsys.readouterr().err
+    assert "no daemon at " in capsys.readouterr().err
 
 
 def test_no_verdict_leaves_the_change_and_says_so(file, folder, capsys):

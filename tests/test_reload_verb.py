@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from mcrelay.cli import main
 from mcrelay.cli.check import Verdict
+from mcrelay.control.client import PATIENCE
 from mcrelay.problem import Problem, Where
-from tests.clients import GREETING, answering
+from tests.clients import GREETING, answering, listening
 from tests.documents import RELOAD
 
 LIST = {"version": 1, "rules": []}
@@ -113,6 +115,14 @@ def test_a_verdict_that_does_not_come_is_not_waited_for_longer_than_told(path, t
         code, out, err = told(capsys, "--timeout", "0.2", "--socket", at)
     assert (code, out) == (1, "")
     assert err == "mcrelay: no verdict within 0.2 s; the reload goes on: see `mcrelay status`\n"
+
+
+def test_a_control_process_that_hangs_is_not_waited_for_longer_than_told(path, target, capsys):
+    began = time.monotonic()
+    with listening(path, lambda client: client.recv(1 << 16) and time.sleep(PATIENCE)):
+        code, out, err = told(capsys, "--timeout", "0.5", "--socket", str(path))
+    assert time.monotonic() - began < PATIENCE
+    assert (code, out, err) == (1, "", f"mcrelay: no answer in time at {path}\n")
 
 
 @pytest.mark.parametrize("patience", ["0", "-1", "nan", "inf", "soon"])

@@ -126,7 +126,7 @@ def test_without_a_daemon_it_is_one_line_that_says_what_to_do_and_exit_code_3(ve
     assert told(capsys, verb, "--socket", str(path)) == (
         3,
         [],
-        f"mcrelay: mcrelay does not run here: {path}: no such socket; start it, or say where it runs with "
+        f"mcrelay: no daemon at {path}: no such socket; start it, or say where it runs with "
         "--socket or --run-dir\n",
     )
 
@@ -258,7 +258,7 @@ class Counting:
     def __call__(self):
         self.asked += 1
         counts = {"packets": 500 * self.asked, "octets": 500_000 * self.asked, "packets_per_second": None}
-        return document(rule(**counts), time=DOCUMENT["time"] + self.asked)
+        return document(rule(**counts), daemon={**DOCUMENT["daemon"], "uptime": 1000.0 + self.asked})
 
 
 def test_watching_tells_rates_between_answers_until_ctrl_c_and_then_ends_with_130(path):

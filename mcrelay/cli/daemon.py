@@ -11,6 +11,7 @@ from contextlib import closing
 
 from mcrelay.cli.exits import Exit
 from mcrelay.control.client import (
+    PATIENCE,
     BrokenOff,
     Client,
     Failed,
@@ -53,9 +54,9 @@ def socket_path(options: argparse.Namespace) -> str:
     return os.path.join(options.run_dir or rundir.default(), rundir.CONTROL_SOCKET)
 
 
-def connected(options: argparse.Namespace) -> closing[Client]:
-    """Return a connection to the daemon; raises one of `UNREACHABLE`."""
-    return closing(connect(socket_path(options)))
+def connected(options: argparse.Namespace, patience: float = PATIENCE) -> closing[Client]:
+    """Return a connection to the daemon that has so many seconds to answer; raises one of `UNREACHABLE`."""
+    return closing(connect(socket_path(options), min(patience, PATIENCE)))
 
 
 def answering(verb: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:

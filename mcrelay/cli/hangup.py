@@ -51,7 +51,7 @@ def verdict(
     before(greeting)
     _hang_up(greeting["pid"])
     while time.monotonic() < end:
-        now, latest = asked(options, "reload.verdict", patience)
+        now, latest = asked(options, "reload.verdict", end - time.monotonic())
         if now["pid"] != greeting["pid"]:
             raise BrokenOff("mcrelay was restarted meanwhile: see `mcrelay status`")
         later = [one for one in (latest, *latest.get("earlier", ())) if one["finished"] > begun]
@@ -69,10 +69,10 @@ def asked(options: argparse.Namespace, method: str, patience: float) -> tuple[An
     end = time.monotonic() + patience
     while True:
         try:
-            with daemon.connected(options) as client:
+            with daemon.connected(options, end - time.monotonic()) as client:
                 return client.greeting, client.call(method)
         except BrokenOff:
-            if time.monotonic() > end:
+            if time.monotonic() + PAUSE >= end:
                 raise
             time.sleep(PAUSE)
 

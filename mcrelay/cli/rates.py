@@ -10,7 +10,7 @@ Part = dict[str, Any]  # of the document; schemas/status.schema.json describes i
 
 def measured(before: Part, after: Part) -> Part:
     """Put the rates since `before` into `after`, and return it; of another daemon, nothing is known."""
-    seconds = after["time"] - before["time"]
+    seconds = after["daemon"]["uptime"] - before["daemon"]["uptime"]  # nobody sets that clock
     if before["daemon"]["pid"] == after["daemon"]["pid"] and seconds > 0:
         earlier = dict(_counted(before))
         for name, part in _counted(after):

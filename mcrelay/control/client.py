@@ -13,6 +13,7 @@ from typing import Any
 from mcrelay.rpc import PROTOCOL, Code, Json, encoded_request
 
 PATIENCE = 10.0  # seconds without a sign of life of the daemon
+SHORTEST = 0.001  # seconds of patience
 MAX_ANSWER = 256 << 20  # octets; 10,000 rules with their outputs take about 15 million
 MAX_PATH = 107  # octets of a socket's path (sun_path of linux/un.h, less its end)
 PIECE = 256 << 10
@@ -22,7 +23,7 @@ class NotRunning(Exception):
     """Nobody listens at the socket."""
 
     def __init__(self, path: str, why: str) -> None:
-        super().__init__(f"mcrelay does not run here: {path}: {why}")
+        super().__init__(f"no daemon at {path}: {why}")
         self.path, self.why = path, why
 
 
@@ -79,7 +80,7 @@ class Client:
             self._send(encoded_request(self._calls, method, params))
             line = self._line()
         except BlockingIOError:  # SO_RCVTIMEO, SO_SNDTIMEO
-            raise BrokenOff(f"no answer within {PATIENCE:g} s at {self.path}") from None
+            raise BrokenOff(f"no answer in time at {self.path}") from None
         except (BrokenPipeError, ConnectionResetError):
             raise BrokenOff(f"mcrelay closed the connection at {self.path}") from None
         return self._result(line)
@@ -129,12 +130,16 @@ def _error(code: int, message: str, data: Json) -> Exception:
             return Failed(code, message, data)
 
 
-def connect(path: str) -> Client:
-    """Connect to the daemon and greet it; raises NotRunning, NotPermitted, WrongProtocol or BrokenOff."""
+def connect(path: str, patience: float = PATIENCE) -> Client:
+    """Connect to the daemon and greet it; raises NotRunning, NotPermitted, WrongProtocol or BrokenOff.
+
+    `patience` are the seconds without a sign of life of the daemon, now and at each call, more than 0.
+    """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # Not settimeout(): a connect(2) that is not to block fails at once where the queue of clients is full.
+    seconds, part = divmod(max(patience, SHORTEST), 1)  # struct timeval; all zero is for ever
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-        connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(PATIENCE), 0))
+        connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), int(part * 1e6)))
     client = Client(path, connection)
     try:
         _open(connection, path)
