@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks import footprint, latency, rate, saturation, scale
-from benchmarks.case import DIFFERING, FLOWS_50, ONE_FLOW, RULES_10000
+from benchmarks.case import DIFFERING, FLOWS_50, ONE_FLOW, RULES_100, RULES_10000
 from benchmarks.figures import Figure, Question, ratio
 
 US = "mcrelay"
@@ -63,12 +63,13 @@ def _throughput(figures: Sequence[Figure]) -> Iterator[Goal]:
 def _resources(figures: Sequence[Figure]) -> Iterator[Goal]:
     find = _finder(figures)
     yield Goal("wake-ups a second at idle", 1, "", find(footprint.WAKEUPS, footprint.label(ONE_FLOW)))
-    for goal, work, limit in (
-        ("check of 10,000 rules", scale.CHECK, 2),
-        ("reload of 10,000 rules, one changed", scale.RELOAD, 2.5),
-        ("status of 10,000 rules", scale.STATUS, 0.4),
+    for goal, work, case, limit in (
+        ("check of 10,000 rules", scale.CHECK, RULES_10000, 2),
+        ("reload of 10,000 rules, one changed", scale.RELOAD, RULES_10000, 2.5),
+        ("status of 100 rules", scale.STATUS, RULES_100, 0.1),
+        ("status of 10,000 rules", scale.STATUS, RULES_10000, 0.4),
     ):
-        yield Goal(goal, limit, "s", find(scale.QUESTION, scale.label(work, RULES_10000)))
+        yield Goal(goal, limit, "s", find(scale.QUESTION, scale.label(work, case)))
     for label in map(footprint.label, (ONE_FLOW, RULES_10000)):
         sizes = [one.median for one in figures if _is_memory(one) and one.case.startswith(f"{label}:")]
         yield Goal(f"memory of the largest process, {label}", 60, "MB", max(sizes, default=None))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.bed import Bed
-from benchmarks.case import RULES_10, RULES_1000, RULES_10000, Case
+from benchmarks.case import RULES_10, RULES_100, RULES_1000, RULES_10000, Case
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.relays import Mcrelay, configuration
@@ -21,7 +21,7 @@ QUESTION = Question(
 )
 CHECK, START, RELOAD, UNCHANGED = "check", "start", "reload, 1 rule changed", "reload, nothing changed"
 STATUS = "status"
-SIZES = (RULES_10, RULES_1000, RULES_10000)
+SIZES = (RULES_10, RULES_100, RULES_1000, RULES_10000)
 
 
 def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
