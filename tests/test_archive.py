@@ -119,7 +119,10 @@ def test_folders_in_the_place_of_files_are_told_and_survived(archive, caplog):
     assert (archive.trial(), archive.refusal()) == (None, None)
     with pytest.raises(Unusable, match=r"trial\.json: is a directory"):
         archive.keep_trial(TRIAL)
-    archive.forget_trial()
+    with pytest.raises(Unusable, match=r"trial\.json: is a directory"):
+        archive.forget_trial()
+    archive.forget_refusal()
+    assert "refused.json: is a directory" in caplog.text
     assert archive.add(made) == 1
 
 

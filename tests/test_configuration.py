@@ -67,6 +67,7 @@ def test_an_unchanged_file_changes_nothing_and_says_so(configuration):
     configuration.settled("1 rule (1 active)")
     assert configuration.config is before
     assert configuration._notifier.said == ["reloading", "unchanged: generation 1, 1 rule (1 active)"]
+    assert configuration.reloads.as_json()["changes"]["kept"] == 1
 
 
 def test_a_changed_file_is_the_next_generation(configuration, caplog):
@@ -94,7 +95,8 @@ def test_a_bad_file_changes_nothing_and_is_told_with_its_lines(configuration, ca
     said = configuration._notifier.said[-1]
     assert said.startswith(f"rejected: {configuration.path}:4:")
     assert said.endswith("running on: generation 1, 1 rule (1 active)")
-    assert "rejected, problems: 1; generation 1 runs on" in caplog.text
+    assert caplog.messages[-1] == "rejected; running on: generation 1, 1 rule (1 active)"
+    assert sum("70000" in line for line in caplog.messages) == 2  # the problem, and its line
 
 
 def test_a_file_that_is_good_again_as_it_was_is_unchanged(configuration):

@@ -22,7 +22,8 @@ NAMES = 4  # of each kind of change
 HASH = 12  # digits of a hash that people compare
 
 HELP = """\
-The number is what `mcrelay diff` takes. A star marks the one that runs.
+The number is what `mcrelay diff` takes. A star marks the one that runs. What is said to be on trial is so
+still, or was never confirmed.
 
 With --json, one object: version (of this shape, 1), state_dir, and entries, the latest last: a list of
 {number, generation, time (seconds since 1970), hash, outcome, cause, on_trial, changes, files, runs}, where

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,6 +102,15 @@ class Archive:
         self._complaint = ""
         return number
 
+    def confirm(self, number: int) -> None:
+        """An entry is not on trial any more."""
+        try:
+            record.write(_path(self.directory, number), replace(self.entry(number), on_trial=False).as_json())
+        except OSError as error:
+            self._complain(_unusable(_path(self.directory, number), error))
+        except Unusable as error:
+            self._complain(error)
+
     def entry(self, number: int) -> Entry:
         """Return an entry; raises Unusable."""
         self.must_be_usable()
@@ -119,7 +129,7 @@ class Archive:
         """Forget all entries but the latest, and the one that is `needed` besides."""
         for number in self._numbers()[:-KEPT]:
             if number != needed:
-                self._remove(_path(self.directory, number))
+                self._drop(_path(self.directory, number))
 
     def _numbers(self) -> list[int]:
         try:
@@ -147,12 +157,12 @@ class Archive:
         self._keep(REFUSED, refusal.as_json())
 
     def forget_trial(self) -> None:
-        """No successor needs to know of a trial any more."""
+        """No successor needs to know of a trial any more; raises Unusable where it will."""
         self._remove(self.directory / TRIAL)
 
     def forget_refusal(self) -> None:
         """What was rolled back was taken all the same, or is gone."""
-        self._remove(self.directory / REFUSED)
+        self._drop(self.directory / REFUSED)
 
     def _told(self, name: str, read: Callable[[dict[str, Any]], _Told | None]) -> _Told | None:
         if self._lock is None:
@@ -175,13 +185,19 @@ class Archive:
         except OSError as error:
             raise _unusable(self.directory / name, error) from None
 
+    def _drop(self, path: Path) -> None:
+        try:
+            self._remove(path)
+        except Unusable as error:
+            self._complain(error)
+
     def _remove(self, path: Path) -> None:
         if self._lock is None:
             return
         try:
             record.remove(path)
         except OSError as error:
-            self._complain(_unusable(path, error))
+            raise _unusable(path, error) from None
 
     def _complain(self, why: Unusable) -> None:
         if str(why) != self._complaint:

@@ -102,10 +102,11 @@ class Configuration:
     def settled(self, states: str) -> None:
         """All that was accepted runs: say what became of the reloads. `states` counts the rules by state."""
         for verdict in self.reloads.settled(time.time()):
-            bad = f": {verdict.problems[0]}; running on" if verdict.problems else ""
-            what = f"{verdict.outcome.replace('_', ' ')}{bad}"
-            log.info("%s: %s", what, states)
-            self._notifier.ready(f"{what}: generation {verdict.generation}{self._on_trial()}, {states}")
+            outcome = verdict.outcome.replace("_", " ")
+            on, bad = ("; running on", f": {verdict.problems[0]}") if verdict.problems else ("", "")
+            running = f"generation {verdict.generation}{self._on_trial()}, {states}"
+            log.info("%s%s: %s", outcome, on, running)  # what is bad has been logged, all of it
+            self._notifier.ready(f"{outcome}{bad}{on}: {running}")
 
     # The parts of it.
 
@@ -156,7 +157,7 @@ class Configuration:
         self.config, self.hash, self.accepted = version.config, version.hash, time.time()
         self.generation += 1
         changed = changes(before, version.config)
-        log.info("generation %d, rules: %s%s", self.generation, changed, self._on_trial())
+        log.info("generation %d, rules: %s", self.generation, changed)
         self.reloads.decided(outcome, self.generation, changed)
         self._write_down(version, outcome, changed)
 
@@ -170,6 +171,7 @@ class Configuration:
         number = self._number or (trial.confirmed if trial else 0)
         self._keep_refused(refused, number)
         self.trials.end()
+        self._archive.prune(needed=None)
 
     def _confirm(self, generation: int) -> None:
         self._begin(Cause.CONFIRM)
@@ -178,18 +180,24 @@ class Configuration:
         elif generation != self.generation:
             self._decline(f"generation {self.generation} is on trial, not {generation}")
         else:
-            self.trials.end()
-            log.info("confirmed: generation %d", generation)
-            self.reloads.decided(Outcome.CONFIRMED, generation)
+            self._keep_what_was_tried(generation)
+
+    def _keep_what_was_tried(self, generation: int) -> None:
+        try:
+            self.trials.confirm()
+        except Unusable as error:
+            self._decline(f"a restart would roll it back all the same: {error}")
+            return
+        if self._number is not None:
+            self._archive.confirm(self._number)
+        self.reloads.decided(Outcome.CONFIRMED, generation)
 
     def _keep_running(self) -> None:
         self._archive.forget_refusal()
-        log.info("unchanged: generation %d runs on%s", self.generation, self._on_trial())
-        self.reloads.decided(Outcome.UNCHANGED, self.generation)
+        self.reloads.decided(Outcome.UNCHANGED, self.generation, Changes(kept=len(self.config.rules)))
 
     def _reject(self, invalid: Invalid) -> None:
         self._log(invalid)
-        log.error("rejected, problems: %d; generation %d runs on", len(invalid.problems), self.generation)
         self.reloads.decided(Outcome.REJECTED, self.generation, problems=invalid.problems)
 
     def _decline(self, why: str) -> None:
@@ -212,16 +220,18 @@ class Configuration:
 
     def _write_down(self, version: Version, outcome: Outcome, changed: Changes) -> None:
         """Let the history, and a successor, know what runs now."""
-        if outcome is not Outcome.ROLLED_BACK:
+        is_rollback = outcome is Outcome.ROLLED_BACK  # whose successor goes back to what was confirmed, too
+        if not is_rollback:
             self._archive.forget_refusal()
-        self.trials.accepted(version.hash)
+            self.trials.accepted(version.hash)
         latest = self._archive.latest() if self.reloads.cause is Cause.START else None
         if latest and latest.hash == version.hash:  # a restart is no change
             self._number = latest.number
             return
         self._number = self._archive.add(partial(self._entry, version, outcome, changed))
-        trial = self.trials.trial
-        self._archive.prune(needed=trial.confirmed if trial else None)
+        if not is_rollback:
+            trial = self.trials.trial
+            self._archive.prune(needed=trial.confirmed if trial else None)
 
     def _entry(self, version: Version, outcome: Outcome, changed: Changes, number: int) -> Entry:
         return Entry(

@@ -71,18 +71,28 @@ class Trials:
         self.trial, self.confirmed = trial, confirmed
 
     def accepted(self, tried: str) -> None:
-        """What runs now is on trial, too."""
-        if self.trial is not None and self.trial.hash != tried:
-            self.trial = self.trial.of(tried)
-            try:
+        """What runs now is on trial, too, if a trial runs; if none does, no successor may find one."""
+        try:
+            if self.trial is None:
+                self._archive.forget_trial()
+            elif self.trial.hash != tried:
+                self.trial = self.trial.of(tried)
                 self._archive.keep_trial(self.trial)
-            except Unusable as error:
-                log.warning("the trial goes on as it was written down before: %s", error)
+        except Unusable as error:
+            log.warning("what a successor finds of a trial is as it was before: %s", error)
+
+    def confirm(self) -> None:
+        """What runs is confirmed; raises Unusable where a successor would go back all the same."""
+        self._archive.forget_trial()
+        self.trial = self.confirmed = None
 
     def end(self) -> None:
         """The trial is over."""
         self.trial = self.confirmed = None
-        self._archive.forget_trial()
+        try:
+            self._archive.forget_trial()
+        except Unusable as error:
+            log.warning("a restart would end the trial once more: %s", error)
 
     def left(self, now: Moment) -> float | None:
         """Return the seconds that are left, None where no trial runs."""

@@ -57,7 +57,7 @@ def test_a_hundred_outputs_that_fail_do_not_keep_the_others_from_starting(studio
                 other = taken.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
                 other.bind(("10.2.0.1", 20_000 + n))
         with studio.relaying(*rules) as relay:
-            assert "started: 150 rules (50 active, 100 failed)" in relay.log()
+            assert "started: generation 1, 150 rules (50 active, 100 failed)" in relay.log()
             assert relay.stop(signal.SIGTERM) < 2
 
 
