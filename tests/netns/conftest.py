@@ -22,6 +22,16 @@ rules:
 """
 
 
+ECHO = """\
+version: 1
+interfaces:
+  one: {device: eth8}
+  other: {device: eth9}
+rules:
+  echo: {input: {interface: one, group: 239.1.1.1, port: 5001}, outputs: [{interface: other}]}
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Studio:
     """The hosts, and what the tests do with them."""
@@ -81,3 +91,30 @@ def studio(lab, tmp_path):
     lab.link(relay.end("eth1", "10.2.0.1/24"), left.end("eth0", "10.2.0.2/24"))
     lab.link(relay.end("eth2", "10.3.0.1/24"), right.end("eth0", "10.3.0.2/24"))
     return Studio(lab, sender, relay, left, right, tmp_path)
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """Two hosts at a switch that joins the relay's two sides: what it sends comes in again on the other.
+
+    `config` has one rule, `echo`, which relays 239.1.1.1:5001 from there back to there, as 10.9.0.3.
+    """
+
+    source: Host
+    viewer: Host
+    config: str = ECHO
+
+
+@pytest.fixture
+def echo(lab, studio):
+    switch = lab.switch("switch", "10.9.0.254/24")
+    source, viewer = lab.host("source"), lab.host("viewer")
+    for end in (
+        source.end("eth0", "192.168.168.55/24"),
+        viewer.end("eth0", "10.9.0.2/24"),
+        studio.relay.end("eth8", "10.9.0.1/24"),
+        studio.relay.end("eth9", "10.9.0.3/24"),
+    ):
+        lab.link(end, switch.port())
+    switch.wait()
+    return Echo(source, viewer)

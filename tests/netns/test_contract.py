@@ -162,31 +162,14 @@ def test_a_group_that_only_another_process_has_joined_is_not_relayed(studio):
 # What is counted.
 
 
-def test_what_the_relay_sent_and_a_bridge_brings_back_is_own_and_not_relayed_again(lab, studio):
-    """One switch joins the relay's two sides: each packet that it sends comes in again on the other."""
-    switch = lab.switch("switch", "10.9.0.254/24")
-    sender, viewer = lab.host("source"), lab.host("viewer")
-    for end in (
-        sender.end("eth0", "192.168.168.55/24"),
-        viewer.end("eth0", "10.9.0.2/24"),
-        studio.relay.end("eth8", "10.9.0.1/24"),
-        studio.relay.end("eth9", "10.9.0.3/24"),
-    ):
-        lab.link(end, switch.port())
-    switch.wait()
-    config = """\
-version: 1
-interfaces:
-  one: {device: eth8}
-  other: {device: eth9}
-rules:
-  echo: {input: {interface: one, group: 239.1.1.1, port: 5001}, outputs: [{interface: other}]}
-"""
-    viewer.sysctl("net.ipv4.conf.all.rp_filter", 0)  # it shall see both, the original and what was relayed
-    viewer.sysctl("net.ipv4.conf.eth0.rp_filter", 0)
-    with studio.daemon(config) as relay:
-        seen = Receiver(viewer, "239.1.1.1:5001")
-        send(sender, "239.1.1.1:5001", "--interface=eth0", "--count=5000", "--rate=5000")
+def test_what_the_relay_sent_and_a_bridge_brings_back_is_own_and_not_relayed_again(studio, echo):
+    echo.viewer.sysctl(
+        "net.ipv4.conf.all.rp_filter", 0
+    )  # it is to see both, before and behind the relay
+    echo.viewer.sysctl("net.ipv4.conf.eth0.rp_filter", 0)
+    with studio.daemon(echo.config) as relay:
+        seen = Receiver(echo.viewer, "239.1.1.1:5001")
+        send(echo.source, "239.1.1.1:5001", "--interface=eth0", "--count=5000", "--rate=5000")
         report, counted = seen.report(), summary(relay)
     assert report.received_from == {"192.168.168.55": 5000, "10.9.0.3": 5000}
     assert report.flawless
