@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mcrelay.control.ages import Ages
 from mcrelay.control.counts import Rates, Reading
 from mcrelay.control.template import HOLE, Template, text
 from mcrelay.counters import LINKS, OUTPUTS, RULES, SEND_ERROR_NAMES, Drop
@@ -105,14 +106,14 @@ def _interface(name: str, interface: Fields) -> Json:
     return {"name": name, **shown, **_TRAFFIC, "drops": dict.fromkeys(LINKS.columns[_LINK_DROPS], HOLE)}
 
 
-def rule_text(entry: RuleEntry, verdict: Sequence[str], reading: Reading, time: float) -> str:
-    """Return the rule as the status document has it; `time` is that of day."""
+def rule_text(entry: RuleEntry, verdict: Sequence[str], reading: Reading, ages: Ages) -> str:
+    """Return the rule as the status document has it."""
     counts = reading.counts(RULES, entry.row)
     drops = counts[_RULE_DROPS]
     values: list[object] = [text(verdict[0]), text(verdict[1])]
     values += counts[:2]
     values += _rates(reading.rates(RULES, entry.row, counts, entry.since))
-    values.append(_last_packet(counts, time))
+    values.append(_last_packet(counts, ages))
     values += drops
     dropped = sum(drops)
     for output in entry.outputs:
@@ -171,12 +172,12 @@ def _rates(rates: Rates) -> tuple[object, object]:
     return ("null", "null") if packets is None else (packets, bits)
 
 
-def _last_packet(counts: Sequence[int], time: float) -> str:
+def _last_packet(counts: Sequence[int], ages: Ages) -> str:
     if not counts[_LAST_TIME]:
         return "null"
     last, source = counts[_LAST_TIME] / 1e9, counts[_LAST_SOURCE]
     address = ".".join(str(octet) for octet in source.to_bytes(4))
-    return f'{{"time":{last},"age":{max(0.0, round(time - last, 3))},"source":"{address}"}}'
+    return f'{{"time":{last},"age":{round(ages.age(last), 3)},"source":"{address}"}}'
 
 
 def _errors(counts: Sequence[int]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from mcrelay.control.ages import Ages
 from mcrelay.control.counts import Counts
 from mcrelay.control.entries import interface_stats, interface_text, rule_stats, rule_text
 from mcrelay.control.known import Known
@@ -40,6 +41,7 @@ class View:
         self._known = known
         self._counts = counts
         self._usages = usages
+        self._ages = Ages()
         self._kept: dict[str, tuple[float, Pieces]] = {}
 
     def change(self, sections: Mapping[str, Any], now: Now) -> None:
@@ -50,6 +52,7 @@ class View:
     def sample(self, now: Now) -> None:
         """Remember how things stand, for the rates of the next seconds; documents are out of date by now."""
         self._counts.sample(now.monotonic)
+        self._ages.sample(now.time)
         processes = self._known.section("processes").values()
         self._usages.sample((process["pid"] for process in processes if process["pid"]), now.monotonic)
         self._kept.clear()
@@ -79,8 +82,9 @@ class View:
 
     def _status(self, rules: Iterable[str], now: Now) -> Pieces:
         reading = self._counts.read(now.monotonic)
+        self._ages.sample(now.time)
         known = self._known
-        texts = (rule_text(known.rules[name], known.verdict(name), reading, now.time) for name in rules)
+        texts = (rule_text(known.rules[name], known.verdict(name), reading, self._ages) for name in rules)
         rest = self._fresh("rest", now, lambda: self._rest(now))
         return (self._head(now), *_joined(texts), *rest)
 
