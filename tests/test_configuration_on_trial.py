@@ -529,6 +529,19 @@ def test_what_could_not_be_kept_is_nothing_to_go_back_to(daemon, monkeypatch):
     assert "could not be written to the history" in daemon.verdict["lines"][0]
 
 
+def test_what_could_not_be_kept_is_kept_as_soon_as_a_trial_needs_it(daemon, monkeypatch):
+    monkeypatch.setattr(record, "write", read_only)
+    daemon.reloaded(OTHER)
+    assert not daemon.tried(OTHER)
+    assert daemon.outcome == "refused"
+    monkeypatch.undo()
+    daemon.tried(OTHER)
+    assert (daemon.outcome, entry(daemon.state, 2).hash) == ("unchanged", daemon.configuration.hash)
+    daemon.reloaded(TRIED)
+    daemon.killed(seconds=120)
+    assert (daemon.rules, daemon.outcome) == ({"clock", "extra"}, "rolled_back")
+
+
 def test_a_rollback_needs_no_disk(daemon, caplog):
     daemon.tried(TRIED)
     for path in sorted(daemon.state.rglob("*"), reverse=True):

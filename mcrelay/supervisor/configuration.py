@@ -137,12 +137,14 @@ class Configuration:
         try:
             version = self._version(read, digest, self.config) if is_new else None
             if end is not None:  # of files that are unchanged, too: the change may be to come
+                if not is_new:
+                    self._make_up_for_a_full_disk(read)
                 self.trials.begin(self.config, self._number, digest, end)
         except Invalid as invalid:
             self._reject(invalid)
             return False
         except Unusable as error:
-            self._decline(f"without a state directory there is nothing to go back to: {error}")
+            self._decline(f"there is nothing to go back to: {error}")
             return False
         if version is None:
             self._keep_running()
@@ -232,6 +234,12 @@ class Configuration:
         if not is_rollback:
             trial = self.trials.trial
             self._archive.prune(needed=trial.confirmed if trial else None)
+
+    def _make_up_for_a_full_disk(self, running: files.Contents | Invalid) -> None:
+        """Write down what runs where that could not be done when it began to."""
+        if self._number is None and not isinstance(running, Invalid):
+            version = Version(self.config, self.hash, running)
+            self._number = self._archive.add(partial(self._entry, version, Outcome.APPLIED, Changes()))
 
     def _entry(self, version: Version, outcome: Outcome, changed: Changes, number: int) -> Entry:
         return Entry(
