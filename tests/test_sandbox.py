@@ -1,14 +1,17 @@
 """A worker gives up everything, proves it, and does not run where the proof fails."""
 
+import errno
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
-from mcrelay.linux import sandbox
+from mcrelay.linux import landlock, sandbox
 from mcrelay.linux.capabilities import Privileges
 from mcrelay.linux.sandbox import NotConfined
 from mcrelay.wire import CHUNK, PROTOCOL, Hello, decoded_answer
@@ -68,6 +71,47 @@ def test_who_was_never_root_gives_up_its_capabilities_and_stays_who_it_is():
     for kind in ("inheritable", "permitted", "effective", "ambient"):
         assert f"{kind}=0" in said
     assert "no_new_privs=True" in said
+
+
+@pytest.fixture
+def folder():
+    """A folder in which another user can do what he likes; above those of pytest, only root can."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@needs_root
+@pytest.mark.skipif(landlock._version() < 6, reason="the kernel's Landlock has no scope for signals (6.12)")
+def test_who_was_never_root_writes_no_file_of_its_user_and_signals_none_of_its_processes(folder):
+    attempts = f"""
+import signal
+sandbox.confine(None, None)
+os.chdir({str(folder)!r})
+for attempt in (
+    lambda: open("mine", "a"),
+    lambda: open("mine", "r+"),
+    lambda: open("more", "x"),
+    lambda: os.unlink("mine"),
+    lambda: os.rename("mine", "yours"),
+    lambda: os.link("mine", "yours"),
+    lambda: os.symlink("mine", "yours"),
+    lambda: os.mkdir("folder"),
+    lambda: os.truncate("mine", 0),
+    lambda: os.kill(os.getppid(), signal.SIGCONT),
+):
+    try:
+        attempt()
+    except PermissionError:
+        print("refused", flush=True)
+print(open("mine").read(), flush=True)
+os._exit(0)
+"""
+    (folder / "mine").write_text("as it was")
+    for path in (folder, folder / "mine"):
+        os.chown(path, NOBODY, NOBODY)
+    parent = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {!r}]))"
+    code = CONFINE.format(before=attempts, uid=None, gid=None)
+    assert run(parent.format(code), AS_NOBODY) == (0, "refused\n" * 10 + "as it was\n")
 
 
 @needs_root
@@ -267,3 +311,32 @@ def test_a_worker_that_does_not_understand_says_so_in_a_line_and_ends(started):
     assert process.wait(20) == 1
     [line] = process.stderr.read().splitlines()
     assert line.startswith("worker 3: ")
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM])
+def test_a_kernel_that_knows_nothing_of_landlock_is_done_without(monkeypatch, error):
+    def unknown(number, *_):
+        assert number == landlock._CREATE_RULESET
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(landlock, "_called", unknown)
+    assert landlock.keep_to_itself() is False
+
+
+def test_another_fault_of_landlock_is_told(monkeypatch):
+    def broken(*_):
+        raise OSError(errno.ENOMEM, "no memory")
+
+    monkeypatch.setattr(landlock, "_called", broken)
+    with pytest.raises(OSError, match="no memory"):
+        landlock.keep_to_itself()
+
+
+@pytest.mark.parametrize(
+    ("version", "size", "files"),
+    [(1, 8, 0x1FF2), (2, 8, 0x3FF2), (3, 8, 0x7FF2), (6, 24, 0x7FF2), (7, 24, 0x7FF2)],
+)
+def test_each_version_of_landlock_is_asked_for_what_it_knows(version, size, files):
+    attributes, told = landlock._attributes(version)
+    assert len(attributes) == told == size
+    assert int.from_bytes(attributes[:8], sys.byteorder) == files

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from mcrelay.linux.capabilities import Capability, bound, forbid_new_privileges, keep_only, privileges
+from mcrelay.linux.landlock import keep_to_itself
 
 
 class NotConfined(Exception):
@@ -14,7 +15,8 @@ class NotConfined(Exception):
 def confine(uid: int | None, gid: int | None) -> None:
     """Become that user without groups and capabilities, for good; NotConfined where the proof fails.
 
-    Without a `uid` the supervisor was no root either, and only capabilities are given up.
+    Without a `uid` the supervisor was no root either. What its user may do to it and to its files, above all
+    to its history, this process gives up, too, where the kernel knows how.
     """
     could_bound = privileges().has(Capability.CAP_SETPCAP)
     bound(0)
@@ -25,6 +27,8 @@ def confine(uid: int | None, gid: int | None) -> None:
         os.setresuid(uid, uid, uid)
     keep_only(())
     forbid_new_privileges()
+    if uid is None:
+        keep_to_itself()
     _prove(uid, gid, could_bound)
 
 
