@@ -163,9 +163,7 @@ def test_a_group_that_only_another_process_has_joined_is_not_relayed(studio):
 
 
 def test_what_the_relay_sent_and_a_bridge_brings_back_is_own_and_not_relayed_again(studio, echo):
-    echo.viewer.sysctl(
-        "net.ipv4.conf.all.rp_filter", 0
-    )  # it is to see both, before and behind the relay
+    echo.viewer.sysctl("net.ipv4.conf.all.rp_filter", 0)  # it is to see both, before and behind the relay
     echo.viewer.sysctl("net.ipv4.conf.eth0.rp_filter", 0)
     with studio.daemon(echo.config) as relay:
         seen = Receiver(echo.viewer, "239.1.1.1:5001")
