@@ -27,9 +27,9 @@ def confine(uid: int | None, gid: int | None) -> None:
         os.setresuid(uid, uid, uid)
     keep_only(())
     forbid_new_privileges()
+    _prove(uid, gid, could_bound)
     if uid is None:
         keep_to_itself()
-    _prove(uid, gid, could_bound)
 
 
 def _prove(uid: int | None, gid: int | None, could_bound: bool) -> None:

@@ -168,7 +168,6 @@ class Supervisor:
     def _look_at_the_trial(self) -> None:
         if self._configuration.trials.left(moment()) == 0:
             self._control.is_outdated = True
-            self._is_tidy = False
             if self._configuration.trial_ended():
                 self._accepted()
 
