@@ -8,6 +8,7 @@ import signal
 import sys
 
 from mcrelay.linux.sandbox import NotConfined, confine
+from mcrelay.linux.scheduling import ask_for_short_slices
 
 # All that is ever needed is imported here: once confined, the process may not be able to read Python's own
 # files any more (a virtual environment below root's home).
@@ -26,6 +27,7 @@ def main() -> int:
     except (NotConfined, OSError) as error:
         print(f"worker {options.worker}: cannot give up privileges: {error}", file=sys.stderr)
         return 1
+    ask_for_short_slices()  # a packet is not to wait until somebody else's turn is over
     try:
         channel = Channel(options.channel)
         _, [memory] = channel.receive()

@@ -1,0 +1,30 @@
+"""Short slices are asked for in a process of its own, so that the tests' own stays as it is."""
+
+import os
+import platform
+import subprocess
+import sys
+
+from mcrelay.linux import scheduling
+
+ASK = """
+import os
+from mcrelay.linux.scheduling import ask_for_short_slices, granted
+os.nice(3)
+print(granted(), ask_for_short_slices(), granted(), os.getpriority(os.PRIO_PROCESS, 0))
+"""
+KNOWS_SLICES = tuple(map(int, platform.release().split("-")[0].split(".")[:2])) >= (6, 12)
+
+
+def test_a_kernel_that_knows_short_slices_grants_them_and_keeps_the_priority():
+    before, understood, after, nice = subprocess.check_output([sys.executable, "-c", ASK], text=True).split()
+    assert (understood, nice) == ("True", "3")
+    assert int(after) == (scheduling.SLICE if KNOWS_SLICES else int(before))
+
+
+def test_a_machine_without_known_numbers_is_left_as_it_is(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "pdp11")
+    priority = os.getpriority(os.PRIO_PROCESS, 0)
+    assert not scheduling.ask_for_short_slices()
+    assert scheduling.granted() == 0
+    assert os.getpriority(os.PRIO_PROCESS, 0) == priority
