@@ -1,4 +1,4 @@
-"""How long a process computes before others have a turn (sched(7)), which decides how soon it has one itself."""
+"""How long a process computes before others have a turn (sched(7)): the shorter, the sooner it has its own."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def ask_for_short_slices() -> bool:
     """Ask for turns that are short, and therefore soon; return whether the kernel has understood.
 
-    Who wakes with a shorter slice than the one that runs need not wait for its end (Linux 6.12 and later). The
-    share of the processor stays the same, and no privilege is needed.
+    Who wakes with a shorter slice than the one that runs need not wait for its end (Linux 6.12 and later).
+    The share of the processor stays the same, and no privilege is needed.
     """
     if platform.machine() not in _NUMBERS:
         return False
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     wanted = _ATTRIBUTES.pack(_ATTRIBUTES.size, _SCHED_OTHER, 0, nice, 0, SLICE, 0, 0)
-    return _libc.syscall(_NUMBERS[platform.machine()][0], 0, wanted, 0) == 0
+    return bool(_libc.syscall(_NUMBERS[platform.machine()][0], 0, wanted, 0) == 0)
 
 
 def granted() -> int:
