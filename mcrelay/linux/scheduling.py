@@ -1,4 +1,4 @@
-"""How long a process computes before others have a turn (sched(7)): the shorter, the sooner it has its own."""
+"""How long a process computes before others have a turn: the shorter, the sooner its own comes (sched(7))."""
 
 from __future__ import annotations
 
