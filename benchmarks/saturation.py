@@ -25,16 +25,16 @@ from benchmarks.figures import Question, Sample
 from benchmarks.generator import UNLIMITED
 from benchmarks.relays import IN_USER_SPACE, RELAYS, started
 from benchmarks.sinks import Cable
-from benchmarks.usage import cpu_seconds
+from benchmarks.usage import cpu_seconds, forwarders
 
 QUESTION = Question(
     "saturation",
     "What does relaying a packet cost at saturation?",
     "us",
-    "CPU time for each packet sent. Of a process: while it works off a full receive buffer, for which it is"
-    " stopped, its buffer filled, and let go. Of a relay in the kernel: what it adds to the CPU time of a"
-    " generator at full rate. Up to the receiver's device, which counts and drops: what a receiver does is"
-    " none of a relay's cost",
+    "CPU time for each packet sent. Of a process that handles packets: while it works off a full receive"
+    " buffer, for which it is stopped, its buffer filled, and let go. Of a relay in the kernel: what it adds to"
+    " the CPU time of a generator at full rate. Up to the receiver's device, which counts and drops: what a"
+    " receiver does is none of a relay's cost",
 )
 FILLING = 0.2  # seconds
 RATE = 120_000  # packets a second: 24,000 overfill a ring of 32 MiB in frames of 2 KiB
@@ -65,12 +65,12 @@ def _cases(effort: Effort) -> list[Case]:
 
 
 def _relaying(bed: Bed, cable: Cable, case: Case) -> float:
-    """Return the CPU seconds of a relay's processes for each packet that came in and was relayed."""
-    return statistics.median(_worked_off(bed, cable, case) for _ in range(TRIES))
+    processes = forwarders(bed.relay.processes())
+    return statistics.median(worked_off(bed, processes, cable, case) for _ in range(TRIES))
 
 
-def _worked_off(bed: Bed, cable: Cable, case: Case) -> float:
-    processes = bed.relay.processes()
+def worked_off(bed: Bed, processes: list[int], cable: Cable, case: Case) -> float:
+    """Return the CPU seconds of processes for each packet that came into their buffers and was relayed."""
     cable.reset()
     with stopped(processes):
         sent = bed.generator.send(case, RATE, FILLING)

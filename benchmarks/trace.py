@@ -7,13 +7,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.bed import Bed, settled
+from benchmarks.bed import Bed
 from benchmarks.case import LARGE, RULES_100
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.relays import Mcrelay
-from benchmarks.saturation import FILLING, RATE, TRIES, stopped
-from benchmarks.sinks import Cable
+from benchmarks.saturation import TRIES, worked_off
 from benchmarks.usage import cpu_seconds
 from mcrelay.lab import Daemon
 from mcrelay.lab.command import mcrelay
@@ -43,20 +42,11 @@ def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
         case = f"{RULES_100.name}, {name}"
         with bed.apart(), relay.running(bed, RULES_100) as daemon, _traced(daemon, rule):
             with bed.cable(relay.destinations(RULES_100), LARGE) as cable:
-                cost = statistics.median(_worked_off(bed, daemon, cable) for _ in range(TRIES))
+                cost = statistics.median(
+                    worked_off(bed, daemon.workers(), cable, RULES_100) for _ in range(TRIES)
+                )
             yield Sample(SATURATION, case, relay.name, cost * 1e6)
             yield from _paced(bed, daemon, relay, case, effort)
-
-
-def _worked_off(bed: Bed, daemon: Daemon, cable: Cable) -> float:
-    """Return the CPU seconds of the worker for each packet of a full ring."""
-    workers = daemon.workers()
-    cable.reset()
-    with stopped(workers):
-        sent = bed.generator.send(RULES_100, RATE, FILLING)
-        before = cpu_seconds(workers)
-    relayed = settled(cable, sent.packets)
-    return (cpu_seconds(workers) - before) / relayed
 
 
 def _paced(bed: Bed, daemon: Daemon, relay: Mcrelay, case: str, effort: Effort) -> Iterator[Sample]:

@@ -32,6 +32,12 @@ def cpu_seconds(processes: Iterable[int]) -> float:
     )
 
 
+def forwarders(processes: Iterable[int]) -> list[int]:
+    """Return the processes of a relay that handle packets: of mcrelay its workers, of others all."""
+    found = list(processes)
+    return [one for one in found if b"mcrelay.worker" in Path(f"/proc/{one}/cmdline").read_bytes()] or found
+
+
 def interrupt_threads() -> list[int]:
     """Return the threads to which the kernel leaves interrupts where there are many."""
     return [int(file.parent.name) for file in Path("/proc").glob("[0-9]*/comm") if _is_interrupt_thread(file)]
