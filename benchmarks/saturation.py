@@ -32,9 +32,9 @@ QUESTION = Question(
     "What does relaying a packet cost at saturation?",
     "us",
     "CPU time for each packet sent. Of a process that handles packets: while it works off a full receive"
-    " buffer, for which it is stopped, its buffer filled, and let go. Of a relay in the kernel: what it adds to"
-    " the CPU time of a generator at full rate. Up to the receiver's device, which counts and drops: what a"
-    " receiver does is none of a relay's cost",
+    " buffer, for which it is stopped, its buffer filled, and let go. Of a relay in the kernel: what it adds"
+    " to the CPU time of a generator at full rate. Up to the receiver's device, which counts and drops: what"
+    " a receiver does is none of a relay's cost",
 )
 FILLING = 0.2  # seconds
 RATE = 120_000  # packets a second: 24,000 overfill a ring of 32 MiB in frames of 2 KiB
