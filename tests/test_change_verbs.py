@@ -122,6 +122,16 @@ def test_another_rule_of_the_name_is_replaced_only_where_that_is_asked_for(does,
     assert "      - {interface: plant}\n" in contents(folder)["camera.yaml"]
 
 
+def test_who_reads_a_file_that_is_replaced_reads_the_old_one_whole(does, folder):
+    does("add", "camera", *CAMERA)
+    before = contents(folder)["camera.yaml"]
+    with (folder / "camera.yaml").open() as reader:
+        does("add", "camera", *TAKEN, "--output=plant", "--replace")
+        assert reader.read() == before
+    does("disable", "camera")
+    assert [*contents(folder)] == ["camera.yaml"]
+
+
 def test_a_rule_that_add_has_not_written_is_not_replaced(does, file, folder):
     folder.mkdir()
     (folder / "hand.yaml").write_text(

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 
 import pytest
 
@@ -19,6 +20,20 @@ def test_what_is_written_is_read_again(tmp_path):
     assert record.read(tmp_path / "b.json", 100) == DOCUMENT
     assert sorted(os.listdir(tmp_path)) == ["a.json", "b.json"]
     assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_a_name_leads_to_is_on_the_disk_before_the_name_is_and_then_the_name(tmp_path, monkeypatch):
+    path, done = tmp_path / "a.json", []
+
+    def fsync(descriptor):
+        synced = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else os.fstat(descriptor).st_size
+        done.append((synced, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    record.write(path, DOCUMENT)
+    assert done == [(path.stat().st_size, False), ("folder", True)]
+    record.remove(path)
+    assert done[2:] == [("folder", False)]
 
 
 def test_what_is_not_there_is_none_and_can_be_removed(tmp_path):
