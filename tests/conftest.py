@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -8,6 +9,9 @@ from hypothesis import settings
 # A loaded machine is slow, not wrong.
 settings.register_profile("mcrelay", deadline=None)
 settings.load_profile("mcrelay")
+
+# Who starts the tests in the background of a shell lets them ignore Ctrl-C, and with them all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
