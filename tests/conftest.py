@@ -10,7 +10,7 @@ from hypothesis import settings
 settings.register_profile("mcrelay", deadline=None)
 settings.load_profile("mcrelay")
 
-# Who starts the tests in the background of a shell lets them ignore Ctrl-C, and with them all that they start.
+# Who starts the tests in the background of a shell has them ignore Ctrl-C, and with them all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
