@@ -37,11 +37,12 @@ def test_what_a_devices_full_queue_drops_is_no_packet_sent(studio):
     )
     with studio.relaying(FEED) as relay:
         left = Receiver(studio.left, "239.2.2.2:6001", idle=2)
-        studio.send("239.1.1.1:5001", count=1000, rate=2000)
+        # Few enough at a time to leave one by one: of a run that a shaper cuts, it says that all was taken.
+        studio.send("239.1.1.1:5001", count=400, rate=200)
         received = left.report().received
         (output,) = summary(relay).outputs.values()
-    assert 0 < received < 500
-    assert output.drops["ENOBUFS"] == 1000 - output.packets
+    assert 0 < received < 300
+    assert output.drops["ENOBUFS"] == 400 - output.packets
     assert output.packets == received
 
 
