@@ -36,7 +36,7 @@ lint: $(VENV)/.installed-test ## ruff, mypy and the import contracts
 unit: $(VENV)/.installed-test ## the tests that need no root
 	@$(PY) -m pytest -n $(JOBS) -m "not netns"
 
-bench: root iproute2 peers $(VENV)/.installed ## how fast it is beside its peers (root; 15 minutes; QUICK=1: 2; ONLY=rate,latency)
+bench: root iproute2 peers $(VENV)/.installed ## how fast it is beside its peers (root; 20 minutes; QUICK=1: 3; ONLY=rate,latency)
 	@$(PY) -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 man: $(VENV)/.installed ## build the manual: build/man/
