@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import footprint, latency, load, machine, rate, results, saturation, scale, startup, trace
-from benchmarks.bed import Bed
 from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.figures import Sample, gathered
 from benchmarks.goals import goals
 from benchmarks.table import goal_table, tables
+from benchmarks.testbed import Bed
 from mcrelay.cli.live import LiveLine
 from mcrelay.lab import LabError
 

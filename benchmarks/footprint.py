@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from benchmarks.bed import Bed
 from benchmarks.case import ONE_FLOW, RULES_10000, Case
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
-from benchmarks.relays import Mcrelay, Relay, Smcroute, Socat, started
+from benchmarks.peers import Mcrelay, Relay, Smcroute, Socat, started
+from benchmarks.testbed import Bed
 from benchmarks.usage import memory, role, sleeps
 
 MEMORY = Question(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.bed import Bed
 from benchmarks.case import ONE_FLOW
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import TTL
-from benchmarks.relays import RELAYS, started
+from benchmarks.peers import RELAYS, started
+from benchmarks.testbed import Bed
 from mcrelay.lab import Receiver, send
 
 RATE = 10_000  # packets a second

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from benchmarks.bed import Bed, Trial
 from benchmarks.case import FAN_OUT_8, FLOWS_50, ONE_FLOW, RULES_10000, Case
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
-from benchmarks.relays import RELAYS, Relay, started
+from benchmarks.peers import RELAYS, Relay, started
 from benchmarks.sinks import Sinks
+from benchmarks.testbed import Bed, Trial
 from benchmarks.usage import cpu_seconds
 
 RATE = 40_000  # packets a second, of all flows together

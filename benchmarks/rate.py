@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from benchmarks.bed import Bed
 from benchmarks.bisection import Attempt, highest
 from benchmarks.case import FAN_OUT_8, FAN_OUT_50, FLOWS_50, ONE_FLOW, SMALL_PACKETS, Case
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import UNLIMITED
-from benchmarks.relays import RELAYS, started
+from benchmarks.peers import RELAYS, started
 from benchmarks.sinks import Sinks
+from benchmarks.testbed import Bed
 
 QUESTION = Question(
     "rate",

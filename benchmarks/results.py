@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chart import chart
 from benchmarks.figures import Figure, Question
 from benchmarks.goals import Goal
+from benchmarks.plot import chart
 
 VERSION = 1  # of the JSON document
 

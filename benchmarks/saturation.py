@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.bed import Bed, settled
 from benchmarks.case import (
     DIFFERING,
     FAN_OUT_8,
@@ -23,8 +22,9 @@ from benchmarks.case import (
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import UNLIMITED
-from benchmarks.relays import IN_USER_SPACE, RELAYS, started
+from benchmarks.peers import IN_USER_SPACE, RELAYS, started
 from benchmarks.sinks import Cable
+from benchmarks.testbed import Bed, settled
 from benchmarks.usage import cpu_seconds, forwarders
 
 QUESTION = Question(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from benchmarks.bed import Bed
 from benchmarks.case import RULES_10, RULES_100, RULES_1000, RULES_10000, Case
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
-from benchmarks.relays import Mcrelay, configuration
+from benchmarks.peers import Mcrelay, configuration
+from benchmarks.testbed import Bed
 from mcrelay.lab import Daemon
 from mcrelay.lab.command import mcrelay
 

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from benchmarks.bed import Bed
 from benchmarks.case import ONE_FLOW
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import TTL
-from benchmarks.relays import RELAYS, Relay
+from benchmarks.peers import RELAYS, Relay
+from benchmarks.testbed import Bed
 from mcrelay.cli.endpoint import bind_to_device
 from mcrelay.lab.command import wait_until
 

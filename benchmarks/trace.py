@@ -7,12 +7,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.bed import Bed
 from benchmarks.case import LARGE, RULES_100
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
-from benchmarks.relays import Mcrelay
+from benchmarks.peers import Mcrelay
 from benchmarks.saturation import TRIES, worked_off
+from benchmarks.testbed import Bed
 from benchmarks.usage import cpu_seconds
 from mcrelay.lab import Daemon
 from mcrelay.lab.command import mcrelay

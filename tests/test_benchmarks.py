@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from benchmarks import results
 from benchmarks.bisection import Attempt, highest
 from benchmarks.case import DIFFERING, FAN_OUT_8, FLOWS_50, ONE_FLOW, RULES_10000
-from benchmarks.chart import LEFT, chart
 from benchmarks.figures import Figure, Question, Sample, gathered, ratio
 from benchmarks.goals import goals
+from benchmarks.peers import configuration, ruleset
+from benchmarks.plot import LEFT, chart
 from benchmarks.rate import QUESTION as RATE
-from benchmarks.relays import configuration, ruleset
 from benchmarks.saturation import QUESTION as SATURATION
 from benchmarks.table import cell, number, table
 from mcrelay.config import compiled

@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from benchmarks import case as cases
-from benchmarks.bed import RELAY_IN, RELAY_OUT, Bed
 from benchmarks.case import Case
 from benchmarks.sinks import Sinks
+from benchmarks.testbed import RELAY_IN, RELAY_OUT, Bed
 from mcrelay.cli.endpoint import Endpoint
 from mcrelay.lab import Daemon
 from mcrelay.lab.command import wait_until
