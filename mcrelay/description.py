@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mcrelay.config import Interface, Output, Rule
-from mcrelay.links import Link
-from mcrelay.state import Membership, Route, output_name
+from mcrelay.model.links import Link
+from mcrelay.model.state import Membership, Route, output_name
 
 Devices = Mapping[str, str]  # by the names of their interfaces
 

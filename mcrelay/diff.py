@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcrelay.state import (
+from mcrelay.model.state import (
     Action,
     CloseEgress,
     CloseIngress,

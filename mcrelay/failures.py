@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from mcrelay.plan import Plan, RuleState, Verdict, claim
-from mcrelay.state import (
+from mcrelay.model.state import (
     Action,
     CloseEgress,
     CloseIngress,
@@ -34,6 +33,7 @@ from mcrelay.state import (
     WorkerAction,
     WorkerState,
 )
+from mcrelay.plan import Plan, RuleState, Verdict, claim
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0  # seconds before what failed is tried again
 

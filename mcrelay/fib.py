@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcrelay.model.state import Dscp, Egress, Flow, Route, Ttl
 from mcrelay.packet import flow_key, origin_key
-from mcrelay.state import Dscp, Egress, Flow, Route, Ttl
 
 NO_ROUTE = -1
 _ADDRESS = np.uint64(0xFFFF_FFFF)

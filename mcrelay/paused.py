@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mcrelay.model.state import State
 from mcrelay.plan import RuleState, Verdict
 from mcrelay.process import Process
-from mcrelay.state import State
 
 
 def with_pauses(

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mcrelay.address import is_group
 from mcrelay.config import Config, Input, Rule
 from mcrelay.config import Output as ConfigOutput
 from mcrelay.frame import frame_size
-from mcrelay.links import Link, LinkTable
-from mcrelay.state import Egress, Flow, Ingress, Membership, Output, PortHold, Route, State, WorkerState
+from mcrelay.model.addresses import is_group
+from mcrelay.model.links import Link, LinkTable
+from mcrelay.model.state import Egress, Flow, Ingress, Membership, Output, PortHold, Route, State, WorkerState
 
 
 class RuleState(StrEnum):

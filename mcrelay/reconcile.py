@@ -19,10 +19,7 @@ from dataclasses import dataclass, field, replace
 from mcrelay.command import Batch, Command, Kill, Perform, Start, Stop
 from mcrelay.diff import diff
 from mcrelay.failures import Failures
-from mcrelay.paused import with_pauses
-from mcrelay.plan import Plan, Verdict
-from mcrelay.process import PATIENCE, Phase, Process
-from mcrelay.state import (
+from mcrelay.model.state import (
     Action,
     OpenEgress,
     OpenIngress,
@@ -38,6 +35,9 @@ from mcrelay.state import (
     applied,
     without_worker,
 )
+from mcrelay.paused import with_pauses
+from mcrelay.plan import Plan, Verdict
+from mcrelay.process import PATIENCE, Phase, Process
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mcrelay.counters import Drop
+from mcrelay.model.counters import Drop
 from mcrelay.trace import EXPIRED, NO_VLAN, SENT, Event, Head, Outcome, Verdict
 
 Document = dict[str, Any]

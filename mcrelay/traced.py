@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mcrelay.model.state import Trace
 from mcrelay.news import Tracing
 from mcrelay.plan import RuleState, Verdict
 from mcrelay.reconcile import Reconciler
-from mcrelay.state import Trace
 
 MOST = 16  # rules traced at once
 

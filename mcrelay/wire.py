@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcrelay.state import (
+from mcrelay.model.state import (
     CloseEgress,
     CloseIngress,
     CloseTrace,

@@ -9,7 +9,7 @@ from pathlib import Path
 from mcrelay.control.channel import Channel, Ended
 from mcrelay.control.client import connect
 from mcrelay.control.server import Server
-from mcrelay.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES
+from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES
 from mcrelay.news import Counters, Listen, PictureChanged, decoded_request, encoded_news
 from mcrelay.wire import CHUNK, Assembler, packets
 

@@ -10,9 +10,9 @@ import signal
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-from mcrelay.links import LinkTable
+from mcrelay.model.links import LinkTable
+from mcrelay.model.state import State, WorkerState, applied
 from mcrelay.process import Process
-from mcrelay.state import State, WorkerState, applied
 from mcrelay.supervisor import files, loop, requests, sockets, workers
 from mcrelay.supervisor.archive import Archive
 from mcrelay.supervisor.configuration import Configuration

@@ -2,8 +2,7 @@
 
 from hypothesis import strategies as st
 
-from mcrelay.plan import Plan, RuleState, Verdict, claim
-from mcrelay.state import (
+from mcrelay.model.state import (
     CloseEgress,
     CloseIngress,
     CloseTrace,
@@ -29,6 +28,7 @@ from mcrelay.state import (
     Trace,
     WorkerState,
 )
+from mcrelay.plan import Plan, RuleState, Verdict, claim
 
 GROUPS = ["239.1.1.1", "239.1.1.2"]
 HOSTS = ["10.0.0.1", "10.0.0.2"]

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from mcrelay.links import Link, LinkTable
+from mcrelay.model.links import Link, LinkTable
 from mcrelay.trial import Moment
 from mcrelay.wish import Confirm, Try
 from tests.stage import Stage

@@ -11,7 +11,7 @@ import pytest
 
 from mcrelay import __version__
 from mcrelay.cli import VERBS, main
-from mcrelay.spelling import listed
+from mcrelay.model.suggestions import listed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BAD = "version: 1\nrules:\n  a:\n    input: {interface: x, group: 239.1.1.1, port: 0123}\n    outputs: []\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mcrelay.lab.command import PATIENCE, wait_until
-from mcrelay.state import DeleteFlow, Flow
+from mcrelay.model.state import DeleteFlow, Flow
 from mcrelay.supervisor import channel, switchboard
 from mcrelay.supervisor.channel import TURN, ChannelClosed
 from mcrelay.supervisor.children import start_control, start_worker, why_not

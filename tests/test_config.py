@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.address import is_group, is_link_local_group, why_no_host
 from mcrelay.config import Config, Input, Interface, Output, compiled
+from mcrelay.model.addresses import is_group, is_link_local_group, why_no_host
 from mcrelay.problem import Invalid, Where
 from mcrelay.source import FASTEST, parse
 

@@ -8,7 +8,7 @@ from mcrelay.control.counts import UNKNOWN, Counts
 from mcrelay.control.peer import Peer, may_trace
 from mcrelay.control.template import HOLE, Template, text
 from mcrelay.control.usage import Usage, Usages, usage
-from mcrelay.counters import LINKS, RULES
+from mcrelay.model.counters import LINKS, RULES
 from tests.desk import Memory
 
 AGES = 0.0  # a row that has been its owner's for ages

@@ -14,7 +14,7 @@ import pytest
 from mcrelay.control import server
 from mcrelay.control.client import BrokenOff, Failed, NotRunning
 from mcrelay.control.clients import MOST, Clients
-from mcrelay.counters import SEND_ERROR_NAMES
+from mcrelay.model.counters import SEND_ERROR_NAMES
 from mcrelay.news import Counters, Mark, Marked, TraceRule, Tracing
 from mcrelay.rpc import MAX_LINE, Code
 from tests.desk import PATIENCE, VERDICT, Desk, Memory, interface, process, rule, sections

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.counters import (
+from mcrelay.model.counters import (
     LINKS,
     MEMORY_SIZE,
     OTHER_ERRNO,

@@ -2,9 +2,9 @@
 
 from mcrelay.config import compiled
 from mcrelay.description import described_input, described_interface, described_outputs
-from mcrelay.links import Link
+from mcrelay.model.links import Link
+from mcrelay.model.state import Egress, Membership, Output, Route
 from mcrelay.source import parse
-from mcrelay.state import Egress, Membership, Output, Route
 
 CONFIG = compiled(
     [

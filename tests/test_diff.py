@@ -5,8 +5,7 @@ from copy import deepcopy
 from hypothesis import given
 
 from mcrelay.diff import diff
-from mcrelay.plan import claim
-from mcrelay.state import (
+from mcrelay.model.state import (
     CloseEgress,
     CloseIngress,
     DeleteFlow,
@@ -24,6 +23,7 @@ from mcrelay.state import (
     WorkerState,
     applied,
 )
+from mcrelay.plan import claim
 from tests.strategies import plans, states
 
 ADDITIONS = (StartWorker, OpenIngress, OpenEgress, SetFlow, OpenTrace, Hold, Join)

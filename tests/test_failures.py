@@ -3,15 +3,8 @@
 import pytest
 
 from mcrelay.command import Perform, Start
+from mcrelay.model.state import CloseIngress, DeleteFlow, Ingress, Join, Membership, PortHold
 from mcrelay.plan import Plan, RuleState, Verdict, claim
-from mcrelay.state import (
-    CloseIngress,
-    DeleteFlow,
-    Ingress,
-    Join,
-    Membership,
-    PortHold,
-)
 from tests.strategies import planned
 from tests.world import (
     CAMERA,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcrelay.cli.plan import as_json
-from mcrelay.links import Link, LinkTable
+from mcrelay.model.links import Link, LinkTable
 from mcrelay.plan import plan
 from mcrelay.supervisor import files
 

@@ -1,6 +1,6 @@
 """What a host has."""
 
-from mcrelay.links import Link, LinkTable
+from mcrelay.model.links import Link, LinkTable
 
 LINKS = LinkTable(
     {

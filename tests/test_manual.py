@@ -22,7 +22,7 @@ from mcrelay.cli.exits import Exit
 from mcrelay.config import compiled
 from mcrelay.control import clients, connection, traces, view
 from mcrelay.control.methods import METHODS
-from mcrelay.counters import SEND_ERROR_MEANINGS, Drop
+from mcrelay.model.counters import SEND_ERROR_MEANINGS, Drop
 from mcrelay.rpc import Code
 from mcrelay.source import parse
 

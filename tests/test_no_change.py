@@ -4,7 +4,7 @@ import pytest
 
 from mcrelay.config import compiled
 from mcrelay.diff import diff
-from mcrelay.links import Link, LinkTable
+from mcrelay.model.links import Link, LinkTable
 from mcrelay.plan import plan
 from mcrelay.reloads import changes
 from mcrelay.source import parse

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from mcrelay.cli.closeup import closeup
 from mcrelay.cli.overview import overview
-from mcrelay.counters import Drop
+from mcrelay.model.counters import Drop
 from tests.documents import REJECTED, RELOAD, TRIAL, document, idle, interface, output, process, rule
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "schemas" / "status.schema.json").read_text())

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.config import compiled
-from mcrelay.links import Link, LinkTable
+from mcrelay.model.links import Link, LinkTable
+from mcrelay.model.state import Egress, Flow, Ingress, Membership, Output, PortHold, Route, State, WorkerState
 from mcrelay.plan import RuleState, Verdict, claim, plan
 from mcrelay.source import parse
-from mcrelay.state import Egress, Flow, Ingress, Membership, Output, PortHold, Route, State, WorkerState
 
 HEAD = """
 version: 1

@@ -3,8 +3,8 @@
 import pytest
 
 from mcrelay.command import Kill, Perform, Start, Stop
+from mcrelay.model.state import Leave, Membership, State, WorkerState
 from mcrelay.plan import Plan
-from mcrelay.state import Leave, Membership, State, WorkerState
 from tests.strategies import planned
 from tests.world import CAMERA, ONE_RULE, TO_NEAR, World, settled
 

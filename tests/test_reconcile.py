@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from mcrelay.command import Kill, Perform, Start
-from mcrelay.state import (
+from mcrelay.model.state import (
     CloseTrace,
     DeleteFlow,
     Ingress,

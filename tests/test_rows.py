@@ -9,8 +9,8 @@ import pytest
 
 from mcrelay.config import Config, Input, Rule
 from mcrelay.config import Output as ConfigOutput
-from mcrelay.counters import LINKS, OUTPUTS, RULES, RowsExhausted, Table
-from mcrelay.state import (
+from mcrelay.model.counters import LINKS, OUTPUTS, RULES, RowsExhausted, Table
+from mcrelay.model.state import (
     CloseIngress,
     Egress,
     Flow,

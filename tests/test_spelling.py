@@ -1,6 +1,6 @@
 """The nearest of the known words, at a cost that a stranger's word cannot raise."""
 
-from mcrelay.spelling import LONGEST, candidates
+from mcrelay.model.suggestions import LONGEST, candidates
 
 
 def test_candidates_are_those_that_begin_alike_and_are_about_as_long():

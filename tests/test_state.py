@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.state import (
+from mcrelay.model.state import (
     CloseIngress,
     Egress,
     Flow,

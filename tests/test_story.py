@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcrelay.counters import Drop
+from mcrelay.model.counters import Drop
 from mcrelay.story import comment, document, dotted, line, timestamp
 from mcrelay.trace import EXPIRED, SENT, Event, Outcome, Verdict
 from tests.test_trace import EVENT, HEAD

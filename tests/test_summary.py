@@ -2,18 +2,8 @@
 
 import numpy as np
 
+from mcrelay.model.state import Egress, Flow, Ingress, OpenIngress, Output, Route, SetFlow, State, WorkerState
 from mcrelay.plan import Plan, RuleState, Verdict
-from mcrelay.state import (
-    Egress,
-    Flow,
-    Ingress,
-    OpenIngress,
-    Output,
-    Route,
-    SetFlow,
-    State,
-    WorkerState,
-)
 from mcrelay.supervisor.rows import Ledger
 from mcrelay.supervisor.summary import lines
 from mcrelay.worker.runs import runs

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcrelay.counters import Drop
+from mcrelay.model.counters import Drop
 from mcrelay.trace import (
     A_SECOND,
     BURST,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcrelay.state import OpenIngress, SetFlow
+from mcrelay.model.state import OpenIngress, SetFlow
 from mcrelay.wire import (
     CHUNK,
     MAX_ANSWER,

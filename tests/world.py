@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from mcrelay.command import Batch, Kill, Perform, Start, Stop
-from mcrelay.plan import RuleState
-from mcrelay.reconcile import Reconciler
-from mcrelay.state import (
+from mcrelay.model.state import (
     DeleteFlow,
     Egress,
     Flow,
@@ -24,6 +22,8 @@ from mcrelay.state import (
     WorkerState,
     applied,
 )
+from mcrelay.plan import RuleState
+from mcrelay.reconcile import Reconciler
 from tests.strategies import planned
 
 

@@ -12,7 +12,7 @@ from importlib import import_module
 
 from mcrelay import __version__
 from mcrelay.cli.exits import Exit
-from mcrelay.spelling import did_you_mean, listed
+from mcrelay.model.suggestions import did_you_mean, listed
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mcrelay.address import is_group
 from mcrelay.cli import change
 from mcrelay.cli.change import Change, Refused
 from mcrelay.cli.standing import Standing, drop_in
 from mcrelay.config import Rule
 from mcrelay.dropin import holds_only, is_by_add, written
+from mcrelay.model.addresses import is_group
 from mcrelay.problem import Invalid
 from mcrelay.source import Source
 

@@ -9,7 +9,7 @@ from typing import Any
 from mcrelay.cli.amounts import counted, moment, short, spaced, span
 from mcrelay.cli.overview import ACCENTS, WIDTH, few, membership
 from mcrelay.cli.terminal import BOLD, YELLOW, painted, plain
-from mcrelay.counters import SEND_ERROR_MEANINGS, Drop
+from mcrelay.model.counters import SEND_ERROR_MEANINGS, Drop
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 

@@ -20,8 +20,8 @@ from mcrelay.control.client import (
     WrongProtocol,
     connect,
 )
+from mcrelay.model.suggestions import listed
 from mcrelay.rpc import Code
-from mcrelay.spelling import listed
 from mcrelay.supervisor import rundir
 
 VARIABLE = "MCRELAY_SOCKET"

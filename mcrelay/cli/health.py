@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mcrelay.cli.amounts import counted
-from mcrelay.spelling import listed
+from mcrelay.model.suggestions import listed
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 

@@ -10,7 +10,7 @@ from typing import Any
 from mcrelay.cli.amounts import counted, moment, not_relayed, short, spaced, span
 from mcrelay.cli.table import GAP, aligned
 from mcrelay.cli.terminal import BOLD, GREEN, RED, YELLOW, painted
-from mcrelay.counters import Drop
+from mcrelay.model.counters import Drop
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 

@@ -11,8 +11,8 @@ from mcrelay.cli.comparison import Comparison
 from mcrelay.cli.terminal import GREEN, RED, YELLOW, painted
 from mcrelay.config import Config, Rule
 from mcrelay.description import described_input, described_outputs
+from mcrelay.model.state import Route
 from mcrelay.plan import Plan, Verdict
-from mcrelay.state import Route
 
 SHAPE = 1  # version of the shape of `plan --json`
 

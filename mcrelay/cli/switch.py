@@ -9,7 +9,7 @@ from mcrelay.cli import change
 from mcrelay.cli.change import Change, Refused
 from mcrelay.cli.standing import Standing
 from mcrelay.dropin import CannotSwitch, holds_only, switched
-from mcrelay.spelling import did_you_mean
+from mcrelay.model.suggestions import did_you_mean
 
 HELP = f"""\
 Only a file of the drop-in folder that holds this rule and nothing else is changed, and of it nothing but the

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mcrelay.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES, Table
+from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES, Table
 
 TABLES = (LINKS, RULES, OUTPUTS)
 SPAN = 1.0  # seconds that a rate is measured over, at least

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mcrelay.control.ages import Ages
 from mcrelay.control.counts import Rates, Reading
 from mcrelay.control.template import HOLE, Template, text
-from mcrelay.counters import LINKS, OUTPUTS, RULES, SEND_ERROR_NAMES, Drop
+from mcrelay.model.counters import LINKS, OUTPUTS, RULES, SEND_ERROR_NAMES, Drop
 from mcrelay.rpc import Json
 
 Fields = Mapping[str, Json]

@@ -12,8 +12,8 @@ from mcrelay.control.peer import may_trace, peer
 from mcrelay.control.reply import Reply
 from mcrelay.control.traces import Traces
 from mcrelay.control.view import Now, View
+from mcrelay.model.suggestions import candidates, listed
 from mcrelay.rpc import PROTOCOL, Code, Json, Parameter, Request, RpcError, arguments
-from mcrelay.spelling import candidates, listed
 
 Arguments = Mapping[str, Json]
 

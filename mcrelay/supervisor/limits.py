@@ -8,7 +8,7 @@ import resource
 import socket
 from pathlib import Path
 
-from mcrelay.state import State
+from mcrelay.model.state import State
 
 RESERVE = 64  # descriptors that rules leave alone: files are still read, and workers started
 

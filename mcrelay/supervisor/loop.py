@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from mcrelay.command import Batch, Command, Kill, Perform, Start, Stop
-from mcrelay.links import LinkTable
+from mcrelay.model.links import LinkTable
 from mcrelay.news import Tracing
 from mcrelay.plan import RuleState, Verdict, plan
 from mcrelay.reconcile import Reconciler

@@ -6,7 +6,7 @@ import fcntl
 import mmap
 import os
 
-from mcrelay.counters import MEMORY_SIZE, Table
+from mcrelay.model.counters import MEMORY_SIZE, Table
 
 
 class Shared:

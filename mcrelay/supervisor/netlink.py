@@ -8,7 +8,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink import nlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 
-from mcrelay.links import Link, LinkTable
+from mcrelay.model.links import Link, LinkTable
 
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10  # linux/rtnetlink.h
 _IFF_UP = 0x1  # linux/if.h

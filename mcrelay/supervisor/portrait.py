@@ -12,12 +12,12 @@ from typing import Any
 from mcrelay import __version__
 from mcrelay.config import Config, Rule
 from mcrelay.description import described_input, described_interface, described_outputs
-from mcrelay.links import LinkTable
+from mcrelay.model.links import LinkTable
+from mcrelay.model.state import Membership, Route
 from mcrelay.plan import Plan
 from mcrelay.problem import Where
 from mcrelay.process import Process
 from mcrelay.reconcile import Reconciler
-from mcrelay.state import Membership, Route
 from mcrelay.supervisor.children import Child
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.rows import Ledger

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mcrelay.frame import RESERVED
 from mcrelay.linux import filters
 from mcrelay.linux.capabilities import Capability, keep_only, privileges
-from mcrelay.state import Egress, Ingress, Membership, PortHold
+from mcrelay.model.state import Egress, Ingress, Membership, PortHold
 
 RING_OCTETS = 32 << 20
 BLOCK_OCTETS = 1 << 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 
 from mcrelay.config import Config, Rule
-from mcrelay.counters import LINKS, OUTPUTS, RULES, Rows, RowsExhausted, Table
-from mcrelay.state import OpenIngress, Output, SetFlow, State, WorkerAction, output_name
+from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Rows, RowsExhausted, Table
+from mcrelay.model.state import OpenIngress, Output, SetFlow, State, WorkerAction, output_name
 from mcrelay.supervisor.memory import Memory
 from mcrelay.wire import Instruction
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mcrelay.linux import filters
-from mcrelay.state import (
+from mcrelay.model.state import (
     Egress,
     Hold,
     Ingress,

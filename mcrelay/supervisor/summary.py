@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 
-from mcrelay.counters import RULES, SEND_ERROR_NAMES, Drop
+from mcrelay.model.counters import RULES, SEND_ERROR_NAMES, Drop
+from mcrelay.model.state import Route
 from mcrelay.plan import Plan, Verdict
-from mcrelay.state import Route
 from mcrelay.supervisor.netlink import device_of
 from mcrelay.supervisor.rows import Ledger
 

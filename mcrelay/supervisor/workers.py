@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Mapping
 
 from mcrelay.command import Batch
+from mcrelay.model.state import Ingress
 from mcrelay.reconcile import Reconciler
-from mcrelay.state import Ingress
 from mcrelay.supervisor import summary
 from mcrelay.supervisor.channel import ChannelClosed
 from mcrelay.supervisor.children import Child, start_worker, why_not

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from mcrelay.fib import Entry, Fib, Routes, find, number
 from mcrelay.linux import filters
-from mcrelay.packet import origin_key
-from mcrelay.state import (
+from mcrelay.model.state import (
     CloseEgress,
     CloseIngress,
     CloseTrace,
@@ -25,7 +24,8 @@ from mcrelay.state import (
     SetFlow,
     Trace,
 )
-from mcrelay.state import Egress as EgressName
+from mcrelay.model.state import Egress as EgressName
+from mcrelay.packet import origin_key
 from mcrelay.wire import BatchMessage, Instruction
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.light import Light

@@ -11,7 +11,6 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mcrelay.counters import LINKS, OTHER_ERRNO, OUTPUTS, RULES, SEND_ERRNOS
 from mcrelay.fib import FROM_PACKET, Routes
 from mcrelay.frame import (
     GSO_TYPE,
@@ -19,6 +18,7 @@ from mcrelay.frame import (
     TP_STATUS_VLAN_VALID,
     VNET_HEADER,
 )
+from mcrelay.model.counters import LINKS, OTHER_ERRNO, OUTPUTS, RULES, SEND_ERRNOS
 from mcrelay.packet import IP_HEADER, UDP, UDP_HEADER
 from mcrelay.worker.messages import Messages, sockaddrs
 from mcrelay.worker.ring import Ring

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 from typing import NoReturn
 
-from mcrelay.counters import Drop
+from mcrelay.model.counters import Drop
 from mcrelay.wire import PROTOCOL, Acknowledged, Hello, Refused, decoded_batch
 from mcrelay.worker.channel import Channel
 from mcrelay.worker.forwarding import Forwarding, Ingress, Refusal

@@ -8,7 +8,7 @@ import mmap
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.counters import LINKS, MEMORY_SIZE, OTHER_ERRNO, OUTPUTS, RULES, SEND_ERRNOS, Table
+from mcrelay.model.counters import LINKS, MEMORY_SIZE, OTHER_ERRNO, OUTPUTS, RULES, SEND_ERRNOS, Table
 from mcrelay.worker.egress import Sent
 from mcrelay.worker.runs import Runs, sizes, starts
 

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from mcrelay.lab.command import PATIENCE
-from mcrelay.state import Egress, Flow, Ingress, OpenEgress, OpenIngress, Output, Route, SetFlow
+from mcrelay.model.state import Egress, Flow, Ingress, OpenEgress, OpenIngress, Output, Route, SetFlow
 from mcrelay.supervisor.privileged import RING_OCTETS
 from mcrelay.supervisor.rows import Ledger
 from mcrelay.supervisor.sockets import Sockets

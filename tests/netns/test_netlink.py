@@ -5,7 +5,7 @@ import select
 import pytest
 
 from mcrelay.lab.command import PATIENCE
-from mcrelay.links import Link
+from mcrelay.model.links import Link
 from mcrelay.supervisor.netlink import Bell, read_links
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.linux import filters
-from mcrelay.state import Egress, Ingress, Membership, PortHold
+from mcrelay.model.state import Egress, Ingress, Membership, PortHold
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.privileged import (
     RING_OCTETS,

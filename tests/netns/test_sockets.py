@@ -10,7 +10,7 @@ import pytest
 
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.linux import filters
-from mcrelay.state import (
+from mcrelay.model.state import (
     CloseEgress,
     Egress,
     Hold,

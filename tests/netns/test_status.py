@@ -15,9 +15,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from mcrelay.cli import main
-from mcrelay.counters import Drop
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import PATIENCE, mcrelay, wait_until
+from mcrelay.model.counters import Drop
 from tests.netns.frames import MORE_FRAGMENTS, Frame
 from tests.netns.observed import Sending
 

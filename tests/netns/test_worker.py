@@ -11,7 +11,7 @@ import pytest
 
 from mcrelay.lab.command import PATIENCE
 from mcrelay.lab.offload import switch_offload
-from mcrelay.state import (
+from mcrelay.model.state import (
     CloseEgress,
     CloseIngress,
     DeleteFlow,

@@ -14,7 +14,7 @@ from manual.options import Sections
 from mcrelay import __version__
 from mcrelay.cli import VERBS, Verb
 from mcrelay.cli.exits import Exit
-from mcrelay.counters import SEND_ERROR_MEANINGS, Drop
+from mcrelay.model.counters import SEND_ERROR_MEANINGS, Drop
 
 TEXTS = Path(__file__).parents[1]
 SCHEMAS = Path(__file__).parents[3] / "schemas"
