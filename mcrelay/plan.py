@@ -8,10 +8,10 @@ from enum import StrEnum
 
 from mcrelay.config import Config, Input, Rule
 from mcrelay.config import Output as ConfigOutput
-from mcrelay.frame import frame_size
 from mcrelay.model.addresses import is_group
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.model.state import Egress, Flow, Ingress, Membership, Output, PortHold, Route, State, WorkerState
+from mcrelay.packet.frame import frame_size
 
 
 class RuleState(StrEnum):

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.fib import FROM_PACKET, NO_ROUTE, Entry, Fib, Routes, find, number
 from mcrelay.model.state import Egress, Flow, Output, Route
-from mcrelay.packet import flow_key, origin_key
+from mcrelay.packet.fib import FROM_PACKET, NO_ROUTE, Entry, Fib, Routes, find, number
+from mcrelay.packet.headers import flow_key, origin_key
 
 DESTINATIONS = ["239.1.1.1", "239.1.1.2", "10.0.0.9", "224.0.0.1", "239.255.255.255"]
 SOURCES = ["10.0.0.1", "10.0.0.2", "192.168.168.55", "255.255.255.254", "0.0.0.1"]

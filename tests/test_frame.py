@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.frame import NETWORK_OFFSET, RESERVED, SMALLEST_FRAME, VNET_HEADER, frame_size
+from mcrelay.packet.frame import NETWORK_OFFSET, RESERVED, SMALLEST_FRAME, VNET_HEADER, frame_size
 
 
 @given(st.integers(0, 65_536))

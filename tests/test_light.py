@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.fib import Entry, Fib, Routes
-from mcrelay.frame import SMALLEST_FRAME
 from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES
 from mcrelay.model.state import Egress as EgressName
 from mcrelay.model.state import Flow, Output, Route
-from mcrelay.packet import origin_key
+from mcrelay.packet.fib import Entry, Fib, Routes
+from mcrelay.packet.frame import SMALLEST_FRAME
+from mcrelay.packet.headers import origin_key
 from mcrelay.worker import messages
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.forwarding import Forwarding, Ingress

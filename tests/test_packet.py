@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcrelay.frame import (
+from mcrelay.packet.frame import (
     GSO_TYPE,
     NETWORK_OFFSET,
     SMALLEST_FRAME,
@@ -16,7 +16,7 @@ from mcrelay.frame import (
     TP_STATUS_VLAN_VALID,
     VNET_HEADER,
 )
-from mcrelay.packet import Fault, flow_key, headers, origin_key
+from mcrelay.packet.headers import Fault, flow_key, headers, origin_key
 
 TPACKET2_HEADER = struct.Struct("=IIIHHIIHH4x")  # struct tpacket2_hdr of linux/if_packet.h
 IP_HEADER = struct.Struct("!BBHHHBBH4s4s")

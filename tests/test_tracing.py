@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcrelay import trace
-from mcrelay.fib import Entry, Fib, Routes
-from mcrelay.frame import SMALLEST_FRAME, TP_STATUS_USER, TP_STATUS_VLAN_VALID
 from mcrelay.model.counters import MEMORY_SIZE, OUTPUTS, RULES
 from mcrelay.model.state import Flow, Output, Route, Trace
-from mcrelay.packet import origin_key
+from mcrelay.packet.fib import Entry, Fib, Routes
+from mcrelay.packet.frame import SMALLEST_FRAME, TP_STATUS_USER, TP_STATUS_VLAN_VALID
+from mcrelay.packet.headers import origin_key
 from mcrelay.trace import BURST, EXPIRED, MOST_OUTCOMES, SENT, Reader, Verdict
 from mcrelay.worker import messages
 from mcrelay.worker.egress import Egress

@@ -11,10 +11,10 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from mcrelay.frame import RESERVED
 from mcrelay.linux import filters
 from mcrelay.linux.capabilities import Capability, keep_only, privileges
 from mcrelay.model.state import Egress, Ingress, Membership, PortHold
+from mcrelay.packet.frame import RESERVED
 
 RING_OCTETS = 32 << 20
 BLOCK_OCTETS = 1 << 20

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.fib import FROM_PACKET, Routes
+from mcrelay.packet.fib import FROM_PACKET, Routes
 from mcrelay.worker.messages import (
     MAX_SEGMENTED_OCTETS,
     SOCKADDR_IN,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.fib import Entry, Fib, Routes, find, number
 from mcrelay.linux import filters
 from mcrelay.model.state import (
     CloseEgress,
@@ -25,7 +24,8 @@ from mcrelay.model.state import (
     Trace,
 )
 from mcrelay.model.state import Egress as EgressName
-from mcrelay.packet import origin_key
+from mcrelay.packet.fib import Entry, Fib, Routes, find, number
+from mcrelay.packet.headers import origin_key
 from mcrelay.wire import BatchMessage, Instruction
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.light import Light

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.fib import NO_ROUTE, Routes
-from mcrelay.frame import LENGTH, NANOSECONDS, SECONDS
 from mcrelay.model.counters import Drop
-from mcrelay.packet import Fault, Headers, headers
+from mcrelay.packet.fib import NO_ROUTE, Routes
+from mcrelay.packet.frame import LENGTH, NANOSECONDS, SECONDS
+from mcrelay.packet.headers import Fault, Headers, headers
 from mcrelay.worker.egress import Payloads
 from mcrelay.worker.forwarding import Forwarding, Ingress
 from mcrelay.worker.light import FEW

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.frame import STATUS, TP_STATUS_KERNEL, TP_STATUS_USER
 from mcrelay.linux import filters
+from mcrelay.packet.frame import STATUS, TP_STATUS_KERNEL, TP_STATUS_USER
 
 _FREE = TP_STATUS_KERNEL.to_bytes(4, "little")
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6  # linux/if_packet.h

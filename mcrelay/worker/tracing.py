@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mcrelay.fib import Entry, Fib, Routes, number
 from mcrelay.model.state import Egress, Flow, Trace
+from mcrelay.packet.fib import Entry, Fib, Routes, number
 from mcrelay.trace import SENT, Outcome
 from mcrelay.worker.pen import Pen
 from mcrelay.worker.watch import Copies, Traced, Watch

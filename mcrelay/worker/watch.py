@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.fib import NO_ROUTE, Fib
-from mcrelay.frame import (
+from mcrelay.packet.fib import NO_ROUTE, Fib
+from mcrelay.packet.frame import (
     CAPTURED,
     LENGTH,
     NANOSECONDS,
@@ -24,7 +24,7 @@ from mcrelay.frame import (
     TP_STATUS_VLAN_VALID,
     VLAN,
 )
-from mcrelay.packet import Fault, Headers, link_octets
+from mcrelay.packet.headers import Fault, Headers, link_octets
 from mcrelay.trace import (
     EXPIRED,
     MOST_OUTCOMES,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcrelay.model.state import Dscp, Egress, Flow, Route, Ttl
-from mcrelay.packet import flow_key, origin_key
+from mcrelay.packet.headers import flow_key, origin_key
 
 NO_ROUTE = -1
 _ADDRESS = np.uint64(0xFFFF_FFFF)

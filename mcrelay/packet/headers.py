@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.frame import (
+from mcrelay.packet.frame import (
     CAPTURED,
     GSO_TYPE,
     LENGTH,

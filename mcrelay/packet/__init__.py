@@ -1,0 +1,1 @@
+"""Pure: the packet contract: frame layout, header readers and the forwarding lookup."""
