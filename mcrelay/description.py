@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mcrelay.config import Interface, Output, Rule
+from mcrelay.config.compiler import Interface, Output, Rule
 from mcrelay.model.links import Link
 from mcrelay.model.state import Membership, Route, output_name
 

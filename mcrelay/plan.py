@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mcrelay.config import Config, Input, Rule
-from mcrelay.config import Output as ConfigOutput
+from mcrelay.config.compiler import Config, Input, Rule
+from mcrelay.config.compiler import Output as ConfigOutput
 from mcrelay.model.addresses import is_group
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.model.state import Egress, Flow, Ingress, Membership, Output, PortHold, Route, State, WorkerState

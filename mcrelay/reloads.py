@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from mcrelay.config import Config
-from mcrelay.problem import Problem
+from mcrelay.config.compiler import Config
+from mcrelay.config.problems import Problem
 
 REMEMBERED = 8  # verdicts before the last one
 MOST_NAMES = 100  # of each kind of change

@@ -16,8 +16,8 @@ from benchmarks.plot import LEFT, chart
 from benchmarks.rate import QUESTION as RATE
 from benchmarks.saturation import QUESTION as SATURATION
 from benchmarks.table import cell, number, table
-from mcrelay.config import compiled
-from mcrelay.source import parse
+from mcrelay.config.compiler import compiled
+from mcrelay.config.reader import parse
 
 GENERATOR = 1_000_000.0
 FACTS = {

@@ -5,10 +5,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.config import Config, Input, Interface, Output, compiled
+from mcrelay.config.compiler import Config, Input, Interface, Output, compiled
+from mcrelay.config.problems import Invalid, Where
+from mcrelay.config.reader import FASTEST, parse
 from mcrelay.model.addresses import is_group, is_link_local_group, why_no_host
-from mcrelay.problem import Invalid, Where
-from mcrelay.source import FASTEST, parse
 
 GOOD = """\
 version: 1

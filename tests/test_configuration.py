@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from mcrelay.problem import Invalid
+from mcrelay.config.problems import Invalid
 from mcrelay.supervisor import files
 from mcrelay.supervisor.archive import Archive
 from mcrelay.supervisor.configuration import Configuration

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcrelay.problem import Invalid
+from mcrelay.config.problems import Invalid
 from mcrelay.reloads import Cause
 from mcrelay.supervisor import files, record
 from mcrelay.supervisor.archive import KEPT, Archive, entry, numbers

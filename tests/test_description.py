@@ -1,10 +1,10 @@
 """A rule is described as the file says it, with what the relay chose for what runs."""
 
-from mcrelay.config import compiled
+from mcrelay.config.compiler import compiled
+from mcrelay.config.reader import parse
 from mcrelay.description import described_input, described_interface, described_outputs
 from mcrelay.model.links import Link
 from mcrelay.model.state import Egress, Membership, Output, Route
-from mcrelay.source import parse
 
 CONFIG = compiled(
     [

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.cli import add
-from mcrelay.config import compiled
-from mcrelay.dropin import CannotSwitch, holds_only, is_by_add, switched, written
-from mcrelay.problem import Invalid
-from mcrelay.source import parse
+from mcrelay.config.compiler import compiled
+from mcrelay.config.drop_in import CannotSwitch, holds_only, is_by_add, switched, written
+from mcrelay.config.problems import Invalid
+from mcrelay.config.reader import parse
 
 FILE = "mcrelay.d/camera.yaml"
 MAIN = parse(

@@ -19,12 +19,12 @@ from manual.pages import TEXTS, pages, parser_of
 from mcrelay import rpc
 from mcrelay.cli import VERBS
 from mcrelay.cli.exits import Exit
-from mcrelay.config import compiled
+from mcrelay.config.compiler import compiled
+from mcrelay.config.reader import parse
 from mcrelay.control import clients, connection, traces, view
 from mcrelay.control.methods import METHODS
 from mcrelay.model.counters import SEND_ERROR_MEANINGS, Drop
 from mcrelay.rpc import Code
-from mcrelay.source import parse
 
 PAGES = dict(pages())
 VERB_PAGES = [f"mcrelay-{verb.name}.1" for verb in VERBS]

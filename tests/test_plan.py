@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.config import compiled
+from mcrelay.config.compiler import compiled
+from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.model.state import Egress, Flow, Ingress, Membership, Output, PortHold, Route, State, WorkerState
 from mcrelay.plan import RuleState, Verdict, claim, plan
-from mcrelay.source import parse
 
 HEAD = """
 version: 1

@@ -6,14 +6,14 @@ import time
 import pytest
 
 from mcrelay import __version__
-from mcrelay.config import compiled
+from mcrelay.config.compiler import compiled
+from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.model.state import OpenIngress, SetFlow
 from mcrelay.picture import changes
 from mcrelay.plan import plan
 from mcrelay.process import PATIENCE, Phase, Process
 from mcrelay.reconcile import Reconciler
-from mcrelay.source import parse
 from mcrelay.supervisor.archive import Archive
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.notify import Notifier

@@ -11,8 +11,8 @@ import pytest
 
 from mcrelay.cli import main
 from mcrelay.cli.check import Verdict
+from mcrelay.config.problems import Problem, Where
 from mcrelay.control.client import PATIENCE
-from mcrelay.problem import Problem, Where
 from tests.clients import GREETING, answering, listening
 from tests.documents import RELOAD
 

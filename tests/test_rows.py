@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from mcrelay.config import Config, Input, Rule
-from mcrelay.config import Output as ConfigOutput
+from mcrelay.config.compiler import Config, Input, Rule
+from mcrelay.config.compiler import Output as ConfigOutput
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, RowsExhausted, Table
 from mcrelay.model.state import (
     CloseIngress,

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from mcrelay.shape import default, schema, violations
-from mcrelay.source import parse
+from mcrelay.config.reader import parse
+from mcrelay.config.schema import default, schema, violations
 
 SCHEMA = json.loads(resources.files("mcrelay").joinpath("schema.json").read_text())
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from mcrelay.shape import schema
-from mcrelay.sound import repeats, soundness
+from mcrelay.config.schema import schema
+from mcrelay.config.sound import repeats, soundness
 
 TEXTS = st.sampled_from(["", "a", "b", "auto", "10.0.0.1", "10.0.0.1\n"])
 NUMBERS = st.sampled_from([-1, 0, 1, 2, 64, 65536, 0.5, 2.5])  # 1.0 is an integer to jsonschema, and not here

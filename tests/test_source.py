@@ -7,9 +7,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.problem import Invalid, Problem, Where, dotted, shown
-from mcrelay.scalar import Doubtful, resolved
-from mcrelay.source import FASTEST, MAX_DEPTH, MAX_PROBLEMS, parse, parse_all
+from mcrelay.config.problems import Invalid, Problem, Where, dotted, shown
+from mcrelay.config.reader import FASTEST, MAX_DEPTH, MAX_PROBLEMS, parse, parse_all
+from mcrelay.config.scalars import Doubtful, resolved
 
 LOADERS = [pytest.param(FASTEST, id="C"), pytest.param(yaml.SafeLoader, id="Python")]
 both_parsers = pytest.mark.parametrize("loader", LOADERS)

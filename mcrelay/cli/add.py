@@ -10,11 +10,11 @@ from typing import Any
 from mcrelay.cli import change
 from mcrelay.cli.change import Change, Refused
 from mcrelay.cli.standing import Standing, drop_in
-from mcrelay.config import Rule
-from mcrelay.dropin import holds_only, is_by_add, written
+from mcrelay.config.compiler import Rule
+from mcrelay.config.drop_in import holds_only, is_by_add, written
+from mcrelay.config.problems import Invalid
+from mcrelay.config.reader import Source
 from mcrelay.model.addresses import is_group
-from mcrelay.problem import Invalid
-from mcrelay.source import Source
 
 _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _NUMBER = re.compile(r"[0-9]{1,9}")

@@ -18,9 +18,9 @@ from mcrelay.cli.exits import Exit
 from mcrelay.cli.placing import place
 from mcrelay.cli.standing import Standing, standing
 from mcrelay.cli.terminal import colour_wanted
-from mcrelay.config import Config, compiled
+from mcrelay.config.compiler import Config, compiled
+from mcrelay.config.problems import Invalid
 from mcrelay.control.client import NotPermitted, NotRunning
-from mcrelay.problem import Invalid
 from mcrelay.supervisor import files, rundir
 
 PAUSE = 0.05  # seconds between two tries to be the only one who changes the files

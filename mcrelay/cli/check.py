@@ -11,8 +11,8 @@ from mcrelay.cli import daemon, problems, subject
 from mcrelay.cli.amounts import counted
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.terminal import colour_wanted
-from mcrelay.config import Config
-from mcrelay.problem import Invalid, Problem
+from mcrelay.config.compiler import Config
+from mcrelay.config.problems import Invalid, Problem
 from mcrelay.supervisor import files
 
 SHAPE = 1  # version of the shape of --json

@@ -14,8 +14,8 @@ from mcrelay.cli.archives import Greeting
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.history import HASH
 from mcrelay.cli.terminal import BOLD, GREEN, RED, as_json, colour_wanted, painted
+from mcrelay.config.problems import Invalid
 from mcrelay.history import Entry
-from mcrelay.problem import Invalid
 from mcrelay.reloads import Changes, changes
 from mcrelay.supervisor import archive, files
 

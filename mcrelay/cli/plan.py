@@ -16,10 +16,10 @@ from mcrelay.cli.comparison import Comparison, compared
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.prospect import as_json, reload, start
 from mcrelay.cli.terminal import colour_wanted
-from mcrelay.config import Config
+from mcrelay.config.compiler import Config
+from mcrelay.config.problems import Invalid
 from mcrelay.control.client import NotRunning
 from mcrelay.plan import plan
-from mcrelay.problem import Invalid
 from mcrelay.supervisor import files
 from mcrelay.supervisor.netlink import CannotRead, read_links
 

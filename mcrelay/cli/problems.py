@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mcrelay.cli.terminal import BOLD, RED, YELLOW, painted
-from mcrelay.problem import Problem, Where
+from mcrelay.config.problems import Problem, Where
 
 
 def as_text(problems: Iterable[Problem], colour: bool) -> Iterator[str]:

@@ -9,7 +9,7 @@ from mcrelay.cli.amounts import counted
 from mcrelay.cli.closeup import header, place
 from mcrelay.cli.comparison import Comparison
 from mcrelay.cli.terminal import GREEN, RED, YELLOW, painted
-from mcrelay.config import Config, Rule
+from mcrelay.config.compiler import Config, Rule
 from mcrelay.description import described_input, described_outputs
 from mcrelay.model.state import Route
 from mcrelay.plan import Plan, Verdict

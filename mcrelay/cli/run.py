@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from mcrelay.cli.exits import Exit
-from mcrelay.problem import Invalid
+from mcrelay.config.problems import Invalid
 from mcrelay.supervisor import archive, files, privileged, rundir
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.loop import Supervisor

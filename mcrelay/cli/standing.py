@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mcrelay.config import Rule, compiled
-from mcrelay.source import Source, parse, parse_all
+from mcrelay.config.compiler import Rule, compiled
+from mcrelay.config.reader import Source, parse, parse_all
 from mcrelay.supervisor import files
 
 

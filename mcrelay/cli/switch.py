@@ -8,7 +8,7 @@ from pathlib import Path
 from mcrelay.cli import change
 from mcrelay.cli.change import Change, Refused
 from mcrelay.cli.standing import Standing
-from mcrelay.dropin import CannotSwitch, holds_only, switched
+from mcrelay.config.drop_in import CannotSwitch, holds_only, switched
 from mcrelay.model.suggestions import did_you_mean
 
 HELP = f"""\

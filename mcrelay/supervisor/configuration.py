@@ -7,9 +7,9 @@ import time
 from functools import partial
 from pathlib import Path
 
-from mcrelay.config import Config
+from mcrelay.config.compiler import Config
+from mcrelay.config.problems import Invalid, Problem, Where
 from mcrelay.history import Entry
-from mcrelay.problem import Invalid, Problem, Where
 from mcrelay.reloads import Cause, Changes, Outcome, Reloads, changes
 from mcrelay.supervisor import files
 from mcrelay.supervisor.archive import Archive, Unusable

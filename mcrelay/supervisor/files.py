@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from mcrelay.config import Config, compiled
-from mcrelay.problem import Invalid, Problem, Where
-from mcrelay.source import parse_all
+from mcrelay.config.compiler import Config, compiled
+from mcrelay.config.problems import Invalid, Problem, Where
+from mcrelay.config.reader import parse_all
 
 DEFAULT = Path("/etc/mcrelay.yaml")
 MAX_OCTETS = 32 * 1024 * 1024  # of all files together

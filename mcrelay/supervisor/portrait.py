@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mcrelay import __version__
-from mcrelay.config import Config, Rule
+from mcrelay.config.compiler import Config, Rule
+from mcrelay.config.problems import Where
 from mcrelay.description import described_input, described_interface, described_outputs
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import Membership, Route
 from mcrelay.plan import Plan
-from mcrelay.problem import Where
 from mcrelay.process import Process
 from mcrelay.reconcile import Reconciler
 from mcrelay.supervisor.children import Child

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 
-from mcrelay.config import Config, Rule
+from mcrelay.config.compiler import Config, Rule
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Rows, RowsExhausted, Table
 from mcrelay.model.state import OpenIngress, Output, SetFlow, State, WorkerAction, output_name
 from mcrelay.supervisor.memory import Memory

@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from mcrelay.config import Config
-from mcrelay.problem import Invalid
+from mcrelay.config.compiler import Config
+from mcrelay.config.problems import Invalid
 from mcrelay.supervisor import files
 from mcrelay.supervisor.archive import Archive, Unusable
 from mcrelay.trial import Beginning, Moment, Trial, beginning

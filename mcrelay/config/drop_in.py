@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Mapping
 
-from mcrelay.problem import Invalid
-from mcrelay.scalar import resolved
-from mcrelay.source import Data, Source, parse
+from mcrelay.config.problems import Invalid
+from mcrelay.config.reader import Data, Source, parse
+from mcrelay.config.scalars import resolved
 
 HEAD = "# Written by `mcrelay add`. Edit it as you like; `mcrelay remove` deletes the file."
 

@@ -16,10 +16,10 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
+from mcrelay.config.problems import Path, Problem, shown
+from mcrelay.config.reader import MAX_PROBLEMS, Data, Source
+from mcrelay.config.sound import Check, matching, repeats, soundness
 from mcrelay.model.suggestions import did_you_mean, listed
-from mcrelay.problem import Path, Problem, shown
-from mcrelay.sound import Check, matching, repeats, soundness
-from mcrelay.source import MAX_PROBLEMS, Data, Source
 
 AnyValidator = Any  # whose VALIDATORS and descend() jsonschema has, and its types have not
 Errors = Iterator[ValidationError]

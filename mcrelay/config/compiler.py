@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from mcrelay.config.problems import Invalid, Key, Problem, Where
+from mcrelay.config.reader import Source
+from mcrelay.config.schema import default
+from mcrelay.config.section import Part, shaped
 from mcrelay.model.addresses import LOOPBACK_DEVICE, is_group, is_link_local_group, why_no_host
 from mcrelay.model.state import Dscp, Ttl
 from mcrelay.model.suggestions import did_you_mean, listed
-from mcrelay.part import Part, shaped
-from mcrelay.problem import Invalid, Key, Problem, Where
-from mcrelay.shape import default
-from mcrelay.source import Source
 
 _Destination = tuple[str, str, int]  # device, address, port: what two flows share when they clash
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from mcrelay.problem import Key
+from mcrelay.config.problems import Key
 
 Event = Any  # one of PyYAML's
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from mcrelay.problem import Key, Path, Problem, Where
-from mcrelay.shape import violations
-from mcrelay.source import Data, Source
+from mcrelay.config.problems import Key, Path, Problem, Where
+from mcrelay.config.reader import Data, Source
+from mcrelay.config.schema import violations
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from mcrelay.places import Place, places
-from mcrelay.problem import Invalid, Key, Path, Problem, Where, dotted, shown
-from mcrelay.scalar import Doubtful, resolved
+from mcrelay.config.positions import Place, places
+from mcrelay.config.problems import Invalid, Key, Path, Problem, Where, dotted, shown
+from mcrelay.config.scalars import Doubtful, resolved
 
 Data = Any  # dict, list, str, int, float, bool or None
 Event = Any  # one of PyYAML's, which has no type for "has a tag and an anchor"

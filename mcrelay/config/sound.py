@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from mcrelay.source import Data
+from mcrelay.config.reader import Data
 
 Schema = Mapping[str, Any]  # a part of the schema, with its references resolved
 Check = Callable[[Data], bool]
