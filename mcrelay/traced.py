@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mcrelay.model.state import Trace
-from mcrelay.news import Tracing
 from mcrelay.plan import RuleState, Verdict
+from mcrelay.protocol.control import Tracing
 from mcrelay.reconcile import Reconciler
 
 MOST = 16  # rules traced at once

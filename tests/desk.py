@@ -10,8 +10,8 @@ from mcrelay.control.channel import Channel, Ended
 from mcrelay.control.client import connect
 from mcrelay.control.server import Server
 from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES
-from mcrelay.news import Counters, Listen, PictureChanged, decoded_request, encoded_news
-from mcrelay.wire import CHUNK, Assembler, packets
+from mcrelay.protocol.control import Counters, Listen, PictureChanged, decoded_request, encoded_news
+from mcrelay.protocol.worker import CHUNK, Assembler, packets
 
 PATIENCE = 20  # seconds: far more than anything takes
 

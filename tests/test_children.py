@@ -12,13 +12,7 @@ import pytest
 
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.model.state import DeleteFlow, Flow
-from mcrelay.supervisor import channel, switchboard
-from mcrelay.supervisor.channel import TURN, ChannelClosed
-from mcrelay.supervisor.children import start_control, start_worker, why_not
-from mcrelay.supervisor.memory import Memory
-from mcrelay.supervisor.privileged import RING_OCTETS, User
-from mcrelay.supervisor.switchboard import Switchboard
-from mcrelay.wire import (
+from mcrelay.protocol.worker import (
     CHUNK,
     MAX_ANSWER,
     MAX_DESCRIPTORS,
@@ -30,6 +24,12 @@ from mcrelay.wire import (
     Refused,
     encoded_batch,
 )
+from mcrelay.supervisor import channel, switchboard
+from mcrelay.supervisor.channel import TURN, ChannelClosed
+from mcrelay.supervisor.children import start_control, start_worker, why_not
+from mcrelay.supervisor.memory import Memory
+from mcrelay.supervisor.privileged import RING_OCTETS, User
+from mcrelay.supervisor.switchboard import Switchboard
 
 NOBODY = User("nobody", 65534, 65534)
 EMPTY = BatchMessage(1, 1, ())

@@ -14,7 +14,7 @@ from mcrelay.control.connection import (
     Gone,
     TooLong,
 )
-from mcrelay.rpc import MAX_LINE
+from mcrelay.protocol.jsonrpc import MAX_LINE
 
 A_MOMENT = 0.001
 

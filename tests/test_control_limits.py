@@ -10,8 +10,8 @@ import pytest
 from mcrelay.control import clients, connection
 from mcrelay.control.channel import Channel, Ended
 from mcrelay.control.server import Server
-from mcrelay.news import Mark, decoded_request
-from mcrelay.wire import WireError
+from mcrelay.protocol.control import Mark, decoded_request
+from mcrelay.protocol.worker import WireError
 from tests.desk import PATIENCE, VERDICT, Desk, rule, sections
 
 HELLO = b'{"jsonrpc": "2.0", "id": 1, "method": "hello", "params": {"protocol": 1}}\n'

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from mcrelay.news import decoded_request
-from mcrelay.wire import CHUNK, PROTOCOL, Hello
+from mcrelay.protocol.control import decoded_request
+from mcrelay.protocol.worker import CHUNK, PROTOCOL, Hello
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mcrelay.control.marks import SPACING, Marks
 from mcrelay.control.reply import Reply
-from mcrelay.news import Mark
+from mcrelay.protocol.control import Mark
 
 
 class Asked:

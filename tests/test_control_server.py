@@ -15,8 +15,8 @@ from mcrelay.control import server
 from mcrelay.control.client import BrokenOff, Failed, NotRunning
 from mcrelay.control.clients import MOST, Clients
 from mcrelay.model.counters import SEND_ERROR_NAMES
-from mcrelay.news import Counters, Mark, Marked, TraceRule, Tracing
-from mcrelay.rpc import MAX_LINE, Code
+from mcrelay.protocol.control import Counters, Mark, Marked, TraceRule, Tracing
+from mcrelay.protocol.jsonrpc import MAX_LINE, Code
 from tests.desk import PATIENCE, VERDICT, Desk, Memory, interface, process, rule, sections
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "schemas/status.schema.json").read_text())

@@ -18,8 +18,8 @@ from mcrelay.control.traces import (
     PATIENCE,
     Traces,
 )
-from mcrelay.news import TraceRule, Tracing
-from mcrelay.rpc import Code, RpcError
+from mcrelay.protocol.control import TraceRule, Tracing
+from mcrelay.protocol.jsonrpc import Code, RpcError
 from mcrelay.trace import MEMORY_SIZE, Writer
 from tests.test_trace import EVENT, numbered
 

@@ -16,7 +16,6 @@ from manual import roff
 from manual.__main__ import main
 from manual.pages import TEXTS, pages, parser_of
 
-from mcrelay import rpc
 from mcrelay.cli import VERBS
 from mcrelay.cli.exits import Exit
 from mcrelay.config.compiler import compiled
@@ -24,7 +23,8 @@ from mcrelay.config.reader import parse
 from mcrelay.control import clients, connection, traces, view
 from mcrelay.control.methods import METHODS
 from mcrelay.model.counters import SEND_ERROR_MEANINGS, Drop
-from mcrelay.rpc import Code
+from mcrelay.protocol import jsonrpc
+from mcrelay.protocol.jsonrpc import Code
 
 PAGES = dict(pages())
 VERB_PAGES = [f"mcrelay-{verb.name}.1" for verb in VERBS]
@@ -168,7 +168,7 @@ def test_every_error_of_the_protocol_is_there(code):
 @pytest.mark.parametrize(
     "promise",
     [
-        f"at most {rpc.MAX_LINE >> 10} KiB, nested at most {rpc.MAX_DEPTH} deep",
+        f"at most {jsonrpc.MAX_LINE >> 10} KiB, nested at most {jsonrpc.MAX_DEPTH} deep",
         f"{clients.MOST} connections are served",
         f"say hello within {connection.GREETING:g} seconds",
         f"half done for {connection.HALF_A_LINE:g} seconds",

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.news import (
+from mcrelay.plan import RuleState, Verdict
+from mcrelay.protocol.control import (
     Counters,
     Listen,
     Mark,
@@ -19,8 +20,7 @@ from mcrelay.news import (
     encoded_news,
     encoded_request,
 )
-from mcrelay.plan import RuleState, Verdict
-from mcrelay.wire import Hello, WireError
+from mcrelay.protocol.worker import Hello, WireError
 
 numbers = st.integers(0, 2**63)
 texts = st.text(max_size=20)

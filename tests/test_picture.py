@@ -6,7 +6,7 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.picture import MAPS, changes, merged, parts
+from mcrelay.protocol.snapshot import MAPS, changes, merged, parts
 
 values = st.integers(0, 3) | st.lists(st.integers(0, 1), max_size=2)
 maps = st.dictionaries(st.sampled_from("abcdef"), values, max_size=6)

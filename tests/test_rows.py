@@ -23,10 +23,10 @@ from mcrelay.model.state import (
     State,
     WorkerState,
 )
+from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor import rows
 from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.rows import Ledger, NoRoom
-from mcrelay.wire import Instruction
 from mcrelay.worker.egress import Copies, Sent, Unsent
 from mcrelay.worker.runs import runs
 from mcrelay.worker.tally import Tally

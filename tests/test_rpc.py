@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.rpc import (
+from mcrelay.protocol.jsonrpc import (
     MAX_DEPTH,
     Code,
     Parameter,

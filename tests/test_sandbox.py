@@ -14,7 +14,7 @@ import pytest
 from mcrelay.linux import landlock, sandbox
 from mcrelay.linux.capabilities import Privileges
 from mcrelay.linux.sandbox import NotConfined
-from mcrelay.wire import CHUNK, PROTOCOL, Hello, decoded_answer
+from mcrelay.protocol.worker import CHUNK, PROTOCOL, Hello, decoded_answer
 
 NOBODY = 65534
 SETS = ("inheritable", "permitted", "effective", "bounding", "ambient")

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mcrelay.model.state import CloseTrace, OpenTrace, State, Trace, WorkerState
-from mcrelay.news import Tracing
+from mcrelay.protocol.control import Tracing
 from mcrelay.supervisor import traces
 from mcrelay.supervisor.traces import CannotShare, TraceRings
 from mcrelay.trace import MEMORY_SIZE

@@ -3,8 +3,8 @@
 import pytest
 
 from mcrelay.model.state import Trace
-from mcrelay.news import Tracing
 from mcrelay.plan import Plan, RuleState, Verdict
+from mcrelay.protocol.control import Tracing
 from mcrelay.traced import MOST, Traced
 from tests.strategies import planned
 from tests.world import CAMERA, ONE_RULE, TO_NEAR, World, settled

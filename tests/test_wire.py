@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcrelay.model.state import OpenIngress, SetFlow
-from mcrelay.wire import (
+from mcrelay.protocol.worker import (
     CHUNK,
     MAX_ANSWER,
     MAX_DESCRIPTORS,

@@ -21,7 +21,7 @@ from mcrelay.control.client import (
     connect,
 )
 from mcrelay.model.suggestions import listed
-from mcrelay.rpc import Code
+from mcrelay.protocol.jsonrpc import Code
 from mcrelay.supervisor import rundir
 
 VARIABLE = "MCRELAY_SOCKET"

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-from mcrelay.rpc import Json
+from mcrelay.protocol.jsonrpc import Json
 
 BOLD, RED, GREEN, YELLOW, PLAIN = "\033[1m", "\033[31m", "\033[32m", "\033[33m", "\033[0m"
 

@@ -16,7 +16,7 @@ from mcrelay.cli.events import CaptureFile, JsonLines, Lines, Output, Seen
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.live import Interrupt
 from mcrelay.control.client import BrokenOff, Client, Failed
-from mcrelay.rpc import Code
+from mcrelay.protocol.jsonrpc import Code
 
 PAUSE = 0.05  # seconds between two looks where nothing has come
 RETRY = 0.2  # seconds between two tries to reach the daemon again

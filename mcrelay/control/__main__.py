@@ -11,7 +11,7 @@ import sys
 from mcrelay.control.channel import Channel, Ended
 from mcrelay.control.server import Server
 from mcrelay.linux.sandbox import NotConfined, confine
-from mcrelay.wire import WireError
+from mcrelay.protocol.worker import WireError
 
 
 def main() -> int:

@@ -6,8 +6,8 @@ import socket
 from collections import deque
 from collections.abc import Iterator
 
-from mcrelay.news import News, Request, decoded_news, encoded_request
-from mcrelay.wire import CHUNK, MAX_BATCH, MAX_DESCRIPTORS, Assembler, Packet, packets
+from mcrelay.protocol.control import News, Request, decoded_news, encoded_request
+from mcrelay.protocol.worker import CHUNK, MAX_BATCH, MAX_DESCRIPTORS, Assembler, Packet, packets
 
 
 class Ended(Exception):

@@ -10,7 +10,7 @@ import struct
 from types import TracebackType
 from typing import Any
 
-from mcrelay.rpc import PROTOCOL, Code, Json, encoded_request
+from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, encoded_request
 
 PATIENCE = 10.0  # seconds without a sign of life of the daemon
 SHORTEST = 0.001  # seconds of patience

@@ -14,7 +14,7 @@ from mcrelay.control.connection import Connection, Gone, TooLong
 from mcrelay.control.methods import Call, Methods
 from mcrelay.control.reply import Reply
 from mcrelay.control.view import Now
-from mcrelay.rpc import MAX_LINE, Code, Request, RpcError, parsed
+from mcrelay.protocol.jsonrpc import MAX_LINE, Code, Request, RpcError, parsed
 
 MOST = 256  # connections
 AT_ONCE = 16  # newcomers, before those that are there have their turn

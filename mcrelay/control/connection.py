@@ -6,7 +6,7 @@ import socket
 from collections import deque
 from collections.abc import Iterable
 
-from mcrelay.rpc import MAX_LINE
+from mcrelay.protocol.jsonrpc import MAX_LINE
 
 GREETING = 5.0  # seconds that a client has for its hello
 HALF_A_LINE = 10.0  # for the rest of a line

@@ -9,7 +9,7 @@ from mcrelay.control.ages import Ages
 from mcrelay.control.counts import Rates, Reading
 from mcrelay.control.template import HOLE, Template, text
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, SEND_ERROR_NAMES, Drop
-from mcrelay.rpc import Json
+from mcrelay.protocol.jsonrpc import Json
 
 Fields = Mapping[str, Json]
 

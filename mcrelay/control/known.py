@@ -8,7 +8,7 @@ from typing import Any
 from mcrelay.control.counts import Counts
 from mcrelay.control.entries import InterfaceEntry, RuleEntry, interface_entry, rule_entry
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
-from mcrelay.picture import merged
+from mcrelay.protocol.snapshot import merged
 
 _NOT_SEEN_YET = ("unresolved", "the daemon has not looked at it yet")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mcrelay.control.reply import Reply
-from mcrelay.news import Mark, Request
+from mcrelay.protocol.control import Mark, Request
 
 SPACING = 0.01  # seconds between two questions, so that no client keeps the supervisor busy
 

@@ -13,7 +13,7 @@ from mcrelay.control.reply import Reply
 from mcrelay.control.traces import Traces
 from mcrelay.control.view import Now, View
 from mcrelay.model.suggestions import candidates, listed
-from mcrelay.rpc import PROTOCOL, Code, Json, Parameter, Request, RpcError, arguments
+from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, Parameter, Request, RpcError, arguments
 
 Arguments = Mapping[str, Json]
 

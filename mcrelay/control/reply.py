@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mcrelay.rpc import Identity, Json, RpcError, encoded, encoded_error, encoded_result
+from mcrelay.protocol.jsonrpc import Identity, Json, RpcError, encoded, encoded_error, encoded_result
 
 Send = Callable[[Sequence[bytes]], None]
 

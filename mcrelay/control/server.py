@@ -18,8 +18,8 @@ from mcrelay.control.pulse import Pulse
 from mcrelay.control.traces import Traces
 from mcrelay.control.usage import Usages
 from mcrelay.control.view import Now, View
-from mcrelay.news import Counters, Listen, Marked, News, PictureChanged, Tracing
-from mcrelay.wire import PROTOCOL, Hello
+from mcrelay.protocol.control import Counters, Listen, Marked, News, PictureChanged, Tracing
+from mcrelay.protocol.worker import PROTOCOL, Hello
 
 BEAT = 1.25  # seconds between two samples of the counters, and two looks at what is overdue
 

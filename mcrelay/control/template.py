@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from mcrelay.rpc import Json
+from mcrelay.protocol.jsonrpc import Json
 
 HOLE = "\0hole"  # no text of a configuration is this
 

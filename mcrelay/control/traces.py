@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
-from mcrelay.news import TraceRule, Tracing
-from mcrelay.rpc import Code, Json, RpcError
+from mcrelay.protocol.control import TraceRule, Tracing
+from mcrelay.protocol.jsonrpc import Code, Json, RpcError
 from mcrelay.story import Document, document
 from mcrelay.trace import MEMORY_SIZE, Reader
 

@@ -13,7 +13,7 @@ from mcrelay.control.entries import interface_stats, interface_text, rule_stats,
 from mcrelay.control.known import Known
 from mcrelay.control.template import text
 from mcrelay.control.usage import Usages
-from mcrelay.rpc import Json
+from mcrelay.protocol.jsonrpc import Json
 
 SHAPE = 1  # version of the documents
 TOGETHER = 500  # rules in a piece

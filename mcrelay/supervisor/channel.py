@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from mcrelay.wire import CHUNK, MAX_ANSWER, Assembler, Packet, WireError, packets
+from mcrelay.protocol.worker import CHUNK, MAX_ANSWER, Assembler, Packet, WireError, packets
 
 EXHAUSTED = (errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)  # it passes
 TURN = 64  # packets that are heard before others have a turn

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Generic
 
-from mcrelay.news import Request, decoded_request
+from mcrelay.protocol.control import Request, decoded_request
+from mcrelay.protocol.worker import Answer, decoded_answer
 from mcrelay.supervisor.channel import Channel, Heard
 from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.privileged import RING_OCTETS, User
-from mcrelay.wire import Answer, decoded_answer
 
 # numpy's linear algebra would start a thread for each CPU; a worker has no use for them.
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mcrelay.news import (
+from mcrelay.process import PATIENCE, Phase, Process
+from mcrelay.protocol.control import (
     Counters,
     Listen,
     Mark,
@@ -19,8 +20,8 @@ from mcrelay.news import (
     Tracing,
     encoded_news,
 )
-from mcrelay.picture import changes, parts
-from mcrelay.process import PATIENCE, Phase, Process
+from mcrelay.protocol.snapshot import changes, parts
+from mcrelay.protocol.worker import PROTOCOL, Hello
 from mcrelay.reloads import Reloads
 from mcrelay.supervisor.channel import ChannelClosed
 from mcrelay.supervisor.children import Child, start_control, why_not
@@ -31,7 +32,6 @@ from mcrelay.supervisor.pulse import Pulse
 from mcrelay.supervisor.rundir import Door
 from mcrelay.supervisor.switchboard import Switchboard
 from mcrelay.traced import Traced
-from mcrelay.wire import PROTOCOL, Hello
 
 log = logging.getLogger("mcrelay")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mcrelay.command import Batch, Command, Kill, Perform, Start, Stop
 from mcrelay.model.links import LinkTable
-from mcrelay.news import Tracing
 from mcrelay.plan import RuleState, Verdict, plan
+from mcrelay.protocol.control import Tracing
 from mcrelay.reconcile import Reconciler
 from mcrelay.reloads import Cause
 from mcrelay.supervisor import requests, summary

@@ -7,8 +7,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from mcrelay.config.compiler import Config, Rule
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Rows, RowsExhausted, Table
 from mcrelay.model.state import OpenIngress, Output, SetFlow, State, WorkerAction, output_name
+from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor.memory import Memory
-from mcrelay.wire import Instruction
 
 
 class NoRoom(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mcrelay.model.state import OpenTrace, State, Trace, WorkerAction
-from mcrelay.news import Tracing
+from mcrelay.protocol.control import Tracing
 from mcrelay.supervisor.memory import Shared
 from mcrelay.trace import MEMORY_SIZE
 

@@ -8,6 +8,15 @@ from collections.abc import Iterator, Mapping
 
 from mcrelay.command import Batch
 from mcrelay.model.state import Ingress
+from mcrelay.protocol.worker import (
+    PROTOCOL,
+    Acknowledged,
+    Answer,
+    BatchMessage,
+    Hello,
+    Refused,
+    encoded_batch,
+)
 from mcrelay.reconcile import Reconciler
 from mcrelay.supervisor import summary
 from mcrelay.supervisor.channel import ChannelClosed
@@ -18,7 +27,6 @@ from mcrelay.supervisor.rows import Ledger, NoRoom
 from mcrelay.supervisor.sockets import CannotOpen, Sockets
 from mcrelay.supervisor.switchboard import Switchboard
 from mcrelay.supervisor.traces import CannotShare, TraceRings
-from mcrelay.wire import PROTOCOL, Acknowledged, Answer, BatchMessage, Hello, Refused, encoded_batch
 
 log = logging.getLogger("mcrelay")
 

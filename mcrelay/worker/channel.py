@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from mcrelay.wire import (
+from mcrelay.protocol.worker import (
     CHUNK,
     MAX_BATCH,
     MAX_DESCRIPTORS,

@@ -26,7 +26,7 @@ from mcrelay.model.state import (
 from mcrelay.model.state import Egress as EgressName
 from mcrelay.packet.fib import Entry, Fib, Routes, find, number
 from mcrelay.packet.headers import origin_key
-from mcrelay.wire import BatchMessage, Instruction
+from mcrelay.protocol.worker import BatchMessage, Instruction
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.light import Light
 from mcrelay.worker.pen import Pen

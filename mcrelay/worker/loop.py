@@ -6,7 +6,7 @@ import select
 from typing import NoReturn
 
 from mcrelay.model.counters import Drop
-from mcrelay.wire import PROTOCOL, Acknowledged, Hello, Refused, decoded_batch
+from mcrelay.protocol.worker import PROTOCOL, Acknowledged, Hello, Refused, decoded_batch
 from mcrelay.worker.channel import Channel
 from mcrelay.worker.forwarding import Forwarding, Ingress, Refusal
 from mcrelay.worker.relay import Relay

@@ -25,8 +25,7 @@ from mcrelay.model.state import (
     SetFlow,
     State,
 )
-from mcrelay.supervisor.privileged import RING_OCTETS, open_egress, open_ring
-from mcrelay.wire import (
+from mcrelay.protocol.worker import (
     CHUNK,
     PROTOCOL,
     Acknowledged,
@@ -39,6 +38,7 @@ from mcrelay.wire import (
     encoded_batch,
     packets,
 )
+from mcrelay.supervisor.privileged import RING_OCTETS, open_egress, open_ring
 from mcrelay.worker.channel import Ended
 from mcrelay.worker.egress import CAPACITY
 from mcrelay.worker.ring import Ring

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcrelay.picture import Drawable
-from mcrelay.wire import Fields, Hello, WireError, parsed
+from mcrelay.protocol.snapshot import Drawable
+from mcrelay.protocol.worker import Fields, Hello, WireError, parsed
 
 Sections = Mapping[str, Any]
 

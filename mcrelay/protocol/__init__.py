@@ -1,0 +1,1 @@
+"""Pure: the messages between processes and with clients: framing, snapshot delta, JSON-RPC."""
