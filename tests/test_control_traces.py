@@ -20,7 +20,7 @@ from mcrelay.control.traces import (
 )
 from mcrelay.protocol.control import TraceRule, Tracing
 from mcrelay.protocol.jsonrpc import Code, RpcError
-from mcrelay.trace import MEMORY_SIZE, Writer
+from mcrelay.tracing.ring import MEMORY_SIZE, Writer
 from tests.test_trace import EVENT, numbered
 
 NOW = 1000.0

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from mcrelay.pcapng import Capture
+from mcrelay.tracing.pcapng import Capture
 from tests.test_packet import datagram
 
 TIME = 1_700_000_000_123_456_789

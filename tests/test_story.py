@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from mcrelay.model.counters import Drop
-from mcrelay.story import comment, document, dotted, line, timestamp
-from mcrelay.trace import EXPIRED, SENT, Event, Outcome, Verdict
+from mcrelay.tracing.format import comment, document, dotted, line, timestamp
+from mcrelay.tracing.ring import EXPIRED, SENT, Event, Outcome, Verdict
 from tests.test_trace import EVENT, HEAD
 
 DEVICES = {2: "eth0", 3: "eth1", 4: "eth2"}

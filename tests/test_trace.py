@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcrelay.model.counters import Drop
-from mcrelay.trace import (
+from mcrelay.tracing.ring import (
     A_SECOND,
     BURST,
     EXPIRED,

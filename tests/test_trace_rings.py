@@ -8,7 +8,7 @@ from mcrelay.model.state import CloseTrace, OpenTrace, State, Trace, WorkerState
 from mcrelay.protocol.control import Tracing
 from mcrelay.supervisor import traces
 from mcrelay.supervisor.traces import CannotShare, TraceRings
-from mcrelay.trace import MEMORY_SIZE
+from mcrelay.tracing.ring import MEMORY_SIZE
 
 FEED, CLOCK = Trace("feed", 1), Trace("clock", 2)
 

@@ -12,8 +12,8 @@ from mcrelay.cli import trace
 from mcrelay.cli.endpoint import UsageError
 from mcrelay.cli.events import CaptureFile, JsonLines, Lines, Seen
 from mcrelay.cli.exits import Exit
-from mcrelay.story import document
-from mcrelay.trace import Outcome, Verdict
+from mcrelay.tracing.format import document
+from mcrelay.tracing.ring import Outcome, Verdict
 from tests.test_pcapng import blocks
 from tests.test_trace import EVENT
 

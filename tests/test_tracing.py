@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcrelay import trace
 from mcrelay.model.counters import MEMORY_SIZE, OUTPUTS, RULES
 from mcrelay.model.state import Flow, Output, Route, Trace
 from mcrelay.packet.fib import Entry, Fib, Routes
 from mcrelay.packet.frame import SMALLEST_FRAME, TP_STATUS_USER, TP_STATUS_VLAN_VALID
 from mcrelay.packet.headers import origin_key
-from mcrelay.trace import BURST, EXPIRED, MOST_OUTCOMES, SENT, Reader, Verdict
+from mcrelay.tracing import ring
+from mcrelay.tracing.ring import BURST, EXPIRED, MOST_OUTCOMES, SENT, Reader, Verdict
 from mcrelay.worker import messages
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.forwarding import Forwarding, Ingress
@@ -72,8 +72,8 @@ class Stage:
     def trace(self):
         """Trace the rule, and return a reader of it."""
         descriptor = os.memfd_create("trace")
-        os.ftruncate(descriptor, trace.MEMORY_SIZE)
-        reader = Reader(memoryview(mmap.mmap(descriptor, trace.MEMORY_SIZE)))
+        os.ftruncate(descriptor, ring.MEMORY_SIZE)
+        reader = Reader(memoryview(mmap.mmap(descriptor, ring.MEMORY_SIZE)))
         tracing = Tracing({TRACE: Pen(descriptor)}, {self.flow: self.entry}, self.routes, [SOCKET])
         os.close(descriptor)
         self.ingress.watch = tracing.watch({self.flow: 0}, self.ingress.fib)
@@ -137,7 +137,7 @@ def test_an_event_has_the_packet_and_what_its_headers_say():
     head = event.head
     assert (head.ifindex, head.source, head.destination) == (LINK, 0xC0A8A837, 0xEF010101)
     assert (head.source_port, head.destination_port, head.payload, head.length) == (4000, 5001, 7, 35)
-    assert (head.ttl, head.tos, head.verdict, head.vlan) == (9, 0xB8, Verdict.RELAYED, trace.NO_VLAN)
+    assert (head.ttl, head.tos, head.verdict, head.vlan) == (9, 0xB8, Verdict.RELAYED, ring.NO_VLAN)
     assert event.packet == packet
     assert event.outputs == 1
     ((destination, ifindex, port, code),) = event.outcomes

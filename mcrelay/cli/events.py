@@ -13,8 +13,8 @@ from typing import IO, Any, Protocol
 
 from mcrelay import __version__
 from mcrelay.cli.amounts import counted
-from mcrelay.pcapng import Capture
-from mcrelay.story import comment, line
+from mcrelay.tracing.format import comment, line
+from mcrelay.tracing.pcapng import Capture
 
 Event = dict[str, Any]
 

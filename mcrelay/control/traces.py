@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from mcrelay.protocol.control import TraceRule, Tracing
 from mcrelay.protocol.jsonrpc import Code, Json, RpcError
-from mcrelay.story import Document, document
-from mcrelay.trace import MEMORY_SIZE, Reader
+from mcrelay.tracing.format import Document, document
+from mcrelay.tracing.ring import MEMORY_SIZE, Reader
 
 LEASE = 10.0  # seconds for which a trace goes on that nobody reads
 PATIENCE = 5.0  # seconds in which the supervisor is to answer

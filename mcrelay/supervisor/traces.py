@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from mcrelay.model.state import OpenTrace, State, Trace, WorkerAction
 from mcrelay.protocol.control import Tracing
 from mcrelay.supervisor.memory import Shared
-from mcrelay.trace import MEMORY_SIZE
+from mcrelay.tracing.ring import MEMORY_SIZE
 
 
 class CannotShare(Exception):

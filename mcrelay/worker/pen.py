@@ -7,7 +7,7 @@ import mmap
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.trace import MEMORY_SIZE, Allowance, Event, Writer
+from mcrelay.tracing.ring import MEMORY_SIZE, Allowance, Event, Writer
 
 
 class Pen:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mcrelay.model.state import Egress, Flow, Trace
 from mcrelay.packet.fib import Entry, Fib, Routes, number
-from mcrelay.trace import SENT, Outcome
+from mcrelay.tracing.ring import SENT, Outcome
 from mcrelay.worker.pen import Pen
 from mcrelay.worker.watch import Copies, Traced, Watch
 

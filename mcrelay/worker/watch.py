@@ -25,7 +25,7 @@ from mcrelay.packet.frame import (
     VLAN,
 )
 from mcrelay.packet.headers import Fault, Headers, link_octets
-from mcrelay.trace import (
+from mcrelay.tracing.ring import (
     EXPIRED,
     MOST_OUTCOMES,
     NO_VLAN,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mcrelay.model.counters import Drop
-from mcrelay.trace import EXPIRED, NO_VLAN, SENT, Event, Head, Outcome, Verdict
+from mcrelay.tracing.ring import EXPIRED, NO_VLAN, SENT, Event, Head, Outcome, Verdict
 
 Document = dict[str, Any]
 
