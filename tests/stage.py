@@ -14,12 +14,12 @@ from mcrelay.model.links import LinkTable
 from mcrelay.model.state import State, WorkerState, applied
 from mcrelay.process import Process
 from mcrelay.protocol.worker import PROTOCOL, Acknowledged, Hello, decoded_batch
+from mcrelay.reload.trial import Moment
 from mcrelay.supervisor import files, loop, requests, sockets, workers
 from mcrelay.supervisor.archive import Archive
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.portrait import Member
 from mcrelay.supervisor.rundir import CONTROL_SOCKET
-from mcrelay.trial import Moment
 
 GROUPS_A_SOCKET = 2
 _serials = itertools.count(1)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from mcrelay.model.links import Link, LinkTable
-from mcrelay.trial import Moment
-from mcrelay.wish import Confirm, Try
+from mcrelay.reload.requests import Confirm, Try
+from mcrelay.reload.trial import Moment
 from tests.stage import Stage
 
 HEAD = "version: 1\ninterfaces: {a: {device: eth0}, b: {device: eth1}, c: {device: eth2}}\n"

@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from mcrelay.history import Entry
+from mcrelay.reload.history import Entry
+from mcrelay.reload.trial import Moment, Refusal, Trial
 from mcrelay.supervisor import archive as module
 from mcrelay.supervisor.archive import KEPT, Archive, Unusable, default, entry, numbers
-from mcrelay.trial import Moment, Refusal, Trial
 
 TRIAL = Trial("/etc/mcrelay.yaml", "tried", Moment("this boot", 7.0, 8.0), 3, "confirmed")
 

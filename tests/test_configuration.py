@@ -5,10 +5,10 @@ import logging
 import pytest
 
 from mcrelay.config.problems import Invalid
+from mcrelay.reload.trial import Moment
 from mcrelay.supervisor import files
 from mcrelay.supervisor.archive import Archive
 from mcrelay.supervisor.configuration import Configuration
-from mcrelay.trial import Moment
 
 NOW = Moment("this boot", 1000.0, 1_795_000_000.0)
 GOOD = "version: 1\ninterfaces: {a: {device: eth0}, b: {device: eth1}}\nrules:\n"

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from mcrelay.config.problems import Invalid
-from mcrelay.reloads import Cause
+from mcrelay.reload.requests import Confirm, Try
+from mcrelay.reload.results import Cause
+from mcrelay.reload.trial import Moment
 from mcrelay.supervisor import files, record
 from mcrelay.supervisor.archive import KEPT, Archive, entry, numbers
 from mcrelay.supervisor.configuration import Configuration
-from mcrelay.trial import Moment
-from mcrelay.wish import Confirm, Try
 
 
 class Death(BaseException):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mcrelay.history import Entry, entry_of
+from mcrelay.reload.history import Entry, entry_of
 
 ENTRY = Entry(
     number=7,

@@ -9,7 +9,7 @@ import pytest
 from mcrelay.cli import main
 from mcrelay.cli.amounts import moment
 from mcrelay.cli.diff import difference
-from mcrelay.history import Entry
+from mcrelay.reload.history import Entry
 from mcrelay.supervisor import files
 from tests.clients import GREETING, answering
 

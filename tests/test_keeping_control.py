@@ -9,7 +9,7 @@ import pytest
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.process import PATIENCE as LONG
 from mcrelay.protocol.control import Counters, Listen, Marked, PictureChanged, Tracing, decoded_news
-from mcrelay.reloads import Cause, Reloads
+from mcrelay.reload.results import Cause, Reloads
 from mcrelay.supervisor import control as module
 from mcrelay.supervisor import rundir
 from mcrelay.supervisor.control import Control

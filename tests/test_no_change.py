@@ -7,7 +7,7 @@ from mcrelay.config.reader import parse
 from mcrelay.diff import diff
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.plan import plan
-from mcrelay.reloads import changes
+from mcrelay.reload.results import changes
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\n"
 FEED = "  feed: {input: {interface: studio, group: 239.1.1.1, port: 5001}, outputs: [{interface: plant}]}\n"

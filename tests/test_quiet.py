@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.quiet import DELAY, QUIET, REGARDLESS, STALLED, Quiet
+from mcrelay.reload.debounce import DELAY, QUIET, REGARDLESS, STALLED, Quiet
 
 STEP = 0.01
 

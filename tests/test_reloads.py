@@ -5,7 +5,16 @@ import pytest
 from mcrelay.config.compiler import compiled
 from mcrelay.config.problems import Problem, Where
 from mcrelay.config.reader import parse
-from mcrelay.reloads import MOST_NAMES, MOST_PROBLEMS, REMEMBERED, Cause, Changes, Outcome, Reloads, changes
+from mcrelay.reload.results import (
+    MOST_NAMES,
+    MOST_PROBLEMS,
+    REMEMBERED,
+    Cause,
+    Changes,
+    Outcome,
+    Reloads,
+    changes,
+)
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\nrules:\n"
 

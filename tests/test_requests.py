@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from mcrelay.reload.requests import Confirm, NoWish, Try
 from mcrelay.supervisor import requests
 from mcrelay.supervisor.requests import NAME, TIMELY, Occupied, place, take
-from mcrelay.wish import Confirm, NoWish, Try
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcrelay.trial import LONGEST, Beginning, Moment, Refusal, Trial, beginning, refusal_of, trial_of
+from mcrelay.reload.trial import LONGEST, Beginning, Moment, Refusal, Trial, beginning, refusal_of, trial_of
 
 NOW = Moment("this boot", 1000.0, 1_795_000_000.0)
 PATH, CONFIRMED, TRIED, OTHER = "/etc/mcrelay.yaml", "confirmed", "tried", "other"

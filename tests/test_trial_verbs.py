@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from mcrelay.cli import main
+from mcrelay.reload.requests import Confirm, Try, wish_of
 from mcrelay.supervisor import requests
-from mcrelay.wish import Confirm, Try, wish_of
 from tests.clients import GREETING, answering
 from tests.documents import RELOAD
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.quiet import REGARDLESS
+from mcrelay.reload.debounce import REGARDLESS
 from mcrelay.supervisor import ear
 from mcrelay.supervisor.watch import Watcher
 

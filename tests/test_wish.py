@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.trial import LONGEST
-from mcrelay.wish import Confirm, NoWish, Try, text_of, wish_of
+from mcrelay.reload.requests import Confirm, NoWish, Try, text_of, wish_of
+from mcrelay.reload.trial import LONGEST
 
 wishes = st.builds(Try, st.floats(0.001, LONGEST) | st.integers(1, 86_400)) | st.builds(
     Confirm, st.integers(0, 10**9)

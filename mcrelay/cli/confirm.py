@@ -8,7 +8,7 @@ import sys
 from mcrelay.cli import daemon, reload, wishing
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.terminal import as_json
-from mcrelay.wish import Confirm
+from mcrelay.reload.requests import Confirm
 
 HELP = """\
 What is confirmed is the generation that is on trial when the verb is called. If another one runs by the time

@@ -15,8 +15,8 @@ from mcrelay.cli.exits import Exit
 from mcrelay.cli.history import HASH
 from mcrelay.cli.terminal import BOLD, GREEN, RED, as_json, colour_wanted, painted
 from mcrelay.config.problems import Invalid
-from mcrelay.history import Entry
-from mcrelay.reloads import Changes, changes
+from mcrelay.reload.history import Entry
+from mcrelay.reload.results import Changes, changes
 from mcrelay.supervisor import archive, files
 
 SHAPE = 1  # version of the shape of --json

@@ -14,7 +14,7 @@ from mcrelay.cli.archives import Greeting
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.table import aligned
 from mcrelay.cli.terminal import BOLD, GREEN, as_json, colour_wanted, painted
-from mcrelay.history import Entry
+from mcrelay.reload.history import Entry
 from mcrelay.supervisor import archive
 
 SHAPE = 1  # version of the shape of --json

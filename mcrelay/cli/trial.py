@@ -11,8 +11,8 @@ from mcrelay.cli import daemon, hangup, reload, wishing
 from mcrelay.cli.endpoint import positive
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.terminal import as_json
-from mcrelay.trial import LONGEST
-from mcrelay.wish import Try
+from mcrelay.reload.requests import Try
+from mcrelay.reload.trial import LONGEST
 
 TIMEOUT = 120.0  # seconds
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from mcrelay.cli import hangup
 from mcrelay.control.client import BrokenOff, NotPermitted
-from mcrelay.reloads import Cause
+from mcrelay.reload.requests import Confirm, Wish
+from mcrelay.reload.results import Cause
 from mcrelay.supervisor import requests
-from mcrelay.wish import Confirm, Wish
 
 Answer = dict[str, Any]
 

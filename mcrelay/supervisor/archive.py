@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mcrelay.history import Entry, entry_of
+from mcrelay.reload.history import Entry, entry_of
+from mcrelay.reload.trial import Refusal, Trial, refusal_of, trial_of
 from mcrelay.supervisor import record
-from mcrelay.trial import Refusal, Trial, refusal_of, trial_of
 
 log = logging.getLogger("mcrelay")
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from mcrelay.config.compiler import Config
 from mcrelay.config.problems import Invalid, Problem, Where
-from mcrelay.history import Entry
-from mcrelay.reloads import Cause, Changes, Outcome, Reloads, changes
+from mcrelay.reload.history import Entry
+from mcrelay.reload.requests import Confirm, Try, Wish
+from mcrelay.reload.results import Cause, Changes, Outcome, Reloads, changes
+from mcrelay.reload.trial import Beginning, Moment, Refusal
 from mcrelay.supervisor import files
 from mcrelay.supervisor.archive import Archive, Unusable
 from mcrelay.supervisor.notify import Notifier
 from mcrelay.supervisor.trials import Trials, Version
-from mcrelay.trial import Beginning, Moment, Refusal
-from mcrelay.wish import Confirm, Try, Wish
 
 log = logging.getLogger("mcrelay")
 

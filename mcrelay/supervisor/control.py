@@ -22,7 +22,7 @@ from mcrelay.protocol.control import (
 )
 from mcrelay.protocol.snapshot import changes, parts
 from mcrelay.protocol.worker import PROTOCOL, Hello
-from mcrelay.reloads import Reloads
+from mcrelay.reload.results import Reloads
 from mcrelay.supervisor.channel import ChannelClosed
 from mcrelay.supervisor.children import Child, start_control, why_not
 from mcrelay.supervisor.memory import Memory

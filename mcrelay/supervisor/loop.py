@@ -13,7 +13,8 @@ from mcrelay.model.links import LinkTable
 from mcrelay.plan import RuleState, Verdict, plan
 from mcrelay.protocol.control import Tracing
 from mcrelay.reconcile import Reconciler
-from mcrelay.reloads import Cause
+from mcrelay.reload.requests import NoWish
+from mcrelay.reload.results import Cause
 from mcrelay.supervisor import requests, summary
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.control import Control
@@ -31,7 +32,6 @@ from mcrelay.supervisor.uptime import moment
 from mcrelay.supervisor.watch import Watcher
 from mcrelay.supervisor.workers import Workers
 from mcrelay.traced import Traced
-from mcrelay.wish import NoWish
 
 log = logging.getLogger("mcrelay")
 

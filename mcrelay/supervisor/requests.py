@@ -7,8 +7,8 @@ import os
 import time
 from pathlib import Path
 
+from mcrelay.reload.requests import MOST_OCTETS, NoWish, Wish, text_of, wish_of
 from mcrelay.supervisor import record
-from mcrelay.wish import MOST_OCTETS, NoWish, Wish, text_of, wish_of
 
 log = logging.getLogger("mcrelay")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from mcrelay.config.compiler import Config
 from mcrelay.config.problems import Invalid
+from mcrelay.reload.trial import Beginning, Moment, Trial, beginning
 from mcrelay.supervisor import files
 from mcrelay.supervisor.archive import Archive, Unusable
-from mcrelay.trial import Beginning, Moment, Trial, beginning
 
 log = logging.getLogger("mcrelay")
 

@@ -6,7 +6,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-from mcrelay.trial import Moment
+from mcrelay.reload.trial import Moment
 
 
 def moment() -> Moment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from mcrelay.quiet import REGARDLESS, Quiet
+from mcrelay.reload.debounce import REGARDLESS, Quiet
 from mcrelay.supervisor import files
 from mcrelay.supervisor.ear import Bell, Deaf, Ear
 from mcrelay.supervisor.way import Place, places

@@ -9,9 +9,9 @@ import pytest
 from mcrelay.control.client import connect
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
+from mcrelay.reload.requests import Confirm, Try
 from mcrelay.supervisor import requests
 from mcrelay.supervisor.archive import KEPT, numbers
-from mcrelay.wish import Confirm, Try
 from tests.netns.observed import Sending, assert_all_came, undisturbed
 
 FEED = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from mcrelay.trial import LONGEST
+from mcrelay.reload.trial import LONGEST
 
 MOST_OCTETS = 4096  # of the text
 
