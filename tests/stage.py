@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import State, WorkerState, applied
-from mcrelay.process import Process
 from mcrelay.protocol.worker import PROTOCOL, Acknowledged, Hello, decoded_batch
+from mcrelay.reconcile.lifecycle import Process
 from mcrelay.reload.trial import Moment
 from mcrelay.supervisor import files, loop, requests, sockets, workers
 from mcrelay.supervisor.archive import Archive

@@ -28,7 +28,7 @@ from mcrelay.model.state import (
     Trace,
     WorkerState,
 )
-from mcrelay.plan import Plan, RuleState, Verdict, claim
+from mcrelay.reconcile.plan import Plan, RuleState, Verdict, claim
 
 GROUPS = ["239.1.1.1", "239.1.1.2"]
 HOSTS = ["10.0.0.1", "10.0.0.2"]

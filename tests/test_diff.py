@@ -4,7 +4,6 @@ from copy import deepcopy
 
 from hypothesis import given
 
-from mcrelay.diff import diff
 from mcrelay.model.state import (
     CloseEgress,
     CloseIngress,
@@ -23,7 +22,8 @@ from mcrelay.model.state import (
     WorkerState,
     applied,
 )
-from mcrelay.plan import claim
+from mcrelay.reconcile.diff import diff
+from mcrelay.reconcile.plan import claim
 from tests.strategies import plans, states
 
 ADDITIONS = (StartWorker, OpenIngress, OpenEgress, SetFlow, OpenTrace, Hold, Join)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mcrelay.command import Perform, Start
 from mcrelay.model.state import CloseIngress, DeleteFlow, Ingress, Join, Membership, PortHold
-from mcrelay.plan import Plan, RuleState, Verdict, claim
+from mcrelay.reconcile.commands import Perform, Start
+from mcrelay.reconcile.plan import Plan, RuleState, Verdict, claim
 from tests.strategies import planned
 from tests.world import (
     CAMERA,

@@ -10,7 +10,7 @@ import pytest
 
 from mcrelay.cli.plan import as_json
 from mcrelay.model.links import Link, LinkTable
-from mcrelay.plan import plan
+from mcrelay.reconcile.plan import plan
 from mcrelay.supervisor import files
 
 ROOT = Path(__file__).parents[1]

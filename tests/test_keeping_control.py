@@ -7,8 +7,9 @@ import time
 import pytest
 
 from mcrelay.lab.command import PATIENCE, wait_until
-from mcrelay.process import PATIENCE as LONG
 from mcrelay.protocol.control import Counters, Listen, Marked, PictureChanged, Tracing, decoded_news
+from mcrelay.reconcile.lifecycle import PATIENCE as LONG
+from mcrelay.reconcile.trace_requests import Traced
 from mcrelay.reload.results import Cause, Reloads
 from mcrelay.supervisor import control as module
 from mcrelay.supervisor import rundir
@@ -16,7 +17,6 @@ from mcrelay.supervisor.control import Control
 from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.rundir import Door
 from mcrelay.supervisor.switchboard import Switchboard
-from mcrelay.traced import Traced
 
 # A control process that notes all it hears: a line for each message, with the number of descriptors.
 FAKE = """#!{python}

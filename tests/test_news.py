@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.plan import RuleState, Verdict
 from mcrelay.protocol.control import (
     Counters,
     Listen,
@@ -21,6 +20,7 @@ from mcrelay.protocol.control import (
     encoded_request,
 )
 from mcrelay.protocol.worker import Hello, WireError
+from mcrelay.reconcile.plan import RuleState, Verdict
 
 numbers = st.integers(0, 2**63)
 texts = st.text(max_size=20)

@@ -4,9 +4,9 @@ import pytest
 
 from mcrelay.config.compiler import compiled
 from mcrelay.config.reader import parse
-from mcrelay.diff import diff
 from mcrelay.model.links import Link, LinkTable
-from mcrelay.plan import plan
+from mcrelay.reconcile.diff import diff
+from mcrelay.reconcile.plan import plan
 from mcrelay.reload.results import changes
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\n"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mcrelay.plan import Plan, RuleState, Verdict
-from mcrelay.reconcile import Reconciler
+from mcrelay.reconcile.plan import Plan, RuleState, Verdict
+from mcrelay.reconcile.reconciler import Reconciler
 from tests.strategies import planned
 from tests.world import CAMERA, FAR, SENSORS, TO_FAR, TO_NEAR, TWO_RULES, World, failing, settled
 

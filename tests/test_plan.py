@@ -11,7 +11,7 @@ from mcrelay.config.compiler import compiled
 from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.model.state import Egress, Flow, Ingress, Membership, Output, PortHold, Route, State, WorkerState
-from mcrelay.plan import RuleState, Verdict, claim, plan
+from mcrelay.reconcile.plan import RuleState, Verdict, claim, plan
 
 HEAD = """
 version: 1

@@ -10,10 +10,10 @@ from mcrelay.config.compiler import compiled
 from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.model.state import OpenIngress, SetFlow
-from mcrelay.plan import plan
-from mcrelay.process import PATIENCE, Phase, Process
 from mcrelay.protocol.snapshot import changes
-from mcrelay.reconcile import Reconciler
+from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
+from mcrelay.reconcile.plan import plan
+from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.supervisor.archive import Archive
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.notify import Notifier

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mcrelay.command import Kill, Perform, Start, Stop
 from mcrelay.model.state import Leave, Membership, State, WorkerState
-from mcrelay.plan import Plan
+from mcrelay.reconcile.commands import Kill, Perform, Start, Stop
+from mcrelay.reconcile.plan import Plan
 from tests.strategies import planned
 from tests.world import CAMERA, ONE_RULE, TO_NEAR, World, settled
 

@@ -7,7 +7,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mcrelay.command import Kill, Perform, Start
 from mcrelay.model.state import (
     CloseTrace,
     DeleteFlow,
@@ -21,6 +20,7 @@ from mcrelay.model.state import (
     State,
     Trace,
 )
+from mcrelay.reconcile.commands import Kill, Perform, Start
 from tests.strategies import egresses, flows, holds, ingresses, memberships, planned, plans, traces
 from tests.world import (
     CAMERA,

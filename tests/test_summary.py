@@ -3,7 +3,7 @@
 import numpy as np
 
 from mcrelay.model.state import Egress, Flow, Ingress, OpenIngress, Output, Route, SetFlow, State, WorkerState
-from mcrelay.plan import Plan, RuleState, Verdict
+from mcrelay.reconcile.plan import Plan, RuleState, Verdict
 from mcrelay.supervisor.rows import Ledger
 from mcrelay.supervisor.summary import lines
 from mcrelay.worker.runs import runs

@@ -3,9 +3,9 @@
 import pytest
 
 from mcrelay.model.state import Trace
-from mcrelay.plan import Plan, RuleState, Verdict
 from mcrelay.protocol.control import Tracing
-from mcrelay.traced import MOST, Traced
+from mcrelay.reconcile.plan import Plan, RuleState, Verdict
+from mcrelay.reconcile.trace_requests import MOST, Traced
 from tests.strategies import planned
 from tests.world import CAMERA, ONE_RULE, TO_NEAR, World, settled
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mcrelay.command import Batch, Kill, Perform, Start, Stop
 from mcrelay.model.state import (
     DeleteFlow,
     Egress,
@@ -22,8 +21,9 @@ from mcrelay.model.state import (
     WorkerState,
     applied,
 )
-from mcrelay.plan import RuleState
-from mcrelay.reconcile import Reconciler
+from mcrelay.reconcile.commands import Batch, Kill, Perform, Start, Stop
+from mcrelay.reconcile.plan import RuleState
+from mcrelay.reconcile.reconciler import Reconciler
 from tests.strategies import planned
 
 

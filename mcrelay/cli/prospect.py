@@ -12,7 +12,7 @@ from mcrelay.cli.terminal import GREEN, RED, YELLOW, painted
 from mcrelay.config.compiler import Config, Rule
 from mcrelay.description import described_input, described_outputs
 from mcrelay.model.state import Route
-from mcrelay.plan import Plan, Verdict
+from mcrelay.reconcile.plan import Plan, Verdict
 
 SHAPE = 1  # version of the shape of `plan --json`
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mcrelay.process import PATIENCE, Phase, Process
 from mcrelay.protocol.control import (
     Counters,
     Listen,
@@ -22,6 +21,8 @@ from mcrelay.protocol.control import (
 )
 from mcrelay.protocol.snapshot import changes, parts
 from mcrelay.protocol.worker import PROTOCOL, Hello
+from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
+from mcrelay.reconcile.trace_requests import Traced
 from mcrelay.reload.results import Reloads
 from mcrelay.supervisor.channel import ChannelClosed
 from mcrelay.supervisor.children import Child, start_control, why_not
@@ -31,7 +32,6 @@ from mcrelay.supervisor.privileged import User
 from mcrelay.supervisor.pulse import Pulse
 from mcrelay.supervisor.rundir import Door
 from mcrelay.supervisor.switchboard import Switchboard
-from mcrelay.traced import Traced
 
 log = logging.getLogger("mcrelay")
 

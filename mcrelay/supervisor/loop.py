@@ -8,11 +8,12 @@ import signal
 import time
 from pathlib import Path
 
-from mcrelay.command import Batch, Command, Kill, Perform, Start, Stop
 from mcrelay.model.links import LinkTable
-from mcrelay.plan import RuleState, Verdict, plan
 from mcrelay.protocol.control import Tracing
-from mcrelay.reconcile import Reconciler
+from mcrelay.reconcile.commands import Batch, Command, Kill, Perform, Start, Stop
+from mcrelay.reconcile.plan import RuleState, Verdict, plan
+from mcrelay.reconcile.reconciler import Reconciler
+from mcrelay.reconcile.trace_requests import Traced
 from mcrelay.reload.requests import NoWish
 from mcrelay.reload.results import Cause
 from mcrelay.supervisor import requests, summary
@@ -31,7 +32,6 @@ from mcrelay.supervisor.traces import CannotShare, TraceRings
 from mcrelay.supervisor.uptime import moment
 from mcrelay.supervisor.watch import Watcher
 from mcrelay.supervisor.workers import Workers
-from mcrelay.traced import Traced
 
 log = logging.getLogger("mcrelay")
 

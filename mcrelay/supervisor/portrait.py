@@ -15,9 +15,9 @@ from mcrelay.config.problems import Where
 from mcrelay.description import described_input, described_interface, described_outputs
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import Membership, Route
-from mcrelay.plan import Plan
-from mcrelay.process import Process
-from mcrelay.reconcile import Reconciler
+from mcrelay.reconcile.lifecycle import Process
+from mcrelay.reconcile.plan import Plan
+from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.supervisor.children import Child
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.rows import Ledger

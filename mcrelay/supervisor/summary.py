@@ -7,7 +7,7 @@ from itertools import islice
 
 from mcrelay.model.counters import RULES, SEND_ERROR_NAMES, Drop
 from mcrelay.model.state import Route
-from mcrelay.plan import Plan, Verdict
+from mcrelay.reconcile.plan import Plan, Verdict
 from mcrelay.supervisor.netlink import device_of
 from mcrelay.supervisor.rows import Ledger
 

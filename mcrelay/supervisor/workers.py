@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 
-from mcrelay.command import Batch
 from mcrelay.model.state import Ingress
 from mcrelay.protocol.worker import (
     PROTOCOL,
@@ -17,7 +16,8 @@ from mcrelay.protocol.worker import (
     Refused,
     encoded_batch,
 )
-from mcrelay.reconcile import Reconciler
+from mcrelay.reconcile.commands import Batch
+from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.supervisor import summary
 from mcrelay.supervisor.channel import ChannelClosed
 from mcrelay.supervisor.children import Child, start_worker, why_not

@@ -9,7 +9,7 @@ import pytest
 
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
-from mcrelay.process import LONG_LIFE
+from mcrelay.reconcile.lifecycle import LONG_LIFE
 from mcrelay.worker.relay import BATCH
 from tests.netns.observed import Receivers, Sending, assert_all_came, link_of, received, summary, undisturbed
 

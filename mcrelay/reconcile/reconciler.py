@@ -16,9 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from mcrelay.command import Batch, Command, Kill, Perform, Start, Stop
-from mcrelay.diff import diff
-from mcrelay.failures import Failures
 from mcrelay.model.state import (
     Action,
     OpenEgress,
@@ -35,9 +32,12 @@ from mcrelay.model.state import (
     applied,
     without_worker,
 )
-from mcrelay.paused import with_pauses
-from mcrelay.plan import Plan, Verdict
-from mcrelay.process import PATIENCE, Phase, Process
+from mcrelay.reconcile.commands import Batch, Command, Kill, Perform, Start, Stop
+from mcrelay.reconcile.diff import diff
+from mcrelay.reconcile.failures import Failures
+from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
+from mcrelay.reconcile.pauses import with_pauses
+from mcrelay.reconcile.plan import Plan, Verdict
 
 
 @dataclass(slots=True)

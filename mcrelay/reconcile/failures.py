@@ -33,7 +33,7 @@ from mcrelay.model.state import (
     WorkerAction,
     WorkerState,
 )
-from mcrelay.plan import Plan, RuleState, Verdict, claim
+from mcrelay.reconcile.plan import Plan, RuleState, Verdict, claim
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0  # seconds before what failed is tried again
 

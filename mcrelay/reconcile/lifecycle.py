@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from mcrelay.command import Batch
+from mcrelay.reconcile.commands import Batch
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before it starts again
 LONG_LIFE = 1.0  # seconds of work after which a death counts as the first one again

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mcrelay.model.state import Trace
-from mcrelay.plan import RuleState, Verdict
 from mcrelay.protocol.control import Tracing
-from mcrelay.reconcile import Reconciler
+from mcrelay.reconcile.plan import RuleState, Verdict
+from mcrelay.reconcile.reconciler import Reconciler
 
 MOST = 16  # rules traced at once
 

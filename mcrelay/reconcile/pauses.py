@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mcrelay.model.state import State
-from mcrelay.plan import RuleState, Verdict
-from mcrelay.process import Process
+from mcrelay.reconcile.lifecycle import Process
+from mcrelay.reconcile.plan import RuleState, Verdict
 
 
 def with_pauses(

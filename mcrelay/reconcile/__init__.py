@@ -1,0 +1,1 @@
+"""Pure: desired versus running: plan, diff, reconciler, failures, pauses, process lifecycle."""
