@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcrelay.control.ages import KEPT, LATE, Ages, boot_time
+from mcrelay.status.ages import KEPT, LATE, Ages, boot_time
 
 NOON = 1_800_000_000.0
 

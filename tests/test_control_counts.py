@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from mcrelay.control.counts import UNKNOWN, Counts
 from mcrelay.control.peer import Peer, may_trace
-from mcrelay.control.template import HOLE, Template, text
 from mcrelay.control.usage import Usage, Usages, usage
 from mcrelay.model.counters import LINKS, RULES
+from mcrelay.status.rates import UNKNOWN, Counts
+from mcrelay.status.template import HOLE, Template, text
 from tests.desk import Memory
 
 AGES = 0.0  # a row that has been its owner's for ages

@@ -79,7 +79,7 @@ def test_who_takes_its_answer_slowly_gets_all_of_it(desk, monkeypatch):
 
 def test_when_too_much_waits_in_all_the_slowest_are_cut_off(tmp_path, monkeypatch):
     monkeypatch.setattr(clients, "MOST_WAITING", 2 << 20)
-    monkeypatch.setattr("mcrelay.control.view.FRESH", 0)  # each gets a document of its own
+    monkeypatch.setattr("mcrelay.status.documents.FRESH", 0)  # each gets a document of its own
     with Desk(tmp_path) as desk:
         desk.supervisor.change(**sections(**{f"rule-{number}": rule(number) for number in range(1000)}))
         slow = [greeted(desk) for _ in range(6)]
@@ -107,7 +107,7 @@ def until_closed_or_whole(client):
 
 def test_what_serves_many_is_counted_once(tmp_path, monkeypatch):
     monkeypatch.setattr(clients, "MOST_WAITING", 2 << 20)
-    monkeypatch.setattr("mcrelay.control.view.FRESH", PATIENCE)
+    monkeypatch.setattr("mcrelay.status.documents.FRESH", PATIENCE)
     with Desk(tmp_path) as desk:
         desk.supervisor.change(**sections(**{f"rule-{number}": rule(number) for number in range(1000)}))
         slow = [greeted(desk) for _ in range(20)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcrelay.control.view import TOGETHER
+from mcrelay.status.documents import TOGETHER
 from tests.desk import Desk, rule, sections
 
 

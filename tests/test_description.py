@@ -2,9 +2,9 @@
 
 from mcrelay.config.compiler import compiled
 from mcrelay.config.reader import parse
-from mcrelay.description import described_input, described_interface, described_outputs
 from mcrelay.model.links import Link
 from mcrelay.model.state import Egress, Membership, Output, Route
+from mcrelay.status.description import described_input, described_interface, described_outputs
 
 CONFIG = compiled(
     [

@@ -20,11 +20,12 @@ from mcrelay.cli import VERBS
 from mcrelay.cli.exits import Exit
 from mcrelay.config.compiler import compiled
 from mcrelay.config.reader import parse
-from mcrelay.control import clients, connection, traces, view
+from mcrelay.control import clients, connection, traces
 from mcrelay.control.methods import METHODS
 from mcrelay.model.counters import SEND_ERROR_MEANINGS, Drop
 from mcrelay.protocol import jsonrpc
 from mcrelay.protocol.jsonrpc import Code
+from mcrelay.status import documents
 
 PAGES = dict(pages())
 VERB_PAGES = [f"mcrelay-{verb.name}.1" for verb in VERBS]
@@ -175,7 +176,7 @@ def test_every_error_of_the_protocol_is_there(code):
         f"half done for {connection.STANDSTILL:g} seconds",
         f"silent for {connection.IDLE / 60:g} minutes",
         f"at most {clients.MOST_WAITING >> 20} MiB in all",
-        f"at most every {view.FRESH * 1000:g} milliseconds",
+        f"at most every {documents.FRESH * 1000:g} milliseconds",
         f"{traces.MOST_RULES} rules can be traced at once, by {traces.MOST_OF_ALL} traces in all "
         f"and {traces.MOST_OF_A_CLIENT} of a connection",
         f"({traces.DEFAULT_EVENTS}; at most {traces.MOST_EVENTS})",

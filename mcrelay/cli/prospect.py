@@ -10,9 +10,9 @@ from mcrelay.cli.closeup import header, place
 from mcrelay.cli.comparison import Comparison
 from mcrelay.cli.terminal import GREEN, RED, YELLOW, painted
 from mcrelay.config.compiler import Config, Rule
-from mcrelay.description import described_input, described_outputs
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import Plan, Verdict
+from mcrelay.status.description import described_input, described_outputs
 
 SHAPE = 1  # version of the shape of `plan --json`
 

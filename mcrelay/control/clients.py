@@ -13,8 +13,8 @@ from functools import partial
 from mcrelay.control.connection import Connection, Gone, TooLong
 from mcrelay.control.methods import Call, Methods
 from mcrelay.control.reply import Reply
-from mcrelay.control.view import Now
 from mcrelay.protocol.jsonrpc import MAX_LINE, Code, Request, RpcError, parsed
+from mcrelay.status.documents import Now
 
 MOST = 256  # connections
 AT_ONCE = 16  # newcomers, before those that are there have their turn

@@ -10,16 +10,16 @@ from typing import NoReturn
 
 from mcrelay.control.channel import Channel
 from mcrelay.control.clients import Clients
-from mcrelay.control.counts import Counts
-from mcrelay.control.known import Known
 from mcrelay.control.marks import Marks
 from mcrelay.control.methods import Methods
 from mcrelay.control.pulse import Pulse
 from mcrelay.control.traces import Traces
 from mcrelay.control.usage import Usages
-from mcrelay.control.view import Now, View
 from mcrelay.protocol.control import Counters, Listen, Marked, News, PictureChanged, Tracing
 from mcrelay.protocol.worker import PROTOCOL, Hello
+from mcrelay.status.documents import Now, View
+from mcrelay.status.rates import Counts
+from mcrelay.status.replica import Known
 
 BEAT = 1.25  # seconds between two samples of the counters, and two looks at what is overdue
 

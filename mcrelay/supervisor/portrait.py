@@ -12,12 +12,12 @@ from typing import Any
 from mcrelay import __version__
 from mcrelay.config.compiler import Config, Rule
 from mcrelay.config.problems import Where
-from mcrelay.description import described_input, described_interface, described_outputs
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import Membership, Route
 from mcrelay.reconcile.lifecycle import Process
 from mcrelay.reconcile.plan import Plan
 from mcrelay.reconcile.reconciler import Reconciler
+from mcrelay.status.description import described_input, described_interface, described_outputs
 from mcrelay.supervisor.children import Child
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.rows import Ledger

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mcrelay.control.ages import Ages
-from mcrelay.control.counts import Rates, Reading
-from mcrelay.control.template import HOLE, Template, text
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, SEND_ERROR_NAMES, Drop
 from mcrelay.protocol.jsonrpc import Json
+from mcrelay.status.ages import Ages
+from mcrelay.status.rates import Rates, Reading
+from mcrelay.status.template import HOLE, Template, text
 
 Fields = Mapping[str, Json]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from mcrelay.control.ages import Ages
-from mcrelay.control.counts import Counts
-from mcrelay.control.entries import interface_stats, interface_text, rule_stats, rule_text
-from mcrelay.control.known import Known
-from mcrelay.control.template import text
 from mcrelay.control.usage import Usages
 from mcrelay.protocol.jsonrpc import Json
+from mcrelay.status.ages import Ages
+from mcrelay.status.entries import interface_stats, interface_text, rule_stats, rule_text
+from mcrelay.status.rates import Counts
+from mcrelay.status.replica import Known
+from mcrelay.status.template import text
 
 SHAPE = 1  # version of the documents
 TOGETHER = 500  # rules in a piece

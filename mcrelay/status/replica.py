@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mcrelay.control.counts import Counts
-from mcrelay.control.entries import InterfaceEntry, RuleEntry, interface_entry, rule_entry
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
 from mcrelay.protocol.snapshot import merged
+from mcrelay.status.entries import InterfaceEntry, RuleEntry, interface_entry, rule_entry
+from mcrelay.status.rates import Counts
 
 _NOT_SEEN_YET = ("unresolved", "the daemon has not looked at it yet")
 

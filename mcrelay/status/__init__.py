@@ -1,0 +1,1 @@
+"""Pure: what the daemon reports about itself: snapshot replica, rates and documents."""
