@@ -15,7 +15,7 @@ from types import TracebackType
 from mcrelay.cli.endpoint import Endpoint
 from mcrelay.cli.listening import allow_many_sockets, dropped, listening
 from mcrelay.lab import Host
-from mcrelay.linux import filters
+from mcrelay.linux import socket_filters
 
 WRAP = 1 << 32  # the kernel's counter has 32 bits
 HEADERS = 28  # octets of IP and UDP header
@@ -34,7 +34,7 @@ class Sinks:
         with host.entered():
             for destination in destinations:
                 sink = listening(destination, device, [])
-                filters.attach(sink, filters.NOTHING)
+                socket_filters.attach(sink, socket_filters.NOTHING)
                 self._sockets.append(sink)
         self.reset()
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mcrelay.control.peer import Peer, may_trace
-from mcrelay.control.usage import Usage, Usages, usage
+from mcrelay.linux.process_usage import Usage, Usages, usage
 from mcrelay.model.counters import LINKS, RULES
 from mcrelay.status.rates import UNKNOWN, Counts
 from mcrelay.status.template import HOLE, Template, text

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcrelay.linux import sendmmsg
 from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES
 from mcrelay.model.state import Egress as EgressName
 from mcrelay.model.state import Flow, Output, Route
 from mcrelay.packet.fib import Entry, Fib, Routes
 from mcrelay.packet.frame import SMALLEST_FRAME
 from mcrelay.packet.headers import origin_key
-from mcrelay.worker import messages
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.forwarding import Forwarding, Ingress
 from mcrelay.worker.light import FEW, MOST_OUTPUTS, Light
@@ -62,7 +62,7 @@ def outputs(count, ttl, dscp):
 def relayed(octets, routes, is_light, monkeypatch, refusal=0):
     """Relay a ring's frames; return the datagrams by destination, and all counters."""
     sent = defaultdict(list)
-    monkeypatch.setattr(messages, "_sendmmsg", refused(refusal) if refusal else recorder(sent))
+    monkeypatch.setattr(sendmmsg, "_sendmmsg", refused(refusal) if refusal else recorder(sent))
     memory = os.memfd_create("counters")
     os.ftruncate(memory, MEMORY_SIZE)
     tally = Tally(memory)

@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from mcrelay.worker.arrivals import Arrivals, announce
-from mcrelay.worker.messages import Failure, Messages, address_of, describe, sockaddrs
+from mcrelay.linux.recvmmsg import Arrivals, announce
+from mcrelay.linux.sendmmsg import Failure, Messages, address_of, describe, sockaddrs
 
 SO_NO_CHECK = 11  # asm-generic/socket.h; a socket without checksums is refused segments (EINVAL)
 LOCALHOST = int.from_bytes(socket.inet_aton("127.0.0.1"))

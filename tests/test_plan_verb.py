@@ -8,7 +8,7 @@ import pytest
 
 from mcrelay.cli import main
 from mcrelay.cli.exits import Exit
-from mcrelay.supervisor.netlink import read_links
+from mcrelay.linux.netlink import read_links
 
 CONFIG = """\
 version: 1

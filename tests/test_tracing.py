@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mcrelay.linux import sendmmsg
 from mcrelay.model.counters import MEMORY_SIZE, OUTPUTS, RULES
 from mcrelay.model.state import Flow, Output, Route, Trace
 from mcrelay.packet.fib import Entry, Fib, Routes
@@ -17,7 +18,6 @@ from mcrelay.packet.frame import SMALLEST_FRAME, TP_STATUS_USER, TP_STATUS_VLAN_
 from mcrelay.packet.headers import origin_key
 from mcrelay.tracing import ring
 from mcrelay.tracing.ring import BURST, EXPIRED, MOST_OUTCOMES, SENT, Reader, Verdict
-from mcrelay.worker import messages
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.forwarding import Forwarding, Ingress
 from mcrelay.worker.pen import Pen
@@ -53,7 +53,7 @@ class Stage:
 
     def __init__(self, monkeypatch, width=1, source=None, ttl=64, code=0, octets=b""):
         self.sent = defaultdict(list)
-        monkeypatch.setattr(messages, "_sendmmsg", refused(code) if code else recorder(self.sent))
+        monkeypatch.setattr(sendmmsg, "_sendmmsg", refused(code) if code else recorder(self.sent))
         self.flow = Flow(LINK, *FEED, source)
         self.entry = Entry(Route("feed", outputs(width, ttl, "copy")), tuple(range(width + 1)))
         self._counters = os.memfd_create("counters")
@@ -166,10 +166,10 @@ def test_of_very_many_outputs_those_that_failed_are_kept(monkeypatch):
         done = sum(1 for _ in zip(range(count), sockets, strict=False))
         return done or refused(errno.ENETDOWN)()
 
-    monkeypatch.setattr(messages, "_sendmmsg", fails_at_the_end)
+    monkeypatch.setattr(sendmmsg, "_sendmmsg", fails_at_the_end)
     with pytest.MonkeyPatch.context() as other:
         stage = Stage(other, width=MOST_OUTCOMES + 6, octets=octets_of([Frame(datagram())]))
-        other.setattr(messages, "_sendmmsg", fails_at_the_end)
+        other.setattr(sendmmsg, "_sendmmsg", fails_at_the_end)
         reader = stage.trace()
         stage.relay()
         stage.close()

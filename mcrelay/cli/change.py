@@ -139,7 +139,7 @@ def _take(lock: int, main: Path, end: float) -> None:
 def _foretold(options: argparse.Namespace, target: _Target, change: Change, config: Config) -> int:
     # To import what reads links takes as long as everything else.
     from mcrelay.cli import plan
-    from mcrelay.supervisor.netlink import CannotRead
+    from mcrelay.linux.netlink import CannotRead
 
     print(f"dry run: {change.said}")
     try:

@@ -9,7 +9,7 @@ import struct
 from ipaddress import IPv4Address
 
 from mcrelay.cli.endpoint import Endpoint, UsageError, bind, bind_to_device, ifindex
-from mcrelay.worker.arrivals import announce
+from mcrelay.linux.recvmmsg import announce
 
 # linux/in.h, asm-generic/socket.h and linux/sock_diag.h
 IP_MULTICAST_ALL = 49

@@ -19,9 +19,9 @@ from mcrelay.cli.terminal import colour_wanted
 from mcrelay.config.compiler import Config
 from mcrelay.config.problems import Invalid
 from mcrelay.control.client import NotRunning
+from mcrelay.linux.netlink import CannotRead, read_links
 from mcrelay.reconcile.plan import plan
 from mcrelay.supervisor import files
-from mcrelay.supervisor.netlink import CannotRead, read_links
 
 CHANGES = 2  # the exit code of --detailed-exitcode
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from mcrelay.cli.endpoint import Endpoint
 from mcrelay.cli.listening import room
+from mcrelay.linux.recvmmsg import Arrivals
 from mcrelay.probe import judged
 from mcrelay.reception import Batch, Reception
-from mcrelay.worker.arrivals import Arrivals
 
 CAPACITY = 512  # datagrams taken at once
 PAUSE = 0.002  # seconds in which datagrams gather in the sockets: the kernel stamps their arrival, not we

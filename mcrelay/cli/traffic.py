@@ -11,8 +11,7 @@ from ipaddress import IPv4Address
 import numpy as np
 
 from mcrelay.cli.endpoint import Endpoint
-from mcrelay.probe import Payloads
-from mcrelay.worker.messages import (
+from mcrelay.linux.sendmmsg import (
     MAX_SEGMENTED_OCTETS,
     MAX_SEGMENTS,
     Failure,
@@ -21,6 +20,7 @@ from mcrelay.worker.messages import (
     describe,
     sockaddrs,
 )
+from mcrelay.probe import Payloads
 
 BATCH = 256  # packets made ready at once: few enough to stay in the processor's cache until they leave
 

@@ -14,7 +14,7 @@ from mcrelay.control.marks import Marks
 from mcrelay.control.methods import Methods
 from mcrelay.control.pulse import Pulse
 from mcrelay.control.traces import Traces
-from mcrelay.control.usage import Usages
+from mcrelay.linux.process_usage import Usages
 from mcrelay.protocol.control import Counters, Listen, Marked, News, PictureChanged, Tracing
 from mcrelay.protocol.worker import PROTOCOL, Hello
 from mcrelay.status.documents import Now, View

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from mcrelay.control.usage import Usages
+from mcrelay.linux.process_usage import Usages
 from mcrelay.protocol.jsonrpc import Json
 from mcrelay.status.ages import Ages
 from mcrelay.status.entries import interface_stats, interface_text, rule_stats, rule_text

@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+from mcrelay.linux.netlink import Bell, CannotRead, read_links
 from mcrelay.model.links import LinkTable
 from mcrelay.protocol.control import Tracing
 from mcrelay.reconcile.commands import Batch, Command, Kill, Perform, Start, Stop
@@ -19,7 +20,6 @@ from mcrelay.reload.results import Cause
 from mcrelay.supervisor import requests, summary
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.control import Control
-from mcrelay.supervisor.netlink import Bell, CannotRead, read_links
 from mcrelay.supervisor.notify import Notifier
 from mcrelay.supervisor.portrait import Portrait
 from mcrelay.supervisor.privileged import User

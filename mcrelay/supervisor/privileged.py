@@ -11,7 +11,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from mcrelay.linux import filters
+from mcrelay.linux import socket_filters
 from mcrelay.linux.capabilities import Capability, keep_only, privileges
 from mcrelay.model.state import Egress, Ingress, Membership, PortHold
 from mcrelay.packet.frame import RESERVED
@@ -101,7 +101,7 @@ def open_ring(ingress: Ingress) -> socket.socket:
     """
     ring = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     try:
-        filters.attach(ring, filters.NOTHING)
+        socket_filters.attach(ring, socket_filters.NOTHING)
         for option, value in (
             (_PACKET_VERSION, _TPACKET_V2),
             (_PACKET_RESERVE, RESERVED),
@@ -203,5 +203,5 @@ def _set_membership(sock: socket.socket, membership: Membership, any_source: int
 
 def _deaf_udp_socket() -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    filters.attach(sock, filters.NOTHING)
+    socket_filters.attach(sock, socket_filters.NOTHING)
     return sock

@@ -11,7 +11,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mcrelay.linux import filters
+from mcrelay.linux import socket_filters
+from mcrelay.linux.netlink import device_of
 from mcrelay.model.state import (
     Egress,
     Hold,
@@ -28,7 +29,6 @@ from mcrelay.model.state import (
     WorkerAction,
 )
 from mcrelay.supervisor import limits, privileged
-from mcrelay.supervisor.netlink import device_of
 
 log = logging.getLogger("mcrelay")
 
@@ -133,7 +133,7 @@ class Sockets:
         self._share(ingress.ifindex)
         if ring.fanout is not None:
             # Its share comes to no other ring any more, so it waits here until the worker reads it.
-            filters.attach(ring.socket, filters.ANY_UDP)
+            socket_filters.attach(ring.socket, socket_filters.ANY_UDP)
         return ring.socket, False
 
     def _share(self, ifindex: int) -> None:

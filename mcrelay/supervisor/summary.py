@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 
+from mcrelay.linux.netlink import device_of
 from mcrelay.model.counters import RULES, SEND_ERROR_NAMES, Drop
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import Plan, Verdict
-from mcrelay.supervisor.netlink import device_of
 from mcrelay.supervisor.rows import Ledger
 
 MOST = 50  # lines in the log for one event

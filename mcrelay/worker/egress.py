@@ -8,15 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, SOCKADDR_IN, Failure, Messages, address_of, sockaddrs
 from mcrelay.packet.fib import FROM_PACKET, Routes
-from mcrelay.worker.messages import (
-    MAX_SEGMENTED_OCTETS,
-    SOCKADDR_IN,
-    Failure,
-    Messages,
-    address_of,
-    sockaddrs,
-)
 from mcrelay.worker.runs import Runs, runs, spans, starts
 
 Column = NDArray[np.int64]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.linux import filters
+from mcrelay.linux import socket_filters
 from mcrelay.model.state import (
     CloseEgress,
     CloseIngress,
@@ -192,7 +192,7 @@ class Forwarding:
                 if flow.source is None and route not in traced
             }
             hosts = [one for one in ingress.fib.destinations if one >> 28 != _MULTICAST_BITS]
-            ingress.ring.admit(filters.udp_to(hosts))
+            ingress.ring.admit(socket_filters.udp_to(hosts))
 
 
 def _pen(index: int, descriptor: int) -> Pen:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.linux import filters
+from mcrelay.linux import socket_filters
 from mcrelay.packet.frame import STATUS, TP_STATUS_KERNEL, TP_STATUS_USER
 
 _FREE = TP_STATUS_KERNEL.to_bytes(4, "little")
@@ -99,9 +99,9 @@ class Ring:
         """Take the socket's error, such as ENETDOWN of a link that is down: with the link it works again."""
         self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
-    def admit(self, program: list[filters.Instruction]) -> None:
+    def admit(self, program: list[socket_filters.Instruction]) -> None:
         """Let the kernel put only those packets into the ring that the filter takes."""
-        filters.attach(self.socket, program)
+        socket_filters.attach(self.socket, program)
 
     def close(self) -> None:
         """Close the socket and let go of the memory."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.worker.messages import MAX_SEGMENTED_OCTETS, MAX_SEGMENTS
+from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, MAX_SEGMENTS
 
 Column = NDArray[np.int64]
 

@@ -5,8 +5,8 @@ import select
 import pytest
 
 from mcrelay.lab.command import PATIENCE
+from mcrelay.linux.netlink import Bell, read_links
 from mcrelay.model.links import Link
-from mcrelay.supervisor.netlink import Bell, read_links
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcrelay.lab.command import PATIENCE, wait_until
-from mcrelay.linux import filters
+from mcrelay.linux import socket_filters
 from mcrelay.model.state import (
     CloseEgress,
     Egress,
@@ -320,7 +320,7 @@ class Readers:
             bookmark = memoryview(bytearray(8)).cast("Q")
             ring = Ring(opened.dup(), frame_size, RING_OCTETS, bookmark, resume=False)
             if worker < ready:
-                ring.admit(filters.udp_to([]))
+                ring.admit(socket_filters.udp_to([]))
             self.rings.append(ring)
 
     def flows_seen(self, flows=40, packets=5):

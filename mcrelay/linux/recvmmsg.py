@@ -8,7 +8,7 @@ import socket
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.worker.messages import IOVEC, MESSAGE, SOCKADDR_IN, address_of
+from mcrelay.linux.sendmmsg import IOVEC, MESSAGE, SOCKADDR_IN, address_of
 
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h, on 64-bit machines
 IP_RECVTTL = 12  # linux/in.h
