@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from mcrelay.ipc import channel
+from mcrelay.ipc.channel import TURN, ChannelClosed
+from mcrelay.ipc.shared_memory import Memory
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.model.state import DeleteFlow, Flow
 from mcrelay.protocol.worker import (
@@ -24,10 +27,8 @@ from mcrelay.protocol.worker import (
     Refused,
     encoded_batch,
 )
-from mcrelay.supervisor import channel, switchboard
-from mcrelay.supervisor.channel import TURN, ChannelClosed
+from mcrelay.supervisor import switchboard
 from mcrelay.supervisor.children import start_control, start_worker, why_not
-from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.privileged import RING_OCTETS, User
 from mcrelay.supervisor.switchboard import Switchboard
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from mcrelay.ipc.shared_memory import Memory
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.protocol.control import Counters, Listen, Marked, PictureChanged, Tracing, decoded_news
 from mcrelay.reconcile.lifecycle import PATIENCE as LONG
@@ -14,7 +15,6 @@ from mcrelay.reload.results import Cause, Reloads
 from mcrelay.supervisor import control as module
 from mcrelay.supervisor import rundir
 from mcrelay.supervisor.control import Control
-from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.rundir import Door
 from mcrelay.supervisor.switchboard import Switchboard
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mcrelay.supervisor.memory import Shared
+from mcrelay.ipc.shared_memory import Shared
 
 NOBODY = 65534
 

@@ -9,6 +9,7 @@ import pytest
 
 from mcrelay.config.compiler import Config, Input, Rule
 from mcrelay.config.compiler import Output as ConfigOutput
+from mcrelay.ipc.shared_memory import Memory
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, RowsExhausted, Table
 from mcrelay.model.state import (
     CloseIngress,
@@ -25,7 +26,6 @@ from mcrelay.model.state import (
 )
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor import rows
-from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.rows import Ledger, NoRoom
 from mcrelay.worker.egress import Copies, Sent, Unsent
 from mcrelay.worker.runs import runs

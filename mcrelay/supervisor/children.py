@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from typing import Generic
 
+from mcrelay.ipc.channel import Channel, Heard
+from mcrelay.ipc.shared_memory import Memory
 from mcrelay.protocol.control import Request, decoded_request
 from mcrelay.protocol.worker import Answer, decoded_answer
-from mcrelay.supervisor.channel import Channel, Heard
-from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.privileged import RING_OCTETS, User
 
 # numpy's linear algebra would start a thread for each CPU; a worker has no use for them.

@@ -7,6 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mcrelay.ipc.channel import ChannelClosed
+from mcrelay.ipc.heartbeat import Pulse
+from mcrelay.ipc.shared_memory import Memory
 from mcrelay.protocol.control import (
     Counters,
     Listen,
@@ -24,12 +27,9 @@ from mcrelay.protocol.worker import PROTOCOL, Hello
 from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
 from mcrelay.reconcile.trace_requests import Traced
 from mcrelay.reload.results import Reloads
-from mcrelay.supervisor.channel import ChannelClosed
 from mcrelay.supervisor.children import Child, start_control, why_not
-from mcrelay.supervisor.memory import Memory
 from mcrelay.supervisor.portrait import Member
 from mcrelay.supervisor.privileged import User
-from mcrelay.supervisor.pulse import Pulse
 from mcrelay.supervisor.rundir import Door
 from mcrelay.supervisor.switchboard import Switchboard
 

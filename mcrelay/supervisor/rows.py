@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 
 from mcrelay.config.compiler import Config, Rule
+from mcrelay.ipc.shared_memory import Memory
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Rows, RowsExhausted, Table
 from mcrelay.model.state import OpenIngress, Output, SetFlow, State, WorkerAction, output_name
 from mcrelay.protocol.worker import Instruction
-from mcrelay.supervisor.memory import Memory
 
 
 class NoRoom(Exception):

@@ -6,7 +6,7 @@ import selectors
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from mcrelay.supervisor.channel import ChannelClosed, Heard
+from mcrelay.ipc.channel import ChannelClosed, Heard
 from mcrelay.supervisor.children import Child
 
 LATER = 0.1  # seconds until what the system had no room for is said again

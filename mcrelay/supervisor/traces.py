@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mcrelay.ipc.shared_memory import Shared
 from mcrelay.model.state import OpenTrace, State, Trace, WorkerAction
 from mcrelay.protocol.control import Tracing
-from mcrelay.supervisor.memory import Shared
 from mcrelay.tracing.ring import MEMORY_SIZE
 
 

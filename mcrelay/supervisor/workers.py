@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 
+from mcrelay.ipc.channel import ChannelClosed
 from mcrelay.model.state import Ingress
 from mcrelay.protocol.worker import (
     PROTOCOL,
@@ -19,7 +20,6 @@ from mcrelay.protocol.worker import (
 from mcrelay.reconcile.commands import Batch
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.supervisor import summary
-from mcrelay.supervisor.channel import ChannelClosed
 from mcrelay.supervisor.children import Child, start_worker, why_not
 from mcrelay.supervisor.portrait import Member
 from mcrelay.supervisor.privileged import User

@@ -1,0 +1,1 @@
+"""Runs: how processes are tied together: channel with descriptors, shared memory, heartbeat."""
