@@ -15,11 +15,12 @@ from mcrelay.model.state import State, WorkerState, applied
 from mcrelay.protocol.worker import PROTOCOL, Acknowledged, Hello, decoded_batch
 from mcrelay.reconcile.lifecycle import Process
 from mcrelay.reload.trial import Moment
-from mcrelay.supervisor import files, loop, requests, sockets, workers
-from mcrelay.supervisor.archive import Archive
+from mcrelay.storage import config_files, request_file
+from mcrelay.storage.run_dir import CONTROL_SOCKET
+from mcrelay.storage.state_dir import Archive
+from mcrelay.supervisor import loop, sockets, workers
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.portrait import Member
-from mcrelay.supervisor.rundir import CONTROL_SOCKET
 
 GROUPS_A_SOCKET = 2
 _serials = itertools.count(1)
@@ -177,7 +178,7 @@ class FakeWatcher:
         pass
 
     def look(self):
-        return files.stamps(self._path)
+        return config_files.stamps(self._path)
 
 
 class Systemd:
@@ -249,7 +250,7 @@ class Stage:
 
     def hang_up(self, wish=None):
         if wish is not None:
-            requests.place(self.folder / "run", wish, os.geteuid())
+            request_file.place(self.folder / "run", wish, os.geteuid())
         self.supervisor._signalled()
         self.turn()
 

@@ -7,8 +7,8 @@ import pytest
 
 from mcrelay.reload.history import Entry
 from mcrelay.reload.trial import Moment, Refusal, Trial
-from mcrelay.supervisor import archive as module
-from mcrelay.supervisor.archive import KEPT, Archive, Unusable, default, entry, numbers
+from mcrelay.storage import state_dir as module
+from mcrelay.storage.state_dir import KEPT, Archive, Unusable, default, entry, numbers
 
 TRIAL = Trial("/etc/mcrelay.yaml", "tried", Moment("this boot", 7.0, 8.0), 3, "confirmed")
 

@@ -12,8 +12,8 @@ from mcrelay.config.problems import Invalid
 from mcrelay.reload.requests import Confirm, Try
 from mcrelay.reload.results import Cause
 from mcrelay.reload.trial import Moment
-from mcrelay.supervisor import files, record
-from mcrelay.supervisor.archive import KEPT, Archive, entry, numbers
+from mcrelay.storage import config_files, json_file
+from mcrelay.storage.state_dir import KEPT, Archive, entry, numbers
 from mcrelay.supervisor.configuration import Configuration
 
 
@@ -93,7 +93,7 @@ class Daemon:
         return result
 
     def looked(self):
-        result = self.configuration.look(files.stamps(self.file))
+        result = self.configuration.look(config_files.stamps(self.file))
         self.settle()
         return result
 
@@ -170,7 +170,7 @@ def test_only_what_is_confirmed_is_on_trial_no_longer_in_the_history(daemon):
 
 def test_what_a_restart_would_roll_back_is_not_confirmed(daemon, monkeypatch):
     daemon.tried(TRIED)
-    monkeypatch.setattr(record, "remove", read_only)
+    monkeypatch.setattr(json_file, "remove", read_only)
     daemon.confirmed()
     assert daemon.outcome == "refused"
     assert "would roll it back all the same: " in daemon.verdict["lines"][0]
@@ -181,7 +181,7 @@ def test_what_a_restart_would_roll_back_is_not_confirmed(daemon, monkeypatch):
 
 def test_what_is_confirmed_stays_so_where_the_history_cannot_say_it(daemon, monkeypatch, caplog):
     daemon.tried(TRIED)
-    monkeypatch.setattr(record, "write", read_only)
+    monkeypatch.setattr(json_file, "write", read_only)
     daemon.confirmed()
     assert daemon.outcome == "confirmed"
     assert "000002.json: read-only file system" in caplog.text
@@ -200,7 +200,7 @@ def test_an_entry_that_is_gone_does_not_keep_what_runs_from_being_confirmed(daem
 
 def test_a_trial_that_could_not_be_forgotten_is_forgotten_with_the_next_change(daemon, monkeypatch, caplog):
     daemon.tried(TRIED)
-    monkeypatch.setattr(record, "remove", read_only)
+    monkeypatch.setattr(json_file, "remove", read_only)
     daemon.waited(120)
     assert "a restart would end the trial once more: " in caplog.text
     daemon.reloaded(TRIED)
@@ -487,7 +487,7 @@ def test_an_entry_that_is_no_config_any_more_is_nothing_to_go_back_to(daemon, ca
     daemon.tried(TRIED)
     contents = [(str(daemon.file), b"version: 2")]
     as_text = [[name, content.decode()] for name, content in contents]
-    changed(daemon.state / "history" / "000001.json", contents=as_text, hash=files.digest(contents))
+    changed(daemon.state / "history" / "000001.json", contents=as_text, hash=config_files.digest(contents))
     daemon.killed()
     assert daemon.rules == {"clock"}
     assert "is no config any more" in caplog.text
@@ -530,7 +530,7 @@ def test_what_could_not_be_kept_is_nothing_to_go_back_to(daemon, monkeypatch):
 
 
 def test_what_could_not_be_kept_is_kept_as_soon_as_a_trial_needs_it(daemon, monkeypatch):
-    monkeypatch.setattr(record, "write", read_only)
+    monkeypatch.setattr(json_file, "write", read_only)
     daemon.reloaded(OTHER)
     assert not daemon.tried(OTHER)
     assert daemon.outcome == "refused"

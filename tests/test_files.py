@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from mcrelay.config.problems import Invalid
-from mcrelay.supervisor.files import MAX_OCTETS, digest, load, read, read_with, stamps
+from mcrelay.storage.config_files import MAX_OCTETS, digest, load, read, read_with, stamps
 
 MAIN = b"version: 1\ninterfaces:\n  studio: {device: eth0}\n  plant: {device: eth1}\n"
 RULE = (

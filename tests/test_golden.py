@@ -11,7 +11,7 @@ import pytest
 from mcrelay.cli.plan import as_json
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.reconcile.plan import plan
-from mcrelay.supervisor import files
+from mcrelay.storage import config_files
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -32,7 +32,7 @@ HOST = LinkTable(
 
 
 def planned(example):
-    config, _ = files.load(example)
+    config, _ = config_files.load(example)
     return json.dumps(as_json(config, plan(config, HOST, cpus=4)), indent=2) + "\n"
 
 

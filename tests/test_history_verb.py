@@ -10,7 +10,7 @@ from mcrelay.cli import main
 from mcrelay.cli.amounts import moment
 from mcrelay.cli.diff import difference
 from mcrelay.reload.history import Entry
-from mcrelay.supervisor import files
+from mcrelay.storage import config_files
 from tests.clients import GREETING, answering
 
 MAIN = """\
@@ -48,12 +48,12 @@ def kept(state_dir, file):
     """A function that puts an entry into the history: the main file's text, and those of drop-ins."""
 
     def keep(number, main_text=MAIN, outcome="applied", on_trial=False, changed=None, **drop_ins):
-        folder = files.drop_in_folder(file)
+        folder = config_files.drop_in_folder(file)
         names = [
             (str(file), main_text),
             *((f"{folder}/{name}.yaml", text) for name, text in drop_ins.items()),
         ]
-        content = files.digest([(name, text.encode()) for name, text in names])
+        content = config_files.digest([(name, text.encode()) for name, text in names])
         entry = Entry(
             number,
             number,
@@ -159,7 +159,7 @@ def test_who_may_not_read_the_history_is_told_so(state_dir, capsys, monkeypatch)
 
 def test_a_diff_shows_lines_of_files_and_names_of_rules(kept, state_dir, file, capsys):
     entry = kept(7, MAIN.replace("port: 9", "port: 8"), old=CAMERA.replace("camera", "old"))
-    folder = files.drop_in_folder(file)
+    folder = config_files.drop_in_folder(file)
     folder.mkdir()
     (folder / "camera.yaml").write_text(CAMERA)
     code, out, err = told(capsys, "diff", "7", "--state-dir", str(state_dir))
@@ -230,8 +230,8 @@ def test_the_files_may_have_moved_since(kept, state_dir, file, tmp_path, capsys)
     moved = tmp_path / "moved" / "relay.yaml"
     moved.parent.mkdir()
     moved.write_text(MAIN)
-    files.drop_in_folder(moved).mkdir()
-    (files.drop_in_folder(moved) / "camera.yaml").write_text(CAMERA)
+    config_files.drop_in_folder(moved).mkdir()
+    (config_files.drop_in_folder(moved) / "camera.yaml").write_text(CAMERA)
     out = told(capsys, "diff", "1", "-c", str(moved), "--state-dir", str(state_dir))[1]
     assert out.startswith("nothing has changed since entry 1 ")
 

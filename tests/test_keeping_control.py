@@ -12,10 +12,10 @@ from mcrelay.protocol.control import Counters, Listen, Marked, PictureChanged, T
 from mcrelay.reconcile.lifecycle import PATIENCE as LONG
 from mcrelay.reconcile.trace_requests import Traced
 from mcrelay.reload.results import Cause, Reloads
+from mcrelay.storage import run_dir
+from mcrelay.storage.run_dir import Door
 from mcrelay.supervisor import control as module
-from mcrelay.supervisor import rundir
 from mcrelay.supervisor.control import Control
-from mcrelay.supervisor.rundir import Door
 from mcrelay.supervisor.switchboard import Switchboard
 
 # A control process that notes all it hears: a line for each message, with the number of descriptors.
@@ -53,7 +53,7 @@ class Desk:
         self.folder = folder
         self.switchboard = Switchboard()
         self.reloads, self.traced = Reloads(), Traced()
-        self.door = Door(folder, None, rundir.lock(folder))
+        self.door = Door(folder, None, run_dir.lock(folder))
         self.control = Control(None, self.switchboard, self.door, self.reloads, self.traced)
 
     def turn(self, now=None):

@@ -14,12 +14,12 @@ from mcrelay.protocol.snapshot import changes
 from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
 from mcrelay.reconcile.plan import plan
 from mcrelay.reconcile.reconciler import Reconciler
-from mcrelay.supervisor.archive import Archive
+from mcrelay.storage.run_dir import CONTROL_SOCKET
+from mcrelay.storage.state_dir import Archive
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.notify import Notifier
 from mcrelay.supervisor.portrait import Member, Portrait
 from mcrelay.supervisor.rows import Ledger
-from mcrelay.supervisor.rundir import CONTROL_SOCKET
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\nrules:\n"
 LINKS = LinkTable({"eth0": Link(2, "eth0"), "eth1": Link(3, "eth1", addresses=("10.9.2.1",))})

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from mcrelay.reload.requests import Confirm, NoWish, Try
-from mcrelay.supervisor import requests
-from mcrelay.supervisor.requests import NAME, TIMELY, Occupied, place, take
+from mcrelay.storage import request_file
+from mcrelay.storage.request_file import NAME, TIMELY, Occupied, place, take
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
@@ -99,4 +99,4 @@ def test_a_wish_in_other_words_is_none_and_removed(tmp_path, text, why):
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     with pytest.raises(FileNotFoundError):
-        requests.place(tmp_path / "absent", Try(120), os.geteuid())
+        request_file.place(tmp_path / "absent", Try(120), os.geteuid())

@@ -12,63 +12,63 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.supervisor import rundir
-from mcrelay.supervisor.rundir import Taken
+from mcrelay.storage import run_dir
+from mcrelay.storage.run_dir import Taken
 
 
 def test_the_directory_is_the_one_that_systemd_made_else_the_usual_one(monkeypatch):
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
-    assert rundir.default() == Path("/run/mcrelay")
+    assert run_dir.default() == Path("/run/mcrelay")
     monkeypatch.setenv("RUNTIME_DIRECTORY", "")
-    assert rundir.default() == Path("/run/mcrelay")
+    assert run_dir.default() == Path("/run/mcrelay")
     monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/one:/run/two")
-    assert rundir.default() == Path("/run/one")
+    assert run_dir.default() == Path("/run/one")
 
 
 def test_it_is_made_with_its_parents_and_says_who_has_it(tmp_path):
-    held = rundir.lock(tmp_path / "run/mcrelay")
+    held = run_dir.lock(tmp_path / "run/mcrelay")
     assert (tmp_path / "run/mcrelay/lock").read_text() == f"{os.getpid()}\n"
     os.close(held)
 
 
 def test_a_second_daemon_is_told_who_has_it_and_what_to_do(tmp_path):
-    held = rundir.lock(tmp_path)
+    held = run_dir.lock(tmp_path)
     with pytest.raises(Taken) as taken:
-        rundir.lock(tmp_path)
+        run_dir.lock(tmp_path)
     for part in (str(tmp_path), f"process {os.getpid()}", "`mcrelay reload`", "--run-dir"):
         assert part in str(taken.value)
     os.close(held)
 
 
 def test_a_holder_that_has_not_said_its_name_yet_is_unknown(tmp_path):
-    held = rundir.lock(tmp_path)
+    held = run_dir.lock(tmp_path)
     (tmp_path / "lock").write_text("")
     with pytest.raises(Taken, match="process unknown"):
-        rundir.lock(tmp_path)
+        run_dir.lock(tmp_path)
     os.close(held)
 
 
 def test_what_a_dead_daemon_left_is_no_hindrance(tmp_path):
-    code = f"import pathlib; from mcrelay.supervisor import rundir; rundir.lock(pathlib.{tmp_path!r})"
+    code = f"import pathlib; from mcrelay.supervisor import rundir; run_dir.lock(pathlib.{tmp_path!r})"
     subprocess.run([sys.executable, "-c", code], check=True)
     (tmp_path / "lock").write_text("123456789123456789\n")
-    held = rundir.lock(tmp_path)
+    held = run_dir.lock(tmp_path)
     assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
     os.close(held)
 
 
 def test_the_lock_does_not_pass_to_children(tmp_path):
-    held = rundir.lock(tmp_path)
+    held = run_dir.lock(tmp_path)
     assert not os.get_inheritable(held)
     os.close(held)
 
 
 def test_refusals_leave_no_descriptor(tmp_path):
-    held = rundir.lock(tmp_path)
+    held = run_dir.lock(tmp_path)
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with pytest.raises(Taken):
-            rundir.lock(tmp_path)
+            run_dir.lock(tmp_path)
     assert len(os.listdir("/proc/self/fd")) == before
     os.close(held)
 
@@ -81,7 +81,7 @@ def test_a_directory_that_cannot_be_used_is_named_with_the_reason(tmp_path, obst
     else:
         directory.write_text("a file")
     with pytest.raises(Taken) as taken:
-        rundir.lock(directory)
+        run_dir.lock(directory)
     assert f"cannot use the run directory {directory}: " in str(taken.value)
 
 
@@ -91,9 +91,9 @@ def test_a_directory_that_cannot_be_used_is_named_with_the_reason(tmp_path, obst
 @contextmanager
 def listening(directory, group=None):
     """Listen with the lock of the directory."""
-    held = rundir.lock(directory)
+    held = run_dir.lock(directory)
     try:
-        with rundir.listening(directory, group, held) as door:
+        with run_dir.listening(directory, group, held) as door:
             yield door
     finally:
         os.close(held)
@@ -200,8 +200,8 @@ def test_a_directory_that_was_removed_is_there_again_with_its_lock(tmp_path):
         assert door.reopened()
         assert clients_may_come(door)
         with pytest.raises(Taken, match=f"process {os.getpid()}"):
-            rundir.lock(tmp_path / "run")
-    os.close(rundir.lock(tmp_path / "run"))
+            run_dir.lock(tmp_path / "run")
+    os.close(run_dir.lock(tmp_path / "run"))
 
 
 def test_a_directory_that_another_daemon_has_by_now_is_left_to_it(tmp_path, caplog):

@@ -11,7 +11,7 @@ import pytest
 
 from mcrelay.cli import main
 from mcrelay.reload.requests import Confirm, Try, wish_of
-from mcrelay.supervisor import requests
+from mcrelay.storage import request_file
 from tests.clients import GREETING, answering
 from tests.documents import RELOAD
 
@@ -26,7 +26,7 @@ def playing(folder, *verdicts, trial=TRIAL, begun=4):
     wishes = []
 
     def verdict():
-        if (file := folder / requests.NAME).exists():
+        if (file := folder / request_file.NAME).exists():
             wishes.append(wish_of(file.read_bytes()))
             file.unlink()
         return left.pop(0) if len(left) > 1 else left[0]
@@ -126,7 +126,7 @@ def test_what_cannot_be_confirmed_says_why(tmp_path, capsys):
 
 
 def test_two_wishes_at_once_are_one_too_many(tmp_path, capsys):
-    requests.place(tmp_path, Try(1), os.geteuid())
+    request_file.place(tmp_path, Try(1), os.geteuid())
     with playing(tmp_path, {"cause": "try", "finished": 5}) as (at, wishes):
         code, _, err = told(capsys, "try", *at)
     assert code == 1
@@ -148,7 +148,7 @@ def test_who_may_not_write_into_the_run_directory_may_not_ask(
         raise error
 
     with playing(tmp_path, {"cause": "try", "finished": 5}) as (at, _):
-        monkeypatch.setattr(requests, "place", refused)
+        monkeypatch.setattr(request_file, "place", refused)
         assert told(capsys, "try", *at) == (code, "", f"mcrelay: {complaint.format(tmp_path)}\n")
 
 
@@ -161,7 +161,7 @@ def test_who_may_not_signal_the_daemon_leaves_no_wish(tmp_path, capsys, monkeypa
         code, _, err = told(capsys, "try", *at)
     assert code == 4
     assert err.endswith("use sudo\n")
-    assert not (tmp_path / requests.NAME).exists()
+    assert not (tmp_path / request_file.NAME).exists()
     assert wishes == []
 
 

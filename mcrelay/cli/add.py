@@ -9,12 +9,12 @@ from typing import Any
 
 from mcrelay.cli import change
 from mcrelay.cli.change import Change, Refused
-from mcrelay.cli.standing import Standing, drop_in
 from mcrelay.config.compiler import Rule
 from mcrelay.config.drop_in import holds_only, is_by_add, written
 from mcrelay.config.problems import Invalid
 from mcrelay.config.reader import Source
 from mcrelay.model.addresses import is_group
+from mcrelay.storage.config_tree import Standing, drop_in
 
 _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _NUMBER = re.compile(r"[0-9]{1,9}")

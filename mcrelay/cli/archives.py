@@ -12,7 +12,7 @@ from typing import Any
 from mcrelay.cli import daemon
 from mcrelay.cli.exits import Exit
 from mcrelay.control.client import NotRunning
-from mcrelay.supervisor import archive
+from mcrelay.storage import state_dir
 
 Greeting = Mapping[str, Any] | None  # None where no daemon can be asked: a history outlives it
 
@@ -20,7 +20,7 @@ Greeting = Mapping[str, Any] | None  # None where no daemon can be asked: a hist
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say which history is meant."""
     usual = (
-        f"the state directory (default: the running daemon's, else STATE_DIRECTORY, else {archive.DEFAULT})"
+        f"the state directory (default: the running daemon's, else STATE_DIRECTORY, else {state_dir.DEFAULT})"
     )
     parser.add_argument("--state-dir", metavar="DIR", type=Path, help=usual)
     daemon.arguments(parser)
@@ -29,10 +29,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def reading(verb: Callable[[argparse.Namespace, Path, Greeting], int], options: argparse.Namespace) -> int:
     """Run a verb with the state directory and what the daemon says of itself; say why it cannot be read."""
     greeting = _greeting(options)
-    folder = options.state_dir or Path(greeting["state_dir"] if greeting else archive.default())
+    folder = options.state_dir or Path(greeting["state_dir"] if greeting else state_dir.default())
     try:
         return verb(options, folder, greeting)
-    except archive.Unusable as error:
+    except state_dir.Unusable as error:
         hint, code = _explained(folder)
         print(f"mcrelay: {error}{hint}", file=sys.stderr)
         return code
@@ -52,7 +52,7 @@ def _greeting(options: argparse.Namespace) -> Greeting:
 def _explained(folder: Path) -> tuple[str, Exit]:
     """Return what to do where the directory or an entry of it cannot be read, and the exit code."""
     try:
-        os.listdir(folder / archive.HISTORY)
+        os.listdir(folder / state_dir.HISTORY)
     except PermissionError:
         return ": use sudo", Exit.NOT_PERMITTED
     except OSError:

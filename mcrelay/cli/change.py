@@ -15,13 +15,13 @@ from pathlib import Path
 from mcrelay.cli import daemon, hangup, reload
 from mcrelay.cli.check import Verdict
 from mcrelay.cli.exits import Exit
-from mcrelay.cli.placing import place
-from mcrelay.cli.standing import Standing, standing
 from mcrelay.cli.terminal import colour_wanted
 from mcrelay.config.compiler import Config, compiled
 from mcrelay.config.problems import Invalid
 from mcrelay.control.client import NotPermitted, NotRunning
-from mcrelay.supervisor import files, rundir
+from mcrelay.storage import config_files, run_dir
+from mcrelay.storage.atomic import place
+from mcrelay.storage.config_tree import Standing, standing
 
 PAUSE = 0.05  # seconds between two tries to be the only one who changes the files
 
@@ -45,7 +45,7 @@ class Change:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that all verbs share that change the files."""
-    usual = f"the main file (default: the running daemon's, else {files.DEFAULT})"
+    usual = f"the main file (default: the running daemon's, else {config_files.DEFAULT})"
     parser.add_argument("-c", "--config", metavar="FILE", type=Path, help=usual)
     parser.add_argument(
         "--dry-run", action="store_true", help="change nothing, and show what `mcrelay plan` would"
@@ -93,10 +93,10 @@ def _target(options: argparse.Namespace) -> _Target:
         with daemon.connected(options) as client:
             pid, config = client.greeting["pid"], Path(client.greeting["config"])
     except daemon.UNREACHABLE as error:
-        is_named = daemon.socket_path(options) != str(rundir.DEFAULT / rundir.CONTROL_SOCKET)
+        is_named = daemon.socket_path(options) != str(run_dir.DEFAULT / run_dir.CONTROL_SOCKET)
         if options.config is None and (is_named or not isinstance(error, NotRunning)):
             raise
-        return _Target(options.config or files.DEFAULT, str(error))
+        return _Target(options.config or config_files.DEFAULT, str(error))
     if options.config is not None and not _is_same(options.config, config):
         return _Target(options.config, f"the daemon (process {pid}) runs {config}")
     if not options.dry_run:

@@ -13,7 +13,7 @@ from mcrelay.cli.exits import Exit
 from mcrelay.cli.terminal import colour_wanted
 from mcrelay.config.compiler import Config
 from mcrelay.config.problems import Invalid, Problem
-from mcrelay.supervisor import files
+from mcrelay.storage import config_files
 
 SHAPE = 1  # version of the shape of --json
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     """Check the file and print what is wrong with it."""
     file = subject.file(options)
     try:
-        verdict = Verdict(file, (), files.config_of(subject.contents(options, file)))
+        verdict = Verdict(file, (), config_files.config_of(subject.contents(options, file)))
     except Invalid as invalid:
         verdict = Verdict(file, invalid.problems)
     print(json.dumps(verdict.as_json(), indent=2) if options.json else verdict.as_text(colour_wanted()))

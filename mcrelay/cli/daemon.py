@@ -22,7 +22,7 @@ from mcrelay.control.client import (
 )
 from mcrelay.model.suggestions import listed
 from mcrelay.protocol.jsonrpc import Code
-from mcrelay.supervisor import rundir
+from mcrelay.storage import run_dir
 
 VARIABLE = "MCRELAY_SOCKET"
 
@@ -36,12 +36,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     either.add_argument(
         "--socket",
         metavar="PATH",
-        help=f"the daemon's socket (default: {VARIABLE}, else {rundir.CONTROL_SOCKET} of DIR)",
+        help=f"the daemon's socket (default: {VARIABLE}, else {run_dir.CONTROL_SOCKET} of DIR)",
     )
     either.add_argument(
         "--run-dir",
         metavar="DIR",
-        help=f"its run directory (default: RUNTIME_DIRECTORY, else {rundir.DEFAULT})",
+        help=f"its run directory (default: RUNTIME_DIRECTORY, else {run_dir.DEFAULT})",
     )
 
 
@@ -51,7 +51,7 @@ def socket_path(options: argparse.Namespace) -> str:
         return str(options.socket)
     if options.run_dir is None and os.environ.get(VARIABLE):
         return os.environ[VARIABLE]
-    return os.path.join(options.run_dir or rundir.default(), rundir.CONTROL_SOCKET)
+    return os.path.join(options.run_dir or run_dir.default(), run_dir.CONTROL_SOCKET)
 
 
 def connected(options: argparse.Namespace, patience: float = PATIENCE) -> closing[Client]:
@@ -72,7 +72,7 @@ def why(error: Unreachable | Failed) -> str:
     """Return what is wrong, and what to do about it, in one line."""
     match error:
         case NotRunning(path=path) if _is_there(path) and not _is_socket(path):
-            return f"{path} is no socket: name {rundir.CONTROL_SOCKET} in mcrelay's run directory"
+            return f"{path} is no socket: name {run_dir.CONTROL_SOCKET} in mcrelay's run directory"
         case NotRunning():
             return f"{error}; start it, or say where it runs with --socket or --run-dir"
         case Failed(code=Code.UNKNOWN_RULE, message=message, data={"names": [_, *_] as names}):

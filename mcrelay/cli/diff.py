@@ -17,7 +17,7 @@ from mcrelay.cli.terminal import BOLD, GREEN, RED, as_json, colour_wanted, paint
 from mcrelay.config.problems import Invalid
 from mcrelay.reload.history import Entry
 from mcrelay.reload.results import Changes, changes
-from mcrelay.supervisor import archive, files
+from mcrelay.storage import config_files, state_dir
 
 SHAPE = 1  # version of the shape of --json
 COLOURS = {"---": BOLD, "+++": BOLD, "+": GREEN, "-": RED}
@@ -51,10 +51,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace, folder: Path, greeting: Greeting) -> int:
-    entry = archive.entry(folder, options.number)
+    entry = state_dir.entry(folder, options.number)
     main = options.config or Path(greeting["config"] if greeting else entry.contents[0][0])
     try:
-        now = files.read(main)
+        now = config_files.read(main)
     except Invalid as invalid:
         print(*invalid.lines(), sep="\n", file=sys.stderr)
         return Exit.INVALID
@@ -72,7 +72,7 @@ def _compare(options: argparse.Namespace, folder: Path, greeting: Greeting) -> i
 
 def placed(entry: Entry, main: Path) -> list[tuple[str, str]]:
     """Return the files of an entry under the names that they would have beside this main file."""
-    folder = files.drop_in_folder(main)
+    folder = config_files.drop_in_folder(main)
     names = [str(main), *(str(folder / Path(name).name) for name, _ in entry.contents[1:])]
     return [(name, text) for name, (_, text) in zip(names, entry.contents, strict=True)]
 
@@ -109,10 +109,10 @@ def _painted(line: str, colour: bool) -> str:
     return painted(shown, next((one for start, one in COLOURS.items() if line.startswith(start)), ""), colour)
 
 
-def _rules(entry: Entry, now: files.Contents) -> Changes | None:
+def _rules(entry: Entry, now: config_files.Contents) -> Changes | None:
     """Return how the rules differ, None where one of both is no config of this version."""
     try:
-        before = files.config_of([(name, text.encode()) for name, text in entry.contents])
-        return changes(before, files.config_of(now))
+        before = config_files.config_of([(name, text.encode()) for name, text in entry.contents])
+        return changes(before, config_files.config_of(now))
     except Invalid:
         return None

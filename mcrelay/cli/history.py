@@ -15,7 +15,7 @@ from mcrelay.cli.exits import Exit
 from mcrelay.cli.table import aligned
 from mcrelay.cli.terminal import BOLD, GREEN, as_json, colour_wanted, painted
 from mcrelay.reload.history import Entry
-from mcrelay.supervisor import archive
+from mcrelay.storage import state_dir
 
 SHAPE = 1  # version of the shape of --json
 NAMES = 4  # of each kind of change
@@ -60,10 +60,10 @@ def _list(options: argparse.Namespace, folder: Path, greeting: Greeting) -> int:
 
 def _entries(folder: Path) -> Iterator[Entry]:
     """Yield the entries that can be read, and warn of the others."""
-    for number in archive.numbers(folder):
+    for number in state_dir.numbers(folder):
         try:
-            yield archive.entry(folder, number)
-        except archive.Unusable as error:
+            yield state_dir.entry(folder, number)
+        except state_dir.Unusable as error:
             print(f"warning: {error}", file=sys.stderr)
 
 

@@ -21,7 +21,7 @@ from mcrelay.config.problems import Invalid
 from mcrelay.control.client import NotRunning
 from mcrelay.linux.netlink import CannotRead, read_links
 from mcrelay.reconcile.plan import plan
-from mcrelay.supervisor import files
+from mcrelay.storage import config_files
 
 CHANGES = 2  # the exit code of --detailed-exitcode
 
@@ -77,9 +77,9 @@ def _plan(options: argparse.Namespace) -> int:
     running = _running(options, options.detailed_exitcode)
     file = subject.named(options)
     if file is None:
-        file = running["daemon"]["config"] if running else str(files.DEFAULT)
+        file = running["daemon"]["config"] if running else str(config_files.DEFAULT)
     try:
-        config = files.config_of(subject.contents(options, file))
+        config = config_files.config_of(subject.contents(options, file))
         prospect = _ahead(config)
     except Invalid as invalid:
         return _refused(Verdict(file, invalid.problems), options)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from mcrelay.cli.exits import Exit
 from mcrelay.config.problems import Invalid
-from mcrelay.supervisor import archive, files, privileged, rundir
+from mcrelay.storage import config_files, run_dir, state_dir
+from mcrelay.supervisor import privileged
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.loop import Supervisor
 from mcrelay.supervisor.notify import Notifier
@@ -36,18 +37,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         " used, 2 usage, 4 not permitted, 78 the configuration is invalid."
     )
     parser.add_argument(
-        "-c", "--config", metavar="FILE", type=Path, default=files.DEFAULT,
+        "-c", "--config", metavar="FILE", type=Path, default=config_files.DEFAULT,
         help="what to relay (default: %(default)s), with the drop-in folder beside it",
     )  # fmt: skip
     parser.add_argument(
-        "--run-dir", metavar="DIR", type=Path, default=rundir.default(),
+        "--run-dir", metavar="DIR", type=Path, default=run_dir.default(),
         help="where its lock and its control socket lie: one daemon a directory"
-        f" (default: RUNTIME_DIRECTORY, else {rundir.DEFAULT})",
+        f" (default: RUNTIME_DIRECTORY, else {run_dir.DEFAULT})",
     )  # fmt: skip
     parser.add_argument(
-        "--state-dir", metavar="DIR", type=Path, default=archive.default(),
+        "--state-dir", metavar="DIR", type=Path, default=state_dir.default(),
         help="where its history lies, and what `try` needs to find the way back"
-        f" (default: STATE_DIRECTORY, else {archive.DEFAULT})",
+        f" (default: STATE_DIRECTORY, else {state_dir.DEFAULT})",
     )  # fmt: skip
     parser.add_argument(
         "--no-watch", dest="watch", action="store_false",
@@ -62,11 +63,11 @@ def run(options: argparse.Namespace) -> int:
     try:
         privileged.confine()
         user = privileged.unprivileged_user()
-        held = rundir.lock(options.run_dir)
+        held = run_dir.lock(options.run_dir)
     except privileged.NotPermitted as error:
         log.error("not permitted: %s", error)
         return Exit.NOT_PERMITTED
-    except rundir.Taken as error:
+    except run_dir.Taken as error:
         log.error("%s", error)
         return Exit.FAILURE
     privileged.raise_descriptor_limit()
@@ -74,14 +75,14 @@ def run(options: argparse.Namespace) -> int:
     gc.freeze()
     gc.set_threshold(YOUNG)
     notifier = Notifier()
-    states = archive.Archive(options.state_dir)
+    states = state_dir.Archive(options.state_dir)
     states.open()
     configuration = Configuration(options.config, notifier, states, options.watch)
     try:
         configuration.load(moment())
-        with rundir.listening(options.run_dir, privileged.group_of_clients(), held) as door:
+        with run_dir.listening(options.run_dir, privileged.group_of_clients(), held) as door:
             Supervisor(configuration, user, options.run_dir, door, signals, notifier).run()
-    except rundir.Taken as error:
+    except run_dir.Taken as error:
         log.error("%s", error)
         return Exit.FAILURE
     except Invalid as invalid:

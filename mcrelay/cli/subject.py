@@ -6,13 +6,15 @@ import argparse
 from pathlib import Path
 
 from mcrelay.cli import daemon
-from mcrelay.supervisor import files
-from mcrelay.supervisor.files import Contents
+from mcrelay.storage import config_files
+from mcrelay.storage.config_files import Contents
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name the file."""
-    usual = f"the configuration (default: the running daemon's, else {files.DEFAULT}); - is standard input"
+    usual = (
+        f"the configuration (default: the running daemon's, else {config_files.DEFAULT}); - is standard input"
+    )
     either = parser.add_mutually_exclusive_group()
     either.add_argument("file", nargs="?", metavar="FILE", help=usual)
     either.add_argument("-c", "--config", metavar="FILE", help="the same as FILE")
@@ -41,15 +43,15 @@ def file(options: argparse.Namespace) -> str:
         with daemon.connected(options) as client:
             return str(client.greeting["config"])
     except daemon.UNREACHABLE:
-        return str(files.DEFAULT)
+        return str(config_files.DEFAULT)
 
 
 def contents(options: argparse.Namespace, name: str) -> Contents:
     """Return what the file and its drop-ins hold; raises `Invalid`."""
     if options.place is not None:
-        return files.read_with(options.place, _content(_named(options) or "-"))
-    return files.read_standard_input() if name == "-" else files.read(name)
+        return config_files.read_with(options.place, _content(_named(options) or "-"))
+    return config_files.read_standard_input() if name == "-" else config_files.read(name)
 
 
 def _content(name: str) -> bytes:
-    return files.read_standard_input()[0][1] if name == "-" else files.read_one(name)
+    return config_files.read_standard_input()[0][1] if name == "-" else config_files.read_one(name)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mcrelay.cli import change
 from mcrelay.cli.change import Change, Refused
-from mcrelay.cli.standing import Standing
 from mcrelay.config.drop_in import CannotSwitch, holds_only, switched
 from mcrelay.model.suggestions import did_you_mean
+from mcrelay.storage.config_tree import Standing
 
 HELP = f"""\
 Only a file of the drop-in folder that holds this rule and nothing else is changed, and of it nothing but the

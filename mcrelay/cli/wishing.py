@@ -10,7 +10,7 @@ from mcrelay.cli import hangup
 from mcrelay.control.client import BrokenOff, NotPermitted
 from mcrelay.reload.requests import Confirm, Wish
 from mcrelay.reload.results import Cause
-from mcrelay.supervisor import requests
+from mcrelay.storage import request_file
 
 Answer = dict[str, Any]
 
@@ -30,8 +30,8 @@ def _place(greeting: Answer, wish: Wish) -> None:
     hangup.must_be_permitted(greeting["pid"])  # or it would lie there without a signal
     run_dir = Path(greeting["run_dir"])
     try:
-        requests.place(run_dir, wish, greeting["uid"])
-    except requests.Occupied as error:
+        request_file.place(run_dir, wish, greeting["uid"])
+    except request_file.Occupied as error:
         raise BrokenOff(str(error)) from None
     except PermissionError:
         raise NotPermitted(f"you may not write into {run_dir}: use sudo") from None

@@ -13,8 +13,8 @@ from mcrelay.reload.history import Entry
 from mcrelay.reload.requests import Confirm, Try, Wish
 from mcrelay.reload.results import Cause, Changes, Outcome, Reloads, changes
 from mcrelay.reload.trial import Beginning, Moment, Refusal
-from mcrelay.supervisor import files
-from mcrelay.supervisor.archive import Archive, Unusable
+from mcrelay.storage import config_files
+from mcrelay.storage.state_dir import Archive, Unusable
 from mcrelay.supervisor.notify import Notifier
 from mcrelay.supervisor.trials import Trials, Version
 
@@ -67,10 +67,10 @@ class Configuration:
         """Take the files as they are now. Bad ones change nothing."""
         return self._judge(Cause.HANGUP, *self._read())
 
-    def look(self, quiet: files.Stamps) -> bool:
+    def look(self, quiet: config_files.Stamps) -> bool:
         """Take the files if what they say had no verdict yet and their stamps are still these."""
         read, digest = self._read()
-        has_no_writer = files.stamps(self.path) == quiet  # nobody began to write while they were read
+        has_no_writer = config_files.stamps(self.path) == quiet  # nobody began to write while they were read
         return has_no_writer and digest != self._judged and self._judge(Cause.WATCH, read, digest)
 
     def asked(self, wish: Wish, now: Moment) -> bool:
@@ -114,21 +114,21 @@ class Configuration:
         self._notifier.reloading()
         self.reloads.begin(cause)
 
-    def _read(self) -> tuple[files.Contents | Invalid, str]:
+    def _read(self) -> tuple[config_files.Contents | Invalid, str]:
         """Return what the files say, or why they cannot be read, and a hash of it."""
         try:
-            contents = files.read(self.path)
+            contents = config_files.read(self.path)
         except Invalid as invalid:
-            return invalid, files.digest([("", str(invalid).encode())])
-        return contents, files.digest(contents)
+            return invalid, config_files.digest([("", str(invalid).encode())])
+        return contents, config_files.digest(contents)
 
-    def _version(self, read: files.Contents | Invalid, digest: str, before: Config | None) -> Version:
+    def _version(self, read: config_files.Contents | Invalid, digest: str, before: Config | None) -> Version:
         if isinstance(read, Invalid):
             raise read
-        return Version(files.config_of(read, before), digest, read)
+        return Version(config_files.config_of(read, before), digest, read)
 
     def _judge(
-        self, cause: Cause, read: files.Contents | Invalid, digest: str, end: Moment | None = None
+        self, cause: Cause, read: config_files.Contents | Invalid, digest: str, end: Moment | None = None
     ) -> bool:
         """Decide on the files; with an `end`, they are on trial until then."""
         self._begin(cause)
@@ -235,7 +235,7 @@ class Configuration:
             trial = self.trials.trial
             self._archive.prune(needed=trial.confirmed if trial else None)
 
-    def _make_up_for_a_full_disk(self, running: files.Contents | Invalid) -> None:
+    def _make_up_for_a_full_disk(self, running: config_files.Contents | Invalid) -> None:
         """Write down what runs where that could not be done when it began to."""
         if self._number is None and not isinstance(running, Invalid):
             version = Version(self.config, self.hash, running)

@@ -27,10 +27,10 @@ from mcrelay.protocol.worker import PROTOCOL, Hello
 from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
 from mcrelay.reconcile.trace_requests import Traced
 from mcrelay.reload.results import Reloads
+from mcrelay.storage.run_dir import Door
 from mcrelay.supervisor.children import Child, start_control, why_not
 from mcrelay.supervisor.portrait import Member
 from mcrelay.supervisor.privileged import User
-from mcrelay.supervisor.rundir import Door
 from mcrelay.supervisor.switchboard import Switchboard
 
 log = logging.getLogger("mcrelay")

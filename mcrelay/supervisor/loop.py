@@ -17,14 +17,15 @@ from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.reconcile.trace_requests import Traced
 from mcrelay.reload.requests import NoWish
 from mcrelay.reload.results import Cause
-from mcrelay.supervisor import requests, summary
+from mcrelay.storage import request_file
+from mcrelay.storage.run_dir import Door
+from mcrelay.supervisor import summary
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.control import Control
 from mcrelay.supervisor.notify import Notifier
 from mcrelay.supervisor.portrait import Portrait
 from mcrelay.supervisor.privileged import User
 from mcrelay.supervisor.rows import Ledger
-from mcrelay.supervisor.rundir import Door
 from mcrelay.supervisor.signals import Signals
 from mcrelay.supervisor.sockets import Sockets
 from mcrelay.supervisor.switchboard import Switchboard
@@ -158,9 +159,9 @@ class Supervisor:
         self._control.is_outdated = True
         self._is_tidy = False  # what is on trial keeps what is confirmed, and does so no longer
         try:
-            wish = requests.take(self._run_dir)
+            wish = request_file.take(self._run_dir)
         except NoWish as why:
-            self._configuration.refuse(Cause.HANGUP, f"{self._run_dir / requests.NAME}: {why}")
+            self._configuration.refuse(Cause.HANGUP, f"{self._run_dir / request_file.NAME}: {why}")
             return
         if self._configuration.asked(wish, moment()) if wish else self._configuration.reload():
             self._accepted()

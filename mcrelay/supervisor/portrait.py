@@ -18,10 +18,10 @@ from mcrelay.reconcile.lifecycle import Process
 from mcrelay.reconcile.plan import Plan
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.status.description import described_input, described_interface, described_outputs
+from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.supervisor.children import Child
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.rows import Ledger
-from mcrelay.supervisor.rundir import CONTROL_SOCKET
 
 Entry = dict[str, Any]
 

@@ -10,8 +10,8 @@ from typing import Any
 from mcrelay.config.compiler import Config
 from mcrelay.config.problems import Invalid
 from mcrelay.reload.trial import Beginning, Moment, Trial, beginning
-from mcrelay.supervisor import files
-from mcrelay.supervisor.archive import Archive, Unusable
+from mcrelay.storage import config_files
+from mcrelay.storage.state_dir import Archive, Unusable
 
 log = logging.getLogger("mcrelay")
 
@@ -22,13 +22,13 @@ class Version:
 
     config: Config
     hash: str
-    contents: files.Contents
+    contents: config_files.Contents
 
 
 class Trials:
     """A trial with the config that was confirmed, here and in the state directory."""
 
-    def __init__(self, path: files.Name, archive: Archive) -> None:
+    def __init__(self, path: config_files.Name, archive: Archive) -> None:
         self.trial: Trial | None = None
         self.confirmed: Version | None = None
         """What comes back; None where no trial runs."""
@@ -113,17 +113,17 @@ class Trials:
         """Return what an entry of the history says; raises Unusable."""
         content, contents = self._contents(number)
         try:
-            return Version(files.config_of(contents), content, contents)
+            return Version(config_files.config_of(contents), content, contents)
         except Invalid as invalid:
             why = invalid.problems[0]
             raise Unusable(f"entry {number} of the history is no config any more: {why}") from None
 
-    def _contents(self, number: int) -> tuple[str, files.Contents]:
+    def _contents(self, number: int) -> tuple[str, config_files.Contents]:
         """Return the hash of what the files said in an entry of the history, and that; raises Unusable."""
         entry = self._archive.entry(number)
         try:
             contents = [(name, text.encode()) for name, text in entry.contents]
-            is_whole = files.digest(contents) == entry.hash
+            is_whole = config_files.digest(contents) == entry.hash
         except UnicodeEncodeError:
             is_whole = False
         if not is_whole:

@@ -6,7 +6,7 @@ import logging
 import time
 
 from mcrelay.reload.debounce import REGARDLESS, Quiet
-from mcrelay.supervisor import files
+from mcrelay.storage import config_files
 from mcrelay.supervisor.ear import Bell, Deaf, Ear
 from mcrelay.supervisor.way import Place, places
 
@@ -16,7 +16,7 @@ log = logging.getLogger("mcrelay")
 class Watcher:
     """Watches a file, its drop-ins and all links on the way to them, while it is switched on."""
 
-    def __init__(self, path: files.Name) -> None:
+    def __init__(self, path: config_files.Name) -> None:
         self._path = path
         self._bell = Bell()
         self._ear: Ear | None = None
@@ -47,13 +47,13 @@ class Watcher:
         if self._quiet:
             self._quiet.stirred(time.monotonic())
 
-    def look(self) -> files.Stamps | None:
+    def look(self) -> config_files.Stamps | None:
         """Return the stamps of the files if they are other than before and quiet now: time to read them."""
         if self._quiet is None:
             return None
         # Listening begins before the stamps are taken, so that no change falls between the two.
         self._listen(self._quiet)
-        stamps = files.stamps(self._path)
+        stamps = config_files.stamps(self._path)
         is_open = self._ear is not None and self._ear.hears_writing
         return stamps if self._quiet.looked(stamps, time.monotonic(), is_open) else None
 

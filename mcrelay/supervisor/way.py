@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from mcrelay.supervisor import files
+from mcrelay.storage import config_files
 
 MOST_LINKS = 40  # on the way to one file, linux/namei.h
 MOST_PLACES = 64  # a thread listens to each; nobody does to those beyond
@@ -29,14 +29,14 @@ class Place:
         """Tell whether what happens to this path may change what the files say."""
         folder, name = os.path.split(entry)
         is_there = folder == self.folder
-        is_drop_in = self.holds_drop_ins and files.is_drop_in(name)
+        is_drop_in = self.holds_drop_ins and config_files.is_drop_in(name)
         return entry == self.folder or (is_there and (name in self.names or is_drop_in))
 
 
-def places(path: files.Name) -> tuple[Place, ...]:
+def places(path: config_files.Name) -> tuple[Place, ...]:
     """Return the folders in which whatever changes a file and its drop-ins happens."""
     main = Path.cwd() / path
-    folder = files.drop_in_folder(main)
+    folder = config_files.drop_in_folder(main)
     inside = os.path.realpath(folder)
     names: dict[str, set[str]] = {}
     for where, name in chain(_steps("/", str(main)), _steps("/", str(folder)), _steps_of_links(inside)):
@@ -81,7 +81,9 @@ def _target(entry: str) -> str | None:
 def _steps_of_links(folder: str) -> Iterator[tuple[str, str]]:
     try:
         with os.scandir(folder) as entries:
-            links = [entry.name for entry in entries if files.is_drop_in(entry.name) and entry.is_symlink()]
+            links = [
+                entry.name for entry in entries if config_files.is_drop_in(entry.name) and entry.is_symlink()
+            ]
     except OSError:
         return
     for name in links:

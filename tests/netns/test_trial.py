@@ -10,8 +10,8 @@ from mcrelay.control.client import connect
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
 from mcrelay.reload.requests import Confirm, Try
-from mcrelay.supervisor import requests
-from mcrelay.supervisor.archive import KEPT, numbers
+from mcrelay.storage import request_file
+from mcrelay.storage.state_dir import KEPT, numbers
 from tests.netns.observed import Sending, assert_all_came, undisturbed
 
 FEED = (
@@ -51,13 +51,13 @@ LONG = 300.0  # seconds that no test waits for
 def begin_trial(relay, config, seconds=LONG):
     """Put a configuration on trial; return the answer."""
     relay.config.write_text(config)
-    requests.place(relay.run_dir, Try(seconds), os.geteuid())
+    request_file.place(relay.run_dir, Try(seconds), os.geteuid())
     return relay.reload()
 
 
 def confirm(relay, generation):
     """Confirm what is on trial; return the answer."""
-    requests.place(relay.run_dir, Confirm(generation), os.geteuid())
+    request_file.place(relay.run_dir, Confirm(generation), os.geteuid())
     return relay.reload()
 
 
@@ -72,7 +72,7 @@ def outcome(relay):
 
 def end_trial(relay):
     """Let the trial that runs end soon, and wait until all is as it was."""
-    requests.place(relay.run_dir, Try(0.2), os.geteuid())
+    request_file.place(relay.run_dir, Try(0.2), os.geteuid())
     relay.reload()
     await_rollback(relay)
 
@@ -268,15 +268,15 @@ def make_foreign(path):
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, make_link, make_foreign])
 def test_what_is_nobodys_wish_is_ignored_and_the_files_are_reloaded(studio, make):
     with studio.relaying(FEED) as relay:
-        make(relay.run_dir / requests.NAME)
+        make(relay.run_dir / request_file.NAME)
         assert relay.reload(studio.config(FEED, EXTRA)).startswith("applied: generation 2, 2 rules")
-        assert f"{relay.run_dir / requests.NAME} is ignored: " in relay.log()
+        assert f"{relay.run_dir / request_file.NAME} is ignored: " in relay.log()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 4000, "x" * 10_000_000, '{"verb": "try"}', '{"verb": "rm"}'])
 def test_a_wish_that_nobody_understands_applies_nothing_for_good(studio, text):
     with studio.relaying(FEED) as relay:
-        (relay.run_dir / requests.NAME).write_text(text)
+        (relay.run_dir / request_file.NAME).write_text(text)
         assert relay.reload(studio.config(FEED, EXTRA)).startswith("refused: ")
         assert names(relay) == ["feed"]
         assert relay.reload().startswith("applied: generation 2, 2 rules")

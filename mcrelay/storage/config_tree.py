@@ -9,7 +9,7 @@ from typing import Any
 
 from mcrelay.config.compiler import Rule, compiled
 from mcrelay.config.reader import Source, parse, parse_all
-from mcrelay.supervisor import files
+from mcrelay.storage import config_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Standing:
 
     def drop_in(self, name: str) -> Path:
         """Return the file that `mcrelay add` writes for a rule."""
-        return files.drop_in_folder(self.main) / f"{name}.yaml"
+        return config_files.drop_in_folder(self.main) / f"{name}.yaml"
 
     def is_drop_in(self, source: Source) -> bool:
         """Tell whether one of these files lies in the drop-in folder."""
@@ -56,7 +56,7 @@ class Standing:
 
 def standing(main: Path) -> Standing:
     """Read the files; raises `Invalid`."""
-    return Standing(main, parse_all(files.read(main)))
+    return Standing(main, parse_all(config_files.read(main)))
 
 
 def drop_in(file: Path, text: str) -> Source:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from mcrelay.reload.requests import MOST_OCTETS, NoWish, Wish, text_of, wish_of
-from mcrelay.supervisor import record
+from mcrelay.storage import json_file
 
 log = logging.getLogger("mcrelay")
 
@@ -45,12 +45,12 @@ def take(directory: Path) -> Wish | None:
     """Return what is wished, and take it away; None where nothing counts as a wish; raises NoWish."""
     path = directory / NAME
     try:
-        with record.opened(path) as opened:
+        with json_file.opened(path) as opened:
             why_not = _why_not(os.fstat(opened.fileno()))
             text = opened.read(MOST_OCTETS + 1)
     except FileNotFoundError:
         return None
-    except (OSError, record.Unreadable) as error:
+    except (OSError, json_file.Unreadable) as error:
         why_not, text = str(error), b""
     _remove(path)
     if why_not:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from mcrelay.reload.history import Entry, entry_of
 from mcrelay.reload.trial import Refusal, Trial, refusal_of, trial_of
-from mcrelay.supervisor import record
+from mcrelay.storage import json_file
 
 log = logging.getLogger("mcrelay")
 
@@ -52,8 +52,8 @@ def entry(directory: Path, number: int) -> Entry:
     """Return an entry of the history in a state directory; raises Unusable."""
     path = _path(directory, number)
     try:
-        document = record.read(path, MOST_OCTETS)
-    except record.Unreadable as error:
+        document = json_file.read(path, MOST_OCTETS)
+    except json_file.Unreadable as error:
         raise Unusable(f"{path}: {error}") from None
     found = entry_of(document) if document else None
     if found is None or found.number != number:
@@ -92,7 +92,7 @@ class Archive:
         try:
             self.must_be_usable()
             number = max(self._numbers(), default=0) + 1
-            record.write(_path(self.directory, number), made(number).as_json())
+            json_file.write(_path(self.directory, number), made(number).as_json())
         except OSError as error:
             self._complain(_unusable(self.directory / HISTORY, error))
             return None
@@ -105,7 +105,9 @@ class Archive:
     def confirm(self, number: int) -> None:
         """An entry is not on trial any more."""
         try:
-            record.write(_path(self.directory, number), replace(self.entry(number), on_trial=False).as_json())
+            json_file.write(
+                _path(self.directory, number), replace(self.entry(number), on_trial=False).as_json()
+            )
         except OSError as error:
             self._complain(_unusable(_path(self.directory, number), error))
         except Unusable as error:
@@ -169,8 +171,8 @@ class Archive:
             return None
         path = self.directory / name
         try:
-            document = record.read(path, MOST_OCTETS)
-        except record.Unreadable as error:
+            document = json_file.read(path, MOST_OCTETS)
+        except json_file.Unreadable as error:
             log.warning("%s is ignored: %s", path, error)
             return None
         told = read(document) if document else None
@@ -181,7 +183,7 @@ class Archive:
     def _keep(self, name: str, document: dict[str, Any]) -> None:
         self.must_be_usable()
         try:
-            record.write(self.directory / name, document)
+            json_file.write(self.directory / name, document)
         except OSError as error:
             raise _unusable(self.directory / name, error) from None
 
@@ -195,7 +197,7 @@ class Archive:
         if self._lock is None:
             return
         try:
-            record.remove(path)
+            json_file.remove(path)
         except OSError as error:
             raise _unusable(path, error) from None
 

@@ -1,0 +1,1 @@
+"""Runs: files: configuration, state directory, run directory, atomic writes."""
