@@ -6,8 +6,8 @@ import socket
 import threading
 from pathlib import Path
 
+from mcrelay.client.connection import connect
 from mcrelay.control.channel import Channel, Ended
-from mcrelay.control.client import connect
 from mcrelay.control.server import Server
 from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES
 from mcrelay.protocol.control import Counters, Listen, PictureChanged, decoded_request, encoded_news

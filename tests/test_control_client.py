@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from mcrelay.control import client as module
-from mcrelay.control.client import BrokenOff, Failed, NotPermitted, NotRunning, WrongProtocol, connect
+from mcrelay.client import connection as module
+from mcrelay.client.connection import BrokenOff, Failed, NotPermitted, NotRunning, WrongProtocol, connect
 from tests.desk import Desk, sections
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from mcrelay.client.connection import BrokenOff, Failed, NotRunning
 from mcrelay.control import server
-from mcrelay.control.client import BrokenOff, Failed, NotRunning
 from mcrelay.control.clients import MOST, Clients
 from mcrelay.model.counters import SEND_ERROR_NAMES
 from mcrelay.protocol.control import Counters, Mark, Marked, TraceRule, Tracing

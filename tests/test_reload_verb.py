@@ -11,8 +11,8 @@ import pytest
 
 from mcrelay.cli import main
 from mcrelay.cli.check import Verdict
+from mcrelay.client.connection import PATIENCE
 from mcrelay.config.problems import Problem, Where
-from mcrelay.control.client import PATIENCE
 from tests.clients import GREETING, answering, listening
 from tests.documents import RELOAD
 

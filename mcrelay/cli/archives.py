@@ -11,7 +11,7 @@ from typing import Any
 
 from mcrelay.cli import daemon
 from mcrelay.cli.exits import Exit
-from mcrelay.control.client import NotRunning
+from mcrelay.client.connection import NotRunning
 from mcrelay.storage import state_dir
 
 Greeting = Mapping[str, Any] | None  # None where no daemon can be asked: a history outlives it

@@ -12,13 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcrelay.cli import daemon, hangup, reload
+from mcrelay.cli import daemon, reload
 from mcrelay.cli.check import Verdict
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.terminal import colour_wanted
+from mcrelay.client import reload_request
+from mcrelay.client.connection import NotPermitted, NotRunning
 from mcrelay.config.compiler import Config, compiled
 from mcrelay.config.problems import Invalid
-from mcrelay.control.client import NotPermitted, NotRunning
 from mcrelay.storage import config_files, run_dir
 from mcrelay.storage.atomic import place
 from mcrelay.storage.config_tree import Standing, standing
@@ -50,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="change nothing, and show what `mcrelay plan` would"
     )
-    hangup.arguments(parser)
+    reload_request.arguments(parser)
     daemon.arguments(parser)
 
 
@@ -100,7 +101,7 @@ def _target(options: argparse.Namespace) -> _Target:
     if options.config is not None and not _is_same(options.config, config):
         return _Target(options.config, f"the daemon (process {pid}) runs {config}")
     if not options.dry_run:
-        hangup.must_be_permitted(pid)
+        reload_request.must_be_permitted(pid)
     return _Target(config)
 
 
@@ -158,14 +159,16 @@ def _made(options: argparse.Namespace, target: _Target, change: Change, config: 
         print(f"mcrelay: not reloaded: {target.why_not_reloaded}", file=sys.stderr)
         return Exit.OK
     try:
-        greeting, verdict = hangup.verdict(options, options.timeout)
+        greeting, verdict = reload_request.verdict(options, options.timeout)
     except daemon.UNREACHABLE:
         print(change.said)
         raise
     if verdict["outcome"] == "rejected":
         undo()
         with suppress(*daemon.UNREACHABLE):
-            hangup.verdict(options, options.timeout)  # so that the daemon's last word is on what stands again
+            reload_request.verdict(
+                options, options.timeout
+            )  # so that the daemon's last word is on what stands again
     else:
         print(change.said)
     if verdict["outcome"] != "unchanged":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mcrelay.cli import daemon, reload, wishing
+from mcrelay.cli import daemon, reload
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.terminal import as_json
+from mcrelay.client import operator_request
 from mcrelay.reload.requests import Confirm
 
 HELP = """\
@@ -39,11 +40,11 @@ def _confirm(options: argparse.Namespace) -> int:
     with daemon.connected(options) as client:
         status = client.call("status")
     generation = (status["trial"] or status["generation"]).get("generation", status["generation"]["number"])
-    _, verdict = wishing.granted(options, Confirm(generation))
+    _, verdict = operator_request.granted(options, Confirm(generation))
     if options.json:
         print(as_json({key: value for key, value in reload.shape(verdict).items() if key != "changes"}))
     elif verdict["outcome"] == "confirmed":
         print(f"generation {verdict['generation']} is confirmed")
     else:
-        print(f"mcrelay: not confirmed: {wishing.why(verdict)}", file=sys.stderr)
+        print(f"mcrelay: not confirmed: {operator_request.why(verdict)}", file=sys.stderr)
     return Exit.OK if verdict["outcome"] == "confirmed" else Exit.FAILURE

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from mcrelay.cli.exits import Exit
-from mcrelay.control.client import (
+from mcrelay.client.connection import (
     PATIENCE,
     BrokenOff,
     Client,

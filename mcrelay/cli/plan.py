@@ -16,9 +16,9 @@ from mcrelay.cli.comparison import Comparison, compared
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.prospect import as_json, reload, start
 from mcrelay.cli.terminal import colour_wanted
+from mcrelay.client.connection import NotRunning
 from mcrelay.config.compiler import Config
 from mcrelay.config.problems import Invalid
-from mcrelay.control.client import NotRunning
 from mcrelay.linux.netlink import CannotRead, read_links
 from mcrelay.reconcile.plan import plan
 from mcrelay.storage import config_files

@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mcrelay.cli import daemon, hangup, problems
+from mcrelay.cli import daemon, problems
 from mcrelay.cli.amounts import counted
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.overview import few
 from mcrelay.cli.terminal import as_json, colour_wanted
+from mcrelay.client import reload_request
 
 SHAPE = 1  # version of the shape of --json
 NAMES = 8  # more names of changed rules than these are a wall
@@ -32,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Reload the configuration, and wait for the verdict."
     parser.epilog = HELP
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
-    hangup.arguments(parser)
+    reload_request.arguments(parser)
     daemon.arguments(parser)
 
 
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _reload(options: argparse.Namespace) -> int:
-    greeting, verdict = hangup.verdict(options, options.timeout)
+    greeting, verdict = reload_request.verdict(options, options.timeout)
     if options.json:
         print(as_json(shape(verdict)))
     else:
@@ -60,7 +61,7 @@ def tell(greeting: Mapping[str, Any], verdict: Mapping[str, Any], options: argpa
     print(*told(verdict, greeting["config"], colour_wanted()), sep="\n")
     names = {*verdict["changes"].get("added", ()), *verdict["changes"].get("changed", ())}
     if names:
-        _, listed = hangup.asked(options, "list", options.timeout)
+        _, listed = reload_request.asked(options, "list", options.timeout)
         for rule in listed["rules"]:
             if rule["name"] in names and rule["reason"]:
                 print(f"  {rule['name']} is {rule['state']}: {rule['reason']}")

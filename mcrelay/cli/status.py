@@ -16,7 +16,7 @@ from mcrelay.cli.overview import overview
 from mcrelay.cli.rates import measured
 from mcrelay.cli.terminal import as_json, colour_wanted
 from mcrelay.cli.watch import watch
-from mcrelay.control.client import BrokenOff
+from mcrelay.client.connection import BrokenOff
 
 LEAST_PAUSE = 0.1  # seconds: more often than this the daemon would only repeat itself
 

@@ -15,7 +15,7 @@ from mcrelay.cli.endpoint import UsageError, complain, positive, whole
 from mcrelay.cli.events import CaptureFile, JsonLines, Lines, Output, Seen
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.live import Interrupt
-from mcrelay.control.client import BrokenOff, Client, Failed
+from mcrelay.client.connection import BrokenOff, Client, Failed
 from mcrelay.protocol.jsonrpc import Code
 
 PAUSE = 0.05  # seconds between two looks where nothing has come

@@ -7,10 +7,11 @@ import sys
 import time
 from typing import Any
 
-from mcrelay.cli import daemon, hangup, reload, wishing
+from mcrelay.cli import daemon, reload
 from mcrelay.cli.endpoint import positive
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.terminal import as_json
+from mcrelay.client import operator_request, reload_request
 from mcrelay.reload.requests import Try
 from mcrelay.reload.trial import LONGEST
 
@@ -57,13 +58,13 @@ def _seconds(text: str) -> float:
 
 
 def _try(options: argparse.Namespace) -> int:
-    greeting, verdict = wishing.granted(options, Try(options.timeout))
-    _, status = hangup.asked(options, "status", hangup.PATIENCE)
+    greeting, verdict = operator_request.granted(options, Try(options.timeout))
+    _, status = reload_request.asked(options, "status", reload_request.PATIENCE)
     trial = status["trial"]
     if options.json:
         print(as_json({**reload.shape(verdict), "trial": trial}))
     elif verdict["outcome"] == "refused":
-        print(f"mcrelay: not on trial: {wishing.why(verdict)}", file=sys.stderr)
+        print(f"mcrelay: not on trial: {operator_request.why(verdict)}", file=sys.stderr)
     else:
         reload.tell(greeting, verdict, options)
         print(*told(trial), sep="\n", end="\n" if trial else "")

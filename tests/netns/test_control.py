@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.control.client import Failed, connect
+from mcrelay.client.connection import Failed, connect
 from mcrelay.control.methods import METHODS
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import PATIENCE, wait_until

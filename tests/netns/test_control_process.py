@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.control.client import BrokenOff, NotRunning, connect
+from mcrelay.client.connection import BrokenOff, NotRunning, connect
 from mcrelay.lab import Receiver, report_of
 from mcrelay.lab.command import wait_until
 from tests.netns.test_processes import assert_powerless

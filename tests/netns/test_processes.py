@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.control.client import Failed, connect
+from mcrelay.client.connection import Failed, connect
 from mcrelay.lab import Daemon, Receiver, report_of
 from mcrelay.lab.command import mcrelay, wait_until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.control.client import connect
+from mcrelay.client.connection import connect
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
 from mcrelay.reload.requests import Confirm, Try

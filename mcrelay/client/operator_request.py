@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mcrelay.cli import hangup
-from mcrelay.control.client import BrokenOff, NotPermitted
+from mcrelay.client import reload_request
+from mcrelay.client.connection import BrokenOff, NotPermitted
 from mcrelay.reload.requests import Confirm, Wish
 from mcrelay.reload.results import Cause
 from mcrelay.storage import request_file
@@ -18,16 +18,16 @@ Answer = dict[str, Any]
 def granted(options: argparse.Namespace, wish: Wish) -> tuple[Answer, Answer]:
     """Ask for what is wished; return the greeting and the verdict. Raises one of `daemon.UNREACHABLE`."""
     cause = Cause.CONFIRM if isinstance(wish, Confirm) else Cause.TRY
-    return hangup.verdict(
+    return reload_request.verdict(
         options,
-        hangup.PATIENCE,
+        reload_request.PATIENCE,
         before=lambda greeting: _place(greeting, wish),
         answers=lambda verdict: verdict["cause"] == cause,
     )
 
 
 def _place(greeting: Answer, wish: Wish) -> None:
-    hangup.must_be_permitted(greeting["pid"])  # or it would lie there without a signal
+    reload_request.must_be_permitted(greeting["pid"])  # or it would lie there without a signal
     run_dir = Path(greeting["run_dir"])
     try:
         request_file.place(run_dir, wish, greeting["uid"])

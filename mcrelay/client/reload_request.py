@@ -11,7 +11,7 @@ from typing import Any
 
 from mcrelay.cli import daemon
 from mcrelay.cli.endpoint import positive
-from mcrelay.control.client import BrokenOff, NotPermitted
+from mcrelay.client.connection import BrokenOff, NotPermitted
 
 PAUSE = 0.03  # seconds between two looks
 PATIENCE = 60.0  # seconds; a reload waits for what workers do

@@ -1,0 +1,1 @@
+"""Runs: how a program reaches a daemon: connection, reload request, operator request."""
