@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from mcrelay.cli.endpoint import Endpoint
+from mcrelay.traffic.endpoint import Endpoint
 
 INPUT_PORT, OUTPUT_PORT = 5001, 6001
 

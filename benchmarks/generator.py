@@ -20,11 +20,11 @@ from types import TracebackType
 import numpy as np
 
 from benchmarks.case import Case
-from mcrelay.cli.endpoint import bind_to_device
-from mcrelay.cli.pace import Pace
 from mcrelay.cli.send import PR_SET_TIMERSLACK
 from mcrelay.lab import Host
 from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, MAX_SEGMENTS, Messages, address_of, sockaddrs
+from mcrelay.traffic.endpoint import bind_to_device
+from mcrelay.traffic.pacer import Pace
 
 TTL = 16  # kernel routing takes one away
 UNLIMITED = 1e9  # packets a second: more than any machine sends

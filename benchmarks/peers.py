@@ -16,9 +16,9 @@ from benchmarks import case as cases
 from benchmarks.case import Case
 from benchmarks.sinks import Sinks
 from benchmarks.testbed import RELAY_IN, RELAY_OUT, Bed
-from mcrelay.cli.endpoint import Endpoint
 from mcrelay.lab import Daemon
 from mcrelay.lab.command import wait_until
+from mcrelay.traffic.endpoint import Endpoint
 
 SOCKET_BUFFER = 64 << 20  # octets asked for; the kernel gives what net.core.rmem_max allows
 

@@ -12,10 +12,10 @@ import socket
 from collections.abc import Iterator
 from types import TracebackType
 
-from mcrelay.cli.endpoint import Endpoint
-from mcrelay.cli.listening import allow_many_sockets, dropped, listening
 from mcrelay.lab import Host
 from mcrelay.linux import socket_filters
+from mcrelay.traffic.endpoint import Endpoint
+from mcrelay.traffic.sockets import allow_many_sockets, dropped, listening
 
 WRAP = 1 << 32  # the kernel's counter has 32 bits
 HEADERS = 28  # octets of IP and UDP header

@@ -14,8 +14,8 @@ from benchmarks.figures import Question, Sample
 from benchmarks.generator import TTL
 from benchmarks.peers import RELAYS, Relay
 from benchmarks.testbed import Bed
-from mcrelay.cli.endpoint import bind_to_device
 from mcrelay.lab.command import wait_until
+from mcrelay.traffic.endpoint import bind_to_device
 
 QUESTION = Question(
     "startup",

@@ -23,9 +23,9 @@ from benchmarks.case import Case
 from benchmarks.generator import Generator, Sent
 from benchmarks.sinks import Cable, Sinks
 from benchmarks.usage import cpu_seconds, interrupt_seconds, interrupt_threads
-from mcrelay.cli.endpoint import Endpoint
 from mcrelay.lab import Lab
 from mcrelay.lab.offload import switch_offload
+from mcrelay.traffic.endpoint import Endpoint
 
 SENDER, RELAY_IN, RELAY_OUT = "10.1.0.2", "10.1.0.1", "10.2.0.1"
 SETTLED = 0.2  # seconds without a new packet, after which none is under way

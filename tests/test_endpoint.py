@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from mcrelay.cli.endpoint import Endpoint, UsageError, address, endpoints, ifindex, positive, whole
+from mcrelay.traffic.endpoint import Endpoint, UsageError, address, endpoints, ifindex, positive, whole
 
 
 def test_a_destination_has_its_own_port_or_that_of_all():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.cli.pace import Pace
+from mcrelay.traffic.pacer import Pace
 
 
 def departures(rate, seconds, held_up=()):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.probe import LARGEST, SMALLEST, Payloads, judged, padded
+from mcrelay.traffic.probe import LARGEST, SMALLEST, Payloads, judged, padded
 
 sizes = st.one_of(st.integers(SMALLEST, 200), st.sampled_from([1400, 9000, LARGEST]))
 flows = st.integers(0, 2**32 - 1)

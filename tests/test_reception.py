@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.probe import Verdicts
-from mcrelay.reception import Batch, Key, Latency, Reception, Sequence, counts
+from mcrelay.traffic.probe import Verdicts
+from mcrelay.traffic.statistics import Batch, Key, Latency, Reception, Sequence, counts
 
 WINDOW = 8
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from mcrelay.cli import trace
-from mcrelay.cli.endpoint import UsageError
 from mcrelay.cli.events import CaptureFile, JsonLines, Lines, Seen
 from mcrelay.cli.exits import Exit
 from mcrelay.tracing.format import document
 from mcrelay.tracing.ring import Outcome, Verdict
+from mcrelay.traffic.endpoint import UsageError
 from tests.test_pcapng import blocks
 from tests.test_trace import EVENT
 

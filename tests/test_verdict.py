@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mcrelay.cli.endpoint import Endpoint
 from mcrelay.cli.verdict import Observation, told, verdict
-from mcrelay.probe import Verdicts
-from mcrelay.reception import Batch, Reception
+from mcrelay.traffic.endpoint import Endpoint
+from mcrelay.traffic.probe import Verdicts
+from mcrelay.traffic.statistics import Batch, Reception
 
 GROUP, OTHER = Endpoint("239.1.1.1", 5001), Endpoint("239.1.1.2", 5001)
 SOURCE = 0x0A000005

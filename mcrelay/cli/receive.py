@@ -9,12 +9,12 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from mcrelay.cli.endpoint import Endpoint, UsageError, address, complain, endpoints, positive, whole
 from mcrelay.cli.exits import Exit
-from mcrelay.cli.listening import allow_many_sockets, dropped, listening
 from mcrelay.cli.live import Interrupt, LiveLine
-from mcrelay.cli.receiver import Receiver
 from mcrelay.cli.verdict import Observation, told, verdict
+from mcrelay.traffic.endpoint import Endpoint, UsageError, address, complain, endpoints, positive, whole
+from mcrelay.traffic.receiver import Receiver
+from mcrelay.traffic.sockets import allow_many_sockets, dropped, listening
 
 LONGEST_WAIT = 0.1  # seconds, so that Ctrl-C is answered and the end is not missed
 LAST_LOOK = 1.0  # seconds at most for what had arrived before the end

@@ -12,7 +12,9 @@ import sys
 import time
 from typing import Any
 
-from mcrelay.cli.endpoint import (
+from mcrelay.cli.exits import Exit
+from mcrelay.cli.live import Interrupt, LiveLine
+from mcrelay.traffic.endpoint import (
     UsageError,
     address,
     bind,
@@ -23,11 +25,9 @@ from mcrelay.cli.endpoint import (
     positive,
     whole,
 )
-from mcrelay.cli.exits import Exit
-from mcrelay.cli.live import Interrupt, LiveLine
-from mcrelay.cli.pace import Pace
-from mcrelay.cli.traffic import Traffic
-from mcrelay.probe import LARGEST, SMALLEST
+from mcrelay.traffic.pacer import Pace
+from mcrelay.traffic.probe import LARGEST, SMALLEST
+from mcrelay.traffic.sender import Traffic
 
 GROUP_TTL, HOST_TTL = 1, 64  # what a plain socket does, too: multicast stays in its network
 HEADERS = 28  # octets of IPv4 and UDP

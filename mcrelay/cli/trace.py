@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from mcrelay.cli import daemon
-from mcrelay.cli.endpoint import UsageError, complain, positive, whole
 from mcrelay.cli.events import CaptureFile, JsonLines, Lines, Output, Seen
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.live import Interrupt
 from mcrelay.client.connection import BrokenOff, Client, Failed
 from mcrelay.protocol.jsonrpc import Code
+from mcrelay.traffic.endpoint import UsageError, complain, positive, whole
 
 PAUSE = 0.05  # seconds between two looks where nothing has come
 RETRY = 0.2  # seconds between two tries to reach the daemon again

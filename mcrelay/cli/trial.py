@@ -8,12 +8,12 @@ import time
 from typing import Any
 
 from mcrelay.cli import daemon, reload
-from mcrelay.cli.endpoint import positive
 from mcrelay.cli.exits import Exit
 from mcrelay.cli.terminal import as_json
 from mcrelay.client import operator_request, reload_request
 from mcrelay.reload.requests import Try
 from mcrelay.reload.trial import LONGEST
+from mcrelay.traffic.endpoint import positive
 
 TIMEOUT = 120.0  # seconds
 

@@ -8,9 +8,9 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from mcrelay.cli.amounts import counted
-from mcrelay.cli.endpoint import Endpoint
 from mcrelay.cli.table import aligned
-from mcrelay.reception import Counts, FlowTally, Key, Reception, counts
+from mcrelay.traffic.endpoint import Endpoint
+from mcrelay.traffic.statistics import Counts, FlowTally, Key, Reception, counts
 
 SHOWN_FLOWS = 40  # more would push the verdict off the screen; --json has them all
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcrelay.cli import daemon
-from mcrelay.cli.endpoint import positive
 from mcrelay.client.connection import BrokenOff, NotPermitted
+from mcrelay.traffic.endpoint import positive
 
 PAUSE = 0.03  # seconds between two looks
 PATIENCE = 60.0  # seconds; a reload waits for what workers do

@@ -10,7 +10,6 @@ from ipaddress import IPv4Address
 
 import numpy as np
 
-from mcrelay.cli.endpoint import Endpoint
 from mcrelay.linux.sendmmsg import (
     MAX_SEGMENTED_OCTETS,
     MAX_SEGMENTS,
@@ -20,7 +19,8 @@ from mcrelay.linux.sendmmsg import (
     describe,
     sockaddrs,
 )
-from mcrelay.probe import Payloads
+from mcrelay.traffic.endpoint import Endpoint
+from mcrelay.traffic.probe import Payloads
 
 BATCH = 256  # packets made ready at once: few enough to stay in the processor's cache until they leave
 

@@ -8,8 +8,8 @@ import socket
 import struct
 from ipaddress import IPv4Address
 
-from mcrelay.cli.endpoint import Endpoint, UsageError, bind, bind_to_device, ifindex
 from mcrelay.linux.recvmmsg import announce
+from mcrelay.traffic.endpoint import Endpoint, UsageError, bind, bind_to_device, ifindex
 
 # linux/in.h, asm-generic/socket.h and linux/sock_diag.h
 IP_MULTICAST_ALL = 49

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.probe import Verdicts
+from mcrelay.traffic.probe import Verdicts
 
 Column: TypeAlias = NDArray[np.int64]
 

@@ -8,11 +8,11 @@ import time
 
 import numpy as np
 
-from mcrelay.cli.endpoint import Endpoint
-from mcrelay.cli.listening import room
 from mcrelay.linux.recvmmsg import Arrivals
-from mcrelay.probe import judged
-from mcrelay.reception import Batch, Reception
+from mcrelay.traffic.endpoint import Endpoint
+from mcrelay.traffic.probe import judged
+from mcrelay.traffic.sockets import room
+from mcrelay.traffic.statistics import Batch, Reception
 
 CAPACITY = 512  # datagrams taken at once
 PAUSE = 0.002  # seconds in which datagrams gather in the sockets: the kernel stamps their arrival, not we

@@ -1,0 +1,1 @@
+"""Runs: test packets: probe, pacer, sender, receiver, statistics."""
