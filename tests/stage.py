@@ -20,7 +20,7 @@ from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.storage.state_dir import Archive
 from mcrelay.supervisor import loop, sockets, workers
 from mcrelay.supervisor.configuration import Configuration
-from mcrelay.supervisor.portrait import Member
+from mcrelay.supervisor.snapshot import Member
 
 GROUPS_A_SOCKET = 2
 _serials = itertools.count(1)

@@ -27,10 +27,10 @@ from mcrelay.protocol.worker import (
     Refused,
     encoded_batch,
 )
-from mcrelay.supervisor import switchboard
+from mcrelay.supervisor import poller
 from mcrelay.supervisor.children import start_control, start_worker, why_not
+from mcrelay.supervisor.poller import Switchboard
 from mcrelay.supervisor.privileged import RING_OCTETS, User
-from mcrelay.supervisor.switchboard import Switchboard
 
 NOBODY = User("nobody", 65534, 65534)
 EMPTY = BatchMessage(1, 1, ())
@@ -379,7 +379,7 @@ def test_what_the_system_has_no_room_for_is_said_later_and_nobody_spins_meanwhil
         assert child.channel.is_refused
         began = time.monotonic()
         board.wait(None)
-        assert time.monotonic() - began >= switchboard.LATER / 2
+        assert time.monotonic() - began >= poller.LATER / 2
         assert child.channel.has_more_to_say
     board.wait(None)
     assert not child.channel.has_more_to_say

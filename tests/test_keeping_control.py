@@ -14,9 +14,9 @@ from mcrelay.reconcile.trace_requests import Traced
 from mcrelay.reload.results import Cause, Reloads
 from mcrelay.storage import run_dir
 from mcrelay.storage.run_dir import Door
-from mcrelay.supervisor import control as module
-from mcrelay.supervisor.control import Control
-from mcrelay.supervisor.switchboard import Switchboard
+from mcrelay.supervisor import control_process as module
+from mcrelay.supervisor.control_process import Control
+from mcrelay.supervisor.poller import Switchboard
 
 # A control process that notes all it hears: a line for each message, with the number of descriptors.
 FAKE = """#!{python}

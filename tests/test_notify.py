@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from mcrelay.supervisor.notify import Notifier
+from mcrelay.supervisor.systemd import Notifier
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.storage.state_dir import Archive
 from mcrelay.supervisor.configuration import Configuration
-from mcrelay.supervisor.notify import Notifier
-from mcrelay.supervisor.portrait import Member, Portrait
-from mcrelay.supervisor.rows import Ledger
+from mcrelay.supervisor.counter_rows import Ledger
+from mcrelay.supervisor.snapshot import Member, Portrait
+from mcrelay.supervisor.systemd import Notifier
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\nrules:\n"
 LINKS = LinkTable({"eth0": Link(2, "eth0"), "eth1": Link(3, "eth1", addresses=("10.9.2.1",))})

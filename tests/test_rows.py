@@ -25,8 +25,8 @@ from mcrelay.model.state import (
     WorkerState,
 )
 from mcrelay.protocol.worker import Instruction
-from mcrelay.supervisor import rows
-from mcrelay.supervisor.rows import Ledger, NoRoom
+from mcrelay.supervisor import counter_rows
+from mcrelay.supervisor.counter_rows import Ledger, NoRoom
 from mcrelay.worker.egress import Copies, Sent, Unsent
 from mcrelay.worker.runs import runs
 from mcrelay.worker.tally import Tally
@@ -79,10 +79,10 @@ def column(*values):
     return np.array(values, np.int64)
 
 
-def relayed(tally, rows, lengths, sources, time):
+def relayed(tally, counter_rows, lengths, sources, time):
     """Count one packet for each row, which ascend; a rule's row is here the number of its route."""
-    found = runs(column(*rows), None, column(*lengths))
-    tally.add_relayed(found, np.arange(max(rows) + 1), np.array(sources, np.uint32), time)
+    found = runs(column(*counter_rows), None, column(*lengths))
+    tally.add_relayed(found, np.arange(max(counter_rows) + 1), np.array(sources, np.uint32), time)
 
 
 def eleven_sent():
@@ -122,7 +122,7 @@ def test_a_rule_keeps_its_rows_when_its_flow_or_the_ttl_of_an_output_changes(led
 
 
 def test_there_are_only_so_many_rows(monkeypatch):
-    monkeypatch.setattr(rows, "RULES", Table(RULES.columns, rows=2, offset=RULES.offset))
+    monkeypatch.setattr(counter_rows, "RULES", Table(RULES.columns, rows=2, offset=RULES.offset))
     ledger = Ledger()
     ledger.instruction(set_flow("one", output()), False)
     ledger.instruction(set_flow("two", output()), False)
@@ -233,7 +233,7 @@ def test_a_rule_that_does_not_run_for_a_while_keeps_its_counts(ledger):
 
 
 def test_all_that_there_is_no_room_for_is_told_at_once(monkeypatch):
-    monkeypatch.setattr(rows, "RULES", Table(RULES.columns, rows=1, offset=RULES.offset))
+    monkeypatch.setattr(counter_rows, "RULES", Table(RULES.columns, rows=1, offset=RULES.offset))
     actions = [set_flow(name, output()) for name in ("one", "two", "three")]
     with pytest.raises(NoRoom) as failure:
         Ledger().instructions(actions, frozenset())

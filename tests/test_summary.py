@@ -4,8 +4,8 @@ import numpy as np
 
 from mcrelay.model.state import Egress, Flow, Ingress, OpenIngress, Output, Route, SetFlow, State, WorkerState
 from mcrelay.reconcile.plan import Plan, RuleState, Verdict
-from mcrelay.supervisor.rows import Ledger
-from mcrelay.supervisor.summary import lines
+from mcrelay.supervisor.counter_rows import Ledger
+from mcrelay.supervisor.log_summary import lines
 from mcrelay.worker.runs import runs
 from mcrelay.worker.tally import Tally
 

@@ -6,8 +6,8 @@ import pytest
 
 from mcrelay.model.state import CloseTrace, OpenTrace, State, Trace, WorkerState
 from mcrelay.protocol.control import Tracing
-from mcrelay.supervisor import traces
-from mcrelay.supervisor.traces import CannotShare, TraceRings
+from mcrelay.supervisor import trace_rings
+from mcrelay.supervisor.trace_rings import CannotShare, TraceRings
 from mcrelay.tracing.ring import MEMORY_SIZE
 
 FEED, CLOCK = Trace("feed", 1), Trace("clock", 2)
@@ -63,7 +63,7 @@ def test_without_memory_it_is_said_which_rule_cannot_be_traced(rings, monkeypatc
     def full(name, size):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(traces, "Shared", full)
+    monkeypatch.setattr(trace_rings, "Shared", full)
     with pytest.raises(CannotShare) as failure:
         rings.supply([CloseTrace(0, CLOCK), OpenTrace(0, FEED)])
     assert failure.value.reasons == {1: "cannot trace rule feed: Too many open files"}

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.supervisor import uptime
+from mcrelay.supervisor import boot_clock
 
 
 @pytest.fixture(autouse=True)
 def _forgotten():
-    uptime._boot.cache_clear()
+    boot_clock._boot.cache_clear()
     yield
-    uptime._boot.cache_clear()
+    boot_clock._boot.cache_clear()
 
 
 def test_moments_of_one_boot_follow_one_another():
-    first, second = uptime.moment(), uptime.moment()
+    first, second = boot_clock.moment(), boot_clock.moment()
     assert first.boot == second.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert first.seconds < second.seconds
     assert first.time > 1_700_000_000
@@ -26,4 +26,4 @@ def test_a_host_that_hides_its_boots_has_moments_all_the_same(monkeypatch):
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(Path, "read_text", hidden)
-    assert uptime.moment().boot == "unknown"
+    assert boot_clock.moment().boot == "unknown"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mcrelay.reload.debounce import REGARDLESS
-from mcrelay.supervisor import ear
-from mcrelay.supervisor.watch import Watcher
+from mcrelay.supervisor.file_watch import observer
+from mcrelay.supervisor.file_watch.watcher import Watcher
 
 PATIENCE = 30.0
 SOON = REGARDLESS - 1  # seconds in which nobody looks who has not heard anything
@@ -105,7 +105,7 @@ def test_where_nobody_can_listen_changes_are_seen_late_and_it_is_said_once(file,
         raise OSError(28, "inotify watch limit reached")
 
     with monkeypatch.context() as limits:
-        limits.setattr(ear, "Observer", none_left)
+        limits.setattr(observer, "Observer", none_left)
         watcher = Watcher(file)
         watcher.switch(True)
         assert seen(watcher)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mcrelay.supervisor.way import MOST_PLACES, places
+from mcrelay.supervisor.file_watch.paths import MOST_PLACES, places
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from mcrelay.cli.exits import Exit
 from mcrelay.config.problems import Invalid
 from mcrelay.storage import config_files, run_dir, state_dir
 from mcrelay.supervisor import privileged
+from mcrelay.supervisor.boot_clock import moment
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.loop import Supervisor
-from mcrelay.supervisor.notify import Notifier
 from mcrelay.supervisor.signals import Signals
-from mcrelay.supervisor.uptime import moment
+from mcrelay.supervisor.systemd import Notifier
 
 log = logging.getLogger("mcrelay")
 

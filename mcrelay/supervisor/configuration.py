@@ -15,7 +15,7 @@ from mcrelay.reload.results import Cause, Changes, Outcome, Reloads, changes
 from mcrelay.reload.trial import Beginning, Moment, Refusal
 from mcrelay.storage import config_files
 from mcrelay.storage.state_dir import Archive, Unusable
-from mcrelay.supervisor.notify import Notifier
+from mcrelay.supervisor.systemd import Notifier
 from mcrelay.supervisor.trials import Trials, Version
 
 log = logging.getLogger("mcrelay")

@@ -19,19 +19,19 @@ from mcrelay.reload.requests import NoWish
 from mcrelay.reload.results import Cause
 from mcrelay.storage import request_file
 from mcrelay.storage.run_dir import Door
-from mcrelay.supervisor import summary
+from mcrelay.supervisor import log_summary
+from mcrelay.supervisor.boot_clock import moment
 from mcrelay.supervisor.configuration import Configuration
-from mcrelay.supervisor.control import Control
-from mcrelay.supervisor.notify import Notifier
-from mcrelay.supervisor.portrait import Portrait
+from mcrelay.supervisor.control_process import Control
+from mcrelay.supervisor.counter_rows import Ledger
+from mcrelay.supervisor.file_watch.watcher import Watcher
+from mcrelay.supervisor.poller import Switchboard
 from mcrelay.supervisor.privileged import User
-from mcrelay.supervisor.rows import Ledger
 from mcrelay.supervisor.signals import Signals
+from mcrelay.supervisor.snapshot import Portrait
 from mcrelay.supervisor.sockets import Sockets
-from mcrelay.supervisor.switchboard import Switchboard
-from mcrelay.supervisor.traces import CannotShare, TraceRings
-from mcrelay.supervisor.uptime import moment
-from mcrelay.supervisor.watch import Watcher
+from mcrelay.supervisor.systemd import Notifier
+from mcrelay.supervisor.trace_rings import CannotShare, TraceRings
 from mcrelay.supervisor.workers import Workers
 
 log = logging.getLogger("mcrelay")
@@ -227,7 +227,7 @@ class Supervisor:
                 self._workers.send(command)
             case Perform(actions):
                 failed = self._sockets.perform(actions)
-                for line in summary.first(failed.values()):
+                for line in log_summary.first(failed.values()):
                     log.warning("%s", line)
                 self._reconciler.performed(failed, time.monotonic())
 
@@ -266,7 +266,7 @@ class Supervisor:
                 reason = verdict.reason and f": {verdict.reason}"
                 lines[level].append(f"rule {name}: {verdict.state}{reason}")
         for level, those in lines.items():
-            for line in summary.first(those):
+            for line in log_summary.first(those):
                 log.log(level, "%s", line)
 
     def _counted_states(self) -> str:
@@ -280,7 +280,7 @@ class Supervisor:
         log.info(
             "generation %d of %s: %s", configuration.generation, configuration.path, self._counted_states()
         )
-        for line in summary.lines(self._reconciler.plan, self._reconciler.verdicts_now(), self._ledger):
+        for line in log_summary.lines(self._reconciler.plan, self._reconciler.verdicts_now(), self._ledger):
             log.info("%s", line)
 
     # What the control process is told.

@@ -19,14 +19,14 @@ from mcrelay.protocol.worker import (
 )
 from mcrelay.reconcile.commands import Batch
 from mcrelay.reconcile.reconciler import Reconciler
-from mcrelay.supervisor import summary
+from mcrelay.supervisor import log_summary
 from mcrelay.supervisor.children import Child, start_worker, why_not
-from mcrelay.supervisor.portrait import Member
+from mcrelay.supervisor.counter_rows import Ledger, NoRoom
+from mcrelay.supervisor.poller import Switchboard
 from mcrelay.supervisor.privileged import User
-from mcrelay.supervisor.rows import Ledger, NoRoom
+from mcrelay.supervisor.snapshot import Member
 from mcrelay.supervisor.sockets import CannotOpen, Sockets
-from mcrelay.supervisor.switchboard import Switchboard
-from mcrelay.supervisor.traces import CannotShare, TraceRings
+from mcrelay.supervisor.trace_rings import CannotShare, TraceRings
 
 log = logging.getLogger("mcrelay")
 
@@ -117,7 +117,7 @@ class Workers:
                 self._refused(worker, number, {index: reason})
 
     def _refused(self, worker: int, number: int, reasons: Mapping[int, str]) -> None:
-        for reason in summary.first(reasons.values()):
+        for reason in log_summary.first(reasons.values()):
             log.warning("worker %d: %s", worker, reason)
         self._forget_unread_rings(worker)
         self._reconciler.refused(worker, number, reasons, time.monotonic())

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from mcrelay.lab.command import PATIENCE
 from mcrelay.model.state import Egress, Flow, Ingress, OpenEgress, OpenIngress, Output, Route, SetFlow
 from mcrelay.protocol.worker import CHUNK, BatchMessage, decoded_answer, encoded_batch, packets
+from mcrelay.supervisor.counter_rows import Ledger
 from mcrelay.supervisor.privileged import RING_OCTETS
-from mcrelay.supervisor.rows import Ledger
 from mcrelay.supervisor.sockets import Sockets
 from mcrelay.worker.channel import Channel
 from mcrelay.worker.loop import Worker

@@ -13,7 +13,7 @@ from watchdog import events
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from mcrelay.supervisor.way import Place
+from mcrelay.supervisor.file_watch.paths import Place
 
 # Whoever reads a file changes nothing, and the supervisor itself reads them.
 _READING = ("opened", "closed_no_write")

@@ -9,7 +9,7 @@ from mcrelay.linux.netlink import device_of
 from mcrelay.model.counters import RULES, SEND_ERROR_NAMES, Drop
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import Plan, Verdict
-from mcrelay.supervisor.rows import Ledger
+from mcrelay.supervisor.counter_rows import Ledger
 
 MOST = 50  # lines in the log for one event
 

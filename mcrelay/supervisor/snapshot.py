@@ -21,7 +21,7 @@ from mcrelay.status.description import described_input, described_interface, des
 from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.supervisor.children import Child
 from mcrelay.supervisor.configuration import Configuration
-from mcrelay.supervisor.rows import Ledger
+from mcrelay.supervisor.counter_rows import Ledger
 
 Entry = dict[str, Any]
 

@@ -7,8 +7,8 @@ import time
 
 from mcrelay.reload.debounce import REGARDLESS, Quiet
 from mcrelay.storage import config_files
-from mcrelay.supervisor.ear import Bell, Deaf, Ear
-from mcrelay.supervisor.way import Place, places
+from mcrelay.supervisor.file_watch.observer import Bell, Deaf, Ear
+from mcrelay.supervisor.file_watch.paths import Place, places
 
 log = logging.getLogger("mcrelay")
 

@@ -29,9 +29,9 @@ from mcrelay.reconcile.trace_requests import Traced
 from mcrelay.reload.results import Reloads
 from mcrelay.storage.run_dir import Door
 from mcrelay.supervisor.children import Child, start_control, why_not
-from mcrelay.supervisor.portrait import Member
+from mcrelay.supervisor.poller import Switchboard
 from mcrelay.supervisor.privileged import User
-from mcrelay.supervisor.switchboard import Switchboard
+from mcrelay.supervisor.snapshot import Member
 
 log = logging.getLogger("mcrelay")
 

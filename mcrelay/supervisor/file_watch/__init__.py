@@ -1,0 +1,1 @@
+"""Runs: watches the configuration files and reports when they may have changed."""
