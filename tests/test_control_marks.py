@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.control.marks import SPACING, Marks
+from mcrelay.control.reload_marks import SPACING, Marks
 from mcrelay.control.reply import Reply
 from mcrelay.protocol.control import Mark
 

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from mcrelay.control.traces import (
+from mcrelay.control.trace_sessions import (
     DEFAULT_EVENTS,
     LEASE,
     MOST_EVENTS,

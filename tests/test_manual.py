@@ -20,7 +20,7 @@ from mcrelay.cli import VERBS
 from mcrelay.cli.exits import Exit
 from mcrelay.config.compiler import compiled
 from mcrelay.config.reader import parse
-from mcrelay.control import clients, connection, traces
+from mcrelay.control import clients, connection, trace_sessions
 from mcrelay.control.methods import METHODS
 from mcrelay.model.counters import SEND_ERROR_MEANINGS, Drop
 from mcrelay.protocol import jsonrpc
@@ -177,9 +177,9 @@ def test_every_error_of_the_protocol_is_there(code):
         f"silent for {connection.IDLE / 60:g} minutes",
         f"at most {clients.MOST_WAITING >> 20} MiB in all",
         f"at most every {documents.FRESH * 1000:g} milliseconds",
-        f"{traces.MOST_RULES} rules can be traced at once, by {traces.MOST_OF_ALL} traces in all "
-        f"and {traces.MOST_OF_A_CLIENT} of a connection",
-        f"({traces.DEFAULT_EVENTS}; at most {traces.MOST_EVENTS})",
+        f"{trace_sessions.MOST_RULES} rules can be traced at once, by {trace_sessions.MOST_OF_ALL} traces in all "
+        f"and {trace_sessions.MOST_OF_A_CLIENT} of a connection",
+        f"({trace_sessions.DEFAULT_EVENTS}; at most {trace_sessions.MOST_EVENTS})",
     ],
 )
 def test_the_limits_are_those_of_the_code(promise):

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mcrelay.control.connection import Connection
-from mcrelay.control.marks import Marks
 from mcrelay.control.peer import may_trace, peer
+from mcrelay.control.reload_marks import Marks
 from mcrelay.control.reply import Reply
-from mcrelay.control.traces import Traces
+from mcrelay.control.trace_sessions import Traces
 from mcrelay.model.suggestions import candidates, listed
 from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, Parameter, Request, RpcError, arguments
 from mcrelay.status.documents import Now, View

@@ -10,10 +10,10 @@ from typing import NoReturn
 
 from mcrelay.control.channel import Channel
 from mcrelay.control.clients import Clients
-from mcrelay.control.marks import Marks
 from mcrelay.control.methods import Methods
 from mcrelay.control.pulse import Pulse
-from mcrelay.control.traces import Traces
+from mcrelay.control.reload_marks import Marks
+from mcrelay.control.trace_sessions import Traces
 from mcrelay.linux.process_usage import Usages
 from mcrelay.protocol.control import Counters, Listen, Marked, News, PictureChanged, Tracing
 from mcrelay.protocol.worker import PROTOCOL, Hello
