@@ -17,12 +17,12 @@ from mcrelay.model.state import Flow, Output, Route
 from mcrelay.packet.fib import Entry, Fib, Routes
 from mcrelay.packet.frame import SMALLEST_FRAME
 from mcrelay.packet.headers import origin_key
+from mcrelay.worker.array_path import Relay
+from mcrelay.worker.counters import Tally
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.forwarding import Forwarding, Ingress
-from mcrelay.worker.light import FEW, MOST_OUTPUTS, Light
-from mcrelay.worker.relay import Relay
 from mcrelay.worker.ring import Ring
-from mcrelay.worker.tally import Tally
+from mcrelay.worker.scalar_path import FEW, MOST_OUTPUTS, Light
 from tests.test_packet import Frame, datagram
 from tests.test_packet import frames as any_frames
 
@@ -142,7 +142,7 @@ def test_both_paths_send_and_count_the_same(frames, count, ttl, dscp):
 
 
 def test_plain_packets_do_not_need_the_arrays(monkeypatch):
-    monkeypatch.setattr("mcrelay.worker.relay.headers", None)
+    monkeypatch.setattr("mcrelay.worker.array_path.headers", None)
     frames = [Frame(datagram(bytes([n]), addresses=(HOST, GROUP), ports=(4000, 5001))) for n in range(FEW)]
     sent, counts = relayed(octets_of(frames), route_with(2), True, monkeypatch)
     expected = [(bytes([n]), 63, 0xB8) for n in range(FEW)]

@@ -27,9 +27,9 @@ from mcrelay.model.state import (
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor import counter_rows
 from mcrelay.supervisor.counter_rows import Ledger, NoRoom
+from mcrelay.worker.counters import Tally
 from mcrelay.worker.egress import Copies, Sent, Unsent
-from mcrelay.worker.runs import runs
-from mcrelay.worker.tally import Tally
+from mcrelay.worker.segments import runs
 
 RING = Ingress(7, 2048)
 EGRESS = Egress(8, "10.2.0.1")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, MAX_SEGMENTS
-from mcrelay.worker.runs import runs, sizes, spans, starts
+from mcrelay.worker.segments import runs, sizes, spans, starts
 
 lengths = st.sampled_from([0, 1, 2, 3, 1200, 1400, 1400, 1400, 40_000, 65_507])
 packets = st.lists(

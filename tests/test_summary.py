@@ -6,8 +6,8 @@ from mcrelay.model.state import Egress, Flow, Ingress, OpenIngress, Output, Rout
 from mcrelay.reconcile.plan import Plan, RuleState, Verdict
 from mcrelay.supervisor.counter_rows import Ledger
 from mcrelay.supervisor.log_summary import lines
-from mcrelay.worker.runs import runs
-from mcrelay.worker.tally import Tally
+from mcrelay.worker.counters import Tally
+from mcrelay.worker.segments import runs
 
 RING = Ingress(7, 2048)
 PLANT = Output("plant", Egress(8, "10.2.0.1"), "239.2.2.2", 6001, 64, 0)

@@ -18,12 +18,12 @@ from mcrelay.packet.frame import SMALLEST_FRAME, TP_STATUS_USER, TP_STATUS_VLAN_
 from mcrelay.packet.headers import origin_key
 from mcrelay.tracing import ring
 from mcrelay.tracing.ring import BURST, EXPIRED, MOST_OUTCOMES, SENT, Reader, Verdict
+from mcrelay.worker.array_path import Relay
+from mcrelay.worker.counters import Tally
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.forwarding import Forwarding, Ingress
-from mcrelay.worker.pen import Pen
-from mcrelay.worker.relay import Relay
 from mcrelay.worker.ring import Ring
-from mcrelay.worker.tally import Tally
+from mcrelay.worker.trace_writer import Pen
 from mcrelay.worker.tracing import Tracing
 from tests.test_light import (
     FEED,

@@ -14,8 +14,8 @@ from mcrelay.linux.scheduling import ask_for_short_slices
 # files any more (a virtual environment below root's home).
 from mcrelay.protocol.worker import WireError
 from mcrelay.worker.channel import Channel, Ended
+from mcrelay.worker.counters import Tally
 from mcrelay.worker.loop import Worker
-from mcrelay.worker.tally import Tally
 
 
 def main() -> int:

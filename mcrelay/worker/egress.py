@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, SOCKADDR_IN, Failure, Messages, address_of, sockaddrs
 from mcrelay.packet.fib import FROM_PACKET, Routes
-from mcrelay.worker.runs import Runs, runs, spans, starts
+from mcrelay.worker.segments import Runs, runs, spans, starts
 
 Column = NDArray[np.int64]
 

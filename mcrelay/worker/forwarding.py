@@ -27,13 +27,13 @@ from mcrelay.model.state import Egress as EgressName
 from mcrelay.packet.fib import Entry, Fib, Routes, find, number
 from mcrelay.packet.headers import origin_key
 from mcrelay.protocol.worker import BatchMessage, Instruction
+from mcrelay.worker.counters import Tally
 from mcrelay.worker.egress import Egress
-from mcrelay.worker.light import Light
-from mcrelay.worker.pen import Pen
 from mcrelay.worker.ring import Ring
-from mcrelay.worker.tally import Tally
+from mcrelay.worker.scalar_path import Light
+from mcrelay.worker.trace_capture import Watch
+from mcrelay.worker.trace_writer import Pen
 from mcrelay.worker.tracing import Tracing
-from mcrelay.worker.watch import Watch
 
 _MULTICAST_BITS = 0xE  # the first four bits of every group (RFC 5771)
 

@@ -7,10 +7,10 @@ from typing import NoReturn
 
 from mcrelay.model.counters import Drop
 from mcrelay.protocol.worker import PROTOCOL, Acknowledged, Hello, Refused, decoded_batch
+from mcrelay.worker.array_path import Relay
 from mcrelay.worker.channel import Channel
+from mcrelay.worker.counters import Tally
 from mcrelay.worker.forwarding import Forwarding, Ingress, Refusal
-from mcrelay.worker.relay import Relay
-from mcrelay.worker.tally import Tally
 
 # Batches of one link before the others, and the supervisor, have a turn.
 TURN = 16

@@ -9,8 +9,8 @@ import numpy as np
 from mcrelay.model.state import Egress, Flow, Trace
 from mcrelay.packet.fib import Entry, Fib, Routes, number
 from mcrelay.tracing.ring import SENT, Outcome
-from mcrelay.worker.pen import Pen
-from mcrelay.worker.watch import Copies, Traced, Watch
+from mcrelay.worker.trace_capture import Copies, Traced, Watch
+from mcrelay.worker.trace_writer import Pen
 
 
 class Tracing:

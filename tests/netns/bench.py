@@ -17,8 +17,8 @@ from mcrelay.supervisor.counter_rows import Ledger
 from mcrelay.supervisor.privileged import RING_OCTETS
 from mcrelay.supervisor.sockets import Sockets
 from mcrelay.worker.channel import Channel
+from mcrelay.worker.counters import Tally
 from mcrelay.worker.loop import Worker
-from mcrelay.worker.tally import Tally
 from tests.netns.frames import GROUP, PORT
 
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h

@@ -18,7 +18,7 @@ from mcrelay.control.methods import METHODS
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.protocol.jsonrpc import Code
-from mcrelay.worker.relay import BATCH
+from mcrelay.worker.array_path import BATCH
 from tests.netns import attacks
 from tests.netns.observed import Sending, assert_all_came, undisturbed
 

@@ -10,7 +10,7 @@ import pytest
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
 from mcrelay.reconcile.lifecycle import LONG_LIFE
-from mcrelay.worker.relay import BATCH
+from mcrelay.worker.array_path import BATCH
 from tests.netns.observed import Receivers, Sending, assert_all_came, link_of, received, summary, undisturbed
 
 FEED = (

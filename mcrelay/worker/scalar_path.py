@@ -16,8 +16,8 @@ from mcrelay.model.counters import LINKS, OTHER_ERRNO, OUTPUTS, RULES, SEND_ERRN
 from mcrelay.packet.fib import FROM_PACKET, Routes
 from mcrelay.packet.frame import GSO_TYPE, NETWORK_OFFSET, TP_STATUS_VLAN_VALID, VNET_HEADER
 from mcrelay.packet.headers import IP_HEADER, UDP, UDP_HEADER
+from mcrelay.worker.counters import Tally
 from mcrelay.worker.ring import Ring
-from mcrelay.worker.tally import Tally
 
 FEW = 48  # packets; from about there on, arrays are cheaper
 MOST_OUTPUTS = 8  # a route with more is left to the arrays

@@ -11,12 +11,12 @@ from mcrelay.model.counters import Drop
 from mcrelay.packet.fib import NO_ROUTE, Routes
 from mcrelay.packet.frame import LENGTH, NANOSECONDS, SECONDS
 from mcrelay.packet.headers import Fault, Headers, headers
+from mcrelay.worker.counters import Tally
 from mcrelay.worker.egress import Payloads
 from mcrelay.worker.forwarding import Forwarding, Ingress
-from mcrelay.worker.light import FEW
 from mcrelay.worker.ring import Ring
-from mcrelay.worker.tally import Tally
-from mcrelay.worker.watch import Batch, Relayed
+from mcrelay.worker.scalar_path import FEW
+from mcrelay.worker.trace_capture import Batch, Relayed
 
 BATCH = 2048  # frames at once: enough to make numpy cheap, and an eighth of a ring
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mcrelay.model.counters import LINKS, MEMORY_SIZE, OTHER_ERRNO, OUTPUTS, RULES, SEND_ERRNOS, Table
 from mcrelay.worker.egress import Sent
-from mcrelay.worker.runs import Runs, sizes, starts
+from mcrelay.worker.segments import Runs, sizes, starts
 
 Column = NDArray[np.int64]
 

@@ -37,7 +37,7 @@ from mcrelay.tracing.ring import (
     Verdict,
 )
 from mcrelay.worker.egress import Sent
-from mcrelay.worker.pen import Pen
+from mcrelay.worker.trace_writer import Pen
 
 Column = NDArray[np.int64]
 
