@@ -15,7 +15,7 @@ from benchmarks.figures import Sample, gathered
 from benchmarks.goals import goals
 from benchmarks.table import goal_table, tables
 from benchmarks.testbed import Bed
-from mcrelay.cli.live import LiveLine
+from mcrelay.cli.view.progress import LiveLine
 from mcrelay.lab import LabError
 
 PARTS = {

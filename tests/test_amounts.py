@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.cli.amounts import counted, moment, short, spaced, span
+from mcrelay.cli.view.units import counted, moment, short, spaced, span
 
 
 @pytest.mark.parametrize(

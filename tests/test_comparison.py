@@ -2,8 +2,8 @@
 
 import pytest
 
-from mcrelay.cli.comparison import compared
-from mcrelay.cli.prospect import reload
+from mcrelay.cli.view.plan_changes import compared
+from mcrelay.cli.view.plan_report import reload
 from tests.documents import document, idle, output, process, rule
 
 

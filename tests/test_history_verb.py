@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mcrelay.cli import main
-from mcrelay.cli.amounts import moment
 from mcrelay.cli.diff import difference
+from mcrelay.cli.view.units import moment
 from mcrelay.reload.history import Entry
 from mcrelay.storage import config_files
 from tests.clients import GREETING, answering

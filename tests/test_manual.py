@@ -17,7 +17,7 @@ from manual.__main__ import main
 from manual.pages import TEXTS, pages, parser_of
 
 from mcrelay.cli import VERBS
-from mcrelay.cli.exits import Exit
+from mcrelay.cli.exit_codes import Exit
 from mcrelay.config.compiler import compiled
 from mcrelay.config.reader import parse
 from mcrelay.control import clients, connection, trace_sessions

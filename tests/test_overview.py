@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from mcrelay.cli.closeup import closeup
-from mcrelay.cli.overview import overview
+from mcrelay.cli.view.rule_detail import closeup
+from mcrelay.cli.view.status_table import overview
 from mcrelay.model.counters import Drop
 from tests.documents import REJECTED, RELOAD, TRIAL, document, idle, interface, output, process, rule
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mcrelay.cli import main
-from mcrelay.cli.exits import Exit
+from mcrelay.cli.exit_codes import Exit
 from mcrelay.linux.netlink import read_links
 
 CONFIG = """\

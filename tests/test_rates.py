@@ -1,6 +1,6 @@
 """Rates between two answers of one daemon."""
 
-from mcrelay.cli.rates import measured
+from mcrelay.cli.view.rates import measured
 from tests.documents import DOCUMENT, NOW, document, interface, output, rule
 
 

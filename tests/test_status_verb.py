@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mcrelay.cli import daemon, main
+from mcrelay.cli import main, session
 from mcrelay.lab.command import wait_until
 from tests.clients import GREETING, answering, listening
 from tests.documents import DOCUMENT, document, idle, interface, rule
@@ -237,7 +237,7 @@ def test_the_socket_is_the_one_that_is_named_most_closely(options, environment, 
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert daemon.socket_path(SimpleNamespace(**{"socket": None, "run_dir": None, **options})) == path
+    assert session.socket_path(SimpleNamespace(**{"socket": None, "run_dir": None, **options})) == path
 
 
 # Watching.

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from mcrelay.cli import trace
-from mcrelay.cli.events import CaptureFile, JsonLines, Lines, Seen
-from mcrelay.cli.exits import Exit
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view.trace_output import CaptureFile, JsonLines, Lines, Seen
 from mcrelay.tracing.format import document
 from mcrelay.tracing.ring import Outcome, Verdict
 from mcrelay.traffic.endpoint import UsageError

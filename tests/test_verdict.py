@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mcrelay.cli.verdict import Observation, told, verdict
+from mcrelay.cli.view.traffic_report import Observation, told, verdict
 from mcrelay.traffic.endpoint import Endpoint
 from mcrelay.traffic.probe import Verdicts
 from mcrelay.traffic.statistics import Batch, Reception

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from mcrelay import __version__
-from mcrelay.cli.exits import Exit
+from mcrelay.cli.exit_codes import Exit
 from mcrelay.model.suggestions import did_you_mean, listed
 
 
@@ -33,12 +33,12 @@ VERBS = (
     Verb("enable", "let a disabled rule run", "mcrelay.cli.enable"),
     Verb("disable", "let a rule rest, without forgetting it", "mcrelay.cli.disable"),
     Verb("reload", "reload the configuration, and wait for the verdict", "mcrelay.cli.reload"),
-    Verb("try", "put what the files say on trial", "mcrelay.cli.trial"),
+    Verb("try", "put what the files say on trial", "mcrelay.cli.try_"),
     Verb("confirm", "keep what is on trial", "mcrelay.cli.confirm"),
     Verb("history", "list the last configurations that were accepted", "mcrelay.cli.history"),
     Verb("diff", "show what has changed since one of them", "mcrelay.cli.diff"),
     Verb("status", "show what runs, what does not and why, and every rate", "mcrelay.cli.status"),
-    Verb("list", "list the rules and their states", "mcrelay.cli.rules"),
+    Verb("list", "list the rules and their states", "mcrelay.cli.list_"),
     Verb("stats", "show the counters", "mcrelay.cli.stats"),
     Verb("trace", "show what happens to a rule's packets, one by one", "mcrelay.cli.trace"),
     Verb("send", "send numbered test packets to groups or hosts", "mcrelay.cli.send"),

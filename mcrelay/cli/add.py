@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mcrelay.cli import change
-from mcrelay.cli.change import Change, Refused
+from mcrelay.cli import edit
+from mcrelay.cli.edit import Change, Refused
 from mcrelay.config.compiler import Rule
 from mcrelay.config.drop_in import holds_only, is_by_add, written
 from mcrelay.config.problems import Invalid
@@ -26,7 +26,7 @@ the input's port. In the place of GROUP an address of a host may stand.
 The file is written beside the others as NAME.yaml, checked together with all of them before it is put in
 place, and reloaded. The same rule again is no change.
 
-{change.EXIT_CODES}"""
+{edit.EXIT_CODES}"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,12 +50,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replace", action="store_true", help="replace another rule that `mcrelay add` wrote"
     )
-    change.arguments(parser)
+    edit.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Add the rule, unless it is there."""
-    return change.run(options, lambda standing: _decided(options, standing))
+    return edit.run(options, lambda standing: _decided(options, standing))
 
 
 def _decided(options: argparse.Namespace, standing: Standing) -> Change:

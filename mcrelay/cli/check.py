@@ -7,10 +7,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from mcrelay.cli import daemon, problems, subject
-from mcrelay.cli.amounts import counted
-from mcrelay.cli.exits import Exit
-from mcrelay.cli.terminal import colour_wanted
+from mcrelay.cli import config_option, session
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view import problems
+from mcrelay.cli.view.terminal import colour_wanted
+from mcrelay.cli.view.units import counted
 from mcrelay.config.compiler import Config
 from mcrelay.config.problems import Invalid, Problem
 from mcrelay.storage import config_files
@@ -30,16 +31,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Tell everything that is wrong with a configuration and its drop-in folder."
     parser.epilog = JSON_HELP
-    subject.arguments(parser)
-    daemon.arguments(parser)
+    config_option.arguments(parser)
+    session.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
     """Check the file and print what is wrong with it."""
-    file = subject.file(options)
+    file = config_option.file(options)
     try:
-        verdict = Verdict(file, (), config_files.config_of(subject.contents(options, file)))
+        verdict = Verdict(file, (), config_files.config_of(config_option.contents(options, file)))
     except Invalid as invalid:
         verdict = Verdict(file, invalid.problems)
     print(json.dumps(verdict.as_json(), indent=2) if options.json else verdict.as_text(colour_wanted()))

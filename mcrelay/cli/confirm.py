@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mcrelay.cli import daemon, reload
-from mcrelay.cli.exits import Exit
-from mcrelay.cli.terminal import as_json
+from mcrelay.cli import reload, session
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view.terminal import as_json
 from mcrelay.client import operator_request
 from mcrelay.reload.requests import Confirm
 
@@ -28,16 +28,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Keep what is on trial: `mcrelay try` began it, and it would be rolled back."
     parser.epilog = HELP
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
-    daemon.arguments(parser)
+    session.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Confirm what is on trial."""
-    return daemon.answering(_confirm, options)
+    return session.answering(_confirm, options)
 
 
 def _confirm(options: argparse.Namespace) -> int:
-    with daemon.connected(options) as client:
+    with session.connected(options) as client:
         status = client.call("status")
     generation = (status["trial"] or status["generation"]).get("generation", status["generation"]["number"])
     _, verdict = operator_request.granted(options, Confirm(generation))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 
-from mcrelay.cli.exits import Exit
+from mcrelay.cli.exit_codes import Exit
 from mcrelay.lab import Daemon, Host, Lab, LabError, Receiver, Report, report_of, send, start_sending
 
 RATE = 5000  # packets a second

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from difflib import unified_diff
 from pathlib import Path
 
-from mcrelay.cli import archives, reload
-from mcrelay.cli.amounts import moment
-from mcrelay.cli.archives import Greeting
-from mcrelay.cli.exits import Exit
+from mcrelay.cli import history_option, reload
+from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.history import HASH
-from mcrelay.cli.terminal import BOLD, GREEN, RED, as_json, colour_wanted, painted
+from mcrelay.cli.history_option import Greeting
+from mcrelay.cli.view.terminal import BOLD, GREEN, RED, as_json, colour_wanted, painted
+from mcrelay.cli.view.units import moment
 from mcrelay.config.problems import Invalid
 from mcrelay.reload.history import Entry
 from mcrelay.reload.results import Changes, changes
@@ -42,12 +42,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     usual = "the main file as it is now (default: the running daemon's, else the entry's)"
     parser.add_argument("-c", "--config", metavar="FILE", type=Path, help=usual)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    archives.arguments(parser)
+    history_option.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Compare the entry with the files."""
-    return archives.reading(_compare, options)
+    return history_option.reading(_compare, options)
 
 
 def _compare(options: argparse.Namespace, folder: Path, greeting: Greeting) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mcrelay.cli.amounts import counted
+from mcrelay.cli.view.units import counted
 from mcrelay.model.suggestions import listed
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mcrelay.cli import archives
-from mcrelay.cli.amounts import moment
-from mcrelay.cli.archives import Greeting
-from mcrelay.cli.exits import Exit
-from mcrelay.cli.table import aligned
-from mcrelay.cli.terminal import BOLD, GREEN, as_json, colour_wanted, painted
+from mcrelay.cli import history_option
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.history_option import Greeting
+from mcrelay.cli.view.table import aligned
+from mcrelay.cli.view.terminal import BOLD, GREEN, as_json, colour_wanted, painted
+from mcrelay.cli.view.units import moment
 from mcrelay.reload.history import Entry
 from mcrelay.storage import state_dir
 
@@ -39,12 +39,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "List the last configurations that were accepted: when, why, and what they changed."
     parser.epilog = HELP
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    archives.arguments(parser)
+    history_option.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """List the history."""
-    return archives.reading(_list, options)
+    return history_option.reading(_list, options)
 
 
 def _list(options: argparse.Namespace, folder: Path, greeting: Greeting) -> int:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from mcrelay.cli import daemon, subject
+from mcrelay.cli import config_option, session
 from mcrelay.cli.check import Verdict
-from mcrelay.cli.comparison import Comparison, compared
-from mcrelay.cli.exits import Exit
-from mcrelay.cli.prospect import as_json, reload, start
-from mcrelay.cli.terminal import colour_wanted
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view.plan_changes import Comparison, compared
+from mcrelay.cli.view.plan_report import as_json, reload, start
+from mcrelay.cli.view.terminal import colour_wanted
 from mcrelay.client.connection import NotRunning
 from mcrelay.config.compiler import Config
 from mcrelay.config.problems import Invalid
@@ -60,26 +60,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Show what a reload of this configuration would change: add, change, remove, keep."
     parser.epilog = HELP
-    subject.arguments(parser)
+    config_option.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     detailed = "end with 2 where something would change, and with 1 on any error"
     parser.add_argument("--detailed-exitcode", action="store_true", help=detailed)
-    daemon.arguments(parser)
+    session.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Plan the file, and compare it with what runs."""
-    code = daemon.answering(_plan, options)
+    code = session.answering(_plan, options)
     return Exit.FAILURE if options.detailed_exitcode and code not in (Exit.OK, CHANGES) else code
 
 
 def _plan(options: argparse.Namespace) -> int:
     running = _running(options, options.detailed_exitcode)
-    file = subject.named(options)
+    file = config_option.named(options)
     if file is None:
         file = running["daemon"]["config"] if running else str(config_files.DEFAULT)
     try:
-        config = config_files.config_of(subject.contents(options, file))
+        config = config_files.config_of(config_option.contents(options, file))
         prospect = _ahead(config)
     except Invalid as invalid:
         return _refused(Verdict(file, invalid.problems), options)
@@ -106,15 +106,15 @@ def _ahead(config: Config) -> dict[str, Any]:
 def _running(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | None:
     """Return the status of the daemon. None, where none runs or may be asked: there is still much to tell."""
     try:
-        with daemon.connected(options) as client:
+        with session.connected(options) as client:
             document: dict[str, Any] = client.call("status")
             return document
     except NotRunning as error:
         print(f"warning: compared with nothing: {error}", file=sys.stderr)
-    except daemon.UNREACHABLE as error:
+    except session.UNREACHABLE as error:
         if is_strict:
             raise
-        print(f"warning: not compared with what runs: {daemon.why(error)}", file=sys.stderr)
+        print(f"warning: not compared with what runs: {session.why(error)}", file=sys.stderr)
     return None
 
 

@@ -9,9 +9,9 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from mcrelay.cli.exits import Exit
-from mcrelay.cli.live import Interrupt, LiveLine
-from mcrelay.cli.verdict import Observation, told, verdict
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view.progress import Interrupt, LiveLine
+from mcrelay.cli.view.traffic_report import Observation, told, verdict
 from mcrelay.traffic.endpoint import Endpoint, UsageError, address, complain, endpoints, positive, whole
 from mcrelay.traffic.receiver import Receiver
 from mcrelay.traffic.sockets import allow_many_sockets, dropped, listening

@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mcrelay.cli import daemon, problems
-from mcrelay.cli.amounts import counted
-from mcrelay.cli.exits import Exit
-from mcrelay.cli.overview import few
-from mcrelay.cli.terminal import as_json, colour_wanted
+from mcrelay.cli import session
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view import problems
+from mcrelay.cli.view.status_table import few
+from mcrelay.cli.view.terminal import as_json, colour_wanted
+from mcrelay.cli.view.units import counted
 from mcrelay.client import reload_request
 
 SHAPE = 1  # version of the shape of --json
@@ -34,12 +35,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = HELP
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
     reload_request.arguments(parser)
-    daemon.arguments(parser)
+    session.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Reload, and tell how it ended."""
-    return daemon.answering(_reload, options)
+    return session.answering(_reload, options)
 
 
 def _reload(options: argparse.Namespace) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mcrelay.cli import change
-from mcrelay.cli.change import Change, Refused
+from mcrelay.cli import edit
+from mcrelay.cli.edit import Change, Refused
 from mcrelay.config.drop_in import holds_only
 from mcrelay.model.suggestions import did_you_mean
 from mcrelay.storage.config_tree import Standing
@@ -15,7 +15,7 @@ HELP = f"""\
 Only a file of the drop-in folder that holds this rule and nothing else is deleted. Of a rule that stands
 elsewhere, it tells where, and changes nothing. A rule that there is not is no error.
 
-{change.EXIT_CODES}"""
+{edit.EXIT_CODES}"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,12 +24,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Delete the drop-in file of a rule, reload, and wait for the verdict."
     parser.epilog = HELP
     parser.add_argument("name", metavar="NAME", help="the rule")
-    change.arguments(parser)
+    edit.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Remove the rule, if it is there."""
-    return change.run(options, lambda standing: _decided(options.name, standing))
+    return edit.run(options, lambda standing: _decided(options.name, standing))
 
 
 def _decided(name: str, standing: Standing) -> Change:

@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from mcrelay.cli.exits import Exit
+from mcrelay.cli.exit_codes import Exit
 from mcrelay.config.problems import Invalid
 from mcrelay.storage import config_files, run_dir, state_dir
 from mcrelay.supervisor import privileged

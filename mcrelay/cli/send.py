@@ -12,8 +12,8 @@ import sys
 import time
 from typing import Any
 
-from mcrelay.cli.exits import Exit
-from mcrelay.cli.live import Interrupt, LiveLine
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view.progress import Interrupt, LiveLine
 from mcrelay.traffic.endpoint import (
     UsageError,
     address,

@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mcrelay.cli import daemon
-from mcrelay.cli.amounts import not_relayed, short
-from mcrelay.cli.exits import Exit
-from mcrelay.cli.table import GAP, aligned
-from mcrelay.cli.terminal import BOLD, as_json, colour_wanted, painted
+from mcrelay.cli import session
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view.table import GAP, aligned
+from mcrelay.cli.view.terminal import BOLD, as_json, colour_wanted, painted
+from mcrelay.cli.view.units import not_relayed, short
 
 Part = Mapping[str, Any]
 
@@ -30,17 +30,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = HELP
     parser.add_argument("rule", nargs="?", metavar="RULE", help="only this rule")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
-    daemon.arguments(parser)
+    session.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Show the counters."""
-    return daemon.answering(_stats, options)
+    return session.answering(_stats, options)
 
 
 def _stats(options: argparse.Namespace) -> int:
     params = {"rule": options.rule} if options.rule is not None else {}
-    with daemon.connected(options) as client:
+    with session.connected(options) as client:
         document = client.call("stats", **params)
     for line in [as_json(document)] if options.json else table(document, colour_wanted()):
         print(line)

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mcrelay.cli import daemon
-from mcrelay.cli.closeup import closeup
-from mcrelay.cli.exits import Exit
+from mcrelay.cli import session
+from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.health import troubles
-from mcrelay.cli.overview import overview
-from mcrelay.cli.rates import measured
-from mcrelay.cli.terminal import as_json, colour_wanted
-from mcrelay.cli.watch import watch
+from mcrelay.cli.view.rates import measured
+from mcrelay.cli.view.refresh import watch
+from mcrelay.cli.view.rule_detail import closeup
+from mcrelay.cli.view.status_table import overview
+from mcrelay.cli.view.terminal import as_json, colour_wanted
 from mcrelay.client.connection import BrokenOff
 
 LEAST_PAUSE = 0.1  # seconds: more often than this the daemon would only repeat itself
@@ -49,12 +49,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument("--exit-code", action="store_true", help="end with 5 where something is degraded")
-    daemon.arguments(parser)
+    session.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Show the status once, or until Ctrl-C."""
-    return daemon.answering(_watch if options.watch else _once, options)
+    return session.answering(_watch if options.watch else _once, options)
 
 
 def _seconds(text: str) -> float:
@@ -98,7 +98,7 @@ def _watch(options: argparse.Namespace) -> int:
 
 def _asked(options: argparse.Namespace) -> dict[str, Any]:
     params = {"rule": options.rule} if options.rule is not None else {}
-    with daemon.connected(options) as client:
+    with session.connected(options) as client:
         document: dict[str, Any] = client.call("status", **params)
     gc.freeze()  # it is no garbage, and large: the collector need not look through it while the text is made
     return document

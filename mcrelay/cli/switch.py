@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mcrelay.cli import change
-from mcrelay.cli.change import Change, Refused
+from mcrelay.cli import edit
+from mcrelay.cli.edit import Change, Refused
 from mcrelay.config.drop_in import CannotSwitch, holds_only, switched
 from mcrelay.model.suggestions import did_you_mean
 from mcrelay.storage.config_tree import Standing
@@ -15,7 +15,7 @@ HELP = f"""\
 Only a file of the drop-in folder that holds this rule and nothing else is changed, and of it nothing but the
 value of `enabled`. Of a rule that stands elsewhere, it tells where, and changes nothing.
 
-{change.EXIT_CODES}"""
+{edit.EXIT_CODES}"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +23,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = HELP
     parser.add_argument("name", metavar="NAME", help="the rule")
-    change.arguments(parser)
+    edit.arguments(parser)
 
 
 def run(options: argparse.Namespace, enabled: bool) -> int:
     """Let the rule run, or let it rest."""
-    return change.run(options, lambda standing: _decided(options.name, enabled, standing))
+    return edit.run(options, lambda standing: _decided(options.name, enabled, standing))
 
 
 def _decided(name: str, enabled: bool, standing: Standing) -> Change:

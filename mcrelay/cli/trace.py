@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from mcrelay.cli import daemon
-from mcrelay.cli.events import CaptureFile, JsonLines, Lines, Output, Seen
-from mcrelay.cli.exits import Exit
-from mcrelay.cli.live import Interrupt
+from mcrelay.cli import session
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view.progress import Interrupt
+from mcrelay.cli.view.trace_output import CaptureFile, JsonLines, Lines, Output, Seen
 from mcrelay.client.connection import BrokenOff, Client, Failed
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.traffic.endpoint import UsageError, complain, positive, whole
@@ -74,14 +74,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pcapng", metavar="FILE", help="write a capture for Wireshark; - is standard output"
     )
-    daemon.arguments(parser)
+    session.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Trace until something ends it, and tell what was seen in all."""
     try:
         with _outputs(options) as outputs:
-            return daemon.answering(lambda _: Trace(options, outputs).run(), options)
+            return session.answering(lambda _: Trace(options, outputs).run(), options)
     except BrokenPipeError:
         raise  # whoever read it has gone: the command line's own affair
     except (UsageError, OSError) as error:
@@ -132,7 +132,7 @@ class Trace:
         """Trace, and tell what was seen."""
         problem = ""
         try:
-            with daemon.connected(self._options) as client:
+            with session.connected(self._options) as client:
                 problem = self._follow(client)
                 if not (self._seen.packets or problem):
                     problem = _where_to_look(client, self._options.rule)
@@ -151,7 +151,7 @@ class Trace:
             print(f"{why}; the trace begins anew", file=sys.stderr)
             try:
                 time.sleep(RETRY)
-                with daemon.connected(self._options) as client:
+                with session.connected(self._options) as client:
                     return self._follow(client)
             except BrokenOff as error:
                 why = str(error)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mcrelay.cli import daemon
+from mcrelay.cli import session
 from mcrelay.client.connection import BrokenOff, NotPermitted
 from mcrelay.traffic.endpoint import positive
 
@@ -69,7 +69,7 @@ def asked(options: argparse.Namespace, method: str, patience: float) -> tuple[An
     end = time.monotonic() + patience
     while True:
         try:
-            with daemon.connected(options, end - time.monotonic()) as client:
+            with session.connected(options, end - time.monotonic()) as client:
                 return client.greeting, client.call(method)
         except BrokenOff:
             if time.monotonic() + PAUSE >= end:

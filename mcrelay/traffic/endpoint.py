@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 
-from mcrelay.cli.exits import Exit
+from mcrelay.cli.exit_codes import Exit
 
 SIOCGIFMTU = 0x8921  # linux/sockios.h
 

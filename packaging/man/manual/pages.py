@@ -13,7 +13,7 @@ from manual import options, roff, shapes
 from manual.options import Sections
 from mcrelay import __version__
 from mcrelay.cli import VERBS, Verb
-from mcrelay.cli.exits import Exit
+from mcrelay.cli.exit_codes import Exit
 from mcrelay.model.counters import SEND_ERROR_MEANINGS, Drop
 
 TEXTS = Path(__file__).parents[1]

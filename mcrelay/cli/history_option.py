@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mcrelay.cli import daemon
-from mcrelay.cli.exits import Exit
+from mcrelay.cli import session
+from mcrelay.cli.exit_codes import Exit
 from mcrelay.client.connection import NotRunning
 from mcrelay.storage import state_dir
 
@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         f"the state directory (default: the running daemon's, else STATE_DIRECTORY, else {state_dir.DEFAULT})"
     )
     parser.add_argument("--state-dir", metavar="DIR", type=Path, help=usual)
-    daemon.arguments(parser)
+    session.arguments(parser)
 
 
 def reading(verb: Callable[[argparse.Namespace, Path, Greeting], int], options: argparse.Namespace) -> int:
@@ -40,12 +40,12 @@ def reading(verb: Callable[[argparse.Namespace, Path, Greeting], int], options: 
 
 def _greeting(options: argparse.Namespace) -> Greeting:
     try:
-        with daemon.connected(options) as client:
+        with session.connected(options) as client:
             return client.greeting
     except NotRunning:
         return None
-    except daemon.UNREACHABLE as error:
-        print(f"warning: the daemon cannot be asked: {daemon.why(error)}", file=sys.stderr)
+    except session.UNREACHABLE as error:
+        print(f"warning: the daemon cannot be asked: {session.why(error)}", file=sys.stderr)
         return None
 
 

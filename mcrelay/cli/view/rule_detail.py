@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Any
 
-from mcrelay.cli.amounts import counted, moment, short, spaced, span
-from mcrelay.cli.overview import ACCENTS, WIDTH, few, membership
-from mcrelay.cli.terminal import BOLD, YELLOW, painted, plain
+from mcrelay.cli.view.status_table import ACCENTS, WIDTH, few, membership
+from mcrelay.cli.view.terminal import BOLD, YELLOW, painted, plain
+from mcrelay.cli.view.units import counted, moment, short, spaced, span
 from mcrelay.model.counters import SEND_ERROR_MEANINGS, Drop
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it

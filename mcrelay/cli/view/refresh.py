@@ -7,8 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from mcrelay.cli import daemon
-from mcrelay.cli.terminal import can_draw
+from mcrelay.cli import session
+from mcrelay.cli.view.terminal import can_draw
 
 CLEAR, TOP, REST_OF_LINE, REST_OF_SCREEN = "\033[2J", "\033[H", "\033[K", "\033[J"  # ECMA-48
 CUT, WRAP = "\033[?7l", "\033[?7h"  # what becomes of lines that are too long: DECAWM of the VT100
@@ -27,8 +27,8 @@ def watch(ask: Callable[[], Sequence[str]], seconds: float) -> None:
         time.sleep(max(0.0, due - time.monotonic()))
         try:
             lines = ask()
-        except daemon.UNREACHABLE as error:
-            lines = [f"{daemon.why(error)} (asking again every {seconds:g} s)"]
+        except session.UNREACHABLE as error:
+            lines = [f"{session.why(error)} (asking again every {seconds:g} s)"]
         _show(lines, is_first=False)
 
 

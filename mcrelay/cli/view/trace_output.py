@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
 from mcrelay import __version__
-from mcrelay.cli.amounts import counted
+from mcrelay.cli.view.units import counted
 from mcrelay.tracing.format import comment, line
 from mcrelay.tracing.pcapng import Capture
 

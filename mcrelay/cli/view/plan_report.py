@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mcrelay.cli.amounts import counted
-from mcrelay.cli.closeup import header, place
-from mcrelay.cli.comparison import Comparison
-from mcrelay.cli.terminal import GREEN, RED, YELLOW, painted
+from mcrelay.cli.view.plan_changes import Comparison
+from mcrelay.cli.view.rule_detail import header, place
+from mcrelay.cli.view.terminal import GREEN, RED, YELLOW, painted
+from mcrelay.cli.view.units import counted
 from mcrelay.config.compiler import Config, Rule
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import Plan, Verdict

@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcrelay.cli import daemon, reload
+from mcrelay.cli import reload, session
 from mcrelay.cli.check import Verdict
-from mcrelay.cli.exits import Exit
-from mcrelay.cli.terminal import colour_wanted
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view.terminal import colour_wanted
 from mcrelay.client import reload_request
 from mcrelay.client.connection import NotPermitted, NotRunning
 from mcrelay.config.compiler import Config, compiled
@@ -52,12 +52,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="change nothing, and show what `mcrelay plan` would"
     )
     reload_request.arguments(parser)
-    daemon.arguments(parser)
+    session.arguments(parser)
 
 
 def run(options: argparse.Namespace, decide: Callable[[Standing], Change]) -> int:
     """Make the change that is decided on in view of the files, and tell how that ended."""
-    return daemon.answering(lambda options: _run(options, decide), options)
+    return session.answering(lambda options: _run(options, decide), options)
 
 
 def _run(options: argparse.Namespace, decide: Callable[[Standing], Change]) -> int:
@@ -91,10 +91,10 @@ class _Target:
 def _target(options: argparse.Namespace) -> _Target:
     """Return what to change: not the usual file, where a daemon is named that does not run."""
     try:
-        with daemon.connected(options) as client:
+        with session.connected(options) as client:
             pid, config = client.greeting["pid"], Path(client.greeting["config"])
-    except daemon.UNREACHABLE as error:
-        is_named = daemon.socket_path(options) != str(run_dir.DEFAULT / run_dir.CONTROL_SOCKET)
+    except session.UNREACHABLE as error:
+        is_named = session.socket_path(options) != str(run_dir.DEFAULT / run_dir.CONTROL_SOCKET)
         if options.config is None and (is_named or not isinstance(error, NotRunning)):
             raise
         return _Target(options.config or config_files.DEFAULT, str(error))
@@ -160,12 +160,12 @@ def _made(options: argparse.Namespace, target: _Target, change: Change, config: 
         return Exit.OK
     try:
         greeting, verdict = reload_request.verdict(options, options.timeout)
-    except daemon.UNREACHABLE:
+    except session.UNREACHABLE:
         print(change.said)
         raise
     if verdict["outcome"] == "rejected":
         undo()
-        with suppress(*daemon.UNREACHABLE):
+        with suppress(*session.UNREACHABLE):
             reload_request.verdict(
                 options, options.timeout
             )  # so that the daemon's last word is on what stands again

@@ -7,9 +7,9 @@ import sys
 import time
 from typing import Any
 
-from mcrelay.cli import daemon, reload
-from mcrelay.cli.exits import Exit
-from mcrelay.cli.terminal import as_json
+from mcrelay.cli import reload, session
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view.terminal import as_json
 from mcrelay.client import operator_request, reload_request
 from mcrelay.reload.requests import Try
 from mcrelay.reload.trial import LONGEST
@@ -42,12 +42,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="how long the trial lasts (default: %(default)g)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
-    daemon.arguments(parser)
+    session.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Begin a trial, and tell until when it lasts."""
-    return daemon.answering(_try, options)
+    return session.answering(_try, options)
 
 
 def _seconds(text: str) -> float:

@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mcrelay.cli import daemon
-from mcrelay.cli.exits import Exit
-from mcrelay.cli.overview import coloured
-from mcrelay.cli.table import aligned
-from mcrelay.cli.terminal import BOLD, as_json, colour_wanted, painted, plain
+from mcrelay.cli import session
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view.status_table import coloured
+from mcrelay.cli.view.table import aligned
+from mcrelay.cli.view.terminal import BOLD, as_json, colour_wanted, painted, plain
 
 HELP = """\
 With --json, one object: version (of this shape, 1), and rules: a list of {name, state, reason, file, line,
@@ -24,16 +24,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = HELP
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
-    daemon.arguments(parser)
+    session.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """List the rules."""
-    return daemon.answering(_list, options)
+    return session.answering(_list, options)
 
 
 def _list(options: argparse.Namespace) -> int:
-    with daemon.connected(options) as client:
+    with session.connected(options) as client:
         document = client.call("list")
     for line in [as_json(document)] if options.json else listing(document["rules"], colour_wanted()):
         print(line)

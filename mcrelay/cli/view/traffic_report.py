@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
-from mcrelay.cli.amounts import counted
-from mcrelay.cli.table import aligned
+from mcrelay.cli.view.table import aligned
+from mcrelay.cli.view.units import counted
 from mcrelay.traffic.endpoint import Endpoint
 from mcrelay.traffic.statistics import Counts, FlowTally, Key, Reception, counts
 

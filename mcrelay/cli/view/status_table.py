@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
-from mcrelay.cli.amounts import counted, moment, not_relayed, short, spaced, span
-from mcrelay.cli.table import GAP, aligned
-from mcrelay.cli.terminal import BOLD, GREEN, RED, YELLOW, painted
+from mcrelay.cli.view.table import GAP, aligned
+from mcrelay.cli.view.terminal import BOLD, GREEN, RED, YELLOW, painted
+from mcrelay.cli.view.units import counted, moment, not_relayed, short, spaced, span
 from mcrelay.model.counters import Drop
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it

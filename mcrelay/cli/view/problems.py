@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from mcrelay.cli.terminal import BOLD, RED, YELLOW, painted
+from mcrelay.cli.view.terminal import BOLD, RED, YELLOW, painted
 from mcrelay.config.problems import Problem, Where
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 
-from mcrelay.cli.exits import Exit
+from mcrelay.cli.exit_codes import Exit
 from mcrelay.client.connection import (
     PATIENCE,
     BrokenOff,

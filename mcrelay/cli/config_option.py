@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mcrelay.cli import daemon
+from mcrelay.cli import session
 from mcrelay.storage import config_files
 from mcrelay.storage.config_files import Contents
 
@@ -40,9 +40,9 @@ def file(options: argparse.Namespace) -> str:
     if (name := named(options)) is not None:
         return name
     try:
-        with daemon.connected(options) as client:
+        with session.connected(options) as client:
             return str(client.greeting["config"])
-    except daemon.UNREACHABLE:
+    except session.UNREACHABLE:
         return str(config_files.DEFAULT)
 
 

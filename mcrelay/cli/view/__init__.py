@@ -1,0 +1,1 @@
+"""Runs in the command line: turns documents into text for terminals and pipes."""
