@@ -12,9 +12,9 @@ from mcrelay.lab import Receiver, send
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.lab.offload import switch_offload
 from mcrelay.supervisor.privileged import RING_OCTETS
-from tests.netns.bench import SO_RCVBUFFORCE, Ear, numbered
-from tests.netns.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
-from tests.netns.observed import link_of, summary
+from tests.netns.support.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
+from tests.netns.support.relay_observer import link_of, summary
+from tests.netns.support.worker_harness import SO_RCVBUFFORCE, Ear, numbered
 
 ETH_P_IP = 0x0800  # linux/if_ether.h
 DONT_FRAGMENT = 0x4000

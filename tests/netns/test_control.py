@@ -19,8 +19,8 @@ from mcrelay.lab import Receiver
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.worker.array_path import BATCH
-from tests.netns import attacks
-from tests.netns.observed import Sending, assert_all_came, undisturbed
+from tests.netns.support import hostile_clients
+from tests.netns.support.relay_observer import Sending, assert_all_came, undisturbed
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
@@ -51,7 +51,9 @@ def seconds_of_status(relay):
 def under(attack, relay):
     """Attack as long as the block lasts; it begins once the attack has done its worst."""
     process = subprocess.Popen(
-        [sys.executable, attacks.__file__, attack, control_of(relay)], stdout=subprocess.PIPE, text=True
+        [sys.executable, hostile_clients.__file__, attack, control_of(relay)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout.readline() == "done\n"
@@ -62,7 +64,7 @@ def under(attack, relay):
         process.communicate()
 
 
-@pytest.mark.parametrize("attack", attacks.ATTACKS)
+@pytest.mark.parametrize("attack", hostile_clients.ATTACKS)
 def test_whatever_clients_do_no_packet_is_lost_and_an_honest_one_is_answered(studio, attack):
     with studio.relaying(FEED) as relay:
         left = Receiver(studio.left, "239.2.2.2:6001")

@@ -7,7 +7,7 @@ import pytest
 
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
-from tests.netns.observed import Sending, assert_all_came, summary, undisturbed
+from tests.netns.support.relay_observer import Sending, assert_all_came, summary, undisturbed
 from tests.netns.test_reload import IGMP_TRIES, Igmp
 
 FEED = (

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from mcrelay.lab import Receiver
-from tests.netns.bench import Ear
-from tests.netns.frames import FOREIGN, GROUP, PORT
+from tests.netns.support.frames import FOREIGN, GROUP, PORT
+from tests.netns.support.worker_harness import Ear
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"

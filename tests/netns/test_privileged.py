@@ -29,8 +29,8 @@ from mcrelay.supervisor.privileged import (
     unprivileged_user,
 )
 from mcrelay.worker.ring import Ring
-from tests.netns.bench import Ear
-from tests.netns.frames import GROUP, PORT, Frame
+from tests.netns.support.frames import GROUP, PORT, Frame
+from tests.netns.support.worker_harness import Ear
 
 NOWHERE = 9999  # no link has this index
 DONT_FRAGMENT = 0x4000

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from mcrelay.lab import Receiver, report_of, send
 from mcrelay.lab.command import wait_until
-from tests.netns.bench import SO_RCVBUFFORCE
-from tests.netns.observed import Sending, assert_all_came
+from tests.netns.support.relay_observer import Sending, assert_all_came
+from tests.netns.support.worker_harness import SO_RCVBUFFORCE
 
 ETH_P_IP = 0x0800  # linux/if_ether.h
 

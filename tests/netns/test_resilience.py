@@ -11,7 +11,15 @@ from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
 from mcrelay.reconcile.lifecycle import LONG_LIFE
 from mcrelay.worker.array_path import BATCH
-from tests.netns.observed import Receivers, Sending, assert_all_came, link_of, received, summary, undisturbed
+from tests.netns.support.relay_observer import (
+    Receivers,
+    Sending,
+    assert_all_came,
+    link_of,
+    received,
+    summary,
+    undisturbed,
+)
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from mcrelay.lab import Receiver, send
-from tests.netns.observed import Receivers, Sending, assert_all_came, summary, undisturbed
+from tests.netns.support.relay_observer import Receivers, Sending, assert_all_came, summary, undisturbed
 
 INPUT = "input: {interface: studio, group: 239.1.1.1, port: 5001}"
 

@@ -29,7 +29,7 @@ from mcrelay.supervisor import privileged
 from mcrelay.supervisor.privileged import RING_OCTETS
 from mcrelay.supervisor.sockets import CannotOpen, Sockets
 from mcrelay.worker.ring import Ring
-from tests.netns.frames import Frame
+from tests.netns.support.frames import Frame
 
 NOWHERE = 9999  # no link has this index
 

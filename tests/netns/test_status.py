@@ -18,8 +18,8 @@ from mcrelay.cli import main
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import PATIENCE, mcrelay, wait_until
 from mcrelay.model.counters import Drop
-from tests.netns.frames import MORE_FRAGMENTS, Frame
-from tests.netns.observed import Sending
+from tests.netns.support.frames import MORE_FRAGMENTS, Frame
+from tests.netns.support.relay_observer import Sending
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = Draft202012Validator(json.loads((ROOT / "schemas" / "status.schema.json").read_text()))

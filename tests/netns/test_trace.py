@@ -17,9 +17,9 @@ import mcrelay.cli.trace
 from mcrelay.cli import main
 from mcrelay.lab import Daemon, Receiver, send
 from mcrelay.lab.command import PATIENCE, mcrelay, wait_until
-from tests.netns.bench import Ear, numbered
-from tests.netns.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
-from tests.netns.observed import assert_all_came, summary
+from tests.netns.support.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
+from tests.netns.support.relay_observer import assert_all_came, summary
+from tests.netns.support.worker_harness import Ear, numbered
 
 NOBODY = 65534
 FEW, MANY = 1, 150  # packets that a worker takes at once

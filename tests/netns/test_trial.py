@@ -12,7 +12,7 @@ from mcrelay.lab.command import wait_until
 from mcrelay.reload.requests import Confirm, Try
 from mcrelay.storage import request_file
 from mcrelay.storage.state_dir import KEPT, numbers
-from tests.netns.observed import Sending, assert_all_came, undisturbed
+from tests.netns.support.relay_observer import Sending, assert_all_came, undisturbed
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"

@@ -42,8 +42,8 @@ from mcrelay.supervisor.privileged import RING_OCTETS, open_egress, open_ring
 from mcrelay.worker.channel import Ended
 from mcrelay.worker.egress import CAPACITY
 from mcrelay.worker.ring import Ring
-from tests.netns.bench import WORKER, Bench, Ear, numbered
-from tests.netns.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
+from tests.netns.support.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
+from tests.netns.support.worker_harness import WORKER, Bench, Ear, numbered
 
 UDP_SEGMENT = 103  # linux/udp.h
 ETH_P_IP = 0x0800

@@ -1,0 +1,249 @@
+"""`mcrelay history` and `mcrelay diff`: what they make of a state directory, with and without a daemon."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mcrelay.cli import main
+from mcrelay.cli.diff import difference
+from mcrelay.cli.view.units import moment
+from mcrelay.reload.history import Entry
+from mcrelay.storage import config_files
+from tests.support.fake_daemon import GREETING, answering
+
+MAIN = """\
+version: 1
+interfaces: {studio: {device: eth0}, plant: {device: eth1}}
+rules:
+  home: {input: {interface: studio, group: 239.9.9.9, port: 9}, outputs: [{interface: plant}]}
+"""
+CAMERA = MAIN[MAIN.index("rules") :].replace("home", "camera").replace("239.9.9.9", "239.1.1.1")
+THEN = 1_795_381_964.0
+NAMES = tuple(f"camera-{number}" for number in range(6))
+
+
+def changes(**kinds):
+    """What a reload changed, as an entry has it."""
+    counts = {f"{kind}_count": len(names) for kind, names in kinds.items()}
+    return {"added": [], "changed": [], "removed": [], "kept": 0, **kinds, **counts}
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mcrelay.yaml"
+    path.write_text(MAIN)
+    return path
+
+
+@pytest.fixture
+def state_dir(tmp_path):
+    (tmp_path / "state" / "history").mkdir(parents=True)
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def kept(state_dir, file):
+    """A function that puts an entry into the history: the main file's text, and those of drop-ins."""
+
+    def keep(number, main_text=MAIN, outcome="applied", on_trial=False, changed=None, **drop_ins):
+        folder = config_files.drop_in_folder(file)
+        names = [
+            (str(file), main_text),
+            *((f"{folder}/{name}.yaml", text) for name, text in drop_ins.items()),
+        ]
+        content = config_files.digest([(name, text.encode()) for name, text in names])
+        entry = Entry(
+            number,
+            number,
+            THEN + number,
+            content,
+            outcome,
+            "hangup",
+            on_trial,
+            changed or changes(),
+            tuple(names),
+        )
+        path = state_dir / "history" / f"{number:06}.json"
+        path.write_text(json.dumps(entry.as_json()))
+        return entry
+
+    return keep
+
+
+def told(capsys, *words):
+    code = main([*words])
+    return code, *capsys.readouterr()
+
+
+def test_the_history_has_a_line_for_each_entry_with_what_it_changed(kept, state_dir, capsys):
+    kept(1, outcome="started", changed=changes(added=list(NAMES)))
+    kept(2, on_trial=True, changed=changes(changed=["camera-1"], removed=["camera-5"]))
+    kept(3, outcome="rolled_back")
+    code, out, err = told(capsys, "history", "--state-dir", str(state_dir))
+    assert (code, err) == (0, "")
+    heads, *lines = out.splitlines()
+    assert heads.split() == ["N", "TIME", "HASH", "HOW", "WHAT"]
+    assert [line.split("  ", 2)[1].strip() for line in lines] == ["1", "2", "3"]
+    assert lines[0].endswith("  started           added camera-0, camera-1, camera-2, camera-3 +2")
+    assert lines[1].endswith("  applied on trial  changed camera-1; removed camera-5")
+    assert lines[2].endswith("  rolled back       no rule changed")
+    assert all(moment(THEN + number) in line for number, line in enumerate(lines, 1))
+
+
+def test_the_latest_entry_with_the_content_that_runs_has_a_star(kept, state_dir, capsys, tmp_path):
+    first = kept(1)
+    kept(2, MAIN + "# another\n")
+    kept(3)
+    hello = {**GREETING, "hash": first.hash, "state_dir": str(state_dir)}
+    with answering(tmp_path / "control.sock", hello=hello) as at:
+        _, out, _ = told(capsys, "history", "--socket", at)
+        _, document, _ = told(capsys, "history", "--json", "--socket", at)
+    assert [line.split()[:2] for line in out.splitlines() if "*" in line] == [["*", "3"]]
+    entries = json.loads(document)["entries"]
+    assert [entry["runs"] for entry in entries] == [False, False, True]
+    assert entries[0] == {
+        "number": 1, "generation": 1, "time": THEN + 1, "hash": first.hash, "outcome": "applied",
+        "cause": "hangup", "on_trial": False, "changes": changes(),
+        "files": [name for name, _ in first.contents], "runs": False,
+    }  # fmt: skip
+
+
+def test_without_a_daemon_nobody_knows_what_runs(kept, state_dir, capsys, tmp_path):
+    kept(1)
+    words = ("history", "--json", "--state-dir", str(state_dir), "--run-dir", str(tmp_path))
+    document = json.loads(told(capsys, *words)[1])
+    assert document["state_dir"] == str(state_dir)
+    assert [entry["runs"] for entry in document["entries"]] == [None]
+
+
+def test_a_daemon_that_gives_no_answer_hides_no_history(kept, state_dir, capsys, tmp_path):
+    kept(1)
+    wrong = {"error": {"code": -32000, "message": "this daemon speaks protocol 9", "data": {"protocol": 9}}}
+    with answering(tmp_path / "control.sock", hello=wrong) as at:
+        code, out, err = told(capsys, "history", "--socket", at, "--state-dir", str(state_dir))
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert err.startswith("warning: the daemon cannot be asked: ")
+
+
+def test_garbage_in_the_history_is_named_and_hides_no_entry(kept, state_dir, capsys):
+    kept(1)
+    (state_dir / "history" / "000002.json").write_text("{")
+    (state_dir / "history" / "notes.txt").write_text("not ours")
+    code, out, err = told(capsys, "history", "--state-dir", str(state_dir))
+    assert code == 0
+    assert len(out.splitlines()) == 2
+    assert err == f"warning: {state_dir}/history/000002.json: it is no JSON object\n"
+
+
+def test_an_empty_history_is_said_to_be_empty(state_dir, capsys):
+    assert told(capsys, "history", "--state-dir", str(state_dir)) == (0, "no history yet\n", "")
+
+
+def test_a_state_directory_that_there_is_not_is_one_line_with_what_to_do(tmp_path, capsys):
+    code, out, err = told(capsys, "history", "--state-dir", str(tmp_path / "nowhere"))
+    assert (code, out) == (1, "")
+    hint = "name the state directory with --state-dir"
+    assert err == f"mcrelay: {tmp_path}/nowhere/history: no such file or directory; {hint}\n"
+
+
+def test_who_may_not_read_the_history_is_told_so(state_dir, capsys, monkeypatch):
+    def forbidden(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.listdir", forbidden)
+    code, _, err = told(capsys, "history", "--state-dir", str(state_dir))
+    assert (code, err) == (4, f"mcrelay: {state_dir}/history: permission denied: use sudo\n")
+
+
+def test_a_diff_shows_lines_of_files_and_names_of_rules(kept, state_dir, file, capsys):
+    entry = kept(7, MAIN.replace("port: 9", "port: 8"), old=CAMERA.replace("camera", "old"))
+    folder = config_files.drop_in_folder(file)
+    folder.mkdir()
+    (folder / "camera.yaml").write_text(CAMERA)
+    code, out, err = told(capsys, "diff", "7", "--state-dir", str(state_dir))
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    for name, heads in (
+        (file, [f"--- {file}", f"+++ {file}"]),
+        ("old", [f"--- {folder}/old.yaml", "+++ /dev/null"]),
+        ("camera", ["--- /dev/null", f"+++ {folder}/camera.yaml"]),
+    ):
+        assert heads in [lines[at : at + 2] for at in range(len(lines))], name
+    assert "-" + MAIN.splitlines()[3].replace("port: 9", "port: 8") in lines
+    assert "+" + MAIN.splitlines()[3] in lines
+    assert lines[-6:] == [
+        "",
+        f"since entry 7 ({entry.hash[:12]}, {moment(THEN + 7)}):",
+        "  added    1 rule: camera",
+        "  changed  1 rule: home",
+        "  removed  1 rule: old",
+        "  kept     0 rules",
+    ]
+
+
+def test_no_difference_is_one_line(kept, state_dir, capsys):
+    entry = kept(1)
+    out = told(capsys, "diff", "1", "--state-dir", str(state_dir))[1]
+    assert out == f"nothing has changed since entry 1 ({entry.hash[:12]}, {moment(THEN + 1)})\n"
+
+
+def test_a_diff_as_json_is_for_programs(kept, state_dir, capsys):
+    entry = kept(1, MAIN.replace("port: 9", "port: 8"))
+    document = json.loads(told(capsys, "diff", "1", "--json", "--state-dir", str(state_dir))[1])
+    assert document.pop("diff")[0].startswith("--- ")
+    assert document == {
+        "version": 1, "entry": 1, "time": THEN + 1, "hash": entry.hash,
+        "changes": {**changes(changed=["home"]), "added_count": 0, "removed_count": 0},
+    }  # fmt: skip
+
+
+def test_files_that_are_invalid_now_are_compared_all_the_same(kept, state_dir, file, capsys):
+    kept(1)
+    file.write_bytes(b"version: 2 \xff\x1b[2J\n")
+    code, out, _ = told(capsys, "diff", "1", "--state-dir", str(state_dir))
+    assert code == 0
+    assert "+version: 2 \ufffd\ufffd[2J" in out.splitlines()
+    assert out.endswith("the files are no valid configuration now; see `mcrelay check`\n")
+
+
+def test_files_that_are_gone_are_told_as_check_tells_it(kept, state_dir, file, capsys):
+    kept(1)
+    file.unlink()
+    code, out, err = told(capsys, "diff", "1", "--state-dir", str(state_dir))
+    assert (code, out, err) == (78, "", f"{file}: no such file or directory\n")
+
+
+def test_an_entry_that_there_is_not_is_one_line(kept, state_dir, capsys):
+    kept(1)
+    code, out, err = told(capsys, "diff", "9", "--state-dir", str(state_dir))
+    assert (code, out) == (1, "")
+    assert err == (
+        f"mcrelay: {state_dir}/history/000009.json: there is no such entry;"
+        " `mcrelay history` lists those that there are\n"
+    )
+
+
+def test_the_files_may_have_moved_since(kept, state_dir, file, tmp_path, capsys):
+    kept(1, camera=CAMERA)
+    moved = tmp_path / "moved" / "relay.yaml"
+    moved.parent.mkdir()
+    moved.write_text(MAIN)
+    config_files.drop_in_folder(moved).mkdir()
+    (config_files.drop_in_folder(moved) / "camera.yaml").write_text(CAMERA)
+    out = told(capsys, "diff", "1", "-c", str(moved), "--state-dir", str(state_dir))[1]
+    assert out.startswith("nothing has changed since entry 1 ")
+
+
+def test_a_diff_is_a_patch_that_leads_back(tmp_path):
+    folder = tmp_path / "mcrelay.d"
+    folder.mkdir()
+    before = [(str(tmp_path / "mcrelay.yaml"), MAIN), (str(folder / "old.yaml"), CAMERA)]
+    after = [(str(tmp_path / "mcrelay.yaml"), MAIN + "# new\n"), (str(folder / "new.yaml"), CAMERA)]
+    for name, text in after:
+        Path(name).write_text(text)
+    patch = "\n".join([*difference(before, after), "", "since entry 1:", "  added    1 rule: camera", ""])
+    subprocess.run(["patch", "-d", "/", "-p1", "-R"], input=patch, text=True, check=True, timeout=60)
+    now = [tmp_path / "mcrelay.yaml", *folder.iterdir()]
+    assert {str(name): name.read_text() for name in now} == dict(before)

@@ -1,0 +1,353 @@
+"""`mcrelay status`, `list` and `stats` before a daemon that a test plays, and before none."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from mcrelay.cli import main, session
+from mcrelay.lab.command import wait_until
+from tests.support.fake_daemon import GREETING, answering, listening
+from tests.support.status_documents import DOCUMENT, document, idle, interface, rule
+
+UNLIKE = {"error": {"code": -32001, "message": "no rule is named `x`", "data": {"names": []}}}
+UNKNOWN = {"error": {"code": -32001, "message": "no rule is named `x`", "data": {"names": ["camera"]}}}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "control.sock"
+
+
+def told(capsys, *words):
+    """The exit code, the lines and the errors of a verb."""
+    code = main(list(words))
+    out, err = capsys.readouterr()
+    return code, out.splitlines(), err
+
+
+# What is told.
+
+
+def test_status_shows_the_overview(path, capsys):
+    with answering(path, status=document()) as at:
+        code, lines, err = told(capsys, "status", "--socket", at)
+    assert (code, err) == (0, "")
+    assert lines[0].startswith("mcrelay 0.1.0, process 4710")
+    assert any(line.startswith("camera  active") for line in lines)
+
+
+def test_status_of_a_rule_asks_for_that_rule_and_shows_it_in_depth(path, capsys):
+    with answering(path, status=lambda rule: document(idle(rule, "failed", "why"))) as at:
+        code, lines, _ = told(capsys, "status", "camera", "--socket", at)
+    assert (code, lines[0]) == (0, "camera: failed: why")
+
+
+def test_json_is_what_the_daemon_said_on_one_line(path, capsys):
+    with answering(path, status=document(), list={"version": 1}, stats={"version": 1, "rules": []}) as at:
+        assert json.loads(told(capsys, "status", "--json", "--socket", at)[1][0]) == DOCUMENT
+        assert told(capsys, "list", "--json", "--socket", at)[1] == ['{"version": 1}']
+        assert told(capsys, "stats", "--json", "--socket", at)[1] == ['{"version": 1, "rules": []}']
+
+
+def test_the_exit_code_tells_whether_all_is_well_only_where_it_is_asked_for(path, capsys):
+    with answering(path, status=document(idle("late", "unresolved", "why"))) as at:
+        assert told(capsys, "status", "--socket", at)[0] == 0
+        code, _, err = told(capsys, "status", "--exit-code", "--socket", at)
+    assert (code, err) == (5, "mcrelay: degraded: 1 rule not running, or not whole: late\n")
+    path.unlink()
+    with answering(path, status=document()) as at:
+        assert told(capsys, "status", "--exit-code", "--socket", at)[0] == 0
+
+
+def test_a_daemon_that_gives_no_answer_is_degraded_where_that_is_asked_for(path, capsys):
+    with listening(path, lambda client: client.close()):
+        code, lines, err = told(capsys, "status", "--exit-code", "--socket", str(path))
+        assert told(capsys, "status", "--socket", str(path))[0] == 1
+    assert (code, lines) == (5, [])
+    assert err == f"mcrelay: degraded: mcrelay closed the connection at {path}\n"
+
+
+def test_list_shows_states_places_and_reasons(path, capsys):
+    place = {"file": "/etc/mcrelay.yaml", "line": 3}
+    rules = [
+        {"name": "camera", "state": "active", "reason": "", "description": "primary feed", **place},
+        {
+            "name": "late",
+            "state": "unresolved",
+            "reason": "device eth9 is absent",
+            "description": "x",
+            **place,
+        },
+        {"name": "plain", "state": "active", "reason": "", "description": "", **place},
+    ]
+    with answering(path, list={"version": 1, "rules": rules}) as at:
+        assert told(capsys, "list", "--socket", at)[:2] == (0, [
+            "RULE    STATE       FILE",
+            "camera  active      /etc/mcrelay.yaml:3  primary feed",
+            "late    unresolved  /etc/mcrelay.yaml:3  device eth9 is absent",
+            "plain   active      /etc/mcrelay.yaml:3",
+        ])  # fmt: skip
+
+
+def test_stats_shows_full_numbers_and_the_reasons_of_drops(path, capsys):
+    counts = {"packets": 1_234_567, "octets": 1_728_393_800}
+    one = {
+        "name": "camera", "in": counts, "out": counts, "drops": {"source": 12, "own": 0, "ENOBUFS": 3},
+        "packets_per_second": None, "bits_per_second": None,
+    }  # fmt: skip
+    with answering(path, stats=lambda rule=None: {"version": 1, "rules": [one]}) as at:
+        _, lines, _ = told(capsys, "stats", "camera", "--socket", at)
+    assert lines[1].split() == [
+        "camera", "1,234,567", "1,728,393,800", "-", "-", "1,234,567", "1,728,393,800", "15",
+    ]  # fmt: skip
+    assert lines[2] == "  not relayed: source 12, ENOBUFS 3"
+
+
+@pytest.mark.parametrize("verb", ["list", "stats"])
+def test_without_rules_they_say_so(verb, path, capsys):
+    with answering(path, **{verb: {"version": 1, "rules": []}}) as at:
+        assert told(capsys, verb, "--socket", at)[:2] == (0, ["no rules"])
+
+
+# Who cannot be asked.
+
+
+@pytest.mark.parametrize("verb", ["status", "list", "stats", "reload"])
+def test_without_a_daemon_it_is_one_line_that_says_what_to_do_and_exit_code_3(verb, path, capsys):
+    assert told(capsys, verb, "--socket", str(path)) == (
+        3,
+        [],
+        f"mcrelay: no daemon at {path}: no such socket; start it, or say where it runs with "
+        "--socket or --run-dir\n",
+    )
+
+
+def test_a_socket_that_nobody_listens_at_is_told_the_same_way(path, capsys):
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    code, lines, err = told(capsys, "status", "--socket", str(path))
+    assert (code, lines) == (3, [])
+    assert f"{path}: nobody listens there; start it" in err
+
+
+def test_a_file_and_a_folder_are_no_sockets(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path / "file", tmp_path):
+        assert told(capsys, "status", "--socket", str(wrong)) == (
+            3, [], f"mcrelay: {wrong} is no socket: name control.sock in mcrelay's run directory\n",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (b"220 mail.example ESMTP\r\n", "is not mcrelay's control socket"),
+        (b'{"jsonrpc": "2.0", "id": 1, "result": 7}\n', "does not speak protocol 1"),
+        (b"\xff\xfe\n", "is not mcrelay's control socket"),
+        (b"", "mcrelay closed the connection"),
+    ],
+)
+def test_another_server_is_one_line_and_exit_code_1(said, message, path, capsys):
+    def serve(client):
+        with client:
+            client.recv(4096)
+            client.sendall(said)
+
+    with listening(path, serve):
+        code, lines, err = told(capsys, "status", "--socket", str(path))
+    assert (code, lines) == (1, [])
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_another_protocol_is_one_line_and_exit_code_1(path, capsys):
+    refused = {
+        "error": {"code": -32000, "message": "this daemon speaks protocol 2, not 1", "data": {"protocol": 2}}
+    }
+    with answering(path, hello=refused) as at:
+        code, _, err = told(capsys, "status", "--socket", at)
+    assert code == 1
+    assert "this daemon speaks protocol 2, not 1" in err
+
+
+@contextmanager
+def being_nobody():
+    """Let this process be one that may open only what is open to all."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_without_permission_it_is_one_line_and_exit_code_4(path, capsys):
+    with answering(path, status=document()) as at:
+        assert told(capsys, "status", "--socket", at)[0] == 0  # all is imported that nobody could not read
+        path.chmod(0)
+        with being_nobody():
+            code, lines, err = told(capsys, "status", "--socket", at)
+    assert (code, lines, err) == (4, [], f"mcrelay: you may not open {at}: ask for its group, or use sudo\n")
+
+
+def test_an_unknown_rule_is_one_line_with_the_nearest_name(path, capsys):
+    with answering(path, status=lambda rule: UNKNOWN) as at:
+        assert told(capsys, "status", "x", "--socket", at) == (
+            1, [], "mcrelay: no rule is named `x`; did you mean camera?\n",
+        )  # fmt: skip
+
+
+def test_an_unknown_rule_like_no_other_is_one_line_that_says_where_all_are(path, capsys):
+    with answering(path, status=lambda rule: UNLIKE) as at:
+        assert told(capsys, "status", "x", "--socket", at) == (
+            1, [], "mcrelay: no rule is named `x`; `mcrelay list` shows those that there are\n",
+        )  # fmt: skip
+
+
+def test_an_error_of_the_daemon_is_told_as_it_is(path, capsys):
+    with answering(path) as at:
+        assert told(capsys, "status", "--socket", at)[::2] == (1, "mcrelay: no such method\n")
+
+
+# Which daemon is meant.
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "path"),
+    [
+        ({}, {}, "/run/mcrelay/control.sock"),
+        ({}, {"RUNTIME_DIRECTORY": "/run/other:/run/x"}, "/run/other/control.sock"),
+        ({}, {"MCRELAY_SOCKET": "/a.sock", "RUNTIME_DIRECTORY": "/run/other"}, "/a.sock"),
+        ({"run_dir": "/run/b"}, {"MCRELAY_SOCKET": "/a.sock"}, "/run/b/control.sock"),
+        ({"socket": "/c.sock"}, {"MCRELAY_SOCKET": "/a.sock"}, "/c.sock"),
+    ],
+)
+def test_the_socket_is_the_one_that_is_named_most_closely(options, environment, path, monkeypatch):
+    for name in ("MCRELAY_SOCKET", "RUNTIME_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert session.socket_path(SimpleNamespace(**{"socket": None, "run_dir": None, **options})) == path
+
+
+# Watching.
+
+
+def watching(at, *words):
+    """`mcrelay status --watch` as a process."""
+    command = [sys.executable, "-u", "-m", "mcrelay", "status", "--watch", "0.1", *words, "--socket", at]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+class Counting:
+    """A daemon whose rule takes 500 packets between any two answers, each a second after the last."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def __call__(self):
+        self.asked += 1
+        counts = {"packets": 500 * self.asked, "octets": 500_000 * self.asked, "packets_per_second": None}
+        return document(rule(**counts), daemon={**DOCUMENT["daemon"], "uptime": 1000.0 + self.asked})
+
+
+def test_watching_tells_rates_between_answers_until_ctrl_c_and_then_ends_with_130(path):
+    with answering(path, status=Counting()) as at:
+        process = watching(at, "--json")
+        rates = [json.loads(process.stdout.readline())["rules"][0]["input"] for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert [one["packets_per_second"] for one in rates] == [None, 500, 500]
+    assert rates[2]["bits_per_second"] == 4e6
+    assert (process.returncode, err) == (130, "")
+
+
+def test_watching_outlives_a_restart_of_the_daemon_and_says_so(path):
+    with answering(path, status=document()) as at:
+        process = watching(at)
+        assert process.stdout.readline().startswith("mcrelay 0.1.0")
+    path.unlink()
+    lines = iter(process.stdout.readline, "")
+    assert next(line for line in lines if "no such socket" in line).endswith("(asking again every 0.1 s)\n")
+    with answering(path, status=document(rule("returned"))):
+        assert next(line for line in lines if line.startswith("returned"))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+def test_watching_what_is_not_there_from_the_start_ends_at_once(path):
+    process = watching(str(path))
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert "no such socket" in err
+
+
+def test_on_a_terminal_it_draws_over_what_it_drew_and_never_beyond_the_last_line(path):
+    ours, theirs = os.openpty()
+    os.set_blocking(ours, False)
+    many = document(*(rule(f"r{number}") for number in range(100)), interfaces=[interface()])
+    with answering(path, status=many) as at:
+        termios.tcsetwinsize(theirs, (24, 80))
+        command = [sys.executable, "-m", "mcrelay", "status", "--watch", "0.1", "--socket", at]
+        process = subprocess.Popen(command, stdout=theirs, env={**os.environ, "NO_COLOR": "1"})
+        os.close(theirs)
+        seen = bytearray()
+
+        def drawn_twice():
+            try:
+                seen.extend(os.read(ours, 65536))
+            except (BlockingIOError, OSError):
+                time.sleep(0.01)
+            return seen.count(b"\033[J") >= 2
+
+        wait_until(drawn_twice, "the second drawing")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    os.close(ours)
+    first, second, *_ = seen.decode().split("\033[J")
+    assert first.startswith("\033[2J")
+    assert "\033[2J" not in second
+    for drawing in (first, second):
+        assert drawing.count("\n") == 23
+        assert "more lines do not fit this terminal)" in drawing
+
+
+@pytest.mark.parametrize("seconds", ["0", "nan", "-1", "1e9", "camera"])
+def test_a_pause_that_makes_no_sense_is_a_usage_error(seconds, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["status", f"--watch={seconds}"])
+    assert ended.value.code == 2
+    assert "--watch" in capsys.readouterr().err
+
+
+# What it costs.
+
+
+@pytest.mark.parametrize("verb", ["status", "list", "stats", "reload"])
+def test_the_verbs_import_no_library_that_takes_long(verb, path):
+    with answering(path, status=document(), list={"rules": []}, stats={"rules": []}) as at:
+        code = (
+            "import sys; from mcrelay.cli import main\n"
+            f"try: main([{verb!r}, '--socket', {at!r}])\n"
+            "finally: print(*sys.modules, file=sys.stderr)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        )
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert not loaded & {"yaml", "jsonschema", "numpy", "pyroute2", "asyncio", "watchdog", "subprocess"}
+
+
+def test_the_greeting_of_the_daemon_that_the_tests_play_is_that_of_a_real_one():
+    assert GREETING.keys() == {"protocol", "version", "pid", "config", "generation"}

@@ -1,0 +1,120 @@
+"""How `mcrelay trace` writes events down, and what it says of all of them."""
+
+import argparse
+import base64
+import io
+import json
+from dataclasses import replace
+
+import pytest
+
+from mcrelay.cli import trace
+from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view.trace_output import CaptureFile, JsonLines, Lines, Seen
+from mcrelay.tracing.format import document
+from mcrelay.tracing.ring import Outcome, Verdict
+from mcrelay.traffic.endpoint import UsageError
+from tests.tracing.test_pcapng import blocks
+from tests.tracing.test_ring import EVENT
+
+DEVICES = {2: "eth0", 3: "eth1", 4: "eth2"}
+ENETUNREACH = 101
+
+
+def event(verdict=Verdict.RELAYED, codes=(0,)):
+    outcomes = tuple(Outcome(0xEF020202, 3, 6001, code) for code in codes)
+    head = EVENT.head._replace(verdict=verdict)
+    return document(
+        replace(EVENT, head=head, outcomes=outcomes, outputs=len(outcomes)), "feed", DEVICES, with_packet=True
+    )
+
+
+def test_lines_are_for_people_and_gaps_are_shown_where_they_are(capsys):
+    lines = Lines()
+    lines.show([event(), event(Verdict.SOURCE, codes=())])
+    lines.lose(1200)
+    first, second, gap = capsys.readouterr().out.splitlines()
+    assert first.endswith("TTL 1: relayed to 239.2.2.2:6001 (eth1)")
+    assert ".123456789  eth0  192.168.168.55:4000 > 239.1.1.1:5001  1400 octets" in first
+    assert second.endswith(": dropped: source (192.168.168.55 is not in `sources`)")
+    assert gap == "... 1,200 events lost: more than can be shown"
+
+
+def test_json_is_an_object_a_line(capsys):
+    lines = JsonLines()
+    lines.lose(3)
+    lines.show([event(), event()])
+    lost, one, other = map(json.loads, capsys.readouterr().out.splitlines())
+    assert lost == {"event": "lost", "count": 3}
+    assert one == other == {"event": "packet", **event()}
+
+
+def test_a_capture_has_each_packet_with_its_fate_as_its_comment():
+    file = io.BytesIO()
+    capture = CaptureFile(file)
+    capture.show([event()])
+    capture.lose(5)
+    capture.show([event(Verdict.OWN, codes=()) | {"device": None}])
+    kinds = [(kind, b"rule feed: " in body, b"unknown" in body) for kind, body in blocks(file.getvalue())]
+    described, packet = (1, False, False), (6, True, False)
+    assert kinds == [(0x0A0D0D0A, False, False), described, packet, (1, False, True), packet]
+    assert base64.b64decode(event()["packet"]) in file.getvalue()
+
+
+def test_what_was_seen_in_all_is_one_line():
+    seen = Seen()
+    assert seen.told() == "0 packets, 0 relayed"
+    seen.add([event(), event(codes=(0, ENETUNREACH, 0xFFFF)), event(codes=(ENETUNREACH,))])
+    seen.add([event(Verdict.SOURCE, codes=())])
+    seen.lost += 1200
+    assert seen.told() == (
+        "4 packets, 3 relayed, 1 dropped: source, 2 copies not sent: ENETUNREACH, 1 copy not sent: ttl,"
+        " 1,200 events lost"
+    )
+
+
+def options(**given):
+    return argparse.Namespace(**{"rule": "feed", "json": False, "pcapng": None, **given})
+
+
+def test_a_capture_is_not_for_a_terminal(monkeypatch):
+    monkeypatch.setattr("sys.stdout", Terminal())
+    with pytest.raises(UsageError, match="wireshark -k -i -"), trace._outputs(options(pcapng="-")):
+        pass
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_capture_in_a_file_leaves_standard_output_to_the_lines(tmp_path):
+    with trace._outputs(options(pcapng=str(tmp_path / "feed.pcapng"))) as (capture, lines):
+        assert isinstance(capture, CaptureFile)
+        assert isinstance(lines, Lines)
+    with trace._outputs(options(pcapng=str(tmp_path / "feed.pcapng"), json=True)) as (_, lines):
+        assert isinstance(lines, JsonLines)
+
+
+class Answers:
+    """A daemon that knows one rule, or none."""
+
+    def __init__(self, rules):
+        self.rules = rules
+
+    def call(self, method, **params):
+        if not self.rules:
+            raise trace.Failed(trace.Code.UNKNOWN_RULE, "no rule is named `feed`", None)
+        return {"rules": self.rules}
+
+
+def test_after_silence_one_is_told_where_to_look():
+    told = trace._where_to_look(Answers([{"input": {"destination": "239.1.1.1", "device": "eth0"}}]), "feed")
+    assert told.startswith("no packet to 239.1.1.1 came in on eth0, not even to another port.\n")
+    assert trace._where_to_look(Answers([]), "feed") == "no packet came, and `feed` is gone"
+
+
+def test_what_is_wrong_with_the_output_is_one_line(capsys):
+    assert trace.run(options(pcapng="/nowhere/at/all")) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert said == "mcrelay trace: cannot write /nowhere/at/all: No such file or directory\n"

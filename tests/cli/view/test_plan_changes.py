@@ -1,0 +1,103 @@
+"""What a reload would change of what runs, rule by rule and field by field."""
+
+import pytest
+
+from mcrelay.cli.view.plan_changes import compared
+from mcrelay.cli.view.plan_report import reload
+from tests.support.status_documents import document, idle, output, process, rule
+
+
+def planned(*rules, workers=1):
+    """What a plan of these rules looks like."""
+    return {"version": 1, "workers": workers, "rules": list(rules), "opens": {}}
+
+
+def differences(running, wanted):
+    """What differs between two rules of one name."""
+    return list(compared(document(running), planned(wanted)).change.get("camera", ()))
+
+
+def told(running, wanted):
+    """The text about what a reload would do."""
+    return list(reload("relay.yaml", wanted, compared(running, wanted), colour=False))
+
+
+def test_what_is_as_it_was_is_kept_and_counters_are_no_difference():
+    found = compared(document(rule()), planned(rule(packets=7, last_packet=None)))
+    assert found.is_empty
+    assert found.keep == ("camera",)
+
+
+def test_rules_are_added_changed_removed_and_kept_by_their_names():
+    running = document(rule("same"), rule("other"), rule("gone"))
+    found = compared(running, planned(rule("same"), rule("other", port=5002), rule("new")))
+    assert (found.add, found.remove, found.keep) == (("new",), ("gone",), ("same",))
+    assert found.change == {"other": ("input port: 5001 -> 5002",)}
+    assert not found.is_empty
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (rule(interface="x", device="eth7"), ["input interface: studio -> x", "input device: eth0 -> eth7"]),
+        (rule(destination="239.9.9.9"), ["input destination: 239.1.1.1 -> 239.9.9.9"]),
+        (rule(sources=["10.0.0.5", "10.0.0.6"]), ["input sources: any -> 10.0.0.5, 10.0.0.6"]),
+        ({**rule(), "description": "new"}, ["description: none -> new"]),
+        (rule(state="disabled"), ["enabled: true -> false"]),
+        (rule(outputs=[output(ttl="decrement")]), ["to plant  239.2.2.2:6001: ttl: 64 -> decrement"]),
+        (rule(outputs=[output(dscp=46)]), ["to plant  239.2.2.2:6001: dscp: copy -> 46"]),
+        (rule(outputs=[output(source_port=7001)]), ["to plant  239.2.2.2:6001: source port: none -> 7001"]),
+        (rule(outputs=[output(source=None)]), ["to plant  239.2.2.2:6001: source: 10.9.2.1 -> none"]),
+        (
+            rule(outputs=[output(port=6002)]),
+            ["no more to plant  239.2.2.2:6001", "also to plant  239.2.2.2:6002"],
+        ),
+    ],
+)
+def test_every_field_that_a_file_can_change_is_told(wanted, told):
+    assert differences(rule(), wanted) == told
+
+
+def test_outputs_in_another_order_are_a_difference():
+    there = [output(), output(port=6002)]
+    assert differences(rule(outputs=there), rule(outputs=there[::-1])) == [
+        "the same outputs in another order"
+    ]
+
+
+def test_a_rule_that_is_kept_and_is_not_well_is_told_and_is_no_change():
+    running = document(rule(state="paused", reason="worker 0 is starting"))
+    found = compared(running, planned(rule()))
+    assert found.is_empty
+    assert found.astray == {"camera": "paused, not active: worker 0 is starting"}
+    assert told(running, planned(rule()))[-1] == "= camera: paused, not active: worker 0 is starting"
+
+
+def test_another_number_of_workers_is_a_change():
+    running = document(processes=[process("control", "control"), process("worker 0", "worker")])
+    assert compared(running, planned(rule(), workers=2)).workers == (1, 2)
+    assert not compared(running, planned(rule(), workers=2)).is_empty
+    assert told(running, planned(rule(), workers=2)) == [
+        "relay.yaml: a reload would run 2 workers instead of 1, and keep 1 rule"
+    ]
+
+
+def test_nothing_to_change_is_one_line():
+    assert told(document(), planned(rule())) == ["relay.yaml: a reload would change nothing, and keep 1 rule"]
+
+
+def test_each_change_has_a_sign_and_its_particulars():
+    running = document(rule("same"), rule("other"), rule("gone"))
+    lines = told(running, planned(rule("same"), rule("other", port=5002), idle("new", "unresolved", "why")))
+    assert lines == [
+        "relay.yaml: a reload would add 1 rule, change 1 rule, remove 1 rule, and keep 1 rule",
+        "",
+        "+ new: unresolved (why)",
+        "  in   studio (eth0)  239.1.1.1:5001",
+        "  out  plant (eth1)  239.2.2.2:6001  from the device's address, TTL 64, DSCP copy  (does not run)",
+        "",
+        "~ other: active",
+        "  input port: 5001 -> 5002",
+        "",
+        "- gone",
+    ]

@@ -1,0 +1,285 @@
+"""What `mcrelay status` shows of a document: everything, in 100 columns, with reasons where they are due."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from mcrelay.cli.view.rule_detail import closeup
+from mcrelay.cli.view.status_table import overview
+from mcrelay.model.counters import Drop
+from tests.support.status_documents import (
+    REJECTED,
+    RELOAD,
+    TRIAL,
+    document,
+    idle,
+    interface,
+    output,
+    process,
+    rule,
+)
+
+SCHEMA = json.loads((Path(__file__).parents[3] / "schemas" / "status.schema.json").read_text())
+NO_DROPS = {"no_rule": 0, "fragment": 0, "malformed": 0, "oversize": 0, "overrun": 0}
+
+
+def shown(*rules, colour=False, **fields):
+    """The lines of the overview."""
+    return list(overview(document(*rules, **fields), colour))
+
+
+def row(lines, name):
+    """The cells of the row that begins with `name`."""
+    return next(line for line in lines if line.split()[:1] == [name]).split()
+
+
+def depth(shown_rule, *interfaces):
+    """The text about one rule in depth."""
+    return "\n".join(closeup(shown_rule, {one["name"]: one for one in interfaces or [interface()]}, False))
+
+
+def test_the_made_up_documents_have_the_shape_of_real_ones():
+    dead = process("worker 1", "worker", pid=None, state="pausing", uptime=None, cpu_percent=None,
+                   cpu_seconds=None, memory_octets=None, reason="killed by SIGKILL")  # fmt: skip
+    told = document(rule(), idle("late", "unresolved", "why"), reload=REJECTED, processes=[dead])
+    Draft202012Validator(SCHEMA).validate(told)
+
+
+def test_the_schema_describes_every_key():
+    def undescribed(part, path):
+        for name, one in part.get("properties", {}).items():
+            if "description" not in one and "description" not in SCHEMA["$defs"][one["$ref"].split("/")[-1]]:
+                yield f"{path}.{name}"
+            yield from undescribed(one, f"{path}.{name}")
+            yield from undescribed(one.get("items", {}), f"{path}.{name}[]")
+
+    parts = {"": SCHEMA, **SCHEMA["$defs"]}
+    assert [key for name, part in parts.items() for key in undescribed(part, name)] == []
+
+
+def test_the_heading_says_what_runs_since_when_and_how_the_last_reload_ended():
+    first, second, third, blank, *_ = shown()
+    assert first == "mcrelay 0.1.0, process 4710, up 1 d"
+    assert re.fullmatch(r"/etc/mcrelay.yaml: generation 7 \(3f2a91c04b1e\) since 20..-..-.. ..:..:..", second)
+    assert re.fullmatch(r"last reload 20.{17}: applied, 1 added, 2 removed, 3 kept", third)
+    assert blank == ""
+
+
+def test_before_the_first_reload_it_says_so():
+    assert "no reload since the start" in shown(reload={**REJECTED, "outcome": "started"})
+
+
+def test_a_rejected_file_shows_every_error_with_its_line_and_a_caret():
+    lines = shown(reload=REJECTED)
+    assert lines[2].endswith(": rejected, 1 problem; generation 7 runs on")
+    assert lines[3:6] == [f"  {line}" for line in REJECTED["lines"]]
+
+
+def test_ten_rules_fit_a_hundred_columns_whatever_their_names_and_reasons():
+    reason = "2 of 2 outputs do not run: " + "; ".join(["output plant: device enp129s0f1 is absent"] * 4)
+    rules = [rule(f"{number}" * (6 * number + 3), reason=reason, dropped=10**12) for number in range(10)]
+    joined = [{"group": "239.255.255.250", "source": "192.168.168.168"}] * 300
+    drops, addresses = dict.fromkeys(NO_DROPS, 10**12), ["192.168.168.168"] * 9
+    busy = interface(drops=drops, addresses=addresses, memberships=joined)
+    assert max(map(len, shown(*rules, interfaces=[busy]))) <= 100
+
+
+def test_a_rule_shows_its_rates_drops_last_packet_and_source():
+    taken = {"packets_per_second": 1500.0, "bits_per_second": 16.8e6}
+    twice = [output(), output(packets_per_second=1.0, bits_per_second=8.0)]
+    assert row(shown(rule(outputs=twice, dropped=12, **taken)), "camera") == [
+        "camera", "active", "user", "1.50k", "16.8M", "20.0k", "224M", "12", "0.2", "s", "192.168.168.55",
+    ]  # fmt: skip
+
+
+def test_a_rule_that_sends_nothing_says_below_why_it_relays_nothing():
+    mute = [output(packets_per_second=0.0, drops={"ttl": 3, "send_error": {"ENETDOWN": 9}})]
+    drops = {"source": 6000, "own": 0}
+    said = (
+        "  not relayed: source 6,000, ttl 3, send_error ENETDOWN 9 (`mcrelay status camera` says what to do)"
+    )
+    lines = shown(rule(outputs=mute, drops=drops, dropped=6012))
+    assert lines[lines.index(said) - 1].startswith("camera")
+
+
+@pytest.mark.parametrize(
+    "well",
+    [
+        rule(drops={"source": 6000}, dropped=6000),
+        rule(outputs=[output(packets_per_second=0.0)]),
+        rule(state="disabled", drops={"source": 6}, dropped=6, outputs=[output(packets_per_second=0.0)]),
+    ],
+    ids=["it relays others", "nothing was dropped", "it does not run"],
+)
+def test_a_rule_that_relays_or_has_nothing_to_relay_says_no_more(well):
+    assert not any("not relayed" in line for line in shown(well))
+
+
+def test_a_rate_that_is_not_known_yet_is_a_dash():
+    new = {"packets_per_second": None, "bits_per_second": None}
+    assert row(shown(rule(outputs=[output(**new)], **new)), "camera")[3:7] == ["-", "-", "-", "-"]
+
+
+@pytest.mark.parametrize("state", ["paused", "unresolved", "failed", "disabled"])
+def test_a_rule_that_does_not_run_has_its_reason_below_it(state):
+    lines = shown(rule("a"), idle("b", state, "the reason"), rule("c"))
+    place = next(number for number, line in enumerate(lines) if line.startswith(f"b     {state}"))
+    assert lines[place].endswith("never")
+    assert lines[place + 1] == "  the reason"
+    assert lines[place + 2].startswith("c")
+    assert f"3 rules: 2 active, 1 {state}" in lines
+
+
+def test_a_name_that_is_too_long_for_its_column_has_a_line_of_its_own():
+    long = "a-name-that-is-longer-than-the-others"
+    lines = shown(rule("short"), rule(long))
+    assert lines[lines.index(long) + 1].split()[0] == "active"
+    assert lines[lines.index(long) + 1].index("active") == lines[lines.index(long) - 1].index("active")
+
+
+def test_without_rules_it_says_so():
+    assert "no rules" in list(overview({**document(), "rules": []}, False))
+
+
+def test_an_interface_shows_link_addresses_memberships_and_what_no_rule_answers_for():
+    drops = {**NO_DROPS, "no_rule": 5000, "oversize": 12}
+    groups = [{"group": f"239.1.1.{number}", "source": None} for number in (1, 2, 3, 4)]
+    lines = shown(interfaces=[interface(drops=drops, memberships=groups, link="down")])
+    assert row(lines, "studio") == ["studio", "eth0", "down", "20.0k", "224M", "10.1.0.1"]
+    said = " ".join(line.strip() for line in lines)
+    assert "member of 239.1.1.1, 239.1.1.2, 239.1.1.3, 239.1.1.4" in said
+    assert f"not relayed: no_rule 5,000, oversize 12 oversize: {Drop.OVERSIZE.meaning}" in said
+
+
+def test_an_absent_device_has_no_address_and_no_membership():
+    lines = shown(interfaces=[interface(link="absent", addresses=[], memberships=[])])
+    assert row(lines, "studio")[2:] == ["absent", "20.0k", "224M", "-"]
+    assert not any("member of" in line for line in lines)
+
+
+def test_a_source_specific_membership_names_the_source():
+    joined = [{"group": "232.1.1.1", "source": "10.0.0.5"}]
+    assert "  member of 232.1.1.1 from 10.0.0.5" in shown(interfaces=[interface(memberships=joined)])
+
+
+def test_a_trial_says_until_when_and_how_to_keep_it():
+    [line] = [line for line in shown(trial=TRIAL) if "on trial" in line]
+    assert line.startswith("generation 7 is on trial until 20")
+    assert line.endswith("keep it with `mcrelay confirm`")
+    assert not any("on trial" in line for line in shown())
+
+
+def test_what_was_rolled_back_is_not_what_runs():
+    [line] = [line for line in shown(reload={**RELOAD, "outcome": "rolled_back"}) if "rolled back" in line]
+    assert line.endswith("rolled back; generation 7, not the file, is what was confirmed")
+
+
+def test_a_process_shows_its_cpu_memory_restarts_and_how_it_died_last():
+    lines = shown(processes=[process("control", "control", restarts=3, reason="killed by SIGKILL")])
+    assert row(lines, "control") == ["control", "4711", "running", "12.3", "%", "25.6", "MB", "3", "1", "d"]
+    assert lines[-1] == "  died last: killed by SIGKILL"
+
+
+def test_a_process_that_is_away_has_no_numbers():
+    gone = {"pid": None, "state": "pausing", "uptime": None, "cpu_percent": None, "memory_octets": None}
+    assert row(shown(processes=[process("control", "control", **gone)]), "control") == [
+        "control",
+        "-",
+        "pausing",
+        "-",
+        "-",
+        "0",
+        "-",
+    ]
+
+
+def test_colour_changes_nothing_but_colours():
+    told = (
+        (rule("up"), idle("late", "unresolved", "why")),
+        {"reload": REJECTED, "interfaces": [interface(link="down")]},
+    )
+    plain, coloured = shown(*told[0], **told[1]), shown(*told[0], colour=True, **told[1])
+    assert [re.sub("\033\\[[0-9]*m", "", line) for line in coloured] == plain
+    assert any("\033[33munresolved\033[0m" in line for line in coloured)
+    assert not any("\033" in line for line in plain)
+
+
+def test_one_rule_in_depth_shows_every_output_and_every_drop_reason_with_what_to_do():
+    outputs = [
+        output(drops={"ttl": 3, "send_error": {"ENETDOWN": 9}}),
+        output(destination="10.9.2.50", runs=False, source=None, source_port=7001, ttl="decrement"),
+    ]
+    drops = {"fragment": 0, "malformed": 1, "oversize": 0, "source": 12, "own": 0}
+    text = depth(
+        rule(state="active", reason="the reason", outputs=outputs, sources=["10.0.0.5"], drops=drops)
+    )
+    assert text.startswith("camera: active: the reason\n")
+    for wanted in (
+        "/etc/mcrelay.yaml:12",
+        "studio (eth0)  239.1.1.1:5001 from 10.0.0.5",
+        "1,200,000 packets, 1.68 GB; 20.0k packets/s, 224 Mbit/s",
+        "last packet 0.2 s ago",
+        "12 not relayed: source",
+        "1 not relayed: malformed",
+        "3 not relayed: ttl",
+        "9 not relayed: send_error ENETDOWN",
+        "the output's device is down",
+        "plant (eth1)  10.9.2.50:6001  (does not run)",
+        "from the device's address:7001, TTL decrement, DSCP copy",
+        "`mcrelay trace camera`",
+    ):
+        assert wanted in text
+    assert Drop.SOURCE.meaning in " ".join(text.split())
+    assert "fragment" not in text
+
+
+def test_one_rule_in_depth_shows_its_interface_for_there_is_what_it_misses():
+    text = depth(rule(last_packet=None), interface(drops={**NO_DROPS, "no_rule": 5000}))
+    assert "no packet has come yet" in text
+    assert "studio (eth0): up, member of 239.1.1.1" in text
+    assert "5,000 not relayed: no_rule" in text
+
+
+def test_a_description_cannot_move_the_cursor():
+    text = depth({**rule(), "description": "two\nlines\tand \033[2Jmore"})
+    assert "  two lines and [2Jmore\n" in text
+    assert "\033" not in text
+
+
+def test_where_nothing_at_all_arrives_it_says_where_to_look():
+    silent = interface(packets=0)
+    assert "No UDP packet at all has come to eth0: look at the sender" in depth(
+        rule(last_packet=None), silent
+    )
+    assert "`mcrelay trace camera` shows its packets" in depth(rule(), silent)
+
+
+@pytest.mark.parametrize(
+    ("state", "advice"),
+    [("disabled", "`enabled: true`"), ("unresolved", "runs by itself once"), ("failed", "tried again")],
+)
+def test_a_rule_that_cannot_be_traced_is_told_how_it_runs_again(state, advice):
+    text = depth(idle("late", state, "why"))
+    assert advice in text
+    assert "mcrelay trace" not in text
+
+
+def test_packets_that_came_and_were_all_dropped_have_come():
+    drops = {"source": 12, "own": 0}
+    assert "none has been relayed yet" in depth(rule(last_packet=None, drops=drops))
+    assert "no packet has come yet" in depth(rule(last_packet=None))
+
+
+def test_one_rule_in_depth_tells_its_description_and_why_it_is_on_its_data_plane():
+    told = {
+        **rule(packets_per_second=None),
+        "description": "primary feed",
+        "data_plane_reason": "a unicast host",
+    }
+    text = depth(told, interface("other"))
+    assert "primary feed" in text
+    assert "userspace (a unicast host)" in text
+    assert "1,200,000 packets, 1.68 GB\n" in text

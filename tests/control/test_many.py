@@ -1,0 +1,20 @@
+"""Documents of very many rules, which are made in pieces."""
+
+import pytest
+
+from mcrelay.status.documents import TOGETHER
+from tests.support.control_harness import Desk, rule, sections
+
+
+@pytest.mark.parametrize("count", [0, 1, TOGETHER, 2 * TOGETHER + 1])
+def test_a_document_has_every_rule_once_and_in_the_order_of_the_file(tmp_path, count):
+    names = [f"rule-{number}" for number in range(count)]
+    with Desk(tmp_path) as desk:
+        rules = {"set": {name: rule(row) for row, name in enumerate(names)}}
+        desk.supervisor.change(**{**sections(), "rules": rules})
+        client = desk.client()
+        for method in ("status", "list", "stats"):
+            document = client.call(method)
+            assert [one["name"] for one in document["rules"]] == names
+        assert {"processes", "interfaces"} <= client.call("status").keys()
+        assert "interfaces" in client.call("stats")

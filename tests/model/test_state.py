@@ -1,0 +1,91 @@
+"""What the actions mean."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcrelay.model.state import (
+    CloseIngress,
+    Egress,
+    Flow,
+    Ingress,
+    OpenEgress,
+    OpenIngress,
+    Output,
+    Route,
+    SetFlow,
+    StartWorker,
+    State,
+    StopWorker,
+    WorkerState,
+    applied,
+    without_worker,
+)
+from tests.support.strategies import actions, states
+
+SMALL, LARGE = Ingress(1, 2048), Ingress(1, 4096)
+EGRESS = Egress(2, "10.9.2.1")
+FLOW = Flow(1, "239.1.1.1", 5001)
+ROUTE = Route("camera", (Output("plant", EGRESS, "239.2.2.2", 6001, 64, "copy"),))
+
+
+def possible(state, steps):
+    """Leave out what is asked of a worker that does not run then."""
+    running = set(state.workers)
+    for action in steps:
+        match action:
+            case StartWorker(worker):
+                running.add(worker)
+            case StopWorker(worker):
+                running.discard(worker)
+        if getattr(action, "worker", None) in running | {None} or isinstance(action, StopWorker):
+            yield action
+
+
+@given(states, st.lists(actions, max_size=12), st.integers(0, 12))
+def test_actions_at_once_and_in_parts_lead_to_the_same_state(state, steps, cut):
+    steps = list(possible(state, steps))
+    assert applied(state, steps) == applied(applied(state, steps[:cut]), steps[cut:])
+
+
+@given(states)
+def test_no_action_changes_nothing(state):
+    assert applied(state, []) == state
+
+
+def test_a_started_worker_has_nothing_even_where_its_predecessor_was_given_something_before():
+    state = State({0: WorkerState()})
+    assert applied(state, [OpenEgress(0, EGRESS), StartWorker(0)]) == State({0: WorkerState()})
+
+
+def test_a_stopped_worker_takes_all_it_has_along():
+    state = applied(State(), [StartWorker(0), OpenIngress(0, SMALL), OpenEgress(0, EGRESS)])
+    assert applied(state, [SetFlow(0, FLOW, ROUTE), StopWorker(0)]) == State()
+
+
+def test_a_ring_of_another_size_replaces_the_one_of_its_link():
+    state = applied(State(), [StartWorker(0), OpenIngress(0, SMALL), OpenIngress(0, LARGE)])
+    assert state.workers[0].ingress == {LARGE}
+
+
+def test_closing_a_ring_that_was_replaced_leaves_its_successor_open():
+    state = applied(State(), [StartWorker(0), OpenIngress(0, LARGE), CloseIngress(0, SMALL)])
+    assert state.workers[0].ingress == {LARGE}
+
+
+def test_the_state_before_stays_as_it_was():
+    before = State({0: WorkerState()})
+    applied(before, [OpenIngress(0, SMALL), SetFlow(0, FLOW, ROUTE)])
+    assert before == State({0: WorkerState()})
+
+
+@given(states)
+def test_a_dead_worker_takes_only_its_own(state):
+    left = without_worker(state, 1)
+    assert (left.memberships, left.holds) == (state.memberships, state.holds)
+    assert left.workers == {worker: has for worker, has in state.workers.items() if worker != 1}
+
+
+def test_an_output_keeps_its_name_when_its_ttl_and_source_change():
+    before = Output("plant", EGRESS, "239.2.2.2", 6001, 64, "copy")
+    after = Output("plant", Egress(2, "10.9.2.7", 4000), "239.2.2.2", 6001, 1, 34)
+    assert before.name == after.name == "plant:239.2.2.2:6001"

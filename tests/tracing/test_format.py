@@ -1,0 +1,135 @@
+"""What became of a packet, as a document and as a line that says why and where."""
+
+import base64
+import errno
+from dataclasses import replace
+
+import pytest
+
+from mcrelay.model.counters import Drop
+from mcrelay.tracing.format import comment, document, dotted, line, timestamp
+from mcrelay.tracing.ring import EXPIRED, SENT, Event, Outcome, Verdict
+from tests.tracing.test_ring import EVENT, HEAD
+
+DEVICES = {2: "eth0", 3: "eth1", 4: "eth2"}
+LEFT, RIGHT = 0xEF020202, 0x0A090232
+
+
+def told(event, with_packet=False):
+    return document(event, "feed", DEVICES, with_packet)
+
+
+def relayed(*codes):
+    outcomes = tuple(Outcome(LEFT + number, 3, 6001, code) for number, code in enumerate(codes))
+    return Event(HEAD, outcomes, len(outcomes), b"")
+
+
+def with_verdict(verdict, **fields):
+    return Event(HEAD._replace(verdict=verdict, **fields), (), 0, b"")
+
+
+def test_a_document_says_all_that_is_known_of_a_packet():
+    event = Event(HEAD, (Outcome(LEFT, 3, 6001, SENT), Outcome(RIGHT, 4, 6002, errno.ENETDOWN)), 2, b"octets")
+    assert told(event, with_packet=True) == {
+        "rule": "feed",
+        "time": "2023-11-14T22:13:20.123456789Z",
+        "time_ns": 1_700_000_000_123_456_789,
+        "device": "eth0",
+        "source": "192.168.168.55",
+        "source_port": 4000,
+        "destination": "239.1.1.1",
+        "port": 5001,
+        "ttl": 1,
+        "dscp": 46,
+        "vlan": None,
+        "length": 1428,
+        "payload": 1400,
+        "verdict": "relayed",
+        "reason": None,
+        "explanation": "",
+        "outputs": [
+            {"device": "eth1", "destination": "239.2.2.2", "port": 6001, "result": "sent", "errno": None},
+            {"device": "eth2", "destination": "10.9.2.50", "port": 6002, "result": "send_error",
+             "errno": "ENETDOWN"},
+        ],
+        "unlisted_outputs": 0,
+        "packet": base64.b64encode(b"octets").decode(),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FRAGMENT, Verdict.MALFORMED])
+def test_ports_and_payload_are_not_told_of_what_has_no_udp_header_to_trust(verdict):
+    document = told(with_verdict(verdict))
+    assert (document["source_port"], document["port"], document["payload"]) == (None, None, None)
+    assert "192.168.168.55 > 239.1.1.1  IP packet of 1428 octets, TTL 1: dropped: " in line(document, "now")
+
+
+@pytest.mark.parametrize(
+    ("codes", "fate"),
+    [
+        ((SENT,), "relayed to 239.2.2.2:6001 (eth1)"),
+        ((SENT, SENT), "relayed to 239.2.2.2:6001 (eth1), 239.2.2.3:6001 (eth1)"),
+        (
+            (SENT, errno.EPERM),
+            "relayed to 239.2.2.2:6001 (eth1); not sent to 239.2.2.3:6001 (eth1): EPERM",
+        ),
+        ((EXPIRED,), "not sent to 239.2.2.2:6001 (eth1): ttl (`ttl: decrement` left nothing)"),
+        ((4095,), "not sent to 239.2.2.2:6001 (eth1): 4095"),
+        ((), "relayed to nowhere"),
+    ],
+)
+def test_the_line_of_a_relayed_packet_says_where_each_copy_went(codes, fate):
+    document = told(relayed(*codes))
+    packet = "192.168.168.55:4000 > 239.1.1.1:5001  1400 octets of payload, TTL 1"
+    assert line(document, "21:03:04.1") == f"21:03:04.1  eth0  {packet}: {fate}"
+    assert comment(document) == f"rule feed: {fate}"
+
+
+def test_outputs_beyond_those_that_are_kept_are_counted():
+    document = told(replace(relayed(SENT), outputs=100))
+    assert document["unlisted_outputs"] == 99
+    assert comment(document) == "rule feed: relayed to 239.2.2.2:6001 (eth1); 99 more outputs"
+
+
+@pytest.mark.parametrize(
+    ("event", "reason", "explanation"),
+    [
+        (with_verdict(Verdict.SOURCE), "source", "192.168.168.55 is not in `sources`"),
+        (with_verdict(Verdict.NO_RULE, destination_port=5002), "no_rule",
+         "no rule takes port 5002 of 239.1.1.1 on this device"),
+        (with_verdict(Verdict.TAGGED, vlan=5), "no_rule",
+         "the frame is of VLAN 5, and rules on this device take untagged ones only"),
+        (with_verdict(Verdict.FRAGMENT), "fragment", Drop.FRAGMENT.meaning),
+        (with_verdict(Verdict.MALFORMED), "malformed", Drop.MALFORMED.meaning),
+        (with_verdict(Verdict.OVERSIZE), "oversize", Drop.OVERSIZE.meaning),
+        (with_verdict(Verdict.OWN), "own", Drop.OWN.meaning),
+    ],
+)  # fmt: skip
+def test_the_line_of_a_dropped_packet_says_why(event, reason, explanation):
+    document = told(event)
+    assert (document["verdict"], document["reason"], document["explanation"]) == (
+        "dropped",
+        reason,
+        explanation,
+    )
+    assert comment(document) == f"rule feed: dropped: {reason} ({explanation})"
+
+
+def test_a_device_that_is_gone_has_no_name():
+    document = document_without_devices()
+    assert document["device"] is document["outputs"][0]["device"] is None
+    assert "  (a device that is gone)  " in line(document, "now")
+
+
+def document_without_devices():
+    return document(EVENT, "feed", {}, with_packet=False)
+
+
+def test_the_number_of_a_vlan_is_told():
+    assert told(with_verdict(Verdict.TAGGED, vlan=5))["vlan"] == 5
+
+
+def test_addresses_and_times_are_written_as_usual():
+    assert dotted(0xC0A80001) == "192.168.0.1"
+    assert timestamp(1) == "1970-01-01T00:00:00.000000001Z"
+    assert timestamp(2**64 - 1).endswith(".709551615Z")
