@@ -49,7 +49,7 @@ def test_a_holder_that_has_not_said_its_name_yet_is_unknown(tmp_path):
 
 
 def test_what_a_dead_daemon_left_is_no_hindrance(tmp_path):
-    code = f"import pathlib; from mcrelay.supervisor import rundir; run_dir.lock(pathlib.{tmp_path!r})"
+    code = f"import pathlib; from mcrelay.storage import run_dir; run_dir.lock(pathlib.{tmp_path!r})"
     subprocess.run([sys.executable, "-c", code], check=True)
     (tmp_path / "lock").write_text("123456789123456789\n")
     held = run_dir.lock(tmp_path)

@@ -154,7 +154,7 @@ def test_a_full_disk_is_told_once_and_used_again_when_there_is_room(archive, cap
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.record, "write", full)
+    monkeypatch.setattr(module.json_file, "write", full)
     assert archive.add(made) is archive.add(made) is None
     assert caplog.text.count("no space left on device") == 1
     monkeypatch.undo()

@@ -221,7 +221,7 @@ class Stage:
             (workers, "time"): clock,
             (workers, "start_worker"): lambda number, user, memory: FakeChild(number),
             (sockets, "privileged"): self.kernel,
-            (sockets, "filters"): SimpleNamespace(attach=self.kernel.attach, ANY_UDP=None),
+            (sockets, "socket_filters"): SimpleNamespace(attach=self.kernel.attach, ANY_UDP=None),
             (os, "fsync"): lambda descriptor: None,  # no power fails here
         }
         for (module, name), fake in fakes.items():

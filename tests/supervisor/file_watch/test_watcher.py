@@ -124,7 +124,7 @@ def test_where_nobody_can_listen_changes_are_seen_late_and_it_is_said_once(file,
 LIMITED = """\
 import logging, sys, time
 logging.basicConfig(format="%(message)s")
-from mcrelay.supervisor.watch import Watcher
+from mcrelay.supervisor.file_watch.watcher import Watcher
 watcher = Watcher(sys.argv[1])
 watcher.switch(True)
 while not watcher.look():
