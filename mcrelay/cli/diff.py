@@ -14,9 +14,14 @@ from mcrelay.cli.history import HASH
 from mcrelay.cli.history_option import Greeting
 from mcrelay.cli.view.terminal import BOLD, GREEN, RED, as_json, colour_wanted, painted
 from mcrelay.cli.view.units import moment
+from mcrelay.config.changes import Changes, compare
+from mcrelay.config.compiler import Config, Rule
 from mcrelay.config.problems import Invalid
+from mcrelay.linux.netlink import CannotRead, read_links
+from mcrelay.model.links import LinkTable
+from mcrelay.model.state import Route
+from mcrelay.reconcile.plan import route_of
 from mcrelay.reload.history import Entry
-from mcrelay.reload.results import Changes, changes
 from mcrelay.storage import config_files, state_dir
 
 SHAPE = 1  # version of the shape of --json
@@ -113,6 +118,21 @@ def _rules(entry: Entry, now: config_files.Contents) -> Changes | None:
     """Return how the rules differ, None where one of both is no config of this version."""
     try:
         before = config_files.config_of([(name, text.encode()) for name, text in entry.contents])
-        return changes(before, config_files.config_of(now))
+        after = config_files.config_of(now)
     except Invalid:
         return None
+    links = _links()
+
+    def route(config: Config, rule: Rule) -> Route | None:
+        return route_of(rule, config, links)
+
+    return compare(before, after, route)
+
+
+def _links() -> LinkTable:
+    """Return the links of this host; none where they cannot be read, which hides no change of a rule."""
+    try:
+        return read_links()
+    except CannotRead as error:
+        print(f"warning: cannot read the links of this host: {error}", file=sys.stderr)
+        return LinkTable()

@@ -75,6 +75,12 @@ def plan(config: Config, links: LinkTable, cpus: int, before: Plan | None = None
     return Plan(State(dict.fromkeys(range(workers), worker), memberships, holds), verdicts)
 
 
+def route_of(rule: Rule, config: Config, links: LinkTable) -> Route | None:
+    """Return the route of a rule on a host with these links; None where the rule does not run."""
+    _, flows = _planned(rule, config, links)
+    return next(iter(flows.values()), None)
+
+
 def _flows_of(state: State) -> Mapping[Flow, Route]:
     """Return the flows of any worker: the others forward the same."""
     return next((worker.flows for worker in state.workers.values()), {})

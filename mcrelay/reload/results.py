@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from mcrelay.config.compiler import Config
+from mcrelay.config.changes import Changes
 from mcrelay.config.problems import Problem
 
 REMEMBERED = 8  # verdicts before the last one
-MOST_NAMES = 100  # of each kind of change
 MOST_PROBLEMS = 1000
 
 
@@ -46,42 +45,6 @@ class Cause(StrEnum):
 
 
 _RUNNING_ANEW = (Outcome.STARTED, Outcome.APPLIED, Outcome.ROLLED_BACK)
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Which rules a config has that the one before had not, or not so."""
-
-    added: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    kept: int = 0
-
-    def __str__(self) -> str:
-        counts = f"{len(self.added)} added, {len(self.changed)} changed, {len(self.removed)} removed"
-        return f"{counts}, {self.kept} kept"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the names, of many only the first, and how many they are."""
-        names = {"added": self.added, "changed": self.changed, "removed": self.removed}
-        return {
-            **{kind: list(those[:MOST_NAMES]) for kind, those in names.items()},
-            **{f"{kind}_count": len(those) for kind, those in names.items()},
-            "kept": self.kept,
-        }
-
-
-def changes(before: Config | None, after: Config) -> Changes:
-    """Return how the rules of two configs differ."""
-    old, new = before.rules if before else {}, after.rules
-    kept = [name for name in new if name in old]
-    changed = tuple(name for name in kept if old[name] != new[name])
-    return Changes(
-        added=tuple(name for name in new if name not in old),
-        changed=changed,
-        removed=tuple(name for name in old if name not in new),
-        kept=len(kept) - len(changed),
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,15 @@ import time
 from functools import partial
 from pathlib import Path
 
-from mcrelay.config.compiler import Config
+from mcrelay.config.changes import Changes, compare
+from mcrelay.config.compiler import Config, Rule
 from mcrelay.config.problems import Invalid, Problem, Where
+from mcrelay.model.links import LinkTable
+from mcrelay.model.state import Route
+from mcrelay.reconcile.plan import route_of
 from mcrelay.reload.history import Entry
 from mcrelay.reload.requests import Confirm, Try, Wish
-from mcrelay.reload.results import Cause, Changes, Outcome, Reloads, changes
+from mcrelay.reload.results import Cause, Outcome, Reloads
 from mcrelay.reload.trial import Beginning, Moment, Refusal
 from mcrelay.storage import config_files
 from mcrelay.storage.state_dir import Archive, Unusable
@@ -33,6 +37,8 @@ class Configuration:
         self.generation = 0
         self.accepted = 0.0
         """When, in seconds since 1970."""
+        self.links = LinkTable()
+        """The links of this host as last read: they decide what a change of the files changes for a rule."""
         self.reloads = Reloads()
         self.trials = Trials(path, archive)
         self._notifier = notifier
@@ -158,10 +164,13 @@ class Configuration:
             log.warning("%s", warning)
         self.config, self.hash, self.accepted = version.config, version.hash, time.time()
         self.generation += 1
-        changed = changes(before, version.config)
+        changed = compare(before, version.config, self._route_of)
         log.info("generation %d, rules: %s", self.generation, changed)
         self.reloads.decided(outcome, self.generation, changed)
         self._write_down(version, outcome, changed)
+
+    def _route_of(self, config: Config, rule: Rule) -> Route | None:
+        return route_of(rule, config, self.links)
 
     def _roll_back(self, refused: str, before: Config | None) -> None:
         """Run what was confirmed, and not again by itself what is `refused`."""
@@ -196,7 +205,7 @@ class Configuration:
 
     def _keep_running(self) -> None:
         self._archive.forget_refusal()
-        self.reloads.decided(Outcome.UNCHANGED, self.generation, Changes(kept=len(self.config.rules)))
+        self.reloads.decided(Outcome.UNCHANGED, self.generation, Changes(kept=tuple(self.config.rules)))
 
     def _reject(self, invalid: Invalid) -> None:
         self._log(invalid)

@@ -195,7 +195,7 @@ class Supervisor:
             self._links_due = time.monotonic() + LATER
             return
         if links != self._links:
-            self._links = links
+            self._links = self._configuration.links = links
             self._plan()
 
     def _plan(self) -> None:

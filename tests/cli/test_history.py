@@ -9,6 +9,7 @@ import pytest
 from mcrelay.cli import main
 from mcrelay.cli.diff import difference
 from mcrelay.cli.view.units import moment
+from mcrelay.linux.netlink import CannotRead
 from mcrelay.reload.history import Entry
 from mcrelay.storage import config_files
 from tests.support.fake_daemon import GREETING, answering
@@ -247,3 +248,14 @@ def test_a_diff_is_a_patch_that_leads_back(tmp_path):
     subprocess.run(["patch", "-d", "/", "-p1", "-R"], input=patch, text=True, check=True, timeout=60)
     now = [tmp_path / "mcrelay.yaml", *folder.iterdir()]
     assert {str(name): name.read_text() for name in now} == dict(before)
+
+
+def test_links_that_cannot_be_read_hide_no_change_of_a_rule(kept, state_dir, monkeypatch, capsys):
+    def fail():
+        raise CannotRead("no buffer space available")
+
+    monkeypatch.setattr("mcrelay.cli.diff.read_links", fail)
+    kept(1, MAIN.replace("port: 9", "port: 8"))
+    code, out, err = told(capsys, "diff", "1", "--state-dir", str(state_dir))
+    assert (code, err) == (0, "warning: cannot read the links of this host: no buffer space available\n")
+    assert "  changed  1 rule: home" in out.splitlines()

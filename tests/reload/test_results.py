@@ -2,30 +2,9 @@
 
 import pytest
 
-from mcrelay.config.compiler import compiled
+from mcrelay.config.changes import Changes
 from mcrelay.config.problems import Problem, Where
-from mcrelay.config.reader import parse
-from mcrelay.reload.results import (
-    MOST_NAMES,
-    MOST_PROBLEMS,
-    REMEMBERED,
-    Cause,
-    Changes,
-    Outcome,
-    Reloads,
-    changes,
-)
-
-HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\nrules:\n"
-
-
-def config(**ports):
-    rules = "".join(
-        f"  {name}: {{input: {{interface: studio, group: 239.1.1.1, port: {port}}},"
-        f" outputs: [{{interface: plant}}]}}\n"
-        for name, port in ports.items()
-    )
-    return compiled([parse((HEAD + rules).encode(), "mcrelay.yaml")])
+from mcrelay.reload.results import MOST_PROBLEMS, REMEMBERED, Cause, Outcome, Reloads
 
 
 def reloads(*outcomes):
@@ -36,26 +15,6 @@ def reloads(*outcomes):
         result.decided(outcome, generation=at + 1)
         result.settled(float(at))
     return result
-
-
-def test_the_rules_that_came_changed_and_went_are_named_in_the_order_of_the_file():
-    found = changes(config(a=1, b=2, c=3), config(d=4, c=33, a=1, e=5))
-    assert found == Changes(added=("d", "e"), changed=("c",), removed=("b",), kept=1)
-    assert str(found) == "2 added, 1 changed, 1 removed, 1 kept"
-
-
-def test_at_the_start_every_rule_is_new():
-    assert changes(None, config(a=1)) == Changes(added=("a",))
-
-
-def test_a_rule_that_only_moved_in_the_file_is_kept():
-    assert changes(config(a=1, b=2), config(b=2, a=1)) == Changes(kept=2)
-
-
-def test_of_many_names_the_first_are_told_and_their_number():
-    told = Changes(added=tuple(f"rule-{number}" for number in range(10_000))).as_json()
-    assert len(told["added"]) == MOST_NAMES
-    assert told["added_count"] == 10_000
 
 
 def test_a_verdict_on_what_was_accepted_waits_until_it_runs():

@@ -1,16 +1,14 @@
-"""What runs beside what a file asks for: the rules that a reload would add, change, remove and keep."""
+"""What a reload would do: the running rules of a status document compared with those of a plan."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Part = Mapping[str, Any]  # of a status document, or of what `plan --json` prints: rules look the same in both
+from mcrelay.config.changes import OutputFields, RuleFields, compare_fields
 
-_OF_THE_RULE = ("description", "enabled")
-_OF_THE_INPUT = ("interface", "device", "destination", "port", "sources")
-_OF_AN_OUTPUT = ("device", "source", "source_port", "ttl", "dscp")
+Part = Mapping[str, Any]  # of a status document, or of what `plan --json` prints: rules look the same in both
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +32,16 @@ def compared(running: Part, planned: Part) -> Comparison:
     """Return what turns what a status document shows into what a plan asks for."""
     have = {rule["name"]: rule for rule in running["rules"]}
     want = {rule["name"]: rule for rule in planned["rules"]}
-    differences = {name: tuple(_differences(have[name], want[name])) for name in want if name in have}
-    keep = tuple(name for name, differs in differences.items() if not differs)
+    changes = compare_fields(
+        {name: _fields(rule) for name, rule in have.items()},
+        {name: _fields(rule) for name, rule in want.items()},
+    )
     return Comparison(
-        add=tuple(name for name in want if name not in have),
-        change={name: differs for name, differs in differences.items() if differs},
-        remove=tuple(name for name in have if name not in want),
-        keep=keep,
-        astray={name: why for name in keep if (why := _astray(have[name], want[name]))},
+        add=changes.added,
+        change=changes.changed,
+        remove=changes.removed,
+        keep=changes.kept,
+        astray={name: why for name in changes.kept if (why := _astray(have[name], want[name]))},
         workers=(sum(one["kind"] == "worker" for one in running["processes"]), planned["workers"]),
     )
 
@@ -54,39 +54,28 @@ def _astray(running: Part, planned: Part) -> str:
     return f"{running['state']}, not {planned['state']}{reason}"
 
 
-def _differences(running: Part, planned: Part) -> Iterator[str]:
-    yield from _changed("", running, planned, _OF_THE_RULE)
-    yield from _changed("input ", running["input"], planned["input"], _OF_THE_INPUT)
-    have, want = _outputs(running), _outputs(planned)
-    for name in have:
-        if name not in want:
-            yield f"no more to {name}"
-        else:
-            yield from _changed(f"to {name}: ", have[name], want[name], _OF_AN_OUTPUT)
-    for name in want:
-        if name not in have:
-            yield f"also to {name}"
-    if [*have] != [*want] and have.keys() == want.keys():
-        yield "the same outputs in another order"
+def _fields(rule: Part) -> RuleFields:
+    taken = rule["input"]
+    return RuleFields(
+        description=rule["description"],
+        enabled=rule["enabled"],
+        interface=taken["interface"],
+        device=taken["device"],
+        destination=taken["destination"],
+        port=taken["port"],
+        sources=tuple(taken["sources"]),
+        outputs=tuple(_output_fields(output) for output in rule["outputs"]),
+    )
 
 
-def _outputs(rule: Part) -> dict[str, Part]:
-    return {f"{one['interface']}  {one['destination']}:{one['port']}": one for one in rule["outputs"]}
-
-
-def _changed(where: str, running: Part, planned: Part, keys: Sequence[str]) -> Iterator[str]:
-    for key in keys:
-        if running[key] != planned[key]:
-            yield f"{where}{key.replace('_', ' ')}: {_shown(running[key])} -> {_shown(planned[key])}"
-
-
-def _shown(value: object) -> str:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case list():
-            return ", ".join(map(str, value)) or "any"
-        case None | "":
-            return "none"
-        case _:
-            return str(value)
+def _output_fields(output: Part) -> OutputFields:
+    return OutputFields(
+        interface=output["interface"],
+        device=output["device"],
+        destination=output["destination"],
+        port=output["port"],
+        source=output["source"],
+        source_port=output["source_port"],
+        ttl=output["ttl"],
+        dscp=output["dscp"],
+    )

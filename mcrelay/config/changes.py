@@ -1,0 +1,208 @@
+"""Which rules differ between two configurations, and how.
+
+The result of a reload, the history, the log, `mcrelay plan` and `mcrelay diff` all take their answer from
+here. A rule is changed when something that the relay does for it, or that `mcrelay status` shows of it, is
+different: a new device of its interface changes it, and a new TTL of an interface whose outputs all have
+their own TTL does not. The data plane is not compared, because `auto` and `userspace` mean the same while
+there is no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from mcrelay.config.compiler import Config, Output, Rule
+from mcrelay.model.state import Dscp, Route, Ttl, output_name
+
+MAX_NAMES = 100  # of each kind of change, in JSON
+
+RouteOf = Callable[[Config, Rule], Route | None]
+"""Returns the route of a rule of a config on a certain host, None where the rule does not run there."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFields:
+    """The fields of an output that are compared. A source or source port of None is the relay's choice."""
+
+    interface: str
+    device: str
+    destination: str
+    port: int
+    source: str | None
+    source_port: int | None
+    ttl: Ttl
+    dscp: Dscp
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFields:
+    """The fields of a rule that are compared."""
+
+    description: str
+    enabled: bool
+    interface: str
+    device: str
+    destination: str
+    port: int
+    sources: tuple[str, ...]
+    outputs: tuple[OutputFields, ...]
+
+
+_OF_THE_RULE = ("description", "enabled")
+_OF_THE_INPUT = ("interface", "device", "destination", "port", "sources")
+_OF_AN_OUTPUT = ("device", "source", "source_port", "ttl", "dscp")
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The names of the rules of two configurations; of the changed ones, also how they differ."""
+
+    added: tuple[str, ...] = ()
+    changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        counts = f"{len(self.added)} added, {len(self.changed)} changed, {len(self.removed)} removed"
+        return f"{counts}, {len(self.kept)} kept"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the first `MAX_NAMES` names of each kind, and the number of all."""
+        names = {"added": self.added, "changed": tuple(self.changed), "removed": self.removed}
+        return {
+            **{kind: list(those[:MAX_NAMES]) for kind, those in names.items()},
+            **{f"{kind}_count": len(those) for kind, those in names.items()},
+            "kept": len(self.kept),
+        }
+
+
+def compare(before: Config | None, after: Config, route_of: RouteOf) -> Changes:
+    """Return how the rules of two configs differ on the host that `route_of` knows."""
+    if before is None:
+        return Changes(added=tuple(after.rules))
+    devices = _devices(before), _devices(after)
+    is_same_device = {name: device == devices[1].get(name) for name, device in devices[0].items()}
+
+    def differences(old: Rule, new: Rule) -> tuple[str, ...]:
+        # Most rules of a reload are equal, and equal values are found faster than compared field by field.
+        if old == new and all(is_same_device[name] for name in _interfaces(old)):
+            return ()
+        return rule_differences(
+            _fields(old, devices[0], route_of(before, old)), _fields(new, devices[1], route_of(after, new))
+        )
+
+    return _sort(before.rules, after.rules, differences)
+
+
+def compare_fields(before: Mapping[str, RuleFields], after: Mapping[str, RuleFields]) -> Changes:
+    """Return how rules differ, given by their names."""
+    return _sort(before, after, rule_differences)
+
+
+def rule_differences(before: RuleFields, after: RuleFields) -> tuple[str, ...]:
+    """Return a text for each difference of two rules; none where they do the same under the same words."""
+    return (
+        *_changed_fields("", before, after, _OF_THE_RULE),
+        *_changed_fields("input ", before, after, _OF_THE_INPUT),
+        *_changed_outputs(before.outputs, after.outputs),
+    )
+
+
+_Rule = TypeVar("_Rule")
+
+
+def _sort(
+    before: Mapping[str, _Rule],
+    after: Mapping[str, _Rule],
+    differences: Callable[[_Rule, _Rule], tuple[str, ...]],
+) -> Changes:
+    found = {name: differences(before[name], after[name]) for name in after if name in before}
+    return Changes(
+        added=tuple(name for name in after if name not in before),
+        changed={name: texts for name, texts in found.items() if texts},
+        removed=tuple(name for name in before if name not in after),
+        kept=tuple(name for name, texts in found.items() if not texts),
+    )
+
+
+def _devices(config: Config) -> dict[str, str]:
+    return {name: interface.device for name, interface in config.interfaces.items()}
+
+
+def _interfaces(rule: Rule) -> Iterator[str]:
+    yield rule.input.interface
+    for output in rule.outputs:
+        yield output.interface
+
+
+def _fields(rule: Rule, devices: Mapping[str, str], route: Route | None) -> RuleFields:
+    sources = {output.name: output.egress.source for output in route.outputs} if route else {}
+    taken = rule.input
+    return RuleFields(
+        description=rule.description,
+        enabled=rule.enabled,
+        interface=taken.interface,
+        device=devices[taken.interface],
+        destination=taken.destination,
+        port=taken.port,
+        sources=taken.sources,
+        outputs=tuple(_output_fields(output, devices[output.interface], sources) for output in rule.outputs),
+    )
+
+
+def _output_fields(output: Output, device: str, sources: Mapping[str, str]) -> OutputFields:
+    name = output_name(output.interface, output.destination, output.port)
+    return OutputFields(
+        interface=output.interface,
+        device=device,
+        destination=output.destination,
+        port=output.port,
+        source=sources.get(name, output.source),
+        source_port=output.source_port or None,
+        ttl=output.ttl,
+        dscp=output.dscp,
+    )
+
+
+def _changed_outputs(before: Sequence[OutputFields], after: Sequence[OutputFields]) -> Iterator[str]:
+    old, new = _by_name(before), _by_name(after)
+    for name in old:
+        if name not in new:
+            yield f"no more to {name}"
+        else:
+            yield from _changed_fields(f"to {name}: ", old[name], new[name], _OF_AN_OUTPUT)
+    for name in new:
+        if name not in old:
+            yield f"also to {name}"
+    if [*old] != [*new] and old.keys() == new.keys():
+        yield "the same outputs in another order"
+
+
+def _by_name(outputs: Sequence[OutputFields]) -> dict[str, OutputFields]:
+    return {f"{one.interface}  {one.destination}:{one.port}": one for one in outputs}
+
+
+def _changed_fields(place: str, before: object, after: object, keys: Sequence[str]) -> Iterator[str]:
+    for key in keys:
+        old, new = getattr(before, key), getattr(after, key)
+        if _comparable(old) != _comparable(new):
+            yield f"{place}{key.replace('_', ' ')}: {_text(old)} -> {_text(new)}"
+
+
+def _comparable(value: object) -> object:
+    """Return a value that is equal for equal fields: the order of sources does not matter."""
+    return frozenset(value) if isinstance(value, tuple) else value
+
+
+def _text(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case tuple():
+            return ", ".join(value) or "any"
+        case None | "":
+            return "none"
+        case _:
+            return str(value)

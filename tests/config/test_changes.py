@@ -1,0 +1,58 @@
+"""Which rules two configs have differently: by name, field by field, and as counts."""
+
+from mcrelay.config.changes import MAX_NAMES, Changes, compare
+from mcrelay.config.compiler import compiled
+from mcrelay.config.reader import parse
+from mcrelay.model.state import Egress, Output, Route
+
+HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\nrules:\n"
+
+
+def config(head=HEAD, **ports):
+    rules = "".join(
+        f"  {name}: {{input: {{interface: studio, group: 239.1.1.1, port: {port}}},"
+        f" outputs: [{{interface: plant}}]}}\n"
+        for name, port in ports.items()
+    )
+    return compiled([parse((head + rules).encode(), "mcrelay.yaml")])
+
+
+def changes(before, after, route=None):
+    return compare(before, after, lambda config, rule: route)
+
+
+def test_added_changed_and_removed_rules_are_named_in_the_order_of_the_file():
+    found = changes(config(a=1, b=2, c=3), config(d=4, c=33, a=1, e=5))
+    assert (found.added, found.removed, found.kept) == (("d", "e"), ("b",), ("a",))
+    assert found.changed == {
+        "c": ("input port: 3 -> 33", "no more to plant  239.1.1.1:3", "also to plant  239.1.1.1:33")
+    }
+    assert str(found) == "2 added, 1 changed, 1 removed, 1 kept"
+
+
+def test_at_the_start_every_rule_is_added():
+    assert changes(None, config(a=1)) == Changes(added=("a",))
+
+
+def test_a_rule_that_only_moved_in_the_file_is_kept():
+    assert changes(config(a=1, b=2), config(b=2, a=1)) == Changes(kept=("b", "a"))
+
+
+def test_a_new_device_of_an_interface_changes_the_rules_that_use_it():
+    after = config(HEAD.replace("eth0", "eth7"), a=1)
+    assert changes(config(a=1), after).changed == {"a": ("input device: eth0 -> eth7",)}
+
+
+def test_a_source_that_the_relay_chose_already_is_no_change():
+    route = Route("a", (Output("plant", Egress(3, "10.9.2.1"), "239.1.1.1", 1, 64, "copy"),))
+    after = config(HEAD.replace("eth1", "eth1, source: 10.9.2.1"), a=1)
+    assert changes(config(a=1), after, route) == Changes(kept=("a",))
+    assert changes(config(a=1), after).changed == {
+        "a": ("to plant  239.1.1.1:1: source: none -> 10.9.2.1",),
+    }
+
+
+def test_json_has_the_first_names_of_many_and_the_number_of_all():
+    found = Changes(added=tuple(f"rule-{number}" for number in range(10_000)), kept=("a",)).as_json()
+    assert len(found["added"]) == MAX_NAMES
+    assert (found["added_count"], found["changed_count"], found["kept"]) == (10_000, 0, 1)
