@@ -23,7 +23,7 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class PortHold:
+class PortReservation:
     """A local UDP port that the relay holds, so that the host answers no ICMP error for a unicast input."""
 
     address: str
@@ -111,7 +111,7 @@ class State:
 
     workers: Mapping[int, WorkerState] = field(default_factory=dict)
     memberships: frozenset[Membership] = frozenset()
-    holds: frozenset[PortHold] = frozenset()
+    holds: frozenset[PortReservation] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,23 +208,23 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class ReservePort:
     """Hold a UDP port."""
 
-    hold: PortHold
+    hold: PortReservation
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class ReleasePort:
     """Hold it no longer."""
 
-    hold: PortHold
+    hold: PortReservation
 
 
 WorkerAction = (
     OpenIngress | CloseIngress | OpenEgress | CloseEgress | SetFlow | DeleteFlow | OpenTrace | CloseTrace
 )
-SupervisorAction = Join | Leave | Hold | Release
+SupervisorAction = Join | Leave | ReservePort | ReleasePort
 Action = StartWorker | StopWorker | WorkerAction | SupervisorAction
 
 
@@ -245,9 +245,9 @@ def applied(state: State, actions: Iterable[Action]) -> State:
                 memberships.add(membership)
             case Leave(membership):
                 memberships.discard(membership)
-            case Hold(hold):
+            case ReservePort(hold):
                 holds.add(hold)
-            case Release(hold):
+            case ReleasePort(hold):
                 holds.discard(hold)
             case _:
                 if action.worker not in drafts:

@@ -8,13 +8,13 @@ from mcrelay.model.state import (
     CloseIngress,
     CloseTrace,
     DeleteFlow,
-    Hold,
     Join,
     Leave,
     OpenEgress,
     OpenIngress,
     OpenTrace,
-    Release,
+    ReleasePort,
+    ReservePort,
     SetFlow,
     StartWorker,
     State,
@@ -40,12 +40,12 @@ def diff(running: State, desired: State) -> list[Action]:
         if have is not wanted:
             additions += _additions(worker, have, wanted)
             removals += _removals(worker, have, wanted)
-    additions += [Hold(hold) for hold in sorted(desired.holds - running.holds)]
+    additions += [ReservePort(hold) for hold in sorted(desired.holds - running.holds)]
     additions += [Join(group) for group in sorted(desired.memberships - running.memberships, key=str)]
     departures: list[Action] = [
         Leave(group) for group in sorted(running.memberships - desired.memberships, key=str)
     ]
-    departures += [Release(hold) for hold in sorted(running.holds - desired.holds)]
+    departures += [ReleasePort(hold) for hold in sorted(running.holds - desired.holds)]
     removals += [StopWorker(worker) for worker in running.workers if worker not in desired.workers]
     return additions + departures + removals
 

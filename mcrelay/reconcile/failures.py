@@ -13,7 +13,6 @@ from mcrelay.model.state import (
     DeleteFlow,
     Egress,
     Flow,
-    Hold,
     Ingress,
     Join,
     Leave,
@@ -21,8 +20,9 @@ from mcrelay.model.state import (
     OpenEgress,
     OpenIngress,
     OpenTrace,
-    PortHold,
-    Release,
+    PortReservation,
+    ReleasePort,
+    ReservePort,
     Route,
     SetFlow,
     StartWorker,
@@ -37,7 +37,7 @@ from mcrelay.reconcile.plan import Plan, RuleState, Verdict, claim
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0  # seconds before what failed is tried again
 
-Subject = Ingress | Egress | Flow | Trace | Membership | PortHold
+Subject = Ingress | Egress | Flow | Trace | Membership | PortReservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def subject(action: WorkerAction | SupervisorAction) -> Subject:
             return trace
         case Join(membership) | Leave(membership):
             return membership
-        case Hold(hold) | Release(hold):  # pragma: no branch: there is no other
+        case ReservePort(hold) | ReleasePort(hold):  # pragma: no branch: there is no other
             return hold
 
 

@@ -10,7 +10,17 @@ from mcrelay.config.compiler import Config, Input, Rule
 from mcrelay.config.compiler import Output as ConfigOutput
 from mcrelay.model.addresses import is_group
 from mcrelay.model.links import Link, LinkTable
-from mcrelay.model.state import Egress, Flow, Ingress, Membership, Output, PortHold, Route, State, WorkerState
+from mcrelay.model.state import (
+    Egress,
+    Flow,
+    Ingress,
+    Membership,
+    Output,
+    PortReservation,
+    Route,
+    State,
+    WorkerState,
+)
 from mcrelay.packet.frame import frame_size
 
 
@@ -71,7 +81,7 @@ def plan(config: Config, links: LinkTable, cpus: int, before: Plan | None = None
     workers = cpus if config.workers == "auto" else config.workers
     claims = {claim(flow) for flow in flows}
     memberships = frozenset(one for one in claims if isinstance(one, Membership))
-    holds = frozenset(one for one in claims if isinstance(one, PortHold))
+    holds = frozenset(one for one in claims if isinstance(one, PortReservation))
     return Plan(State(dict.fromkeys(range(workers), worker), memberships, holds), verdicts)
 
 
@@ -86,11 +96,11 @@ def _flows_of(state: State) -> Mapping[Flow, Route]:
     return next((worker.flows for worker in state.workers.values()), {})
 
 
-def claim(flow: Flow) -> Membership | PortHold:
+def claim(flow: Flow) -> Membership | PortReservation:
     """Return what the relay holds for a flow, so that its packets come and the host refuses none."""
     if is_group(flow.destination):
         return Membership(flow.ifindex, flow.destination, flow.source)
-    return PortHold(flow.destination, flow.port)
+    return PortReservation(flow.destination, flow.port)
 
 
 def _planned(rule: Rule, config: Config, links: LinkTable) -> tuple[Verdict, dict[Flow, Route]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mcrelay.linux import socket_filters
 from mcrelay.linux.capabilities import Capability, keep_only, privileges
-from mcrelay.model.state import Egress, Ingress, Membership, PortHold
+from mcrelay.model.state import Egress, Ingress, Membership, PortReservation
 from mcrelay.packet.frame import RESERVED
 
 RING_OCTETS = 32 << 20
@@ -156,7 +156,7 @@ def open_egress(egress: Egress) -> socket.socket:
     return sock
 
 
-def hold_port(hold: PortHold) -> socket.socket | None:
+def hold_port(hold: PortReservation) -> socket.socket | None:
     """Return a socket that holds the port, or None where somebody has it and so answers for it already."""
     sock = _deaf_udp_socket()
     try:

@@ -15,15 +15,15 @@ from mcrelay.linux import socket_filters
 from mcrelay.linux.netlink import device_of
 from mcrelay.model.state import (
     Egress,
-    Hold,
     Ingress,
     Join,
     Leave,
     Membership,
     OpenEgress,
     OpenIngress,
-    PortHold,
-    Release,
+    PortReservation,
+    ReleasePort,
+    ReservePort,
     State,
     SupervisorAction,
     WorkerAction,
@@ -64,7 +64,7 @@ class Sockets:
     def __init__(self) -> None:
         self._rings: dict[tuple[int, int], _Ring] = {}
         self._egress: dict[Egress, socket.socket] = {}
-        self._holds: dict[PortHold, socket.socket | None] = {}
+        self._holds: dict[PortReservation, socket.socket | None] = {}
         self._groups = {False: _Memberships(), True: _Memberships()}
         self._needed = 0  # descriptors, about
 
@@ -153,10 +153,10 @@ class Sockets:
                 self._groups[membership.source is None].join(membership)
             case Leave(membership):
                 self._groups[membership.source is None].leave(membership)
-            case Hold(hold):
+            case ReservePort(hold):
                 held = privileged.hold_port(hold)
                 self._holds[hold] = held and limits.spared(held)
-            case Release(hold):
+            case ReleasePort(hold):
                 if held := self._holds.pop(hold, None):
                     held.close()
 
@@ -228,7 +228,7 @@ def _reason(action: WorkerAction | SupervisorAction, why: str) -> str:
         case Join(membership):
             of = f" of {membership.source}" if membership.source else ""
             return f"cannot join {membership.group}{of} on device {device_of(membership.ifindex)}: {why}"
-        case Hold(hold):
+        case ReservePort(hold):
             return f"cannot hold {hold.address} port {hold.port}: {why}"
         case _:
             return why

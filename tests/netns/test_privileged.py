@@ -11,7 +11,7 @@ import pytest
 
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.linux import socket_filters
-from mcrelay.model.state import Egress, Ingress, Membership, PortHold
+from mcrelay.model.state import Egress, Ingress, Membership, PortReservation
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.privileged import (
     RING_OCTETS,
@@ -192,7 +192,7 @@ def egress_of_the_port():
 
 
 def holder_of_the_port():
-    return hold_port(PortHold("127.0.0.1", 7001))
+    return hold_port(PortReservation("127.0.0.1", 7001))
 
 
 @pytest.mark.parametrize("opened", [egress_of_the_port, holder_of_the_port])
@@ -224,7 +224,7 @@ def test_a_membership_needs_no_port_and_brings_its_socket_nothing(relay, wire):
 
 
 def test_a_second_holder_has_nothing_and_needs_nothing(relay):
-    hold = PortHold("10.1.0.1", 7001)
+    hold = PortReservation("10.1.0.1", 7001)
     with hold_port(hold):
         before = descriptors()
         assert hold_port(hold) is None
@@ -236,7 +236,7 @@ def test_a_second_holder_has_nothing_and_needs_nothing(relay):
 def test_an_address_that_is_not_there_cannot_be_held(relay):
     before = descriptors()
     with pytest.raises(OSError, match="Cannot assign requested address"):
-        hold_port(PortHold("10.99.0.1", 7001))
+        hold_port(PortReservation("10.99.0.1", 7001))
     assert descriptors() == before
 
 

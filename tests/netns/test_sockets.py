@@ -13,15 +13,15 @@ from mcrelay.linux import socket_filters
 from mcrelay.model.state import (
     CloseEgress,
     Egress,
-    Hold,
     Ingress,
     Join,
     Leave,
     Membership,
     OpenEgress,
     OpenIngress,
-    PortHold,
-    Release,
+    PortReservation,
+    ReleasePort,
+    ReservePort,
     State,
     WorkerState,
 )
@@ -203,29 +203,31 @@ def is_refused(asking):
 
 def test_a_host_answers_no_icmp_error_for_a_port_that_is_held(sockets, studio, relay):
     relay.ip("address add 192.168.168.1/24 dev eth0")
-    hold = PortHold("192.168.168.1", 7001)
+    hold = PortReservation("192.168.168.1", 7001)
     assert is_refused(probe(studio, 7001))
-    assert sockets.perform([Hold(hold)]) == {}
+    assert sockets.perform([ReservePort(hold)]) == {}
     held, other = probe(studio, 7001), probe(studio, 7002)
     assert is_refused(other)
     held.setblocking(False)
     assert not is_refused(held)
-    assert sockets.perform([Release(hold)]) == {}
+    assert sockets.perform([ReleasePort(hold)]) == {}
     assert is_refused(probe(studio, 7001))
 
 
 def test_a_port_that_somebody_has_is_held_by_him(sockets, relay):
-    hold = PortHold("10.1.0.1", 7001)
+    hold = PortReservation("10.1.0.1", 7001)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
         service.bind(("10.1.0.1", 7001))
         before = descriptors()
-        assert sockets.perform([Hold(hold)]) == {}
-        assert sockets.perform([Release(hold)]) == {}
+        assert sockets.perform([ReservePort(hold)]) == {}
+        assert sockets.perform([ReleasePort(hold)]) == {}
         assert descriptors() == before
 
 
 def test_an_address_that_is_not_there_cannot_be_held(sockets, relay):
-    failed = sockets.perform([Hold(PortHold("10.99.0.1", 7001)), Hold(PortHold("10.1.0.1", 7001))])
+    failed = sockets.perform(
+        [ReservePort(PortReservation("10.99.0.1", 7001)), ReservePort(PortReservation("10.1.0.1", 7001))]
+    )
     assert failed == {0: "cannot hold 10.99.0.1 port 7001: Cannot assign requested address"}
 
 

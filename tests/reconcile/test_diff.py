@@ -8,14 +8,14 @@ from mcrelay.model.state import (
     CloseEgress,
     CloseIngress,
     DeleteFlow,
-    Hold,
     Ingress,
     Join,
     Leave,
     OpenEgress,
     OpenIngress,
     OpenTrace,
-    Release,
+    ReleasePort,
+    ReservePort,
     SetFlow,
     StartWorker,
     State,
@@ -26,7 +26,7 @@ from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.plan import claim
 from tests.support.strategies import plans, states
 
-ADDITIONS = (StartWorker, OpenIngress, OpenEgress, SetFlow, OpenTrace, Hold, Join)
+ADDITIONS = (StartWorker, OpenIngress, OpenEgress, SetFlow, OpenTrace, ReservePort, Join)
 
 
 def in_both(running, desired):
@@ -49,7 +49,7 @@ def touched(action):
             return worker, thing
         case SetFlow(worker, thing, _) | DeleteFlow(worker, thing):
             return worker, thing
-        case Join(thing) | Leave(thing) | Hold(thing) | Release(thing):
+        case Join(thing) | Leave(thing) | ReservePort(thing) | ReleasePort(thing):
             return None, thing
 
 
@@ -97,7 +97,7 @@ def test_every_step_on_the_way_is_sound(running, desired):
 
 @given(plans)
 def test_groups_are_joined_and_ports_held_after_all_else_is_in_place(desired):
-    kinds = [isinstance(action, Join | Hold) for action in diff(State(), desired.state)]
+    kinds = [isinstance(action, Join | ReservePort) for action in diff(State(), desired.state)]
     assert kinds == sorted(kinds)
 
 

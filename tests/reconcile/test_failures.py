@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcrelay.model.state import CloseIngress, DeleteFlow, Ingress, Join, Membership, PortHold
+from mcrelay.model.state import CloseIngress, DeleteFlow, Ingress, Join, Membership, PortReservation
 from mcrelay.reconcile.commands import Perform, Start
 from mcrelay.reconcile.plan import Plan, RuleState, Verdict, claim
 from tests.support.reconciler_harness import (
@@ -121,7 +121,7 @@ def states(world):
         ([claim(CAMERA), FAR], {"camera": "failed", "sensors": "failed"}),
         ([claim(LINE_A)], {"feed": "active"}),
         ([claim(LINE_A), claim(LINE_B)], {"feed": "failed"}),
-        ([PortHold("10.0.0.9", 6001)], {"tunnel": "failed"}),
+        ([PortReservation("10.0.0.9", 6001)], {"tunnel": "failed"}),
     ],
 )
 def test_a_verdict_is_failed_where_no_packet_can_pass_and_active_with_a_reason_where_some_can(

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from mcrelay.config.compiler import compiled
 from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkTable
-from mcrelay.model.state import Egress, Flow, Ingress, Membership, Output, PortHold, Route, State, WorkerState
+from mcrelay.model.state import (
+    Egress,
+    Flow,
+    Ingress,
+    Membership,
+    Output,
+    PortReservation,
+    Route,
+    State,
+    WorkerState,
+)
 from mcrelay.reconcile.plan import RuleState, Verdict, claim, plan
 
 HEAD = """
@@ -93,7 +103,7 @@ def test_each_source_is_a_flow_and_a_membership_of_its_own():
 
 def test_a_unicast_input_holds_its_port_and_joins_nothing():
     state = planned(TUNNEL).state
-    assert state.holds == {PortHold("10.9.2.1", 6001)}
+    assert state.holds == {PortReservation("10.9.2.1", 6001)}
     assert state.memberships == frozenset()
 
 

@@ -8,14 +8,14 @@ from mcrelay.model.state import (
     DeleteFlow,
     Egress,
     Flow,
-    Hold,
     Join,
     Leave,
     OpenEgress,
     OpenIngress,
     OpenTrace,
     Output,
-    Release,
+    ReleasePort,
+    ReservePort,
     SetFlow,
     State,
     WorkerState,
@@ -32,7 +32,7 @@ def subject(action):
     match action:
         case OpenIngress(_, thing) | OpenEgress(_, thing) | SetFlow(_, thing, _) | OpenTrace(_, thing):
             return thing
-        case Join(thing) | Leave(thing) | Hold(thing) | Release(thing):
+        case Join(thing) | Leave(thing) | ReservePort(thing) | ReleasePort(thing):
             return thing
 
 
@@ -191,7 +191,7 @@ class World:
 
     def _check_performance(self, performance):
         assert performance.actions
-        if any(isinstance(action, Join | Hold) for action in performance.actions):
+        if any(isinstance(action, Join | ReservePort) for action in performance.actions):
             for worker, fake in self.workers.items():
                 if worker in self.possible.workers and not fake.is_stopped:
                     assert fake.confirmed == self.possible.workers[worker], "the flows first"

@@ -9,7 +9,6 @@ from mcrelay.model.state import (
     DeleteFlow,
     Egress,
     Flow,
-    Hold,
     Ingress,
     Join,
     Leave,
@@ -18,8 +17,9 @@ from mcrelay.model.state import (
     OpenIngress,
     OpenTrace,
     Output,
-    PortHold,
-    Release,
+    PortReservation,
+    ReleasePort,
+    ReservePort,
     Route,
     SetFlow,
     StartWorker,
@@ -46,7 +46,7 @@ ingresses = st.builds(Ingress, ifindexes, st.sampled_from(FRAME_SIZES))
 egresses = st.builds(Egress, ifindexes, hosts, st.sampled_from([0, 4000]))
 flows = st.builds(Flow, ifindexes, destinations, ports, sources)
 memberships = st.builds(Membership, ifindexes, st.sampled_from(GROUPS), sources)
-holds = st.builds(PortHold, hosts, ports)
+holds = st.builds(PortReservation, hosts, ports)
 outputs = st.builds(
     Output,
     interface=st.sampled_from(["plant", "lab"]),
@@ -74,8 +74,8 @@ actions = (
     worker_actions
     | st.builds(Join, memberships)
     | st.builds(Leave, memberships)
-    | st.builds(Hold, holds)
-    | st.builds(Release, holds)
+    | st.builds(ReservePort, holds)
+    | st.builds(ReleasePort, holds)
     | st.builds(StartWorker, workers)
     | st.builds(StopWorker, workers)
 )
@@ -108,7 +108,7 @@ def planned(rules, frame_size=2048, count=1):
     state = State(
         dict.fromkeys(range(count), worker),
         frozenset(one for one in claims if isinstance(one, Membership)),
-        frozenset(one for one in claims if isinstance(one, PortHold)),
+        frozenset(one for one in claims if isinstance(one, PortReservation)),
     )
     active = {route.rule: Verdict(RuleState.ACTIVE) for route in table.values()}
     return Plan(state, active)
