@@ -11,7 +11,7 @@ from mcrelay.cli import edit
 from mcrelay.cli.edit import Change, Refused
 from mcrelay.config.compiler import Rule
 from mcrelay.config.drop_in import holds_only, is_by_add, written
-from mcrelay.config.problems import Invalid
+from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import Source
 from mcrelay.model.addresses import is_group
 from mcrelay.storage.config_tree import Standing, drop_in
@@ -80,7 +80,7 @@ def _decided(options: argparse.Namespace, standing: Standing) -> Change:
 def _sound(standing: Standing, name: str, holder: Source) -> Rule | None:
     try:
         return standing.rule(name, holder)
-    except Invalid:
+    except ConfigError:
         return None
 
 

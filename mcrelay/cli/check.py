@@ -13,7 +13,7 @@ from mcrelay.cli.view import problems
 from mcrelay.cli.view.terminal import colour_wanted
 from mcrelay.cli.view.units import counted
 from mcrelay.config.compiler import Config
-from mcrelay.config.problems import Invalid, Problem
+from mcrelay.config.problems import ConfigError, Problem
 from mcrelay.storage import config_files
 
 SHAPE = 1  # version of the shape of --json
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     file = config_option.file(options)
     try:
         verdict = Verdict(file, (), config_files.config_of(config_option.contents(options, file)))
-    except Invalid as invalid:
+    except ConfigError as invalid:
         verdict = Verdict(file, invalid.problems)
     print(json.dumps(verdict.as_json(), indent=2) if options.json else verdict.as_text(colour_wanted()))
     return Exit.INVALID if verdict.problems else Exit.OK

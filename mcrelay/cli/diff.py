@@ -16,7 +16,7 @@ from mcrelay.cli.view.terminal import BOLD, GREEN, RED, as_json, colour_wanted, 
 from mcrelay.cli.view.units import moment
 from mcrelay.config.changes import Changes, compare
 from mcrelay.config.compiler import Config, Rule
-from mcrelay.config.problems import Invalid
+from mcrelay.config.problems import ConfigError
 from mcrelay.linux.netlink import CannotRead, read_links
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import Route
@@ -60,7 +60,7 @@ def _compare(options: argparse.Namespace, folder: Path, greeting: Greeting) -> i
     main = options.config or Path(greeting["config"] if greeting else entry.contents[0][0])
     try:
         now = config_files.read(main)
-    except Invalid as invalid:
+    except ConfigError as invalid:
         print(*invalid.lines(), sep="\n", file=sys.stderr)
         return Exit.INVALID
     lines = list(
@@ -119,7 +119,7 @@ def _rules(entry: Entry, now: config_files.Contents) -> Changes | None:
     try:
         before = config_files.config_of([(name, text.encode()) for name, text in entry.contents])
         after = config_files.config_of(now)
-    except Invalid:
+    except ConfigError:
         return None
     links = _links()
 

@@ -19,7 +19,7 @@ from mcrelay.cli.view.terminal import colour_wanted
 from mcrelay.client import reload_request
 from mcrelay.client.connection import NotPermitted, NotRunning
 from mcrelay.config.compiler import Config, compiled
-from mcrelay.config.problems import Invalid
+from mcrelay.config.problems import ConfigError
 from mcrelay.storage import config_files, run_dir
 from mcrelay.storage.atomic import place
 from mcrelay.storage.config_tree import Standing, standing
@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace, decide: Callable[[Standing], Change]) -> i
             if options.dry_run:
                 return _foretold(options, target, change, config)
             return _made(options, target, change, config)
-    except Invalid as invalid:
+    except ConfigError as invalid:
         verdict = Verdict(str(target.main), invalid.problems)
         print(f"{verdict.as_text(colour_wanted())}: nothing was changed")
         return Exit.INVALID

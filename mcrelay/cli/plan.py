@@ -18,7 +18,7 @@ from mcrelay.cli.view.plan_report import as_json, reload, start
 from mcrelay.cli.view.terminal import colour_wanted
 from mcrelay.client.connection import NotRunning
 from mcrelay.config.compiler import Config
-from mcrelay.config.problems import Invalid
+from mcrelay.config.problems import ConfigError
 from mcrelay.linux.netlink import CannotRead, read_links
 from mcrelay.reconcile.plan import plan
 from mcrelay.storage import config_files
@@ -81,7 +81,7 @@ def _plan(options: argparse.Namespace) -> int:
     try:
         config = config_files.config_of(config_option.contents(options, file))
         prospect = _ahead(config)
-    except Invalid as invalid:
+    except ConfigError as invalid:
         return _refused(Verdict(file, invalid.problems), options)
     except CannotRead as error:
         print(f"mcrelay: cannot read the links of this host: {error}", file=sys.stderr)

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.config.problems import Invalid
+from mcrelay.config.problems import ConfigError
 from mcrelay.storage import config_files, run_dir, state_dir
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.boot_clock import moment
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     except run_dir.Taken as error:
         log.error("%s", error)
         return Exit.FAILURE
-    except Invalid as invalid:
+    except ConfigError as invalid:
         for line in invalid.lines():
             log.error("%s", line)
         return Exit.INVALID

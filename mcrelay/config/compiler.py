@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from mcrelay.config.problems import Invalid, Key, Problem, Where
+from mcrelay.config.problems import ConfigError, Key, Problem, SourceLocation
 from mcrelay.config.reader import Source
 from mcrelay.config.schema import default
-from mcrelay.config.section import Part, shaped
+from mcrelay.config.section import Section, shaped
 from mcrelay.model.addresses import LOOPBACK_DEVICE, is_group, is_link_local_group, why_no_host
 from mcrelay.model.state import Dscp, Ttl
 from mcrelay.model.suggestions import did_you_mean, listed
@@ -66,7 +66,7 @@ class Rule:
     outputs: tuple[Output, ...]
     enabled: bool
     data_plane: str
-    where: Where = field(compare=False)
+    where: SourceLocation = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Config:
 
 
 def compiled(sources: Sequence[Source], before: Mapping[str, Rule] | None = None) -> Config:
-    """Return the config of a main file and its drop-ins, in this order; raise `Invalid` with all problems.
+    """Return the config of a main file and its drop-ins, in this order; raise `ConfigError` with all problems.
 
     A rule that is as it was `before`, to its place in the file, is the very same object.
     """
@@ -90,7 +90,7 @@ def compiled(sources: Sequence[Source], before: Mapping[str, Rule] | None = None
     compiler = _Compiler((problem for _, problems in files for problem in problems), before or {})
     config = compiler.config([part for part, _ in files])
     if compiler.problems:
-        raise Invalid(compiler.problems)
+        raise ConfigError(compiler.problems)
     return config
 
 
@@ -106,9 +106,9 @@ class _Compiler:
         self._warnings: list[Problem] = []
         self._names: frozenset[str] = frozenset()  # of all interfaces, sound or not
         self._interfaces: dict[str, Interface] = {}
-        self._relayed: dict[_Destination, dict[str | None, Part]] = {}  # by source, None for any
+        self._relayed: dict[_Destination, dict[str | None, Section]] = {}  # by source, None for any
 
-    def config(self, files: Sequence[Part]) -> Config:
+    def config(self, files: Sequence[Section]) -> Config:
         """Return the config of all files, of use only when there are no problems."""
         self._check_version(files[0])
         data_plane = self._data_plane(self._given_once(files, "data_plane"), default("file", "data_plane"))
@@ -122,24 +122,24 @@ class _Compiler:
         )
         return Config(data_plane, workers, watch, self._interfaces, rules, tuple(sorted(self._warnings)))
 
-    def _complain(self, part: Part, message: str, *keys: Key) -> None:
+    def _complain(self, part: Section, message: str, *keys: Key) -> None:
         self.problems.append(part.problem(message, *keys))
 
-    def _check_version(self, main: Part) -> None:
+    def _check_version(self, main: Section) -> None:
         if main.source.data is None:
             self._complain(main, "the file is empty; begin it with `version: 1`")
         elif isinstance(main.source.data, dict) and "version" not in main.data:
             self._complain(main, "`version` is missing; begin the file with `version: 1`")
 
-    def _given_once(self, files: Sequence[Part], key: str) -> Part:
+    def _given_once(self, files: Sequence[Section], key: str) -> Section:
         first, *others = [file for file in files if key in file.data] or files[:1]
         for file in others:
             message = f"given twice, first at {first.source.where_key(key)}"
             self.problems.append(file.problem_at_key(message, key))
         return first
 
-    def _merged(self, files: Sequence[Part], kind: str) -> dict[str, Part]:
-        parts: dict[str, Part] = {}
+    def _merged(self, files: Sequence[Section], kind: str) -> dict[str, Section]:
+        parts: dict[str, Section] = {}
         for file in files:
             for name in file.within(kind).data:
                 part = file.within(kind, name)
@@ -150,14 +150,14 @@ class _Compiler:
                     parts[name] = part
         return parts
 
-    def _data_plane(self, part: Part, otherwise: str) -> str:
+    def _data_plane(self, part: Section, otherwise: str) -> str:
         wanted: str = part.get("data_plane", otherwise)
         if wanted == "kernel" and "data_plane" in part.data:
             message = "the kernel data plane is not built yet; use `auto` or `userspace`"
             self._complain(part, message, "data_plane")
         return wanted
 
-    def _interface(self, name: str, part: Part) -> Interface | None:
+    def _interface(self, name: str, part: Section) -> Interface | None:
         device = part.get("device")
         if device is None:
             return None
@@ -166,7 +166,7 @@ class _Compiler:
         dscp = part.get("dscp", default("interface", "dscp"))
         return Interface(name, device, source, ttl, dscp)
 
-    def _rule(self, name: str, part: Part, data_plane: str) -> Rule | None:
+    def _rule(self, name: str, part: Section, data_plane: str) -> Rule | None:
         data_plane = self._data_plane(part, data_plane)
         if part.get("exclusive", default("rule", "exclusive")):
             message = "this needs the kernel data plane, which is not built yet; delete it"
@@ -189,7 +189,7 @@ class _Compiler:
         before = self._before.get(rule.name)
         return before if before and before == rule and before.where == rule.where else rule
 
-    def _input(self, part: Part) -> Input | None:
+    def _input(self, part: Section) -> Input | None:
         interface = self._known_interface(part)
         destination = self._destination(part, interface)
         for index, source in part.sound_items("sources"):
@@ -201,7 +201,7 @@ class _Compiler:
         sources = part.sound_items("sources") or enumerate(default("input", "sources"))
         return Input(interface.name, destination, port, tuple(source for _, source in sources))
 
-    def _output(self, part: Part, taken: Input | None) -> Output | None:
+    def _output(self, part: Section, taken: Input | None) -> Output | None:
         interface = self._known_interface(part)
         destination = self._destination(part, interface) or self._inherited(part, taken)
         port = part.get("port", taken.port if taken else None)
@@ -214,7 +214,7 @@ class _Compiler:
             self._warnings.append(part.problem(message, "ttl"))
         return Output(interface.name, destination, port, source, part.get("source_port", 0), ttl, dscp)
 
-    def _known_interface(self, part: Part) -> Interface | None:
+    def _known_interface(self, part: Section) -> Interface | None:
         name = part.get("interface")
         if name is not None and name not in self._names:
             known = (
@@ -224,7 +224,7 @@ class _Compiler:
             self._complain(part, f"no interface is named `{name}`{hint}", "interface")
         return self._interfaces.get(name)
 
-    def _destination(self, part: Part, interface: Interface | None) -> str | None:
+    def _destination(self, part: Section, interface: Interface | None) -> str | None:
         group: str | None = part.get("group")
         if group is None:
             return self._host(part, "address", interface.device if interface else LOOPBACK_DEVICE)
@@ -235,14 +235,14 @@ class _Compiler:
         self._complain(part, message, "group")
         return None
 
-    def _host(self, part: Part, key: str, device: str) -> str | None:
+    def _host(self, part: Section, key: str, device: str) -> str | None:
         address: str | None = part.get(key)
         if address is not None and (why := why_no_host(address, device)):
             self._complain(part, why, key)
             return None
         return address
 
-    def _inherited(self, part: Part, taken: Input | None) -> str | None:
+    def _inherited(self, part: Section, taken: Input | None) -> str | None:
         """Return the input's group as the destination of an output that gives none."""
         if taken is None or not part.data or part.data.keys() & {"group", "address"}:
             return None
@@ -257,9 +257,9 @@ class _Compiler:
     def _at(self, end: Input | Output) -> _Destination:
         return self._interfaces[end.interface].device, end.destination, end.port
 
-    def _compare_outputs(self, taken: Input, outputs: Iterable[tuple[Part, Output]]) -> None:
+    def _compare_outputs(self, taken: Input, outputs: Iterable[tuple[Section, Output]]) -> None:
         """Complain of an output that sends where another of the same rule does, or into the rule's input."""
-        earlier: dict[_Destination, Part] = {}
+        earlier: dict[_Destination, Section] = {}
         for part, output in outputs:
             there = self._at(output)
             if there == self._at(taken):
@@ -270,7 +270,7 @@ class _Compiler:
                 self._complain(part, f"{_flow(there)} is an output already, at {earlier[there].where}")
             earlier.setdefault(there, part)
 
-    def _compare_rules(self, part: Part, taken: Input) -> None:
+    def _compare_rules(self, part: Section, taken: Input) -> None:
         """Complain of a flow that an earlier rule relays; rules for different sources are different flows."""
         there = self._at(taken)
         earlier = self._relayed.setdefault(there, {})

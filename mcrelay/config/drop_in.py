@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from mcrelay.config.problems import Invalid
+from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import Data, Source, parse
 from mcrelay.config.scalars import resolved
 
@@ -66,7 +66,7 @@ def switched(source: Source, name: str, enabled: bool) -> str:
     wanted = {**source.data, "rules": {**rules, name: {**rules[name], "enabled": enabled}}}
     try:
         is_right = parse(text.encode(), source.file).data == wanted
-    except Invalid:
+    except ConfigError:
         is_right = False
     if not is_right:
         raise CannotSwitch

@@ -18,25 +18,25 @@ Event = Any  # one of PyYAML's
 
 
 @dataclass(slots=True)
-class Place:
+class Position:
     """The offsets of a value and of its key, and the places inside the value."""
 
     key: int
     value: int
-    inside: dict[Key, Place] | None = None
+    inside: dict[Key, Position] | None = None
 
 
-def places(next_event: Callable[[], Event]) -> Place:
+def positions(next_event: Callable[[], Event]) -> Position:
     """Return the places in a text that has been read to its end before."""
     next_event()  # the stream's start
     if isinstance(next_event(), yaml.StreamEndEvent):
-        return Place(0, 0)
+        return Position(0, 0)
     return _place(next_event, next_event(), 0)
 
 
-def _place(next_event: Callable[[], Event], event: Event, key: int | None = None) -> Place:
+def _place(next_event: Callable[[], Event], event: Event, key: int | None = None) -> Position:
     value = event.start_mark.index
-    place = Place(value if key is None else key, value)
+    place = Position(value if key is None else key, value)
     match event:
         case yaml.MappingStartEvent():
             place.inside = _in_mapping(next_event)
@@ -45,19 +45,19 @@ def _place(next_event: Callable[[], Event], event: Event, key: int | None = None
     return place
 
 
-def _in_mapping(next_event: Callable[[], Event]) -> dict[Key, Place]:
-    places: dict[Key, Place] = {}
+def _in_mapping(next_event: Callable[[], Event]) -> dict[Key, Position]:
+    positions: dict[Key, Position] = {}
     while not isinstance(event := next_event(), yaml.MappingEndEvent):
         offset = event.start_mark.index
         _place(next_event, event)  # a key can be a map, too, though not in a sound file
         place = _place(next_event, next_event(), offset)
         # Of a key that is given twice, the first counts.
-        places.setdefault(event.value if isinstance(event, yaml.ScalarEvent) else "?", place)
-    return places
+        positions.setdefault(event.value if isinstance(event, yaml.ScalarEvent) else "?", place)
+    return positions
 
 
-def _in_sequence(next_event: Callable[[], Event]) -> dict[Key, Place]:
-    places: dict[Key, Place] = {}
+def _in_sequence(next_event: Callable[[], Event]) -> dict[Key, Position]:
+    positions: dict[Key, Position] = {}
     while not isinstance(event := next_event(), yaml.SequenceEndEvent):
-        places[len(places)] = _place(next_event, event)
-    return places
+        positions[len(positions)] = _place(next_event, event)
+    return positions

@@ -15,7 +15,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Where:
+class SourceLocation:
     """A place in a file, counted from 1; line 0 is the file as a whole."""
 
     file: str
@@ -30,7 +30,7 @@ class Where:
 class Problem:
     """What is wrong, where in the file and where in the configuration; `text` is the line of the file."""
 
-    where: Where
+    where: SourceLocation
     path: str
     message: str
     text: str = field(default="", compare=False)
@@ -54,7 +54,7 @@ class Problem:
         return [line, " " * (self.where.column - 1 - start) + "^"]
 
 
-class Invalid(Exception):
+class ConfigError(Exception):
     """A configuration that cannot be used, and all that is wrong with it, sorted by position."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

@@ -1,7 +1,7 @@
 """YAML text -> plain data that knows the file, line and column of every key and value (places.py).
 
 YAML is read as YAML 1.2 editors read it, and less of it: no aliases, tags, merge keys or keys that are not
-text. What can be read on from is collected in `Source.problems`; what cannot ends the reading with `Invalid`.
+text. What can be read on from is collected in `Source.problems`; what cannot ends the reading with `ConfigError`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from mcrelay.config.positions import Place, places
-from mcrelay.config.problems import Invalid, Key, Path, Problem, Where, dotted, shown
-from mcrelay.config.scalars import Doubtful, resolved
+from mcrelay.config.positions import Position, positions
+from mcrelay.config.problems import ConfigError, Key, Path, Problem, SourceLocation, dotted, shown
+from mcrelay.config.scalars import AmbiguousScalarError, resolved
 
 Data = Any  # dict, list, str, int, float, bool or None
 Event = Any  # one of PyYAML's, which has no type for "has a tag and an anchor"
@@ -56,10 +56,10 @@ class Text:
     def _lines(self) -> list[str]:
         return _LINE_END.split(self.text)
 
-    def where(self, offset: int) -> Where:
+    def where(self, offset: int) -> SourceLocation:
         """Return the place of an offset."""
         line = bisect_right(self._starts, offset)
-        return Where(self.file, line, offset - self._starts[line - 1] + 1)
+        return SourceLocation(self.file, line, offset - self._starts[line - 1] + 1)
 
     def problem(self, offset: int, path: Path, message: str) -> Problem:
         """Return what is wrong at an offset."""
@@ -83,11 +83,11 @@ class Source:
         """The file's name."""
         return self.text.file
 
-    def where(self, *path: Key) -> Where:
+    def where(self, *path: Key) -> SourceLocation:
         """Return the place of a value, or of the nearest part around it that the file has."""
         return self.text.where(self.place_of(path).value)
 
-    def where_key(self, *path: Key) -> Where:
+    def where_key(self, *path: Key) -> SourceLocation:
         """Return the place of a value's key; an item of a list has none, and is its own."""
         offset = self.names.get(path)
         return self.text.where(self.place_of(path).key if offset is None else offset)
@@ -100,7 +100,7 @@ class Source:
         """Return what is wrong with a value's key, or with the value as a whole."""
         return self.text.problem(self.place_of(path).key, path, message)
 
-    def place_of(self, path: Path) -> Place:
+    def place_of(self, path: Path) -> Position:
         """Return the offsets of a value, or of the nearest part around it that the file has."""
         place = self._places
         for key in path:
@@ -110,12 +110,12 @@ class Source:
         return place
 
     @cached_property
-    def _places(self) -> Place:
-        return places(self.loader(self.text.text).get_event)
+    def _places(self) -> Position:
+        return positions(self.loader(self.text.text).get_event)
 
 
 def parse(raw: bytes, file: str, loader: Loader = FASTEST) -> Source:
-    """Return the data of a file's content; raise `Invalid` where it cannot be read to its end."""
+    """Return the data of a file's content; raise `ConfigError` where it cannot be read to its end."""
     text = _decoded(raw, file)
     reader = _Reader(text, loader)
     data = reader.document()
@@ -123,37 +123,39 @@ def parse(raw: bytes, file: str, loader: Loader = FASTEST) -> Source:
 
 
 def parse_all(contents: Iterable[tuple[str, bytes]]) -> list[Source]:
-    """Return the sources of several files; raise `Invalid` with what is wrong in any of them."""
+    """Return the sources of several files; raise `ConfigError` with what is wrong in any of them."""
     sources: list[Source] = []
     problems: list[Problem] = []
     for file, raw in contents:
         try:
             sources.append(parse(raw, file))
-        except Invalid as invalid:
+        except ConfigError as invalid:
             problems += invalid.problems
     if problems:
-        raise Invalid([*problems, *(problem for source in sources for problem in source.problems)])
+        raise ConfigError([*problems, *(problem for source in sources for problem in source.problems)])
     return sources
 
 
 def _decoded(raw: bytes, file: str) -> Text:
     """Return the text of a file that holds nothing but UTF-8, printable characters and lines."""
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:2]:
-        raise Invalid([Problem(Where(file, 1, 1), "", "this is UTF-16 or binary; save the file as UTF-8")])
+        raise ConfigError(
+            [Problem(SourceLocation(file, 1, 1), "", "this is UTF-16 or binary; save the file as UTF-8")]
+        )
     text = Text(file, raw.decode("utf-8", "replace"))
     if raw.startswith(codecs.BOM_UTF8):
-        raise Invalid([text.problem(0, (), "a byte order mark; save the file as UTF-8 without one")])
+        raise ConfigError([text.problem(0, (), "a byte order mark; save the file as UTF-8 without one")])
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
         offset = len(raw[: error.start].decode("utf-8"))
         message = f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        raise Invalid([text.problem(offset, (), message)]) from None
+        raise ConfigError([text.problem(offset, (), message)]) from None
     if found := _FORBIDDEN.search(text.text):
         message = f"character U+{ord(found[0]):04X} is not allowed; delete it"
-        raise Invalid([text.problem(found.start(), (), message)])
+        raise ConfigError([text.problem(found.start(), (), message)])
     if tab := _TAB_INDENT.search(text.text):
-        raise Invalid([text.problem(tab.end() - 1, (), "a tab; indent with spaces")])
+        raise ConfigError([text.problem(tab.end() - 1, (), "a tab; indent with spaces")])
     return text
 
 
@@ -250,7 +252,7 @@ class _Reader:
             return text
         try:
             return resolved(text)
-        except Doubtful as doubt:
+        except AmbiguousScalarError as doubt:
             self._complain(str(doubt))
             return text
 
@@ -274,10 +276,10 @@ class _Reader:
         place = self._offset if offset is None else offset
         self.problems.append(self._text.problem(place, tuple(self._path), message))
 
-    def _unreadable(self, error: yaml.MarkedYAMLError) -> Invalid:
+    def _unreadable(self, error: yaml.MarkedYAMLError) -> ConfigError:
         self._offset = error.problem_mark.index if error.problem_mark else self._offset
         return self._end(" ".join(filter(None, ("this is not YAML:", error.problem, error.context))))
 
-    def _end(self, message: str) -> Invalid:
+    def _end(self, message: str) -> ConfigError:
         path = tuple(key for key in self._path if key != "")
-        return Invalid([*self.problems, self._text.problem(self._offset, path, message)])
+        return ConfigError([*self.problems, self._text.problem(self._offset, path, message)])

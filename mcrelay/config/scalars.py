@@ -32,12 +32,12 @@ _DOUBTFUL = re.compile(
 )
 
 
-class Doubtful(ValueError):
+class AmbiguousScalarError(ValueError):
     """A scalar that is no safe number."""
 
 
 def resolved(text: str) -> Scalar:
-    """Return what a plain scalar means; raise `Doubtful` where readers disagree."""
+    """Return what a plain scalar means; raise `AmbiguousScalarError` where readers disagree."""
     if text in _WORDS:
         return _WORDS[text]
     return _number(text) if text[0] in _NUMBER_START else text
@@ -46,11 +46,11 @@ def resolved(text: str) -> Scalar:
 def _number(text: str) -> Scalar:
     if _INTEGER.fullmatch(text):
         if len(text) > MAX_DIGITS:
-            raise Doubtful(f"a number of more than {MAX_DIGITS} digits")
+            raise AmbiguousScalarError(f"a number of more than {MAX_DIGITS} digits")
         return int(text, 0)
     if _FLOAT.fullmatch(text):
         return float(text)
     if _DOUBTFUL.fullmatch(text):
         advice = "write a plain decimal number, or quote it if it is text"
-        raise Doubtful(f"{text[:40]} is not the same number to every YAML reader; {advice}")
+        raise AmbiguousScalarError(f"{text[:40]} is not the same number to every YAML reader; {advice}")
     return text

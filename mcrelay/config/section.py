@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from mcrelay.config.problems import Key, Path, Problem, Where
+from mcrelay.config.problems import Key, Path, Problem, SourceLocation
 from mcrelay.config.reader import Data, Source
 from mcrelay.config.schema import violations
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Section:
     """A map of a file; a value that the schema forbids counts as not known."""
 
     source: Source
@@ -29,14 +29,16 @@ class Part:
             return None
         return self.data.get(key, otherwise)
 
-    def within(self, *keys: Key) -> Part:
+    def within(self, *keys: Key) -> Section:
         """Return the map below some keys, an empty one where there is no map."""
         data: Data = self.data
         for key in keys:
             data = data[key] if isinstance(key, int) else data.get(key)
-        return Part(self.source, (*self.path, *keys), data if isinstance(data, dict) else {}, self.forbidden)
+        return Section(
+            self.source, (*self.path, *keys), data if isinstance(data, dict) else {}, self.forbidden
+        )
 
-    def maps(self, key: str) -> list[Part]:
+    def maps(self, key: str) -> list[Section]:
         """Return the items of a list of maps."""
         items = self.data.get(key)
         return [self.within(key, index) for index in range(len(items))] if isinstance(items, list) else []
@@ -56,12 +58,12 @@ class Part:
         return self.source.problem_at_key((*self.path, *keys), message)
 
     @property
-    def where(self) -> Where:
+    def where(self) -> SourceLocation:
         """The place of the map's own key."""
         return self.source.where_key(*self.path)
 
 
-def shaped(source: Source) -> tuple[Part, list[Problem]]:
+def shaped(source: Source) -> tuple[Section, list[Problem]]:
     """Return a file as a part, and all that is wrong with it so far: how it is written, and its shape."""
     problems = list(source.problems)
     complained = {problem.where for problem in problems}
@@ -71,4 +73,4 @@ def shaped(source: Source) -> tuple[Part, list[Problem]]:
         if problem.where not in complained:
             problems.append(problem)
     data = source.data if isinstance(source.data, dict) else {}
-    return Part(source, (), data, forbidden), problems
+    return Section(source, (), data, forbidden), problems

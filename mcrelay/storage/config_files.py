@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mcrelay.config.compiler import Config, compiled
-from mcrelay.config.problems import Invalid, Problem, Where
+from mcrelay.config.problems import ConfigError, Problem, SourceLocation
 from mcrelay.config.reader import parse_all
 
 DEFAULT = Path("/etc/mcrelay.yaml")
@@ -23,24 +23,24 @@ Stamps = tuple[tuple[str, ...], tuple[object, ...]]
 
 
 def load(path: Name) -> tuple[Config, str]:
-    """Return the config of a file and its drop-ins, and the hash of their content; raise `Invalid`."""
+    """Return the config of a file and its drop-ins, and the hash of their content; raise `ConfigError`."""
     contents = read(path)
     return config_of(contents), digest(contents)
 
 
 def config_of(contents: Contents, before: Config | None = None) -> Config:
-    """Return the config that these contents say, with the rules that were `before`; raise `Invalid`."""
+    """Return the config that these contents say, with the rules that were `before`; raise `ConfigError`."""
     return compiled(parse_all(contents), before.rules if before else None)
 
 
 def read(path: Name) -> Contents:
-    """Return the names and contents of a file and of its drop-ins in lexical order; raise `Invalid`."""
+    """Return the names and contents of a file and of its drop-ins in lexical order; raise `ConfigError`."""
     main = Path(path)
     return _contents(_paths(main), {})
 
 
 def read_with(place: Path, content: bytes) -> Contents:
-    """Return what `read` would return if this were the content of a main file or drop-in; raise `Invalid`."""
+    """Return what `read` would return if this were the content of a main file or drop-in; raise `ConfigError`."""
     if place.parent.suffix != ".d":
         return _contents(_paths(place), {place: content})
     if not place.name.endswith(".yaml") or not is_drop_in(place.name):
@@ -50,12 +50,12 @@ def read_with(place: Path, content: bytes) -> Contents:
 
 
 def read_one(path: Name) -> bytes:
-    """Return the content of a file alone; raise `Invalid`."""
+    """Return the content of a file alone; raise `ConfigError`."""
     return _content(Path(path), MAX_OCTETS)
 
 
 def read_standard_input() -> Contents:
-    """Return what comes from standard input, which has no drop-ins; raise `Invalid`."""
+    """Return what comes from standard input, which has no drop-ins; raise `ConfigError`."""
     return [(STANDARD_INPUT, _bounded(sys.stdin.buffer.read(MAX_OCTETS + 1), STANDARD_INPUT))]
 
 
@@ -74,7 +74,7 @@ def stamps(path: Name) -> Stamps:
     folder = drop_in_folder(main)
     try:
         names, problems = _names_of_drop_ins(folder), []
-    except Invalid as invalid:
+    except ConfigError as invalid:
         names, problems = [], invalid.lines()
     paths = (str(main), *(f"{folder}/{name}" for name in names))  # as text: Path takes longer than stat(2)
     return tuple(problems), tuple((path, _stamp(path)) for path in paths)
@@ -162,9 +162,9 @@ def _called(kind: int) -> str:
             return "a device"
 
 
-def _unusable(file: Name, why: str | OSError) -> Invalid:
+def _unusable(file: Name, why: str | OSError) -> ConfigError:
     message = why if isinstance(why, str) else (why.strerror or str(why)).lower()
-    return Invalid([Problem(Where(_printable(file)), "", message)])
+    return ConfigError([Problem(SourceLocation(_printable(file)), "", message)])
 
 
 def _printable(file: Name) -> str:

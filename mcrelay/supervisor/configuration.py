@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mcrelay.config.changes import Changes, compare
 from mcrelay.config.compiler import Config, Rule
-from mcrelay.config.problems import Invalid, Problem, Where
+from mcrelay.config.problems import ConfigError, Problem, SourceLocation
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import route_of
@@ -63,7 +63,7 @@ class Configuration:
             try:
                 self._accept(self._version(read, self._judged, None), Outcome.STARTED, None)
                 return
-            except Invalid as invalid:
+            except ConfigError as invalid:
                 if found is Beginning.FILES:
                     raise
                 self._log(invalid)
@@ -120,21 +120,23 @@ class Configuration:
         self._notifier.reloading()
         self.reloads.begin(cause)
 
-    def _read(self) -> tuple[config_files.Contents | Invalid, str]:
+    def _read(self) -> tuple[config_files.Contents | ConfigError, str]:
         """Return what the files say, or why they cannot be read, and a hash of it."""
         try:
             contents = config_files.read(self.path)
-        except Invalid as invalid:
+        except ConfigError as invalid:
             return invalid, config_files.digest([("", str(invalid).encode())])
         return contents, config_files.digest(contents)
 
-    def _version(self, read: config_files.Contents | Invalid, digest: str, before: Config | None) -> Version:
-        if isinstance(read, Invalid):
+    def _version(
+        self, read: config_files.Contents | ConfigError, digest: str, before: Config | None
+    ) -> Version:
+        if isinstance(read, ConfigError):
             raise read
         return Version(config_files.config_of(read, before), digest, read)
 
     def _judge(
-        self, cause: Cause, read: config_files.Contents | Invalid, digest: str, end: Moment | None = None
+        self, cause: Cause, read: config_files.Contents | ConfigError, digest: str, end: Moment | None = None
     ) -> bool:
         """Decide on the files; with an `end`, they are on trial until then."""
         self._begin(cause)
@@ -146,7 +148,7 @@ class Configuration:
                 if not is_new:
                     self._make_up_for_a_full_disk(read)
                 self.trials.begin(self.config, self._number, digest, end)
-        except Invalid as invalid:
+        except ConfigError as invalid:
             self._reject(invalid)
             return False
         except Unusable as error:
@@ -207,17 +209,17 @@ class Configuration:
         self._archive.forget_refusal()
         self.reloads.decided(Outcome.UNCHANGED, self.generation, Changes(kept=tuple(self.config.rules)))
 
-    def _reject(self, invalid: Invalid) -> None:
+    def _reject(self, invalid: ConfigError) -> None:
         self._log(invalid)
         self.reloads.decided(Outcome.REJECTED, self.generation, problems=invalid.problems)
 
     def _decline(self, why: str) -> None:
         cause = self.reloads.cause
         log.error("%s: refused: %s", cause, why)
-        problem = Problem(Where(f"mcrelay {cause}"), "", why)
+        problem = Problem(SourceLocation(f"mcrelay {cause}"), "", why)
         self.reloads.decided(Outcome.REFUSED, self.generation, problems=[problem])
 
-    def _log(self, invalid: Invalid) -> None:
+    def _log(self, invalid: ConfigError) -> None:
         for line in invalid.lines():
             log.error("%s", line)
 
@@ -244,9 +246,9 @@ class Configuration:
             trial = self.trials.trial
             self._archive.prune(needed=trial.confirmed if trial else None)
 
-    def _make_up_for_a_full_disk(self, running: config_files.Contents | Invalid) -> None:
+    def _make_up_for_a_full_disk(self, running: config_files.Contents | ConfigError) -> None:
         """Write down what runs where that could not be done when it began to."""
-        if self._number is None and not isinstance(running, Invalid):
+        if self._number is None and not isinstance(running, ConfigError):
             version = Version(self.config, self.hash, running)
             self._number = self._archive.add(partial(self._entry, version, Outcome.APPLIED, Changes()))
 

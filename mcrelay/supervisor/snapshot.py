@@ -11,7 +11,7 @@ from typing import Any
 
 from mcrelay import __version__
 from mcrelay.config.compiler import Config, Rule
-from mcrelay.config.problems import Where
+from mcrelay.config.problems import SourceLocation
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import Membership, Route
 from mcrelay.reconcile.lifecycle import Process
@@ -41,7 +41,7 @@ class RuleEntry:
     """All that the picture shows of a rule. Drawn only to be told: drawings take ten times the room."""
 
     rule: Rule
-    where: Where
+    where: SourceLocation
     devices: tuple[str, ...]
     """Of the input, and then of each output."""
     route: Route | None

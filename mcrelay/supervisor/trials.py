@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcrelay.config.compiler import Config
-from mcrelay.config.problems import Invalid
+from mcrelay.config.problems import ConfigError
 from mcrelay.reload.trial import Beginning, Moment, Trial, beginning
 from mcrelay.storage import config_files
 from mcrelay.storage.state_dir import Archive, Unusable
@@ -114,7 +114,7 @@ class Trials:
         content, contents = self._contents(number)
         try:
             return Version(config_files.config_of(contents), content, contents)
-        except Invalid as invalid:
+        except ConfigError as invalid:
             why = invalid.problems[0]
             raise Unusable(f"entry {number} of the history is no config any more: {why}") from None
 

@@ -12,12 +12,14 @@ import pytest
 from mcrelay.cli import main
 from mcrelay.cli.check import Verdict
 from mcrelay.client.connection import PATIENCE
-from mcrelay.config.problems import Problem, Where
+from mcrelay.config.problems import Problem, SourceLocation
 from tests.support.fake_daemon import GREETING, answering, listening
 from tests.support.status_documents import RELOAD
 
 LIST = {"version": 1, "rules": []}
-PROBLEM = Problem(Where("/etc/mcrelay.yaml", 9, 11), "rules.a.input.port", "too high", "    port: 70000")
+PROBLEM = Problem(
+    SourceLocation("/etc/mcrelay.yaml", 9, 11), "rules.a.input.port", "too high", "    port: 70000"
+)
 
 
 @pytest.fixture

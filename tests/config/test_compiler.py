@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.config.compiler import Config, Input, Interface, Output, compiled
-from mcrelay.config.problems import Invalid, Where
+from mcrelay.config.problems import ConfigError, SourceLocation
 from mcrelay.config.reader import FASTEST, parse
 from mcrelay.model.addresses import is_group, is_link_local_group, why_no_host
 
@@ -27,7 +27,7 @@ def config(*texts):
 
 
 def problems(*texts):
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(ConfigError) as caught:
         config(*texts)
     return [str(problem) for problem in caught.value.problems]
 
@@ -54,7 +54,7 @@ def test_a_config_says_what_the_file_says():
     )
     feed = good.rules["r"]
     assert (feed.description, feed.enabled, feed.data_plane) == ("feed", False, "userspace")
-    assert feed.where == Where("0.yaml", 8, 3)
+    assert feed.where == SourceLocation("0.yaml", 8, 3)
     assert feed.input == Input("studio", "239.1.1.1", 5001, ("10.0.0.5",))
     assert feed.outputs == (Output("plant", "10.9.2.50", 6001, "10.9.2.2", 7, "decrement", 0),)
 
@@ -334,7 +334,7 @@ def test_a_config_changed_at_random_is_valid_or_has_problems_inside_the_text(edi
     lines = text.split("\n")
     try:
         compiled([parse(text.encode(), "f.yaml", loader)])
-    except Invalid as invalid:
+    except ConfigError as invalid:
         for problem in invalid.problems:
             assert 1 <= problem.where.line <= len(lines)
             assert 1 <= problem.where.column <= len(lines[problem.where.line - 1]) + 1

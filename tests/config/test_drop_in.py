@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mcrelay.cli import add
 from mcrelay.config.compiler import compiled
 from mcrelay.config.drop_in import CannotSwitch, holds_only, is_by_add, switched, written
-from mcrelay.config.problems import Invalid
+from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import parse
 
 FILE = "mcrelay.d/camera.yaml"
@@ -87,7 +87,7 @@ def test_whatever_rule_add_accepts_reading_its_file_gives_that_rule_back(name, c
     try:
         rule = add.rule(options(**chosen))
         accepted = config_of(name, rule).rules[name]
-    except (argparse.ArgumentError, Invalid):
+    except (argparse.ArgumentError, ConfigError):
         return  # refused, with a message and never with a traceback
     text = written(name, rule)
     assert parse(text.encode(), FILE).data == {"rules": {name: rule}}
@@ -105,14 +105,14 @@ def test_any_description_is_read_as_it_was_given_or_refused(description):
     rule["outputs"] = [{"interface": "on"}]
     try:
         read = config_of("camera", rule).rules["camera"].description
-    except Invalid as invalid:
+    except ConfigError as invalid:
         read, why = description, str(invalid)
         assert "not allowed" in why or "control character" in why
     assert read == description
 
 
 def test_what_is_no_utf_8_is_refused_in_words():
-    with pytest.raises(Invalid, match="is not UTF-8"):
+    with pytest.raises(ConfigError, match="is not UTF-8"):
         config_of("camera", {**RULE, "description": "\udcff"})
 
 

@@ -7,9 +7,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.config.problems import Invalid, Problem, Where, dotted, shown
+from mcrelay.config.problems import ConfigError, Problem, SourceLocation, dotted, shown
 from mcrelay.config.reader import FASTEST, MAX_DEPTH, MAX_PROBLEMS, parse, parse_all
-from mcrelay.config.scalars import Doubtful, resolved
+from mcrelay.config.scalars import AmbiguousScalarError, resolved
 
 LOADERS = [pytest.param(FASTEST, id="C"), pytest.param(yaml.SafeLoader, id="Python")]
 both_parsers = pytest.mark.parametrize("loader", LOADERS)
@@ -19,7 +19,7 @@ def problems(raw, loader=FASTEST):
     """Everything that `parse` finds, whether it could read on or not."""
     try:
         found = parse(raw, "f.yaml", loader).problems
-    except Invalid as invalid:
+    except ConfigError as invalid:
         found = invalid.problems
     return [(problem.where.line, problem.where.column, problem.path, problem.message) for problem in found]
 
@@ -38,8 +38,8 @@ def test_data_is_plain_and_every_key_and_value_has_a_place(loader):
 @both_parsers
 def test_a_path_that_leads_nowhere_is_at_the_nearest_part_that_exists(loader):
     source = parse(b"a:\n  b: 1\n", "f.yaml", loader)
-    assert source.where("a", "b", "c", "d") == source.where("a", "b") == Where("f.yaml", 2, 6)
-    assert source.where("x") == Where("f.yaml", 1, 1)
+    assert source.where("a", "b", "c", "d") == source.where("a", "b") == SourceLocation("f.yaml", 2, 6)
+    assert source.where("x") == SourceLocation("f.yaml", 1, 1)
 
 
 @both_parsers
@@ -76,7 +76,7 @@ def test_a_plain_scalar_means_what_yaml_1_2_says(text, value):
     ],
 )  # fmt: skip
 def test_a_number_that_readers_disagree_on_is_refused(text):
-    with pytest.raises(Doubtful):
+    with pytest.raises(AmbiguousScalarError):
         resolved(text)
 
 
@@ -84,7 +84,7 @@ def test_a_number_that_readers_disagree_on_is_refused(text):
 def test_a_number_that_is_read_is_never_another_one_to_pyyaml(text):
     try:
         value = resolved(text)
-    except Doubtful:
+    except AmbiguousScalarError:
         return
     try:
         old = yaml.safe_load(text)
@@ -171,7 +171,7 @@ def test_problems_of_a_hostile_file_are_counted_up_to_a_bound(loader):
 
 def test_several_files_are_read_or_refused_together():
     assert [source.data for source in parse_all([("a", b"x: 1"), ("b", b"")])] == [{"x": 1}, None]
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(ConfigError) as caught:
         parse_all([("a", b"x: ["), ("b", b"y: *z"), ("c", b"\tz: 1")])
     assert [problem.where.file for problem in caught.value.problems] == ["a", "b", "c"]
 
@@ -180,19 +180,19 @@ def test_a_problem_is_one_line_and_its_excerpt_points_at_the_place():
     problem = parse(b"a:\n  b: *c\n", "f.yaml").problems[0]
     assert str(problem) == "f.yaml:2:6: a.b: aliases are not read; write the value out"
     assert problem.excerpt() == ["  b: *c", "     ^"]
-    assert str(Invalid([problem, problem])) == str(problem)
+    assert str(ConfigError([problem, problem])) == str(problem)
 
 
 def test_an_excerpt_of_a_long_line_shows_the_surroundings_and_nothing_unprintable():
     line = "x" * 1000 + "\t!\x1b" + "y" * 1000
-    shown_line, caret = Problem(Where("f", 1, 1002), "", "", line).excerpt()
+    shown_line, caret = Problem(SourceLocation("f", 1, 1002), "", "", line).excerpt()
     assert len(shown_line) == 100
     assert shown_line[caret.index("^")] == "!"
     assert shown_line.isprintable()
 
 
 def test_a_problem_of_a_whole_file_has_no_line():
-    problem = Problem(Where("f.yaml"), "", "no such file")
+    problem = Problem(SourceLocation("f.yaml"), "", "no such file")
     assert (str(problem), problem.excerpt()) == ("f.yaml: no such file", [])
 
 
@@ -223,6 +223,6 @@ def test_both_parsers_read_the_same_data(text):
     try:
         fast = parse(text.encode(), "f.yaml")
         slow = parse(text.encode(), "f.yaml", yaml.SafeLoader)
-    except Invalid:
+    except ConfigError:
         return
     assert repr(fast.data) == repr(slow.data)

@@ -19,7 +19,7 @@ from mcrelay.cli.plan import as_json
 from mcrelay.cli.view.plan_changes import compared
 from mcrelay.config.changes import compare
 from mcrelay.config.compiler import compiled
-from mcrelay.config.problems import Invalid
+from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import parse
 from mcrelay.config.schema import schema
 from mcrelay.model.links import Link, LinkTable
@@ -464,7 +464,7 @@ def test_any_combination_of_changes_touches_the_rules_that_it_names_and_no_other
             compiled([parse(text.encode(), "mcrelay.yaml")])
             for text in (edited(), edited(*(case.edits for case in cases)))
         ]
-    except (Invalid, KeyError, IndexError):  # edits that do not go together
+    except (ConfigError, KeyError, IndexError):  # edits that do not go together
         assume(False)
     before, after = configs[::-1] if is_backwards else configs
     changes = compare(before, after, lambda config, rule: route_of(rule, config, LINKS))

@@ -3,7 +3,7 @@
 import pytest
 
 from mcrelay.config.changes import Changes
-from mcrelay.config.problems import Problem, Where
+from mcrelay.config.problems import Problem, SourceLocation
 from mcrelay.reload.results import MOST_PROBLEMS, REMEMBERED, Cause, Outcome, Reloads
 
 
@@ -73,7 +73,7 @@ def test_only_the_last_verdicts_are_remembered():
 def test_a_rejected_file_is_told_with_every_place_and_its_lines():
     found = reloads(Outcome.STARTED)
     found.begin(Cause.HANGUP)
-    bad = Problem(Where("mcrelay.yaml", 3, 5), "rules.feed", "what is this", "a: bcd")
+    bad = Problem(SourceLocation("mcrelay.yaml", 3, 5), "rules.feed", "what is this", "a: bcd")
     found.decided(Outcome.REJECTED, 1, problems=[bad])
     found.settled(2.0)
     told = found.as_json()
@@ -93,7 +93,9 @@ def test_a_rejected_file_is_told_with_every_place_and_its_lines():
 def test_of_very_many_problems_the_first_are_told_and_their_number():
     found = Reloads()
     found.begin(Cause.HANGUP)
-    many = [Problem(Where("mcrelay.yaml", line), "", "no") for line in range(1, 2 * MOST_PROBLEMS + 1)]
+    many = [
+        Problem(SourceLocation("mcrelay.yaml", line), "", "no") for line in range(1, 2 * MOST_PROBLEMS + 1)
+    ]
     found.decided(Outcome.REJECTED, 1, problems=many)
     found.settled(2.0)
     told = found.as_json()

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from mcrelay.config.problems import Invalid
+from mcrelay.config.problems import ConfigError
 from mcrelay.storage.config_files import MAX_OCTETS, digest, load, read, read_with, stamps
 
 MAIN = b"version: 1\ninterfaces:\n  studio: {device: eth0}\n  plant: {device: eth1}\n"
@@ -31,7 +31,7 @@ def folder(main):
 
 
 def refused(path):
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(ConfigError) as caught:
         load(path)
     (problem,) = caught.value.problems
     return str(problem)
@@ -64,7 +64,7 @@ def test_a_draft_is_read_in_the_place_that_it_is_meant_for(main, folder):
 
 @pytest.mark.parametrize("name", ["notes.txt", ".hidden.yaml", "a.yml"])
 def test_a_draft_for_a_place_that_would_not_be_read_is_refused(folder, name):
-    with pytest.raises(Invalid, match=r"no name of a drop-in, which would not be read"):
+    with pytest.raises(ConfigError, match=r"no name of a drop-in, which would not be read"):
         read_with(folder / name, b"")
 
 
@@ -93,7 +93,7 @@ def test_a_name_given_in_two_files_names_both(main, folder):
 def test_what_is_wrong_with_each_file_shows_at_once(main, folder):
     (folder / "a.yaml").write_bytes(b"rules: [")
     (folder / "b.yaml").write_bytes(b"\trules:")
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(ConfigError) as caught:
         load(main)
     assert [Path(problem.where.file).name for problem in caught.value.problems] == ["a.yaml", "b.yaml"]
 
@@ -165,7 +165,7 @@ def test_the_bound_is_for_all_files_together(main, folder):
     for name in ("a.yaml", "b.yaml"):
         with (folder / name).open("wb") as opened:
             opened.truncate(MAX_OCTETS // 2 + 1)
-    with pytest.raises(Invalid, match=r"b\.yaml: the configuration is larger than 32 MiB"):
+    with pytest.raises(ConfigError, match=r"b\.yaml: the configuration is larger than 32 MiB"):
         read(main)
 
 

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from mcrelay.config.problems import Invalid
+from mcrelay.config.problems import ConfigError
 from mcrelay.reload.trial import Moment
 from mcrelay.storage import config_files
 from mcrelay.storage.state_dir import Archive
@@ -56,7 +56,7 @@ def test_a_start_is_the_first_reload(configuration):
 
 def test_a_bad_file_at_the_start_is_no_configuration(configuration):
     configuration.path.write_text("version: 2")
-    with pytest.raises(Invalid):
+    with pytest.raises(ConfigError):
         configuration.load(NOW)
     assert configuration.generation == 0
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcrelay.config.problems import Invalid
+from mcrelay.config.problems import ConfigError
 from mcrelay.reload.requests import Confirm, Try
 from mcrelay.reload.results import Cause
 from mcrelay.reload.trial import Moment
@@ -433,7 +433,7 @@ def test_a_bad_file_within_a_trial_is_rolled_back_at_the_start_and_stops_nothing
 
 def test_a_bad_file_without_a_trial_is_no_configuration(daemon):
     daemon.file.write_text("version: 2")
-    with pytest.raises(Invalid):
+    with pytest.raises(ConfigError):
         daemon.killed()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mcrelay.cli.view.terminal import BOLD, RED, YELLOW, painted
-from mcrelay.config.problems import Problem, Where
+from mcrelay.config.problems import Problem, SourceLocation
 
 
 def as_text(problems: Iterable[Problem], colour: bool) -> Iterator[str]:
@@ -31,7 +31,7 @@ def retold(problems: Iterable[Mapping[str, Any]], lines: Iterable[str], colour: 
 
 
 def _from_json(told: Mapping[str, Any]) -> Problem:
-    return Problem(Where(told["file"], told["line"], told["column"]), told["path"], told["message"])
+    return Problem(SourceLocation(told["file"], told["line"], told["column"]), told["path"], told["message"])
 
 
 def _head(problem: Problem, kind: str, accent: str, colour: bool) -> str:
