@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mcrelay.model.counters import Drop
-from mcrelay.tracing.ring import EXPIRED, NO_VLAN, SENT, Event, Head, Outcome, Verdict
+from mcrelay.tracing.ring import EXPIRED, NO_VLAN, SENT, Event, Head, Outcome, PacketVerdict
 
 Document = dict[str, Any]
 
@@ -61,13 +61,13 @@ def timestamp(nanoseconds: int) -> str:
 
 def _explanation(head: Head) -> str:
     match head.verdict:
-        case Verdict.RELAYED:
+        case PacketVerdict.RELAYED:
             return ""
-        case Verdict.NO_RULE:
+        case PacketVerdict.NO_RULE:
             return f"no rule takes port {head.destination_port} of {dotted(head.destination)} on this device"
-        case Verdict.TAGGED:
+        case PacketVerdict.TAGGED:
             return f"the frame is of VLAN {head.vlan}, and rules on this device take untagged ones only"
-        case Verdict.SOURCE:
+        case PacketVerdict.SOURCE:
             return f"{dotted(head.source)} is not in `sources`"
         case _:
             assert head.verdict.drop

@@ -35,7 +35,7 @@ _WRITTEN, _SKIPPED = 0, 8
 _BEING_WRITTEN = _NUMBER.pack(0xFFFF_FFFF_FFFF_FFFF)
 
 
-class Verdict(IntEnum):
+class PacketVerdict(IntEnum):
     """What became of a packet: relayed, or why not."""
 
     RELAYED = 0
@@ -55,17 +55,17 @@ class Verdict(IntEnum):
     @property
     def has_ports(self) -> bool:
         """Whether the UDP header of such a packet can be trusted to be one."""
-        return self not in (Verdict.FRAGMENT, Verdict.MALFORMED)
+        return self not in (PacketVerdict.FRAGMENT, PacketVerdict.MALFORMED)
 
 
 _DROPS = {
-    Verdict.NO_RULE: Drop.NO_RULE,
-    Verdict.TAGGED: Drop.NO_RULE,
-    Verdict.FRAGMENT: Drop.FRAGMENT,
-    Verdict.MALFORMED: Drop.MALFORMED,
-    Verdict.OVERSIZE: Drop.OVERSIZE,
-    Verdict.SOURCE: Drop.SOURCE,
-    Verdict.OWN: Drop.OWN,
+    PacketVerdict.NO_RULE: Drop.NO_RULE,
+    PacketVerdict.TAGGED: Drop.NO_RULE,
+    PacketVerdict.FRAGMENT: Drop.FRAGMENT,
+    PacketVerdict.MALFORMED: Drop.MALFORMED,
+    PacketVerdict.OVERSIZE: Drop.OVERSIZE,
+    PacketVerdict.SOURCE: Drop.SOURCE,
+    PacketVerdict.OWN: Drop.OWN,
 }
 
 
@@ -95,7 +95,7 @@ class Head(NamedTuple):
     destination_port: int
     vlan: int
     """Number of the VLAN, or NO_VLAN."""
-    verdict: Verdict
+    verdict: PacketVerdict
     ttl: int
     tos: int
 
@@ -142,7 +142,7 @@ class Writer:
         self._memory[_SKIPPED : _SKIPPED + _NUMBER.size] = _NUMBER.pack(self._skipped)
 
 
-class Allowance:
+class RateLimit:
     """How many events a trace may write: a burst at once, and from then on so many a second.
 
     It is far more than anyone reads, and little beside what relaying the packets costs.
@@ -205,7 +205,7 @@ def _event(slot: bytes) -> Event:
     _, *fields, outputs, captured, verdict, ttl, tos, listed = _HEAD.unpack_from(slot)
     end = _HEAD.size + min(listed, MOST_OUTCOMES) * _OUTCOME.size
     outcomes = tuple(map(Outcome._make, _OUTCOME.iter_unpack(slot[_HEAD.size : end])))
-    known = Verdict(verdict) if verdict <= max(Verdict) else Verdict.MALFORMED
+    known = PacketVerdict(verdict) if verdict <= max(PacketVerdict) else PacketVerdict.MALFORMED
     return Event(Head._make((*fields, known, ttl, tos)), outcomes, outputs, slot[end : end + captured])
 
 

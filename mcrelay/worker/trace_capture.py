@@ -34,7 +34,7 @@ from mcrelay.tracing.ring import (
     Event,
     Head,
     Outcome,
-    Verdict,
+    PacketVerdict,
 )
 from mcrelay.worker.egress import Sent
 from mcrelay.worker.trace_writer import Pen
@@ -47,10 +47,10 @@ _FEW = 8  # values that are looked for one by one
 _LONGEST_PAYLOAD = 0xFFFF
 _VLAN_NUMBER = 0x0FFF  # of the tag control information (IEEE 802.1Q)
 _VERDICTS = {
-    Fault.TAGGED: Verdict.TAGGED,
-    Fault.MALFORMED: Verdict.MALFORMED,
-    Fault.OVERSIZE: Verdict.OVERSIZE,
-    Fault.FRAGMENT: Verdict.FRAGMENT,
+    Fault.TAGGED: PacketVerdict.TAGGED,
+    Fault.MALFORMED: PacketVerdict.MALFORMED,
+    Fault.OVERSIZE: PacketVerdict.OVERSIZE,
+    Fault.FRAGMENT: PacketVerdict.FRAGMENT,
 }
 
 
@@ -127,7 +127,7 @@ class Watch:
         destination = batch.packets.destination
         missed = np.flatnonzero((batch.route == NO_ROUTE) & _is_among(destination, self._destinations))
         judged, owner = self._judged(batch.packets, missed)
-        verdict = np.full(len(batch.route), int(Verdict.RELAYED))
+        verdict = np.full(len(batch.route), int(PacketVerdict.RELAYED))
         verdict[missed] = judged
         now = int(_times(batch.frames, _LAST)[0])
         for rule in self._rules:
@@ -144,9 +144,9 @@ class Watch:
         if not len(missed):
             return missed, missed
         owner, forbidden = self._fib.lookup(packets.flow[missed], packets.origin[missed])
-        verdict = np.where(owner == NO_ROUTE, int(Verdict.NO_RULE), int(Verdict.OWN))
+        verdict = np.where(owner == NO_ROUTE, int(PacketVerdict.NO_RULE), int(PacketVerdict.OWN))
         if forbidden is not None:
-            verdict[forbidden] = Verdict.SOURCE
+            verdict[forbidden] = PacketVerdict.SOURCE
         if packets.fault is not None:
             fault = packets.fault[missed]
             for one, its_verdict in _VERDICTS.items():
@@ -161,7 +161,7 @@ class Watch:
         heads = self._heads(batch, rows, verdict)
         failures = batch.relayed.failures() if batch.relayed else _NONE_FAILED
         for head, row, end in zip(heads, rows.tolist(), ends.tolist(), strict=True):
-            outcomes = self._outcomes(batch, row, failures) if head.verdict is Verdict.RELAYED else ()
+            outcomes = self._outcomes(batch, row, failures) if head.verdict is PacketVerdict.RELAYED else ()
             packet = octets[row, NETWORK_OFFSET:end].tobytes()
             yield Event(head, outcomes, len(outcomes), packet)
 
@@ -183,7 +183,9 @@ class Watch:
         for time, source, destination, *fields, judged, ttl, tos in zip(
             *(column.tolist() for column in columns), strict=True
         ):
-            yield Head._make((time, self._ifindex, source, destination, *fields, Verdict(judged), ttl, tos))
+            yield Head._make(
+                (time, self._ifindex, source, destination, *fields, PacketVerdict(judged), ttl, tos)
+            )
 
     def _outcomes(self, batch: Batch, row: int, failures: Column) -> tuple[Outcome, ...]:
         """Return what became of each copy of a relayed packet; of very many, the failures come first."""

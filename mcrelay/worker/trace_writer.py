@@ -7,7 +7,7 @@ import mmap
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.tracing.ring import MEMORY_SIZE, Allowance, Event, Writer
+from mcrelay.tracing.ring import MEMORY_SIZE, Event, RateLimit, Writer
 
 
 class Pen:
@@ -15,7 +15,7 @@ class Pen:
 
     def __init__(self, descriptor: int) -> None:
         self._writer = Writer(memoryview(mmap.mmap(descriptor, MEMORY_SIZE)))
-        self._allowance = Allowance()
+        self._allowance = RateLimit()
 
     def chosen(self, candidates: NDArray[np.int64], now: int) -> NDArray[np.int64]:
         """Return which of the candidates may be written; the others are counted as skipped."""

@@ -12,7 +12,7 @@ from mcrelay.cli import trace
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.trace_output import CaptureFile, JsonLines, Lines, Seen
 from mcrelay.tracing.format import document
-from mcrelay.tracing.ring import Outcome, Verdict
+from mcrelay.tracing.ring import Outcome, PacketVerdict
 from mcrelay.traffic.endpoint import UsageError
 from tests.tracing.test_pcapng import blocks
 from tests.tracing.test_ring import EVENT
@@ -21,7 +21,7 @@ DEVICES = {2: "eth0", 3: "eth1", 4: "eth2"}
 ENETUNREACH = 101
 
 
-def event(verdict=Verdict.RELAYED, codes=(0,)):
+def event(verdict=PacketVerdict.RELAYED, codes=(0,)):
     outcomes = tuple(Outcome(0xEF020202, 3, 6001, code) for code in codes)
     head = EVENT.head._replace(verdict=verdict)
     return document(
@@ -31,7 +31,7 @@ def event(verdict=Verdict.RELAYED, codes=(0,)):
 
 def test_lines_are_for_people_and_gaps_are_shown_where_they_are(capsys):
     lines = Lines()
-    lines.show([event(), event(Verdict.SOURCE, codes=())])
+    lines.show([event(), event(PacketVerdict.SOURCE, codes=())])
     lines.lose(1200)
     first, second, gap = capsys.readouterr().out.splitlines()
     assert first.endswith("TTL 1: relayed to 239.2.2.2:6001 (eth1)")
@@ -54,7 +54,7 @@ def test_a_capture_has_each_packet_with_its_fate_as_its_comment():
     capture = CaptureFile(file)
     capture.show([event()])
     capture.lose(5)
-    capture.show([event(Verdict.OWN, codes=()) | {"device": None}])
+    capture.show([event(PacketVerdict.OWN, codes=()) | {"device": None}])
     kinds = [(kind, b"rule feed: " in body, b"unknown" in body) for kind, body in blocks(file.getvalue())]
     described, packet = (1, False, False), (6, True, False)
     assert kinds == [(0x0A0D0D0A, False, False), described, packet, (1, False, True), packet]
@@ -65,7 +65,7 @@ def test_what_was_seen_in_all_is_one_line():
     seen = Seen()
     assert seen.told() == "0 packets, 0 relayed"
     seen.add([event(), event(codes=(0, ENETUNREACH, 0xFFFF)), event(codes=(ENETUNREACH,))])
-    seen.add([event(Verdict.SOURCE, codes=())])
+    seen.add([event(PacketVerdict.SOURCE, codes=())])
     seen.lost += 1200
     assert seen.told() == (
         "4 packets, 3 relayed, 1 dropped: source, 2 copies not sent: ENETUNREACH, 1 copy not sent: ttl,"

@@ -8,7 +8,7 @@ import pytest
 
 from mcrelay.model.counters import Drop
 from mcrelay.tracing.format import comment, document, dotted, line, timestamp
-from mcrelay.tracing.ring import EXPIRED, SENT, Event, Outcome, Verdict
+from mcrelay.tracing.ring import EXPIRED, SENT, Event, Outcome, PacketVerdict
 from tests.tracing.test_ring import EVENT, HEAD
 
 DEVICES = {2: "eth0", 3: "eth1", 4: "eth2"}
@@ -57,7 +57,7 @@ def test_a_document_says_all_that_is_known_of_a_packet():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("verdict", [Verdict.FRAGMENT, Verdict.MALFORMED])
+@pytest.mark.parametrize("verdict", [PacketVerdict.FRAGMENT, PacketVerdict.MALFORMED])
 def test_ports_and_payload_are_not_told_of_what_has_no_udp_header_to_trust(verdict):
     document = told(with_verdict(verdict))
     assert (document["source_port"], document["port"], document["payload"]) == (None, None, None)
@@ -94,15 +94,15 @@ def test_outputs_beyond_those_that_are_kept_are_counted():
 @pytest.mark.parametrize(
     ("event", "reason", "explanation"),
     [
-        (with_verdict(Verdict.SOURCE), "source", "192.168.168.55 is not in `sources`"),
-        (with_verdict(Verdict.NO_RULE, destination_port=5002), "no_rule",
+        (with_verdict(PacketVerdict.SOURCE), "source", "192.168.168.55 is not in `sources`"),
+        (with_verdict(PacketVerdict.NO_RULE, destination_port=5002), "no_rule",
          "no rule takes port 5002 of 239.1.1.1 on this device"),
-        (with_verdict(Verdict.TAGGED, vlan=5), "no_rule",
+        (with_verdict(PacketVerdict.TAGGED, vlan=5), "no_rule",
          "the frame is of VLAN 5, and rules on this device take untagged ones only"),
-        (with_verdict(Verdict.FRAGMENT), "fragment", Drop.FRAGMENT.meaning),
-        (with_verdict(Verdict.MALFORMED), "malformed", Drop.MALFORMED.meaning),
-        (with_verdict(Verdict.OVERSIZE), "oversize", Drop.OVERSIZE.meaning),
-        (with_verdict(Verdict.OWN), "own", Drop.OWN.meaning),
+        (with_verdict(PacketVerdict.FRAGMENT), "fragment", Drop.FRAGMENT.meaning),
+        (with_verdict(PacketVerdict.MALFORMED), "malformed", Drop.MALFORMED.meaning),
+        (with_verdict(PacketVerdict.OVERSIZE), "oversize", Drop.OVERSIZE.meaning),
+        (with_verdict(PacketVerdict.OWN), "own", Drop.OWN.meaning),
     ],
 )  # fmt: skip
 def test_the_line_of_a_dropped_packet_says_why(event, reason, explanation):
@@ -126,7 +126,7 @@ def document_without_devices():
 
 
 def test_the_number_of_a_vlan_is_told():
-    assert told(with_verdict(Verdict.TAGGED, vlan=5))["vlan"] == 5
+    assert told(with_verdict(PacketVerdict.TAGGED, vlan=5))["vlan"] == 5
 
 
 def test_addresses_and_times_are_written_as_usual():

@@ -21,17 +21,17 @@ from mcrelay.tracing.ring import (
     SENT,
     SLOT_SIZE,
     SLOTS,
-    Allowance,
     Event,
     Head,
     Outcome,
+    PacketVerdict,
+    RateLimit,
     Reader,
-    Verdict,
     Writer,
 )
 
 HEAD = Head(1_700_000_000_123_456_789, 2, 0xC0A8A837, 0xEF010101, 1428, 1400, 4000, 5001, NO_VLAN,
-            Verdict.RELAYED, 1, 0xB8)  # fmt: skip
+            PacketVerdict.RELAYED, 1, 0xB8)  # fmt: skip
 OUTCOMES = (Outcome(0xEF020202, 3, 6001, SENT), Outcome(0xEF020203, 4, 6001, 100), Outcome(1, 5, 9, EXPIRED))
 EVENT = Event(HEAD, OUTCOMES, 3, b"E" * 1428)
 SECOND = 1_000_000_000
@@ -145,12 +145,12 @@ def test_a_reader_survives_whatever_a_worker_that_went_wrong_has_written(slot, w
     reader = Reader(shared)
     shared[:8] = struct.pack("=Q", written)
     for event in reader.read(2 * SLOTS):
-        assert event.head.verdict in Verdict
+        assert event.head.verdict in PacketVerdict
         assert len(event.outcomes) <= MOST_OUTCOMES
 
 
 def test_an_allowance_grants_a_burst_and_then_so_many_a_second():
-    allowance, start = Allowance(), 1_700_000_000 * SECOND
+    allowance, start = RateLimit(), 1_700_000_000 * SECOND
     assert allowance.granted(10, start) == 10
     assert allowance.granted(10 * BURST, start) == BURST - 10
     assert allowance.granted(1, start) == 0
@@ -159,7 +159,7 @@ def test_an_allowance_grants_a_burst_and_then_so_many_a_second():
 
 
 def test_a_clock_that_is_set_back_neither_grants_nor_forbids_for_long():
-    allowance, start = Allowance(), 1_700_000_000 * SECOND
+    allowance, start = RateLimit(), 1_700_000_000 * SECOND
     allowance.granted(BURST, start)
     assert allowance.granted(BURST, start - 3600 * SECOND) == 0
     assert allowance.granted(BURST, start - 3599 * SECOND) == BURST
@@ -167,7 +167,7 @@ def test_a_clock_that_is_set_back_neither_grants_nor_forbids_for_long():
 
 @given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, SECOND)), max_size=30))
 def test_no_more_is_granted_than_a_burst_and_what_the_time_brings(wishes):
-    allowance, now, total = Allowance(), SECOND, 0
+    allowance, now, total = RateLimit(), SECOND, 0
     for wanted, pause in wishes:
         now += pause
         granted = allowance.granted(wanted, now)
@@ -176,9 +176,9 @@ def test_no_more_is_granted_than_a_burst_and_what_the_time_brings(wishes):
     assert total <= BURST + A_SECOND * (now - SECOND) / SECOND + 1
 
 
-@pytest.mark.parametrize("verdict", Verdict)
+@pytest.mark.parametrize("verdict", PacketVerdict)
 def test_a_verdict_names_the_counter_in_which_its_packets_are(verdict):
-    named = {Verdict.RELAYED: None, Verdict.TAGGED: Drop.NO_RULE}
+    named = {PacketVerdict.RELAYED: None, PacketVerdict.TAGGED: Drop.NO_RULE}
     assert verdict.drop == named.get(verdict, verdict.name.lower())
 
 

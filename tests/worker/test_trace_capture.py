@@ -17,7 +17,7 @@ from mcrelay.packet.fib import Entry, Fib, Routes
 from mcrelay.packet.frame import SMALLEST_FRAME, TP_STATUS_USER, TP_STATUS_VLAN_VALID
 from mcrelay.packet.headers import origin_key
 from mcrelay.tracing import ring
-from mcrelay.tracing.ring import BURST, EXPIRED, MOST_OUTCOMES, SENT, Reader, Verdict
+from mcrelay.tracing.ring import BURST, EXPIRED, MOST_OUTCOMES, SENT, PacketVerdict, Reader
 from mcrelay.worker.array_path import Relay
 from mcrelay.worker.counters import Tally
 from mcrelay.worker.egress import Egress
@@ -120,8 +120,14 @@ def test_what_is_noted_is_what_is_counted_and_noting_it_changes_nothing(frames, 
 
     verdicts = Counter(event.head.verdict for event in events)
     rule = dict(zip(RULE, stage.tally.rules[0].tolist(), strict=True))
-    assert verdicts[Verdict.RELAYED] == rule["packets"]
-    for verdict in (Verdict.FRAGMENT, Verdict.MALFORMED, Verdict.OVERSIZE, Verdict.SOURCE, Verdict.OWN):
+    assert verdicts[PacketVerdict.RELAYED] == rule["packets"]
+    for verdict in (
+        PacketVerdict.FRAGMENT,
+        PacketVerdict.MALFORMED,
+        PacketVerdict.OVERSIZE,
+        PacketVerdict.SOURCE,
+        PacketVerdict.OWN,
+    ):
         assert verdicts[verdict] == rule[verdict.drop], verdict
     codes = Counter((name, outcome.code) for event in events for name, outcome in enumerate(event.outcomes))
     for output in range(width):
@@ -137,7 +143,7 @@ def test_an_event_has_the_packet_and_what_its_headers_say():
     head = event.head
     assert (head.ifindex, head.source, head.destination) == (LINK, 0xC0A8A837, 0xEF010101)
     assert (head.source_port, head.destination_port, head.payload, head.length) == (4000, 5001, 7, 35)
-    assert (head.ttl, head.tos, head.verdict, head.vlan) == (9, 0xB8, Verdict.RELAYED, ring.NO_VLAN)
+    assert (head.ttl, head.tos, head.verdict, head.vlan) == (9, 0xB8, PacketVerdict.RELAYED, ring.NO_VLAN)
     assert event.packet == packet
     assert event.outputs == 1
     ((destination, ifindex, port, code),) = event.outcomes
@@ -146,7 +152,7 @@ def test_an_event_has_the_packet_and_what_its_headers_say():
 
 def test_a_tagged_frame_has_its_vlan():
     _, (event,) = seen([Frame(datagram(), status=TP_STATUS_USER | TP_STATUS_VLAN_VALID)])
-    assert (event.head.verdict, event.head.vlan) == (Verdict.TAGGED, 0)
+    assert (event.head.verdict, event.head.vlan) == (PacketVerdict.TAGGED, 0)
 
 
 def test_events_come_in_the_order_of_the_packets_whatever_became_of_them():
