@@ -6,7 +6,7 @@ import socket
 from collections import deque
 from collections.abc import Iterator
 
-from mcrelay.protocol.control import News, Request, decoded_news, encoded_request
+from mcrelay.protocol.control import Request, ToControl, decode_to_control, encoded_request
 from mcrelay.protocol.worker import CHUNK, MAX_BATCH, MAX_DESCRIPTORS, Assembler, Packet, packets
 
 
@@ -44,7 +44,7 @@ class Channel:
                 raise Ended from None
             self._outgoing.popleft()
 
-    def news(self) -> Iterator[tuple[News, list[int]]]:
+    def news(self) -> Iterator[tuple[ToControl, list[int]]]:
         """Yield what the supervisor told, with descriptors that are the caller's to close; raises Ended."""
         while True:
             try:
@@ -56,4 +56,4 @@ class Channel:
             if not data:
                 raise Ended
             if message := self._assembler.feed(data, descriptors):
-                yield decoded_news(message[0]), message[1]
+                yield decode_to_control(message[0]), message[1]

@@ -15,7 +15,7 @@ from mcrelay.control.pulse import Pulse
 from mcrelay.control.reload_marks import Marks
 from mcrelay.control.trace_sessions import Traces
 from mcrelay.linux.process_usage import Usages
-from mcrelay.protocol.control import Counters, Listen, Marked, News, PictureChanged, Tracing
+from mcrelay.protocol.control import Counters, MarkAnswer, SetListener, SnapshotChanged, ToControl, TraceState
 from mcrelay.protocol.worker import PROTOCOL, Hello
 from mcrelay.status.documents import Now, View
 from mcrelay.status.rates import Counts
@@ -81,9 +81,9 @@ class Server:
             for news, descriptors in self._channel.news():
                 self._take(news, descriptors, moment())
 
-    def _take(self, news: News, descriptors: list[int], now: Now) -> None:
+    def _take(self, news: ToControl, descriptors: list[int], now: Now) -> None:
         match news:
-            case Listen():
+            case SetListener():
                 listener, pulse = descriptors
                 self._listener = socket.socket(fileno=listener)
                 self._pulse.give(pulse)
@@ -91,14 +91,14 @@ class Server:
             case Counters(worker):
                 [memory] = descriptors
                 self._counts.add(worker, memory)
-            case PictureChanged(sections):
+            case SnapshotChanged(sections):
                 self._view.change(sections, now)
                 if "rules" in sections:
                     gc.freeze()  # 10,000 rules are no garbage: not to be looked through again and again
                 self._open()
-            case Marked(mark, begun):
+            case MarkAnswer(mark, begun):
                 self._marks.answered(mark, begun, now.monotonic)
-            case Tracing():
+            case TraceState():
                 self._traces.told(news, descriptors)
 
     def _open(self) -> None:

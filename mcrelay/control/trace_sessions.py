@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
-from mcrelay.protocol.control import TraceRule, Tracing
+from mcrelay.protocol.control import TraceRule, TraceState
 from mcrelay.protocol.jsonrpc import Code, Json, RpcError
 from mcrelay.tracing.format import Document, document
 from mcrelay.tracing.ring import MEMORY_SIZE, Reader
@@ -108,7 +108,7 @@ class Traces:
 
     # What happens.
 
-    def told(self, tracing: Tracing, descriptors: Sequence[int]) -> None:
+    def told(self, tracing: TraceState, descriptors: Sequence[int]) -> None:
         """The supervisor said that a rule is traced, or why it is not or no longer; owns the descriptors."""
         rings = {worker: _mapped(ring) for worker, ring in zip(tracing.workers, descriptors, strict=True)}
         traced = self._traced.get(tracing.rule)
@@ -178,7 +178,7 @@ class Traces:
         del self._sessions[trace]
         self._forget_what_nobody_follows()
 
-    def _tell_that_nobody_follows(self, tracing: Tracing) -> None:
+    def _tell_that_nobody_follows(self, tracing: TraceState) -> None:
         if not tracing.reason:
             self._tell(TraceRule(tracing.rule, False))
 

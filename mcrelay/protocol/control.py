@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcrelay.protocol.snapshot import Drawable
+from mcrelay.protocol.snapshot import JsonValue
 from mcrelay.protocol.worker import Fields, Hello, WireError, parsed
 
 Sections = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Listen:
+class SetListener:
     """Beside it come the socket on which clients knock, and a file to be written to as a sign of life.
 
     It is the first message, and comes again with another socket where somebody removed the first one.
@@ -33,14 +33,14 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureChanged:
+class SnapshotChanged:
     """The sections of the picture that are other than before, as picture.py merges them."""
 
     sections: Sections = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class MarkAnswer:
     """The answer to a mark: how many reloads had begun when the supervisor saw it."""
 
     mark: int
@@ -48,7 +48,7 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True)
-class Tracing:
+class TraceState:
     """A rule is traced: beside it come, in the order of `workers`, the rings that they write, for reading.
 
     The same number may come again, with the rings of more workers. With a `reason` and without workers, the
@@ -76,43 +76,43 @@ class TraceRule:
     wanted: bool
 
 
-News = Listen | Counters | PictureChanged | Marked | Tracing
+ToControl = SetListener | Counters | SnapshotChanged | MarkAnswer | TraceState
 Request = Hello | Mark | TraceRule
 
 
-def encoded_news(news: News) -> bytes:
+def encoded_news(news: ToControl) -> bytes:
     """Return the text of what the supervisor tells."""
     match news:
-        case Listen():
+        case SetListener():
             fields: Fields = ["listen"]
         case Counters(worker):
             fields = ["memory", worker]
-        case PictureChanged(sections):
+        case SnapshotChanged(sections):
             fields = ["picture", sections]
-        case Marked(mark, begun):
+        case MarkAnswer(mark, begun):
             fields = ["marked", mark, begun]
-        case Tracing(rule, number, workers, reason):  # pragma: no branch: there is no other
+        case TraceState(rule, number, workers, reason):  # pragma: no branch: there is no other
             fields = ["trace", rule, number, workers, reason]
     return json.dumps(fields, separators=(",", ":"), default=_drawn).encode()
 
 
-def _drawn(value: Drawable) -> object:
+def _drawn(value: JsonValue) -> object:
     return value.as_json()
 
 
-def decoded_news(text: bytes) -> News:
+def decode_to_control(text: bytes) -> ToControl:
     """Return what `encoded_news` wrote."""
     match json.loads(text):
         case ["listen"]:
-            return Listen()
+            return SetListener()
         case ["memory", worker]:
             return Counters(worker)
         case ["picture", sections]:
-            return PictureChanged(sections)
+            return SnapshotChanged(sections)
         case ["marked", mark, begun]:
-            return Marked(mark, begun)
+            return MarkAnswer(mark, begun)
         case ["trace", rule, number, workers, reason]:
-            return Tracing(rule, number, tuple(workers), reason)
+            return TraceState(rule, number, tuple(workers), reason)
         case [word, *_]:
             raise WireError(f"the supervisor said something unknown: {word!r}")
         case _:

@@ -13,7 +13,7 @@ MAPS = ("rules", "verdicts", "interfaces", "processes")
 MOST_SET = 500  # values of a section in a message
 
 
-class Drawable(Protocol):
+class JsonValue(Protocol):
     """A value of a picture that becomes JSON only when it is told, because there are many like it."""
 
     def as_json(self) -> object:

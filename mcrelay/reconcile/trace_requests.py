@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mcrelay.model.state import Trace
-from mcrelay.protocol.control import Tracing
+from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.plan import RuleState, Verdict
 from mcrelay.reconcile.reconciler import Reconciler
 
@@ -18,7 +18,7 @@ class Traced:
     def __init__(self) -> None:
         self._by_rule: dict[str, Trace] = {}
         self._told: dict[Trace, tuple[int, ...]] = {}
-        self._refused: list[Tracing] = []
+        self._refused: list[TraceState] = []
         self._numbers = 0
 
     @property
@@ -33,7 +33,9 @@ class Traced:
         elif rule in self._by_rule:
             self._told.pop(self._by_rule[rule], None)  # it is told again
         elif len(self._by_rule) == MOST:
-            self._refused.append(Tracing(rule, 0, (), f"{MOST} rules are traced already; end one of those"))
+            self._refused.append(
+                TraceState(rule, 0, (), f"{MOST} rules are traced already; end one of those")
+            )
         else:
             self._numbers += 1
             self._by_rule[rule] = Trace(rule, self._numbers)
@@ -42,7 +44,7 @@ class Traced:
         """Whoever wanted them is gone."""
         self._by_rule, self._told, self._refused = {}, {}, []
 
-    def news(self, reconciler: Reconciler) -> list[Tracing]:
+    def news(self, reconciler: Reconciler) -> list[TraceState]:
         """Return what there is to tell now, nothing twice. What cannot be traced is wanted no more."""
         news, self._refused = self._refused, []
         if not self._by_rule:
@@ -51,12 +53,12 @@ class Traced:
         for rule, trace in list(self._by_rule.items()):
             if reason := _why_not(trace, verdicts, reconciler):
                 self._forget(rule)
-                news.append(Tracing(rule, trace.number, (), reason))
+                news.append(TraceState(rule, trace.number, (), reason))
             elif self._told.get(trace) != (workers := tuple(reconciler.desired.workers)) and _runs(
                 trace, reconciler
             ):
                 self._told[trace] = workers
-                news.append(Tracing(rule, trace.number, workers))
+                news.append(TraceState(rule, trace.number, workers))
         return news
 
     def _forget(self, rule: str) -> None:

@@ -12,14 +12,14 @@ from mcrelay.ipc.heartbeat import Pulse
 from mcrelay.ipc.shared_memory import Memory
 from mcrelay.protocol.control import (
     Counters,
-    Listen,
     Mark,
-    Marked,
-    News,
-    PictureChanged,
+    MarkAnswer,
     Request,
+    SetListener,
+    SnapshotChanged,
+    ToControl,
     TraceRule,
-    Tracing,
+    TraceState,
     encoded_news,
 )
 from mcrelay.protocol.snapshot import changes, parts
@@ -112,9 +112,9 @@ class Control:
         if edits := changes(self._told, picture):
             self._told = dict(picture)
             for part in parts(edits):
-                self._say(PictureChanged(part))
+                self._say(SnapshotChanged(part))
 
-    def tell_of_trace(self, tracing: Tracing, rings: Sequence[int]) -> None:
+    def tell_of_trace(self, tracing: TraceState, rings: Sequence[int]) -> None:
         """Tell that a rule is traced, with the descriptors of its rings, or why it is not."""
         self._say(tracing, rings)
 
@@ -145,13 +145,13 @@ class Control:
             case _ if not self.is_listening:
                 raise ChannelClosed("it did not say hello first")
             case Mark(mark):
-                self._say(Marked(mark, self._reloads.begun))
+                self._say(MarkAnswer(mark, self._reloads.begun))
             case TraceRule(rule, wanted):
                 self._traced.asked(rule, wanted)
 
     def _let_in(self) -> None:
         """Let it answer whoever knocks, and show from now on that it does."""
-        self._say(Listen(), [self._door.fileno(), self._pulse.fileno()])
+        self._say(SetListener(), [self._door.fileno(), self._pulse.fileno()])
 
     def _has_no_pulse(self, now: float) -> bool:
         """Look whether it does anything at all; nobody wakes up for that where all is well."""
@@ -160,7 +160,7 @@ class Control:
         self._pulse.look(now)
         return self._pulse.silent_since is not None and self._pulse.silent_since <= now - PATIENCE
 
-    def _say(self, news: News, descriptors: Sequence[int] = ()) -> None:
+    def _say(self, news: ToControl, descriptors: Sequence[int] = ()) -> None:
         assert self.child is not None
         self.child.channel.send(encoded_news(news), descriptors)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mcrelay.linux.netlink import Bell, CannotRead, read_links
 from mcrelay.model.links import LinkTable
-from mcrelay.protocol.control import Tracing
+from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.commands import Batch, Command, Kill, Perform, Start, Stop
 from mcrelay.reconcile.plan import RuleState, Verdict, plan
 from mcrelay.reconcile.reconciler import Reconciler
@@ -295,10 +295,10 @@ class Supervisor:
         for tracing in self._traced.news(self._reconciler):
             self._tell_of_trace(tracing)
 
-    def _tell_of_trace(self, tracing: Tracing) -> None:
+    def _tell_of_trace(self, tracing: TraceState) -> None:
         try:
             rings = self._rings.for_reading(tracing)
         except CannotShare as failure:
             self._traced.asked(tracing.rule, wanted=False)
-            tracing, rings = Tracing(tracing.rule, 0, (), str(failure)), []
+            tracing, rings = TraceState(tracing.rule, 0, (), str(failure)), []
         self._control.tell_of_trace(tracing, rings)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mcrelay.ipc.shared_memory import Shared
 from mcrelay.model.state import OpenTrace, State, Trace, WorkerAction
-from mcrelay.protocol.control import Tracing
+from mcrelay.protocol.control import TraceState
 from mcrelay.tracing.ring import MEMORY_SIZE
 
 
@@ -44,7 +44,7 @@ class TraceRings:
             self._memories[key] = Shared(f"mcrelay-trace-{worker}-{trace.number}", MEMORY_SIZE)
         return self._memories[key]
 
-    def for_reading(self, tracing: Tracing) -> list[int]:
+    def for_reading(self, tracing: TraceState) -> list[int]:
         """Return the descriptors by which the rings of a trace can be read; raises CannotShare."""
         trace = Trace(tracing.rule, tracing.number)
         try:

@@ -15,7 +15,7 @@ from mcrelay.client.connection import BrokenOff, Failed, NotRunning
 from mcrelay.control import server
 from mcrelay.control.clients import MOST, Clients
 from mcrelay.model.counters import SEND_ERROR_NAMES
-from mcrelay.protocol.control import Counters, Mark, Marked, TraceRule, Tracing
+from mcrelay.protocol.control import Counters, Mark, MarkAnswer, TraceRule, TraceState
 from mcrelay.protocol.jsonrpc import MAX_LINE, Code
 from tests.support.control_harness import PATIENCE, VERDICT, Desk, Memory, interface, process, rule, sections
 
@@ -211,7 +211,7 @@ def test_a_mark_is_what_the_supervisor_says_and_nobody_else_waits_for_it(desk, c
     mark = desk.supervisor.asked()
     assert isinstance(mark, Mark)
     assert client.call("reload.verdict") == VERDICT
-    desk.supervisor.tell(Marked(mark.mark, 4))
+    desk.supervisor.tell(MarkAnswer(mark.mark, 4))
     marked, listed = answers(waiting, 2)
     assert marked["result"] == {"begun": 4}
     assert "rules" in listed["result"]
@@ -223,7 +223,7 @@ def test_a_client_that_goes_before_its_mark_comes_harms_nobody(desk, client):
     answers(impatient, 1)
     mark = desk.supervisor.asked()
     impatient.close()
-    desk.supervisor.tell(Marked(mark.mark, 1))
+    desk.supervisor.tell(MarkAnswer(mark.mark, 1))
     assert client.call("reload.verdict") == VERDICT
 
 
@@ -231,7 +231,7 @@ def test_a_trace_begins_when_the_supervisor_says_so(desk, client):
     tracer = desk.raw()
     tracer.sendall(HELLO + line("trace.start", rule="feed"))
     assert desk.supervisor.asked() == TraceRule("feed", True)
-    desk.supervisor.tell(Tracing("feed", 0, (), "worker 0 has no memory left"))
+    desk.supervisor.tell(TraceState("feed", 0, (), "worker 0 has no memory left"))
     _, refused = answers(tracer, 2)
     assert refused["error"]["code"] == Code.NOT_TRACEABLE
     assert "no memory left" in refused["error"]["message"]

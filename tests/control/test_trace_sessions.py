@@ -18,7 +18,7 @@ from mcrelay.control.trace_sessions import (
     PATIENCE,
     Traces,
 )
-from mcrelay.protocol.control import TraceRule, Tracing
+from mcrelay.protocol.control import TraceRule, TraceState
 from mcrelay.protocol.jsonrpc import Code, RpcError
 from mcrelay.tracing.ring import MEMORY_SIZE, Writer
 from tests.tracing.test_ring import EVENT, numbered
@@ -69,7 +69,7 @@ class House:
         for worker in workers:
             self.rings.setdefault((number, worker), Ring())
         self.traces.told(
-            Tracing(rule, number, workers), [self.rings[number, worker].reading() for worker in workers]
+            TraceState(rule, number, workers), [self.rings[number, worker].reading() for worker in workers]
         )
         return number
 
@@ -203,7 +203,7 @@ def test_a_client_that_goes_takes_its_traces_with_it(house):
 
 def test_a_rule_that_cannot_be_traced_is_refused_with_its_reason(house):
     first, second = house.start(), house.start(client="two")
-    house.traces.told(Tracing("feed", 0, (), "unresolved: no device eth7"), [])
+    house.traces.told(TraceState("feed", 0, (), "unresolved: no device eth7"), [])
     for answer in (first, second):
         (error,) = answer.said
         assert error.code == Code.NOT_TRACEABLE
@@ -215,7 +215,7 @@ def test_a_rule_that_cannot_be_traced_is_refused_with_its_reason(house):
 def test_a_trace_that_ends_tells_why_once_all_has_been_read(house):
     trace = house.started()
     house.write(1, 2)
-    house.traces.told(Tracing("feed", 1, (), "the rule is gone"), [])
+    house.traces.told(TraceState("feed", 1, (), "the rule is gone"), [])
     assert house.times(trace) == [1, 2]
     assert house.read(trace) == {"events": [], "lost": 0, "ended": "the rule is gone"}
     with pytest.raises(RpcError):
@@ -224,7 +224,7 @@ def test_a_trace_that_ends_tells_why_once_all_has_been_read(house):
 
 def test_an_ended_trace_is_not_mixed_up_with_a_new_one_of_the_same_rule(house):
     old = house.started()
-    house.traces.told(Tracing("feed", 1, (), "the rule is gone"), [])
+    house.traces.told(TraceState("feed", 1, (), "the rule is gone"), [])
     new = house.started(client="two")
     house.write(7, number=2)
     assert house.read(old)["ended"] == "the rule is gone"
@@ -244,7 +244,7 @@ def test_what_is_traced_for_nobody_is_to_be_traced_no_longer(house):
     house.traces.stop(house.started(), "one")
     house.answer(number=2)
     assert house.asked == [TraceRule("feed", True), TraceRule("feed", False), TraceRule("feed", False)]
-    house.traces.told(Tracing("feed", 0, (), "the rule is gone"), [])
+    house.traces.told(TraceState("feed", 0, (), "the rule is gone"), [])
     assert len(house.asked) == 3
 
 
@@ -252,7 +252,7 @@ def test_what_nobody_waits_for_any_more_leaves_no_descriptor(house):
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     ring = Ring()
-    house.traces.told(Tracing("feed", 1, (0,)), [ring.reading()])
+    house.traces.told(TraceState("feed", 1, (0,)), [ring.reading()])
     os.close(ring.descriptor)
     del ring
     gc.collect()

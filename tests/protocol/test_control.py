@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from mcrelay.protocol.control import (
     Counters,
-    Listen,
     Mark,
-    Marked,
-    PictureChanged,
+    MarkAnswer,
+    SetListener,
+    SnapshotChanged,
     TraceRule,
-    Tracing,
-    decoded_news,
+    TraceState,
+    decode_to_control,
     decoded_request,
     encoded_news,
     encoded_request,
@@ -25,11 +25,11 @@ from mcrelay.reconcile.plan import RuleState, Verdict
 numbers = st.integers(0, 2**63)
 texts = st.text(max_size=20)
 news = (
-    st.just(Listen())
+    st.just(SetListener())
     | st.builds(Counters, numbers)
-    | st.builds(PictureChanged, st.dictionaries(texts, texts | numbers, max_size=3))
-    | st.builds(Marked, numbers, numbers)
-    | st.builds(Tracing, texts, numbers, st.lists(numbers, max_size=3).map(tuple), texts)
+    | st.builds(SnapshotChanged, st.dictionaries(texts, texts | numbers, max_size=3))
+    | st.builds(MarkAnswer, numbers, numbers)
+    | st.builds(TraceState, texts, numbers, st.lists(numbers, max_size=3).map(tuple), texts)
 )
 requests = st.builds(Hello, numbers) | st.builds(Mark, numbers) | st.builds(TraceRule, texts, st.booleans())
 json_values = st.recursive(
@@ -40,13 +40,13 @@ json_values = st.recursive(
 
 @given(news)
 def test_the_control_process_hears_what_was_told(told):
-    assert decoded_news(encoded_news(told)) == told
+    assert decode_to_control(encoded_news(told)) == told
 
 
 def test_what_is_drawn_only_when_it_is_told_comes_as_it_was_drawn():
-    told = PictureChanged({"verdicts": {"set": {"feed": Verdict(RuleState.ACTIVE, "device eth0 is down")}}})
+    told = SnapshotChanged({"verdicts": {"set": {"feed": Verdict(RuleState.ACTIVE, "device eth0 is down")}}})
     sections = {"verdicts": {"set": {"feed": ["active", "device eth0 is down"]}}}
-    assert decoded_news(encoded_news(told)) == PictureChanged(sections)
+    assert decode_to_control(encoded_news(told)) == SnapshotChanged(sections)
 
 
 @given(requests)
@@ -57,7 +57,7 @@ def test_the_supervisor_hears_what_was_asked(request):
 @pytest.mark.parametrize("text", [b'["dance"]', b"[]", b"7"])
 def test_news_of_another_protocol_are_refused(text):
     with pytest.raises(WireError, match="supervisor said"):
-        decoded_news(text)
+        decode_to_control(text)
 
 
 @pytest.mark.parametrize(

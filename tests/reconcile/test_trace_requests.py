@@ -3,7 +3,7 @@
 import pytest
 
 from mcrelay.model.state import Trace
-from mcrelay.protocol.control import Tracing
+from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.plan import Plan, RuleState, Verdict
 from mcrelay.reconcile.trace_requests import MOST, Traced
 from tests.support.reconciler_harness import CAMERA, ONE_RULE, TO_NEAR, World, settled
@@ -40,7 +40,7 @@ def test_a_trace_is_told_once_every_worker_has_confirmed_it():
     desk.world.answer(0)
     assert desk.news() == []
     desk.world.answer(1)
-    assert desk.news() == [Tracing("camera", 1, (0, 1))]
+    assert desk.news() == [TraceState("camera", 1, (0, 1))]
     assert desk.news() == []
 
 
@@ -48,7 +48,7 @@ def test_who_asks_again_is_told_again_of_the_same_trace():
     desk = Desk(ONE_RULE)
     desk.ask("camera")
     desk.answer()
-    assert desk.ask("camera") == [Tracing("camera", 1, (0,))]
+    assert desk.ask("camera") == [TraceState("camera", 1, (0,))]
 
 
 def test_a_trace_that_is_wanted_no_more_ends_in_the_workers_and_the_next_one_is_another():
@@ -59,7 +59,7 @@ def test_a_trace_that_is_wanted_no_more_ends_in_the_workers_and_the_next_one_is_
     desk.answer()
     assert desk.world.reconciler.running == ONE_RULE.state
     desk.ask("camera")
-    assert desk.answer() == [Tracing("camera", 2, (0,))]
+    assert desk.answer() == [TraceState("camera", 2, (0,))]
 
 
 def test_the_end_of_a_trace_that_there_is_not_means_nothing():
@@ -70,13 +70,13 @@ def test_a_worker_that_is_away_is_not_waited_for():
     desk = Desk(RULE_ON_TWO)
     desk.world.exit(1)
     desk.ask("camera")
-    assert desk.answer() == [Tracing("camera", 1, (0, 1))]
+    assert desk.answer() == [TraceState("camera", 1, (0, 1))]
 
 
 def test_a_paused_rule_can_be_traced_from_its_return_on():
     desk = Desk(ONE_RULE)
     desk.world.exit(0)
-    assert desk.ask("camera") == [Tracing("camera", 1, (0,))]
+    assert desk.ask("camera") == [TraceState("camera", 1, (0,))]
 
 
 def test_a_worker_that_joins_the_others_brings_a_ring_more():
@@ -86,7 +86,7 @@ def test_a_worker_that_joins_the_others_brings_a_ring_more():
     desk.world.plan(RULE_ON_TWO)
     desk.world.hello(1)
     assert desk.news() == []
-    assert desk.answer() == [Tracing("camera", 1, (0, 1))]
+    assert desk.answer() == [TraceState("camera", 1, (0, 1))]
 
 
 def test_a_worker_that_dies_and_comes_back_is_no_news():
@@ -109,7 +109,7 @@ def test_a_worker_that_dies_and_comes_back_is_no_news():
 )
 def test_a_rule_that_does_not_run_cannot_be_traced_and_the_reason_is_told(verdict, reason):
     desk = Desk(Plan(ONE_RULE.state, {"camera": verdict} if verdict else {}))
-    assert desk.ask("camera") == [Tracing("camera", 1, (), reason)]
+    assert desk.ask("camera") == [TraceState("camera", 1, (), reason)]
     assert desk.traced.traces == frozenset()
     assert desk.news() == []
 
@@ -119,14 +119,14 @@ def test_a_rule_that_is_removed_ends_its_trace():
     desk.ask("camera")
     desk.answer()
     desk.world.plan(planned({}))
-    assert desk.news() == [Tracing("camera", 1, (), "there is no rule camera")]
+    assert desk.news() == [TraceState("camera", 1, (), "there is no rule camera")]
 
 
 def test_a_trace_that_a_worker_refuses_is_over_and_the_reason_is_told():
     desk = Desk(ONE_RULE)
     desk.world.broken.add(Trace("camera", 1))
     desk.ask("camera")
-    assert desk.answer() == [Tracing("camera", 1, (), "no 0")]
+    assert desk.answer() == [TraceState("camera", 1, (), "no 0")]
 
 
 def test_so_many_rules_are_traced_and_no_more():
@@ -135,7 +135,7 @@ def test_so_many_rules_are_traced_and_no_more():
         traced.asked(f"rule-{number}", True)
     traced.asked("one-more", True)
     refused, *_ = traced.news(world.reconciler)
-    assert refused == Tracing("one-more", 0, (), "16 rules are traced already; end one of those")
+    assert refused == TraceState("one-more", 0, (), "16 rules are traced already; end one of those")
 
 
 def test_all_is_forgotten_when_whoever_asked_is_gone():

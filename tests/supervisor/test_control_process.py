@@ -8,7 +8,14 @@ import pytest
 
 from mcrelay.ipc.shared_memory import Memory
 from mcrelay.lab.command import PATIENCE, wait_until
-from mcrelay.protocol.control import Counters, Listen, Marked, PictureChanged, Tracing, decoded_news
+from mcrelay.protocol.control import (
+    Counters,
+    MarkAnswer,
+    SetListener,
+    SnapshotChanged,
+    TraceState,
+    decode_to_control,
+)
 from mcrelay.reconcile.lifecycle import PATIENCE as LONG
 from mcrelay.reconcile.trace_requests import Traced
 from mcrelay.reload.results import Cause, Reloads
@@ -71,7 +78,7 @@ class Desk:
         notes = self.folder / "heard"
         self.until(lambda: notes.exists() and notes.read_bytes().count(b"\n") == count, f"{count} messages")
         lines = [line.split(b" ", 1) for line in notes.read_bytes().splitlines()]
-        return [(decoded_news(text), int(descriptors)) for descriptors, text in lines]
+        return [(decode_to_control(text), int(descriptors)) for descriptors, text in lines]
 
     def close(self):
         for child in list(self.switchboard.children):
@@ -118,19 +125,19 @@ def test_it_gets_the_listening_socket_first_and_then_all_there_is_and_later_what
     found.control.tell({"daemon": 1, "rules": {"a": 1, "b": 3}}, {0: memory})
     found.control.tell({"daemon": 2, "rules": {"a": 1, "b": 3}}, {0: memory, 1: memory})
     assert found.heard(6) == [
-        (Listen(), 2),
+        (SetListener(), 2),
         (Counters(0), 1),
-        (PictureChanged({"daemon": 1, "rules": {"set": {"a": 1, "b": 2}}}), 0),
-        (PictureChanged({"rules": {"set": {"b": 3}}}), 0),
+        (SnapshotChanged({"daemon": 1, "rules": {"set": {"a": 1, "b": 2}}}), 0),
+        (SnapshotChanged({"rules": {"set": {"b": 3}}}), 0),
         (Counters(1), 1),
-        (PictureChanged({"daemon": 2}), 0),
+        (SnapshotChanged({"daemon": 2}), 0),
     ]
 
 
 def test_a_mark_is_answered_with_how_many_reloads_have_begun(desk):
     found = desk(HELLO + "channel.send(b'.[\"mark\",7]')\n" + LISTEN)
     found.reloads.begin(Cause.HANGUP)
-    assert found.heard(2)[1] == (Marked(7, 1), 0)
+    assert found.heard(2)[1] == (MarkAnswer(7, 1), 0)
 
 
 def test_it_asks_for_traces_and_is_told_of_their_rings(desk):
@@ -138,7 +145,7 @@ def test_it_asks_for_traces_and_is_told_of_their_rings(desk):
     found.until(lambda: found.traced.traces, "a trace")
     [trace] = found.traced.traces
     memory = Memory("test")
-    tracing = Tracing("feed", trace.number, (0, 1))
+    tracing = TraceState("feed", trace.number, (0, 1))
     found.control.tell_of_trace(tracing, [memory.shared.for_reading] * 2)
     assert found.heard(2)[1] == (tracing, 2)
 
@@ -177,7 +184,7 @@ def test_a_successor_is_told_everything_anew_and_traces_nothing(desk):
     assert found.control.is_outdated
     found.control.tell({"daemon": 1}, {0: Memory("test")})
     told = [news for news, _ in found.heard(6)]
-    assert told[3:] == [Listen(), Counters(0), PictureChanged({"daemon": 1})]
+    assert told[3:] == [SetListener(), Counters(0), SnapshotChanged({"daemon": 1})]
 
 
 def test_it_ends_by_itself_when_it_is_told_to(desk):
@@ -248,7 +255,7 @@ def test_a_socket_that_was_removed_comes_back_and_is_passed_on(desk):
     found = desk(HELLO + LISTEN)
     found.heard(1)
     found.door.path.unlink()
-    assert found.heard(2) == [(Listen(), 2)] * 2
+    assert found.heard(2) == [(SetListener(), 2)] * 2
     assert found.door.path.is_socket()
 
 
@@ -258,7 +265,7 @@ def test_one_that_listens_late_is_told_all_of_it(desk):
     picture = {"daemon": "x" * 4_000_000}
     found.control.tell(picture, {})
     assert found.control.is_behind
-    assert found.heard(2)[1] == (PictureChanged(picture), 0)
+    assert found.heard(2)[1] == (SnapshotChanged(picture), 0)
     assert not found.control.is_behind
 
 

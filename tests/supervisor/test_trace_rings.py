@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mcrelay.model.state import CloseTrace, OpenTrace, State, Trace, WorkerState
-from mcrelay.protocol.control import Tracing
+from mcrelay.protocol.control import TraceState
 from mcrelay.supervisor import trace_rings
 from mcrelay.supervisor.trace_rings import CannotShare, TraceRings
 from mcrelay.tracing.ring import MEMORY_SIZE
@@ -46,9 +46,9 @@ def test_a_later_trace_of_the_rule_begins_anew(rings):
 
 def test_what_workers_write_the_control_process_reads_in_the_order_of_the_workers(rings):
     written = rings.supply([OpenTrace(1, FEED)]) + rings.supply([OpenTrace(0, FEED)])
-    read = rings.for_reading(Tracing("feed", 1, (1, 0)))
+    read = rings.for_reading(TraceState("feed", 1, (1, 0)))
     assert all(same(one, other) for one, other in zip(written, read, strict=True))
-    assert rings.for_reading(Tracing("feed", 0, (), "the rule is disabled")) == []
+    assert rings.for_reading(TraceState("feed", 0, (), "the rule is disabled")) == []
 
 
 def test_only_what_is_traced_still_is_kept(rings):
@@ -68,4 +68,4 @@ def test_without_memory_it_is_said_which_rule_cannot_be_traced(rings, monkeypatc
         rings.supply([CloseTrace(0, CLOCK), OpenTrace(0, FEED)])
     assert failure.value.reasons == {1: "cannot trace rule feed: Too many open files"}
     with pytest.raises(CannotShare, match="cannot trace rule feed: Too many open files"):
-        rings.for_reading(Tracing("feed", 1, (0,)))
+        rings.for_reading(TraceState("feed", 1, (0,)))

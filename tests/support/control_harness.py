@@ -10,7 +10,7 @@ from mcrelay.client.connection import connect
 from mcrelay.control.channel import Channel, Ended
 from mcrelay.control.server import Server
 from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES
-from mcrelay.protocol.control import Counters, Listen, PictureChanged, decoded_request, encoded_news
+from mcrelay.protocol.control import Counters, SetListener, SnapshotChanged, decoded_request, encoded_news
 from mcrelay.protocol.worker import CHUNK, Assembler, packets
 
 PATIENCE = 20  # seconds: far more than anything takes
@@ -120,7 +120,7 @@ class Supervisor:
 
     def change(self, **changed):
         """Send sections of the picture."""
-        self.tell(PictureChanged(changed))
+        self.tell(SnapshotChanged(changed))
 
     def asked(self):
         """Return the next request of the control process."""
@@ -158,7 +158,7 @@ class Desk:
     def __enter__(self):
         self._thread.start()
         self.supervisor.asked()
-        self.supervisor.tell(Listen(), self._listener.fileno(), self.pulse)
+        self.supervisor.tell(SetListener(), self._listener.fileno(), self.pulse)
         self.supervisor.tell(Counters(0), self.memory.descriptor)
         return self
 
@@ -176,7 +176,7 @@ class Desk:
         os.unlink(self.path)
         self._listener.close()
         self._listener = self._listening()
-        self.supervisor.tell(Listen(), self._listener.fileno(), self.pulse)
+        self.supervisor.tell(SetListener(), self._listener.fileno(), self.pulse)
 
     def client(self):
         """Return a client that has said hello."""
