@@ -8,14 +8,14 @@ from typing import Any
 
 from mcrelay.client import reload_request
 from mcrelay.client.connection import BrokenOff, NotPermitted
-from mcrelay.reload.requests import Confirm, Wish
+from mcrelay.reload.requests import Confirm, OperatorRequest
 from mcrelay.reload.results import Cause
 from mcrelay.storage import request_file
 
 Answer = dict[str, Any]
 
 
-def granted(options: argparse.Namespace, wish: Wish) -> tuple[Answer, Answer]:
+def granted(options: argparse.Namespace, wish: OperatorRequest) -> tuple[Answer, Answer]:
     """Ask for what is wished; return the greeting and the verdict. Raises one of `daemon.UNREACHABLE`."""
     cause = Cause.CONFIRM if isinstance(wish, Confirm) else Cause.TRY
     return reload_request.verdict(
@@ -26,7 +26,7 @@ def granted(options: argparse.Namespace, wish: Wish) -> tuple[Answer, Answer]:
     )
 
 
-def _place(greeting: Answer, wish: Wish) -> None:
+def _place(greeting: Answer, wish: OperatorRequest) -> None:
     reload_request.must_be_permitted(greeting["pid"])  # or it would lie there without a signal
     run_dir = Path(greeting["run_dir"])
     try:

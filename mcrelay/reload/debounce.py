@@ -18,7 +18,7 @@ DELAY = 1.0  # seconds within which news of a change come, or never
 
 
 @dataclass(slots=True)
-class Quiet:
+class Debouncer:
     """What was seen of the files, and when to look again."""
 
     due: float
@@ -30,7 +30,7 @@ class Quiet:
     _is_announced: bool = True  # whether there was news since the last look
     _is_surprising: bool = False  # whether the last change was seen without any news of it
 
-    def stirred(self, now: float) -> None:
+    def event_seen(self, now: float) -> None:
         """Something happened where the files are: look at once, but not all the time."""
         self._is_announced, self._is_surprising = True, False
         self.due = min(self.due, max(now, self._looked + QUIET))
@@ -47,7 +47,7 @@ class Quiet:
         self.due = now + (QUIET if is_new and not is_quiet else REGARDLESS)
         return is_new and is_quiet
 
-    def is_deaf(self, now: float) -> bool:
+    def missed_events(self, now: float) -> bool:
         """Tell whether the files changed, and no news of it came."""
         return self._is_surprising and now >= self._since + DELAY
 

@@ -14,7 +14,7 @@ from mcrelay.reload.trial import LONGEST
 MOST_OCTETS = 4096  # of the text
 
 
-class NoWish(Exception):
+class RequestError(Exception):
     """A text that asks for nothing that there is."""
 
 
@@ -32,10 +32,10 @@ class Confirm:
     generation: int
 
 
-Wish = Try | Confirm
+OperatorRequest = Try | Confirm
 
 
-def text_of(wish: Wish) -> str:
+def text_of(wish: OperatorRequest) -> str:
     """Return the text of a wish."""
     match wish:
         case Try(timeout):
@@ -45,19 +45,19 @@ def text_of(wish: Wish) -> str:
     return json.dumps(fields)
 
 
-def wish_of(text: bytes) -> Wish:
+def wish_of(text: bytes) -> OperatorRequest:
     """Return the wish that a text says; raises NoWish."""
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
-        raise NoWish("it is no JSON") from None
+        raise RequestError("it is no JSON") from None
     match fields:
         case {"timeout": bool()} | {"generation": bool()}:
             pass  # Python takes True for a number
         case {"verb": "try", "timeout": int() | float() as timeout, **rest} if not rest:
             if not 0 < timeout <= LONGEST:
-                raise NoWish(f"a trial lasts more than 0 and at most {LONGEST:g} seconds")
+                raise RequestError(f"a trial lasts more than 0 and at most {LONGEST:g} seconds")
             return Try(timeout)
         case {"verb": "confirm", "generation": int(generation), **rest} if not rest:
             return Confirm(generation)
-    raise NoWish("it asks neither to try nor to confirm in the words of this version")
+    raise RequestError("it asks neither to try nor to confirm in the words of this version")

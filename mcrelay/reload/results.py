@@ -48,7 +48,7 @@ _RUNNING_ANEW = (Outcome.STARTED, Outcome.APPLIED, Outcome.ROLLED_BACK)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ReloadResult:
     """What became of reload `number`, the generation that runs since, and what was wrong with the files."""
 
     number: int
@@ -81,7 +81,7 @@ class Reloads:
         self.begun = 0
         self.cause = Cause.START
         """What the last one began with."""
-        self._waiting: list[Verdict] = []
+        self._waiting: list[ReloadResult] = []
         self._standing: deque[dict[str, Any]] = deque(maxlen=REMEMBERED + 1)
 
     @property
@@ -107,10 +107,12 @@ class Reloads:
         problems: Sequence[Problem] = (),
     ) -> None:
         """The reload that began last has a verdict, which waits for all that is under way."""
-        verdict = Verdict(self.begun, self.cause, outcome, generation, changes or Changes(), tuple(problems))
+        verdict = ReloadResult(
+            self.begun, self.cause, outcome, generation, changes or Changes(), tuple(problems)
+        )
         self._waiting.append(verdict)
 
-    def settled(self, at: float) -> list[Verdict]:
+    def settled(self, at: float) -> list[ReloadResult]:
         """Nothing is under way any more: return the verdicts that stand now."""
         standing, self._waiting = self._waiting, []
         self._standing.extendleft(verdict.as_json(at) for verdict in standing)

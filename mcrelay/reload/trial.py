@@ -15,7 +15,7 @@ LONGEST = 86_400.0  # seconds of a trial
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class BootTime:
     """Seconds since the boot of that name, those included in which the host slept (CLOCK_BOOTTIME).
 
     `time` is what people call it: seconds since 1970, as the clock stood when the moment was taken.
@@ -25,9 +25,9 @@ class Moment:
     seconds: float
     time: float = 0.0
 
-    def later(self, seconds: float) -> Moment:
+    def later(self, seconds: float) -> BootTime:
         """Return the moment so many seconds later."""
-        return Moment(self.boot, self.seconds + seconds, self.time + seconds)
+        return BootTime(self.boot, self.seconds + seconds, self.time + seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class Trial:
 
     path: str
     hash: str
-    end: Moment
+    end: BootTime
     confirmed: int
     confirmed_hash: str
 
-    def left(self, now: Moment) -> float:
+    def left(self, now: BootTime) -> float:
         """Return the seconds that are left: 0 after the end, in another boot, or if it ends absurdly late."""
         left = self.end.seconds - now.seconds
         return left if self.end.boot == now.boot and 0 < left <= LONGEST else 0.0
@@ -52,7 +52,7 @@ class Trial:
         """Return the same trial of another content."""
         return replace(self, hash=tried)
 
-    def until(self, end: Moment) -> Trial:
+    def until(self, end: BootTime) -> Trial:
         """Return the same trial with another end."""
         return replace(self, end=end)
 
@@ -83,12 +83,12 @@ def trial_of(document: Mapping[str, Any]) -> Trial | None:
             "confirmed": int(confirmed),
             "confirmed_hash": str(confirmed_hash),
         }:
-            return Trial(path, tried, Moment(boot, until, time), confirmed, confirmed_hash)
+            return Trial(path, tried, BootTime(boot, until, time), confirmed, confirmed_hash)
         case _:
             return None
 
 
-class Beginning(Enum):
+class StartDecision(Enum):
     """What a start runs."""
 
     FILES = auto()  # what the files say
@@ -98,7 +98,7 @@ class Beginning(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RolledBackContent:
     """What was rolled back does not run again by itself: its hash, and the number of what runs instead."""
 
     hash: str
@@ -109,18 +109,18 @@ class Refusal:
         return {"version": 1, "hash": self.hash, "confirmed": self.confirmed}
 
 
-def refusal_of(document: Mapping[str, Any]) -> Refusal | None:
+def refusal_of(document: Mapping[str, Any]) -> RolledBackContent | None:
     """Return the refusal that a document tells of, None where it tells of none."""
     match document:
         case {"version": 1, "hash": str(refused), "confirmed": int(confirmed)}:
-            return Refusal(refused, confirmed)
+            return RolledBackContent(refused, confirmed)
         case _:
             return None
 
 
 def beginning(
-    path: str, content: str, trial: Trial | None, refusal: Refusal | None, now: Moment
-) -> Beginning:
+    path: str, content: str, trial: Trial | None, refusal: RolledBackContent | None, now: BootTime
+) -> StartDecision:
     """Return what a start runs that finds this content (a hash) and these traces of what was before.
 
     Another content than the one on trial is on trial as well: somebody corrects it. What was confirmed need
@@ -128,8 +128,8 @@ def beginning(
     """
     if trial is not None and trial.path == path:
         if trial.left(now):
-            return Beginning.ON_TRIAL
+            return StartDecision.ON_TRIAL
         if trial.confirmed_hash != content:
-            return Beginning.ROLLED_BACK
+            return StartDecision.ROLLED_BACK
     is_refused = refusal is not None and refusal.hash == content
-    return Beginning.STILL_REFUSED if is_refused else Beginning.FILES
+    return StartDecision.STILL_REFUSED if is_refused else StartDecision.FILES

@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from mcrelay.reload.requests import MOST_OCTETS, NoWish, Wish, text_of, wish_of
+from mcrelay.reload.requests import MOST_OCTETS, OperatorRequest, RequestError, text_of, wish_of
 from mcrelay.storage import json_file
 
 log = logging.getLogger("mcrelay")
@@ -20,7 +20,7 @@ class Occupied(Exception):
     """Somebody else has asked, and the supervisor has not seen it yet."""
 
 
-def place(directory: Path, wish: Wish, uid: int) -> None:
+def place(directory: Path, wish: OperatorRequest, uid: int) -> None:
     """Put a wish where the supervisor, which runs as `uid`, finds it; raises Occupied and OSError.
 
     The signal has to follow at once: a wish of which nobody told is no wish after a minute.
@@ -41,7 +41,7 @@ def place(directory: Path, wish: Wish, uid: int) -> None:
             draft.unlink(missing_ok=True)
 
 
-def take(directory: Path) -> Wish | None:
+def take(directory: Path) -> OperatorRequest | None:
     """Return what is wished, and take it away; None where nothing counts as a wish; raises NoWish."""
     path = directory / NAME
     try:
@@ -57,7 +57,7 @@ def take(directory: Path) -> Wish | None:
         log.warning("%s is ignored: %s", path, why_not)
         return None
     if len(text) > MOST_OCTETS:
-        raise NoWish(f"it is larger than {MOST_OCTETS} octets")
+        raise RequestError(f"it is larger than {MOST_OCTETS} octets")
     return wish_of(text)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mcrelay.reload.history import Entry, entry_of
-from mcrelay.reload.trial import Refusal, Trial, refusal_of, trial_of
+from mcrelay.reload.trial import RolledBackContent, Trial, refusal_of, trial_of
 from mcrelay.storage import json_file
 
 log = logging.getLogger("mcrelay")
@@ -146,7 +146,7 @@ class Archive:
         """Return the trial that a predecessor left."""
         return self._told(TRIAL, trial_of)
 
-    def refusal(self) -> Refusal | None:
+    def refusal(self) -> RolledBackContent | None:
         """Return what is not to run again by itself."""
         return self._told(REFUSED, refusal_of)
 
@@ -154,7 +154,7 @@ class Archive:
         """Let a successor find the trial; raises Unusable."""
         self._keep(TRIAL, trial.as_json())
 
-    def keep_refusal(self, refusal: Refusal) -> None:
+    def keep_refusal(self, refusal: RolledBackContent) -> None:
         """Let a successor find what was rolled back; raises Unusable."""
         self._keep(REFUSED, refusal.as_json())
 

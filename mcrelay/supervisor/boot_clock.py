@@ -6,12 +6,12 @@ import time
 from functools import cache
 from pathlib import Path
 
-from mcrelay.reload.trial import Moment
+from mcrelay.reload.trial import BootTime
 
 
-def moment() -> Moment:
+def moment() -> BootTime:
     """Return the moment that it is."""
-    return Moment(_boot(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
+    return BootTime(_boot(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
 
 
 @cache

@@ -14,9 +14,9 @@ from mcrelay.model.links import LinkTable
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import route_of
 from mcrelay.reload.history import Entry
-from mcrelay.reload.requests import Confirm, Try, Wish
+from mcrelay.reload.requests import Confirm, OperatorRequest, Try
 from mcrelay.reload.results import Cause, Outcome, Reloads
-from mcrelay.reload.trial import Beginning, Moment, Refusal
+from mcrelay.reload.trial import BootTime, RolledBackContent, StartDecision
 from mcrelay.storage import config_files
 from mcrelay.storage.state_dir import Archive, Unusable
 from mcrelay.supervisor.systemd import Notifier
@@ -54,17 +54,17 @@ class Configuration:
 
     # The start, and what happens later, which tells whether something else runs then.
 
-    def load(self, now: Moment) -> None:
+    def load(self, now: BootTime) -> None:
         """Take the files as they are, or what was confirmed if they are not to run; raises Invalid."""
         self.reloads.begin(Cause.START)
         read, self._judged = self._read()
         found = self.trials.found(self._judged, now)
-        if found in (Beginning.FILES, Beginning.ON_TRIAL):
+        if found in (StartDecision.FILES, StartDecision.ON_TRIAL):
             try:
                 self._accept(self._version(read, self._judged, None), Outcome.STARTED, None)
                 return
             except ConfigError as invalid:
-                if found is Beginning.FILES:
+                if found is StartDecision.FILES:
                     raise
                 self._log(invalid)
         self._roll_back(self._judged, None)
@@ -79,7 +79,7 @@ class Configuration:
         has_no_writer = config_files.stamps(self.path) == quiet  # nobody began to write while they were read
         return has_no_writer and digest != self._judged and self._judge(Cause.WATCH, read, digest)
 
-    def asked(self, wish: Wish, now: Moment) -> bool:
+    def asked(self, wish: OperatorRequest, now: BootTime) -> bool:
         """Do what somebody wishes, or say why that cannot be had."""
         match wish:
             case Try(timeout):
@@ -136,7 +136,11 @@ class Configuration:
         return Version(config_files.config_of(read, before), digest, read)
 
     def _judge(
-        self, cause: Cause, read: config_files.Contents | ConfigError, digest: str, end: Moment | None = None
+        self,
+        cause: Cause,
+        read: config_files.Contents | ConfigError,
+        digest: str,
+        end: BootTime | None = None,
     ) -> bool:
         """Decide on the files; with an `end`, they are on trial until then."""
         self._begin(cause)
@@ -267,6 +271,6 @@ class Configuration:
 
     def _keep_refused(self, refused: str, number: int) -> None:
         try:
-            self._archive.keep_refusal(Refusal(refused, number))
+            self._archive.keep_refusal(RolledBackContent(refused, number))
         except Unusable as error:
             log.error("a restart will take the files as they are: %s", error)

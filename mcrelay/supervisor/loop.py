@@ -15,7 +15,7 @@ from mcrelay.reconcile.commands import Batch, Command, Kill, Perform, Start, Sto
 from mcrelay.reconcile.plan import RuleState, Verdict, plan
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.reconcile.trace_requests import Traced
-from mcrelay.reload.requests import NoWish
+from mcrelay.reload.requests import RequestError
 from mcrelay.reload.results import Cause
 from mcrelay.storage import request_file
 from mcrelay.storage.run_dir import Door
@@ -97,7 +97,7 @@ class Supervisor:
         self._switchboard.watch(self._signals, self._signalled)
         bell = Bell()
         self._switchboard.watch(bell, lambda: self._link_changed(bell))
-        self._switchboard.watch(self._watcher, self._watcher.stirred)
+        self._switchboard.watch(self._watcher, self._watcher.event_seen)
         self._read_links()
         self._accepted()
         if self._notifier.watchdog_pause is not None:
@@ -160,7 +160,7 @@ class Supervisor:
         self._is_tidy = False  # what is on trial keeps what is confirmed, and does so no longer
         try:
             wish = request_file.take(self._run_dir)
-        except NoWish as why:
+        except RequestError as why:
             self._configuration.refuse(Cause.HANGUP, f"{self._run_dir / request_file.NAME}: {why}")
             return
         if self._configuration.asked(wish, moment()) if wish else self._configuration.reload():

@@ -9,7 +9,7 @@ from typing import Any
 
 from mcrelay.config.compiler import Config
 from mcrelay.config.problems import ConfigError
-from mcrelay.reload.trial import Beginning, Moment, Trial, beginning
+from mcrelay.reload.trial import BootTime, StartDecision, Trial, beginning
 from mcrelay.storage import config_files
 from mcrelay.storage.state_dir import Archive, Unusable
 
@@ -35,25 +35,25 @@ class Trials:
         self._path = os.path.abspath(path)
         self._archive = archive
 
-    def found(self, content: str, now: Moment) -> Beginning:
+    def found(self, content: str, now: BootTime) -> StartDecision:
         """Return what a start runs whose files have this hash; `confirmed` is there if that needs it."""
         trial, refusal = self._archive.trial(), self._archive.refusal()
         found = beginning(self._path, content, trial, refusal, now)
-        if found is Beginning.FILES:
+        if found is StartDecision.FILES:
             self.end()
             return found
-        if found is Beginning.STILL_REFUSED:
+        if found is StartDecision.STILL_REFUSED:
             trial = None
         try:
             self.confirmed = self._version(trial.confirmed if trial else refusal.confirmed if refusal else 0)
         except Unusable as error:
             log.error("what was confirmed cannot come back, and the files are taken as they are: %s", error)
             self.end()
-            return Beginning.FILES
+            return StartDecision.FILES
         self.trial = trial
         return found
 
-    def begin(self, running: Config, number: int | None, tried: str, end: Moment) -> None:
+    def begin(self, running: Config, number: int | None, tried: str, end: BootTime) -> None:
         """Put a content (its hash) on trial: what is `running`, entry `number` of the history, is confirmed.
 
         Where a trial runs, that is still the one that was confirmed before. Raises Unusable.
@@ -94,7 +94,7 @@ class Trials:
         except Unusable as error:
             log.warning("a restart would end the trial once more: %s", error)
 
-    def left(self, now: Moment) -> float | None:
+    def left(self, now: BootTime) -> float | None:
         """Return the seconds that are left, None where no trial runs."""
         return None if self.trial is None else self.trial.left(now)
 

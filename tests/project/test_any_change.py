@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.reload.requests import Confirm, Try
-from mcrelay.reload.trial import Moment
+from mcrelay.reload.trial import BootTime
 from tests.support.supervisor_harness import Stage
 
 HEAD = "version: 1\ninterfaces: {a: {device: eth0}, b: {device: eth1}, c: {device: eth2}}\n"
@@ -224,7 +224,7 @@ class AnyChange(RuleBasedStateMachine):
     @rule(seconds=TIMES, is_boot=st.booleans())
     def the_supervisor_dies_and_comes_back(self, seconds, is_boot):
         boot = f"{self.model.boot}, again" if is_boot else self.model.boot
-        self.stage.now = Moment(boot, self.stage.now.seconds + seconds, self.stage.now.time + seconds)
+        self.stage.now = BootTime(boot, self.stage.now.seconds + seconds, self.stage.now.time + seconds)
         self.model.restart(self.stage.now.seconds, boot)
         self.remembered = {}
         self.stage.start()

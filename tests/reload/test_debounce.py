@@ -6,21 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.reload.debounce import DELAY, QUIET, REGARDLESS, STALLED, Quiet
+from mcrelay.reload.debounce import DELAY, QUIET, REGARDLESS, STALLED, Debouncer
 
 STEP = 0.01
 
 
 def read_once(stamps="first", now=100.0):
     """What has read its files once, and looked at them at `now`."""
-    quiet = Quiet(due=now - QUIET)
+    quiet = Debouncer(due=now - QUIET)
     assert not quiet.looked(stamps, now - QUIET)
     assert quiet.looked(stamps, now)
     return quiet
 
 
 def test_files_are_read_when_they_have_been_the_same_for_a_while():
-    quiet = Quiet(due=0.0)
+    quiet = Debouncer(due=0.0)
     assert not quiet.looked("some", 0.0)
     assert quiet.due == QUIET
     assert not quiet.looked("other", QUIET)
@@ -44,25 +44,25 @@ def test_files_that_are_as_they_were_before_anybody_read_them_are_not_read():
 
 def test_news_bring_a_look_at_once():
     quiet = read_once()
-    quiet.stirred(103.0)
+    quiet.event_seen(103.0)
     assert quiet.due == 103.0
 
 
 def test_news_that_come_thick_and_fast_bring_a_look_now_and_then():
     quiet = read_once()
-    quiet.stirred(103.0)
+    quiet.event_seen(103.0)
     quiet.looked("first", 103.0)
     for now in (103.1, 103.2):
-        quiet.stirred(now)
+        quiet.event_seen(now)
         assert quiet.due == 103.0 + QUIET
 
 
 def test_news_never_put_a_look_off():
     quiet = read_once()
     quiet.looked("second", 101.0)
-    quiet.stirred(101.2)
+    quiet.event_seen(101.2)
     assert quiet.due == 101.0 + QUIET
-    quiet.stirred(102.0)
+    quiet.event_seen(102.0)
     assert quiet.due == 101.0 + QUIET
 
 
@@ -83,27 +83,27 @@ def test_a_file_that_is_open_for_ever_is_read_in_the_end():
 def test_a_change_without_news_tells_that_nobody_listens():
     quiet = read_once()
     quiet.looked("second", 105.0)
-    assert not quiet.is_deaf(105.0)
-    assert quiet.is_deaf(105.0 + DELAY)
+    assert not quiet.missed_events(105.0)
+    assert quiet.missed_events(105.0 + DELAY)
     quiet.listens_anew()
-    assert not quiet.is_deaf(105.0 + DELAY)
+    assert not quiet.missed_events(105.0 + DELAY)
 
 
 @pytest.mark.parametrize("news", [104.9, 105.5])
 def test_news_may_come_before_a_look_or_a_little_later(news):
     quiet = read_once()
     if news < 105.0:
-        quiet.stirred(news)
+        quiet.event_seen(news)
     quiet.looked("second", 105.0)
     if news > 105.0:
-        quiet.stirred(news)
-    assert not quiet.is_deaf(110.0)
+        quiet.event_seen(news)
+    assert not quiet.missed_events(110.0)
 
 
 def test_files_that_stay_as_they_are_need_no_news():
     quiet = read_once()
     quiet.looked("first", 105.0)
-    assert not quiet.is_deaf(110.0)
+    assert not quiet.missed_events(110.0)
 
 
 moments = st.floats(0, 20).map(lambda moment: round(moment, 2))
@@ -112,12 +112,12 @@ moments = st.floats(0, 20).map(lambda moment: round(moment, 2))
 @given(st.lists(moments, max_size=30), st.lists(moments, max_size=30))
 def test_every_state_that_lasts_is_read_once_soon_and_never_while_it_changes(changes, news):
     """Play 40 seconds in which files change and news come, though maybe not of the changes."""
-    quiet = Quiet(due=0.0)
+    quiet = Debouncer(due=0.0)
     reads, looks = [], []
     for step in range(4001):
         now = round(step * STEP, 2)
         if now in news:
-            quiet.stirred(now)
+            quiet.event_seen(now)
         if quiet.due <= now:
             looks.append(now)
             if quiet.looked(state := sum(change <= now for change in changes), now):
@@ -138,7 +138,7 @@ def test_what_there_is_news_of_is_read_within_two_pauses(changes):
         now = round(step * STEP, 2)
         state = sum(change <= now for change in changes)
         if now in changes:
-            quiet.stirred(now)
+            quiet.event_seen(now)
         if quiet.due <= now and quiet.looked(state, now) and state == len(changes):
             assert last + QUIET - STEP <= now <= last + 2 * QUIET + 2 * STEP
             return

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.reload.requests import Confirm, NoWish, Try, text_of, wish_of
+from mcrelay.reload.requests import Confirm, RequestError, Try, text_of, wish_of
 from mcrelay.reload.trial import LONGEST
 
 wishes = st.builds(Try, st.floats(0.001, LONGEST) | st.integers(1, 86_400)) | st.builds(
@@ -23,7 +23,7 @@ def test_a_wish_is_read_as_it_was_written(wish):
 def test_no_text_breaks_the_reader(text):
     try:
         assert text_of(wish_of(text))
-    except NoWish:
+    except RequestError:
         pass
 
 
@@ -37,13 +37,13 @@ def test_no_text_breaks_the_reader(text):
     ],
 )  # fmt: skip
 def test_what_asks_for_nothing_that_there_is_is_no_wish(fields):
-    with pytest.raises(NoWish, match="neither to try nor to confirm"):
+    with pytest.raises(RequestError, match="neither to try nor to confirm"):
         wish_of(json.dumps(fields).encode())
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "86400.1", "1e999", "-Infinity", "NaN", "1" * 400])
 def test_a_trial_has_an_end_within_a_day(seconds):
-    with pytest.raises(NoWish, match="at most 86400 seconds"):
+    with pytest.raises(RequestError, match="at most 86400 seconds"):
         wish_of(b'{"verb": "try", "timeout": %s}' % seconds.encode())
 
 
@@ -51,5 +51,5 @@ def test_a_trial_has_an_end_within_a_day(seconds):
     "text", [b"", b"{", b"\xff", b"[" * 100_000, b'{"verb": "try", "timeout": ' + b"1" * 5000]
 )
 def test_what_is_no_json_is_no_wish(text):
-    with pytest.raises(NoWish, match="no JSON"):
+    with pytest.raises(RequestError, match="no JSON"):
         wish_of(text)

@@ -5,9 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from mcrelay.reload.trial import LONGEST, Beginning, Moment, Refusal, Trial, beginning, refusal_of, trial_of
+from mcrelay.reload.trial import (
+    LONGEST,
+    BootTime,
+    RolledBackContent,
+    StartDecision,
+    Trial,
+    beginning,
+    refusal_of,
+    trial_of,
+)
 
-NOW = Moment("this boot", 1000.0, 1_795_000_000.0)
+NOW = BootTime("this boot", 1000.0, 1_795_000_000.0)
 PATH, CONFIRMED, TRIED, OTHER = "/etc/mcrelay.yaml", "confirmed", "tried", "other"
 TRIAL = Trial(PATH, TRIED, NOW.later(120), 7, CONFIRMED)
 
@@ -40,7 +49,7 @@ def test_a_trial_can_go_on_with_another_content_and_end_at_another_time():
 
 def test_what_is_written_is_read_again():
     assert trial_of(json.loads(json.dumps(TRIAL.as_json()))) == TRIAL
-    refusal = Refusal(TRIED, 8)
+    refusal = RolledBackContent(TRIED, 8)
     assert refusal_of(json.loads(json.dumps(refusal.as_json()))) == refusal
 
 
@@ -59,32 +68,32 @@ def test_what_is_no_refusal_is_none(document):
 
 
 def test_a_start_without_a_trial_takes_the_files():
-    assert beginning(PATH, OTHER, None, None, NOW) is Beginning.FILES
-    assert beginning(PATH, OTHER, None, Refusal(TRIED, 7), NOW) is Beginning.FILES
+    assert beginning(PATH, OTHER, None, None, NOW) is StartDecision.FILES
+    assert beginning(PATH, OTHER, None, RolledBackContent(TRIED, 7), NOW) is StartDecision.FILES
 
 
 @pytest.mark.parametrize("content", [TRIED, OTHER, CONFIRMED])
 def test_a_start_within_a_trial_goes_on_with_it_whatever_the_files_say(content):
-    assert beginning(PATH, content, TRIAL, None, NOW.later(119)) is Beginning.ON_TRIAL
+    assert beginning(PATH, content, TRIAL, None, NOW.later(119)) is StartDecision.ON_TRIAL
 
 
 @pytest.mark.parametrize("now", [NOW.later(120), replace(NOW, boot="the next boot")])
 @pytest.mark.parametrize("content", [TRIED, OTHER])
 def test_a_start_after_a_trial_rolls_back_what_nobody_confirmed(content, now):
-    assert beginning(PATH, content, TRIAL, None, now) is Beginning.ROLLED_BACK
+    assert beginning(PATH, content, TRIAL, None, now) is StartDecision.ROLLED_BACK
 
 
 def test_a_start_after_a_trial_with_what_was_confirmed_has_nothing_to_roll_back():
-    assert beginning(PATH, CONFIRMED, TRIAL, None, NOW.later(120)) is Beginning.FILES
+    assert beginning(PATH, CONFIRMED, TRIAL, None, NOW.later(120)) is StartDecision.FILES
 
 
 def test_a_trial_of_another_file_is_none_of_this_one():
-    assert beginning("/etc/other.yaml", TRIED, TRIAL, None, NOW) is Beginning.FILES
+    assert beginning("/etc/other.yaml", TRIED, TRIAL, None, NOW) is StartDecision.FILES
 
 
 def test_a_start_does_not_bring_back_what_was_rolled_back():
-    assert beginning(PATH, TRIED, None, Refusal(TRIED, 8), NOW) is Beginning.STILL_REFUSED
+    assert beginning(PATH, TRIED, None, RolledBackContent(TRIED, 8), NOW) is StartDecision.STILL_REFUSED
 
 
 def test_a_trial_counts_for_more_than_what_was_rolled_back_before_it():
-    assert beginning(PATH, TRIED, TRIAL, Refusal(TRIED, 8), NOW) is Beginning.ON_TRIAL
+    assert beginning(PATH, TRIED, TRIAL, RolledBackContent(TRIED, 8), NOW) is StartDecision.ON_TRIAL

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mcrelay.reload.requests import Confirm, NoWish, Try
+from mcrelay.reload.requests import Confirm, RequestError, Try
 from mcrelay.storage import request_file
 from mcrelay.storage.request_file import NAME, TIMELY, Occupied, place, take
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_removed_stops_nothing(tmp_path, caplog):
 )
 def test_a_wish_in_other_words_is_none_and_removed(tmp_path, text, why):
     (tmp_path / NAME).write_bytes(text)
-    with pytest.raises(NoWish, match=why):
+    with pytest.raises(RequestError, match=why):
         take(tmp_path)
     assert os.listdir(tmp_path) == []
 

@@ -6,11 +6,11 @@ import os
 import pytest
 
 from mcrelay.reload.history import Entry
-from mcrelay.reload.trial import Moment, Refusal, Trial
+from mcrelay.reload.trial import BootTime, RolledBackContent, Trial
 from mcrelay.storage import state_dir as module
 from mcrelay.storage.state_dir import KEPT, Archive, Unusable, default, entry, numbers
 
-TRIAL = Trial("/etc/mcrelay.yaml", "tried", Moment("this boot", 7.0, 8.0), 3, "confirmed")
+TRIAL = Trial("/etc/mcrelay.yaml", "tried", BootTime("this boot", 7.0, 8.0), 3, "confirmed")
 
 
 def made(number):
@@ -77,8 +77,8 @@ def test_a_million_entries_later_the_numbers_still_go_up(archive):
 def test_a_successor_finds_the_trial_and_what_was_rolled_back(archive):
     assert (archive.trial(), archive.refusal()) == (None, None)
     archive.keep_trial(TRIAL)
-    archive.keep_refusal(Refusal("tried", 4))
-    assert (archive.trial(), archive.refusal()) == (TRIAL, Refusal("tried", 4))
+    archive.keep_refusal(RolledBackContent("tried", 4))
+    assert (archive.trial(), archive.refusal()) == (TRIAL, RolledBackContent("tried", 4))
     archive.forget_trial()
     archive.forget_refusal()
     assert (archive.trial(), archive.refusal()) == (None, None)

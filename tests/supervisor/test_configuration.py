@@ -5,12 +5,12 @@ import logging
 import pytest
 
 from mcrelay.config.problems import ConfigError
-from mcrelay.reload.trial import Moment
+from mcrelay.reload.trial import BootTime
 from mcrelay.storage import config_files
 from mcrelay.storage.state_dir import Archive
 from mcrelay.supervisor.configuration import Configuration
 
-NOW = Moment("this boot", 1000.0, 1_795_000_000.0)
+NOW = BootTime("this boot", 1000.0, 1_795_000_000.0)
 GOOD = "version: 1\ninterfaces: {a: {device: eth0}, b: {device: eth1}}\nrules:\n"
 RULE = "  {0}: {{input: {{interface: a, group: 239.1.1.1, port: {1}}}, outputs: [{{interface: b}}]}}\n"
 

@@ -14,7 +14,7 @@ from mcrelay.model.links import LinkTable
 from mcrelay.model.state import State, WorkerState, applied
 from mcrelay.protocol.worker import PROTOCOL, Acknowledged, Hello, decoded_batch
 from mcrelay.reconcile.lifecycle import Process
-from mcrelay.reload.trial import Moment
+from mcrelay.reload.trial import BootTime
 from mcrelay.storage import config_files, request_file
 from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.storage.state_dir import Archive
@@ -201,7 +201,7 @@ class Stage:
 
     def __init__(self, folder, links, monkeypatch, now=None):
         self.folder, self.file = folder, folder / "mcrelay.yaml"
-        self.now = now or Moment("boot 0", 1000.0, 1_795_000_000.0)
+        self.now = now or BootTime("boot 0", 1000.0, 1_795_000_000.0)
         self.links = links
         self._lock = None
         (folder / "run").mkdir()

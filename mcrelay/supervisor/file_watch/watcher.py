@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from mcrelay.reload.debounce import REGARDLESS, Quiet
+from mcrelay.reload.debounce import REGARDLESS, Debouncer
 from mcrelay.storage import config_files
 from mcrelay.supervisor.file_watch.observer import Bell, Deaf, Ear
 from mcrelay.supervisor.file_watch.paths import Place, places
@@ -21,11 +21,11 @@ class Watcher:
         self._bell = Bell()
         self._ear: Ear | None = None
         self._places: tuple[Place, ...] = ()
-        self._quiet: Quiet | None = None
+        self._quiet: Debouncer | None = None
         self._complaint = ""
 
     def fileno(self) -> int:
-        """Return the descriptor to poll; when it is readable, call `stirred`."""
+        """Return the descriptor to poll; when it is readable, call `event_seen`."""
         return self._bell.fileno()
 
     @property
@@ -36,16 +36,16 @@ class Watcher:
     def switch(self, on: bool) -> None:
         """Watch from now on, or no longer."""
         if on and self._quiet is None:
-            self._quiet = Quiet(due=time.monotonic())
+            self._quiet = Debouncer(due=time.monotonic())
         elif not on and self._quiet is not None:
             self._quiet = None
             self._replace(None, ())
 
-    def stirred(self) -> None:
+    def event_seen(self) -> None:
         """The bell rang."""
         self._bell.silence()
         if self._quiet:
-            self._quiet.stirred(time.monotonic())
+            self._quiet.event_seen(time.monotonic())
 
     def look(self) -> config_files.Stamps | None:
         """Return the stamps of the files if they are other than before and quiet now: time to read them."""
@@ -57,7 +57,7 @@ class Watcher:
         is_open = self._ear is not None and self._ear.hears_writing
         return stamps if self._quiet.looked(stamps, time.monotonic(), is_open) else None
 
-    def _listen(self, quiet: Quiet) -> None:
+    def _listen(self, quiet: Debouncer) -> None:
         """Listen where the files are now, which may be elsewhere than before."""
         where = places(self._path)
         if self._ear is None or where != self._places or self._is_broken(self._ear, quiet):
@@ -68,11 +68,11 @@ class Watcher:
                 self._replace(None, ())
                 self._complain(str(deaf))
 
-    def _is_broken(self, ear: Ear, quiet: Quiet) -> bool:
+    def _is_broken(self, ear: Ear, quiet: Debouncer) -> bool:
         if not ear.is_alive:
             log.warning("what listened for changes of the files has died; it is made anew")
             return True
-        if quiet.is_deaf(time.monotonic()):
+        if quiet.missed_events(time.monotonic()):
             log.info("the files changed, and no news of it came; listening anew")
             return True
         return False

@@ -41,7 +41,7 @@ def seen(watcher, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while (now := time.monotonic()) < deadline:
         if select.select([watcher], [], [], max(0.0, min(watcher.due, deadline) - now))[0]:
-            watcher.stirred()
+            watcher.event_seen()
         if watcher.due <= time.monotonic() and watcher.look():
             return True
     return False
@@ -158,7 +158,7 @@ def test_a_watcher_that_is_switched_off_does_nothing(file):
     before = threading.active_count()
     watcher.switch(False)
     assert (watcher.due, watcher.look()) == (None, None)
-    watcher.stirred()
+    watcher.event_seen()
     deadline = time.monotonic() + PATIENCE
     while threading.active_count() >= before and time.monotonic() < deadline:
         time.sleep(0.05)
