@@ -33,7 +33,7 @@ from mcrelay.model.state import (
     WorkerAction,
     WorkerState,
 )
-from mcrelay.reconcile.plan import Plan, RuleState, Verdict, claim
+from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus, claim
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0  # seconds before what failed is tried again
 
@@ -101,7 +101,7 @@ class Failures:
         resting = {one for one, failure in self.by_subject.items() if failure.retry_at is not None}
         return without(state, resting) if resting else state
 
-    def verdicts(self, plan: Plan) -> dict[str, Verdict]:
+    def verdicts(self, plan: Plan) -> dict[str, RuleStatus]:
         """Return the state of every rule, with what failed since it was planned.
 
         A rule that lost some of its sources or outputs is active still, and says why.
@@ -146,12 +146,12 @@ def _is_due(failure: Failure, now: float) -> bool:
     return failure.retry_at is not None and failure.retry_at <= now
 
 
-def _marked(planned: Verdict, ways: Sequence[Sequence[Failure]]) -> Verdict:
+def _marked(planned: RuleStatus, ways: Sequence[Sequence[Failure]]) -> RuleStatus:
     if not any(ways):
         return planned
     reasons = dict.fromkeys(failure.reason for way in ways for failure in way)
     state = RuleState.FAILED if all(ways) else planned.state
-    return Verdict(state, "; ".join(filter(None, (planned.reason, *reasons))))
+    return RuleStatus(state, "; ".join(filter(None, (planned.reason, *reasons))))
 
 
 def without(state: State, failed: set[Subject]) -> State:

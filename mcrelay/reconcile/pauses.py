@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from mcrelay.model.state import State
 from mcrelay.reconcile.lifecycle import Process
-from mcrelay.reconcile.plan import RuleState, Verdict
+from mcrelay.reconcile.plan import RuleState, RuleStatus
 
 
 def with_pauses(
-    verdicts: Mapping[str, Verdict], desired: State, running: State, processes: Mapping[int, Process]
-) -> dict[str, Verdict]:
+    verdicts: Mapping[str, RuleStatus], desired: State, running: State, processes: Mapping[int, Process]
+) -> dict[str, RuleStatus]:
     """Return the verdicts, with what the workers do not forward although they should.
 
     A rule that some workers forward is active still, and says why the others do not.
@@ -31,7 +31,7 @@ def _rules(state: State, worker: int) -> set[str]:
     return {route.rule for route in state.workers[worker].flows.values()}
 
 
-def _incomplete(verdicts: Mapping[str, Verdict], forwarded: Mapping[int, set[str]]) -> list[str]:
+def _incomplete(verdicts: Mapping[str, RuleStatus], forwarded: Mapping[int, set[str]]) -> list[str]:
     """Return the active rules that a worker lacks."""
     complete = set.intersection(*forwarded.values()) if forwarded else set()
     return [
@@ -41,11 +41,11 @@ def _incomplete(verdicts: Mapping[str, Verdict], forwarded: Mapping[int, set[str
     ]
 
 
-def _marked(verdict: Verdict, reasons: list[str], workers: int) -> Verdict:
+def _marked(verdict: RuleStatus, reasons: list[str], workers: int) -> RuleStatus:
     if len(reasons) == workers:
-        return Verdict(RuleState.PAUSED, "; ".join(filter(None, (verdict.reason, *reasons))))
+        return RuleStatus(RuleState.PAUSED, "; ".join(filter(None, (verdict.reason, *reasons))))
     share = f"{len(reasons)} of {workers} workers do not forward it: {'; '.join(reasons)}"
-    return Verdict(verdict.state, "; ".join(filter(None, (verdict.reason, share))))
+    return RuleStatus(verdict.state, "; ".join(filter(None, (verdict.reason, share))))
 
 
 def _reason(worker: int, running: State, processes: Mapping[int, Process]) -> str:

@@ -35,7 +35,7 @@ class RuleState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RuleStatus:
     """The state of a rule, and the reason where it is not simply active."""
 
     state: RuleState
@@ -51,7 +51,7 @@ class Plan:
     """The desired state, and a verdict on every rule."""
 
     state: State = field(default_factory=State)
-    rules: Mapping[str, Verdict] = field(default_factory=dict)
+    rules: Mapping[str, RuleStatus] = field(default_factory=dict)
 
 
 class Unresolved(Exception):
@@ -103,13 +103,13 @@ def claim(flow: Flow) -> Membership | PortReservation:
     return PortReservation(flow.destination, flow.port)
 
 
-def _planned(rule: Rule, config: Config, links: LinkTable) -> tuple[Verdict, dict[Flow, Route]]:
+def _planned(rule: Rule, config: Config, links: LinkTable) -> tuple[RuleStatus, dict[Flow, Route]]:
     if not rule.enabled:
-        return Verdict(RuleState.DISABLED, "`enabled: false` in the file"), {}
+        return RuleStatus(RuleState.DISABLED, "`enabled: false` in the file"), {}
     try:
         flows = _flows(rule.input, config, links)
     except Unresolved as missing:
-        return Verdict(RuleState.UNRESOLVED, f"input: {missing}"), {}
+        return RuleStatus(RuleState.UNRESOLVED, f"input: {missing}"), {}
     outputs, missing_outputs = [], []
     for output in rule.outputs:
         try:
@@ -118,11 +118,11 @@ def _planned(rule: Rule, config: Config, links: LinkTable) -> tuple[Verdict, dic
             missing_outputs.append(f"output {output.interface}: {missing}")
     reason = "; ".join(missing_outputs)
     if not outputs:
-        return Verdict(RuleState.UNRESOLVED, reason), {}
+        return RuleStatus(RuleState.UNRESOLVED, reason), {}
     if missing_outputs:
         reason = f"{len(missing_outputs)} of {len(rule.outputs)} outputs do not run: {reason}"
     reasons = [reason, *_down(rule, config, links)]
-    verdict = Verdict(RuleState.ACTIVE, "; ".join(filter(None, reasons)))
+    verdict = RuleStatus(RuleState.ACTIVE, "; ".join(filter(None, reasons)))
     return verdict, dict.fromkeys(flows, Route(rule.name, tuple(outputs)))
 
 

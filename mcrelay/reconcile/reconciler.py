@@ -37,7 +37,7 @@ from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.failures import Failures
 from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
 from mcrelay.reconcile.pauses import with_pauses
-from mcrelay.reconcile.plan import Plan, Verdict
+from mcrelay.reconcile.plan import Plan, RuleStatus
 
 
 @dataclass(slots=True)
@@ -163,11 +163,11 @@ class Reconciler:
         """Whether a worker has been told to end."""
         return self._process(worker).phase is Phase.ENDING
 
-    def verdicts(self) -> dict[str, Verdict]:
+    def verdicts(self) -> dict[str, RuleStatus]:
         """Return the state of every rule, with what failed since it was planned."""
         return self.failures.verdicts(self.plan)
 
-    def verdicts_now(self) -> dict[str, Verdict]:
+    def verdicts_now(self) -> dict[str, RuleStatus]:
         """Return the same, with the rules paused that no worker forwards while it is away."""
         return with_pauses(self.verdicts(), self.desired, self.running, self.processes)
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from mcrelay.model.state import Trace
 from mcrelay.protocol.control import TraceState
-from mcrelay.reconcile.plan import RuleState, Verdict
+from mcrelay.reconcile.plan import RuleState, RuleStatus
 from mcrelay.reconcile.reconciler import Reconciler
 
 MOST = 16  # rules traced at once
 
 
-class Traced:
+class TraceRequests:
     """The traces that are wanted, and which workers' rings of them the control process knows."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Traced:
             self._told.pop(trace, None)
 
 
-def _why_not(trace: Trace, verdicts: Mapping[str, Verdict], reconciler: Reconciler) -> str:
+def _why_not(trace: Trace, verdicts: Mapping[str, RuleStatus], reconciler: Reconciler) -> str:
     if failure := reconciler.failures.by_subject.get(trace):
         return failure.reason
     if (verdict := verdicts.get(trace.rule)) is None:

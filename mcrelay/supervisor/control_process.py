@@ -25,7 +25,7 @@ from mcrelay.protocol.control import (
 from mcrelay.protocol.snapshot import changes, parts
 from mcrelay.protocol.worker import PROTOCOL, Hello
 from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
-from mcrelay.reconcile.trace_requests import Traced
+from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Reloads
 from mcrelay.storage.run_dir import Door
 from mcrelay.supervisor.children import Child, start_control, why_not
@@ -47,7 +47,7 @@ class Control:
         switchboard: Switchboard,
         door: Door,
         reloads: Reloads,
-        traced: Traced,
+        traced: TraceRequests,
     ) -> None:
         self.process = Process()
         self.child: Child[Request] | None = None

@@ -8,7 +8,7 @@ from itertools import islice
 from mcrelay.linux.netlink import device_of
 from mcrelay.model.counters import RULES, SEND_ERROR_NAMES, Drop
 from mcrelay.model.state import Route
-from mcrelay.reconcile.plan import Plan, Verdict
+from mcrelay.reconcile.plan import Plan, RuleStatus
 from mcrelay.supervisor.counter_rows import Ledger
 
 MOST = 50  # lines in the log for one event
@@ -16,7 +16,7 @@ MOST = 50  # lines in the log for one event
 _RULE_DROPS = [reason for reason in Drop if reason in RULES.columns]
 
 
-def lines(plan: Plan, verdicts: Mapping[str, Verdict], ledger: Ledger) -> Iterator[str]:
+def lines(plan: Plan, verdicts: Mapping[str, RuleStatus], ledger: Ledger) -> Iterator[str]:
     """Describe every rule with its state and counters, its outputs below it, and the links."""
     flows = next((state.flows for state in plan.state.workers.values()), {})
     routes = {route.rule: route for route in flows.values()}

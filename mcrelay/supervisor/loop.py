@@ -12,9 +12,9 @@ from mcrelay.linux.netlink import Bell, CannotRead, read_links
 from mcrelay.model.links import LinkTable
 from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.commands import Batch, Command, Kill, Perform, Start, Stop
-from mcrelay.reconcile.plan import RuleState, Verdict, plan
+from mcrelay.reconcile.plan import RuleState, RuleStatus, plan
 from mcrelay.reconcile.reconciler import Reconciler
-from mcrelay.reconcile.trace_requests import Traced
+from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.requests import RequestError
 from mcrelay.reload.results import Cause
 from mcrelay.storage import request_file
@@ -64,7 +64,7 @@ class Supervisor:
         self._sockets = Sockets()
         self._ledger = Ledger()
         self._rings = TraceRings()
-        self._traced = Traced()
+        self._traced = TraceRequests()
         self._workers = Workers(
             user, self._switchboard, self._reconciler, self._sockets, self._ledger, self._rings
         )
@@ -72,7 +72,7 @@ class Supervisor:
         self._portrait = Portrait(run_dir, configuration, self._reconciler, self._ledger)
         self._watcher = Watcher(configuration.path)
         self._links = LinkTable()
-        self._verdicts: dict[str, Verdict] = {}
+        self._verdicts: dict[str, RuleStatus] = {}
         self._links_due: float | None = None
         self._alive_due: float | None = None
         self._is_tidy = False
@@ -261,7 +261,7 @@ class Supervisor:
         before, self._verdicts = self._verdicts, self._reconciler.verdicts()
         lines: dict[int, list[str]] = {logging.INFO: [], logging.WARNING: []}
         for name, verdict in self._verdicts.items():
-            if verdict != before.get(name, Verdict(RuleState.ACTIVE)):
+            if verdict != before.get(name, RuleStatus(RuleState.ACTIVE)):
                 level = logging.INFO if verdict.state in _PEACEFUL and not verdict.reason else logging.WARNING
                 reason = verdict.reason and f": {verdict.reason}"
                 lines[level].append(f"rule {name}: {verdict.state}{reason}")

@@ -20,7 +20,7 @@ from mcrelay.protocol.control import (
     encoded_request,
 )
 from mcrelay.protocol.worker import Hello, WireError
-from mcrelay.reconcile.plan import RuleState, Verdict
+from mcrelay.reconcile.plan import RuleState, RuleStatus
 
 numbers = st.integers(0, 2**63)
 texts = st.text(max_size=20)
@@ -44,7 +44,9 @@ def test_the_control_process_hears_what_was_told(told):
 
 
 def test_what_is_drawn_only_when_it_is_told_comes_as_it_was_drawn():
-    told = SnapshotChanged({"verdicts": {"set": {"feed": Verdict(RuleState.ACTIVE, "device eth0 is down")}}})
+    told = SnapshotChanged(
+        {"verdicts": {"set": {"feed": RuleStatus(RuleState.ACTIVE, "device eth0 is down")}}}
+    )
     sections = {"verdicts": {"set": {"feed": ["active", "device eth0 is down"]}}}
     assert decode_to_control(encoded_news(told)) == SnapshotChanged(sections)
 

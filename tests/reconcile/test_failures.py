@@ -4,7 +4,7 @@ import pytest
 
 from mcrelay.model.state import CloseIngress, DeleteFlow, Ingress, Join, Membership, PortReservation
 from mcrelay.reconcile.commands import Perform, Start
-from mcrelay.reconcile.plan import Plan, RuleState, Verdict, claim
+from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus, claim
 from tests.support.reconciler_harness import (
     CAMERA,
     FAR,
@@ -99,7 +99,7 @@ MANY = planned(
         "tunnel": ([TUNNEL], [TO_NEAR]),
     }
 )
-WELL = Verdict(RuleState.ACTIVE)
+WELL = RuleStatus(RuleState.ACTIVE)
 
 
 def states(world):
@@ -132,7 +132,7 @@ def test_a_verdict_is_failed_where_no_packet_can_pass_and_active_with_a_reason_w
 
 def test_a_verdict_gives_every_reason_once_after_the_one_of_the_plan():
     plan = Plan(
-        MANY.state, {**MANY.rules, "camera": Verdict(RuleState.ACTIVE, "1 of 3 outputs does not run")}
+        MANY.state, {**MANY.rules, "camera": RuleStatus(RuleState.ACTIVE, "1 of 3 outputs does not run")}
     )
     world = World()
     world.plan(plan)
@@ -144,8 +144,8 @@ def test_a_verdict_gives_every_reason_once_after_the_one_of_the_plan():
         world.reconciler.refused(0, number, {at: reason}, world.now)
         world.look()
     verdicts = world.reconciler.verdicts()
-    assert verdicts["camera"] == Verdict(RuleState.FAILED, "1 of 3 outputs does not run; in use; no room")
-    assert verdicts["feed"] == Verdict(RuleState.FAILED, "in use")
+    assert verdicts["camera"] == RuleStatus(RuleState.FAILED, "1 of 3 outputs does not run; in use; no room")
+    assert verdicts["feed"] == RuleStatus(RuleState.FAILED, "in use")
 
 
 def test_a_refusal_that_comes_after_the_plan_has_changed_says_nothing_of_the_new_one():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcrelay.reconcile.plan import Plan, RuleState, Verdict
+from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus
 from mcrelay.reconcile.reconciler import Reconciler
 from tests.support.reconciler_harness import (
     CAMERA,
@@ -31,7 +31,7 @@ def test_without_a_plan_nothing_is_paused():
 
 def test_a_plan_without_workers_leaves_its_verdicts_alone():
     reconciler = Reconciler()
-    off = {"camera": Verdict(RuleState.DISABLED, "off")}
+    off = {"camera": RuleStatus(RuleState.DISABLED, "off")}
     reconciler.planned(Plan(rules=off), 1)
     assert reconciler.verdicts_now() == off
 

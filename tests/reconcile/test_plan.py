@@ -21,7 +21,7 @@ from mcrelay.model.state import (
     State,
     WorkerState,
 )
-from mcrelay.reconcile.plan import RuleState, Verdict, claim, plan
+from mcrelay.reconcile.plan import RuleState, RuleStatus, claim, plan
 
 HEAD = """
 version: 1
@@ -87,7 +87,7 @@ def test_a_rule_becomes_a_ring_a_socket_a_route_and_a_membership():
         },
         memberships=frozenset({Membership(2, "239.1.1.1")}),
     )
-    assert planned(CAMERA).rules == {"camera": Verdict(RuleState.ACTIVE)}
+    assert planned(CAMERA).rules == {"camera": RuleStatus(RuleState.ACTIVE)}
 
 
 def test_each_source_is_a_flow_and_a_membership_of_its_own():
@@ -179,7 +179,7 @@ FOREIGN_SOURCE = CAMERA.replace("port: 6001", "port: 6001, source: 10.9.2.9")
 )
 def test_a_rule_that_does_not_run_as_it_should_says_why(rule, links, state, reason):
     (verdict,) = planned(rule, links=links).rules.values()
-    assert verdict == Verdict(state, reason)
+    assert verdict == RuleStatus(state, reason)
 
 
 @pytest.mark.parametrize(("rule", "links"), [(DISABLED, HOST), (CAMERA, host(ETH1)), (CAMERA, host(ETH0))])

@@ -4,8 +4,8 @@ import pytest
 
 from mcrelay.model.state import Trace
 from mcrelay.protocol.control import TraceState
-from mcrelay.reconcile.plan import Plan, RuleState, Verdict
-from mcrelay.reconcile.trace_requests import MOST, Traced
+from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus
+from mcrelay.reconcile.trace_requests import MOST, TraceRequests
 from tests.support.reconciler_harness import CAMERA, ONE_RULE, TO_NEAR, World, settled
 from tests.support.strategies import planned
 
@@ -17,7 +17,7 @@ class Desk:
 
     def __init__(self, plan):
         self.world = settled(plan)
-        self.traced = Traced()
+        self.traced = TraceRequests()
 
     def ask(self, rule, wanted=True):
         self.traced.asked(rule, wanted)
@@ -102,8 +102,8 @@ def test_a_worker_that_dies_and_comes_back_is_no_news():
 @pytest.mark.parametrize(
     ("verdict", "reason"),
     [
-        (Verdict(RuleState.DISABLED, "off"), "the rule is disabled: off"),
-        (Verdict(RuleState.UNRESOLVED, "no device"), "the rule is unresolved: no device"),
+        (RuleStatus(RuleState.DISABLED, "off"), "the rule is disabled: off"),
+        (RuleStatus(RuleState.UNRESOLVED, "no device"), "the rule is unresolved: no device"),
         (None, "there is no rule camera"),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_trace_that_a_worker_refuses_is_over_and_the_reason_is_told():
 
 
 def test_so_many_rules_are_traced_and_no_more():
-    traced, world = Traced(), World()
+    traced, world = TraceRequests(), World()
     for number in range(MOST):
         traced.asked(f"rule-{number}", True)
     traced.asked("one-more", True)

@@ -17,7 +17,7 @@ from mcrelay.protocol.control import (
     decode_to_control,
 )
 from mcrelay.reconcile.lifecycle import PATIENCE as LONG
-from mcrelay.reconcile.trace_requests import Traced
+from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Cause, Reloads
 from mcrelay.storage import run_dir
 from mcrelay.storage.run_dir import Door
@@ -59,7 +59,7 @@ class Desk:
     def __init__(self, folder):
         self.folder = folder
         self.switchboard = Switchboard()
-        self.reloads, self.traced = Reloads(), Traced()
+        self.reloads, self.traced = Reloads(), TraceRequests()
         self.door = Door(folder, None, run_dir.lock(folder))
         self.control = Control(None, self.switchboard, self.door, self.reloads, self.traced)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mcrelay.model.state import Egress, Flow, Ingress, OpenIngress, Output, Route, SetFlow, State, WorkerState
-from mcrelay.reconcile.plan import Plan, RuleState, Verdict
+from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus
 from mcrelay.supervisor.counter_rows import Ledger
 from mcrelay.supervisor.log_summary import lines
 from mcrelay.worker.counters import Tally
@@ -32,7 +32,7 @@ def ledger_with_counts():
 
 
 def test_a_rule_that_runs_shows_what_came_in_what_went_out_and_why_the_rest_did_not():
-    plan = Plan(FORWARDING, {"feed": Verdict(RuleState.ACTIVE)})
+    plan = Plan(FORWARDING, {"feed": RuleStatus(RuleState.ACTIVE)})
     assert list(lines(plan, plan.rules, ledger_with_counts())) == [
         "rule feed: active",
         "  in  9 packets, 900 octets; dropped: fragment 2",
@@ -44,8 +44,8 @@ def test_a_rule_that_runs_shows_what_came_in_what_went_out_and_why_the_rest_did_
 
 def test_a_rule_that_does_not_run_says_why():
     verdicts = {
-        "late": Verdict(RuleState.UNRESOLVED, "input: device eth9 is absent"),
-        "off": Verdict(RuleState.DISABLED, "`enabled: false` in the file"),
+        "late": RuleStatus(RuleState.UNRESOLVED, "input: device eth9 is absent"),
+        "off": RuleStatus(RuleState.DISABLED, "`enabled: false` in the file"),
     }
     assert list(lines(Plan(State(), verdicts), verdicts, Ledger())) == [
         "rule late: unresolved: input: device eth9 is absent",
@@ -54,6 +54,6 @@ def test_a_rule_that_does_not_run_says_why():
 
 
 def test_the_verdicts_are_those_that_are_given_not_those_that_were_planned():
-    plan = Plan(FORWARDING, {"feed": Verdict(RuleState.ACTIVE)})
-    first, *_ = lines(plan, {"feed": Verdict(RuleState.FAILED, "cannot join")}, Ledger())
+    plan = Plan(FORWARDING, {"feed": RuleStatus(RuleState.ACTIVE)})
+    first, *_ = lines(plan, {"feed": RuleStatus(RuleState.FAILED, "cannot join")}, Ledger())
     assert first == "rule feed: failed: cannot join"

@@ -28,7 +28,7 @@ from mcrelay.model.state import (
     Trace,
     WorkerState,
 )
-from mcrelay.reconcile.plan import Plan, RuleState, Verdict, claim
+from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus, claim
 
 GROUPS = ["239.1.1.1", "239.1.1.2"]
 HOSTS = ["10.0.0.1", "10.0.0.2"]
@@ -110,7 +110,7 @@ def planned(rules, frame_size=2048, count=1):
         frozenset(one for one in claims if isinstance(one, Membership)),
         frozenset(one for one in claims if isinstance(one, PortReservation)),
     )
-    active = {route.rule: Verdict(RuleState.ACTIVE) for route in table.values()}
+    active = {route.rule: RuleStatus(RuleState.ACTIVE) for route in table.values()}
     return Plan(state, active)
 
 

@@ -11,7 +11,7 @@ from mcrelay.cli.view.terminal import GREEN, RED, YELLOW, painted
 from mcrelay.cli.view.units import counted
 from mcrelay.config.compiler import Config, Rule
 from mcrelay.model.state import Route
-from mcrelay.reconcile.plan import Plan, Verdict
+from mcrelay.reconcile.plan import Plan, RuleStatus
 from mcrelay.status.description import described_input, described_outputs
 
 SHAPE = 1  # version of the shape of `plan --json`
@@ -33,7 +33,7 @@ def as_json(config: Config, planned: Plan) -> dict[str, Any]:
     }
 
 
-def _rule(rule: Rule, devices: Mapping[str, str], verdict: Verdict, route: Route | None) -> dict[str, Any]:
+def _rule(rule: Rule, devices: Mapping[str, str], verdict: RuleStatus, route: Route | None) -> dict[str, Any]:
     return {
         "name": rule.name,
         "state": str(verdict.state),
