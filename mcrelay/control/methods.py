@@ -13,7 +13,7 @@ from mcrelay.control.trace_sessions import Traces
 from mcrelay.model.suggestions import candidates, listed
 from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, Parameter, Request, RpcError, arguments
 from mcrelay.status.documents import Now, View
-from mcrelay.status.replica import Known
+from mcrelay.status.replica import SnapshotReplica
 
 Arguments = Mapping[str, Json]
 
@@ -32,7 +32,7 @@ class Call:
 class Methods:
     """Carries out what clients ask for."""
 
-    def __init__(self, known: Known, view: View, marks: Marks, traces: Traces) -> None:
+    def __init__(self, known: SnapshotReplica, view: View, marks: Marks, traces: Traces) -> None:
         self._known = known
         self._view = view
         self._marks = marks

@@ -19,7 +19,7 @@ from mcrelay.protocol.control import Counters, MarkAnswer, SetListener, Snapshot
 from mcrelay.protocol.worker import PROTOCOL, Hello
 from mcrelay.status.documents import Now, View
 from mcrelay.status.rates import Counts
-from mcrelay.status.replica import Known
+from mcrelay.status.replica import SnapshotReplica
 
 BEAT = 1.25  # seconds between two samples of the counters, and two looks at what is overdue
 
@@ -31,7 +31,7 @@ class Server:
         self._channel = channel
         self._selector = selectors.DefaultSelector()
         self._counts = Counts()
-        self._known = Known(self._counts)
+        self._known = SnapshotReplica(self._counts)
         self._view = View(self._known, self._counts, Usages())
         self._marks = Marks(channel.tell)
         self._traces = Traces(channel.tell, self._known.devices)

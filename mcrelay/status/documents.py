@@ -12,7 +12,7 @@ from mcrelay.protocol.jsonrpc import Json
 from mcrelay.status.ages import Ages
 from mcrelay.status.entries import interface_stats, interface_text, rule_stats, rule_text
 from mcrelay.status.rates import Counts
-from mcrelay.status.replica import Known
+from mcrelay.status.replica import SnapshotReplica
 from mcrelay.status.template import text
 
 SHAPE = 1  # version of the documents
@@ -37,7 +37,7 @@ class Now:
 class View:
     """The documents, of what the supervisor has told and the workers have counted."""
 
-    def __init__(self, known: Known, counts: Counts, usages: Usages) -> None:
+    def __init__(self, known: SnapshotReplica, counts: Counts, usages: Usages) -> None:
         self._known = known
         self._counts = counts
         self._usages = usages

@@ -13,7 +13,7 @@ from mcrelay.status.rates import Counts
 _NOT_SEEN_YET = ("unresolved", "the daemon has not looked at it yet")
 
 
-class Known:
+class SnapshotReplica:
     """A copy of the supervisor's picture, kept up to date by its changes."""
 
     def __init__(self, counts: Counts) -> None:
