@@ -17,7 +17,7 @@ from mcrelay.cli.view.units import moment
 from mcrelay.config.changes import Changes, compare
 from mcrelay.config.compiler import Config, Rule
 from mcrelay.config.problems import ConfigError
-from mcrelay.linux.netlink import CannotRead, read_links
+from mcrelay.linux.netlink import LinkTableError, read_links
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import route_of
@@ -133,6 +133,6 @@ def _links() -> LinkTable:
     """Return the links of this host; none where they cannot be read, which hides no change of a rule."""
     try:
         return read_links()
-    except CannotRead as error:
+    except LinkTableError as error:
         print(f"warning: cannot read the links of this host: {error}", file=sys.stderr)
         return LinkTable()

@@ -140,12 +140,12 @@ def _take(lock: int, main: Path, end: float) -> None:
 def _foretold(options: argparse.Namespace, target: _Target, change: Change, config: Config) -> int:
     # To import what reads links takes as long as everything else.
     from mcrelay.cli import plan
-    from mcrelay.linux.netlink import CannotRead
+    from mcrelay.linux.netlink import LinkTableError
 
     print(f"dry run: {change.said}")
     try:
         print(*plan.foretold(options, str(target.main), config), sep="\n")
-    except CannotRead as error:
+    except LinkTableError as error:
         raise Refused(f"cannot read the links of this host: {error}") from None
     return Exit.OK
 

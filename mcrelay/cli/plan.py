@@ -19,7 +19,7 @@ from mcrelay.cli.view.terminal import colour_wanted
 from mcrelay.client.connection import NotRunning
 from mcrelay.config.compiler import Config
 from mcrelay.config.problems import ConfigError
-from mcrelay.linux.netlink import CannotRead, read_links
+from mcrelay.linux.netlink import LinkTableError, read_links
 from mcrelay.reconcile.plan import plan
 from mcrelay.storage import config_files
 
@@ -83,7 +83,7 @@ def _plan(options: argparse.Namespace) -> int:
         prospect = _ahead(config)
     except ConfigError as invalid:
         return _refused(Verdict(file, invalid.problems), options)
-    except CannotRead as error:
+    except LinkTableError as error:
         print(f"mcrelay: cannot read the links of this host: {error}", file=sys.stderr)
         return Exit.FAILURE
     for warning in config.warnings:

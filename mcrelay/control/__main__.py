@@ -10,7 +10,7 @@ import sys
 # files any more (a virtual environment below root's home).
 from mcrelay.control.channel import Channel, Ended
 from mcrelay.control.server import Server
-from mcrelay.linux.sandbox import NotConfined, confine
+from mcrelay.linux.sandbox import NotConfined, drop_all_privileges
 from mcrelay.protocol.worker import WireError
 
 
@@ -19,7 +19,7 @@ def main() -> int:
     options = _options()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
     try:
-        confine(options.uid, options.gid)
+        drop_all_privileges(options.uid, options.gid)
     except (NotConfined, OSError) as error:
         print(f"control: cannot give up privileges: {error}", file=sys.stderr)
         return 1

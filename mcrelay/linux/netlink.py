@@ -15,7 +15,7 @@ _IFF_UP = 0x1  # linux/if.h
 _RT_SCOPE_UNIVERSE = 0
 
 
-class CannotRead(Exception):
+class LinkTableError(Exception):
     """Netlink gives no answer now: links changed under its hands, or descriptors or memory are short."""
 
 
@@ -24,7 +24,7 @@ def read_links() -> LinkTable:
     try:
         return _read()
     except (OSError, NetlinkError) as error:
-        raise CannotRead(str(error)) from error
+        raise LinkTableError(str(error)) from error
 
 
 def device_of(ifindex: int) -> str:
@@ -55,7 +55,7 @@ def _link(message: nlmsg, addresses: list[str]) -> Link:
     )
 
 
-class Bell:
+class LinkMonitor:
     """Rings when a link or an address has changed. What changed is read anew: no message can be missed."""
 
     def __init__(self) -> None:

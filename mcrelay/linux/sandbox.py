@@ -12,7 +12,7 @@ class NotConfined(Exception):
     """The process still holds something that it must not have."""
 
 
-def confine(uid: int | None, gid: int | None) -> None:
+def drop_all_privileges(uid: int | None, gid: int | None) -> None:
     """Become that user without groups and capabilities, for good; NotConfined where the proof fails.
 
     Without a `uid` the supervisor was no root either. What its user may do to it and to its files, above all

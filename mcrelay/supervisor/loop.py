@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from mcrelay.linux.netlink import Bell, CannotRead, read_links
+from mcrelay.linux.netlink import LinkMonitor, LinkTableError, read_links
 from mcrelay.model.links import LinkTable
 from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.commands import Batch, Command, Kill, Perform, Start, Stop
@@ -95,7 +95,7 @@ class Supervisor:
 
     def _open(self) -> None:
         self._switchboard.watch(self._signals, self._signalled)
-        bell = Bell()
+        bell = LinkMonitor()
         self._switchboard.watch(bell, lambda: self._link_changed(bell))
         self._switchboard.watch(self._watcher, self._watcher.event_seen)
         self._read_links()
@@ -181,7 +181,7 @@ class Supervisor:
         self._watcher.switch(self._configuration.is_watched)
         self._plan()
 
-    def _link_changed(self, bell: Bell) -> None:
+    def _link_changed(self, bell: LinkMonitor) -> None:
         bell.silence()
         if self._links_due is None:
             self._links_due = time.monotonic() + QUIET
@@ -190,7 +190,7 @@ class Supervisor:
         self._links_due = None
         try:
             links = read_links()
-        except CannotRead as error:
+        except LinkTableError as error:
             log.warning("cannot read the links, trying again: %s", error)
             self._links_due = time.monotonic() + LATER
             return

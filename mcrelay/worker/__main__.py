@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from mcrelay.linux.sandbox import NotConfined, confine
+from mcrelay.linux.sandbox import NotConfined, drop_all_privileges
 from mcrelay.linux.scheduling import ask_for_short_slices
 
 # All that is ever needed is imported here: once confined, the process may not be able to read Python's own
@@ -23,7 +23,7 @@ def main() -> int:
     options = _options()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
     try:
-        confine(options.uid, options.gid)
+        drop_all_privileges(options.uid, options.gid)
     except (NotConfined, OSError) as error:
         print(f"worker {options.worker}: cannot give up privileges: {error}", file=sys.stderr)
         return 1

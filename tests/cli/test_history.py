@@ -9,7 +9,7 @@ import pytest
 from mcrelay.cli import main
 from mcrelay.cli.diff import difference
 from mcrelay.cli.view.units import moment
-from mcrelay.linux.netlink import CannotRead
+from mcrelay.linux.netlink import LinkTableError
 from mcrelay.reload.history import Entry
 from mcrelay.storage import config_files
 from tests.support.fake_daemon import GREETING, answering
@@ -252,7 +252,7 @@ def test_a_diff_is_a_patch_that_leads_back(tmp_path):
 
 def test_links_that_cannot_be_read_hide_no_change_of_a_rule(kept, state_dir, monkeypatch, capsys):
     def fail():
-        raise CannotRead("no buffer space available")
+        raise LinkTableError("no buffer space available")
 
     monkeypatch.setattr("mcrelay.cli.diff.read_links", fail)
     kept(1, MAIN.replace("port: 9", "port: 8"))

@@ -85,7 +85,7 @@ def folder():
 def test_who_was_never_root_writes_no_file_of_its_user_and_signals_none_of_its_processes(folder):
     attempts = f"""
 import signal
-sandbox.confine(None, None)
+sandbox.drop_all_privileges(None, None)
 os.chdir({str(folder)!r})
 for attempt in (
     lambda: open("mine", "a"),

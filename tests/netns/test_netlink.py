@@ -5,7 +5,7 @@ import select
 import pytest
 
 from mcrelay.lab.command import PATIENCE
-from mcrelay.linux.netlink import Bell, read_links
+from mcrelay.linux.netlink import LinkMonitor, read_links
 from mcrelay.model.links import Link
 
 
@@ -21,7 +21,7 @@ def host(lab):
 
 @pytest.fixture
 def bell(host):
-    return Bell()
+    return LinkMonitor()
 
 
 def rings(bell, milliseconds=PATIENCE * 1000):
