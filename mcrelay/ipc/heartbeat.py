@@ -7,7 +7,7 @@ import os
 OCTETS = 8  # of what it writes
 
 
-class Pulse:
+class HeartbeatReader:
     """A file in memory. It wakes nobody, and whatever a process does with its end, a look returns at once."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mcrelay.ipc.channel import ChannelClosed
-from mcrelay.ipc.heartbeat import Pulse
+from mcrelay.ipc.heartbeat import HeartbeatReader
 from mcrelay.ipc.shared_memory import Memory
 from mcrelay.protocol.control import (
     Counters,
@@ -61,7 +61,7 @@ class Control:
         self._told: dict[str, Any] = {}
         self._memories_told: set[int] = set()
         self._behind_since: float | None = None
-        self._pulse = Pulse()
+        self._pulse = HeartbeatReader()
 
     def keep_alive(self, now: float) -> None:
         """Start it when it is due, and end it when it does not do what it should."""
