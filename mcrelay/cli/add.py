@@ -14,7 +14,7 @@ from mcrelay.config.drop_in import holds_only, is_by_add, written
 from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import Source
 from mcrelay.model.addresses import is_group
-from mcrelay.storage.config_tree import Standing, drop_in
+from mcrelay.storage.config_tree import ConfigTree, drop_in
 
 _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     return edit.run(options, lambda standing: _decided(options, standing))
 
 
-def _decided(options: argparse.Namespace, standing: Standing) -> Change:
+def _decided(options: argparse.Namespace, standing: ConfigTree) -> Change:
     name, file = options.name, standing.drop_in(options.name)
     text = written(name, rule(options))
     wanted = standing.rule(name, drop_in(file, text))
@@ -77,7 +77,7 @@ def _decided(options: argparse.Namespace, standing: Standing) -> Change:
     return Change(f"{name}: replaced, {holder.file}", Path(holder.file), text)
 
 
-def _sound(standing: Standing, name: str, holder: Source) -> Rule | None:
+def _sound(standing: ConfigTree, name: str, holder: Source) -> Rule | None:
     try:
         return standing.rule(name, holder)
     except ConfigError:

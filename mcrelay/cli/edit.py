@@ -21,8 +21,8 @@ from mcrelay.client.connection import NotPermitted, NotRunning
 from mcrelay.config.compiler import Config, compiled
 from mcrelay.config.problems import ConfigError
 from mcrelay.storage import config_files, run_dir
-from mcrelay.storage.atomic import place
-from mcrelay.storage.config_tree import Standing, standing
+from mcrelay.storage.atomic import write_atomically
+from mcrelay.storage.config_tree import ConfigTree, standing
 
 PAUSE = 0.05  # seconds between two tries to be the only one who changes the files
 
@@ -55,12 +55,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     session.arguments(parser)
 
 
-def run(options: argparse.Namespace, decide: Callable[[Standing], Change]) -> int:
+def run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) -> int:
     """Make the change that is decided on in view of the files, and tell how that ended."""
     return session.answering(lambda options: _run(options, decide), options)
 
 
-def _run(options: argparse.Namespace, decide: Callable[[Standing], Change]) -> int:
+def _run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) -> int:
     target = _target(options)
     try:
         with _alone(target.main, options.timeout):
@@ -183,7 +183,7 @@ def _placed(change: Change, main: Path) -> Callable[[], None]:
     if change.file is None:
         return lambda: None
     try:
-        return place(change.file, None if change.text is None else change.text.encode(), main)
+        return write_atomically(change.file, None if change.text is None else change.text.encode(), main)
     except PermissionError as error:
         raise NotPermitted(
             f"cannot write {change.file}: {(error.strerror or '').lower()}: use sudo"

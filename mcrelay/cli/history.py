@@ -63,7 +63,7 @@ def _entries(folder: Path) -> Iterator[Entry]:
     for number in state_dir.numbers(folder):
         try:
             yield state_dir.entry(folder, number)
-        except state_dir.Unusable as error:
+        except state_dir.StateDirectoryError as error:
             print(f"warning: {error}", file=sys.stderr)
 
 

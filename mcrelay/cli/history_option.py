@@ -32,7 +32,7 @@ def reading(verb: Callable[[argparse.Namespace, Path, Greeting], int], options: 
     folder = options.state_dir or Path(greeting["state_dir"] if greeting else state_dir.default())
     try:
         return verb(options, folder, greeting)
-    except state_dir.Unusable as error:
+    except state_dir.StateDirectoryError as error:
         hint, code = _explained(folder)
         print(f"mcrelay: {error}{hint}", file=sys.stderr)
         return code

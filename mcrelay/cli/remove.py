@@ -9,7 +9,7 @@ from mcrelay.cli import edit
 from mcrelay.cli.edit import Change, Refused
 from mcrelay.config.drop_in import holds_only
 from mcrelay.model.suggestions import did_you_mean
-from mcrelay.storage.config_tree import Standing
+from mcrelay.storage.config_tree import ConfigTree
 
 HELP = f"""\
 Only a file of the drop-in folder that holds this rule and nothing else is deleted. Of a rule that stands
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     return edit.run(options, lambda standing: _decided(options.name, standing))
 
 
-def _decided(name: str, standing: Standing) -> Change:
+def _decided(name: str, standing: ConfigTree) -> Change:
     holder = standing.holder(name)
     if holder is None:
         return Change(f"there is no rule `{name}`{did_you_mean(name, standing.names())}")

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     except privileged.NotPermitted as error:
         log.error("not permitted: %s", error)
         return Exit.NOT_PERMITTED
-    except run_dir.Taken as error:
+    except run_dir.RunDirBusyError as error:
         log.error("%s", error)
         return Exit.FAILURE
     privileged.raise_descriptor_limit()
@@ -75,14 +75,14 @@ def run(options: argparse.Namespace) -> int:
     gc.freeze()
     gc.set_threshold(YOUNG)
     notifier = Notifier()
-    states = state_dir.Archive(options.state_dir)
+    states = state_dir.StateDirectory(options.state_dir)
     states.open()
     configuration = Configuration(options.config, notifier, states, options.watch)
     try:
         configuration.load(moment())
         with run_dir.listening(options.run_dir, privileged.group_of_clients(), held) as door:
             Supervisor(configuration, user, options.run_dir, door, signals, notifier).run()
-    except run_dir.Taken as error:
+    except run_dir.RunDirBusyError as error:
         log.error("%s", error)
         return Exit.FAILURE
     except ConfigError as invalid:

@@ -9,7 +9,7 @@ from mcrelay.cli import edit
 from mcrelay.cli.edit import Change, Refused
 from mcrelay.config.drop_in import CannotSwitch, holds_only, switched
 from mcrelay.model.suggestions import did_you_mean
-from mcrelay.storage.config_tree import Standing
+from mcrelay.storage.config_tree import ConfigTree
 
 HELP = f"""\
 Only a file of the drop-in folder that holds this rule and nothing else is changed, and of it nothing but the
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace, enabled: bool) -> int:
     return edit.run(options, lambda standing: _decided(options.name, enabled, standing))
 
 
-def _decided(name: str, enabled: bool, standing: Standing) -> Change:
+def _decided(name: str, enabled: bool, standing: ConfigTree) -> Change:
     holder = standing.holder(name)
     if holder is None:
         raise Refused(f"no rule is named `{name}`{did_you_mean(name, standing.names())}")

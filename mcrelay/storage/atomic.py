@@ -11,7 +11,7 @@ from pathlib import Path
 Undo = Callable[[], None]
 
 
-def place(file: Path, content: bytes | None, like: Path) -> Undo:
+def write_atomically(file: Path, content: bytes | None, like: Path) -> Undo:
     """Give a file this content, None for no file at all; return what makes it again what it was.
 
     A new file may be read by whoever may read `like`. Raises OSError.

@@ -13,7 +13,7 @@ from mcrelay.storage import config_files
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ConfigTree:
     """A main file and its drop-ins."""
 
     main: Path
@@ -54,9 +54,9 @@ class Standing:
         return others if text is None else [*others, drop_in(file, text)]
 
 
-def standing(main: Path) -> Standing:
+def standing(main: Path) -> ConfigTree:
     """Read the files; raises `Invalid`."""
-    return Standing(main, parse_all(config_files.read(main)))
+    return ConfigTree(main, parse_all(config_files.read(main)))
 
 
 def drop_in(file: Path, text: str) -> Source:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 
-class Unreadable(Exception):
+class JsonFileError(Exception):
     """A file is there, and is not what it should be."""
 
 
@@ -47,15 +47,15 @@ def read(path: Path, most: int) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Unreadable((error.strerror or str(error)).lower()) from None
+        raise JsonFileError((error.strerror or str(error)).lower()) from None
     if len(text) > most:
-        raise Unreadable(f"it is larger than {most} octets")
+        raise JsonFileError(f"it is larger than {most} octets")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise Unreadable("it is no JSON object")
+        raise JsonFileError("it is no JSON object")
     return document
 
 
@@ -65,7 +65,7 @@ def opened(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Unreadable("it is no file")
+        raise JsonFileError("it is no file")
     return open(descriptor, "rb")
 
 

@@ -50,7 +50,7 @@ def take(directory: Path) -> OperatorRequest | None:
             text = opened.read(MOST_OCTETS + 1)
     except FileNotFoundError:
         return None
-    except (OSError, json_file.Unreadable) as error:
+    except (OSError, json_file.JsonFileError) as error:
         why_not, text = str(error), b""
     _remove(path)
     if why_not:

@@ -17,7 +17,7 @@ BACKLOG = 64  # clients that wait before the next one; further ones wait in conn
 CONTROL_SOCKET, LOCK = "control.sock", "lock"
 
 
-class Taken(Exception):
+class RunDirBusyError(Exception):
     """Another daemon runs with this directory, or the directory cannot be used."""
 
 
@@ -34,13 +34,13 @@ def lock(directory: Path) -> int:
         descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.fchmod(descriptor, 0o600)  # whoever may open it could lock it
     except OSError as error:
-        raise Taken(f"cannot use the run directory {directory}: {error.strerror}") from error
+        raise RunDirBusyError(f"cannot use the run directory {directory}: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
-        raise Taken(
+        raise RunDirBusyError(
             f"mcrelay runs already with {directory} (process {holder}); "
             "`mcrelay reload` has that one read its files, or give this one another --run-dir"
         ) from None
@@ -49,7 +49,7 @@ def lock(directory: Path) -> int:
     return descriptor
 
 
-class Door:
+class ControlListener:
     """The control socket, at which clients knock, and the lock of its directory.
 
     `held` is the descriptor of the lock. While that is held, what lies there is ours, or a dead daemon's.
@@ -64,7 +64,7 @@ class Door:
         try:
             self.listener, self._inode = _listener(directory, group)
         except OSError as error:
-            raise Taken(f"cannot listen on {self.path}: {error.strerror or error}") from error
+            raise RunDirBusyError(f"cannot listen on {self.path}: {error.strerror or error}") from error
 
     def fileno(self) -> int:
         """Return the descriptor of the socket, which stays the same."""
@@ -77,7 +77,7 @@ class Door:
         try:
             self._lock_again()
             fresh, self._inode = _listener(self._directory, self._group)
-        except (OSError, Taken) as error:
+        except (OSError, RunDirBusyError) as error:
             self._complain(str(error))
             return False
         with fresh:
@@ -107,9 +107,9 @@ class Door:
 
 
 @contextmanager
-def listening(directory: Path, group: int | None, held: int) -> Iterator[Door]:
+def listening(directory: Path, group: int | None, held: int) -> Iterator[ControlListener]:
     """Listen for owner and `group`, None for the process's own, with the lock `held`; leave no trace."""
-    door = Door(directory, group, held)
+    door = ControlListener(directory, group, held)
     try:
         yield door
     finally:

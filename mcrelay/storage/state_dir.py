@@ -29,7 +29,7 @@ _NAME = re.compile(r"([0-9]{6}|[1-9][0-9]{6,})\.json")
 _Told = TypeVar("_Told")
 
 
-class Unusable(Exception):
+class StateDirectoryError(Exception):
     """The state directory cannot be used, or lacks what it should hold."""
 
 
@@ -53,15 +53,17 @@ def entry(directory: Path, number: int) -> Entry:
     path = _path(directory, number)
     try:
         document = json_file.read(path, MOST_OCTETS)
-    except json_file.Unreadable as error:
-        raise Unusable(f"{path}: {error}") from None
+    except json_file.JsonFileError as error:
+        raise StateDirectoryError(f"{path}: {error}") from None
     found = entry_of(document) if document else None
     if found is None or found.number != number:
-        raise Unusable(f"{path}: {'there is no such entry' if document is None else 'it is no entry'}")
+        raise StateDirectoryError(
+            f"{path}: {'there is no such entry' if document is None else 'it is no entry'}"
+        )
     return found
 
 
-class Archive:
+class StateDirectory:
     """A state directory that this process alone writes, or the reason why it does not."""
 
     def __init__(self, directory: Path) -> None:
@@ -77,13 +79,13 @@ class Archive:
             self._lock = _locked(self.directory)
         except OSError as error:
             self._complain(_unusable(self.directory, error))
-        except Unusable as error:
+        except StateDirectoryError as error:
             self._complain(error)
 
     def must_be_usable(self) -> None:
         """Raise Unusable where nothing can be kept, with the reason."""
         if self._lock is None:
-            raise Unusable(self._complaint)
+            raise StateDirectoryError(self._complaint)
 
     # The history.
 
@@ -96,7 +98,7 @@ class Archive:
         except OSError as error:
             self._complain(_unusable(self.directory / HISTORY, error))
             return None
-        except Unusable as error:
+        except StateDirectoryError as error:
             self._complain(error)
             return None
         self._complaint = ""
@@ -110,7 +112,7 @@ class Archive:
             )
         except OSError as error:
             self._complain(_unusable(_path(self.directory, number), error))
-        except Unusable as error:
+        except StateDirectoryError as error:
             self._complain(error)
 
     def entry(self, number: int) -> Entry:
@@ -123,7 +125,7 @@ class Archive:
         for number in reversed(self._numbers()):
             try:
                 return self.entry(number)
-            except Unusable as error:
+            except StateDirectoryError as error:
                 log.warning("%s", error)
         return None
 
@@ -136,7 +138,7 @@ class Archive:
     def _numbers(self) -> list[int]:
         try:
             return numbers(self.directory) if self._lock is not None else []
-        except Unusable as error:
+        except StateDirectoryError as error:
             self._complain(error)
             return []
 
@@ -172,7 +174,7 @@ class Archive:
         path = self.directory / name
         try:
             document = json_file.read(path, MOST_OCTETS)
-        except json_file.Unreadable as error:
+        except json_file.JsonFileError as error:
             log.warning("%s is ignored: %s", path, error)
             return None
         told = read(document) if document else None
@@ -190,7 +192,7 @@ class Archive:
     def _drop(self, path: Path) -> None:
         try:
             self._remove(path)
-        except Unusable as error:
+        except StateDirectoryError as error:
             self._complain(error)
 
     def _remove(self, path: Path) -> None:
@@ -201,7 +203,7 @@ class Archive:
         except OSError as error:
             raise _unusable(path, error) from None
 
-    def _complain(self, why: Unusable) -> None:
+    def _complain(self, why: StateDirectoryError) -> None:
         if str(why) != self._complaint:
             self._complaint = str(why)
             log.warning("without history and trials: %s", why)
@@ -214,7 +216,7 @@ def _locked(directory: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise Unusable(
+        raise StateDirectoryError(
             f"{directory} belongs to another mcrelay that runs; give this one another --state-dir"
         ) from None
     return descriptor
@@ -224,5 +226,5 @@ def _path(directory: Path, number: int) -> Path:
     return directory / HISTORY / f"{number:06}.json"
 
 
-def _unusable(path: Path, error: OSError) -> Unusable:
-    return Unusable(f"{path}: {(error.strerror or str(error)).lower()}")
+def _unusable(path: Path, error: OSError) -> StateDirectoryError:
+    return StateDirectoryError(f"{path}: {(error.strerror or str(error)).lower()}")

@@ -18,7 +18,7 @@ from mcrelay.reload.requests import Confirm, OperatorRequest, Try
 from mcrelay.reload.results import Cause, Outcome, Reloads
 from mcrelay.reload.trial import BootTime, RolledBackContent, StartDecision
 from mcrelay.storage import config_files
-from mcrelay.storage.state_dir import Archive, Unusable
+from mcrelay.storage.state_dir import StateDirectory, StateDirectoryError
 from mcrelay.supervisor.systemd import Notifier
 from mcrelay.supervisor.trials import Trials, Version
 
@@ -30,7 +30,9 @@ class Configuration:
 
     config: Config
 
-    def __init__(self, path: Path, notifier: Notifier, archive: Archive, may_watch: bool = True) -> None:
+    def __init__(
+        self, path: Path, notifier: Notifier, archive: StateDirectory, may_watch: bool = True
+    ) -> None:
         self.path = path
         self.state_dir = archive.directory
         self.hash = ""
@@ -155,7 +157,7 @@ class Configuration:
         except ConfigError as invalid:
             self._reject(invalid)
             return False
-        except Unusable as error:
+        except StateDirectoryError as error:
             self._decline(f"there is nothing to go back to: {error}")
             return False
         if version is None:
@@ -202,7 +204,7 @@ class Configuration:
     def _keep_what_was_tried(self, generation: int) -> None:
         try:
             self.trials.confirm()
-        except Unusable as error:
+        except StateDirectoryError as error:
             self._decline(f"a restart would roll it back all the same: {error}")
             return
         if self._number is not None:
@@ -272,5 +274,5 @@ class Configuration:
     def _keep_refused(self, refused: str, number: int) -> None:
         try:
             self._archive.keep_refusal(RolledBackContent(refused, number))
-        except Unusable as error:
+        except StateDirectoryError as error:
             log.error("a restart will take the files as they are: %s", error)

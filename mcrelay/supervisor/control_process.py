@@ -27,7 +27,7 @@ from mcrelay.protocol.worker import PROTOCOL, Hello
 from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Reloads
-from mcrelay.storage.run_dir import Door
+from mcrelay.storage.run_dir import ControlListener
 from mcrelay.supervisor.children import Child, start_control, why_not
 from mcrelay.supervisor.poller import Switchboard
 from mcrelay.supervisor.privileged import User
@@ -45,7 +45,7 @@ class Control:
         self,
         user: User | None,
         switchboard: Switchboard,
-        door: Door,
+        door: ControlListener,
         reloads: Reloads,
         traced: TraceRequests,
     ) -> None:

@@ -18,7 +18,7 @@ from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.requests import RequestError
 from mcrelay.reload.results import Cause
 from mcrelay.storage import request_file
-from mcrelay.storage.run_dir import Door
+from mcrelay.storage.run_dir import ControlListener
 from mcrelay.supervisor import log_summary
 from mcrelay.supervisor.boot_clock import moment
 from mcrelay.supervisor.configuration import Configuration
@@ -51,7 +51,7 @@ class Supervisor:
         configuration: Configuration,
         user: User | None,
         run_dir: Path,
-        door: Door,
+        door: ControlListener,
         signals: Signals,
         notifier: Notifier,
     ) -> None:

@@ -11,7 +11,7 @@ from mcrelay.config.compiler import Config
 from mcrelay.config.problems import ConfigError
 from mcrelay.reload.trial import BootTime, StartDecision, Trial, beginning
 from mcrelay.storage import config_files
-from mcrelay.storage.state_dir import Archive, Unusable
+from mcrelay.storage.state_dir import StateDirectory, StateDirectoryError
 
 log = logging.getLogger("mcrelay")
 
@@ -28,7 +28,7 @@ class Version:
 class Trials:
     """A trial with the config that was confirmed, here and in the state directory."""
 
-    def __init__(self, path: config_files.Name, archive: Archive) -> None:
+    def __init__(self, path: config_files.Name, archive: StateDirectory) -> None:
         self.trial: Trial | None = None
         self.confirmed: Version | None = None
         """What comes back; None where no trial runs."""
@@ -46,7 +46,7 @@ class Trials:
             trial = None
         try:
             self.confirmed = self._version(trial.confirmed if trial else refusal.confirmed if refusal else 0)
-        except Unusable as error:
+        except StateDirectoryError as error:
             log.error("what was confirmed cannot come back, and the files are taken as they are: %s", error)
             self.end()
             return StartDecision.FILES
@@ -62,7 +62,7 @@ class Trials:
             trial, confirmed = self.trial.until(end), self.confirmed
         elif number is None:
             self._archive.must_be_usable()
-            raise Unusable("what runs could not be written to the history; the log says why")
+            raise StateDirectoryError("what runs could not be written to the history; the log says why")
         else:
             content, contents = self._contents(number)
             trial = Trial(self._path, tried, end, number, content)
@@ -78,7 +78,7 @@ class Trials:
             elif self.trial.hash != tried:
                 self.trial = self.trial.of(tried)
                 self._archive.keep_trial(self.trial)
-        except Unusable as error:
+        except StateDirectoryError as error:
             log.warning("what a successor finds of a trial is as it was before: %s", error)
 
     def confirm(self) -> None:
@@ -91,7 +91,7 @@ class Trials:
         self.trial = self.confirmed = None
         try:
             self._archive.forget_trial()
-        except Unusable as error:
+        except StateDirectoryError as error:
             log.warning("a restart would end the trial once more: %s", error)
 
     def left(self, now: BootTime) -> float | None:
@@ -116,7 +116,7 @@ class Trials:
             return Version(config_files.config_of(contents), content, contents)
         except ConfigError as invalid:
             why = invalid.problems[0]
-            raise Unusable(f"entry {number} of the history is no config any more: {why}") from None
+            raise StateDirectoryError(f"entry {number} of the history is no config any more: {why}") from None
 
     def _contents(self, number: int) -> tuple[str, config_files.Contents]:
         """Return the hash of what the files said in an entry of the history, and that; raises Unusable."""
@@ -127,5 +127,5 @@ class Trials:
         except UnicodeEncodeError:
             is_whole = False
         if not is_whole:
-            raise Unusable(f"entry {number} of the history was changed by somebody")
+            raise StateDirectoryError(f"entry {number} of the history was changed by somebody")
         return entry.hash, contents

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from mcrelay.storage import json_file
-from mcrelay.storage.json_file import Unreadable
+from mcrelay.storage.json_file import JsonFileError
 
 DOCUMENT = {"version": 1, "names": ["Gr\u00fc\u00dfe", "\ud800"]}
 
@@ -57,13 +57,13 @@ def test_what_cannot_be_put_in_place_leaves_nothing_behind(tmp_path):
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"7", b"\xff", b"[" * 90_000, b'{"a": 1'])
 def test_what_is_no_json_object_is_unreadable(tmp_path, text):
     (tmp_path / "a.json").write_bytes(text)
-    with pytest.raises(Unreadable, match="no JSON object"):
+    with pytest.raises(JsonFileError, match="no JSON object"):
         json_file.read(tmp_path / "a.json", 100_000)
 
 
 def test_what_is_too_large_is_unreadable(tmp_path):
     json_file.write(tmp_path / "a.json", DOCUMENT)
-    with pytest.raises(Unreadable, match="larger than 7 octets"):
+    with pytest.raises(JsonFileError, match="larger than 7 octets"):
         json_file.read(tmp_path / "a.json", 7)
 
 
@@ -79,5 +79,5 @@ def make_socket(path):
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, make_link, make_socket])
 def test_what_is_no_file_is_unreadable_and_waits_for_nobody(tmp_path, make):
     make(tmp_path / "a.json")
-    with pytest.raises(Unreadable):
+    with pytest.raises(JsonFileError):
         json_file.read(tmp_path / "a.json", 100)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mcrelay.storage import run_dir
-from mcrelay.storage.run_dir import Taken
+from mcrelay.storage.run_dir import RunDirBusyError
 
 
 def test_the_directory_is_the_one_that_systemd_made_else_the_usual_one(monkeypatch):
@@ -33,7 +33,7 @@ def test_it_is_made_with_its_parents_and_says_who_has_it(tmp_path):
 
 def test_a_second_daemon_is_told_who_has_it_and_what_to_do(tmp_path):
     held = run_dir.lock(tmp_path)
-    with pytest.raises(Taken) as taken:
+    with pytest.raises(RunDirBusyError) as taken:
         run_dir.lock(tmp_path)
     for part in (str(tmp_path), f"process {os.getpid()}", "`mcrelay reload`", "--run-dir"):
         assert part in str(taken.value)
@@ -43,7 +43,7 @@ def test_a_second_daemon_is_told_who_has_it_and_what_to_do(tmp_path):
 def test_a_holder_that_has_not_said_its_name_yet_is_unknown(tmp_path):
     held = run_dir.lock(tmp_path)
     (tmp_path / "lock").write_text("")
-    with pytest.raises(Taken, match="process unknown"):
+    with pytest.raises(RunDirBusyError, match="process unknown"):
         run_dir.lock(tmp_path)
     os.close(held)
 
@@ -67,7 +67,7 @@ def test_refusals_leave_no_descriptor(tmp_path):
     held = run_dir.lock(tmp_path)
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        with pytest.raises(Taken):
+        with pytest.raises(RunDirBusyError):
             run_dir.lock(tmp_path)
     assert len(os.listdir("/proc/self/fd")) == before
     os.close(held)
@@ -80,7 +80,7 @@ def test_a_directory_that_cannot_be_used_is_named_with_the_reason(tmp_path, obst
         (directory / obstacle).mkdir(parents=True)
     else:
         directory.write_text("a file")
-    with pytest.raises(Taken) as taken:
+    with pytest.raises(RunDirBusyError) as taken:
         run_dir.lock(directory)
     assert f"cannot use the run directory {directory}: " in str(taken.value)
 
@@ -156,7 +156,7 @@ def test_a_directory_deeper_than_the_name_of_a_socket_may_be_long_is_no_obstacle
 
 def test_a_place_that_is_taken_by_something_else_is_said(tmp_path):
     (tmp_path / "control.sock").mkdir()
-    with pytest.raises(Taken, match=r"cannot listen on .*control\.sock: "), listening(tmp_path):
+    with pytest.raises(RunDirBusyError, match=r"cannot listen on .*control\.sock: "), listening(tmp_path):
         pytest.fail("it does not listen")
 
 
@@ -199,7 +199,7 @@ def test_a_directory_that_was_removed_is_there_again_with_its_lock(tmp_path):
         shutil.rmtree(tmp_path / "run")
         assert door.reopened()
         assert clients_may_come(door)
-        with pytest.raises(Taken, match=f"process {os.getpid()}"):
+        with pytest.raises(RunDirBusyError, match=f"process {os.getpid()}"):
             run_dir.lock(tmp_path / "run")
     os.close(run_dir.lock(tmp_path / "run"))
 

@@ -8,7 +8,7 @@ import pytest
 from mcrelay.reload.history import Entry
 from mcrelay.reload.trial import BootTime, RolledBackContent, Trial
 from mcrelay.storage import state_dir as module
-from mcrelay.storage.state_dir import KEPT, Archive, Unusable, default, entry, numbers
+from mcrelay.storage.state_dir import KEPT, StateDirectory, StateDirectoryError, default, entry, numbers
 
 TRIAL = Trial("/etc/mcrelay.yaml", "tried", BootTime("this boot", 7.0, 8.0), 3, "confirmed")
 
@@ -20,13 +20,13 @@ def made(number):
 @pytest.fixture
 def archive(tmp_path, caplog):
     caplog.set_level(logging.WARNING)
-    archive = Archive(tmp_path / "far" / "state")
+    archive = StateDirectory(tmp_path / "far" / "state")
     archive.open()
     return archive
 
 
 def opened(directory):
-    archive = Archive(directory)
+    archive = StateDirectory(directory)
     archive.open()
     return archive
 
@@ -96,7 +96,7 @@ def test_a_directory_full_of_garbage_holds_nothing_and_can_be_used(archive, text
         (archive.directory / name).write_text(text)
     assert (archive.trial(), archive.refusal(), archive.latest()) == (None, None, None)
     assert f"{archive.directory}/trial.json is ignored" in caplog.text
-    with pytest.raises(Unusable, match=r"history/000007\.json: it is no"):
+    with pytest.raises(StateDirectoryError, match=r"history/000007\.json: it is no"):
         archive.entry(7)
     assert archive.add(made) == 8
     assert archive.latest() == made(8)
@@ -107,9 +107,9 @@ def test_a_directory_full_of_garbage_holds_nothing_and_can_be_used(archive, text
 def test_an_entry_under_another_number_is_none(archive):
     archive.add(made)
     os.rename(archive.directory / "history/000001.json", archive.directory / "history/000005.json")
-    with pytest.raises(Unusable, match="it is no entry"):
+    with pytest.raises(StateDirectoryError, match="it is no entry"):
         archive.entry(5)
-    with pytest.raises(Unusable, match="there is no such entry"):
+    with pytest.raises(StateDirectoryError, match="there is no such entry"):
         archive.entry(1)
 
 
@@ -117,9 +117,9 @@ def test_folders_in_the_place_of_files_are_told_and_survived(archive, caplog):
     for name in ("trial.json", "refused.json"):
         (archive.directory / name / "more").mkdir(parents=True)
     assert (archive.trial(), archive.refusal()) == (None, None)
-    with pytest.raises(Unusable, match=r"trial\.json: is a directory"):
+    with pytest.raises(StateDirectoryError, match=r"trial\.json: is a directory"):
         archive.keep_trial(TRIAL)
-    with pytest.raises(Unusable, match=r"trial\.json: is a directory"):
+    with pytest.raises(StateDirectoryError, match=r"trial\.json: is a directory"):
         archive.forget_trial()
     archive.forget_refusal()
     assert "refused.json: is a directory" in caplog.text
@@ -135,7 +135,7 @@ def test_two_daemons_have_not_one_directory(archive, caplog):
     assert second.add(made) is None
     second.prune(None)
     second.forget_trial()
-    with pytest.raises(Unusable, match="another --state-dir"):
+    with pytest.raises(StateDirectoryError, match="another --state-dir"):
         second.keep_trial(TRIAL)
     assert (archive.trial(), archive.latest()) == (TRIAL, made(1))
     assert caplog.text.count("without history and trials") == 1
@@ -145,7 +145,7 @@ def test_a_directory_that_cannot_be_made_is_told_once(tmp_path, caplog):
     (tmp_path / "file").touch()
     archive = opened(tmp_path / "file" / "state")
     assert archive.add(made) is archive.add(made) is None
-    with pytest.raises(Unusable, match="not a directory"):
+    with pytest.raises(StateDirectoryError, match="not a directory"):
         archive.must_be_usable()
     assert caplog.text.count("without history and trials") == 1
 
@@ -167,5 +167,5 @@ def test_a_folder_that_vanishes_is_told_and_no_end(archive, caplog):
     assert archive.latest() is None
     archive.prune(None)
     assert "no such file or directory" in caplog.text
-    with pytest.raises(Unusable, match="no such file or directory"):
+    with pytest.raises(StateDirectoryError, match="no such file or directory"):
         numbers(archive.directory)

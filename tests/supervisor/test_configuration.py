@@ -7,7 +7,7 @@ import pytest
 from mcrelay.config.problems import ConfigError
 from mcrelay.reload.trial import BootTime
 from mcrelay.storage import config_files
-from mcrelay.storage.state_dir import Archive
+from mcrelay.storage.state_dir import StateDirectory
 from mcrelay.supervisor.configuration import Configuration
 
 NOW = BootTime("this boot", 1000.0, 1_795_000_000.0)
@@ -32,7 +32,7 @@ class Systemd:
 def configuration(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     (tmp_path / "mcrelay.yaml").write_text(GOOD + RULE.format("feed", 5001))
-    archive = Archive(tmp_path / "state")
+    archive = StateDirectory(tmp_path / "state")
     archive.open()
     return Configuration(tmp_path / "mcrelay.yaml", Systemd(), archive)
 

@@ -13,7 +13,7 @@ from mcrelay.reload.requests import Confirm, Try
 from mcrelay.reload.results import Cause
 from mcrelay.reload.trial import BootTime
 from mcrelay.storage import config_files, json_file
-from mcrelay.storage.state_dir import KEPT, Archive, entry, numbers
+from mcrelay.storage.state_dir import KEPT, StateDirectory, entry, numbers
 from mcrelay.supervisor.configuration import Configuration
 
 
@@ -64,7 +64,7 @@ class Daemon:
         self.start()
 
     def start(self):
-        self.archive, self.systemd = Archive(self.state), Systemd()
+        self.archive, self.systemd = StateDirectory(self.state), Systemd()
         self.archive.open()
         self.configuration = Configuration(self.file, self.systemd, self.archive)
         self.configuration.load(self.now)
@@ -498,7 +498,7 @@ def test_an_entry_that_is_no_config_any_more_is_nothing_to_go_back_to(daemon, ca
 
 def test_without_a_state_directory_there_is_no_trial_and_all_else_works(daemon):
     holder = daemon.archive
-    second = Archive(daemon.state)
+    second = StateDirectory(daemon.state)
     second.open()
     daemon.configuration = Configuration(daemon.file, daemon.systemd, second)
     daemon.configuration.load(daemon.now)

@@ -20,7 +20,7 @@ from mcrelay.reconcile.lifecycle import PATIENCE as LONG
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Cause, Reloads
 from mcrelay.storage import run_dir
-from mcrelay.storage.run_dir import Door
+from mcrelay.storage.run_dir import ControlListener
 from mcrelay.supervisor import control_process as module
 from mcrelay.supervisor.control_process import Control
 from mcrelay.supervisor.poller import Switchboard
@@ -60,7 +60,7 @@ class Desk:
         self.folder = folder
         self.switchboard = Switchboard()
         self.reloads, self.traced = Reloads(), TraceRequests()
-        self.door = Door(folder, None, run_dir.lock(folder))
+        self.door = ControlListener(folder, None, run_dir.lock(folder))
         self.control = Control(None, self.switchboard, self.door, self.reloads, self.traced)
 
     def turn(self, now=None):

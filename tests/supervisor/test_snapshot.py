@@ -15,7 +15,7 @@ from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
 from mcrelay.reconcile.plan import plan
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.storage.run_dir import CONTROL_SOCKET
-from mcrelay.storage.state_dir import Archive
+from mcrelay.storage.state_dir import StateDirectory
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.counter_rows import Ledger
 from mcrelay.supervisor.snapshot import Member, Portrait
@@ -29,7 +29,9 @@ class Studio:
     """A supervisor's parts, without its loop and its processes."""
 
     def __init__(self, folder):
-        self.configuration = Configuration(folder / "mcrelay.yaml", Notifier(), Archive(folder / "state"))
+        self.configuration = Configuration(
+            folder / "mcrelay.yaml", Notifier(), StateDirectory(folder / "state")
+        )
         self.reconciler = Reconciler()
         self.ledger = Ledger()
         (folder / "run").mkdir()

@@ -17,7 +17,7 @@ from mcrelay.reconcile.lifecycle import Process
 from mcrelay.reload.trial import BootTime
 from mcrelay.storage import config_files, request_file
 from mcrelay.storage.run_dir import CONTROL_SOCKET
-from mcrelay.storage.state_dir import Archive
+from mcrelay.storage.state_dir import StateDirectory
 from mcrelay.supervisor import loop, sockets, workers
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.snapshot import Member
@@ -233,7 +233,7 @@ class Stage:
         """Start the supervisor, after the death of the one before if there was one; raises Invalid."""
         self.kernel = FakeKernel(self.links)
         self.act()
-        self.systemd, archive = Systemd(), Archive(self.folder / "state")
+        self.systemd, archive = Systemd(), StateDirectory(self.folder / "state")
         if self._lock is not None:
             os.close(self._lock)
         archive.open()
