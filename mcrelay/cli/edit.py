@@ -159,14 +159,14 @@ def _made(options: argparse.Namespace, target: _Target, change: Change, config: 
         print(f"mcrelay: not reloaded: {target.why_not_reloaded}", file=sys.stderr)
         return Exit.OK
     try:
-        greeting, verdict = reload_request.verdict(options, options.timeout)
+        greeting, verdict = reload_request.request_reload(options, options.timeout)
     except session.UNREACHABLE:
         print(change.said)
         raise
     if verdict["outcome"] == "rejected":
         undo()
         with suppress(*session.UNREACHABLE):
-            reload_request.verdict(
+            reload_request.request_reload(
                 options, options.timeout
             )  # so that the daemon's last word is on what stands again
     else:

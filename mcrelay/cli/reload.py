@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _reload(options: argparse.Namespace) -> int:
-    greeting, verdict = reload_request.verdict(options, options.timeout)
+    greeting, verdict = reload_request.request_reload(options, options.timeout)
     if options.json:
         print(as_json(shape(verdict)))
     else:
@@ -62,7 +62,7 @@ def tell(greeting: Mapping[str, Any], verdict: Mapping[str, Any], options: argpa
     print(*told(verdict, greeting["config"], colour_wanted()), sep="\n")
     names = {*verdict["changes"].get("added", ()), *verdict["changes"].get("changed", ())}
     if names:
-        _, listed = reload_request.asked(options, "list", options.timeout)
+        _, listed = reload_request.call_with_retry(options, "list", options.timeout)
         for rule in listed["rules"]:
             if rule["name"] in names and rule["reason"]:
                 print(f"  {rule['name']} is {rule['state']}: {rule['reason']}")

@@ -58,8 +58,8 @@ def _seconds(text: str) -> float:
 
 
 def _try(options: argparse.Namespace) -> int:
-    greeting, verdict = operator_request.granted(options, Try(options.timeout))
-    _, status = reload_request.asked(options, "status", reload_request.PATIENCE)
+    greeting, verdict = operator_request.submit(options, Try(options.timeout))
+    _, status = reload_request.call_with_retry(options, "status", reload_request.PATIENCE)
     trial = status["trial"]
     if options.json:
         print(as_json({**reload.shape(verdict), "trial": trial}))

@@ -15,10 +15,10 @@ from mcrelay.storage import request_file
 Answer = dict[str, Any]
 
 
-def granted(options: argparse.Namespace, wish: OperatorRequest) -> tuple[Answer, Answer]:
+def submit(options: argparse.Namespace, wish: OperatorRequest) -> tuple[Answer, Answer]:
     """Ask for what is wished; return the greeting and the verdict. Raises one of `daemon.UNREACHABLE`."""
     cause = Cause.CONFIRM if isinstance(wish, Confirm) else Cause.TRY
-    return reload_request.verdict(
+    return reload_request.request_reload(
         options,
         reload_request.PATIENCE,
         before=lambda greeting: _place(greeting, wish),

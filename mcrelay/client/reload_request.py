@@ -35,7 +35,7 @@ def looks_at_the_files(one: Mapping[str, Any]) -> bool:
     return one.get("cause") not in ("confirm", "deadline")
 
 
-def verdict(
+def request_reload(
     options: argparse.Namespace,
     patience: float,
     before: Callable[[Answer], None] = lambda greeting: None,
@@ -46,12 +46,12 @@ def verdict(
     It is on the files as they stand at the call or later. Raises one of `daemon.UNREACHABLE`.
     """
     end = time.monotonic() + patience
-    greeting, mark = asked(options, "reload.mark", patience)
+    greeting, mark = call_with_retry(options, "reload.mark", patience)
     heard = begun = mark["begun"]
     before(greeting)
     _hang_up(greeting["pid"])
     while time.monotonic() < end:
-        now, latest = asked(options, "reload.verdict", end - time.monotonic())
+        now, latest = call_with_retry(options, "reload.verdict", end - time.monotonic())
         if now["pid"] != greeting["pid"]:
             raise BrokenOff("mcrelay was restarted meanwhile: see `mcrelay status`")
         later = [one for one in (latest, *latest.get("earlier", ())) if one["finished"] > begun]
@@ -64,7 +64,7 @@ def verdict(
     raise BrokenOff(f"no verdict within {patience:g} s; the reload goes on: see `mcrelay status`")
 
 
-def asked(options: argparse.Namespace, method: str, patience: float) -> tuple[Answer, Answer]:
+def call_with_retry(options: argparse.Namespace, method: str, patience: float) -> tuple[Answer, Answer]:
     """Return the greeting and the answer. A control process that dies meanwhile comes back."""
     end = time.monotonic() + patience
     while True:
