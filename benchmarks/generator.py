@@ -24,7 +24,7 @@ from mcrelay.cli.send import PR_SET_TIMERSLACK
 from mcrelay.lab import Host
 from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, MAX_SEGMENTS, Messages, address_of, sockaddrs
 from mcrelay.traffic.endpoint import bind_to_device
-from mcrelay.traffic.pacer import Pace
+from mcrelay.traffic.pacer import Pacer
 
 TTL = 16  # kernel routing takes one away
 UNLIMITED = 1e9  # packets a second: more than any machine sends
@@ -109,7 +109,7 @@ def _serve(orders: Connection, device: str, cpu: int | None) -> None:
 def _carry_out(descriptor: int, order: Order) -> Sent:
     train = _Train(descriptor, order.case)
     began = now = time.monotonic()
-    pace, sent = Pace(order.rate, now), 0
+    pace, sent = Pacer(order.rate, now), 0
     while now - began < order.seconds:
         if count := pace.due(now):
             left = train.send(count)

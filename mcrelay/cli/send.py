@@ -25,7 +25,7 @@ from mcrelay.traffic.endpoint import (
     positive,
     whole,
 )
-from mcrelay.traffic.pacer import Pace
+from mcrelay.traffic.pacer import Pacer
 from mcrelay.traffic.probe import LARGEST, SMALLEST
 from mcrelay.traffic.sender import Traffic
 
@@ -148,7 +148,7 @@ def _transmit(traffic: Traffic, options: argparse.Namespace, interrupt: Interrup
     began = now = time.monotonic()
     end = began + options.duration if options.duration else math.inf
     total = options.count * len(traffic.destinations) if options.count else math.inf
-    pace, live = Pace(options.rate * len(traffic.destinations), now), LiveLine(now)
+    pace, live = Pacer(options.rate * len(traffic.destinations), now), LiveLine(now)
     ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)  # sleeps end on time, not up to 50 us later
     while traffic.taken < total and now < end and not interrupt.asked:
         if live.due(now):

@@ -7,7 +7,7 @@ LONGEST_BURST = 0.001  # seconds of traffic: more never leave together, however 
 FORGIVEN = 1.0  # seconds of lateness that are made up for; what goes beyond is left behind
 
 
-class Pace:
+class Pacer:
     """An even rate, in packets a second. Who was held up catches up at no more than twice the rate."""
 
     def __init__(self, rate: float, now: float) -> None:

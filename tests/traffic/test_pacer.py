@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.traffic.pacer import Pace
+from mcrelay.traffic.pacer import Pacer
 
 
 def departures(rate, seconds, held_up=()):
@@ -12,7 +12,7 @@ def departures(rate, seconds, held_up=()):
 
     `held_up` are (time, seconds) for which it does not get the processor.
     """
-    pace, now, found, held_up = Pace(rate, 0.0), 0.0, [], list(held_up)
+    pace, now, found, held_up = Pacer(rate, 0.0), 0.0, [], list(held_up)
     while now < seconds:
         if held_up and now >= held_up[0][0]:
             now += held_up.pop(0)[1]
@@ -49,7 +49,7 @@ def test_lateness_is_made_up_for_at_no_more_than_twice_the_rate():
 
 
 def test_what_is_late_by_more_than_a_second_is_left_behind():
-    pace = Pace(1000, 0.0)
+    pace = Pacer(1000, 0.0)
     pace.left(1, 100.0)
     assert pace.wait(100.0) == pytest.approx(0.0005)
     sent = 0
