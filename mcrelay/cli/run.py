@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     signals = Signals(signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     _log_to_stderr()
     try:
-        privileged.confine()
+        privileged.keep_needed_capabilities()
         user = privileged.unprivileged_user()
         held = run_dir.lock(options.run_dir)
     except privileged.NotPermitted as error:

@@ -29,22 +29,22 @@ from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Reloads
 from mcrelay.storage.run_dir import ControlListener
 from mcrelay.supervisor.children import Child, start_control, why_not
-from mcrelay.supervisor.poller import Switchboard
+from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.privileged import User
-from mcrelay.supervisor.snapshot import Member
+from mcrelay.supervisor.snapshot import ProcessInfo
 
 log = logging.getLogger("mcrelay")
 
 MOST_WAITING = 64 << 20  # octets that may wait for it
 
 
-class Control:
+class ControlProcess:
     """The process that answers clients, and its successors."""
 
     def __init__(
         self,
         user: User | None,
-        switchboard: Switchboard,
+        switchboard: Poller,
         door: ControlListener,
         reloads: Reloads,
         traced: TraceRequests,
@@ -99,9 +99,9 @@ class Control:
         """Whether something waits to be told, with the descriptors that go with it."""
         return self.child is not None and self.child.channel.has_more_to_say
 
-    def member(self) -> Member:
+    def member(self) -> ProcessInfo:
         """Return what clients see of it."""
-        return Member("control", "control", self.process, self.child)
+        return ProcessInfo("control", "control", self.process, self.child)
 
     def tell(self, picture: Mapping[str, Any], memories: Mapping[int, Memory]) -> None:
         """Tell what is new of the picture and of the workers' memories."""

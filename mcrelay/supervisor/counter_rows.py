@@ -11,7 +11,7 @@ from mcrelay.model.state import OpenIngress, Output, SetFlow, State, WorkerActio
 from mcrelay.protocol.worker import Instruction
 
 
-class NoRoom(Exception):
+class CounterRowsError(Exception):
     """There are no rows for some actions; `reasons` are by their places in the batch."""
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
@@ -19,7 +19,7 @@ class NoRoom(Exception):
         self.reasons = reasons
 
 
-class Ledger:
+class CounterRows:
     """The rows of links, rules and outputs, and the memories they stand in."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Ledger:
             except RowsExhausted as error:
                 failed[index] = str(error)
         if failed:
-            raise NoRoom(failed)
+            raise CounterRowsError(failed)
         return tuple(instructions)
 
     def instruction(self, action: WorkerAction, resume: bool) -> Instruction:

@@ -34,7 +34,7 @@ def descriptors(state: State) -> int:
     return joins + rings + len(egress) + len(state.holds) + RESERVE
 
 
-def spared(sock: socket.socket) -> socket.socket:
+def keep_reserve(sock: socket.socket) -> socket.socket:
     """Return a socket for a rule, or close it where it has one of the last descriptors; raises OSError."""
     if sock.fileno() >= open_files() - RESERVE:
         sock.close()

@@ -9,14 +9,14 @@ from mcrelay.linux.netlink import device_of
 from mcrelay.model.counters import RULES, SEND_ERROR_NAMES, Drop
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import Plan, RuleStatus
-from mcrelay.supervisor.counter_rows import Ledger
+from mcrelay.supervisor.counter_rows import CounterRows
 
 MOST = 50  # lines in the log for one event
 
 _RULE_DROPS = [reason for reason in Drop if reason in RULES.columns]
 
 
-def lines(plan: Plan, verdicts: Mapping[str, RuleStatus], ledger: Ledger) -> Iterator[str]:
+def lines(plan: Plan, verdicts: Mapping[str, RuleStatus], ledger: CounterRows) -> Iterator[str]:
     """Describe every rule with its state and counters, its outputs below it, and the links."""
     flows = next((state.flows for state in plan.state.workers.values()), {})
     routes = {route.rule: route for route in flows.values()}
@@ -36,7 +36,7 @@ def first(lines: Collection[str]) -> Iterator[str]:
         yield f"... and {len(lines) - MOST} more: `mcrelay status` has all of them"
 
 
-def _traffic(route: Route, ledger: Ledger) -> Iterator[str]:
+def _traffic(route: Route, ledger: CounterRows) -> Iterator[str]:
     counts = ledger.rule(route.rule)
     yield f"  in  {_packets(counts)}{_drops({reason: counts[reason] for reason in _RULE_DROPS})}"
     for output in route.outputs:
@@ -45,7 +45,7 @@ def _traffic(route: Route, ledger: Ledger) -> Iterator[str]:
         yield f"  out {_packets(counts)} to {output.name} from {output.egress.source}{_drops(drops)}"
 
 
-def _link(ifindex: int, ledger: Ledger) -> str:
+def _link(ifindex: int, ledger: CounterRows) -> str:
     counts = ledger.link(ifindex)
     reasons = ("no_rule", "fragment", "malformed", "oversize", "overrun")
     return _packets(counts) + _drops({reason: counts[reason] for reason in reasons})

@@ -22,13 +22,13 @@ from mcrelay.storage.run_dir import ControlListener
 from mcrelay.supervisor import log_summary
 from mcrelay.supervisor.boot_clock import moment
 from mcrelay.supervisor.configuration import Configuration
-from mcrelay.supervisor.control_process import Control
-from mcrelay.supervisor.counter_rows import Ledger
+from mcrelay.supervisor.control_process import ControlProcess
+from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.file_watch.watcher import Watcher
-from mcrelay.supervisor.poller import Switchboard
+from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.privileged import User
 from mcrelay.supervisor.signals import Signals
-from mcrelay.supervisor.snapshot import Portrait
+from mcrelay.supervisor.snapshot import SnapshotBuilder
 from mcrelay.supervisor.sockets import Sockets
 from mcrelay.supervisor.systemd import Notifier
 from mcrelay.supervisor.trace_rings import CannotShare, TraceRings
@@ -59,17 +59,17 @@ class Supervisor:
         self._run_dir = run_dir
         self._signals = signals
         self._notifier = notifier
-        self._switchboard = Switchboard()
+        self._switchboard = Poller()
         self._reconciler = Reconciler()
         self._sockets = Sockets()
-        self._ledger = Ledger()
+        self._ledger = CounterRows()
         self._rings = TraceRings()
         self._traced = TraceRequests()
         self._workers = Workers(
             user, self._switchboard, self._reconciler, self._sockets, self._ledger, self._rings
         )
-        self._control = Control(user, self._switchboard, door, configuration.reloads, self._traced)
-        self._portrait = Portrait(run_dir, configuration, self._reconciler, self._ledger)
+        self._control = ControlProcess(user, self._switchboard, door, configuration.reloads, self._traced)
+        self._portrait = SnapshotBuilder(run_dir, configuration, self._reconciler, self._ledger)
         self._watcher = Watcher(configuration.path)
         self._links = LinkTable()
         self._verdicts: dict[str, RuleStatus] = {}

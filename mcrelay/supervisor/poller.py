@@ -19,7 +19,7 @@ class HasDescriptor(Protocol):
         """Return the descriptor to poll."""
 
 
-class Switchboard:
+class Poller:
     """All descriptors that are waited on, and the children they belong to."""
 
     def __init__(self) -> None:

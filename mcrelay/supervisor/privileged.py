@@ -52,7 +52,7 @@ class User:
     gid: int
 
 
-def confine() -> None:
+def keep_needed_capabilities() -> None:
     """Keep the capabilities that a supervisor needs, and no other; NotPermitted where one is missing."""
     held = privileges()
     needed, useful = (_NEEDED_AS_ROOT, _USEFUL_AS_ROOT) if held.uid == 0 else (_NEEDED, _USEFUL)

@@ -21,13 +21,13 @@ from mcrelay.status.description import described_input, described_interface, des
 from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.supervisor.children import Child
 from mcrelay.supervisor.configuration import Configuration
-from mcrelay.supervisor.counter_rows import Ledger
+from mcrelay.supervisor.counter_rows import CounterRows
 
 Entry = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ProcessInfo:
     """One of the daemon's processes, by the name that clients see."""
 
     name: str
@@ -37,7 +37,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class RuleEntry:
+class RuleSnapshot:
     """All that the picture shows of a rule. Drawn only to be told: drawings take ten times the room."""
 
     rule: Rule
@@ -66,11 +66,11 @@ class RuleEntry:
         }
 
 
-class Portrait:
+class SnapshotBuilder:
     """What the picture is drawn of, and the larger sections as they were drawn last."""
 
     def __init__(
-        self, run_dir: Path, configuration: Configuration, reconciler: Reconciler, ledger: Ledger
+        self, run_dir: Path, configuration: Configuration, reconciler: Reconciler, ledger: CounterRows
     ) -> None:
         self._daemon = {
             "pid": os.getpid(),
@@ -86,10 +86,10 @@ class Portrait:
         self._reconciler = reconciler
         self._ledger = ledger
         self._shown: dict[str, tuple[object, ...]] = {}
-        self._rules: dict[str, RuleEntry] = {}
+        self._rules: dict[str, RuleSnapshot] = {}
         self._interfaces: dict[str, Entry] = {}
 
-    def drawn(self, links: LinkTable, members: Iterable[Member]) -> dict[str, Any]:
+    def drawn(self, links: LinkTable, members: Iterable[ProcessInfo]) -> dict[str, Any]:
         """Return the picture as it is now."""
         configuration, plan = self._configuration, self._reconciler.plan
         generation, memberships = configuration.generation, self._reconciler.running.memberships
@@ -126,7 +126,7 @@ class Portrait:
         for name, rule in config.rules.items():
             ends = tuple(devices[interface] for interface in _interfaces(rule))
             rows = self._ledger.rows_of(rule)
-            entry = RuleEntry(rule, rule.where, ends, routes.get(name), len(plan.state.workers), rows)
+            entry = RuleSnapshot(rule, rule.where, ends, routes.get(name), len(plan.state.workers), rows)
             before = self._rules.get(name)
             drawn[name] = before if before == entry else entry
         self._rules = drawn
@@ -146,7 +146,7 @@ class Portrait:
 
     # The processes.
 
-    def _drawn_processes(self, members: Iterable[Member]) -> dict[str, Entry]:
+    def _drawn_processes(self, members: Iterable[ProcessInfo]) -> dict[str, Entry]:
         supervisor = {
             "kind": "supervisor",
             "pid": self._daemon["pid"],
@@ -160,7 +160,7 @@ class Portrait:
             **{member.name: self._drawn_process(member) for member in members},
         }
 
-    def _drawn_process(self, member: Member) -> Entry:
+    def _drawn_process(self, member: ProcessInfo) -> Entry:
         process, child = member.process, member.child
         return {
             "kind": member.kind,

@@ -87,7 +87,7 @@ class Sockets:
                             resumed.add(index)
                     case OpenEgress(_, egress):
                         if egress not in self._egress:
-                            self._egress[egress] = limits.spared(privileged.open_egress(egress))
+                            self._egress[egress] = limits.keep_reserve(privileged.open_egress(egress))
                         sockets.append(self._egress[egress])
             except OSError as error:
                 failed[index] = _reason(action, limits.why(error, self._needed))
@@ -129,7 +129,7 @@ class Sockets:
             if before.ingress == ingress:
                 return before.socket, True
             self._rings.pop(key).socket.close()
-        ring = self._rings[key] = _Ring(ingress, limits.spared(privileged.open_ring(ingress)))
+        ring = self._rings[key] = _Ring(ingress, limits.keep_reserve(privileged.open_ring(ingress)))
         self._share(ingress.ifindex)
         if ring.fanout is not None:
             # Its share comes to no other ring any more, so it waits here until the worker reads it.
@@ -155,7 +155,7 @@ class Sockets:
                 self._groups[membership.source is None].leave(membership)
             case ReservePort(hold):
                 held = privileged.hold_port(hold)
-                self._holds[hold] = held and limits.spared(held)
+                self._holds[hold] = held and limits.keep_reserve(held)
             case ReleasePort(hold):
                 if held := self._holds.pop(hold, None):
                     held.close()
@@ -177,7 +177,7 @@ class _Memberships:
             if self._joined(self.roomy[-1], membership):
                 return
             self.roomy.pop()
-        fresh = limits.spared(privileged.join_socket())
+        fresh = limits.keep_reserve(privileged.join_socket())
         self.sizes[fresh] = 0
         self.roomy.append(fresh)
         try:

@@ -21,10 +21,10 @@ from mcrelay.reconcile.commands import Batch
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.supervisor import log_summary
 from mcrelay.supervisor.children import Child, start_worker, why_not
-from mcrelay.supervisor.counter_rows import Ledger, NoRoom
-from mcrelay.supervisor.poller import Switchboard
+from mcrelay.supervisor.counter_rows import CounterRows, CounterRowsError
+from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.privileged import User
-from mcrelay.supervisor.snapshot import Member
+from mcrelay.supervisor.snapshot import ProcessInfo
 from mcrelay.supervisor.sockets import CannotOpen, Sockets
 from mcrelay.supervisor.trace_rings import CannotShare, TraceRings
 
@@ -37,10 +37,10 @@ class Workers:
     def __init__(
         self,
         user: User | None,
-        switchboard: Switchboard,
+        switchboard: Poller,
         reconciler: Reconciler,
         sockets: Sockets,
-        ledger: Ledger,
+        ledger: CounterRows,
         rings: TraceRings,
     ) -> None:
         self.children: dict[int, Child[Answer]] = {}
@@ -52,12 +52,12 @@ class Workers:
         self._rings = rings
         self._read: dict[int, frozenset[Ingress]] = {}
 
-    def members(self) -> Iterator[Member]:
+    def members(self) -> Iterator[ProcessInfo]:
         """Yield the workers that there are or shall be."""
         for number, process in sorted(self._reconciler.processes.items()):
             child = self.children.get(number)
             if child is not None or number in self._reconciler.desired.workers:
-                yield Member(f"worker {number}", "worker", process, child)
+                yield ProcessInfo(f"worker {number}", "worker", process, child)
 
     def start(self, worker: int) -> None:
         """Start a worker's process."""
@@ -95,7 +95,7 @@ class Workers:
             supply = self._sockets.supply(batch.actions)
             instructions = self._ledger.instructions(batch.actions, supply.resumed)
             rings = self._rings.supply(batch.actions)
-        except (CannotOpen, NoRoom, CannotShare) as failure:
+        except (CannotOpen, CounterRowsError, CannotShare) as failure:
             # Nothing to give to the worker: it is not asked.
             self._refused(batch.worker, batch.number, failure.reasons)
         else:

@@ -29,7 +29,7 @@ from mcrelay.protocol.worker import (
 )
 from mcrelay.supervisor import poller
 from mcrelay.supervisor.children import start_control, start_worker, why_not
-from mcrelay.supervisor.poller import Switchboard
+from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.privileged import RING_OCTETS, User
 
 NOBODY = User("nobody", 65534, 65534)
@@ -367,7 +367,7 @@ def test_what_the_system_has_no_room_for_is_said_later_and_nobody_spins_meanwhil
     start_fake, tmp_path, monkeypatch, shortage
 ):
     child = start_fake(f"open({str(tmp_path / 'heard')!r}, 'wb').write(channel.recv(1000))")
-    board = Switchboard()
+    board = Poller()
     board.connect(child, heard=None, exited=lambda how: None)
 
     def refuse(*_):

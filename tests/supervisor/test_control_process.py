@@ -22,8 +22,8 @@ from mcrelay.reload.results import Cause, Reloads
 from mcrelay.storage import run_dir
 from mcrelay.storage.run_dir import ControlListener
 from mcrelay.supervisor import control_process as module
-from mcrelay.supervisor.control_process import Control
-from mcrelay.supervisor.poller import Switchboard
+from mcrelay.supervisor.control_process import ControlProcess
+from mcrelay.supervisor.poller import Poller
 
 # A control process that notes all it hears: a line for each message, with the number of descriptors.
 FAKE = """#!{python}
@@ -58,10 +58,10 @@ class Desk:
 
     def __init__(self, folder):
         self.folder = folder
-        self.switchboard = Switchboard()
+        self.switchboard = Poller()
         self.reloads, self.traced = Reloads(), TraceRequests()
         self.door = ControlListener(folder, None, run_dir.lock(folder))
-        self.control = Control(None, self.switchboard, self.door, self.reloads, self.traced)
+        self.control = ControlProcess(None, self.switchboard, self.door, self.reloads, self.traced)
 
     def turn(self, now=None):
         self.control.keep_alive(time.monotonic() if now is None else now)

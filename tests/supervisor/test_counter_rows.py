@@ -26,7 +26,7 @@ from mcrelay.model.state import (
 )
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor import counter_rows
-from mcrelay.supervisor.counter_rows import Ledger, NoRoom
+from mcrelay.supervisor.counter_rows import CounterRows, CounterRowsError
 from mcrelay.worker.counters import Tally
 from mcrelay.worker.egress import Copies, Sent, Unsent
 from mcrelay.worker.segments import runs
@@ -67,7 +67,7 @@ def state(*actions):
 
 @pytest.fixture
 def ledger():
-    return Ledger()
+    return CounterRows()
 
 
 def tally(ledger, worker=0):
@@ -123,7 +123,7 @@ def test_a_rule_keeps_its_rows_when_its_flow_or_the_ttl_of_an_output_changes(led
 
 def test_there_are_only_so_many_rows(monkeypatch):
     monkeypatch.setattr(counter_rows, "RULES", Table(RULES.columns, rows=2, offset=RULES.offset))
-    ledger = Ledger()
+    ledger = CounterRows()
     ledger.instruction(set_flow("one", output()), False)
     ledger.instruction(set_flow("two", output()), False)
     with pytest.raises(RowsExhausted):
@@ -235,8 +235,8 @@ def test_a_rule_that_does_not_run_for_a_while_keeps_its_counts(ledger):
 def test_all_that_there_is_no_room_for_is_told_at_once(monkeypatch):
     monkeypatch.setattr(counter_rows, "RULES", Table(RULES.columns, rows=1, offset=RULES.offset))
     actions = [set_flow(name, output()) for name in ("one", "two", "three")]
-    with pytest.raises(NoRoom) as failure:
-        Ledger().instructions(actions, frozenset())
+    with pytest.raises(CounterRowsError) as failure:
+        CounterRows().instructions(actions, frozenset())
     assert list(failure.value.reasons) == [1, 2]
 
 

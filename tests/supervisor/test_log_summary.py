@@ -4,7 +4,7 @@ import numpy as np
 
 from mcrelay.model.state import Egress, Flow, Ingress, OpenIngress, Output, Route, SetFlow, State, WorkerState
 from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus
-from mcrelay.supervisor.counter_rows import Ledger
+from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.log_summary import lines
 from mcrelay.worker.counters import Tally
 from mcrelay.worker.segments import runs
@@ -18,7 +18,7 @@ FORWARDING = State({0: WorkerState(frozenset({RING}), frozenset({PLANT.egress, L
 
 
 def ledger_with_counts():
-    ledger = Ledger()
+    ledger = CounterRows()
     ledger.instruction(OpenIngress(0, RING), False)
     ledger.instruction(SetFlow(0, FLOW, ROUTE), False)
     tally = Tally(ledger.memory(0).shared.descriptor)
@@ -47,7 +47,7 @@ def test_a_rule_that_does_not_run_says_why():
         "late": RuleStatus(RuleState.UNRESOLVED, "input: device eth9 is absent"),
         "off": RuleStatus(RuleState.DISABLED, "`enabled: false` in the file"),
     }
-    assert list(lines(Plan(State(), verdicts), verdicts, Ledger())) == [
+    assert list(lines(Plan(State(), verdicts), verdicts, CounterRows())) == [
         "rule late: unresolved: input: device eth9 is absent",
         "rule off: disabled: `enabled: false` in the file",
     ]
@@ -55,5 +55,5 @@ def test_a_rule_that_does_not_run_says_why():
 
 def test_the_verdicts_are_those_that_are_given_not_those_that_were_planned():
     plan = Plan(FORWARDING, {"feed": RuleStatus(RuleState.ACTIVE)})
-    first, *_ = lines(plan, {"feed": RuleStatus(RuleState.FAILED, "cannot join")}, Ledger())
+    first, *_ = lines(plan, {"feed": RuleStatus(RuleState.FAILED, "cannot join")}, CounterRows())
     assert first == "rule feed: failed: cannot join"

@@ -17,8 +17,8 @@ from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.storage.state_dir import StateDirectory
 from mcrelay.supervisor.configuration import Configuration
-from mcrelay.supervisor.counter_rows import Ledger
-from mcrelay.supervisor.snapshot import Member, Portrait
+from mcrelay.supervisor.counter_rows import CounterRows
+from mcrelay.supervisor.snapshot import ProcessInfo, SnapshotBuilder
 from mcrelay.supervisor.systemd import Notifier
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\nrules:\n"
@@ -33,10 +33,10 @@ class Studio:
             folder / "mcrelay.yaml", Notifier(), StateDirectory(folder / "state")
         )
         self.reconciler = Reconciler()
-        self.ledger = Ledger()
+        self.ledger = CounterRows()
         (folder / "run").mkdir()
         (folder / "run" / CONTROL_SOCKET).touch()
-        self.portrait = Portrait(folder / "run", self.configuration, self.reconciler, self.ledger)
+        self.portrait = SnapshotBuilder(folder / "run", self.configuration, self.reconciler, self.ledger)
 
     def accept(self, **ports):
         rules = "".join(
@@ -133,14 +133,14 @@ def test_a_process_that_pauses_says_why(studio):
     studio.accept(feed=5001)
     process = Process()
     process.begin(Phase.STARTING, now=0.0)
-    starting = studio.drawn(Member("worker 0", "worker", process, None))["processes"]["worker 0"]
+    starting = studio.drawn(ProcessInfo("worker 0", "worker", process, None))["processes"]["worker 0"]
     assert (starting["state"], starting["pid"]) == ("starting", None)
     process.exited(PATIENCE, "killed by SIGKILL")
-    drawn = studio.drawn(Member("worker 0", "worker", process, None))
+    drawn = studio.drawn(ProcessInfo("worker 0", "worker", process, None))
     pausing = drawn["processes"]["worker 0"]
     assert (pausing["state"], pausing["reason"], pausing["restarts"]) == ("pausing", "killed by SIGKILL", 1)
     supervisor = drawn["processes"]["supervisor"]
     assert supervisor["state"] == "running"
     assert 0 < supervisor["started"] <= time.monotonic()
-    again = studio.drawn(Member("worker 0", "worker", process, None))
+    again = studio.drawn(ProcessInfo("worker 0", "worker", process, None))
     assert changes(drawn, again) == {}, "a time that was told does not tremble"

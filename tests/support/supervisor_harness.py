@@ -20,7 +20,7 @@ from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.storage.state_dir import StateDirectory
 from mcrelay.supervisor import loop, sockets, workers
 from mcrelay.supervisor.configuration import Configuration
-from mcrelay.supervisor.snapshot import Member
+from mcrelay.supervisor.snapshot import ProcessInfo
 
 GROUPS_A_SOCKET = 2
 _serials = itertools.count(1)
@@ -159,7 +159,7 @@ class FakeControl:
         return None
 
     def member(self):
-        return Member("control", "control", Process(), None)
+        return ProcessInfo("control", "control", Process(), None)
 
     def tell(self, picture, memories):
         self.is_outdated = False

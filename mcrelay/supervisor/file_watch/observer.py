@@ -13,7 +13,7 @@ from watchdog import events
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from mcrelay.supervisor.file_watch.paths import Place
+from mcrelay.supervisor.file_watch.paths import WatchedDirectory
 
 # Whoever reads a file changes nothing, and the supervisor itself reads them.
 _READING = ("opened", "closed_no_write")
@@ -28,7 +28,7 @@ _WRITING = [
 _LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
 
 
-class Deaf(Exception):
+class ObserverError(Exception):
     """Nobody can listen there now, and why."""
 
 
@@ -54,23 +54,23 @@ class Bell:
             pass
 
 
-class Ear:
+class FileObserver:
     """Rings when something that matters happens in these places. Raises Deaf."""
 
-    def __init__(self, places: Iterable[Place], bell: Bell) -> None:
+    def __init__(self, places: Iterable[WatchedDirectory], bell: Bell) -> None:
         self._written: set[str] = set()
         try:
             self._observer: BaseObserver = Observer()
         except OSError as error:
-            raise Deaf(_explained(error)) from error
+            raise ObserverError(_explained(error)) from error
         try:
             for place in places:
-                doorkeeper = _Doorkeeper(place, bell, self._written)
+                doorkeeper = _EventFilter(place, bell, self._written)
                 self._observer.schedule(doorkeeper, place.folder, **_only_writing(self._observer))
             self._observer.start()
         except OSError as error:
             self.close()
-            raise Deaf(_explained(error)) from error
+            raise ObserverError(_explained(error)) from error
 
     @property
     def is_alive(self) -> bool:
@@ -87,10 +87,10 @@ class Ear:
         Thread(target=self._observer.stop, daemon=True).start()
 
 
-class _Doorkeeper(events.FileSystemEventHandler):
+class _EventFilter(events.FileSystemEventHandler):
     """Lets through what matters of what happens in a place, and knows who is still writing there."""
 
-    def __init__(self, place: Place, bell: Bell, written: set[str]) -> None:
+    def __init__(self, place: WatchedDirectory, bell: Bell, written: set[str]) -> None:
         self._place = place
         self._bell = bell
         self._written = written

@@ -16,7 +16,7 @@ MOST_PLACES = 64  # a thread listens to each; nobody does to those beyond
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WatchedDirectory:
     """A folder in which some entries matter: these names, and drop-ins if it holds them."""
 
     folder: str
@@ -33,7 +33,7 @@ class Place:
         return entry == self.folder or (is_there and (name in self.names or is_drop_in))
 
 
-def places(path: config_files.Name) -> tuple[Place, ...]:
+def watched_directories(path: config_files.Name) -> tuple[WatchedDirectory, ...]:
     """Return the folders in which whatever changes a file and its drop-ins happens."""
     main = Path.cwd() / path
     folder = config_files.drop_in_folder(main)
@@ -90,11 +90,11 @@ def _steps_of_links(folder: str) -> Iterator[tuple[str, str]]:
         yield from _steps(folder, name)
 
 
-def _place(folder: str, names: frozenset[str], holds_drop_ins: bool) -> Place | None:
+def _place(folder: str, names: frozenset[str], holds_drop_ins: bool) -> WatchedDirectory | None:
     try:
         found = os.stat(folder)
     except OSError:
         return None
     if not stat.S_ISDIR(found.st_mode):
         return None
-    return Place(folder, (found.st_dev, found.st_ino), names, holds_drop_ins)
+    return WatchedDirectory(folder, (found.st_dev, found.st_ino), names, holds_drop_ins)

@@ -7,8 +7,8 @@ import time
 
 from mcrelay.reload.debounce import REGARDLESS, Debouncer
 from mcrelay.storage import config_files
-from mcrelay.supervisor.file_watch.observer import Bell, Deaf, Ear
-from mcrelay.supervisor.file_watch.paths import Place, places
+from mcrelay.supervisor.file_watch.observer import Bell, FileObserver, ObserverError
+from mcrelay.supervisor.file_watch.paths import WatchedDirectory, watched_directories
 
 log = logging.getLogger("mcrelay")
 
@@ -19,8 +19,8 @@ class Watcher:
     def __init__(self, path: config_files.Name) -> None:
         self._path = path
         self._bell = Bell()
-        self._ear: Ear | None = None
-        self._places: tuple[Place, ...] = ()
+        self._ear: FileObserver | None = None
+        self._places: tuple[WatchedDirectory, ...] = ()
         self._quiet: Debouncer | None = None
         self._complaint = ""
 
@@ -59,16 +59,16 @@ class Watcher:
 
     def _listen(self, quiet: Debouncer) -> None:
         """Listen where the files are now, which may be elsewhere than before."""
-        where = places(self._path)
+        where = watched_directories(self._path)
         if self._ear is None or where != self._places or self._is_broken(self._ear, quiet):
             quiet.listens_anew()
             try:
-                self._replace(Ear(where, self._bell), where)
-            except Deaf as deaf:
+                self._replace(FileObserver(where, self._bell), where)
+            except ObserverError as deaf:
                 self._replace(None, ())
                 self._complain(str(deaf))
 
-    def _is_broken(self, ear: Ear, quiet: Debouncer) -> bool:
+    def _is_broken(self, ear: FileObserver, quiet: Debouncer) -> bool:
         if not ear.is_alive:
             log.warning("what listened for changes of the files has died; it is made anew")
             return True
@@ -77,7 +77,7 @@ class Watcher:
             return True
         return False
 
-    def _replace(self, ear: Ear | None, where: tuple[Place, ...]) -> None:
+    def _replace(self, ear: FileObserver | None, where: tuple[WatchedDirectory, ...]) -> None:
         if self._ear:
             self._ear.close()
         if ear and self._complaint:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mcrelay.lab.command import PATIENCE
 from mcrelay.model.state import Egress, Flow, Ingress, OpenEgress, OpenIngress, Output, Route, SetFlow
 from mcrelay.protocol.worker import CHUNK, BatchMessage, decoded_answer, encoded_batch, packets
-from mcrelay.supervisor.counter_rows import Ledger
+from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.privileged import RING_OCTETS
 from mcrelay.supervisor.sockets import Sockets
 from mcrelay.worker.channel import Channel
@@ -32,7 +32,7 @@ class Bench:
 
     def __init__(self, studio):
         self.studio = studio
-        self.sockets, self.ledger = Sockets(), Ledger()
+        self.sockets, self.ledger = Sockets(), CounterRows()
         self._numbers = itertools.count(1)
         with studio.relay.entered():
             self.eth0, self.eth1, self.eth2 = (socket.if_nametoindex(f"eth{n}") for n in range(3))

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mcrelay.supervisor.file_watch.paths import MOST_PLACES, places
+from mcrelay.supervisor.file_watch.paths import MOST_PLACES, watched_directories
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def here(tmp_path):
 
 def names(path):
     """The entries that matter, by folder."""
-    return {place.folder: set(place.names) for place in places(path)}
+    return {place.folder: set(place.names) for place in watched_directories(path)}
 
 
 def test_the_folder_of_a_file_and_that_of_its_drop_ins_matter(here):
@@ -26,7 +26,7 @@ def test_the_folder_of_a_file_and_that_of_its_drop_ins_matter(here):
 
 def test_only_what_leads_to_the_files_matters_and_drop_ins(here):
     (here / "mcrelay.d").mkdir()
-    found = {place.folder: place for place in places(here / "mcrelay.yaml")}
+    found = {place.folder: place for place in watched_directories(here / "mcrelay.yaml")}
     beside, inside = found[str(here)], found[str(here / "mcrelay.d")]
     assert beside.matters(f"{here}/mcrelay.yaml")
     assert not beside.matters(f"{here}/other.yaml")
@@ -52,7 +52,7 @@ def test_linked_drop_ins_are_followed(here):
     (here / "mcrelay.d" / "..data").symlink_to("..2024")
     (here / "mcrelay.d" / "a.yaml").symlink_to("..data/a.yaml")
     (here / "mcrelay.d" / "notes").symlink_to("/proc/self/root")
-    found = {place.folder: place for place in places(here / "mcrelay.yaml")}
+    found = {place.folder: place for place in watched_directories(here / "mcrelay.yaml")}
     inside = found[str(here / "mcrelay.d")]
     assert inside.names == {"a.yaml", "..data"}
     assert inside.matters(f"{here}/mcrelay.d/..data")
@@ -75,10 +75,10 @@ def test_a_file_where_a_folder_should_be_is_no_place(here):
 
 def test_a_folder_made_again_is_another_place(here):
     (here / "a").mkdir()
-    before = places(here / "a" / "mcrelay.yaml")
+    before = watched_directories(here / "a" / "mcrelay.yaml")
     (here / "a").rename(here / "b")
     (here / "a").mkdir()
-    after = places(here / "a" / "mcrelay.yaml")
+    after = watched_directories(here / "a" / "mcrelay.yaml")
     assert [place.folder for place in before] == [place.folder for place in after]
     assert before != after
 
@@ -99,6 +99,6 @@ def test_links_into_very_many_folders_are_not_all_listened_to(here):
     for number in range(2 * MOST_PLACES):
         (here / str(number)).mkdir()
         os.symlink(here / str(number) / "a", here / "mcrelay.d" / f"{number}.yaml")
-    found = places(here / "mcrelay.yaml")
+    found = watched_directories(here / "mcrelay.yaml")
     assert len(found) == MOST_PLACES
     assert {str(here), str(here / "mcrelay.d")} <= {place.folder for place in found}
