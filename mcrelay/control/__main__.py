@@ -8,7 +8,7 @@ import sys
 
 # All that is ever needed is imported here: once confined, the process may not be able to read Python's own
 # files any more (a virtual environment below root's home).
-from mcrelay.control.channel import Channel, Ended
+from mcrelay.control.channel import Channel, ChannelEnded
 from mcrelay.control.server import Server
 from mcrelay.linux.sandbox import NotConfined, drop_all_privileges
 from mcrelay.protocol.worker import WireError
@@ -25,7 +25,7 @@ def main() -> int:
         return 1
     try:
         Server(Channel(options.channel)).run()
-    except Ended:
+    except ChannelEnded:
         return 0
     except WireError as error:
         print(f"control: {error}", file=sys.stderr)

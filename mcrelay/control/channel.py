@@ -10,7 +10,7 @@ from mcrelay.protocol.control import Request, ToControl, decode_to_control, enco
 from mcrelay.protocol.worker import CHUNK, MAX_BATCH, MAX_DESCRIPTORS, Assembler, Packet, packets
 
 
-class Ended(Exception):
+class ChannelEnded(Exception):
     """The supervisor closed the channel, or died: the control process ends, too."""
 
 
@@ -41,7 +41,7 @@ class Channel:
             except BlockingIOError:
                 return
             except (BrokenPipeError, ConnectionResetError):
-                raise Ended from None
+                raise ChannelEnded from None
             self._outgoing.popleft()
 
     def news(self) -> Iterator[tuple[ToControl, list[int]]]:
@@ -52,8 +52,8 @@ class Channel:
             except BlockingIOError:
                 return
             except ConnectionResetError:
-                raise Ended from None
+                raise ChannelEnded from None
             if not data:
-                raise Ended
+                raise ChannelEnded
             if message := self._assembler.feed(data, descriptors):
                 yield decode_to_control(message[0]), message[1]

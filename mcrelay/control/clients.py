@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from mcrelay.control.connection import Connection, Gone, TooLong
+from mcrelay.control.connection import ClientGone, Connection, TooLong
 from mcrelay.control.methods import Call, Methods
 from mcrelay.control.reply import Reply
 from mcrelay.protocol.jsonrpc import MAX_LINE, Code, Request, RpcError, parsed
@@ -103,7 +103,7 @@ class Clients:
                 connection.flush(now)
             if events & selectors.EVENT_READ:
                 connection.receive(now)
-        except Gone:
+        except ClientGone:
             self._close(connection)
         except TooLong:
             connection.is_ending = True
@@ -151,7 +151,7 @@ class Clients:
         connection.is_waiting = False
         try:
             connection.send(pieces, time.monotonic())
-        except Gone:
+        except ClientGone:
             self._close(connection)
         else:
             self._settle(connection)

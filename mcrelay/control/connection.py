@@ -14,7 +14,7 @@ STANDSTILL = 10.0  # for taking some of its answer
 IDLE = 600.0  # for its next request
 
 
-class Gone(Exception):
+class ClientGone(Exception):
     """The client closed its connection, or was cut off."""
 
 
@@ -80,7 +80,7 @@ class Connection:
         except BlockingIOError:
             return
         except OSError:
-            raise Gone from None
+            raise ClientGone from None
         if not data:
             self._is_at_end = True  # it may still want its answers
         elif not self._incoming:
@@ -112,7 +112,7 @@ class Connection:
             except BlockingIOError:
                 return
             except OSError:
-                raise Gone from None
+                raise ClientGone from None
             self._taken = now
             self._sent(sent)
         if self._half_since is not None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from mcrelay.control.connection import Connection
 from mcrelay.control.peer import may_trace, peer
-from mcrelay.control.reload_marks import Marks
+from mcrelay.control.reload_marks import ReloadMarks
 from mcrelay.control.reply import Reply
-from mcrelay.control.trace_sessions import Traces
+from mcrelay.control.trace_sessions import TraceSessions
 from mcrelay.model.suggestions import candidates, listed
 from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, Parameter, Request, RpcError, arguments
 from mcrelay.status.documents import Now, View
@@ -32,7 +32,7 @@ class Call:
 class Methods:
     """Carries out what clients ask for."""
 
-    def __init__(self, known: SnapshotReplica, view: View, marks: Marks, traces: Traces) -> None:
+    def __init__(self, known: SnapshotReplica, view: View, marks: ReloadMarks, traces: TraceSessions) -> None:
         self._known = known
         self._view = view
         self._marks = marks

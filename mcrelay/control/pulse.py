@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 
-class Pulse:
+class HeartbeatWriter:
     """A number that grows."""
 
     def __init__(self) -> None:

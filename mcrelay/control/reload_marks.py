@@ -10,7 +10,7 @@ from mcrelay.protocol.control import Mark, Request
 SPACING = 0.01  # seconds between two questions, so that no client keeps the supervisor busy
 
 
-class Marks:
+class ReloadMarks:
     """The clients that wait for a mark: those of the question that was asked, and of the next one."""
 
     def __init__(self, tell: Callable[[Request], None]) -> None:

@@ -11,9 +11,9 @@ from typing import NoReturn
 from mcrelay.control.channel import Channel
 from mcrelay.control.clients import Clients
 from mcrelay.control.methods import Methods
-from mcrelay.control.pulse import Pulse
-from mcrelay.control.reload_marks import Marks
-from mcrelay.control.trace_sessions import Traces
+from mcrelay.control.pulse import HeartbeatWriter
+from mcrelay.control.reload_marks import ReloadMarks
+from mcrelay.control.trace_sessions import TraceSessions
 from mcrelay.linux.process_usage import Usages
 from mcrelay.protocol.control import Counters, MarkAnswer, SetListener, SnapshotChanged, ToControl, TraceState
 from mcrelay.protocol.worker import PROTOCOL, Hello
@@ -33,12 +33,12 @@ class Server:
         self._counts = Counts()
         self._known = SnapshotReplica(self._counts)
         self._view = View(self._known, self._counts, Usages())
-        self._marks = Marks(channel.tell)
-        self._traces = Traces(channel.tell, self._known.devices)
+        self._marks = ReloadMarks(channel.tell)
+        self._traces = TraceSessions(channel.tell, self._known.devices)
         methods = Methods(self._known, self._view, self._marks, self._traces)
         self._clients = Clients(self._selector, methods, self._traces.client_gone)
         self._listener: socket.socket | None = None
-        self._pulse = Pulse()
+        self._pulse = HeartbeatWriter()
         self._next_beat = time.monotonic() + BEAT
 
     def run(self) -> NoReturn:

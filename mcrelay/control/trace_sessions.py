@@ -56,7 +56,7 @@ class _Waiting:
 
 
 @dataclass(slots=True)
-class _Traced:
+class _TracedRule:
     """A rule that is being traced, or soon: the rings of its workers."""
 
     number: int = 0
@@ -64,12 +64,12 @@ class _Traced:
     waiting: list[_Waiting] = field(default_factory=list)
 
 
-class Traces:
+class TraceSessions:
     """All traces. `tell` says to the supervisor what is wanted, `devices` names devices by their index."""
 
     def __init__(self, tell: Callable[[TraceRule], None], devices: Callable[[], Mapping[int, str]]) -> None:
         self._tell, self._devices = tell, devices
-        self._traced: dict[str, _Traced] = {}
+        self._traced: dict[str, _TracedRule] = {}
         self._sessions: dict[int, _Session] = {}
         self._ids = count(1)
 
@@ -81,7 +81,7 @@ class Traces:
             reply.failed(RpcError(Code.TOO_MANY, problem))
             return
         if rule not in self._traced:
-            self._traced[rule] = _Traced()
+            self._traced[rule] = _TracedRule()
             self._tell(TraceRule(rule, True))
         traced = self._traced[rule]
         if traced.number:
@@ -189,7 +189,7 @@ class Traces:
                 del self._traced[rule]
                 self._tell(TraceRule(rule, False))
 
-    def _begun(self, rule: str, traced: _Traced, number: int, rings: Mapping[int, memoryview]) -> None:
+    def _begun(self, rule: str, traced: _TracedRule, number: int, rings: Mapping[int, memoryview]) -> None:
         """Let those who wait begin, and those who follow a rule already have what came to it since."""
         known = traced.rings if number == traced.number else {}
         fresh = {worker: ring for worker, ring in rings.items() if worker not in known}
@@ -201,7 +201,7 @@ class Traces:
         for one in waiting:
             self._begin(rule, one.client, one.reply, _from_the_beginning(fresh), one.since)
 
-    def _ended(self, rule: str, traced: _Traced, reason: str) -> None:
+    def _ended(self, rule: str, traced: _TracedRule, reason: str) -> None:
         del self._traced[rule]
         for session in self._sessions.values():
             if session.rule == rule and session.ended is None:

@@ -10,8 +10,8 @@ from mcrelay.control.connection import (
     HALF_A_LINE,
     IDLE,
     STANDSTILL,
+    ClientGone,
     Connection,
-    Gone,
     TooLong,
 )
 from mcrelay.protocol.jsonrpc import MAX_LINE
@@ -113,7 +113,7 @@ def test_an_answer_in_pieces_arrives_whole(ends):
 def test_a_client_that_hangs_up_is_gone_when_it_is_spoken_to(ends):
     connection, client = ends
     client.close()
-    with pytest.raises(Gone):
+    with pytest.raises(ClientGone):
         connection.send([b"answer"], 0)
 
 
@@ -121,7 +121,7 @@ def test_a_client_that_was_reset_is_gone_when_it_is_listened_to(ends):
     connection, client = ends
     connection.send([b"never read"], 0)
     client.close()
-    with pytest.raises(Gone):
+    with pytest.raises(ClientGone):
         connection.receive(0)
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mcrelay.control import clients, connection
-from mcrelay.control.channel import Channel, Ended
+from mcrelay.control.channel import Channel, ChannelEnded
 from mcrelay.control.server import Server
 from mcrelay.protocol.control import Mark, decoded_request
 from mcrelay.protocol.worker import WireError
@@ -156,9 +156,9 @@ def test_a_supervisor_that_is_gone_ends_it(channel):
     ours, theirs = channel
     assert list(ours.news()) == []
     theirs.close()
-    with pytest.raises(Ended):
+    with pytest.raises(ChannelEnded):
         ours.tell(Mark(1))
-    with pytest.raises(Ended):
+    with pytest.raises(ChannelEnded):
         list(ours.news())
 
 
@@ -166,7 +166,7 @@ def test_a_supervisor_that_went_without_listening_ends_it(channel):
     ours, theirs = channel
     ours.tell(Mark(1))
     theirs.close()
-    with pytest.raises(Ended):
+    with pytest.raises(ChannelEnded):
         list(ours.news())
 
 

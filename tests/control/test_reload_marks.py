@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.control.reload_marks import SPACING, Marks
+from mcrelay.control.reload_marks import SPACING, ReloadMarks
 from mcrelay.control.reply import Reply
 from mcrelay.protocol.control import Mark
 
@@ -15,7 +15,7 @@ class Asked:
 
     def __init__(self):
         self.questions, self.answers = [], {}
-        self.marks = Marks(self.questions.append)
+        self.marks = ReloadMarks(self.questions.append)
 
     def ask(self, name, now):
         self.marks.ask(Reply(lambda pieces: self.answers.update({name: b"".join(pieces)}), 1, False), now)

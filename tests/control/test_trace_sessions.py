@@ -16,7 +16,7 @@ from mcrelay.control.trace_sessions import (
     MOST_OF_ALL,
     MOST_RULES,
     PATIENCE,
-    Traces,
+    TraceSessions,
 )
 from mcrelay.protocol.control import TraceRule, TraceState
 from mcrelay.protocol.jsonrpc import Code, RpcError
@@ -57,7 +57,7 @@ class House:
 
     def __init__(self):
         self.asked, self.rings, self.numbers = [], {}, count(1)
-        self.traces = Traces(self.asked.append, lambda: DEVICES)
+        self.traces = TraceSessions(self.asked.append, lambda: DEVICES)
 
     def start(self, rule="feed", client="one", now=NOW):
         answer = Answer()

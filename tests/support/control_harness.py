@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from mcrelay.client.connection import connect
-from mcrelay.control.channel import Channel, Ended
+from mcrelay.control.channel import Channel, ChannelEnded
 from mcrelay.control.server import Server
 from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES
 from mcrelay.protocol.control import Counters, SetListener, SnapshotChanged, decoded_request, encoded_news
@@ -152,7 +152,7 @@ class Desk:
     def _run(self, channel):
         try:
             Server(Channel(channel)).run()
-        except Ended:
+        except ChannelEnded:
             pass
 
     def __enter__(self):
