@@ -13,8 +13,8 @@ from mcrelay.linux.scheduling import ask_for_short_slices
 # All that is ever needed is imported here: once confined, the process may not be able to read Python's own
 # files any more (a virtual environment below root's home).
 from mcrelay.protocol.worker import WireError
-from mcrelay.worker.channel import Channel, Ended
-from mcrelay.worker.counters import Tally
+from mcrelay.worker.channel import Channel, ChannelEnded
+from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.loop import Worker
 
 
@@ -31,10 +31,10 @@ def main() -> int:
     try:
         channel = Channel(options.channel)
         _, [memory] = channel.receive()
-        tally = Tally(memory)
+        tally = CounterWriter(memory)
         os.close(memory)
         Worker(channel, tally, options.ring_octets).run()
-    except Ended:
+    except ChannelEnded:
         return 0
     except WireError as error:
         print(f"worker {options.worker}: {error}", file=sys.stderr)

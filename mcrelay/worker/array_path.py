@@ -11,7 +11,7 @@ from mcrelay.model.counters import Drop
 from mcrelay.packet.fib import NO_ROUTE, Routes
 from mcrelay.packet.frame import LENGTH, NANOSECONDS, SECONDS
 from mcrelay.packet.headers import Fault, Headers, headers
-from mcrelay.worker.counters import Tally
+from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import Payloads
 from mcrelay.worker.forwarding import Forwarding, Ingress
 from mcrelay.worker.ring import Ring
@@ -25,10 +25,10 @@ Column = NDArray[np.int64]
 _REASONS = {Fault.MALFORMED: Drop.MALFORMED, Fault.OVERSIZE: Drop.OVERSIZE, Fault.FRAGMENT: Drop.FRAGMENT}
 
 
-class Relay:
+class ArrayPath:
     """The path of packets through a worker."""
 
-    def __init__(self, forwarding: Forwarding, tally: Tally) -> None:
+    def __init__(self, forwarding: Forwarding, tally: CounterWriter) -> None:
         self._forwarding = forwarding
         self._tally = tally
 

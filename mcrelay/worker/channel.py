@@ -15,7 +15,7 @@ from mcrelay.protocol.worker import (
 )
 
 
-class Ended(Exception):
+class ChannelEnded(Exception):
     """The supervisor closed the channel, or died: the worker ends, too."""
 
 
@@ -36,7 +36,7 @@ class Channel:
             for packet in packets(encoded_answer(answer)):
                 self._socket.sendall(packet.data)
         except BrokenPipeError:
-            raise Ended from None
+            raise ChannelEnded from None
 
     def receive(self) -> tuple[bytes, list[int]]:
         """Wait for a whole message; return its text and its descriptors, which are the caller's to close."""
@@ -44,8 +44,8 @@ class Channel:
             try:
                 data, descriptors, _, _ = socket.recv_fds(self._socket, CHUNK + 1, MAX_DESCRIPTORS)
             except ConnectionResetError:
-                raise Ended from None
+                raise ChannelEnded from None
             if not data:
-                raise Ended
+                raise ChannelEnded
             if message := self._assembler.feed(data, descriptors):
                 return message

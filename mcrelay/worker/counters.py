@@ -15,7 +15,7 @@ from mcrelay.worker.segments import Runs, sizes, starts
 Column = NDArray[np.int64]
 
 
-class Tally:
+class CounterWriter:
     """The tables of counters.py as arrays of uint64, shape (rows, columns)."""
 
     def __init__(self, descriptor: int) -> None:

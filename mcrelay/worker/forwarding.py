@@ -27,12 +27,12 @@ from mcrelay.model.state import Egress as EgressName
 from mcrelay.packet.fib import Entry, Fib, Routes, find, number
 from mcrelay.packet.headers import origin_key
 from mcrelay.protocol.worker import BatchMessage, Instruction
-from mcrelay.worker.counters import Tally
+from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.ring import Ring
-from mcrelay.worker.scalar_path import Light
-from mcrelay.worker.trace_capture import Watch
-from mcrelay.worker.trace_writer import Pen
+from mcrelay.worker.scalar_path import ScalarPath
+from mcrelay.worker.trace_capture import TraceCapture
+from mcrelay.worker.trace_writer import TraceWriter
 from mcrelay.worker.tracing import Tracing
 
 _MULTICAST_BITS = 0xE  # the first four bits of every group (RFC 5771)
@@ -56,7 +56,7 @@ class Ingress:
     fib: Fib
     plain: Mapping[int, int] = field(default_factory=dict)
     """The route of each destination (address << 16 | port) that takes every source: for the light path."""
-    watch: Watch | None = None
+    watch: TraceCapture | None = None
     """What is to be noted of the packets; None where no rule is traced."""
 
 
@@ -66,7 +66,7 @@ class _Draft:
 
     rings: dict[int, Ingress] = field(default_factory=dict)
     sockets: dict[EgressName, socket.socket] = field(default_factory=dict)
-    pens: dict[Trace, Pen] = field(default_factory=dict)
+    pens: dict[Trace, TraceWriter] = field(default_factory=dict)
 
     def close(self) -> None:
         """Let all of it go."""
@@ -79,16 +79,16 @@ class _Draft:
 class Forwarding:
     """The state of a worker, and its compiled form."""
 
-    def __init__(self, tally: Tally, ring_octets: int) -> None:
+    def __init__(self, tally: CounterWriter, ring_octets: int) -> None:
         self.ingress: dict[int, Ingress] = {}
         self.egress = Egress(Routes([], []), [])
         self._tally = tally
         self._ring_octets = ring_octets
         self._sockets: dict[EgressName, socket.socket] = {}
         self._flows: dict[Flow, Entry] = {}
-        self._pens: dict[Trace, Pen] = {}
+        self._pens: dict[Trace, TraceWriter] = {}
         self._own: NDArray[np.uint64] = np.empty(0, np.uint64)
-        self.light = Light(self.egress.routes, [], frozenset(), tally)
+        self.light = ScalarPath(self.egress.routes, [], frozenset(), tally)
 
     def is_own(self, origin: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Tell which packets come from an address and port that this relay sends from."""
@@ -177,7 +177,7 @@ class Forwarding:
         }
         self._own = np.array(sorted(origin_key(*one) for one in own), np.uint64)
         self.egress = Egress(routes, descriptors)
-        self.light = Light(routes, descriptors, frozenset(a << 16 | p for a, p in own), self._tally)
+        self.light = ScalarPath(routes, descriptors, frozenset(a << 16 | p for a, p in own), self._tally)
         flows: dict[int, dict[Flow, int]] = {ifindex: {} for ifindex in self.ingress}
         for flow, entry in self._flows.items():
             flows[flow.ifindex][flow] = place[entry.rows]
@@ -195,10 +195,10 @@ class Forwarding:
             ingress.ring.admit(socket_filters.udp_to(hosts))
 
 
-def _pen(index: int, descriptor: int) -> Pen:
+def _pen(index: int, descriptor: int) -> TraceWriter:
     """Return what a trace is written with; the descriptor is closed."""
     try:
-        return Pen(descriptor)
+        return TraceWriter(descriptor)
     except (OSError, ValueError) as error:
         raise Refusal(index, f"what came with the instruction is no ring of a trace: {error}") from error
     finally:

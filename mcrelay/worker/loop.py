@@ -7,9 +7,9 @@ from typing import NoReturn
 
 from mcrelay.model.counters import Drop
 from mcrelay.protocol.worker import PROTOCOL, Acknowledged, Hello, Refused, decoded_batch
-from mcrelay.worker.array_path import Relay
+from mcrelay.worker.array_path import ArrayPath
 from mcrelay.worker.channel import Channel
-from mcrelay.worker.counters import Tally
+from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.forwarding import Forwarding, Ingress, Refusal
 
 # Batches of one link before the others, and the supervisor, have a turn.
@@ -19,11 +19,11 @@ TURN = 16
 class Worker:
     """One process that forwards."""
 
-    def __init__(self, channel: Channel, tally: Tally, ring_octets: int) -> None:
+    def __init__(self, channel: Channel, tally: CounterWriter, ring_octets: int) -> None:
         self._channel = channel
         self._tally = tally
         self._forwarding = Forwarding(tally, ring_octets)
-        self._relay = Relay(self._forwarding, tally)
+        self._relay = ArrayPath(self._forwarding, tally)
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._by_descriptor: dict[int, Ingress] = {}

@@ -16,7 +16,7 @@ from mcrelay.model.counters import LINKS, OTHER_ERRNO, OUTPUTS, RULES, SEND_ERRN
 from mcrelay.packet.fib import FROM_PACKET, Routes
 from mcrelay.packet.frame import GSO_TYPE, NETWORK_OFFSET, TP_STATUS_VLAN_VALID, VNET_HEADER
 from mcrelay.packet.headers import IP_HEADER, UDP, UDP_HEADER
-from mcrelay.worker.counters import Tally
+from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.ring import Ring
 
 FEW = 48  # packets; from about there on, arrays are cheaper
@@ -36,7 +36,7 @@ _TTL, _OTHER = OUTPUTS.column("ttl"), OUTPUTS.column(OTHER_ERRNO)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class PreparedOutput:
     """An output, ready to send: what is left to say is where the payload lies."""
 
     descriptor: int
@@ -50,23 +50,25 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Road:
+class PreparedRoute:
     """A route, ready to send."""
 
     counts: int
     """Where the rule's counters lie, in numbers of 64 bits."""
-    ways: tuple[Way, ...]
+    ways: tuple[PreparedOutput, ...]
 
 
-class Light:
+class ScalarPath:
     """The light path of a worker. `own` are its source addresses and ports (address << 16 | port)."""
 
-    def __init__(self, routes: Routes, descriptors: Sequence[int], own: frozenset[int], tally: Tally) -> None:
+    def __init__(
+        self, routes: Routes, descriptors: Sequence[int], own: frozenset[int], tally: CounterWriter
+    ) -> None:
         self._routes = routes
         self._descriptors = descriptors
         self._own = own
         self._counts = tally.numbers
-        self._roads: dict[int, Road | None] = {}
+        self._roads: dict[int, PreparedRoute | None] = {}
         self._messages = Messages(max(1, len(routes.row)))
         self._names = sockaddrs(routes.destinations)
         self._messages.prepare(self._names)
@@ -125,7 +127,7 @@ class Light:
         ring.release_one()
         return True
 
-    def _send(self, way: Way, payload: int, octets: int, ttl: int, tos: int) -> None:
+    def _send(self, way: PreparedOutput, payload: int, octets: int, ttl: int, tos: int) -> None:
         messages, counts = self._messages, self._counts
         if way.ttl == FROM_PACKET:
             if ttl <= 1:
@@ -141,13 +143,13 @@ class Light:
             counts[way.counts] += 1
             counts[way.counts + _OCTETS] += octets
 
-    def _road(self, route: int) -> Road | None:
+    def _road(self, route: int) -> PreparedRoute | None:
         """Return a route made ready; None where it has too many outputs for this path."""
         if route not in self._roads:
             self._roads[route] = self._made_ready(route)
         return self._roads[route]
 
-    def _made_ready(self, route: int) -> Road | None:
+    def _made_ready(self, route: int) -> PreparedRoute | None:
         routes = self._routes
         first, count = int(routes.first[route]), int(routes.count[route])
         if count > MOST_OUTPUTS:
@@ -158,5 +160,9 @@ class Light:
             self._messages.set_ttl(output, max(ttl, 0))
             self._messages.set_tos(output, max(tos, 0))
             descriptor = self._descriptors[int(routes.egress[output])]
-            ways.append(Way(descriptor, output, ttl, tos, OUTPUTS.place(int(routes.row[output]), "packets")))
-        return Road(RULES.place(int(routes.rule_row[route]), "packets"), tuple(ways))
+            ways.append(
+                PreparedOutput(
+                    descriptor, output, ttl, tos, OUTPUTS.place(int(routes.row[output]), "packets")
+                )
+            )
+        return PreparedRoute(RULES.place(int(routes.rule_row[route]), "packets"), tuple(ways))

@@ -37,7 +37,7 @@ from mcrelay.tracing.ring import (
     PacketVerdict,
 )
 from mcrelay.worker.egress import Sent
-from mcrelay.worker.trace_writer import Pen
+from mcrelay.worker.trace_writer import TraceWriter
 
 Column = NDArray[np.int64]
 
@@ -55,10 +55,10 @@ _VERDICTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Traced:
+class TracedPackets:
     """A traced rule on one link: its routes and destinations there."""
 
-    pen: Pen
+    pen: TraceWriter
     routes: Column
     destinations: NDArray[np.uint32]
 
@@ -104,14 +104,14 @@ class Batch:
     relayed: Relayed | None
 
 
-class Watch:
+class TraceCapture:
     """The traced rules of one link, ready to be noted."""
 
     def __init__(
         self,
         ifindex: int,
         fib: Fib,
-        rules: Sequence[Traced],
+        rules: Sequence[TracedPackets],
         copies: Mapping[int, Copies],
     ) -> None:
         self._ifindex, self._fib, self._rules, self._copies = ifindex, fib, rules, copies

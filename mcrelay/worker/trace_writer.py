@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mcrelay.tracing.ring import MEMORY_SIZE, Event, RateLimit, Writer
 
 
-class Pen:
+class TraceWriter:
     """What a worker writes a trace with. The ring goes on where a dead predecessor stopped."""
 
     def __init__(self, descriptor: int) -> None:

@@ -9,20 +9,24 @@ import numpy as np
 from mcrelay.model.state import Egress, Flow, Trace
 from mcrelay.packet.fib import Entry, Fib, Routes, number
 from mcrelay.tracing.ring import SENT, Outcome
-from mcrelay.worker.trace_capture import Copies, Traced, Watch
-from mcrelay.worker.trace_writer import Pen
+from mcrelay.worker.trace_capture import Copies, TraceCapture, TracedPackets
+from mcrelay.worker.trace_writer import TraceWriter
 
 
 class Tracing:
     """The traces of a worker beside its flows, both as they are now."""
 
     def __init__(
-        self, pens: Mapping[Trace, Pen], flows: Mapping[Flow, Entry], routes: Routes, egress: Sequence[Egress]
+        self,
+        pens: Mapping[Trace, TraceWriter],
+        flows: Mapping[Flow, Entry],
+        routes: Routes,
+        egress: Sequence[Egress],
     ) -> None:
         self._pens = {trace.rule: pen for trace, pen in pens.items()}
         self._flows, self._routes, self._egress = flows, routes, egress
 
-    def watch(self, places: Mapping[Flow, int], fib: Fib) -> Watch | None:
+    def watch(self, places: Mapping[Flow, int], fib: Fib) -> TraceCapture | None:
         """Return what is to be watched on a link with these flows and their routes; None if nothing is."""
         by_rule: dict[str, list[Flow]] = {}
         if self._pens:
@@ -37,13 +41,13 @@ class Tracing:
             for rule in rules
             for route in rule.routes.tolist()
         }
-        return Watch(ifindex, fib, rules, copies)
+        return TraceCapture(ifindex, fib, rules, copies)
 
 
-def _traced(pen: Pen, flows: Sequence[Flow], places: Mapping[Flow, int]) -> Traced:
+def _traced(pen: TraceWriter, flows: Sequence[Flow], places: Mapping[Flow, int]) -> TracedPackets:
     destinations = {number(flow.destination) for flow in flows}
     routes = {places[flow] for flow in flows}
-    return Traced(pen, np.array(sorted(routes), np.int64), np.array(sorted(destinations), np.uint32))
+    return TracedPackets(pen, np.array(sorted(routes), np.int64), np.array(sorted(destinations), np.uint32))
 
 
 def _copies(route: int, routes: Routes, egress: Sequence[Egress]) -> Copies:

@@ -39,7 +39,7 @@ from mcrelay.protocol.worker import (
     packets,
 )
 from mcrelay.supervisor.privileged import RING_OCTETS, open_egress, open_ring
-from mcrelay.worker.channel import Ended
+from mcrelay.worker.channel import ChannelEnded
 from mcrelay.worker.egress import CAPACITY
 from mcrelay.worker.ring import Ring
 from tests.netns.support.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
@@ -646,7 +646,7 @@ def test_a_ring_that_is_not_resumed_is_read_from_its_start(bench, left):
 
 def test_the_end_of_the_channel_ends_the_worker(bench):
     bench.channel.close()
-    with pytest.raises(Ended):
+    with pytest.raises(ChannelEnded):
         bench.worker.turn(PATIENCE * 1000)
 
 
@@ -655,13 +655,13 @@ def test_a_supervisor_that_is_gone_before_the_answer_ends_the_worker(bench):
     for packet in packets(text):
         bench.channel.send(packet.data)
     bench.channel.close()
-    with pytest.raises(Ended):
+    with pytest.raises(ChannelEnded):
         bench.worker.turn(PATIENCE * 1000)
 
 
 def test_a_worker_says_hello_and_runs_until_the_end_of_its_channel(bench):
     bench.channel.shutdown(socket.SHUT_WR)
-    with pytest.raises(Ended):
+    with pytest.raises(ChannelEnded):
         bench.worker.run()
     assert decoded_answer(bench.channel.recv(CHUNK)[1:]) == Hello(PROTOCOL)
 
@@ -677,7 +677,7 @@ def test_a_supervisor_that_dies_before_it_has_read_all_ends_the_worker(bench):
     bench.channel.send(b".[1,1,[]]")
     bench.worker.turn(PATIENCE * 1000)
     bench.channel.close()  # with the answer unread, which makes the end a reset
-    with pytest.raises(Ended):
+    with pytest.raises(ChannelEnded):
         bench.worker.turn(PATIENCE * 1000)
 
 

@@ -27,7 +27,7 @@ from mcrelay.model.state import (
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor import counter_rows
 from mcrelay.supervisor.counter_rows import CounterRows, CounterRowsError
-from mcrelay.worker.counters import Tally
+from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import Copies, Sent, Unsent
 from mcrelay.worker.segments import runs
 
@@ -72,7 +72,7 @@ def ledger():
 
 def tally(ledger, worker=0):
     """The counters as the worker sees them."""
-    return Tally(ledger.memory(worker).shared.descriptor)
+    return CounterWriter(ledger.memory(worker).shared.descriptor)
 
 
 def column(*values):
@@ -247,7 +247,7 @@ def test_a_worker_cannot_make_the_memory_of_its_counts_smaller(ledger):
 
 def test_the_neighbours_of_a_row_that_is_cleared_are_untouched():
     memory = Memory("test")
-    counting = Tally(memory.shared.descriptor)
+    counting = CounterWriter(memory.shared.descriptor)
     for table, counts in ((LINKS, counting.links), (RULES, counting.rules), (OUTPUTS, counting.outputs)):
         counts[:3] = 7
         counts[-2:] = 7

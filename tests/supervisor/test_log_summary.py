@@ -6,7 +6,7 @@ from mcrelay.model.state import Egress, Flow, Ingress, OpenIngress, Output, Rout
 from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.log_summary import lines
-from mcrelay.worker.counters import Tally
+from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.segments import runs
 
 RING = Ingress(7, 2048)
@@ -21,7 +21,7 @@ def ledger_with_counts():
     ledger = CounterRows()
     ledger.instruction(OpenIngress(0, RING), False)
     ledger.instruction(SetFlow(0, FLOW, ROUTE), False)
-    tally = Tally(ledger.memory(0).shared.descriptor)
+    tally = CounterWriter(ledger.memory(0).shared.descriptor)
     tally.add_link(0, packets=20, octets=2000, no_rule=3, overrun=2)
     nine = runs(np.zeros(9, np.int64), None, np.full(9, 100))
     tally.add_relayed(nine, np.array([0]), np.full(9, 1, np.uint32), 5)

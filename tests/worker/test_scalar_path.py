@@ -17,12 +17,12 @@ from mcrelay.model.state import Flow, Output, Route
 from mcrelay.packet.fib import Entry, Fib, Routes
 from mcrelay.packet.frame import SMALLEST_FRAME
 from mcrelay.packet.headers import origin_key
-from mcrelay.worker.array_path import Relay
-from mcrelay.worker.counters import Tally
+from mcrelay.worker.array_path import ArrayPath
+from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.forwarding import Forwarding, Ingress
 from mcrelay.worker.ring import Ring
-from mcrelay.worker.scalar_path import FEW, MOST_OUTPUTS, Light
+from mcrelay.worker.scalar_path import FEW, MOST_OUTPUTS, ScalarPath
 from tests.packet.test_headers import Frame, datagram
 from tests.packet.test_headers import frames as any_frames
 
@@ -65,15 +65,15 @@ def relayed(octets, routes, is_light, monkeypatch, refusal=0):
     monkeypatch.setattr(sendmmsg, "_sendmmsg", refused(refusal) if refusal else recorder(sent))
     memory = os.memfd_create("counters")
     os.ftruncate(memory, MEMORY_SIZE)
-    tally = Tally(memory)
+    tally = CounterWriter(memory)
     forwarding = Forwarding(tally, FRAMES * SMALLEST_FRAME)
     own = int.from_bytes(OWN[0], "big") << 16 | OWN[1]
     forwarding._own = np.array([origin_key(int.from_bytes(OWN[0], "big"), OWN[1])], np.uint64)
     forwarding.egress = Egress(routes, [99])
-    forwarding.light = Light(routes, [99], frozenset({own}), tally) if is_light else Silent()
+    forwarding.light = ScalarPath(routes, [99], frozenset({own}), tally) if is_light else Silent()
     ring = Ring(MemoryRing(octets), SMALLEST_FRAME, FRAMES * SMALLEST_FRAME, tally.bookmark(0), False)
     ingress = Ingress(ring, 0, Fib({Flow(LINK, *FEED): 0}), {0xEF010101 << 16 | 5001: 0})
-    while Relay(forwarding, tally).relay(ingress):
+    while ArrayPath(forwarding, tally).relay(ingress):
         pass
     counts = {
         table: tally.numbers[table.place(0, "packets") : table.place(20, "packets")].tolist()

@@ -18,12 +18,12 @@ from mcrelay.packet.frame import SMALLEST_FRAME, TP_STATUS_USER, TP_STATUS_VLAN_
 from mcrelay.packet.headers import origin_key
 from mcrelay.tracing import ring
 from mcrelay.tracing.ring import BURST, EXPIRED, MOST_OUTCOMES, SENT, PacketVerdict, Reader
-from mcrelay.worker.array_path import Relay
-from mcrelay.worker.counters import Tally
+from mcrelay.worker.array_path import ArrayPath
+from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.forwarding import Forwarding, Ingress
 from mcrelay.worker.ring import Ring
-from mcrelay.worker.trace_writer import Pen
+from mcrelay.worker.trace_writer import TraceWriter
 from mcrelay.worker.tracing import Tracing
 from tests.packet.test_headers import Frame, datagram
 from tests.worker.test_scalar_path import (
@@ -58,7 +58,7 @@ class Stage:
         self.entry = Entry(Route("feed", outputs(width, ttl, "copy")), tuple(range(width + 1)))
         self._counters = os.memfd_create("counters")
         os.ftruncate(self._counters, MEMORY_SIZE)
-        self.tally = Tally(self._counters)
+        self.tally = CounterWriter(self._counters)
         self.forwarding = Forwarding(self.tally, FRAMES * SMALLEST_FRAME)
         self.forwarding._own = np.array([origin_key(int.from_bytes(OWN[0], "big"), OWN[1])], np.uint64)
         self.routes = Routes([self.entry], [SOCKET])
@@ -74,13 +74,13 @@ class Stage:
         descriptor = os.memfd_create("trace")
         os.ftruncate(descriptor, ring.MEMORY_SIZE)
         reader = Reader(memoryview(mmap.mmap(descriptor, ring.MEMORY_SIZE)))
-        tracing = Tracing({TRACE: Pen(descriptor)}, {self.flow: self.entry}, self.routes, [SOCKET])
+        tracing = Tracing({TRACE: TraceWriter(descriptor)}, {self.flow: self.entry}, self.routes, [SOCKET])
         os.close(descriptor)
         self.ingress.watch = tracing.watch({self.flow: 0}, self.ingress.fib)
         return reader
 
     def relay(self):
-        while Relay(self.forwarding, self.tally).relay(self.ingress):
+        while ArrayPath(self.forwarding, self.tally).relay(self.ingress):
             pass
 
     def close(self):

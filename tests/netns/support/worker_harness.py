@@ -17,7 +17,7 @@ from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.privileged import RING_OCTETS
 from mcrelay.supervisor.sockets import Sockets
 from mcrelay.worker.channel import Channel
-from mcrelay.worker.counters import Tally
+from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.loop import Worker
 from tests.netns.support.frames import GROUP, PORT
 
@@ -46,7 +46,7 @@ class Bench:
         """Start a worker; it has the memory of the one before."""
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.settimeout(PATIENCE)
-        tally = Tally(self.ledger.memory(WORKER).shared.descriptor)
+        tally = CounterWriter(self.ledger.memory(WORKER).shared.descriptor)
         self.worker = Worker(Channel(theirs.detach()), tally, RING_OCTETS)
 
     def die(self):
