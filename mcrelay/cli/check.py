@@ -40,15 +40,15 @@ def run(options: argparse.Namespace) -> int:
     """Check the file and print what is wrong with it."""
     file = config_option.file(options)
     try:
-        verdict = Verdict(file, (), config_files.config_of(config_option.contents(options, file)))
+        verdict = CheckResult(file, (), config_files.config_of(config_option.contents(options, file)))
     except ConfigError as invalid:
-        verdict = Verdict(file, invalid.problems)
+        verdict = CheckResult(file, invalid.problems)
     print(json.dumps(verdict.as_json(), indent=2) if options.json else verdict.as_text(colour_wanted()))
     return Exit.INVALID if verdict.problems else Exit.OK
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckResult:
     """What `check` found: problems, or a config."""
 
     file: str

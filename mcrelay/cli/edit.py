@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcrelay.cli import reload, session
-from mcrelay.cli.check import Verdict
+from mcrelay.cli.check import CheckResult
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.terminal import colour_wanted
 from mcrelay.client import reload_request
@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) ->
                 return _foretold(options, target, change, config)
             return _made(options, target, change, config)
     except ConfigError as invalid:
-        verdict = Verdict(str(target.main), invalid.problems)
+        verdict = CheckResult(str(target.main), invalid.problems)
         print(f"{verdict.as_text(colour_wanted())}: nothing was changed")
         return Exit.INVALID
     except Refused as refused:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mcrelay.cli import config_option, session
-from mcrelay.cli.check import Verdict
+from mcrelay.cli.check import CheckResult
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.plan_changes import Comparison, compared
 from mcrelay.cli.view.plan_report import as_json, reload, start
@@ -82,7 +82,7 @@ def _plan(options: argparse.Namespace) -> int:
         config = config_files.config_of(config_option.contents(options, file))
         prospect = _ahead(config)
     except ConfigError as invalid:
-        return _refused(Verdict(file, invalid.problems), options)
+        return _refused(CheckResult(file, invalid.problems), options)
     except LinkTableError as error:
         print(f"mcrelay: cannot read the links of this host: {error}", file=sys.stderr)
         return Exit.FAILURE
@@ -118,7 +118,7 @@ def _running(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | N
     return None
 
 
-def _refused(verdict: Verdict, options: argparse.Namespace) -> int:
+def _refused(verdict: CheckResult, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(verdict.as_json(), indent=2))
     else:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from mcrelay.cli import main
-from mcrelay.cli.check import Verdict
+from mcrelay.cli.check import CheckResult
 from mcrelay.client.connection import PATIENCE
 from mcrelay.config.problems import Problem, SourceLocation
 from tests.support.fake_daemon import GREETING, answering, listening
@@ -97,7 +97,7 @@ def test_a_rejected_file_is_told_exactly_as_check_tells_it_and_ends_with_78(path
     }  # fmt: skip
     with reloading(path, target, [rejected]) as at:
         code, out, _ = told(capsys, "--socket", at)
-    as_checked = Verdict("/etc/mcrelay.yaml", (PROBLEM,)).as_text(colour=False)
+    as_checked = CheckResult("/etc/mcrelay.yaml", (PROBLEM,)).as_text(colour=False)
     assert code == 78
     assert out == f"{as_checked}: rejected, generation 7 runs on\n"
 
