@@ -82,7 +82,9 @@ class Config:
 
 
 def compiled(sources: Sequence[Source], before: Mapping[str, Rule] | None = None) -> Config:
-    """Return the config of a main file and its drop-ins, in this order; raise `ConfigError` with all problems.
+    """Return the config of a main file and its drop-ins, in this order.
+
+    Raise `ConfigError` with all problems.
 
     A rule that is as it was `before`, to its place in the file, is the very same object.
     """

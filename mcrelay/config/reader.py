@@ -1,7 +1,7 @@
 """YAML text -> plain data that knows the file, line and column of every key and value (places.py).
 
 YAML is read as YAML 1.2 editors read it, and less of it: no aliases, tags, merge keys or keys that are not
-text. What can be read on from is collected in `Source.problems`; what cannot ends the reading with `ConfigError`.
+text. Problems that do not end the reading are collected in `Source.problems`; the others raise `ConfigError`.
 """
 
 from __future__ import annotations

@@ -40,7 +40,10 @@ def read(path: Name) -> Contents:
 
 
 def read_with(place: Path, content: bytes) -> Contents:
-    """Return what `read` would return if this were the content of a main file or drop-in; raise `ConfigError`."""
+    """Return what `read` would return if this were the content of a main file or drop-in.
+
+    Raise `ConfigError`.
+    """
     if place.parent.suffix != ".d":
         return _contents(_paths(place), {place: content})
     if not place.name.endswith(".yaml") or not is_drop_in(place.name):

@@ -49,7 +49,7 @@ from mcrelay.linux import sandbox
 from mcrelay.linux.sandbox import NotConfined
 {before}
 try:
-    sandbox.confine({uid}, {gid})
+    sandbox.drop_all_privileges({uid}, {gid})
 except NotConfined as error:
     print("not confined:", error)
 else:
@@ -118,7 +118,7 @@ os._exit(0)
 def test_nothing_that_was_given_up_can_be_taken_back():
     attempts = """
 import socket
-sandbox.confine(65534, 65534)
+sandbox.drop_all_privileges(65534, 65534)
 for attempt in (
     lambda: os.setuid(0),
     lambda: os.setgid(0),

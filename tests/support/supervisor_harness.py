@@ -129,7 +129,7 @@ class FakeChild:
         return Acknowledged(batch.number)
 
 
-class FakeSwitchboard:
+class FakePoller:
     """Knows whom to tell what the children say."""
 
     def __init__(self):
@@ -144,7 +144,7 @@ class FakeSwitchboard:
         self.listeners[child] = heard, exited
 
 
-class FakeControl:
+class FakeControlProcess:
     """A control process that hears everything and says nothing."""
 
     is_listening, is_behind, is_outdated = True, False, True
@@ -212,8 +212,8 @@ class Stage:
         """Make this the stage on which the supervisor's modules play: there may be several, one at a time."""
         clock = SimpleNamespace(monotonic=lambda: self.now.seconds)
         fakes = {
-            (loop, "Switchboard"): FakeSwitchboard,
-            (loop, "Control"): FakeControl,
+            (loop, "Poller"): FakePoller,
+            (loop, "ControlProcess"): FakeControlProcess,
             (loop, "Watcher"): FakeWatcher,
             (loop, "read_links"): lambda: self.links,
             (loop, "moment"): lambda: self.now,
