@@ -44,7 +44,7 @@ bench: root iproute2 peers $(VENV)/.installed ## how fast it is beside its peers
 	@$(PY) -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 man: $(VENV)/.installed ## build the manual: build/man/
-	@PYTHONPATH=packaging/man $(PY) -m manual build/man
+	@PYTHONPATH=packaging/manual $(PY) -m manual build/man
 
 install-man: man ## install it below $(PREFIX)/share/man (PREFIX=/usr/local; DESTDIR for packages)
 	@for page in build/man/*; do \

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
-PAGE = Path(__file__).parents[2] / "packaging" / "man" / "mcrelay-control.7.md"
+PAGE = Path(__file__).parents[2] / "packaging" / "manual" / "mcrelay-control.7.md"
 FEED = "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001}, outputs: [{interface: left}]}"
 
 

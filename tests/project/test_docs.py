@@ -11,7 +11,7 @@ from manual.pages import parser_of
 from mcrelay.cli import VERBS
 
 ROOT = Path(__file__).parents[2]
-CHANGING = ROOT / "packaging" / "man" / "mcrelay-changing.7.md"
+CHANGING = ROOT / "packaging" / "manual" / "mcrelay-changing.7.md"
 PAGES = (CHANGING, ROOT / "README.md")
 
 _INDENTED = re.compile(r"^    (?:\$ )?(?:sudo )?(?:venv/bin/)?(mcrelay [a-z].*)$", re.MULTILINE)
