@@ -11,10 +11,11 @@ PURE := $(subst $(empty) $(empty),$(comma),$(PURE_PACKAGES:%=mcrelay/%/*.py))
 PREFIX ?= /usr/local
 
 PY := $(VENV)/bin/python
+SPHINX = $(PY) -m sphinx -E -W --keep-going -q -d build/doctrees/$@
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench man install-man clean root iproute2 groff tshark peers venv
+.PHONY: help demo test lint unit bench man html install-man clean root iproute2 groff tshark peers venv
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,13 +41,18 @@ lint: $(VENV)/.installed-test ## ruff, mypy and the import contracts
 unit: $(VENV)/.installed-test ## the tests that need no root
 	@$(PY) -m pytest -n $(JOBS) -m "not netns"
 
-bench: root iproute2 peers $(VENV)/.installed ## how fast it is beside its peers (root; 20 minutes; QUICK=1: 3; ONLY=rate,latency)
+bench: root iproute2 peers $(VENV)/.installed-bench ## how fast it is beside its peers (root; 20 minutes; QUICK=1: 3; ONLY=rate,latency)
 	@$(PY) -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
-man: $(VENV)/.installed ## build the manual: build/man/
-	@PYTHONPATH=packaging/manual $(PY) -m manual build/man
+man: $(VENV)/.installed-docs ## build the man pages: build/man/
+	@rm -rf build/man
+	@$(SPHINX) -b man packaging/manual build/man
 
-install-man: man ## install it below $(PREFIX)/share/man (PREFIX=/usr/local; DESTDIR for packages)
+html: $(VENV)/.installed-docs ## build the same manual for a browser: build/html/index.html
+	@rm -rf build/html
+	@$(SPHINX) -b html packaging/manual build/html
+
+install-man: man ## install the man pages below $(PREFIX)/share/man (PREFIX=/usr/local; DESTDIR for packages)
 	@for page in build/man/*; do \
 	install -D -m 644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}" || exit 1; done
 
@@ -61,6 +67,14 @@ $(VENV)/.installed: pyproject.toml | venv
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@$(PIP) --group test
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@$(PIP) --group docs
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@$(PIP) --group bench
 	@touch $@
 
 # The rest asks what is there, each time, and installs only what is missing.

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from manual.pages import parser_of
+from mcrelay_manual.code import parser_of
 
 from mcrelay.cli import VERBS
 
 ROOT = Path(__file__).parents[2]
-CHANGING = ROOT / "packaging" / "manual" / "mcrelay-changing.7.md"
-PAGES = (CHANGING, ROOT / "README.md")
+MANUAL = ROOT / "packaging" / "manual"
+CHANGING = MANUAL / "mcrelay-changing.7.md"
+PAGES = (*sorted(MANUAL.glob("*.7.md")), ROOT / "README.md")
 
 _INDENTED = re.compile(r"^    (?:\$ )?(?:sudo )?(?:venv/bin/)?(mcrelay [a-z].*)$", re.MULTILINE)
 _INLINE = re.compile(r"`(mcrelay [a-z][^`]*)`")
@@ -23,7 +24,7 @@ def typed(text):
     for line in _INDENTED.findall(text.replace("\\\n", "")) + _INLINE.findall(text):
         for command in re.split(r" && (?:sudo )?", line):
             if command.startswith("mcrelay "):
-                yield re.split(r" [|>#] ", re.sub(r"  +#.*", "", command))[0]
+                yield re.split(r" [|>#](?: |$)", re.sub(r"  +#.*", "", command))[0]
 
 
 def words_of(playbook):

@@ -9,12 +9,10 @@ import sys
 from functools import cache
 from pathlib import Path
 from shutil import which
+from tempfile import TemporaryDirectory
 
 import pytest
-from manual import pages as manual_pages
-from manual import roff
-from manual.__main__ import main
-from manual.pages import TEXTS, pages, parser_of
+from mcrelay_manual.code import SCHEMAS, parser_of
 
 from mcrelay.cli import VERBS
 from mcrelay.cli.exit_codes import Exit
@@ -27,24 +25,49 @@ from mcrelay.protocol import jsonrpc
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.status import documents
 
-PAGES = dict(pages())
+MANUAL = Path(__file__).parents[2] / "packaging" / "manual"
+SOURCES = {source.stem: source.read_text() for source in sorted(MANUAL.glob("*.[0-9].md"))}
 VERB_PAGES = [f"mcrelay-{verb.name}.1" for verb in VERBS]
 SCHEMA_PAGES = {"mcrelay.yaml.5": "mcrelay", "mcrelay-control.7": "status"}
 WIDTH = 80
 
 
-def rendered(content, width=WIDTH):
+def build(builder, source, target, **environment):
+    """Run Sphinx as `make man` and `make html` do; a warning is an error."""
+    options = ["-E", "-W", "--keep-going", "-q", "-b", builder, "-d", f"{target}/.doctrees"]
+    return subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, str(source), str(target)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@cache
+def built(builder):
+    """Every page that Sphinx builds, by the name of its file."""
+    with TemporaryDirectory() as target:
+        done = build(builder, MANUAL, target)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        files = [file for file in Path(target).glob("mcrelay*") if file.is_file()]
+        return {file.name: file.read_text(encoding="utf-8") for file in files}
+
+
+def rendered(content, width=WIDTH, device="ascii"):
     """What a reader sees on a terminal, and what groff complains of."""
     assert which("groff"), "groff is missing: apt install groff-base"
-    command = ["groff", "-man", "-ww", "-Tascii", "-P-cbou", f"-rLL={width}n"]
-    done = subprocess.run(command, input=content, capture_output=True, text=True, timeout=60, check=True)
+    command = ["groff", "-man", "-ww", f"-T{device}", "-P-cbou", f"-rLL={width}n"]
+    done = subprocess.run(
+        command, input=content, capture_output=True, text=True, encoding="utf-8", timeout=60, check=True
+    )
     return done.stdout, done.stderr
 
 
 @cache
 def text_of(page):
     """A page as a reader sees it, its words apart by one space."""
-    return " ".join(rendered(PAGES[page], width=5000)[0].split())
+    return " ".join(rendered(built("man")[page], width=5000)[0].split())
 
 
 def plain(markup):
@@ -53,20 +76,26 @@ def plain(markup):
 
 
 def sections_of(page):
-    return re.findall(r'^\.SH "(.*)"$', PAGES[page], re.MULTILINE)
+    return re.findall(r"^\.SH (.*)$", built("man")[page], re.MULTILINE)
 
 
 def blocks_of(page):
     """The examples of a page, as one would type them."""
-    text = (TEXTS / f"{page}.md").read_text()
     return [
-        re.sub("^    ", "", block, flags=re.MULTILINE) for block in re.findall(r"(?:^    .*\n)+", text, re.M)
+        re.sub("^    ", "", block, flags=re.MULTILINE)
+        for block in re.findall(r"(?:^    .*\n)+", SOURCES[page], re.M)
     ]
+
+
+def shown(page):
+    """The lines that a command prints in an example: as wide as the command prints them."""
+    blocks = re.findall(r"^    \$ (?:.*\n)(?:^    .*\n|^\n)*", SOURCES[page], re.MULTILINE)
+    return {line.strip() for block in blocks for line in block.splitlines()}
 
 
 COMMANDS = [
     pytest.param(command.strip(), id=f"{page}: {command.strip()}")
-    for page in sorted(text.name.removesuffix(".md") for text in TEXTS.glob("*.md"))
+    for page in SOURCES
     for block in blocks_of(page)
     for line in block.replace("\\\n", "").splitlines()
     for command in re.split(r"&&|\||>", line)
@@ -75,15 +104,24 @@ COMMANDS = [
 CONFIGS = [block for block in blocks_of("mcrelay.yaml.5") if re.match("version:|rules:", block)]
 
 
-@pytest.mark.parametrize("page", PAGES)
+def test_every_source_becomes_a_page_for_man_and_for_a_browser():
+    assert set(built("man")) == set(SOURCES)
+    assert set(built("html")) == {f"{page}.html" for page in SOURCES}
+
+
+def test_every_verb_has_a_page_and_there_is_none_for_another():
+    assert {"mcrelay.1", *VERB_PAGES} == {page for page in SOURCES if page.endswith(".1")}
+
+
+@pytest.mark.parametrize("page", SOURCES)
 def test_man_takes_every_page_without_a_complaint_and_no_line_is_too_wide(page):
-    text, complaints = rendered(PAGES[page])
+    text, complaints = rendered(built("man")[page])
     assert complaints == ""
-    assert PAGES[page].isascii()
-    assert [line for line in text.splitlines() if len(line) > WIDTH] == []
+    assert built("man")[page].isascii()
+    assert [line for line in text.splitlines() if len(line) > WIDTH and line.strip() not in shown(page)] == []
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", SOURCES)
 def test_every_page_says_what_it_is_about_and_where_to_read_on(page):
     assert {"NAME", "DESCRIPTION", "SEE ALSO"} <= set(sections_of(page))
     assert len(set(sections_of(page))) == len(sections_of(page))
@@ -97,8 +135,8 @@ def test_every_verb_has_a_page_with_examples_and_its_exit_codes(page):
 
 @pytest.mark.parametrize("page", VERB_PAGES)
 def test_a_verb_ends_with_no_code_but_those_that_all_verbs_share(page):
-    section = re.search(r'^\.SH "EXIT STATUS"\n(.*?)^\.SH', PAGES[page], re.MULTILINE | re.DOTALL)[1]
-    codes = {int(code) for code in re.findall(r"^\.TP\n(\d+)$", section, re.MULTILINE)}
+    section = re.search(r"^\.SH EXIT STATUS\n(.*?)^\.SH", built("man")[page], re.MULTILINE | re.DOTALL)[1]
+    codes = {int(code) for code in re.findall(r"^\.B (\d+)$", section, re.MULTILINE)}
     assert {Exit.OK, Exit.USAGE} <= codes <= set(Exit)
 
 
@@ -124,7 +162,7 @@ def keys_of(node):
 @pytest.mark.parametrize(("page", "schema"), SCHEMA_PAGES.items())
 def test_every_key_of_a_schema_is_there_with_its_description_and_default(page, schema):
     text = text_of(page)
-    keys = list(keys_of(json.loads((manual_pages.SCHEMAS / f"{schema}.schema.json").read_text())))
+    keys = list(keys_of(json.loads((SCHEMAS / f"{schema}.schema.json").read_text())))
     assert len(keys) > 20
     for key, part in keys:
         assert f" {key}: " in text
@@ -186,14 +224,17 @@ def test_the_limits_are_those_of_the_code(promise):
     assert promise in text_of("mcrelay-control.7")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", SOURCES)
 def test_a_reference_leads_to_a_page_that_there_is(page):
     for name, section in re.findall(r"(mcrelay[a-z.-]*)\((\d)\)", text_of(page)):
-        assert f"{name}.{section}" in PAGES
+        assert f"{name}.{section}" in SOURCES
 
 
-def test_every_text_belongs_to_a_page():
-    assert {text.name.removesuffix(".md") for text in TEXTS.glob("*.md")} <= PAGES.keys()
+@pytest.mark.parametrize("page", SOURCES)
+def test_a_reference_is_a_link_in_the_browser(page):
+    html = built("html")[f"{page}.html"]
+    for other in re.findall(r"(mcrelay[a-z.-]*)\((\d)\)", SOURCES[page].partition("## See also")[2]):
+        assert f'href="{".".join(other)}.html"' in html
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -217,48 +258,76 @@ def test_there_are_examples_to_look_at():
     assert len(CONFIGS) == 4
 
 
-def test_the_pages_are_the_same_wherever_they_are_built(monkeypatch):
-    for name, value in {"RUNTIME_DIRECTORY": "/elsewhere", "COLUMNS": "40", "NO_COLOR": "1"}.items():
-        monkeypatch.setenv(name, value)
-    assert dict(pages()) == PAGES
+def test_the_pages_are_the_same_wherever_they_are_built(tmp_path):
+    environment = {"RUNTIME_DIRECTORY": "/elsewhere", "COLUMNS": "40", "NO_COLOR": "1", "TZ": "Asia/Tokyo"}
+    assert build("man", MANUAL, tmp_path, **environment).returncode == 0
+    assert {page: (tmp_path / page).read_text(encoding="utf-8") for page in SOURCES} == built("man")
 
 
-def test_building_leaves_no_page_behind_whose_source_is_gone(tmp_path):
-    (tmp_path / "mcrelay-gone.1").write_text("old")
-    (tmp_path / "another.1").write_text("not ours")
-    command = [sys.executable, "-m", "manual", str(tmp_path)]
-    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(TEXTS)}, check=True, timeout=120)
-    assert {file.name for file in tmp_path.iterdir()} == {*PAGES, "another.1"}
-    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    main(Path(tmp_path))
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+@pytest.fixture
+def small_manual(tmp_path):
+    """A function that builds a manual of one page, and returns what Sphinx says and writes."""
+    config = (MANUAL / "conf.py").read_text()
+    (tmp_path / "conf.py").write_text(
+        config.replace("HERE = Path(__file__).parent", f"HERE = Path({str(MANUAL)!r})")
+    )
+    (tmp_path / "_static").mkdir()
+
+    def write(text, page="page.1"):
+        (tmp_path / f"{page}.md").write_text(text)
+        name, _, section = page.rpartition(".")
+        with (tmp_path / "conf.py").open("a") as config:
+            config.write(f"\nroot_doc = {page!r}\nman_pages = [({page!r}, {name!r}, '', [], {section})]\n")
+        done = build("man", tmp_path, tmp_path / "out")
+        written = tmp_path / "out" / page
+        return done, written.read_text(encoding="utf-8") if written.exists() else ""
+
+    return write
+
+
+WRITTEN_AND_SEEN = [
+    ("a plain\nparagraph", "a plain paragraph"),
+    ("a line with\n.request in it", "a line with .request in it"),
+    ("'nor this", "'nor this"),
+    (r"a back\\slash and \\fB no font", r"a back\slash and \fB no font"),
+    ('"quoted"', '"quoted"'),
+    ("`--long-option=it's ^~ \\n`", r"--long-option=it's ^~ \n"),
+    ("2 * 3 * 4 and `mcrelay.d/*.yaml`", "2 * 3 * 4 and mcrelay.d/*.yaml"),
+    ("*emphasis* of *two words*", "emphasis of two words"),
+    ("--option and send(2) do it", "--option and send(2) do it"),
+    ("term\n: what it\nmeans", "term what it means"),
+    ("- one\n- two\n  more", "• one • two more"),
+    ("    as it\n\n      stands", "as it stands"),
+    ("    .as 'it` -st^nds~\n    .TP \\e", r".as 'it` -st^nds~ .TP \e"),
+]
+
+
+def test_what_is_written_is_what_a_reader_sees_and_can_type(small_manual):
+    paragraphs = [f"## Number {number}\n\n{text}" for number, (text, _) in enumerate(WRITTEN_AND_SEEN)]
+    done, page = small_manual("\n\n".join(["# page(1)", *paragraphs, "## Number end"]))
+    assert done.stderr == ""
+    text, complaints = rendered(page, device="utf8")
+    assert complaints == ""
+    for number, (_, seen) in enumerate(WRITTEN_AND_SEEN):
+        body = re.search(rf"^NUMBER {number}\n(.*?)^NUMBER", text, re.MULTILINE | re.DOTALL)[1]
+        assert body.split() == seen.split()
+
+
+def test_an_empty_line_of_an_example_stays(small_manual):
+    _, page = small_manual("# page(1)\n\n## Heading\n\n    one\n\n    two\n\nafter\n")
+    assert re.search(r"one\n\n +two\n\n +after", rendered(page)[0])
 
 
 @pytest.mark.parametrize(
-    ("markup", "seen"),
+    ("page", "text", "complaint"),
     [
-        ("a plain\nparagraph", "a plain paragraph"),
-        (".not a request", ".not a request"),
-        ("'nor this", "'nor this"),
-        (r"a back\slash and \fB no font", r"a back\slash and \fB no font"),
-        ('"quoted"', '"quoted"'),
-        ("`--long-option=it's ^~ \\n`", r"--long-option=it's ^~ \n"),
-        ("2 * 3 * 4 and mcrelay.d/*.yaml", "2 * 3 * 4 and mcrelay.d/*.yaml"),
-        ("*emphasis* of *two words*", "emphasis of two words"),
-        ("mcrelay-send(1) sends", "mcrelay-send(1) sends"),
-        ("term\n: what it\nmeans", "term what it means"),
-        ("- one\n- two\n  more", "o one o two more"),
-        ("    as it\n\n      stands", "as it\n\n stands"),
-        ("    .as 'it` -stands", ".as 'it` -stands"),
+        ("page.1", "mcrelay-nothing(1) is no page", r"there is no page mcrelay-nothing\(1\)"),
+        ("page.1", "```{options}\n```", "no verb is named page"),
+        ("mcrelay-demo.1", "```{arguments}\n```", "nothing to show: remove the directive `arguments`"),
+        ("page.1", "```{schema-keys}\n```", "argument"),
     ],
 )
-def test_what_is_written_is_what_a_reader_sees(markup, seen):
-    text, complaints = rendered(roff.page("page", 1, "release", f"# HEADING\n\n{markup}"))
-    body = text.partition("HEADING\n")[2].rpartition("\n\n\n")[0]
-    assert complaints == ""
-    assert re.sub(" +", " ", re.sub(r"\n+", " ", body)).split() == seen.split()
-
-
-def test_an_empty_line_of_an_example_stays():
-    content = roff.page("page", 1, "release", "# HEADING\n\n    one\n\n    two\n\nafter")
-    assert ".EX\none\n\ntwo\n.EE" in content
+def test_a_mistake_in_a_page_fails_the_build(small_manual, page, text, complaint):
+    done, _ = small_manual(f"# page(1)\n\n## Heading\n\n{text}\n", page)
+    assert done.returncode != 0
+    assert re.search(complaint, done.stderr)

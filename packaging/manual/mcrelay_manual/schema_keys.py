@@ -1,4 +1,4 @@
-"""A JSON Schema -> a list of every key: what it is, whether it must be there, and what else is said of it."""
+"""A JSON Schema as Markdown: every key with its type, its default and its description."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from typing import Any
 Schema = Mapping[str, Any]
 
 
-def keys(schema: Schema) -> Iterator[str]:
-    """Yield markup: the keys of the document, then of each map in it, below a heading that is its path."""
+def keys(schema: Schema) -> Iterator[tuple[str, list[str]]]:
+    """Yield the path of each map ("" for the document itself), and a definition for each of its keys."""
     return _keys("", schema, schema)
 
 
-def _keys(path: str, part: Schema, whole: Schema) -> Iterator[str]:
+def _keys(path: str, part: Schema, whole: Schema) -> Iterator[tuple[str, list[str]]]:
     required = part.get("required", ())
-    is_telling = len(required) < len(part["properties"])  # where all are required, it need not be said
+    shows_required = len(required) < len(part["properties"])  # else every key is required
+    definitions: list[str] = []
     maps: list[tuple[str, Schema]] = []
     for key, value in part["properties"].items():
-        value = _followed(value, whole)
-        yield _definition(key, value, is_telling and key in required)
+        value = _resolve(value, whole)
+        definitions.append(_definition(key, value, shows_required and key in required))
         maps += _maps_in(f"{path}.{key}".lstrip("."), value, whole)
+    yield path, definitions
     for inner_path, inner in maps:
-        yield f"## {inner_path}"
         yield from _keys(inner_path, inner, whole)
 
 
 def _maps_in(path: str, part: Schema, whole: Schema) -> Iterator[tuple[str, Schema]]:
-    """Yield every map with known keys that stands at `path`, in a list there, or under a free name."""
-    part = _followed(part, whole)
+    """Yield every map with known keys at `path`, in a list at `path`, or under a free name below `path`."""
+    part = _resolve(part, whole)
     if "properties" in part:
         yield path, part
     if "items" in part:
@@ -40,12 +41,12 @@ def _maps_in(path: str, part: Schema, whole: Schema) -> Iterator[tuple[str, Sche
         yield from _maps_in(path, choice, whole)
 
 
-def _followed(part: Schema, whole: Schema) -> Schema:
-    """Return a part together with what it refers to; what it says itself comes first."""
+def _resolve(part: Schema, whole: Schema) -> Schema:
+    """Return a part merged with the definition that its `$ref` names. Its own keys win."""
     if "$ref" not in part:
         return part
     name = part["$ref"].removeprefix("#/$defs/")
-    return {**_followed(whole["$defs"][name], whole), **part}
+    return {**_resolve(whole["$defs"][name], whole), **part}
 
 
 def _definition(key: str, part: Schema, is_required: bool) -> str:
@@ -60,7 +61,7 @@ def _definition(key: str, part: Schema, is_required: bool) -> str:
 
 
 def _kind(part: Schema) -> str:
-    """Return what a value may be, in words: the title where there is one."""
+    """Return what a value may be, in words: its title if it has one. Raises ValueError if nothing says it."""
     match part:
         case {"title": title}:
             return str(title)
@@ -78,10 +79,10 @@ def _kind(part: Schema) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    """Tell whether an example says something that those of the keys below it do not."""
+    """Return whether an example is a plain value, not a map, whose keys have their own examples."""
     return not isinstance(value, dict) and not (isinstance(value, list) and isinstance(value[0], dict))
 
 
 def _yaml(value: object) -> str:
-    """Return a value as one would write it in the file."""
+    """Return a value as a user writes it in the file."""
     return json.dumps(value).replace('"', "")
