@@ -11,23 +11,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcrelay.model.state import (
+from mcrelay.model.actions import (
     CloseEgress,
     CloseIngress,
     CloseTrace,
     DeleteFlow,
-    Egress,
-    Flow,
-    Ingress,
     OpenEgress,
     OpenIngress,
     OpenTrace,
-    Output,
-    Route,
     SetFlow,
-    Trace,
     WorkerAction,
 )
+from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, Trace
 
 PROTOCOL = 1
 CHUNK = 32_768  # well below the 212,992 octets that a socket takes by default (net.core.wmem_default)

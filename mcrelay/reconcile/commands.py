@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mcrelay.model.state import SupervisorAction, WorkerAction
+from mcrelay.model.actions import SupervisorAction, WorkerAction
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcrelay.model.state import (
+from mcrelay.model.actions import (
     Action,
     CloseEgress,
     CloseIngress,
@@ -17,10 +17,9 @@ from mcrelay.model.state import (
     ReservePort,
     SetFlow,
     StartWorker,
-    State,
     StopWorker,
-    WorkerState,
 )
+from mcrelay.model.state import State, WorkerState
 
 
 def diff(running: State, desired: State) -> list[Action]:

@@ -5,35 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from mcrelay.model.state import (
+from mcrelay.model.actions import (
     Action,
     CloseEgress,
     CloseIngress,
     CloseTrace,
     DeleteFlow,
-    Egress,
-    Flow,
-    Ingress,
     Join,
     Leave,
-    Membership,
     OpenEgress,
     OpenIngress,
     OpenTrace,
-    PortReservation,
     ReleasePort,
     ReservePort,
-    Route,
     SetFlow,
     StartWorker,
-    State,
     StopWorker,
     SupervisorAction,
-    Trace,
     WorkerAction,
+)
+from mcrelay.model.rule_status import RuleState, RuleStatus
+from mcrelay.model.state import (
+    Egress,
+    Flow,
+    Ingress,
+    Membership,
+    PortReservation,
+    Route,
+    State,
+    Trace,
     WorkerState,
 )
-from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus, claim
+from mcrelay.reconcile.plan import Plan, claim
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0  # seconds before what failed is tried again
 

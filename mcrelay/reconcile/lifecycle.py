@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from mcrelay.reconcile.commands import Batch
-
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before it starts again
 LONG_LIFE = 1.0  # seconds of work after which a death counts as the first one again
 PATIENCE = 10.0  # seconds it has for a batch, or to start, or to end
@@ -45,7 +43,6 @@ class Process:
     deadline: float = 0.0
     _started_at: float = 0.0
     _pause: float = 0.0
-    _batch: Batch | None = None
 
     @property
     def is_under_way(self) -> bool:
@@ -70,9 +67,9 @@ class Process:
         """Tell whether it has had all the patience there is."""
         return self.is_under_way and self.deadline <= now
 
-    def begin(self, phase: Phase, now: float, batch: Batch | None = None) -> None:
-        """Something is asked of it: to start, to carry out a batch, or to end."""
-        self.phase, self.deadline, self._batch = phase, now + PATIENCE, batch
+    def begin(self, phase: Phase, now: float) -> None:
+        """Something is asked of the process: to start, to do some work, or to end."""
+        self.phase, self.deadline = phase, now + PATIENCE
 
     def give_up(self, now: float) -> None:
         """It is of no use any more: it is overdue at once."""
@@ -85,13 +82,9 @@ class Process:
         self.phase, self._started_at = Phase.IDLE, now
         return True
 
-    def answered(self, number: int) -> Batch | None:
-        """It answered; return the batch that the answer is about, None when it is one of its predecessor."""
-        batch = self._batch
-        if batch is None or batch.number != number:
-            return None
-        self.phase, self._batch = Phase.IDLE, None
-        return batch
+    def answered(self) -> None:
+        """The process has answered what was asked of it, and waits for more work."""
+        self.phase = Phase.IDLE
 
     def exited(self, now: float, reason: str = "") -> None:
         """It died, or ended as told. After a death it pauses, longer each time until it lives long."""
@@ -101,7 +94,7 @@ class Process:
             self.start_not_before = now + self._pause
             self.restarts += 1
             self.reason = reason
-        self.phase, self._batch = Phase.ABSENT, None
+        self.phase = Phase.ABSENT
 
     def _longer_pause(self) -> float:
         return min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)

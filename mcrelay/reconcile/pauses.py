@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import State
 from mcrelay.reconcile.lifecycle import Process
-from mcrelay.reconcile.plan import RuleState, RuleStatus
 
 
 def with_pauses(

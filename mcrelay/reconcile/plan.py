@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from mcrelay.config.compiler import Config, Input, Rule
 from mcrelay.config.compiler import Output as ConfigOutput
 from mcrelay.model.addresses import is_group
 from mcrelay.model.links import Link, LinkTable
+from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import (
     Egress,
     Flow,
@@ -22,28 +22,6 @@ from mcrelay.model.state import (
     WorkerState,
 )
 from mcrelay.packet.frame import frame_size
-
-
-class RuleState(StrEnum):
-    """What a rule does at the moment."""
-
-    ACTIVE = "active"
-    PAUSED = "paused"
-    UNRESOLVED = "unresolved"
-    FAILED = "failed"
-    DISABLED = "disabled"
-
-
-@dataclass(frozen=True, slots=True)
-class RuleStatus:
-    """The state of a rule, and the reason where it is not simply active."""
-
-    state: RuleState
-    reason: str = ""
-
-    def as_json(self) -> list[str]:
-        """Return the verdict as the picture has it."""
-        return [str(self.state), self.reason]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,28 +16,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from mcrelay.model.state import (
+from mcrelay.model.actions import (
     Action,
     OpenEgress,
     OpenIngress,
     OpenTrace,
     SetFlow,
     StartWorker,
-    State,
     StopWorker,
     SupervisorAction,
-    Trace,
     WorkerAction,
-    WorkerState,
     applied,
     without_worker,
 )
+from mcrelay.model.rule_status import RuleStatus
+from mcrelay.model.state import State, Trace, WorkerState
 from mcrelay.reconcile.commands import Batch, Command, Kill, Perform, Start, Stop
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.failures import Failures
 from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
 from mcrelay.reconcile.pauses import with_pauses
-from mcrelay.reconcile.plan import Plan, RuleStatus
+from mcrelay.reconcile.plan import Plan
 
 
 @dataclass(slots=True)
@@ -52,6 +51,8 @@ class Reconciler:
     failures: Failures = field(default_factory=Failures)
     processes: dict[int, Process] = field(default_factory=dict)
     _traces: frozenset[Trace] = frozenset()
+    _outstanding: dict[int, Batch] = field(default_factory=dict)
+    """The batch that each worker has not answered yet."""
     _performing: tuple[SupervisorAction, ...] = ()
     _numbers: int = 0
     _differs: bool = True
@@ -83,6 +84,7 @@ class Reconciler:
         if process.phase is Phase.ABSENT:
             return
         process.exited(now, reason)
+        self._outstanding.pop(worker, None)
         self.running = without_worker(self.running, worker)
         self._differs = True
 
@@ -181,8 +183,13 @@ class Reconciler:
         return self.processes.setdefault(worker, Process())
 
     def _answered(self, worker: int, number: int) -> Batch | None:
-        batch = self._process(worker).answered(number)
-        self._differs |= batch is not None
+        """Return the batch that an answer is about, None where it is about a batch of the predecessor."""
+        batch = self._outstanding.get(worker)
+        if batch is None or batch.number != number:
+            return None
+        del self._outstanding[worker]
+        self._process(worker).answered()
+        self._differs = True
         return batch
 
     def _overdue(self, now: float) -> list[Command]:
@@ -222,7 +229,8 @@ class Reconciler:
         for worker, steps in todo.items():
             self._numbers += 1
             batch = Batch(worker, self._numbers, self.generation, tuple(steps))
-            self._process(worker).begin(Phase.BUSY, now, batch)
+            self._process(worker).begin(Phase.BUSY, now)
+            self._outstanding[worker] = batch
             commands.append(batch)
         return commands
 

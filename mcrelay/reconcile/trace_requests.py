@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import Trace
 from mcrelay.protocol.control import TraceState
-from mcrelay.reconcile.plan import RuleState, RuleStatus
 from mcrelay.reconcile.reconciler import Reconciler
 
 MOST = 16  # rules traced at once

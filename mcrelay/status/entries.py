@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mcrelay.model.counters import LINKS, OUTPUTS, RULES, SEND_ERROR_NAMES, Drop
+from mcrelay.model.counters import LINKS, OUTPUTS, RULES
+from mcrelay.model.drops import SEND_ERROR_NAMES, Drop
 from mcrelay.protocol.jsonrpc import Json
 from mcrelay.status.ages import Ages
 from mcrelay.status.rates import Rates, Reading

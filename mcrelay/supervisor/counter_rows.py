@@ -6,9 +6,57 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 
 from mcrelay.config.compiler import Config, Rule
 from mcrelay.ipc.shared_memory import Memory
-from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Rows, RowsExhausted, Table
-from mcrelay.model.state import OpenIngress, Output, SetFlow, State, WorkerAction, output_name
+from mcrelay.model.actions import OpenIngress, SetFlow, WorkerAction
+from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
+from mcrelay.model.state import Output, State, output_name
 from mcrelay.protocol.worker import Instruction
+
+
+class RowsExhausted(Exception):
+    """All rows of a table are in use."""
+
+
+class Rows:
+    """Which row of a table belongs to which name."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._rows: dict[Hashable, int] = {}
+        self._free: list[int] = []
+        self._fresh = 0
+        self.taken = 0
+        """How often a name got a row."""
+
+    def row(self, name: Hashable) -> int:
+        """Return the row of `name`, a new one where it has none yet."""
+        if name not in self._rows:
+            self._rows[name] = self._take()
+            self.taken += 1
+        return self._rows[name]
+
+    def get(self, name: Hashable) -> int | None:
+        """Return the row of `name`, None where it has none."""
+        return self._rows.get(name)
+
+    def all(self) -> dict[Hashable, int]:
+        """Return the row of every name that has one."""
+        return dict(self._rows)
+
+    def keep(self, names: Iterable[Hashable]) -> list[int]:
+        """Give up the rows of all names but these, and return them: they are to be cleared."""
+        kept = set(names)
+        gone = [name for name in self._rows if name not in kept]
+        freed = [self._rows.pop(name) for name in gone]
+        self._free += freed
+        return freed
+
+    def _take(self) -> int:
+        if self._free:
+            return self._free.pop()
+        if self._fresh == self._table.rows:
+            raise RowsExhausted(f"no room for more than {self._table.rows} counters of a kind")
+        self._fresh += 1
+        return self._fresh - 1
 
 
 class CounterRowsError(Exception):

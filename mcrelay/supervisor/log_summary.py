@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 
 from mcrelay.linux.netlink import device_of
-from mcrelay.model.counters import RULES, SEND_ERROR_NAMES, Drop
+from mcrelay.model.counters import RULES
+from mcrelay.model.drops import SEND_ERROR_NAMES, Drop
+from mcrelay.model.rule_status import RuleStatus
 from mcrelay.model.state import Route
-from mcrelay.reconcile.plan import Plan, RuleStatus
+from mcrelay.reconcile.plan import Plan
 from mcrelay.supervisor.counter_rows import CounterRows
 
 MOST = 50  # lines in the log for one event

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from mcrelay.linux.netlink import LinkMonitor, LinkTableError, read_links
 from mcrelay.model.links import LinkTable
+from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.commands import Batch, Command, Kill, Perform, Start, Stop
-from mcrelay.reconcile.plan import RuleState, RuleStatus, plan
+from mcrelay.reconcile.plan import plan
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.requests import RequestError

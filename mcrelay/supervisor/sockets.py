@@ -13,21 +13,17 @@ from dataclasses import dataclass, field
 
 from mcrelay.linux import socket_filters
 from mcrelay.linux.netlink import device_of
-from mcrelay.model.state import (
-    Egress,
-    Ingress,
+from mcrelay.model.actions import (
     Join,
     Leave,
-    Membership,
     OpenEgress,
     OpenIngress,
-    PortReservation,
     ReleasePort,
     ReservePort,
-    State,
     SupervisorAction,
     WorkerAction,
 )
+from mcrelay.model.state import Egress, Ingress, Membership, PortReservation, State
 from mcrelay.supervisor import limits, privileged
 
 log = logging.getLogger("mcrelay")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mcrelay.ipc.shared_memory import Shared
-from mcrelay.model.state import OpenTrace, State, Trace, WorkerAction
+from mcrelay.model.actions import OpenTrace, WorkerAction
+from mcrelay.model.state import State, Trace
 from mcrelay.protocol.control import TraceState
 from mcrelay.tracing.ring import MEMORY_SIZE
 

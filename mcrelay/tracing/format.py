@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mcrelay.model.counters import Drop
+from mcrelay.model.drops import Drop
 from mcrelay.tracing.ring import EXPIRED, NO_VLAN, SENT, Event, Head, Outcome, PacketVerdict
 
 Document = dict[str, Any]

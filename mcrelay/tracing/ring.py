@@ -18,7 +18,7 @@ from enum import IntEnum
 from itertools import islice
 from typing import NamedTuple
 
-from mcrelay.model.counters import Drop
+from mcrelay.model.drops import Drop
 
 SLOTS, SLOT_SIZE, FIRST_SLOT = 1024, 2048, 4096
 MEMORY_SIZE = FIRST_SLOT + SLOTS * SLOT_SIZE

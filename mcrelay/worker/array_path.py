@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.model.counters import Drop
+from mcrelay.model.drops import Drop
 from mcrelay.packet.fib import NO_ROUTE, Routes
 from mcrelay.packet.frame import LENGTH, NANOSECONDS, SECONDS
 from mcrelay.packet.headers import Fault, Headers, headers

@@ -8,7 +8,8 @@ import mmap
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.model.counters import LINKS, MEMORY_SIZE, OTHER_ERRNO, OUTPUTS, RULES, SEND_ERRNOS, Table
+from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES, Table
+from mcrelay.model.drops import OTHER_ERRNO, SEND_ERRNOS
 from mcrelay.worker.egress import Sent
 from mcrelay.worker.segments import Runs, sizes, starts
 

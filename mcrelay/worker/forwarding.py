@@ -11,19 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcrelay.linux import socket_filters
-from mcrelay.model.state import (
+from mcrelay.model.actions import (
     CloseEgress,
     CloseIngress,
     CloseTrace,
     DeleteFlow,
-    Flow,
     OpenEgress,
     OpenIngress,
     OpenTrace,
     SetFlow,
-    Trace,
 )
 from mcrelay.model.state import Egress as EgressName
+from mcrelay.model.state import Flow, Trace
 from mcrelay.packet.fib import Entry, Fib, Routes, find, number
 from mcrelay.packet.headers import origin_key
 from mcrelay.protocol.worker import BatchMessage, Instruction

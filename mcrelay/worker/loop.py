@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 from typing import NoReturn
 
-from mcrelay.model.counters import Drop
+from mcrelay.model.drops import Drop
 from mcrelay.protocol.worker import PROTOCOL, Acknowledged, Hello, Refused, decoded_batch
 from mcrelay.worker.array_path import ArrayPath
 from mcrelay.worker.channel import Channel

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mcrelay.linux.sendmmsg import Messages, sockaddrs
-from mcrelay.model.counters import LINKS, OTHER_ERRNO, OUTPUTS, RULES, SEND_ERRNOS
+from mcrelay.model.counters import LINKS, OUTPUTS, RULES
+from mcrelay.model.drops import OTHER_ERRNO, SEND_ERRNOS
 from mcrelay.packet.fib import FROM_PACKET, Routes
 from mcrelay.packet.frame import GSO_TYPE, NETWORK_OFFSET, TP_STATUS_VLAN_VALID, VNET_HEADER
 from mcrelay.packet.headers import IP_HEADER, UDP, UDP_HEADER

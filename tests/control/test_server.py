@@ -14,7 +14,7 @@ import pytest
 from mcrelay.client.connection import BrokenOff, Failed, NotRunning
 from mcrelay.control import server
 from mcrelay.control.clients import MOST, Clients
-from mcrelay.model.counters import SEND_ERROR_NAMES
+from mcrelay.model.drops import SEND_ERROR_NAMES
 from mcrelay.protocol.control import Counters, Mark, MarkAnswer, TraceRule, TraceState
 from mcrelay.protocol.jsonrpc import MAX_LINE, Code
 from tests.support.control_harness import PATIENCE, VERDICT, Desk, Memory, interface, process, rule, sections

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from mcrelay.model.state import Egress, Join, Leave, Membership, OpenEgress, State, WorkerState
+from mcrelay.model.actions import Join, Leave, OpenEgress
+from mcrelay.model.state import Egress, Membership, State, WorkerState
 from mcrelay.supervisor import limits
 from mcrelay.supervisor.sockets import CannotOpen, Sockets
 from tests.netns.test_scale import stream

@@ -10,21 +10,8 @@ import pytest
 
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.linux import socket_filters
-from mcrelay.model.state import (
-    CloseEgress,
-    Egress,
-    Ingress,
-    Join,
-    Leave,
-    Membership,
-    OpenEgress,
-    OpenIngress,
-    PortReservation,
-    ReleasePort,
-    ReservePort,
-    State,
-    WorkerState,
-)
+from mcrelay.model.actions import CloseEgress, Join, Leave, OpenEgress, OpenIngress, ReleasePort, ReservePort
+from mcrelay.model.state import Egress, Ingress, Membership, PortReservation, State, WorkerState
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.privileged import RING_OCTETS
 from mcrelay.supervisor.sockets import CannotOpen, Sockets

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from mcrelay.cli import main
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import PATIENCE, mcrelay, wait_until
-from mcrelay.model.counters import Drop
+from mcrelay.model.drops import Drop
 from tests.netns.support.frames import MORE_FRAGMENTS, Frame
 from tests.netns.support.relay_observer import Sending
 

@@ -11,20 +11,8 @@ import pytest
 
 from mcrelay.lab.command import PATIENCE
 from mcrelay.lab.offload import switch_offload
-from mcrelay.model.state import (
-    CloseEgress,
-    CloseIngress,
-    DeleteFlow,
-    Egress,
-    Flow,
-    Ingress,
-    OpenEgress,
-    OpenIngress,
-    Output,
-    Route,
-    SetFlow,
-    State,
-)
+from mcrelay.model.actions import CloseEgress, CloseIngress, DeleteFlow, OpenEgress, OpenIngress, SetFlow
+from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, State
 from mcrelay.protocol.worker import (
     CHUNK,
     PROTOCOL,

@@ -22,8 +22,8 @@ from mcrelay.config.compiler import compiled
 from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import parse
 from mcrelay.config.schema import schema
+from mcrelay.model.actions import DeleteFlow, SetFlow
 from mcrelay.model.links import Link, LinkTable
-from mcrelay.model.state import DeleteFlow, SetFlow
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.plan import plan, route_of
 from tests.support.supervisor_harness import Stage

@@ -20,7 +20,7 @@ from mcrelay.config.compiler import compiled
 from mcrelay.config.reader import parse
 from mcrelay.control import clients, connection, trace_sessions
 from mcrelay.control.methods import METHODS
-from mcrelay.model.counters import SEND_ERROR_MEANINGS, Drop
+from mcrelay.model.drops import SEND_ERROR_MEANINGS, Drop
 from mcrelay.protocol import jsonrpc
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.status import documents

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.protocol.control import (
     Counters,
     Mark,
@@ -20,7 +21,6 @@ from mcrelay.protocol.control import (
     encoded_request,
 )
 from mcrelay.protocol.worker import Hello, WireError
-from mcrelay.reconcile.plan import RuleState, RuleStatus
 
 numbers = st.integers(0, 2**63)
 texts = st.text(max_size=20)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcrelay.model.state import OpenIngress, SetFlow
+from mcrelay.model.actions import OpenIngress, SetFlow
 from mcrelay.protocol.worker import (
     CHUNK,
     MAX_ANSWER,

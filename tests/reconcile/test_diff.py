@@ -4,11 +4,10 @@ from copy import deepcopy
 
 from hypothesis import given
 
-from mcrelay.model.state import (
+from mcrelay.model.actions import (
     CloseEgress,
     CloseIngress,
     DeleteFlow,
-    Ingress,
     Join,
     Leave,
     OpenEgress,
@@ -18,10 +17,9 @@ from mcrelay.model.state import (
     ReservePort,
     SetFlow,
     StartWorker,
-    State,
-    WorkerState,
     applied,
 )
+from mcrelay.model.state import Ingress, State, WorkerState
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.plan import claim
 from tests.support.strategies import plans, states

@@ -2,9 +2,11 @@
 
 import pytest
 
-from mcrelay.model.state import CloseIngress, DeleteFlow, Ingress, Join, Membership, PortReservation
+from mcrelay.model.actions import CloseIngress, DeleteFlow, Join
+from mcrelay.model.rule_status import RuleState, RuleStatus
+from mcrelay.model.state import Ingress, Membership, PortReservation
 from mcrelay.reconcile.commands import Perform, Start
-from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus, claim
+from mcrelay.reconcile.plan import Plan, claim
 from tests.support.reconciler_harness import (
     CAMERA,
     FAR,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mcrelay.model.state import Leave, Membership, State, WorkerState
+from mcrelay.model.actions import Leave
+from mcrelay.model.state import Membership, State, WorkerState
 from mcrelay.reconcile.commands import Kill, Perform, Start, Stop
 from mcrelay.reconcile.plan import Plan
 from tests.support.reconciler_harness import CAMERA, ONE_RULE, TO_NEAR, World, settled

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus
+from mcrelay.model.rule_status import RuleState, RuleStatus
+from mcrelay.reconcile.plan import Plan
 from mcrelay.reconcile.reconciler import Reconciler
 from tests.support.reconciler_harness import (
     CAMERA,

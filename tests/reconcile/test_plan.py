@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mcrelay.config.compiler import compiled
 from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkTable
+from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import (
     Egress,
     Flow,
@@ -21,7 +22,7 @@ from mcrelay.model.state import (
     State,
     WorkerState,
 )
-from mcrelay.reconcile.plan import RuleState, RuleStatus, claim, plan
+from mcrelay.reconcile.plan import claim, plan
 
 HEAD = """
 version: 1

@@ -7,19 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mcrelay.model.state import (
-    CloseTrace,
-    DeleteFlow,
-    Ingress,
-    Join,
-    Membership,
-    OpenEgress,
-    OpenIngress,
-    OpenTrace,
-    SetFlow,
-    State,
-    Trace,
-)
+from mcrelay.model.actions import CloseTrace, DeleteFlow, Join, OpenEgress, OpenIngress, OpenTrace, SetFlow
+from mcrelay.model.state import Ingress, Membership, State, Trace
 from mcrelay.reconcile.commands import Kill, Perform, Start
 from tests.support.reconciler_harness import (
     CAMERA,

@@ -2,9 +2,10 @@
 
 import pytest
 
+from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import Trace
 from mcrelay.protocol.control import TraceState
-from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus
+from mcrelay.reconcile.plan import Plan
 from mcrelay.reconcile.trace_requests import MOST, TraceRequests
 from tests.support.reconciler_harness import CAMERA, ONE_RULE, TO_NEAR, World, settled
 from tests.support.strategies import planned

@@ -14,7 +14,8 @@ from mcrelay.ipc import channel
 from mcrelay.ipc.channel import TURN, ChannelClosed
 from mcrelay.ipc.shared_memory import Memory
 from mcrelay.lab.command import PATIENCE, wait_until
-from mcrelay.model.state import DeleteFlow, Flow
+from mcrelay.model.actions import DeleteFlow
+from mcrelay.model.state import Flow
 from mcrelay.protocol.worker import (
     CHUNK,
     MAX_ANSWER,

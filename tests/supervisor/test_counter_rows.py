@@ -6,33 +6,63 @@ from functools import partial
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mcrelay.config.compiler import Config, Input, Rule
 from mcrelay.config.compiler import Output as ConfigOutput
 from mcrelay.ipc.shared_memory import Memory
-from mcrelay.model.counters import LINKS, OUTPUTS, RULES, RowsExhausted, Table
-from mcrelay.model.state import (
-    CloseIngress,
-    Egress,
-    Flow,
-    Ingress,
-    OpenEgress,
-    OpenIngress,
-    Output,
-    Route,
-    SetFlow,
-    State,
-    WorkerState,
-)
+from mcrelay.model.actions import CloseIngress, OpenEgress, OpenIngress, SetFlow
+from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
+from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, State, WorkerState
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor import counter_rows
-from mcrelay.supervisor.counter_rows import CounterRows, CounterRowsError
+from mcrelay.supervisor.counter_rows import CounterRows, CounterRowsError, Rows, RowsExhausted
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import Copies, Sent, Unsent
 from mcrelay.worker.segments import runs
 
 RING = Ingress(7, 2048)
 EGRESS = Egress(8, "10.2.0.1")
+SMALL = Table(columns=("packets",), rows=4, offset=0)
+
+names = st.integers(0, 7)
+
+
+@given(st.lists(names | st.frozensets(names, max_size=4), max_size=30))
+def test_a_name_keeps_its_row_and_shares_it_with_none(steps):
+    """Numbers ask for a row, sets say which names are in use still."""
+    rows, plain = Rows(SMALL), {}
+    for step in steps:
+        if isinstance(step, frozenset):
+            gone = [plain.pop(name) for name in list(plain) if name not in step]
+            assert sorted(rows.keep(step)) == sorted(gone)
+        elif step in plain or len(plain) < SMALL.rows:
+            row = rows.row(step)
+            assert plain.setdefault(step, row) == row
+        else:
+            with pytest.raises(RowsExhausted, match="no room for more than 4 counters"):
+                rows.row(step)
+        assert {name: rows.get(name) for name in range(8) if rows.get(name) is not None} == plain
+        assert len(set(plain.values())) == len(plain)
+        assert set(plain.values()) <= set(range(SMALL.rows))
+
+
+def test_more_names_than_rows_are_an_error_that_says_how_many_there_are():
+    rows = Rows(SMALL)
+    assert sorted(rows.row(name) for name in range(4)) == [0, 1, 2, 3]
+    with pytest.raises(RowsExhausted, match="no room for more than 4 counters"):
+        rows.row(4)
+    assert rows.row(3) == 3
+
+
+def test_a_row_is_used_again_only_after_it_was_given_up():
+    rows = Rows(SMALL)
+    first = rows.row("camera")
+    assert rows.row("sensors") != first
+    assert rows.keep({"sensors", "never seen"}) == [first]
+    assert rows.get("camera") is None
+    assert rows.row("feed") == first
 
 
 def output(port=6001, ttl=64):

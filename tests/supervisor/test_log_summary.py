@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from mcrelay.model.state import Egress, Flow, Ingress, OpenIngress, Output, Route, SetFlow, State, WorkerState
-from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus
+from mcrelay.model.actions import OpenIngress, SetFlow
+from mcrelay.model.rule_status import RuleState, RuleStatus
+from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, State, WorkerState
+from mcrelay.reconcile.plan import Plan
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.log_summary import lines
 from mcrelay.worker.counters import CounterWriter

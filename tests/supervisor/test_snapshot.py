@@ -8,8 +8,8 @@ import pytest
 from mcrelay import __version__
 from mcrelay.config.compiler import compiled
 from mcrelay.config.reader import parse
+from mcrelay.model.actions import OpenIngress, SetFlow
 from mcrelay.model.links import Link, LinkTable
-from mcrelay.model.state import OpenIngress, SetFlow
 from mcrelay.protocol.snapshot import changes
 from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
 from mcrelay.reconcile.plan import plan

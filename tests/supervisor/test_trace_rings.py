@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from mcrelay.model.state import CloseTrace, OpenTrace, State, Trace, WorkerState
+from mcrelay.model.actions import CloseTrace, OpenTrace
+from mcrelay.model.state import State, Trace, WorkerState
 from mcrelay.protocol.control import TraceState
 from mcrelay.supervisor import trace_rings
 from mcrelay.supervisor.trace_rings import CannotShare, TraceRings

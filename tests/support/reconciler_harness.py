@@ -4,25 +4,21 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mcrelay.model.state import (
+from mcrelay.model.actions import (
     DeleteFlow,
-    Egress,
-    Flow,
     Join,
     Leave,
     OpenEgress,
     OpenIngress,
     OpenTrace,
-    Output,
     ReleasePort,
     ReservePort,
     SetFlow,
-    State,
-    WorkerState,
     applied,
 )
+from mcrelay.model.rule_status import RuleState
+from mcrelay.model.state import Egress, Flow, Output, State, WorkerState
 from mcrelay.reconcile.commands import Batch, Kill, Perform, Start, Stop
-from mcrelay.reconcile.plan import RuleState
 from mcrelay.reconcile.reconciler import Reconciler
 from tests.support.strategies import planned
 

@@ -2,33 +2,36 @@
 
 from hypothesis import strategies as st
 
-from mcrelay.model.state import (
+from mcrelay.model.actions import (
     CloseEgress,
     CloseIngress,
     CloseTrace,
     DeleteFlow,
-    Egress,
-    Flow,
-    Ingress,
     Join,
     Leave,
-    Membership,
     OpenEgress,
     OpenIngress,
     OpenTrace,
-    Output,
-    PortReservation,
     ReleasePort,
     ReservePort,
-    Route,
     SetFlow,
     StartWorker,
-    State,
     StopWorker,
+)
+from mcrelay.model.rule_status import RuleState, RuleStatus
+from mcrelay.model.state import (
+    Egress,
+    Flow,
+    Ingress,
+    Membership,
+    Output,
+    PortReservation,
+    Route,
+    State,
     Trace,
     WorkerState,
 )
-from mcrelay.reconcile.plan import Plan, RuleState, RuleStatus, claim
+from mcrelay.reconcile.plan import Plan, claim
 
 GROUPS = ["239.1.1.1", "239.1.1.2"]
 HOSTS = ["10.0.0.1", "10.0.0.2"]

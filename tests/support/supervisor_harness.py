@@ -10,8 +10,9 @@ import signal
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+from mcrelay.model.actions import applied
 from mcrelay.model.links import LinkTable
-from mcrelay.model.state import State, WorkerState, applied
+from mcrelay.model.state import State, WorkerState
 from mcrelay.protocol.worker import PROTOCOL, Acknowledged, Hello, decoded_batch
 from mcrelay.reconcile.lifecycle import Process
 from mcrelay.reload.trial import BootTime

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcrelay.model.counters import Drop
+from mcrelay.model.drops import Drop
 from mcrelay.tracing.format import comment, document, dotted, line, timestamp
 from mcrelay.tracing.ring import EXPIRED, SENT, Event, Outcome, PacketVerdict
 from tests.tracing.test_ring import EVENT, HEAD

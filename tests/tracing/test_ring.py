@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcrelay.model.counters import Drop
+from mcrelay.model.drops import Drop
 from mcrelay.tracing.ring import (
     A_SECOND,
     BURST,

@@ -10,8 +10,9 @@ from mcrelay.cli.view.rule_detail import header, place
 from mcrelay.cli.view.terminal import GREEN, RED, YELLOW, painted
 from mcrelay.cli.view.units import counted
 from mcrelay.config.compiler import Config, Rule
+from mcrelay.model.rule_status import RuleStatus
 from mcrelay.model.state import Route
-from mcrelay.reconcile.plan import Plan, RuleStatus
+from mcrelay.reconcile.plan import Plan
 from mcrelay.status.description import described_input, described_outputs
 
 SHAPE = 1  # version of the shape of `plan --json`

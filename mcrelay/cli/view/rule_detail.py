@@ -9,7 +9,7 @@ from typing import Any
 from mcrelay.cli.view.status_table import ACCENTS, WIDTH, few, membership
 from mcrelay.cli.view.terminal import BOLD, YELLOW, painted, plain
 from mcrelay.cli.view.units import counted, moment, short, spaced, span
-from mcrelay.model.counters import SEND_ERROR_MEANINGS, Drop
+from mcrelay.model.drops import SEND_ERROR_MEANINGS, Drop
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 

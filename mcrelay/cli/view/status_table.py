@@ -10,7 +10,7 @@ from typing import Any
 from mcrelay.cli.view.table import GAP, aligned
 from mcrelay.cli.view.terminal import BOLD, GREEN, RED, YELLOW, painted
 from mcrelay.cli.view.units import counted, moment, not_relayed, short, spaced, span
-from mcrelay.model.counters import Drop
+from mcrelay.model.drops import Drop
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 

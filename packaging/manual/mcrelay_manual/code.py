@@ -11,7 +11,7 @@ from typing import Any
 from mcrelay import __version__ as VERSION
 from mcrelay.cli import VERBS, Verb
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.model.counters import SEND_ERROR_MEANINGS, Drop
+from mcrelay.model.drops import SEND_ERROR_MEANINGS, Drop
 
 __all__ = [
     "SCHEMAS",

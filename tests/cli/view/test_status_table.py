@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from mcrelay.cli.view.rule_detail import closeup
 from mcrelay.cli.view.status_table import overview
-from mcrelay.model.counters import Drop
+from mcrelay.model.drops import Drop
 from tests.support.status_documents import (
     REJECTED,
     RELOAD,

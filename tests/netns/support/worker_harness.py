@@ -11,7 +11,8 @@ import time
 from dataclasses import dataclass
 
 from mcrelay.lab.command import PATIENCE
-from mcrelay.model.state import Egress, Flow, Ingress, OpenEgress, OpenIngress, Output, Route, SetFlow
+from mcrelay.model.actions import OpenEgress, OpenIngress, SetFlow
+from mcrelay.model.state import Egress, Flow, Ingress, Output, Route
 from mcrelay.protocol.worker import CHUNK, BatchMessage, decoded_answer, encoded_batch, packets
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.privileged import RING_OCTETS

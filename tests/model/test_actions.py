@@ -3,23 +3,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.model.state import (
+from mcrelay.model.actions import (
     CloseIngress,
-    Egress,
-    Flow,
-    Ingress,
     OpenEgress,
     OpenIngress,
-    Output,
-    Route,
     SetFlow,
     StartWorker,
-    State,
     StopWorker,
-    WorkerState,
     applied,
     without_worker,
 )
+from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, State, WorkerState
 from tests.support.strategies import actions, states
 
 SMALL, LARGE = Ingress(1, 2048), Ingress(1, 4096)
