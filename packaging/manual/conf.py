@@ -39,6 +39,8 @@ html_sidebars = {"**": ["about.html", "searchbox.html", "navigation.html"]}
 html_theme_options = {
     "description": "relays UDP multicast from sources nobody can route",
     "fixed_sidebar": True,
+    "font_family": "system-ui, sans-serif",
+    "head_font_family": "system-ui, sans-serif",
     "page_width": "1100px",
-    "sidebar_width": "240px",
+    "sidebar_width": "260px",
 }
