@@ -6,15 +6,12 @@ by reading the text once more, when something is to be shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
 from mcrelay.config.problems import Key
-
-Event = Any  # one of PyYAML's
+from mcrelay.config.yaml_events import Event, YamlEvents
 
 
 @dataclass(slots=True)
@@ -26,38 +23,38 @@ class Position:
     inside: dict[Key, Position] | None = None
 
 
-def positions(next_event: Callable[[], Event]) -> Position:
+def positions(events: YamlEvents) -> Position:
     """Return the places in a text that has been read to its end before."""
-    next_event()  # the stream's start
-    if isinstance(next_event(), yaml.StreamEndEvent):
+    events.next()  # the stream's start
+    if isinstance(events.next(), yaml.StreamEndEvent):
         return Position(0, 0)
-    return _place(next_event, next_event(), 0)
+    return _place(events, events.next(), 0)
 
 
-def _place(next_event: Callable[[], Event], event: Event, key: int | None = None) -> Position:
-    value = event.start_mark.index
+def _place(events: YamlEvents, event: Event, key: int | None = None) -> Position:
+    value = events.offset
     place = Position(value if key is None else key, value)
     match event:
         case yaml.MappingStartEvent():
-            place.inside = _in_mapping(next_event)
+            place.inside = _in_mapping(events)
         case yaml.SequenceStartEvent():
-            place.inside = _in_sequence(next_event)
+            place.inside = _in_sequence(events)
     return place
 
 
-def _in_mapping(next_event: Callable[[], Event]) -> dict[Key, Position]:
+def _in_mapping(events: YamlEvents) -> dict[Key, Position]:
     positions: dict[Key, Position] = {}
-    while not isinstance(event := next_event(), yaml.MappingEndEvent):
-        offset = event.start_mark.index
-        _place(next_event, event)  # a key can be a map, too, though not in a sound file
-        place = _place(next_event, next_event(), offset)
+    while not isinstance(event := events.next(), yaml.MappingEndEvent):
+        offset = events.offset
+        _place(events, event)  # a key can be a map, too, though not in a sound file
+        place = _place(events, events.next(), offset)
         # Of a key that is given twice, the first counts.
         positions.setdefault(event.value if isinstance(event, yaml.ScalarEvent) else "?", place)
     return positions
 
 
-def _in_sequence(next_event: Callable[[], Event]) -> dict[Key, Position]:
+def _in_sequence(events: YamlEvents) -> dict[Key, Position]:
     positions: dict[Key, Position] = {}
-    while not isinstance(event := next_event(), yaml.SequenceEndEvent):
-        positions[len(positions)] = _place(next_event, event)
+    while not isinstance(event := events.next(), yaml.SequenceEndEvent):
+        positions[len(positions)] = _place(events, event)
     return positions

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,25 +19,27 @@ import yaml
 from mcrelay.config.positions import Position, positions
 from mcrelay.config.problems import ConfigError, Key, Path, Problem, SourceLocation, dotted, shown
 from mcrelay.config.scalars import AmbiguousScalarError, resolved
+from mcrelay.config.yaml_events import (
+    FASTEST_LOADER,
+    Event,
+    Loader,
+    NotPortableError,
+    UnreadableError,
+    YamlEvents,
+)
+from mcrelay.config.yaml_parser import PortableLoader
 
 Data = Any  # dict, list, str, int, float, bool or None
-Event = Any  # one of PyYAML's, which has no type for "has a tag and an anchor"
-Loader = Callable[[str], Any]
-
 MAX_DEPTH = 32
 NAMED_DEPTH = 2  # of `rules.NAME`
 MAX_PROBLEMS = 10_000  # explained for one file; a hostile file could have millions
-
-# PyYAML's parser in C, or the one in Python where PyYAML was built without it. Only its events are read: the
-# rest of the C loader recurses, and crashes on deep nesting.
-FASTEST: Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # What YAML forbids, and what only some readers take for a line's end (U+0085, U+2028, U+2029) or skip
 # (U+FEFF).
 _FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
-_TAB_INDENT = re.compile(r"^ *\t", re.MULTILINE)
+_TAB_INDENT = re.compile(r"(?:^|\r) *\t", re.MULTILINE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -111,14 +113,17 @@ class Source:
 
     @cached_property
     def _places(self) -> Position:
-        return positions(self.loader(self.text.text).get_event)
+        return positions(YamlEvents(self.text.text, self.loader))
 
 
-def parse(raw: bytes, file: str, loader: Loader = FASTEST) -> Source:
+def parse(raw: bytes, file: str, loader: Loader = FASTEST_LOADER) -> Source:
     """Return the data of a file's content; raise `ConfigError` where it cannot be read to its end."""
     text = _decoded(raw, file)
-    reader = _Reader(text, loader)
-    data = reader.document()
+    try:
+        reader = _Reader(text, loader)
+        data = reader.document()
+    except NotPortableError:
+        return parse(raw, file, PortableLoader)
     return Source(text, data, reader.names, tuple(reader.problems), loader)
 
 
@@ -167,30 +172,26 @@ class _Reader:
         self.names: dict[Path, int] = {}
         self._known: dict[str, str] = {}  # texts: the same one is in memory once
         self._text = text
-        self._next_event = loader(text.text).get_event
+        self._events = YamlEvents(text.text, loader)
         self._path: list[Key] = []
-        self._offset = 0  # of the latest event
 
     def document(self) -> Data:
-        """Return the one document of the text, None where it is empty."""
-        self._next()  # the stream's start
-        if isinstance(self._next(), yaml.StreamEndEvent):
+        """Return the only document of the text, None if it has none; raise `ConfigError` at a fault."""
+        try:
+            return self._document()
+        except UnreadableError as error:
+            raise self._end(str(error), error.offset) from None
+
+    def _document(self) -> Data:
+        self._events.next()  # the stream's start
+        if isinstance(self._events.next(), yaml.StreamEndEvent):
             return None
-        node = self._node(self._next())
-        self._next()  # the document's end
-        if not isinstance(self._next(), yaml.StreamEndEvent):
+        node = self._node(self._events.next())
+        self._events.next()  # the document's end
+        if not isinstance(self._events.next(), yaml.StreamEndEvent):
+            self._events.demand_portable()  # which may read further than this event, and find a fault
             self._complain("a second document begins here; a file is one document")
         return node
-
-    def _next(self) -> Event:
-        try:
-            event: Event = self._next_event()
-        except yaml.MarkedYAMLError as error:
-            raise self._unreadable(error) from None
-        except (ValueError, OverflowError):  # the parser in Python, at the escape "\U00110000"
-            raise self._end("there is no such character") from None
-        self._offset = event.start_mark.index
-        return event
 
     def _node(self, event: Event) -> Data:
         if isinstance(event, yaml.AliasEvent):
@@ -202,21 +203,26 @@ class _Reader:
             case yaml.ScalarEvent():
                 return self._scalar(event)
             case yaml.MappingStartEvent():
-                return self._mapping()
+                return self._mapping(bool(event.flow_style))
             case _:
                 return self._sequence()
 
-    def _mapping(self) -> dict[str, Data]:
+    def _mapping(self, is_flow: bool) -> dict[str, Data]:
         values: dict[str, Data] = {}
         offsets: dict[str, int] = {}
         self._enter()
-        while not isinstance(event := self._next(), yaml.MappingEndEvent):
-            offset, key = self._offset, self._key(event)
+        are_noted = not is_flow and len(self._path) <= NAMED_DEPTH
+        while not isinstance(event := self._events.next(), yaml.MappingEndEvent):
+            if are_noted:
+                self._events.key_begins(len(self._path))
+            offset, key = self._events.offset, self._key(event)
             is_first = key not in offsets
             if not is_first:
                 line = self._text.where(offsets[key]).line
                 self._complain(f"`{key}` is given twice in this map, first on line {line}", offset)
-            value = self._node(self._next())
+            value = self._node(self._events.next())
+            if is_flow and value is None:
+                self._events.demand_portable()  # for the place of what may be empty
             if is_first and key != "<<":
                 values[key], offsets[key] = value, offset
                 if len(self._path) <= NAMED_DEPTH:
@@ -227,7 +233,7 @@ class _Reader:
     def _sequence(self) -> list[Data]:
         items: list[Data] = []
         self._enter()
-        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+        while not isinstance(event := self._events.next(), yaml.SequenceEndEvent):
             self._path[-1] = len(items)
             items.append(self._node(event))
         self._path.pop()
@@ -235,7 +241,7 @@ class _Reader:
 
     def _key(self, event: Event) -> str:
         """Return a key as text, whatever it is, so that the map can be read on."""
-        offset = self._offset
+        offset = self._events.offset
         self._path[-1] = text = self._known_text(event.value) if isinstance(event, yaml.ScalarEvent) else "?"
         key = self._node(event)
         if text == "<<":
@@ -261,6 +267,7 @@ class _Reader:
 
     def _refuse_properties(self, event: Event) -> None:
         if event.tag:
+            self._events.demand_portable()  # for the end of the tag
             self._complain("tags are not read; delete it")
         if event.anchor:
             self._complain("anchors are not read; delete it")
@@ -273,13 +280,10 @@ class _Reader:
     def _complain(self, message: str, offset: int | None = None) -> None:
         if len(self.problems) == MAX_PROBLEMS:
             raise self._end(f"more than {MAX_PROBLEMS} problems; the rest of the file was not read")
-        place = self._offset if offset is None else offset
+        place = self._events.offset if offset is None else offset
         self.problems.append(self._text.problem(place, tuple(self._path), message))
 
-    def _unreadable(self, error: yaml.MarkedYAMLError) -> ConfigError:
-        self._offset = error.problem_mark.index if error.problem_mark else self._offset
-        return self._end(" ".join(filter(None, ("this is not YAML:", error.problem, error.context))))
-
-    def _end(self, message: str) -> ConfigError:
+    def _end(self, message: str, offset: int | None = None) -> ConfigError:
         path = tuple(key for key in self._path if key != "")
-        return ConfigError([*self.problems, self._text.problem(self._offset, path, message)])
+        place = self._events.offset if offset is None else offset
+        return ConfigError([*self.problems, self._text.problem(place, path, message)])

@@ -1,13 +1,14 @@
 """Rules across fields, drop-ins, and every problem at once."""
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.config.compiler import Config, Input, Interface, Output, compiled
 from mcrelay.config.problems import ConfigError, SourceLocation
-from mcrelay.config.reader import FASTEST, parse
+from mcrelay.config.reader import parse
+from mcrelay.config.yaml_events import FASTEST_LOADER
+from mcrelay.config.yaml_parser import PortableLoader
 from mcrelay.model.addresses import is_group, is_link_local_group, why_no_host
 
 GOOD = """\
@@ -326,7 +327,7 @@ edits = st.lists(
 )
 
 
-@given(edits, st.sampled_from([FASTEST, yaml.SafeLoader]))
+@given(edits, st.sampled_from([FASTEST_LOADER, PortableLoader]))
 def test_a_config_changed_at_random_is_valid_or_has_problems_inside_the_text(edits, loader):
     text = WHOLE
     for start, length, piece in edits:
