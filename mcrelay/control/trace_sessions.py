@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from mcrelay.protocol.control import TraceRule, TraceState
 from mcrelay.protocol.jsonrpc import Code, Json, RpcError
-from mcrelay.tracing.format import Document, document
+from mcrelay.tracing.format import Document, as_document
 from mcrelay.tracing.ring import MEMORY_SIZE, Reader
 
 LEASE = 10.0  # seconds for which a trace goes on that nobody reads
@@ -171,7 +171,8 @@ class TraceSessions:
         events.sort(key=lambda one: one[0].head.time)
         devices = self._devices() if events else {}
         return [
-            document(event, session.rule, devices, packets) | {"worker": worker} for event, worker in events
+            as_document(event, session.rule, devices, packets) | {"worker": worker}
+            for event, worker in events
         ]
 
     def _end(self, trace: int) -> None:

@@ -1,4 +1,4 @@
-"""What became of a traced packet, told: as a JSON document, and as one line for a person."""
+"""Formats trace events: as JSON documents, and as one line of text each."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mcrelay.model.drops import Drop
-from mcrelay.tracing.ring import EXPIRED, NO_VLAN, SENT, Event, Head, Outcome, PacketVerdict
+from mcrelay.tracing.events import EXPIRED, NO_VLAN, SENT, Event, Head, Outcome, PacketVerdict
 
 Document = dict[str, Any]
 
 
-def document(event: Event, rule: str, devices: Mapping[int, str], with_packet: bool) -> Document:
-    """Return an event as `mcrelay trace --json` prints it; `devices` are names of devices by index.
+def as_document(event: Event, rule: str, devices: Mapping[int, str], with_packet: bool) -> Document:
+    """Return an event as `mcrelay trace --json` prints it; `devices` maps an ifindex to the device's name.
 
-    Ports and payload are null where there is no UDP header to trust. `packet` is base64, from the IP header
-    on, as much of it as was kept.
+    Ports and payload are null where the packet has no UDP header that can be trusted. With `with_packet`, the
+    member `packet` has the octets of the event in base64.
     """
     head = event.head
     has_ports = head.verdict.has_ports
-    told: Document = {
+    found: Document = {
         "rule": rule,
-        "time": timestamp(head.time),
+        "time": format_timestamp(head.time),
         "time_ns": head.time,
         "device": devices.get(head.ifindex),
         "source": dotted(head.source),
@@ -43,8 +43,8 @@ def document(event: Event, rule: str, devices: Mapping[int, str], with_packet: b
         "unlisted_outputs": max(0, event.outputs - len(event.outcomes)),
     }
     if with_packet:
-        told["packet"] = base64.b64encode(event.packet).decode()
-    return told
+        found["packet"] = base64.b64encode(event.packet).decode()
+    return found
 
 
 def dotted(address: int) -> str:
@@ -52,10 +52,10 @@ def dotted(address: int) -> str:
     return ".".join(str(octet) for octet in address.to_bytes(4, "big"))
 
 
-def timestamp(nanoseconds: int) -> str:
-    """Return nanoseconds since 1970 as ISO 8601 writes them: 2026-11-22T21:03:04.123456789Z."""
+def format_timestamp(nanoseconds: int) -> str:
+    """Return nanoseconds since 1970 in the notation of ISO 8601: 2026-11-22T21:03:04.123456789Z."""
     seconds, fraction = divmod(nanoseconds, 1_000_000_000)
-    seconds %= 1 << 32  # whatever it is, it is shown
+    seconds %= 1 << 32  # any number in a slot must be printable
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09}Z"
 
 
@@ -66,7 +66,9 @@ def _explanation(head: Head) -> str:
         case PacketVerdict.NO_RULE:
             return f"no rule takes port {head.destination_port} of {dotted(head.destination)} on this device"
         case PacketVerdict.TAGGED:
-            return f"the frame is of VLAN {head.vlan}, and rules on this device take untagged ones only"
+            return (
+                f"the frame has a tag of VLAN {head.vlan}, and rules on this device take only untagged ones"
+            )
         case PacketVerdict.SOURCE:
             return f"{dotted(head.source)} is not in `sources`"
         case _:
@@ -92,46 +94,46 @@ def _output(outcome: Outcome, devices: Mapping[int, str]) -> Document:
     }
 
 
-def line(told: Document, clock: str) -> str:
-    """Return an event's document as one line; `clock` is its time as it shall be shown."""
-    return f"{clock}  {_device(told)}  {_packet(told)}: {fate(told)}"
+def as_text(event: Document, clock: str) -> str:
+    """Return the document of an event as one line of text; `clock` is the time to print."""
+    return f"{clock}  {_device(event)}  {_packet(event)}: {describe(event)}"
 
 
-def comment(told: Document) -> str:
-    """Return what an event's document says beside the packet itself."""
-    return f"rule {told['rule']}: {fate(told)}"
+def as_comment(event: Document) -> str:
+    """Return the comment for the packet of an event in a capture file."""
+    return f"rule {event['rule']}: {describe(event)}"
 
 
-def fate(told: Document) -> str:
-    """Return what became of a packet and of its copies."""
-    if told["verdict"] == "dropped":
-        return f"dropped: {told['reason']} ({told['explanation']})"
-    sent = [_copy(output) for output in told["outputs"] if output["result"] == "sent"]
-    unsent = [f"{_copy(output)}: {_why(output)}" for output in told["outputs"] if output["result"] != "sent"]
-    unlisted = [f"{told['unlisted_outputs']} more outputs"] if told["unlisted_outputs"] else []
+def describe(event: Document) -> str:
+    """Return the verdict on a packet and the outcomes, such as `relayed to 239.2.2.2:6001 (eth1)`."""
+    if event["verdict"] == "dropped":
+        return f"dropped: {event['reason']} ({event['explanation']})"
+    sent = [_copy(output) for output in event["outputs"] if output["result"] == "sent"]
+    unsent = [f"{_copy(output)}: {_why(output)}" for output in event["outputs"] if output["result"] != "sent"]
+    unlisted = [f"{event['unlisted_outputs']} more outputs"] if event["unlisted_outputs"] else []
     parts = [f"relayed to {', '.join(sent)}"] if sent else []
     parts += [f"not sent to {one}" for one in unsent] + unlisted
     return "; ".join(parts) or "relayed to nowhere"
 
 
-def _device(told: Document) -> str:
-    return told["device"] or "(a device that is gone)"
+def _device(event: Document) -> str:
+    return event["device"] or "(a device that is gone)"
 
 
-def _packet(told: Document) -> str:
+def _packet(event: Document) -> str:
     source, destination = (
         host if port is None else f"{host}:{port}"
         for host, port in (
-            (told["source"], told["source_port"]),
-            (told["destination"], told["port"]),
+            (event["source"], event["source_port"]),
+            (event["destination"], event["port"]),
         )
     )
     size = (
-        f"IP packet of {told['length']} octets"
-        if told["payload"] is None
-        else f"{told['payload']} octets of payload"
+        f"IP packet of {event['length']} bytes"
+        if event["payload"] is None
+        else f"{event['payload']} bytes of payload"
     )
-    return f"{source} > {destination}  {size}, TTL {told['ttl']}"
+    return f"{source} > {destination}  {size}, TTL {event['ttl']}"
 
 
 def _copy(output: Document) -> str:

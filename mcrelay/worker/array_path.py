@@ -11,12 +11,12 @@ from mcrelay.model.drops import Drop
 from mcrelay.packet.fib import NO_ROUTE, Routes
 from mcrelay.packet.frame import LENGTH, NANOSECONDS, SECONDS
 from mcrelay.packet.headers import Fault, Headers, headers
+from mcrelay.worker.batch import Batch, Relayed
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import Payloads
 from mcrelay.worker.forwarding import Forwarding, Ingress
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.scalar_path import FEW
-from mcrelay.worker.trace_capture import Batch, Relayed
 
 BATCH = 2048  # frames at once: enough to make numpy cheap, and an eighth of a ring
 
@@ -51,7 +51,7 @@ class ArrayPath:
             time = int(frames[-1, SECONDS]) * 1_000_000_000 + int(frames[-1, NANOSECONDS])
             relayed = self._send(ring, packets, route, time)
         if ingress.watch:
-            ingress.watch.note(Batch(frames, packets, route, relayed))
+            ingress.watch.capture(Batch(frames, packets, route, relayed))
         ring.release(count)
         return count
 

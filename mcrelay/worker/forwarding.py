@@ -30,9 +30,8 @@ from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.scalar_path import ScalarPath
-from mcrelay.worker.trace_capture import TraceCapture
+from mcrelay.worker.trace_capture import CaptureBuilder, TraceCapture
 from mcrelay.worker.trace_writer import TraceWriter
-from mcrelay.worker.tracing import Tracing
 
 _MULTICAST_BITS = 0xE  # the first four bits of every group (RFC 5771)
 
@@ -180,10 +179,10 @@ class Forwarding:
         flows: dict[int, dict[Flow, int]] = {ifindex: {} for ifindex in self.ingress}
         for flow, entry in self._flows.items():
             flows[flow.ifindex][flow] = place[entry.rows]
-        tracing = Tracing(self._pens, self._flows, routes, list(self._sockets))
+        captures = CaptureBuilder(self._pens, self._flows, routes, list(self._sockets))
         for ifindex, ingress in self.ingress.items():
             ingress.fib = Fib(flows[ifindex])
-            ingress.watch = tracing.watch(flows[ifindex], ingress.fib)
+            ingress.watch = captures.build(flows[ifindex], ingress.fib)
             traced = ingress.watch.routes if ingress.watch else ()
             ingress.plain = {
                 number(flow.destination) << 16 | flow.port: route

@@ -1,7 +1,7 @@
-"""Notes what becomes of a traced rule's packets, and of those that nearly were such.
+"""Captures trace events: the packets of traced rules, and the packets that a traced rule nearly took.
 
-Nothing here runs while no rule is traced. What a trace costs is bounded: of packets beyond its allowance only
-the number is noted.
+Nothing here runs while no rule is traced. The rate limit of each trace bounds its cost: packets beyond that
+limit are only counted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.packet.fib import NO_ROUTE, Fib
+from mcrelay.model.state import Egress, Flow, Trace
+from mcrelay.packet.fib import NO_ROUTE, Entry, Fib, Routes, number
 from mcrelay.packet.frame import (
     CAPTURED,
     LENGTH,
@@ -25,27 +26,18 @@ from mcrelay.packet.frame import (
     VLAN,
 )
 from mcrelay.packet.headers import Fault, Headers, link_octets
-from mcrelay.tracing.ring import (
-    EXPIRED,
-    MOST_OUTCOMES,
-    NO_VLAN,
-    SENT,
-    SLOT_SIZE,
-    Event,
-    Head,
-    Outcome,
-    PacketVerdict,
-)
-from mcrelay.worker.egress import Sent
+from mcrelay.tracing.events import MAX_OUTCOMES, NO_VLAN, SENT, Event, Head, Outcome, PacketVerdict
+from mcrelay.tracing.ring import SLOT_SIZE
+from mcrelay.worker.batch import Batch
 from mcrelay.worker.trace_writer import TraceWriter
 
 Column = NDArray[np.int64]
 
 _LAST = np.array([-1])
 _NONE_FAILED = np.empty((0, 4), np.int64)
-_FEW = 8  # values that are looked for one by one
-_LONGEST_PAYLOAD = 0xFFFF
-_VLAN_NUMBER = 0x0FFF  # of the tag control information (IEEE 802.1Q)
+_MAX_COMPARED_VALUES = 8  # wanted values that are compared one by one; np.isin is faster for more
+_MAX_PAYLOAD_OCTETS = 0xFFFF
+_VLAN_NUMBER = 0x0FFF  # bits of the tag control information (IEEE 802.1Q)
 _VERDICTS = {
     Fault.TAGGED: PacketVerdict.TAGGED,
     Fault.MALFORMED: PacketVerdict.MALFORMED,
@@ -55,92 +47,59 @@ _VERDICTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class TracedPackets:
-    """A traced rule on one link: its routes and destinations there."""
+class TracedRule:
+    """A traced rule on one link: the writer of its trace, its routes and its destination addresses there."""
 
-    pen: TraceWriter
+    writer: TraceWriter
     routes: Column
     destinations: NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
-class Copies:
-    """The outputs of a route in their order, and what becomes of a packet that all of them send."""
+class RouteOutcomes:
+    """The outputs of a route in their order, and the outcomes of a packet that every output sends."""
 
     outputs: list[int]
     sent: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Relayed:
-    """The packets of a batch that were sent, in the order of their payloads, and what became of these."""
-
-    packets: Column | slice
-    sent: Sent
-
-    def place(self, packet: int) -> int:
-        """Return the place of a packet's payload."""
-        return packet if isinstance(self.packets, slice) else int(np.flatnonzero(self.packets == packet)[0])
-
-    def failures(self) -> Column:
-        """Return what was not sent: output, first payload, the one after the last, code; shape (n, 4)."""
-        unsent = [(one.output, one.first, one.first + one.count, one.code) for one in self.sent.unsent]
-        failures = np.array(unsent, np.int64).reshape(-1, 4)
-        if expired := self.sent.expired:
-            code = np.full(len(expired.output), EXPIRED)
-            others = (expired.output, expired.first, expired.first + expired.count, code)
-            failures = np.concatenate((failures, np.stack(others, axis=1)))
-        return failures
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The packets of a batch, and what became of those that were sent."""
-
-    frames: NDArray[np.uint32]
-    packets: Headers
-    route: Column
-    """NO_ROUTE where a packet was not sent."""
-    relayed: Relayed | None
-
-
 class TraceCapture:
-    """The traced rules of one link, ready to be noted."""
+    """Writes the trace events of one link."""
 
     def __init__(
         self,
         ifindex: int,
         fib: Fib,
-        rules: Sequence[TracedPackets],
-        copies: Mapping[int, Copies],
+        rules: Sequence[TracedRule],
+        outcomes: Mapping[int, RouteOutcomes],
     ) -> None:
-        self._ifindex, self._fib, self._rules, self._copies = ifindex, fib, rules, copies
+        self._ifindex, self._fib, self._rules, self._outcomes_of_route = ifindex, fib, rules, outcomes
         self._destinations = np.concatenate([rule.destinations for rule in rules])
 
     @property
     def routes(self) -> frozenset[int]:
-        """The routes of which every packet is to be noted."""
-        return frozenset(self._copies)
+        """The routes of the traced rules."""
+        return frozenset(self._outcomes_of_route)
 
-    def note(self, batch: Batch) -> None:
-        """Write the events of a batch, before its frames are given back."""
+    def capture(self, batch: Batch) -> None:
+        """Write the events of a batch. The caller releases the frames afterwards."""
         destination = batch.packets.destination
         missed = np.flatnonzero((batch.route == NO_ROUTE) & _is_among(destination, self._destinations))
-        judged, owner = self._judged(batch.packets, missed)
+        why_missed, owner = self._explain(batch.packets, missed)
         verdict = np.full(len(batch.route), int(PacketVerdict.RELAYED))
-        verdict[missed] = judged
+        verdict[missed] = why_missed
         now = int(_times(batch.frames, _LAST)[0])
         for rule in self._rules:
             is_near = _is_among(owner, rule.routes)
             is_near |= (owner == NO_ROUTE) & _is_among(destination[missed], rule.destinations)
             relayed = np.flatnonzero(_is_among(batch.route, rule.routes))
-            noted = rule.pen.chosen(_merged(relayed, missed[is_near]), now)
-            if len(noted):
-                for event in self._events(batch, noted, verdict[noted]):
-                    rule.pen.write(event)
+            chosen = rule.writer.choose(_merge(relayed, missed[is_near]), now)
+            if len(chosen):
+                for event in self._events(batch, chosen, verdict[chosen]):
+                    rule.writer.write(event)
 
-    def _judged(self, packets: Headers, missed: Column) -> tuple[Column, Column]:
-        """Return why these packets were not relayed, and the route that they would have taken, if any."""
+    def _explain(self, packets: Headers, missed: Column) -> tuple[Column, Column]:
+        """Return why each packet was not relayed, and the route of the rule that refused it or NO_ROUTE."""
         if not len(missed):
             return missed, missed
         owner, forbidden = self._fib.lookup(packets.flow[missed], packets.origin[missed])
@@ -149,15 +108,15 @@ class TraceCapture:
             verdict[forbidden] = PacketVerdict.SOURCE
         if packets.fault is not None:
             fault = packets.fault[missed]
-            for one, its_verdict in _VERDICTS.items():
-                verdict[fault == one] = its_verdict
+            for kind, its_verdict in _VERDICTS.items():
+                verdict[fault == kind] = its_verdict
             owner[fault != Fault.NONE] = NO_ROUTE
         return verdict, owner
 
     def _events(self, batch: Batch, rows: Column, verdict: Column) -> Iterator[Event]:
         octets = batch.frames.view(np.uint8)
-        kept = batch.frames[rows, CAPTURED].astype(np.int64) - link_octets(batch.frames)
-        ends = NETWORK_OFFSET + np.clip(kept, 0, SLOT_SIZE)
+        captured = batch.frames[rows, CAPTURED].astype(np.int64) - link_octets(batch.frames)
+        ends = NETWORK_OFFSET + np.clip(captured, 0, SLOT_SIZE)
         heads = self._heads(batch, rows, verdict)
         failures = batch.relayed.failures() if batch.relayed else _NONE_FAILED
         for head, row, end in zip(heads, rows.tolist(), ends.tolist(), strict=True):
@@ -172,7 +131,7 @@ class TraceCapture:
             packets.source[rows],
             packets.destination[rows],
             frames[rows, LENGTH] - np.uint32(link_octets(frames)),
-            np.clip(packets.length[rows], 0, _LONGEST_PAYLOAD),
+            np.clip(packets.length[rows], 0, _MAX_PAYLOAD_OCTETS),
             _ports(packets.origin[rows], 32),
             _ports(packets.flow[rows], 48),
             _vlans(frames, rows),
@@ -180,40 +139,92 @@ class TraceCapture:
             packets.ttl[rows],
             packets.tos[rows],
         )
-        for time, source, destination, *fields, judged, ttl, tos in zip(
+        for time, source, destination, *fields, its_verdict, ttl, tos in zip(
             *(column.tolist() for column in columns), strict=True
         ):
             yield Head._make(
-                (time, self._ifindex, source, destination, *fields, PacketVerdict(judged), ttl, tos)
+                (time, self._ifindex, source, destination, *fields, PacketVerdict(its_verdict), ttl, tos)
             )
 
     def _outcomes(self, batch: Batch, row: int, failures: Column) -> tuple[Outcome, ...]:
-        """Return what became of each copy of a relayed packet; of very many, the failures come first."""
-        copies = self._copies[int(batch.route[row])]
+        """Return the outcome at each output of a relayed packet; failures first if not all fit an event."""
+        route = self._outcomes_of_route[int(batch.route[row])]
         if not len(failures):
-            return copies.sent
+            return route.sent
         assert batch.relayed is not None
-        place = batch.relayed.place(row)
-        its_own = failures[(failures[:, 1] <= place) & (place < failures[:, 2])]
-        codes = dict(its_own[:, [0, 3]].tolist())
+        payload = batch.relayed.payload_index(row)
+        of_packet = failures[(failures[:, 1] <= payload) & (payload < failures[:, 2])]
+        codes = dict(of_packet[:, [0, 3]].tolist())
         outcomes = [
             outcome._replace(code=codes.get(output, SENT))
-            for output, outcome in zip(copies.outputs, copies.sent, strict=True)
+            for output, outcome in zip(route.outputs, route.sent, strict=True)
         ]
-        if len(outcomes) > MOST_OUTCOMES:
+        if len(outcomes) > MAX_OUTCOMES:
             outcomes.sort(key=lambda outcome: outcome.code == SENT)
         return tuple(outcomes)
 
 
+class CaptureBuilder:
+    """Builds the trace captures of a worker's links from its traces, flows and routes."""
+
+    def __init__(
+        self,
+        writers: Mapping[Trace, TraceWriter],
+        entries: Mapping[Flow, Entry],
+        routes: Routes,
+        egress: Sequence[Egress],
+    ) -> None:
+        self._writers = {trace.rule: writer for trace, writer in writers.items()}
+        self._entries, self._routes, self._egress = entries, routes, egress
+
+    def build(self, flows: Mapping[Flow, int], fib: Fib) -> TraceCapture | None:
+        """Return the capture of one link, None where no rule of the link is traced.
+
+        `flows` has the route of each flow of the link, and `fib` is their lookup.
+        """
+        by_rule: dict[str, list[Flow]] = {}
+        if self._writers:
+            for flow in flows:
+                by_rule.setdefault(self._entries[flow].route.rule, []).append(flow)
+        rules = [
+            _traced_rule(writer, by_rule[rule], flows)
+            for rule, writer in self._writers.items()
+            if rule in by_rule
+        ]
+        if not rules:
+            return None
+        (ifindex,) = {flow.ifindex for flow in flows}
+        outcomes = {route: self._outcomes(route) for rule in rules for route in rule.routes.tolist()}
+        return TraceCapture(ifindex, fib, rules, outcomes)
+
+    def _outcomes(self, route: int) -> RouteOutcomes:
+        routes = self._routes
+        first = int(routes.first[route])
+        outputs = routes.members[first : first + int(routes.count[route])].tolist()
+        ifindexes = [self._egress[int(routes.egress[output])].ifindex for output in outputs]
+        destinations = [routes.destinations[output] for output in outputs]
+        sent = (
+            Outcome(address, ifindex, port, SENT)
+            for ifindex, (address, port) in zip(ifindexes, destinations, strict=True)
+        )
+        return RouteOutcomes(outputs, tuple(sent))
+
+
+def _traced_rule(writer: TraceWriter, flows: Sequence[Flow], routes: Mapping[Flow, int]) -> TracedRule:
+    destinations = {number(flow.destination) for flow in flows}
+    numbers = {routes[flow] for flow in flows}
+    return TracedRule(writer, np.array(sorted(numbers), np.int64), np.array(sorted(destinations), np.uint32))
+
+
 def _ports(words: NDArray[np.uint64], place: int) -> NDArray[np.uint16]:
-    """Return the ports that stand in words at that place, in the order of their octets on the wire."""
+    """Return the UDP ports from words that hold them at a bit position, in network byte order."""
     ports: NDArray[np.uint16] = (words >> np.uint64(place)).astype(np.uint16).byteswap()
     return ports
 
 
 def _is_among(values: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which values are wanted ones."""
-    if len(wanted) > _FEW:
+    """Return, for each value, whether it is a wanted one."""
+    if len(wanted) > _MAX_COMPARED_VALUES:
         return np.isin(values, wanted)
     found = np.zeros(len(values), np.bool_)
     for one in wanted:
@@ -221,13 +232,13 @@ def _is_among(values: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
     return found
 
 
-def _merged(rows: Column, others: Column) -> Column:
-    """Return both, ascending."""
+def _merge(rows: Column, others: Column) -> Column:
+    """Return the rows of both, ascending."""
     return np.sort(np.concatenate((rows, others))) if len(others) else rows
 
 
 def _times(frames: NDArray[np.uint32], rows: Column) -> Column:
-    """Return when packets came, in nanoseconds."""
+    """Return the arrival times of packets, in nanoseconds since 1970."""
     nanoseconds: Column = frames[rows, SECONDS].astype(np.int64) * 1_000_000_000 + frames[rows, NANOSECONDS]
     return nanoseconds
 

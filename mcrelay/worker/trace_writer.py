@@ -1,4 +1,4 @@
-"""What a worker writes a trace with: the ring, and how much may be written."""
+"""Writes the trace of one rule: the trace ring in shared memory, and the rate limit of its events."""
 
 from __future__ import annotations
 
@@ -7,23 +7,45 @@ import mmap
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.tracing.ring import MEMORY_SIZE, Event, RateLimit, Writer
+from mcrelay.tracing.events import Event
+from mcrelay.tracing.ring import MEMORY_SIZE, Writer
+
+# Far more events than a person reads; writing them costs little compared with relaying the packets.
+BURST_EVENTS = 256
+EVENTS_PER_SECOND = 2000
+
+
+class RateLimit:
+    """A token bucket for the events of a trace: a burst of BURST_EVENTS, then EVENTS_PER_SECOND."""
+
+    def __init__(self) -> None:
+        self._tokens = float(BURST_EVENTS)
+        self._time = 0
+
+    def take(self, wanted: int, now: int) -> int:
+        """Return how many of the `wanted` events may be written; `now` is in nanoseconds of any clock."""
+        elapsed = max(0, now - self._time)  # a clock that is set back adds no tokens
+        self._tokens = min(float(BURST_EVENTS), self._tokens + elapsed * EVENTS_PER_SECOND / 1e9)
+        self._time = now
+        taken = min(wanted, int(self._tokens))
+        self._tokens -= taken
+        return taken
 
 
 class TraceWriter:
-    """What a worker writes a trace with. The ring goes on where a dead predecessor stopped."""
+    """The writer of one trace. It continues in the ring of a worker that died."""
 
     def __init__(self, descriptor: int) -> None:
-        self._writer = Writer(memoryview(mmap.mmap(descriptor, MEMORY_SIZE)))
-        self._allowance = RateLimit()
+        self._ring = Writer(memoryview(mmap.mmap(descriptor, MEMORY_SIZE)))
+        self._limit = RateLimit()
 
-    def chosen(self, candidates: NDArray[np.int64], now: int) -> NDArray[np.int64]:
-        """Return which of the candidates may be written; the others are counted as skipped."""
-        granted = self._allowance.granted(len(candidates), now)
-        if granted < len(candidates):
-            self._writer.skip(len(candidates) - granted)
-        return candidates[:granted]
+    def choose(self, candidates: NDArray[np.int64], now: int) -> NDArray[np.int64]:
+        """Return the candidates that may be written (`now` in nanoseconds); count the others as skipped."""
+        taken = self._limit.take(len(candidates), now)
+        if taken < len(candidates):
+            self._ring.skip(len(candidates) - taken)
+        return candidates[:taken]
 
     def write(self, event: Event) -> None:
         """Write an event."""
-        self._writer.write(event)
+        self._ring.write(event)

@@ -11,8 +11,8 @@ import pytest
 from mcrelay.cli import trace
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.trace_output import CaptureFile, JsonLines, Lines, Seen
-from mcrelay.tracing.format import document
-from mcrelay.tracing.ring import Outcome, PacketVerdict
+from mcrelay.tracing.events import Outcome, PacketVerdict
+from mcrelay.tracing.format import as_document
 from mcrelay.traffic.endpoint import UsageError
 from tests.tracing.test_pcapng import blocks
 from tests.tracing.test_ring import EVENT
@@ -24,7 +24,7 @@ ENETUNREACH = 101
 def event(verdict=PacketVerdict.RELAYED, codes=(0,)):
     outcomes = tuple(Outcome(0xEF020202, 3, 6001, code) for code in codes)
     head = EVENT.head._replace(verdict=verdict)
-    return document(
+    return as_document(
         replace(EVENT, head=head, outcomes=outcomes, outputs=len(outcomes)), "feed", DEVICES, with_packet=True
     )
 
@@ -35,7 +35,7 @@ def test_lines_are_for_people_and_gaps_are_shown_where_they_are(capsys):
     lines.lose(1200)
     first, second, gap = capsys.readouterr().out.splitlines()
     assert first.endswith("TTL 1: relayed to 239.2.2.2:6001 (eth1)")
-    assert ".123456789  eth0  192.168.168.55:4000 > 239.1.1.1:5001  1400 octets" in first
+    assert ".123456789  eth0  192.168.168.55:4000 > 239.1.1.1:5001  1400 bytes" in first
     assert second.endswith(": dropped: source (192.168.168.55 is not in `sources`)")
     assert gap == "... 1,200 events lost: more than can be shown"
 

@@ -141,7 +141,7 @@ def test_for_people_it_is_a_line(studio, wire):
         clock, rest = line.split("  ", 1)
         assert len(clock) == len("21:03:04.123456789")
         assert rest == (
-            "eth0  192.168.168.55:4000 > 239.1.1.1:5001  5 octets of payload, TTL 1:"
+            "eth0  192.168.168.55:4000 > 239.1.1.1:5001  5 bytes of payload, TTL 1:"
             " relayed to 239.2.2.2:6001 (eth1)\n"
         )
         assert tracing.rest(signal.SIGTERM)[0] == 0
@@ -200,7 +200,7 @@ def test_the_line_of_each_drop_explains_it(studio, wire):
     assert fates[:3] == [
         "dropped: source (10.0.0.66 is not in `sources`)",
         "dropped: no_rule (no rule takes port 5002 of 239.1.1.1 on this device)",
-        "dropped: no_rule (the frame is of VLAN 5, and rules on this device take untagged ones only)",
+        "dropped: no_rule (the frame has a tag of VLAN 5, and rules on this device take only untagged ones)",
     ]
     assert fates[3].startswith("dropped: fragment (")
     assert said == ("4 packets, 0 relayed, 2 dropped: no_rule, 1 dropped: source, 1 dropped: fragment\n")

@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 
 from mcrelay.model.drops import Drop
-from mcrelay.tracing.format import comment, document, dotted, line, timestamp
-from mcrelay.tracing.ring import EXPIRED, SENT, Event, Outcome, PacketVerdict
+from mcrelay.tracing.events import EXPIRED, SENT, Event, Outcome, PacketVerdict
+from mcrelay.tracing.format import as_comment, as_document, as_text, dotted, format_timestamp
 from tests.tracing.test_ring import EVENT, HEAD
 
 DEVICES = {2: "eth0", 3: "eth1", 4: "eth2"}
 LEFT, RIGHT = 0xEF020202, 0x0A090232
 
 
-def told(event, with_packet=False):
-    return document(event, "feed", DEVICES, with_packet)
+def document_of(event, with_packet=False):
+    return as_document(event, "feed", DEVICES, with_packet)
 
 
 def relayed(*codes):
@@ -28,9 +28,9 @@ def with_verdict(verdict, **fields):
     return Event(HEAD._replace(verdict=verdict, **fields), (), 0, b"")
 
 
-def test_a_document_says_all_that_is_known_of_a_packet():
+def test_a_document_has_every_field_of_an_event():
     event = Event(HEAD, (Outcome(LEFT, 3, 6001, SENT), Outcome(RIGHT, 4, 6002, errno.ENETDOWN)), 2, b"octets")
-    assert told(event, with_packet=True) == {
+    assert document_of(event, with_packet=True) == {
         "rule": "feed",
         "time": "2023-11-14T22:13:20.123456789Z",
         "time_ns": 1_700_000_000_123_456_789,
@@ -58,14 +58,14 @@ def test_a_document_says_all_that_is_known_of_a_packet():
 
 
 @pytest.mark.parametrize("verdict", [PacketVerdict.FRAGMENT, PacketVerdict.MALFORMED])
-def test_ports_and_payload_are_not_told_of_what_has_no_udp_header_to_trust(verdict):
-    document = told(with_verdict(verdict))
+def test_ports_and_payload_are_null_without_a_udp_header_that_can_be_trusted(verdict):
+    document = document_of(with_verdict(verdict))
     assert (document["source_port"], document["port"], document["payload"]) == (None, None, None)
-    assert "192.168.168.55 > 239.1.1.1  IP packet of 1428 octets, TTL 1: dropped: " in line(document, "now")
+    assert "192.168.168.55 > 239.1.1.1  IP packet of 1428 bytes, TTL 1: dropped: " in as_text(document, "now")
 
 
 @pytest.mark.parametrize(
-    ("codes", "fate"),
+    ("codes", "description"),
     [
         ((SENT,), "relayed to 239.2.2.2:6001 (eth1)"),
         ((SENT, SENT), "relayed to 239.2.2.2:6001 (eth1), 239.2.2.3:6001 (eth1)"),
@@ -78,17 +78,17 @@ def test_ports_and_payload_are_not_told_of_what_has_no_udp_header_to_trust(verdi
         ((), "relayed to nowhere"),
     ],
 )
-def test_the_line_of_a_relayed_packet_says_where_each_copy_went(codes, fate):
-    document = told(relayed(*codes))
-    packet = "192.168.168.55:4000 > 239.1.1.1:5001  1400 octets of payload, TTL 1"
-    assert line(document, "21:03:04.1") == f"21:03:04.1  eth0  {packet}: {fate}"
-    assert comment(document) == f"rule feed: {fate}"
+def test_the_line_of_a_relayed_packet_says_where_each_copy_went(codes, description):
+    document = document_of(relayed(*codes))
+    packet = "192.168.168.55:4000 > 239.1.1.1:5001  1400 bytes of payload, TTL 1"
+    assert as_text(document, "21:03:04.1") == f"21:03:04.1  eth0  {packet}: {description}"
+    assert as_comment(document) == f"rule feed: {description}"
 
 
 def test_outputs_beyond_those_that_are_kept_are_counted():
-    document = told(replace(relayed(SENT), outputs=100))
+    document = document_of(replace(relayed(SENT), outputs=100))
     assert document["unlisted_outputs"] == 99
-    assert comment(document) == "rule feed: relayed to 239.2.2.2:6001 (eth1); 99 more outputs"
+    assert as_comment(document) == "rule feed: relayed to 239.2.2.2:6001 (eth1); 99 more outputs"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_outputs_beyond_those_that_are_kept_are_counted():
         (with_verdict(PacketVerdict.NO_RULE, destination_port=5002), "no_rule",
          "no rule takes port 5002 of 239.1.1.1 on this device"),
         (with_verdict(PacketVerdict.TAGGED, vlan=5), "no_rule",
-         "the frame is of VLAN 5, and rules on this device take untagged ones only"),
+         "the frame has a tag of VLAN 5, and rules on this device take only untagged ones"),
         (with_verdict(PacketVerdict.FRAGMENT), "fragment", Drop.FRAGMENT.meaning),
         (with_verdict(PacketVerdict.MALFORMED), "malformed", Drop.MALFORMED.meaning),
         (with_verdict(PacketVerdict.OVERSIZE), "oversize", Drop.OVERSIZE.meaning),
@@ -106,30 +106,30 @@ def test_outputs_beyond_those_that_are_kept_are_counted():
     ],
 )  # fmt: skip
 def test_the_line_of_a_dropped_packet_says_why(event, reason, explanation):
-    document = told(event)
+    document = document_of(event)
     assert (document["verdict"], document["reason"], document["explanation"]) == (
         "dropped",
         reason,
         explanation,
     )
-    assert comment(document) == f"rule feed: dropped: {reason} ({explanation})"
+    assert as_comment(document) == f"rule feed: dropped: {reason} ({explanation})"
 
 
 def test_a_device_that_is_gone_has_no_name():
     document = document_without_devices()
     assert document["device"] is document["outputs"][0]["device"] is None
-    assert "  (a device that is gone)  " in line(document, "now")
+    assert "  (a device that is gone)  " in as_text(document, "now")
 
 
 def document_without_devices():
-    return document(EVENT, "feed", {}, with_packet=False)
+    return as_document(EVENT, "feed", {}, with_packet=False)
 
 
-def test_the_number_of_a_vlan_is_told():
-    assert told(with_verdict(PacketVerdict.TAGGED, vlan=5))["vlan"] == 5
+def test_a_document_has_the_vlan_number():
+    assert document_of(with_verdict(PacketVerdict.TAGGED, vlan=5))["vlan"] == 5
 
 
 def test_addresses_and_times_are_written_as_usual():
     assert dotted(0xC0A80001) == "192.168.0.1"
-    assert timestamp(1) == "1970-01-01T00:00:00.000000001Z"
-    assert timestamp(2**64 - 1).endswith(".709551615Z")
+    assert format_timestamp(1) == "1970-01-01T00:00:00.000000001Z"
+    assert format_timestamp(2**64 - 1).endswith(".709551615Z")

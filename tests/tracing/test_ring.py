@@ -5,36 +5,16 @@ import struct
 from collections import deque
 from dataclasses import replace
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcrelay.model.drops import Drop
-from mcrelay.tracing.ring import (
-    A_SECOND,
-    BURST,
-    EXPIRED,
-    FIRST_SLOT,
-    MEMORY_SIZE,
-    MOST_OUTCOMES,
-    NO_VLAN,
-    SENT,
-    SLOT_SIZE,
-    SLOTS,
-    Event,
-    Head,
-    Outcome,
-    PacketVerdict,
-    RateLimit,
-    Reader,
-    Writer,
-)
+from mcrelay.tracing.events import EXPIRED, MAX_OUTCOMES, NO_VLAN, SENT, Event, Head, Outcome, PacketVerdict
+from mcrelay.tracing.ring import FIRST_SLOT, MEMORY_SIZE, SLOT_SIZE, SLOTS, Reader, Writer
 
 HEAD = Head(1_700_000_000_123_456_789, 2, 0xC0A8A837, 0xEF010101, 1428, 1400, 4000, 5001, NO_VLAN,
             PacketVerdict.RELAYED, 1, 0xB8)  # fmt: skip
 OUTCOMES = (Outcome(0xEF020202, 3, 6001, SENT), Outcome(0xEF020203, 4, 6001, 100), Outcome(1, 5, 9, EXPIRED))
 EVENT = Event(HEAD, OUTCOMES, 3, b"E" * 1428)
-SECOND = 1_000_000_000
 
 
 def numbered(number):
@@ -135,7 +115,7 @@ def test_of_very_many_outputs_the_first_have_an_outcome_and_all_are_counted():
     outcomes = tuple(Outcome(number, 1, 1, SENT) for number in range(100))
     Writer(shared).write(Event(HEAD, outcomes, 100, b"packet"))
     (event,) = reader.read(1)
-    assert event == Event(HEAD, outcomes[:MOST_OUTCOMES], 100, b"packet")
+    assert event == Event(HEAD, outcomes[:MAX_OUTCOMES], 100, b"packet")
 
 
 @given(st.binary(min_size=64, max_size=64), st.integers(0, 2**64 - 1))
@@ -146,40 +126,7 @@ def test_a_reader_survives_whatever_a_worker_that_went_wrong_has_written(slot, w
     shared[:8] = struct.pack("=Q", written)
     for event in reader.read(2 * SLOTS):
         assert event.head.verdict in PacketVerdict
-        assert len(event.outcomes) <= MOST_OUTCOMES
-
-
-def test_an_allowance_grants_a_burst_and_then_so_many_a_second():
-    allowance, start = RateLimit(), 1_700_000_000 * SECOND
-    assert allowance.granted(10, start) == 10
-    assert allowance.granted(10 * BURST, start) == BURST - 10
-    assert allowance.granted(1, start) == 0
-    assert allowance.granted(10 * BURST, start + SECOND // 100) == A_SECOND // 100
-    assert allowance.granted(10 * BURST, start + 100 * SECOND) == BURST
-
-
-def test_a_clock_that_is_set_back_neither_grants_nor_forbids_for_long():
-    allowance, start = RateLimit(), 1_700_000_000 * SECOND
-    allowance.granted(BURST, start)
-    assert allowance.granted(BURST, start - 3600 * SECOND) == 0
-    assert allowance.granted(BURST, start - 3599 * SECOND) == BURST
-
-
-@given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, SECOND)), max_size=30))
-def test_no_more_is_granted_than_a_burst_and_what_the_time_brings(wishes):
-    allowance, now, total = RateLimit(), SECOND, 0
-    for wanted, pause in wishes:
-        now += pause
-        granted = allowance.granted(wanted, now)
-        assert 0 <= granted <= wanted
-        total += granted
-    assert total <= BURST + A_SECOND * (now - SECOND) / SECOND + 1
-
-
-@pytest.mark.parametrize("verdict", PacketVerdict)
-def test_a_verdict_names_the_counter_in_which_its_packets_are(verdict):
-    named = {PacketVerdict.RELAYED: None, PacketVerdict.TAGGED: Drop.NO_RULE}
-    assert verdict.drop == named.get(verdict, verdict.name.lower())
+        assert len(event.outcomes) <= MAX_OUTCOMES
 
 
 class Store(deque):

@@ -17,14 +17,15 @@ from mcrelay.packet.fib import Entry, Fib, Routes
 from mcrelay.packet.frame import SMALLEST_FRAME, TP_STATUS_USER, TP_STATUS_VLAN_VALID
 from mcrelay.packet.headers import origin_key
 from mcrelay.tracing import ring
-from mcrelay.tracing.ring import BURST, EXPIRED, MOST_OUTCOMES, SENT, PacketVerdict, Reader
+from mcrelay.tracing.events import EXPIRED, MAX_OUTCOMES, NO_VLAN, SENT, PacketVerdict
+from mcrelay.tracing.ring import Reader
 from mcrelay.worker.array_path import ArrayPath
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import Egress
 from mcrelay.worker.forwarding import Forwarding, Ingress
 from mcrelay.worker.ring import Ring
-from mcrelay.worker.trace_writer import TraceWriter
-from mcrelay.worker.tracing import Tracing
+from mcrelay.worker.trace_capture import CaptureBuilder
+from mcrelay.worker.trace_writer import BURST_EVENTS, TraceWriter
 from tests.packet.test_headers import Frame, datagram
 from tests.worker.test_scalar_path import (
     FEED,
@@ -74,9 +75,11 @@ class Stage:
         descriptor = os.memfd_create("trace")
         os.ftruncate(descriptor, ring.MEMORY_SIZE)
         reader = Reader(memoryview(mmap.mmap(descriptor, ring.MEMORY_SIZE)))
-        tracing = Tracing({TRACE: TraceWriter(descriptor)}, {self.flow: self.entry}, self.routes, [SOCKET])
+        builder = CaptureBuilder(
+            {TRACE: TraceWriter(descriptor)}, {self.flow: self.entry}, self.routes, [SOCKET]
+        )
         os.close(descriptor)
-        self.ingress.watch = tracing.watch({self.flow: 0}, self.ingress.fib)
+        self.ingress.watch = builder.build({self.flow: 0}, self.ingress.fib)
         return reader
 
     def relay(self):
@@ -143,7 +146,7 @@ def test_an_event_has_the_packet_and_what_its_headers_say():
     head = event.head
     assert (head.ifindex, head.source, head.destination) == (LINK, 0xC0A8A837, 0xEF010101)
     assert (head.source_port, head.destination_port, head.payload, head.length) == (4000, 5001, 7, 35)
-    assert (head.ttl, head.tos, head.verdict, head.vlan) == (9, 0xB8, PacketVerdict.RELAYED, ring.NO_VLAN)
+    assert (head.ttl, head.tos, head.verdict, head.vlan) == (9, 0xB8, PacketVerdict.RELAYED, NO_VLAN)
     assert event.packet == packet
     assert event.outputs == 1
     ((destination, ifindex, port, code),) = event.outcomes
@@ -166,7 +169,7 @@ def test_events_come_in_the_order_of_the_packets_whatever_became_of_them():
 
 
 def test_of_very_many_outputs_those_that_failed_are_kept(monkeypatch):
-    sockets = iter([0] * MOST_OUTCOMES)
+    sockets = iter([0] * MAX_OUTCOMES)
 
     def fails_at_the_end(_, at, count, __):
         done = sum(1 for _ in zip(range(count), sockets, strict=False))
@@ -174,14 +177,14 @@ def test_of_very_many_outputs_those_that_failed_are_kept(monkeypatch):
 
     monkeypatch.setattr(sendmmsg, "_sendmmsg", fails_at_the_end)
     with pytest.MonkeyPatch.context() as other:
-        stage = Stage(other, width=MOST_OUTCOMES + 6, octets=octets_of([Frame(datagram())]))
+        stage = Stage(other, width=MAX_OUTCOMES + 6, octets=octets_of([Frame(datagram())]))
         other.setattr(sendmmsg, "_sendmmsg", fails_at_the_end)
         reader = stage.trace()
         stage.relay()
         stage.close()
     (event,) = reader.read(10)
-    assert event.outputs == MOST_OUTCOMES + 6
-    assert [outcome.code for outcome in event.outcomes] == [errno.ENETDOWN] * 6 + [SENT] * (MOST_OUTCOMES - 6)
+    assert event.outputs == MAX_OUTCOMES + 6
+    assert [outcome.code for outcome in event.outcomes] == [errno.ENETDOWN] * 6 + [SENT] * (MAX_OUTCOMES - 6)
 
 
 def test_beyond_the_allowance_events_are_counted_and_not_written():
@@ -195,7 +198,7 @@ def test_beyond_the_allowance_events_are_counted_and_not_written():
         stage = Stage(monkeypatch, octets=octets_of(frames))
         reader = stage.trace()
         (rule,) = stage.ingress.watch._rules
-        assert rule.pen._allowance.granted(BURST - 10, 0) == BURST - 10
+        assert rule.writer._limit.take(BURST_EVENTS - 10, 0) == BURST_EVENTS - 10
         stage.relay()
         stage.close()
     assert [event.head.payload for event in reader.read(1000)] == list(range(10))
@@ -208,7 +211,10 @@ def test_a_link_without_a_traced_rule_is_not_watched():
         other = Output("plant", SOCKET, "239.2.2.9", 6001, 64, 0)
         flow = Flow(LINK, "239.1.1.9", 5001)
         flows = {stage.flow: stage.entry, flow: Entry(Route("other", (other,)), (9, 9))}
-        tracing = Tracing({TRACE: None}, flows, stage.routes, [SOCKET])
-        assert tracing.watch({flow: 1}, stage.ingress.fib) is None
-        assert Tracing({}, flows, stage.routes, [SOCKET]).watch({stage.flow: 0}, stage.ingress.fib) is None
+        builder = CaptureBuilder({TRACE: None}, flows, stage.routes, [SOCKET])
+        assert builder.build({flow: 1}, stage.ingress.fib) is None
+        assert (
+            CaptureBuilder({}, flows, stage.routes, [SOCKET]).build({stage.flow: 0}, stage.ingress.fib)
+            is None
+        )
         stage.close()

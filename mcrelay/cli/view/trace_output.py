@@ -13,7 +13,7 @@ from typing import IO, Any, Protocol
 
 from mcrelay import __version__
 from mcrelay.cli.view.units import counted
-from mcrelay.tracing.format import comment, line
+from mcrelay.tracing.format import as_comment, as_text
 from mcrelay.tracing.pcapng import Capture
 
 Event = dict[str, Any]
@@ -35,7 +35,7 @@ class Lines:
     def show(self, events: Sequence[Event]) -> None:
         """Print them."""
         for event in events:
-            print(line(event, _clock(event["time_ns"])))
+            print(as_text(event, _clock(event["time_ns"])))
         sys.stdout.flush()
 
     def lose(self, count: int) -> None:
@@ -73,7 +73,7 @@ class CaptureFile:
     def _octets(self, event: Event) -> bytes:
         packet = base64.b64decode(event["packet"])
         device = event["device"] or "unknown"
-        return self._capture.packet(device, event["time_ns"], packet, event["length"], comment(event))
+        return self._capture.packet(device, event["time_ns"], packet, event["length"], as_comment(event))
 
     def _write(self, blocks: Iterable[bytes]) -> None:
         self._file.write(b"".join(blocks))

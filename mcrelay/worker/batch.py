@@ -1,0 +1,52 @@
+"""A batch of packets and what was sent of it, as the array path hands them to a trace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcrelay.packet.headers import Headers
+from mcrelay.tracing.events import EXPIRED
+from mcrelay.worker.egress import Sent
+
+Column = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """The packets of a batch that have a route, in the order of their payloads, and the result of sending."""
+
+    packets: Column | slice
+    sent: Sent
+
+    def payload_index(self, packet: int) -> int:
+        """Return the place of a packet's payload among the payloads of the batch."""
+        return packet if isinstance(self.packets, slice) else int(np.flatnonzero(self.packets == packet)[0])
+
+    def failures(self) -> Column:
+        """Return the payloads that were not sent; shape (n, 4).
+
+        The columns are: output, first payload, the payload after the last one, code of the outcome.
+        """
+        unsent = [(one.output, one.first, one.first + one.count, one.code) for one in self.sent.unsent]
+        failures = np.array(unsent, np.int64).reshape(-1, 4)
+        if expired := self.sent.expired:
+            code = np.full(len(expired.output), EXPIRED)
+            others = (expired.output, expired.first, expired.first + expired.count, code)
+            failures = np.concatenate((failures, np.stack(others, axis=1)))
+        return failures
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """n packets of one link, and the result of sending those that have a route."""
+
+    frames: NDArray[np.uint32]
+    """Ring frames; shape (n, words of a frame)."""
+    packets: Headers
+    route: Column
+    """Route of each packet, NO_ROUTE where it was not relayed; shape (n,)."""
+    relayed: Relayed | None
+    """None where no packet has a route."""
