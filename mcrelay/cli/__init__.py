@@ -30,8 +30,8 @@ VERBS = (
     Verb("plan", "show what a reload or a start would change", "mcrelay.cli.plan"),
     Verb("add", "add a rule, in a file of its own", "mcrelay.cli.add"),
     Verb("remove", "remove a rule that has a file of its own", "mcrelay.cli.remove"),
-    Verb("enable", "let a disabled rule run", "mcrelay.cli.enable"),
-    Verb("disable", "let a rule rest, without forgetting it", "mcrelay.cli.disable"),
+    Verb("enable", "let a disabled rule run", "mcrelay.cli.enable_disable"),
+    Verb("disable", "let a rule rest, without forgetting it", "mcrelay.cli.enable_disable"),
     Verb("reload", "reload the configuration, and wait for the verdict", "mcrelay.cli.reload"),
     Verb("try", "put what the files say on trial", "mcrelay.cli.try_"),
     Verb("confirm", "keep what is on trial", "mcrelay.cli.confirm"),
@@ -101,7 +101,7 @@ def _parser(chosen: Verb | None) -> argparse.ArgumentParser:
         if verb is chosen:
             module = import_module(verb.module)
             module.arguments(verb_parser)
-            verb_parser.set_defaults(run=module.run)
+            verb_parser.set_defaults(run=module.run, verb=verb.name)
     return parser
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mcrelay.cli import session
+from mcrelay.client.connection import UNREACHABLE
 from mcrelay.storage import config_files
 from mcrelay.storage.config_files import Contents
 
@@ -42,7 +43,7 @@ def file(options: argparse.Namespace) -> str:
     try:
         with session.connected(options) as client:
             return str(client.greeting["config"])
-    except session.UNREACHABLE:
+    except UNREACHABLE:
         return str(config_files.DEFAULT)
 
 

@@ -40,7 +40,7 @@ def _confirm(options: argparse.Namespace) -> int:
     with session.connected(options) as client:
         status = client.call("status")
     generation = (status["trial"] or status["generation"]).get("generation", status["generation"]["number"])
-    _, verdict = operator_request.submit(options, Confirm(generation))
+    _, verdict = operator_request.submit(session.socket_path(options), Confirm(generation))
     if options.json:
         print(as_json({key: value for key, value in reload.shape(verdict).items() if key != "changes"}))
     elif verdict["outcome"] == "confirmed":

@@ -17,7 +17,7 @@ from mcrelay.cli.check import CheckResult
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.terminal import colour_wanted
 from mcrelay.client import reload_request
-from mcrelay.client.connection import NotPermitted, NotRunning
+from mcrelay.client.connection import UNREACHABLE, NotPermitted, NotRunning
 from mcrelay.config.compiler import Config, compiled
 from mcrelay.config.problems import ConfigError
 from mcrelay.storage import config_files, run_dir
@@ -51,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="change nothing, and show what `mcrelay plan` would"
     )
-    reload_request.arguments(parser)
+    reload.timeout_argument(parser)
     session.arguments(parser)
 
 
@@ -93,7 +93,7 @@ def _target(options: argparse.Namespace) -> _Target:
     try:
         with session.connected(options) as client:
             pid, config = client.greeting["pid"], Path(client.greeting["config"])
-    except session.UNREACHABLE as error:
+    except UNREACHABLE as error:
         is_named = session.socket_path(options) != str(run_dir.DEFAULT / run_dir.CONTROL_SOCKET)
         if options.config is None and (is_named or not isinstance(error, NotRunning)):
             raise
@@ -159,15 +159,15 @@ def _made(options: argparse.Namespace, target: _Target, change: Change, config: 
         print(f"mcrelay: not reloaded: {target.why_not_reloaded}", file=sys.stderr)
         return Exit.OK
     try:
-        greeting, verdict = reload_request.request_reload(options, options.timeout)
-    except session.UNREACHABLE:
+        greeting, verdict = reload_request.request_reload(session.socket_path(options), options.timeout)
+    except UNREACHABLE:
         print(change.said)
         raise
     if verdict["outcome"] == "rejected":
         undo()
-        with suppress(*session.UNREACHABLE):
+        with suppress(*UNREACHABLE):
             reload_request.request_reload(
-                options, options.timeout
+                session.socket_path(options), options.timeout
             )  # so that the daemon's last word is on what stands again
     else:
         print(change.said)

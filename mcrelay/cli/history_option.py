@@ -11,7 +11,7 @@ from typing import Any
 
 from mcrelay.cli import session
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.client.connection import NotRunning
+from mcrelay.client.connection import UNREACHABLE, NotRunning
 from mcrelay.storage import state_dir
 
 Greeting = Mapping[str, Any] | None  # None where no daemon can be asked: a history outlives it
@@ -44,7 +44,7 @@ def _greeting(options: argparse.Namespace) -> Greeting:
             return client.greeting
     except NotRunning:
         return None
-    except session.UNREACHABLE as error:
+    except UNREACHABLE as error:
         print(f"warning: the daemon cannot be asked: {session.why(error)}", file=sys.stderr)
         return None
 

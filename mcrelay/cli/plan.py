@@ -16,7 +16,7 @@ from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.plan_changes import Comparison, compared
 from mcrelay.cli.view.plan_report import as_json, reload, start
 from mcrelay.cli.view.terminal import colour_wanted
-from mcrelay.client.connection import NotRunning
+from mcrelay.client.connection import UNREACHABLE, NotRunning
 from mcrelay.config.compiler import Config
 from mcrelay.config.problems import ConfigError
 from mcrelay.linux.netlink import LinkTableError, read_links
@@ -111,7 +111,7 @@ def _running(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | N
             return document
     except NotRunning as error:
         print(f"warning: compared with nothing: {error}", file=sys.stderr)
-    except session.UNREACHABLE as error:
+    except UNREACHABLE as error:
         if is_strict:
             raise
         print(f"warning: not compared with what runs: {session.why(error)}", file=sys.stderr)

@@ -9,10 +9,12 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from mcrelay.cli.argument_types import positive_number, whole_number
+from mcrelay.cli.error_report import report_error
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.progress import Interrupt, LiveLine
 from mcrelay.cli.view.traffic_report import Observation, told, verdict
-from mcrelay.traffic.endpoint import Endpoint, UsageError, address, complain, endpoints, positive, whole
+from mcrelay.traffic.endpoint import Endpoint, UsageError, address, endpoints
 from mcrelay.traffic.receiver import Receiver
 from mcrelay.traffic.sockets import allow_many_sockets, dropped, listening
 
@@ -77,17 +79,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "-i", "--interface", metavar="DEVICE", help="receive on this device only (default: as the routes say)"
     )
-    add("-p", "--port", type=whole(1, 65535), metavar="N", help="UDP port of every GROUP without one")
+    add("-p", "--port", type=whole_number(1, 65535), metavar="N", help="UDP port of every GROUP without one")
     add(
         "-n",
         "--count",
-        type=whole(1, 2**48),
+        type=whole_number(1, 2**48),
         metavar="N",
         help="end after N packets in all, and demand so many",
     )
-    add("--expect", type=whole(1, 2**48), metavar="N", help="demand N different packets at each GROUP")
-    add("-d", "--duration", type=positive, metavar="SECONDS", help="end after so long (default: on Ctrl-C)")
-    add("--idle", type=positive, metavar="SECONDS", help="end after so long a silence, once something came")
+    add("--expect", type=whole_number(1, 2**48), metavar="N", help="demand N different packets at each GROUP")
+    add(
+        "-d",
+        "--duration",
+        type=positive_number,
+        metavar="SECONDS",
+        help="end after so long (default: on Ctrl-C)",
+    )
+    add(
+        "--idle",
+        type=positive_number,
+        metavar="SECONDS",
+        help="end after so long a silence, once something came",
+    )
     add("--sources", nargs="+", default=[], metavar="ADDRESS", help="join for these sources only (SSM)")
     add("--json", action="store_true", help="print the result as one JSON object")
 
@@ -97,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         result = verdict(_observed(options))
     except (UsageError, OSError) as error:
-        return complain("receive", error)
+        return report_error("receive", error)
     print(json.dumps(result) if options.json else told(result))
     return Exit.OK if result["ok"] else Exit.FAILURE
 

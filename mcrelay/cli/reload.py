@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mcrelay.cli import session
+from mcrelay.cli.argument_types import positive_number
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view import problems
 from mcrelay.cli.view.status_table import few
@@ -34,8 +35,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Reload the configuration, and wait for the verdict."
     parser.epilog = HELP
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
-    reload_request.arguments(parser)
+    timeout_argument(parser)
     session.arguments(parser)
+
+
+def timeout_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that limits how long a verb waits for the result of a reload."""
+    parser.add_argument(
+        "--timeout", metavar="SEC", type=positive_number, default=reload_request.PATIENCE,
+        help="how long to wait for the result (default: %(default)g)",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _reload(options: argparse.Namespace) -> int:
-    greeting, verdict = reload_request.request_reload(options, options.timeout)
+    greeting, verdict = reload_request.request_reload(session.socket_path(options), options.timeout)
     if options.json:
         print(as_json(shape(verdict)))
     else:
@@ -62,7 +71,7 @@ def tell(greeting: Mapping[str, Any], verdict: Mapping[str, Any], options: argpa
     print(*told(verdict, greeting["config"], colour_wanted()), sep="\n")
     names = {*verdict["changes"].get("added", ()), *verdict["changes"].get("changed", ())}
     if names:
-        _, listed = reload_request.call_with_retry(options, "list", options.timeout)
+        _, listed = reload_request.call_with_retry(session.socket_path(options), "list", options.timeout)
         for rule in listed["rules"]:
             if rule["name"] in names and rule["reason"]:
                 print(f"  {rule['name']} is {rule['state']}: {rule['reason']}")

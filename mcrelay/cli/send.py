@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+from mcrelay.cli.argument_types import positive_number, whole_number
+from mcrelay.cli.error_report import report_error
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.progress import Interrupt, LiveLine
 from mcrelay.traffic.endpoint import (
@@ -19,11 +21,8 @@ from mcrelay.traffic.endpoint import (
     address,
     bind,
     bind_to_device,
-    complain,
     endpoints,
     mtu,
-    positive,
-    whole,
 )
 from mcrelay.traffic.pacer import Pacer
 from mcrelay.traffic.probe import LARGEST, SMALLEST
@@ -69,26 +68,44 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("destinations", nargs="+", metavar="GROUP[:PORT]", help="multicast group, or address of a host")
     add("-i", "--interface", metavar="DEVICE", help="send from this device (default: as the routes say)")
-    add("-p", "--port", type=whole(1, 65535), metavar="N", help="UDP port of every GROUP without one")
+    add("-p", "--port", type=whole_number(1, 65535), metavar="N", help="UDP port of every GROUP without one")
     add("-r", "--rate", type=rate, default=100.0, metavar="N",
         help="packets a second, or `max` (default: 100)")  # fmt: skip
-    add("-s", "--size", type=whole(SMALLEST, LARGEST), default=1400, metavar="OCTETS",
+    add("-s", "--size", type=whole_number(SMALLEST, LARGEST), default=1400, metavar="OCTETS",
         help=f"length of the payload, {SMALLEST} to {LARGEST} octets (default: 1400)")  # fmt: skip
-    add("-n", "--count", type=whole(1, 2**48), metavar="N", help="end after N packets (default: on Ctrl-C)")
-    add("-d", "--duration", type=positive, metavar="SECONDS", help="end after so long (default: on Ctrl-C)")
+    add(
+        "-n",
+        "--count",
+        type=whole_number(1, 2**48),
+        metavar="N",
+        help="end after N packets (default: on Ctrl-C)",
+    )
+    add(
+        "-d",
+        "--duration",
+        type=positive_number,
+        metavar="SECONDS",
+        help="end after so long (default: on Ctrl-C)",
+    )
     add(
         "--ttl",
-        type=whole(1, 255),
+        type=whole_number(1, 255),
         metavar="N",
         help=f"time to live (default: {GROUP_TTL} to a group, {HOST_TTL} to a host)",
     )
-    add("--dscp", type=whole(0, 63), default=0, metavar="N", help="class of service, 0 to 63 (default: 0)")
+    add(
+        "--dscp",
+        type=whole_number(0, 63),
+        default=0,
+        metavar="N",
+        help="class of service, 0 to 63 (default: 0)",
+    )
     add(
         "--source", metavar="ADDRESS", help="address of this host to send from (default: the kernel's choice)"
     )
     add(
         "--source-port",
-        type=whole(1, 65535),
+        type=whole_number(1, 65535),
         metavar="N",
         help="port to send from (default: the kernel's choice)",
     )
@@ -102,7 +119,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def rate(text: str) -> float:
     """Return a rate in packets a second, as the `type` of an argument."""
-    return UNLIMITED if text == "max" else min(positive(text), UNLIMITED)
+    return UNLIMITED if text == "max" else min(positive_number(text), UNLIMITED)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -110,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _send(options)
     except (UsageError, OSError) as error:
-        return complain("send", error)
+        return report_error("send", error)
 
 
 def _send(options: argparse.Namespace) -> int:

@@ -12,12 +12,12 @@ from contextlib import closing
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.client.connection import (
     PATIENCE,
-    BrokenOff,
+    UNREACHABLE,
     Client,
     Failed,
     NotPermitted,
     NotRunning,
-    WrongProtocol,
+    Unreachable,
     connect,
 )
 from mcrelay.model.suggestions import listed
@@ -25,9 +25,6 @@ from mcrelay.protocol.jsonrpc import Code
 from mcrelay.storage import run_dir
 
 VARIABLE = "MCRELAY_SOCKET"
-
-Unreachable = NotRunning | NotPermitted | WrongProtocol | BrokenOff
-UNREACHABLE = (NotRunning, NotPermitted, WrongProtocol, BrokenOff)  # the same, for `except`
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mcrelay.cli import session
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.health import troubles
 from mcrelay.cli.view.rates import measured
 from mcrelay.cli.view.refresh import watch
 from mcrelay.cli.view.rule_detail import closeup
 from mcrelay.cli.view.status_table import overview
 from mcrelay.cli.view.terminal import as_json, colour_wanted
+from mcrelay.cli.view.units import counted
 from mcrelay.client.connection import BrokenOff
+from mcrelay.model.suggestions import listed
+
+Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 
 LEAST_PAUSE = 0.1  # seconds: more often than this the daemon would only repeat itself
 
@@ -111,3 +114,20 @@ def _told(document: dict[str, Any], options: argparse.Namespace) -> Sequence[str
         return list(overview(document, colour_wanted()))
     interfaces = {interface["name"]: interface for interface in document["interfaces"]}
     return [line for rule in document["rules"] for line in closeup(rule, interfaces, colour_wanted())]
+
+
+def troubles(document: Part) -> Iterator[str]:
+    """Yield each: a rule that should run and does not run whole, a file that does not, a lost process."""
+    if ill := [rule["name"] for rule in document["rules"] if _is_ill(rule)]:
+        yield f"{counted(len(ill), 'rule')} not running, or not whole: {listed(ill)}"
+    if document["reload"]["outcome"] == "rejected":
+        yield "the file was rejected at the last reload"
+    if document["reload"]["outcome"] == "rolled_back":
+        yield "the file was rolled back: what runs is what was confirmed before"
+    if lost := [one["name"] for one in document["processes"] if one["state"] == "pausing"]:
+        yield f"died, and not back yet: {listed(lost)}"
+
+
+def _is_ill(rule: Part) -> bool:
+    """Whether the rule is enabled, and either does not run or does with a reservation."""
+    return rule["enabled"] and (rule["state"] != "active" or bool(rule["reason"]))

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from mcrelay.cli import session
+from mcrelay.cli.argument_types import positive_number, whole_number
+from mcrelay.cli.error_report import report_error
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.progress import Interrupt
 from mcrelay.cli.view.trace_output import CaptureFile, JsonLines, Lines, Output, Seen
 from mcrelay.client.connection import BrokenOff, Client, Failed
 from mcrelay.protocol.jsonrpc import Code
-from mcrelay.traffic.endpoint import UsageError, complain, positive, whole
+from mcrelay.traffic.endpoint import UsageError
 
 PAUSE = 0.05  # seconds between two looks where nothing has come
 RETRY = 0.2  # seconds between two tries to reach the daemon again
@@ -65,10 +67,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = HELP
     parser.add_argument("rule", metavar="RULE", help="the rule whose packets to show")
     parser.add_argument(
-        "-n", "--count", type=whole(1, 2**48), metavar="N", help="end after N packets (default: on Ctrl-C)"
+        "-n",
+        "--count",
+        type=whole_number(1, 2**48),
+        metavar="N",
+        help="end after N packets (default: on Ctrl-C)",
     )
     parser.add_argument(
-        "-d", "--duration", type=positive, metavar="SEC", help="end after so long (default: on Ctrl-C)"
+        "-d", "--duration", type=positive_number, metavar="SEC", help="end after so long (default: on Ctrl-C)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument(
@@ -85,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise  # whoever read it has gone: the command line's own affair
     except (UsageError, OSError) as error:
-        return complain("trace", error)
+        return report_error("trace", error)
 
 
 @contextmanager

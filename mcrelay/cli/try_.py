@@ -8,12 +8,12 @@ import time
 from typing import Any
 
 from mcrelay.cli import reload, session
+from mcrelay.cli.argument_types import positive_number
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.terminal import as_json
 from mcrelay.client import operator_request, reload_request
 from mcrelay.reload.requests import Try
 from mcrelay.reload.trial import LONGEST
-from mcrelay.traffic.endpoint import positive
 
 TIMEOUT = 120.0  # seconds
 
@@ -51,15 +51,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
-    seconds = positive(text)
+    seconds = positive_number(text)
     if seconds > LONGEST:
         raise argparse.ArgumentTypeError(f"a trial lasts {LONGEST:g} seconds at most")
     return seconds
 
 
 def _try(options: argparse.Namespace) -> int:
-    greeting, verdict = operator_request.submit(options, Try(options.timeout))
-    _, status = reload_request.call_with_retry(options, "status", reload_request.PATIENCE)
+    greeting, verdict = operator_request.submit(session.socket_path(options), Try(options.timeout))
+    _, status = reload_request.call_with_retry(
+        session.socket_path(options), "status", reload_request.PATIENCE
+    )
     trial = status["trial"]
     if options.json:
         print(as_json({**reload.shape(verdict), "trial": trial}))

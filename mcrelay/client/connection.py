@@ -47,6 +47,10 @@ class BrokenOff(Exception):
     """The daemon closed the connection, or did not answer in time: connect anew."""
 
 
+Unreachable = NotRunning | NotPermitted | WrongProtocol | BrokenOff
+UNREACHABLE = (NotRunning, NotPermitted, WrongProtocol, BrokenOff)  # the same, for `except`
+
+
 class Client:
     """A connection that has been greeted. One call at a time."""
 

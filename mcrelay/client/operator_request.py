@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ from mcrelay.storage import request_file
 Answer = dict[str, Any]
 
 
-def submit(options: argparse.Namespace, wish: OperatorRequest) -> tuple[Answer, Answer]:
-    """Ask for what is wished; return the greeting and the verdict. Raises one of `daemon.UNREACHABLE`."""
+def submit(path: str, wish: OperatorRequest) -> tuple[Answer, Answer]:
+    """Ask the daemon at a socket path; return its greeting and the result. Raises one of `UNREACHABLE`."""
     cause = Cause.CONFIRM if isinstance(wish, Confirm) else Cause.TRY
     return reload_request.request_reload(
-        options,
+        path,
         reload_request.PATIENCE,
         before=lambda greeting: _place(greeting, wish),
         answers=lambda verdict: verdict["cause"] == cause,

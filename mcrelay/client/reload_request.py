@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mcrelay.cli import session
-from mcrelay.client.connection import BrokenOff, NotPermitted
-from mcrelay.traffic.endpoint import positive
+from mcrelay.client.connection import PATIENCE as CALL_PATIENCE
+from mcrelay.client.connection import BrokenOff, NotPermitted, connect
 
 PAUSE = 0.03  # seconds between two looks
 PATIENCE = 60.0  # seconds; a reload waits for what workers do
 
 Answer = dict[str, Any]
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that says how long to wait."""
-    parser.add_argument(
-        "--timeout",
-        metavar="SEC",
-        type=positive,
-        default=PATIENCE,
-        help="how long to wait for the verdict (default: %(default)g)",
-    )
 
 
 def looks_at_the_files(one: Mapping[str, Any]) -> bool:
@@ -36,22 +23,22 @@ def looks_at_the_files(one: Mapping[str, Any]) -> bool:
 
 
 def request_reload(
-    options: argparse.Namespace,
+    path: str,
     patience: float,
     before: Callable[[Answer], None] = lambda greeting: None,
     answers: Callable[[Answer], bool] = looks_at_the_files,
 ) -> tuple[Answer, Answer]:
     """Send SIGHUP after what has to be done `before`; return the greeting and the verdict that `answers`.
 
-    It is on the files as they stand at the call or later. Raises one of `daemon.UNREACHABLE`.
+    It is on the files as they stand at the call or later. Raises one of `UNREACHABLE`.
     """
     end = time.monotonic() + patience
-    greeting, mark = call_with_retry(options, "reload.mark", patience)
+    greeting, mark = call_with_retry(path, "reload.mark", patience)
     heard = begun = mark["begun"]
     before(greeting)
     _hang_up(greeting["pid"])
     while time.monotonic() < end:
-        now, latest = call_with_retry(options, "reload.verdict", end - time.monotonic())
+        now, latest = call_with_retry(path, "reload.verdict", end - time.monotonic())
         if now["pid"] != greeting["pid"]:
             raise BrokenOff("mcrelay was restarted meanwhile: see `mcrelay status`")
         later = [one for one in (latest, *latest.get("earlier", ())) if one["finished"] > begun]
@@ -64,12 +51,12 @@ def request_reload(
     raise BrokenOff(f"no verdict within {patience:g} s; the reload goes on: see `mcrelay status`")
 
 
-def call_with_retry(options: argparse.Namespace, method: str, patience: float) -> tuple[Answer, Answer]:
+def call_with_retry(path: str, method: str, patience: float) -> tuple[Answer, Answer]:
     """Return the greeting and the answer. A control process that dies meanwhile comes back."""
     end = time.monotonic() + patience
     while True:
         try:
-            with session.connected(options, end - time.monotonic()) as client:
+            with connect(path, min(end - time.monotonic(), CALL_PATIENCE)) as client:
                 return client.greeting, client.call(method)
         except BrokenOff:
             if time.monotonic() + PAUSE >= end:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import fcntl
 import socket
 import struct
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
-
-from mcrelay.cli.exit_codes import Exit
 
 SIOCGIFMTU = 0x8921  # linux/sockios.h
 
@@ -105,38 +100,3 @@ def mtu(sock: socket.socket, device: str) -> int:
     """Return how many octets a packet may have on a device."""
     answer = fcntl.ioctl(sock, SIOCGIFMTU, struct.pack("16si12x", device.encode(), 0))
     return int(struct.unpack("16si12x", answer)[1])
-
-
-def complain(verb: str, error: UsageError | OSError) -> Exit:
-    """Say in one line why a verb ends, and return its exit code."""
-    match error:
-        case UsageError():
-            why, code = str(error), Exit.USAGE
-        case PermissionError():
-            why, code = f"not permitted: {error.strerror}", Exit.NOT_PERMITTED
-        case _:
-            why, code = error.strerror or str(error), Exit.FAILURE
-    print(f"mcrelay {verb}: {why}", file=sys.stderr)
-    return code
-
-
-def positive(text: str) -> float:
-    """Return a number above zero, as the `type` of an argument."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number
-
-
-def whole(lowest: int, highest: int) -> Callable[[str], int]:
-    """Return the `type` of an argument that is a whole number from `lowest` to `highest`."""
-
-    def number(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {lowest} to {highest}")
-        return int(text)
-
-    return number

@@ -14,9 +14,20 @@ from types import SimpleNamespace
 import pytest
 
 from mcrelay.cli import main, session
+from mcrelay.cli.status import troubles
 from mcrelay.lab.command import wait_until
 from tests.support.fake_daemon import GREETING, answering, listening
-from tests.support.status_documents import DOCUMENT, document, idle, interface, rule
+from tests.support.status_documents import (
+    DOCUMENT,
+    REJECTED,
+    RELOAD,
+    TRIAL,
+    document,
+    idle,
+    interface,
+    process,
+    rule,
+)
 
 UNLIKE = {"error": {"code": -32001, "message": "no rule is named `x`", "data": {"names": []}}}
 UNKNOWN = {"error": {"code": -32001, "message": "no rule is named `x`", "data": {"names": ["camera"]}}}
@@ -74,6 +85,51 @@ def test_a_daemon_that_gives_no_answer_is_degraded_where_that_is_asked_for(path,
         assert told(capsys, "status", "--socket", str(path))[0] == 1
     assert (code, lines) == (5, [])
     assert err == f"mcrelay: degraded: mcrelay closed the connection at {path}\n"
+
+
+# What `status --exit-code` ends with 5 for.
+
+
+def troubles_of(*rules, **fields):
+    return list(troubles(document(*rules, **fields)))
+
+
+def test_a_relay_that_is_well_has_no_troubles():
+    assert troubles_of(rule(), idle("off", "disabled", "`enabled: false` in the file")) == []
+
+
+def test_a_rule_that_does_not_run_or_not_whole_is_trouble():
+    rules = (
+        rule("well"),
+        idle("late", "unresolved", "why"),
+        rule("half", reason="1 of 2 outputs do not run"),
+    )
+    assert troubles_of(*rules) == ["2 rules not running, or not whole: late, half"]
+
+
+def test_a_rejected_file_is_trouble():
+    assert troubles_of(reload=REJECTED) == ["the file was rejected at the last reload"]
+
+
+def test_a_file_that_was_rolled_back_is_trouble_and_one_on_trial_is_not():
+    rolled_back = {**RELOAD, "outcome": "rolled_back"}
+    assert troubles_of(reload=rolled_back) == [
+        "the file was rolled back: what runs is what was confirmed before"
+    ]
+    assert troubles_of(trial=TRIAL) == []
+
+
+def test_a_process_that_died_is_trouble_until_it_is_back():
+    dead = process("worker 0", "worker", state="pausing", pid=None)
+    assert troubles_of(processes=[dead, process("control", "control")]) == [
+        "died, and not back yet: worker 0"
+    ]
+    assert (
+        troubles_of(processes=[process("worker 0", "worker", restarts=3, reason="killed by SIGKILL")]) == []
+    )
+
+
+# The other verbs that read.
 
 
 def test_list_shows_states_places_and_reasons(path, capsys):

@@ -1,10 +1,8 @@
 """What stands on the command line of `send` and `receive`, and what is said where it cannot be."""
 
-import argparse
-
 import pytest
 
-from mcrelay.traffic.endpoint import Endpoint, UsageError, address, endpoints, ifindex, positive, whole
+from mcrelay.traffic.endpoint import Endpoint, UsageError, address, endpoints, ifindex
 
 
 def test_a_destination_has_its_own_port_or_that_of_all():
@@ -47,17 +45,3 @@ def test_a_device_that_is_not_there_gets_a_line_with_those_that_are():
 
 def test_a_source_is_an_address():
     assert address("10.0.0.5") == "10.0.0.5"
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "inf", "nan", "many", ""])
-def test_a_rate_or_a_time_is_above_zero(text):
-    with pytest.raises(argparse.ArgumentTypeError):
-        positive(text)
-    assert positive("0.5") == 0.5
-
-
-@pytest.mark.parametrize("text", ["0", "256", "-1", "1.5", "²", ""])
-def test_a_ttl_is_a_whole_number_in_its_range(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="is not a whole number from 1 to 255"):
-        whole(1, 255)(text)
-    assert whole(1, 255)("255") == 255

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from mcrelay.cli import session
 from mcrelay.cli.view.terminal import can_draw
+from mcrelay.client.connection import UNREACHABLE
 
 CLEAR, TOP, REST_OF_LINE, REST_OF_SCREEN = "\033[2J", "\033[H", "\033[K", "\033[J"  # ECMA-48
 CUT, WRAP = "\033[?7l", "\033[?7h"  # what becomes of lines that are too long: DECAWM of the VT100
@@ -27,7 +28,7 @@ def watch(ask: Callable[[], Sequence[str]], seconds: float) -> None:
         time.sleep(max(0.0, due - time.monotonic()))
         try:
             lines = ask()
-        except session.UNREACHABLE as error:
+        except UNREACHABLE as error:
             lines = [f"{session.why(error)} (asking again every {seconds:g} s)"]
         _show(lines, is_first=False)
 

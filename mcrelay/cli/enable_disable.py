@@ -1,4 +1,4 @@
-"""What `mcrelay enable` and `mcrelay disable` do: change one word of a rule's drop-in file."""
+"""`mcrelay enable` and `mcrelay disable`: set `enabled` in a rule's drop-in file, and reload."""
 
 from __future__ import annotations
 
@@ -12,35 +12,40 @@ from mcrelay.model.suggestions import did_you_mean
 from mcrelay.storage.config_tree import ConfigTree
 
 HELP = f"""\
-Only a file of the drop-in folder that holds this rule and nothing else is changed, and of it nothing but the
-value of `enabled`. Of a rule that stands elsewhere, it tells where, and changes nothing.
+Only a file of the drop-in folder that holds this rule and nothing else is changed, and in it only the value
+of `enabled`. If the rule is defined elsewhere, the verb says where, and changes nothing.
 
 {edit.EXIT_CODES}"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of both."""
+    """Add the arguments of both verbs."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = (
+        "Set `enabled` in the drop-in file of a rule (`enable`: true, `disable`: false), reload, and wait for"
+        " the result."
+    )
     parser.epilog = HELP
     parser.add_argument("name", metavar="NAME", help="the rule")
     edit.arguments(parser)
 
 
-def run(options: argparse.Namespace, enabled: bool) -> int:
-    """Let the rule run, or let it rest."""
-    return edit.run(options, lambda standing: _decided(options.name, enabled, standing))
+def run(options: argparse.Namespace) -> int:
+    """Enable or disable the rule, as `options.verb` says."""
+    is_enabled = options.verb == "enable"
+    return edit.run(options, lambda tree: _decide(options.name, is_enabled, tree))
 
 
-def _decided(name: str, enabled: bool, standing: ConfigTree) -> Change:
-    holder = standing.holder(name)
+def _decide(name: str, enabled: bool, tree: ConfigTree) -> Change:
+    holder = tree.holder(name)
     if holder is None:
-        raise Refused(f"no rule is named `{name}`{did_you_mean(name, standing.names())}")
+        raise Refused(f"no rule is named `{name}`{did_you_mean(name, tree.names())}")
     where = holder.where_key("rules", name)
-    if standing.rule(name, holder).enabled is enabled:
+    if tree.rule(name, holder).enabled is enabled:
         return Change(f"{name}: unchanged, {where}")
     word, done = ("true", "enabled") if enabled else ("false", "disabled")
     by_hand = f"write `enabled: {word}` there, then `mcrelay reload`"
-    if not (standing.is_drop_in(holder) and holds_only(holder, name)):
+    if not (tree.is_drop_in(holder) and holds_only(holder, name)):
         raise Refused(f"{where}: `{name}` has no drop-in of its own: {by_hand}")
     try:
         return Change(f"{name}: {done}, {holder.file}", Path(holder.file), switched(holder, name, enabled))
