@@ -14,7 +14,7 @@ from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.figures import Sample, gathered
 from benchmarks.goals import goals
 from benchmarks.table import goal_table, tables
-from benchmarks.testbed import Bed
+from benchmarks.testbed import Testbed
 from mcrelay.cli.view.progress import LiveLine
 from mcrelay.lab import LabError
 
@@ -74,8 +74,8 @@ def _measured(parts: list[str], effort: Effort) -> Iterator[Sample]:
 
 
 def _on_a_bed(part: str, effort: Effort) -> Iterator[Sample]:
-    with Bed() as bed:
-        yield from PARTS[part](bed, effort)
+    with Testbed() as testbed:
+        yield from PARTS[part](testbed, effort)
 
 
 def _parser() -> argparse.ArgumentParser:

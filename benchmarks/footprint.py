@@ -9,7 +9,7 @@ from benchmarks.case import ONE_FLOW, RULES_10000, Case
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.peers import Mcrelay, Relay, Smcroute, Socat, started
-from benchmarks.testbed import Bed
+from benchmarks.testbed import Testbed
 from benchmarks.usage import memory, role, sleeps
 
 MEMORY = Question(
@@ -34,12 +34,12 @@ PROCESSES: list[Relay] = [Mcrelay(), Socat(), Smcroute()]
 REST = 1.0  # seconds after the last packet
 
 
-def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
+def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Look at each relay that is a process, and at mcrelay with many rules."""
     for relay in PROCESSES:
         for case in (ONE_FLOW, RULES_10000):
             if relay.why_not(case) is None:
-                yield from _resting(bed, relay, case, effort)
+                yield from _resting(testbed, relay, case, effort)
 
 
 def label(case: Case) -> str:
@@ -47,10 +47,10 @@ def label(case: Case) -> str:
     return f"{case.rules:,} rule{'s' if case.rules > 1 else ''}"
 
 
-def _resting(bed: Bed, relay: Relay, case: Case, effort: Effort) -> Iterator[Sample]:
-    with started(bed, relay, case, apart=False):
+def _resting(testbed: Testbed, relay: Relay, case: Case, effort: Effort) -> Iterator[Sample]:
+    with started(testbed, relay, case, apart=False):
         time.sleep(REST)
-        processes = bed.relay.processes()
+        processes = testbed.relay.processes()
         before = sleeps(processes)
         time.sleep(effort.idle)
         yield Sample(WAKEUPS, label(case), relay.name, (sleeps(processes) - before) / effort.idle)

@@ -9,7 +9,7 @@ from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import TTL
 from benchmarks.peers import RELAYS, started
-from benchmarks.testbed import Bed
+from benchmarks.testbed import Testbed
 from mcrelay.lab import Receiver, send
 
 RATE = 10_000  # packets a second
@@ -21,14 +21,14 @@ P99 = Question("latency-p99", "How long at 10 kpps, for 99 of 100 packets?", "us
 P999 = Question("latency-p99.9", "How long at 10 kpps, for 999 of 1000 packets?", "us", _METHOD)
 
 
-def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
+def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Send at an even pace through each relay."""
     source = ONE_FLOW.inputs[0]
     options = {"interface": "eth0", "rate": RATE, "duration": effort.paced, "ttl": TTL}
     for relay in RELAYS:
-        with started(bed, relay, ONE_FLOW, apart=False):
-            receiver = Receiver(bed.receiver, str(relay.destinations(ONE_FLOW)[0]), idle=0.3)
-            send(bed.sender, str(source), *(f"--{name}={value}" for name, value in options.items()))
+        with started(testbed, relay, ONE_FLOW, apart=False):
+            receiver = Receiver(testbed.receiver, str(relay.destinations(ONE_FLOW)[0]), idle=0.3)
+            send(testbed.sender, str(source), *(f"--{name}={value}" for name, value in options.items()))
             latency = receiver.report().latency
         for question in (P50, P99, P999):
             percentile = question.key.removeprefix("latency-")

@@ -10,7 +10,7 @@ from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.peers import RELAYS, Relay, started
 from benchmarks.sinks import Sinks
-from benchmarks.testbed import Bed, Trial
+from benchmarks.testbed import Testbed, Trial
 from benchmarks.usage import cpu_seconds
 
 RATE = 40_000  # packets a second, of all flows together
@@ -41,15 +41,15 @@ class Cost(NamedTuple):
     trial: Trial
 
 
-def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
+def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Relay at an even rate; where packets are lost, there is no figure."""
     for case in _cases(effort):
-        with bed.sinks(case.copies) as sinks:
-            without = _cost(bed, sinks, case, effort)
+        with testbed.sinks(case.copies) as sinks:
+            without = _cost(testbed, sinks, case, effort)
         for relay in RELAYS:
             if relay.why_not(case) is None:
-                with started(bed, relay, case) as sinks:
-                    cost = _cost(bed, sinks, case, effort)
+                with started(testbed, relay, case) as sinks:
+                    cost = _cost(testbed, sinks, case, effort)
                 yield from _samples(case, relay, cost, without)
 
 
@@ -67,10 +67,10 @@ def _cases(effort: Effort) -> list[Case]:
     return [ONE_FLOW, *([FLOWS_50, FAN_OUT_8, RULES_10000] if effort.is_thorough else [])]
 
 
-def _cost(bed: Bed, sinks: Sinks, case: Case, effort: Effort) -> Cost:
+def _cost(testbed: Testbed, sinks: Sinks, case: Case, effort: Effort) -> Cost:
     """Return what was used during a trial."""
-    processes = bed.relay.processes()
-    relaying, sending = cpu_seconds(processes), bed.sending_seconds()
-    trial = bed.trial(sinks, case, FAN_OUT_RATE if case.outputs > 1 else RATE, effort.paced)
+    processes = testbed.relay.processes()
+    relaying, sending = cpu_seconds(processes), testbed.sending_seconds()
+    trial = testbed.trial(sinks, case, FAN_OUT_RATE if case.outputs > 1 else RATE, effort.paced)
     used = cpu_seconds(processes) - relaying
-    return Cost(used, used + bed.sending_seconds() - sending, trial)
+    return Cost(used, used + testbed.sending_seconds() - sending, trial)

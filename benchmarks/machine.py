@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,9 @@ def facts() -> dict[str, str | int | float]:
 
 
 def missing() -> list[str]:
-    """Return the Debian packages of the peers that are not there."""
-    return [package for package, (program, _) in _PEERS.items() if shutil.which(program) is None]
+    """Return the programs and libraries that the benchmark needs and this machine lacks."""
+    programs = [package for package, (program, _) in _PEERS.items() if shutil.which(program) is None]
+    return programs + ([] if find_spec("matplotlib") else ["matplotlib"])
 
 
 def load_average() -> float:

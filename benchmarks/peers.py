@@ -15,7 +15,7 @@ from typing import Protocol
 from benchmarks import case as cases
 from benchmarks.case import Case
 from benchmarks.sinks import Sinks
-from benchmarks.testbed import RELAY_IN, RELAY_OUT, Bed
+from benchmarks.testbed import RELAY_IN, RELAY_OUT, Testbed
 from mcrelay.lab import Daemon
 from mcrelay.lab.command import wait_until
 from mcrelay.traffic.endpoint import Endpoint
@@ -34,7 +34,7 @@ class Relay(Protocol):
     def destinations(self, case: Case) -> list[Endpoint]:
         """Return where its packets come out."""
 
-    def running(self, bed: Bed, case: Case) -> AbstractContextManager[object]:
+    def running(self, testbed: Testbed, case: Case) -> AbstractContextManager[object]:
         """Return what relays in a `with` block."""
 
 
@@ -51,9 +51,9 @@ class Mcrelay:
         """Other groups and ports."""
         return case.copies
 
-    def running(self, bed: Bed, case: Case) -> Daemon:
+    def running(self, testbed: Testbed, case: Case) -> Daemon:
         """Return `mcrelay run`."""
-        return Daemon(bed.relay, bed.folder / "mcrelay", configuration(case))
+        return Daemon(testbed.relay, testbed.folder / "mcrelay", configuration(case))
 
 
 class Socat:
@@ -70,10 +70,10 @@ class Socat:
         return case.copies
 
     @contextmanager
-    def running(self, bed: Bed, case: Case) -> Iterator[None]:
+    def running(self, testbed: Testbed, case: Case) -> Iterator[None]:
         """Run the processes; each has as large a receive buffer as the machine allows."""
         processes = [
-            bed.relay.start(self._command(cases.flow(number), cases.copy(number, output)))
+            testbed.relay.start(self._command(cases.flow(number), cases.copy(number, output)))
             for number in range(case.flows)
             for output in range(case.outputs)
         ]
@@ -103,18 +103,18 @@ class Smcroute:
         return case.inputs
 
     @contextmanager
-    def running(self, bed: Bed, case: Case) -> Iterator[None]:
+    def running(self, testbed: Testbed, case: Case) -> Iterator[None]:
         """Run smcrouted."""
-        config = bed.folder / "smcroute.conf"
+        config = testbed.folder / "smcroute.conf"
         groups = [one.address for one in case.inputs]
         config.write_text(
             "phyint eth0 enable\nphyint eth1 enable\n"
             + "".join(f"mgroup from eth0 group {group}\n" for group in groups)
             + "".join(f"mroute from eth0 group {group} to eth1\n" for group in groups)
         )
-        files = ["-P", str(bed.folder / "smcroute.pid"), "-u", str(bed.folder / "smcroute.sock")]
+        files = ["-P", str(testbed.folder / "smcroute.pid"), "-u", str(testbed.folder / "smcroute.sock")]
         command = ["smcrouted", "-n", "-N", "-f", str(config), *files]
-        with _ended([bed.relay.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]):
+        with _ended([testbed.relay.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]):
             yield
 
 
@@ -132,15 +132,15 @@ class Nftables:
         return case.copies
 
     @contextmanager
-    def running(self, bed: Bed, case: Case) -> Iterator[None]:
+    def running(self, testbed: Testbed, case: Case) -> Iterator[None]:
         """Load the rules."""
-        path = bed.folder / "relay.nft"
-        path.write_text(ruleset(case, _ethernet_address(bed)))
-        bed.relay.run(["nft", "-f", str(path)])
+        path = testbed.folder / "relay.nft"
+        path.write_text(ruleset(case, _ethernet_address(testbed)))
+        testbed.relay.run(["nft", "-f", str(path)])
         try:
             yield
         finally:
-            bed.relay.run(["nft", "flush", "ruleset"])
+            testbed.relay.run(["nft", "flush", "ruleset"])
 
 
 RELAYS: list[Relay] = [Mcrelay(), Socat(), Smcroute(), Nftables()]
@@ -186,8 +186,8 @@ def _readdressed(to: Endpoint, ethernet: str) -> str:
     )
 
 
-def _ethernet_address(bed: Bed) -> str:
-    shown = bed.relay.run(["ip", "-json", "link", "show", "dev", "eth1"]).stdout
+def _ethernet_address(testbed: Testbed) -> str:
+    shown = testbed.relay.run(["ip", "-json", "link", "show", "dev", "eth1"]).stdout
     return str(json.loads(shown)[0]["address"])
 
 
@@ -196,22 +196,22 @@ def _only_traffic(case: Case) -> str | None:
 
 
 @contextmanager
-def started(bed: Bed, relay: Relay, case: Case, *, apart: bool = True) -> Iterator[Sinks]:
+def started(testbed: Testbed, relay: Relay, case: Case, *, apart: bool = True) -> Iterator[Sinks]:
     """Run a relay, and begin the block with its sinks once every flow has come out of every output.
 
     It keeps off the generator's processor, which makes results steadier, unless `apart` is False.
     """
     with (
-        bed.apart() if apart else nullcontext(),
-        relay.running(bed, case),
-        bed.sinks(relay.destinations(case)) as sinks,
+        testbed.apart() if apart else nullcontext(),
+        relay.running(testbed, case),
+        testbed.sinks(relay.destinations(case)) as sinks,
     ):
-        wait_until(lambda: _reached(bed, sinks, case), f"the first packets from {relay.name}")
+        wait_until(lambda: _reached(testbed, sinks, case), f"the first packets from {relay.name}")
         yield sinks
 
 
-def _reached(bed: Bed, sinks: Sinks, case: Case) -> bool:
-    bed.trial(sinks, case, rate=100.0 * case.flows, seconds=0.02)
+def _reached(testbed: Testbed, sinks: Sinks, case: Case) -> bool:
+    testbed.trial(sinks, case, rate=100.0 * case.flows, seconds=0.02)
     return sinks.all_reached()
 
 

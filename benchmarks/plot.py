@@ -1,115 +1,101 @@
-"""Figures as an SVG chart: for each case a bar for each relay, from zero; a line shows the spread."""
+"""The chart of a question as SVG: horizontal bars from zero, grouped by case; a line shows the spread.
+
+matplotlib is in the dependency group `bench`, and is imported when a chart is drawn.
+"""
 
 from __future__ import annotations
 
-import math
 import textwrap
-from collections.abc import Iterator, Sequence
-from xml.sax.saxutils import escape
+from collections.abc import Sequence
+from io import StringIO
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.figures import Figure, Question
 from benchmarks.table import number
 
-# Colours that people with any colour vision can tell apart (Okabe and Ito); who relays in the kernel is pale.
-COLOURS = {"mcrelay": "#0072b2", "socat": "#d55e00", "smcroute": "#9a9a9a", "nftables": "#c9c9c9"}
-OTHER = "#009e73"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-WIDTH, LEFT, RIGHT = 880, 230, 70  # pixels: all, case names, room for the last number
-TOP, BAR, GAP, FOOT = 76, 15, 14, 44
-LINE = 135  # letters of the small print in a line
+# Colours for any colour vision (Okabe and Ito). Relays in the kernel are grey.
+COLOURS = {"mcrelay": "#0072b2", "socat": "#d55e00", "smcroute": "#9a9a9a", "nftables": "#c9c9c9"}
+OTHER_COLOUR = "#009e73"
+
+WIDTH_INCHES, BAR_INCHES, REST_INCHES = 9.0, 0.17, 1.7  # the rest: title, legend, axis and notes
+GAP = 0.8  # between two cases, in bars
+NOTE_LETTERS = 165  # in a line of the notes
 
 
 def chart(question: Question, figures: Sequence[Figure], caption: str) -> str:
-    """Return the chart of one question as the text of an SVG file; `caption` says on what machine."""
-    here = [figure for figure in figures if figure.question == question]
-    scale = _Scale(max(figure.highest for figure in here))
-    body, height = _groups(here, scale)
-    notes = [*textwrap.wrap(question.method, LINE), caption]
-    total = height + FOOT + 16 * len(notes)
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{total}"'
-            f' viewBox="0 0 {WIDTH} {total}"'
-            ' font-family="Helvetica, Arial, sans-serif" font-size="13" fill="#222">',
-            f'<rect width="{WIDTH}" height="{total}" fill="#fff"/>',
-            _text(20, 28, question.title, 'font-size="17" font-weight="bold"'),
-            _text(WIDTH - 20, 55, question.scale, 'text-anchor="end" font-size="11" fill="#666"'),
-            *_legend(here),
-            *_grid(scale, height, question.unit),
-            *body,
-            *(
-                _text(20, height + FOOT + 16 * line, note, 'font-size="11" fill="#666"')
-                for line, note in enumerate(notes)
-            ),
-            "</svg>\n",
-        ]
-    )
+    """Return the chart of one question as the text of an SVG file; `caption` names the machine."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure as Canvas
+
+    here = _by_case([figure for figure in figures if figure.question == question])
+    places, cases = _places(here)
+    notes = [*textwrap.wrap(question.method, NOTE_LETTERS), *textwrap.wrap(caption, NOTE_LETTERS)]
+    height = BAR_INCHES * (max(places) + 1) + REST_INCHES + 0.13 * len(notes)
+    settings: Any = {
+        "svg.fonttype": "none",  # text stays text
+        "svg.hashsalt": "mcrelay",  # the same figures make the same file
+        "font.size": 9,
+        "axes.edgecolor": "#999999",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    with rc_context(settings):
+        canvas = Canvas(figsize=(WIDTH_INCHES, height), layout="constrained")
+        axes = canvas.subplots()
+        _bars(axes, here, places)
+        axes.set_yticks(list(cases.values()), list(cases))
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color="#dddddd")
+        axes.set_axisbelow(True)
+        axes.set_xlim(0, 1.1 * max(figure.highest for figure in here) if _has_bars(here) else 1)
+        axes.xaxis.set_major_formatter("{x:,g}")
+        axes.set_xlabel(question.scale)
+        canvas.suptitle(question.title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(COLOURS), frameon=False)
+        canvas.supxlabel("\n".join(notes), x=0.01, ha="left", fontsize=7, color="#666666")
+        text = StringIO()
+        canvas.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
 
 
-class _Scale:
-    """From values to pixels, and the round values in between."""
-
-    def __init__(self, most: float) -> None:
-        self._step = _round_step(most / 5 if most > 0 else 1)
-        self._end = self._step * math.ceil(most / self._step) if most > 0 else self._step
-
-    def x(self, value: float) -> float:
-        return round(LEFT + max(0.0, value) / self._end * (WIDTH - LEFT - RIGHT), 1)
-
-    def ticks(self) -> list[float]:
-        return [self._step * place for place in range(round(self._end / self._step) + 1)]
+def _by_case(figures: Sequence[Figure]) -> list[Figure]:
+    """Return the figures of each case together, cases in the order in which they first appear."""
+    order = list(dict.fromkeys(figure.case for figure in figures))
+    return sorted(figures, key=lambda figure: order.index(figure.case))
 
 
-def _round_step(least: float) -> float:
-    """Return the smallest of 1, 2, 5, 10, 20 ... that is at least `least`, at any magnitude."""
-    magnitude = 10.0 ** math.floor(math.log10(least))
-    return next(step * magnitude for step in (1, 2, 5, 10) if step * magnitude >= least * 0.999)
-
-
-def _groups(figures: Sequence[Figure], scale: _Scale) -> tuple[list[str], int]:
-    """Return the bars of all cases, and the height at which they end."""
-    lines, y = [], TOP
+def _places(figures: Sequence[Figure]) -> tuple[list[float], dict[str, float]]:
+    """Return the place of each bar from the top, in bars, and the middle of each case."""
+    places: list[float] = []
+    cases: dict[str, float] = {}
     for case in dict.fromkeys(figure.case for figure in figures):
-        bars = [figure for figure in figures if figure.case == case]
-        middle = y + BAR * len(bars) / 2 + 4
-        lines.append(_text(LEFT - 12, middle, case, 'text-anchor="end"'))
-        for figure in bars:
-            lines += _bar(figure, scale, y)
-            y += BAR
-        y += GAP
-    return lines, y - GAP // 2
+        first = places[-1] + 1 + GAP if places else 0.0
+        count = sum(figure.case == case for figure in figures)
+        places += [first + bar for bar in range(count)]
+        cases[case] = first + (count - 1) / 2
+    return places, cases
 
 
-def _bar(figure: Figure, scale: _Scale, y: int) -> Iterator[str]:
-    width = round(scale.x(figure.median) - LEFT, 1)
-    yield f'<rect x="{LEFT}" y="{y + 1}" width="{width}" height="{BAR - 2}" fill="{_colour(figure.relay)}"/>'
-    if len(figure.values) > 1:
-        low, high, middle = scale.x(figure.lowest), scale.x(figure.highest), y + BAR / 2
-        line = f"M{low} {middle}H{high}M{low} {middle - 3}v6M{high} {middle - 3}v6"
-        yield f'<path d="{line}" stroke="#222" fill="none"/>'
-    label = number(figure.median) + ("+" if figure.is_bound else "")
-    yield _text(scale.x(figure.highest) + 6, y + BAR - 4, label, 'font-size="11"')
+def _bars(axes: Axes, figures: Sequence[Figure], places: Sequence[float]) -> None:
+    """Draw a bar, its spread and its number for each figure."""
+    named: set[str] = set()
+    for figure, place in zip(figures, places, strict=True):
+        label = "" if figure.relay in named else figure.relay
+        named.add(figure.relay)
+        colour = COLOURS.get(figure.relay, OTHER_COLOUR)
+        [bar] = axes.barh(place, max(0.0, figure.median), height=0.86, color=colour, label=label)
+        bar.set_gid(f"bar: {figure.case}: {figure.relay}")
+        if len(figure.values) > 1:
+            spread = [[figure.median - figure.lowest], [figure.highest - figure.median]]
+            axes.errorbar(figure.median, place, xerr=spread, color="#222222", linewidth=1, capsize=2)
+        text = number(figure.median) + ("+" if figure.is_bound else "")
+        end = (max(0.0, figure.highest), place)
+        axes.annotate(text, end, xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
 
 
-def _legend(figures: Sequence[Figure]) -> Iterator[str]:
-    x = LEFT
-    for relay in dict.fromkeys(figure.relay for figure in figures):
-        yield f'<rect x="{x}" y="44" width="12" height="12" fill="{_colour(relay)}"/>'
-        yield _text(x + 18, 55, relay)
-        x += 110
-
-
-def _grid(scale: _Scale, height: int, unit: str) -> Iterator[str]:
-    for value in scale.ticks():
-        x = scale.x(value)
-        yield f'<path d="M{x} {TOP - 8}V{height}" stroke="#ddd"/>'
-        yield _text(x, height + 15, f"{value:,g}", 'text-anchor="middle" font-size="11" fill="#666"')
-    yield _text(WIDTH - RIGHT + 16, height + 15, unit, 'font-size="11" fill="#666"')
-
-
-def _colour(relay: str) -> str:
-    return COLOURS.get(relay, OTHER)
-
-
-def _text(x: float, y: float, text: str, attributes: str = "") -> str:
-    return f'<text x="{x}" y="{y}" {attributes}>{escape(text)}</text>'
+def _has_bars(figures: Sequence[Figure]) -> bool:
+    return any(figure.highest > 0 for figure in figures)

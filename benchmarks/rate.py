@@ -11,7 +11,7 @@ from benchmarks.figures import Question, Sample
 from benchmarks.generator import UNLIMITED
 from benchmarks.peers import RELAYS, started
 from benchmarks.sinks import Sinks
-from benchmarks.testbed import Bed
+from benchmarks.testbed import Testbed
 
 QUESTION = Question(
     "rate",
@@ -23,13 +23,13 @@ QUESTION = Question(
 )
 
 
-def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
+def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Search the highest rate of each relay in each case."""
     for case in _cases(effort):
         for relay in RELAYS:
             if relay.why_not(case) is None:
-                with started(bed, relay, case) as sinks:
-                    found = highest(_attempts(bed, sinks, case, effort), UNLIMITED, effort.precision)
+                with started(testbed, relay, case) as sinks:
+                    found = highest(_attempts(testbed, sinks, case, effort), UNLIMITED, effort.precision)
                 yield Sample(QUESTION, case.name, relay.name, found.rate / 1000, found.is_bound)
 
 
@@ -38,9 +38,9 @@ def _cases(effort: Effort) -> list[Case]:
     return [ONE_FLOW, SMALL_PACKETS, *(thorough if effort.is_thorough else [])]
 
 
-def _attempts(bed: Bed, sinks: Sinks, case: Case, effort: Effort) -> Callable[[float], Attempt]:
+def _attempts(testbed: Testbed, sinks: Sinks, case: Case, effort: Effort) -> Callable[[float], Attempt]:
     def attempt(rate: float) -> Attempt:
-        trial = bed.trial(sinks, case, rate, effort.trial)
+        trial = testbed.trial(sinks, case, rate, effort.trial)
         return Attempt(trial.sent.rate, trial.is_lossless)
 
     return attempt

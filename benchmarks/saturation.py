@@ -24,7 +24,7 @@ from benchmarks.figures import Question, Sample
 from benchmarks.generator import UNLIMITED
 from benchmarks.peers import IN_USER_SPACE, RELAYS, started
 from benchmarks.sinks import Cable
-from benchmarks.testbed import Bed, settled
+from benchmarks.testbed import Testbed, settled
 from benchmarks.usage import cpu_seconds, forwarders
 
 QUESTION = Question(
@@ -41,19 +41,21 @@ RATE = 120_000  # packets a second: 24,000 overfill a ring of 32 MiB in frames o
 TRIES = 3
 
 
-def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
+def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Let relays that are processes work off full buffers, and send through the others as fast as it goes."""
     for case in _cases(effort):
-        alone = _sending(bed, case)
+        alone = _sending(testbed, case)
         for relay in RELAYS:
             if relay.why_not(case) is None:
                 destinations = relay.destinations(case)
                 with (
-                    started(bed, relay, case),
-                    bed.cable(destinations, statistics.fmean(case.lengths)) as cable,
+                    started(testbed, relay, case),
+                    testbed.cable(destinations, statistics.fmean(case.lengths)) as cable,
                 ):
                     value = (
-                        _relaying(bed, cable, case) if relay in IN_USER_SPACE else _sending(bed, case) - alone
+                        _relaying(testbed, cable, case)
+                        if relay in IN_USER_SPACE
+                        else _sending(testbed, case) - alone
                     )
                 yield Sample(QUESTION, case.name, relay.name, value / case.outputs * 1e6)
 
@@ -64,30 +66,30 @@ def _cases(effort: Effort) -> list[Case]:
     return quick + (thorough if effort.is_thorough else [])
 
 
-def _relaying(bed: Bed, cable: Cable, case: Case) -> float:
-    processes = forwarders(bed.relay.processes())
-    return statistics.median(worked_off(bed, processes, cable, case) for _ in range(TRIES))
+def _relaying(testbed: Testbed, cable: Cable, case: Case) -> float:
+    processes = forwarders(testbed.relay.processes())
+    return statistics.median(worked_off(testbed, processes, cable, case) for _ in range(TRIES))
 
 
-def worked_off(bed: Bed, processes: list[int], cable: Cable, case: Case) -> float:
+def worked_off(testbed: Testbed, processes: list[int], cable: Cable, case: Case) -> float:
     """Return the CPU seconds of processes for each packet that came into their buffers and was relayed."""
     cable.reset()
     with stopped(processes):
-        sent = bed.generator.send(case, RATE, FILLING)
+        sent = testbed.generator.send(case, RATE, FILLING)
         before = cpu_seconds(processes)
     relayed = settled(cable, sent.packets * case.outputs) / case.outputs
     return (cpu_seconds(processes) - before) / relayed
 
 
-def _sending(bed: Bed, case: Case) -> float:
+def _sending(testbed: Testbed, case: Case) -> float:
     """Return the CPU seconds for each packet sent at full rate, all that the kernel then does included."""
-    return statistics.median(_sent(bed, case) for _ in range(TRIES))
+    return statistics.median(_sent(testbed, case) for _ in range(TRIES))
 
 
-def _sent(bed: Bed, case: Case) -> float:
-    before = bed.sending_seconds()
-    sent = bed.generator.send(case, UNLIMITED, FILLING)
-    return (bed.sending_seconds() - before) / sent.packets
+def _sent(testbed: Testbed, case: Case) -> float:
+    before = testbed.sending_seconds()
+    sent = testbed.generator.send(case, UNLIMITED, FILLING)
+    return (testbed.sending_seconds() - before) / sent.packets
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from benchmarks.case import RULES_10, RULES_100, RULES_1000, RULES_10000, Case
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.peers import Mcrelay, configuration
-from benchmarks.testbed import Bed
+from benchmarks.testbed import Testbed
 from mcrelay.lab import Daemon
 from mcrelay.lab.command import mcrelay
 
@@ -24,14 +24,14 @@ STATUS = "status"
 SIZES = (RULES_10, RULES_100, RULES_1000, RULES_10000)
 
 
-def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
+def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Check, start, reload and ask, with ever more rules."""
     for case in SIZES:
-        yield _sample(CHECK, case, _check(bed, case))
+        yield _sample(CHECK, case, _check(testbed, case))
         config = configuration(case)
-        daemon = Daemon(bed.relay, bed.folder / f"scale-{case.rules}", config, watch=False)
+        daemon = Daemon(testbed.relay, testbed.folder / f"scale-{case.rules}", config, watch=False)
         began = time.monotonic()
-        with bed.apart(), daemon:
+        with testbed.apart(), daemon:
             yield _sample(START, case, time.monotonic() - began)
             changed = config.replace("port: 6001", "port: 6002", 1)
             yield _sample(RELOAD, case, _reload(daemon, changed))
@@ -48,11 +48,11 @@ def _sample(work: str, case: Case, seconds: float) -> Sample:
     return Sample(QUESTION, label(work, case), Mcrelay.name, seconds)
 
 
-def _check(bed: Bed, case: Case) -> float:
-    path = bed.folder / f"large-{case.rules}.yaml"
+def _check(testbed: Testbed, case: Case) -> float:
+    path = testbed.folder / f"large-{case.rules}.yaml"
     path.write_text(configuration(case))
     began = time.monotonic()
-    bed.relay.run(mcrelay("check", str(path)))
+    testbed.relay.run(mcrelay("check", str(path)))
     return time.monotonic() - began
 
 

@@ -13,7 +13,7 @@ from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import TTL
 from benchmarks.peers import RELAYS, Relay
-from benchmarks.testbed import Bed
+from benchmarks.testbed import Testbed
 from mcrelay.lab.command import wait_until
 from mcrelay.traffic.endpoint import bind_to_device
 
@@ -26,28 +26,28 @@ QUESTION = Question(
 INTERVAL = 0.001  # seconds
 
 
-def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
+def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Start each relay under traffic."""
     for relay in RELAYS:
-        yield Sample(QUESTION, ONE_FLOW.name, relay.name, 1000 * _seconds(bed, relay))
+        yield Sample(QUESTION, ONE_FLOW.name, relay.name, 1000 * _seconds(testbed, relay))
 
 
-def _seconds(bed: Bed, relay: Relay) -> float:
+def _seconds(testbed: Testbed, relay: Relay) -> float:
     arrivals: list[float] = []
-    with bed.sinks(relay.destinations(ONE_FLOW)) as sinks, _trickle(bed) as trickle:
+    with testbed.sinks(relay.destinations(ONE_FLOW)) as sinks, _trickle(testbed) as trickle:
         watch = threading.Thread(target=_watch, args=(trickle, sinks.all_reached, arrivals), daemon=True)
         watch.start()
         began = time.monotonic()
-        with relay.running(bed, ONE_FLOW):
+        with relay.running(testbed, ONE_FLOW):
             wait_until(lambda: arrivals, f"the first packet from {relay.name}")
         watch.join()
     return arrivals[0] - began
 
 
 @contextmanager
-def _trickle(bed: Bed) -> Iterator[socket.socket]:
+def _trickle(testbed: Testbed) -> Iterator[socket.socket]:
     """Yield a socket at the sender that is connected to the flow."""
-    with bed.sender.entered():
+    with testbed.sender.entered():
         trickle = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with trickle:
         bind_to_device(trickle, "eth0")

@@ -46,13 +46,13 @@ class Trial:
         return self.arrived == self.expected
 
 
-class Bed:
+class Testbed:
     """Sender, relay host and receiver; removed when the `with` block ends."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
 
-    def __enter__(self) -> Bed:
+    def __enter__(self) -> Testbed:
         with ExitStack() as stack:
             lab = stack.enter_context(Lab())
             self.sender, self.relay, self.receiver = (

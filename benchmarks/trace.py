@@ -12,7 +12,7 @@ from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.peers import Mcrelay
 from benchmarks.saturation import TRIES, worked_off
-from benchmarks.testbed import Bed
+from benchmarks.testbed import Testbed
 from benchmarks.usage import cpu_seconds
 from mcrelay.lab import Daemon
 from mcrelay.lab.command import mcrelay
@@ -35,25 +35,25 @@ PACED = Question(
 TRACED = {"no trace": None, "another rule traced": "r50", "this rule traced": "r0"}
 
 
-def measure(bed: Bed, effort: Effort) -> Iterator[Sample]:
+def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Relay without a trace and with each kind."""
     relay = Mcrelay()
     for name, rule in TRACED.items():
         case = f"{RULES_100.name}, {name}"
-        with bed.apart(), relay.running(bed, RULES_100) as daemon, _traced(daemon, rule):
-            with bed.cable(relay.destinations(RULES_100), LARGE) as cable:
+        with testbed.apart(), relay.running(testbed, RULES_100) as daemon, _traced(daemon, rule):
+            with testbed.cable(relay.destinations(RULES_100), LARGE) as cable:
                 cost = statistics.median(
-                    worked_off(bed, daemon.workers(), cable, RULES_100) for _ in range(TRIES)
+                    worked_off(testbed, daemon.workers(), cable, RULES_100) for _ in range(TRIES)
                 )
             yield Sample(SATURATION, case, relay.name, cost * 1e6)
-            yield from _paced(bed, daemon, relay, case, effort)
+            yield from _paced(testbed, daemon, relay, case, effort)
 
 
-def _paced(bed: Bed, daemon: Daemon, relay: Mcrelay, case: str, effort: Effort) -> Iterator[Sample]:
+def _paced(testbed: Testbed, daemon: Daemon, relay: Mcrelay, case: str, effort: Effort) -> Iterator[Sample]:
     workers = daemon.workers()
-    with bed.sinks(relay.destinations(RULES_100)) as sinks:
+    with testbed.sinks(relay.destinations(RULES_100)) as sinks:
         before = cpu_seconds(workers)
-        trial = bed.trial(sinks, RULES_100, PACED_RATE, effort.paced)
+        trial = testbed.trial(sinks, RULES_100, PACED_RATE, effort.paced)
     if trial.is_lossless:
         yield Sample(PACED, case, relay.name, (cpu_seconds(workers) - before) / trial.arrived * 1e6)
 

@@ -1,5 +1,6 @@
 """The benchmark's own arithmetic: the search for a rate, the ratio to a peer, tables, charts and goals."""
 
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -12,7 +13,7 @@ from benchmarks.case import DIFFERING, FAN_OUT_8, FLOWS_50, ONE_FLOW, RULES_1000
 from benchmarks.figures import Figure, Question, Sample, gathered, ratio
 from benchmarks.goals import goals
 from benchmarks.peers import configuration, ruleset
-from benchmarks.plot import LEFT, chart
+from benchmarks.plot import chart
 from benchmarks.rate import QUESTION as RATE
 from benchmarks.saturation import QUESTION as SATURATION
 from benchmarks.table import cell, number, table
@@ -119,21 +120,31 @@ def test_a_single_run_has_no_spread():
     assert cell(FIGURES[2]) == "1.23"
 
 
+def widths_of_bars(svg):
+    """The width of each bar of a chart in points, by the bar's name."""
+    found = {}
+    for element in svg.findall(".//{*}g"):
+        if (name := element.get("id", "")).startswith("bar: "):
+            numbers = re.findall(r"[ML] ([\d.]+) ", element.find("{*}path").get("d"))
+            found[name] = max(map(float, numbers)) - min(map(float, numbers))
+    return found
+
+
 def test_a_chart_is_well_formed_and_has_a_bar_for_each_figure():
     svg = ElementTree.fromstring(chart(QUESTION, FIGURES, results.caption(FACTS)))
-    texts = [element.text for element in svg.findall("{*}text")]
-    assert "How <fast> & far?" in texts
+    texts = ["".join(element.itertext()).strip() for element in svg.findall(".//{*}text")]
+    assert {"How <fast> & far?", "kpps; more is better", "it was counted"} <= set(texts)
     assert {"one", "two", "mcrelay", "socat", "600+", "64.0", "1.23"} <= set(texts)
-    width = float(svg.get("width"))
-    bars = [
-        element
-        for element in svg.findall("{*}rect")
-        if element.get("x") == str(LEFT) and element.get("height") == "13"
-    ]
-    assert len(bars) == len(FIGURES)
-    assert all(0 <= float(bar.get("width")) <= width for bar in bars)
-    longest, shortest = (float(bars[place].get("width")) for place in (0, 1))
-    assert longest / shortest == pytest.approx(600 / 64, rel=0.02)
+    assert any("<model & co>" in text for text in texts)
+    widths = widths_of_bars(svg)
+    assert list(widths) == [f"bar: {figure.case}: {figure.relay}" for figure in FIGURES]
+    assert all(0 <= width <= float(svg.get("width").removesuffix("pt")) for width in widths.values())
+    assert widths["bar: one: mcrelay"] / widths["bar: one: socat"] == pytest.approx(600 / 64, rel=0.02)
+
+
+def test_the_figures_of_a_case_stand_together_whatever_their_order():
+    figures = [FIGURES[0], FIGURES[2], FIGURES[1]]
+    assert chart(QUESTION, figures, "caption") == chart(QUESTION, FIGURES, "caption")
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, 1e-6, 1e9])
