@@ -13,10 +13,9 @@ from mcrelay.config.compiler import Rule
 from mcrelay.config.drop_in import holds_only, is_by_add, written
 from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import Source
-from mcrelay.model.addresses import is_group
+from mcrelay.model.addresses import is_group, looks_like_address
 from mcrelay.storage.config_tree import ConfigTree, drop_in
 
-_ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 HELP = f"""\
@@ -118,7 +117,7 @@ def _output(text: str) -> dict[str, Any]:
 
 def _end(interface: str, destination: str = "", port: str = "") -> dict[str, Any]:
     """Return an input or output as it is written in a file; what may be empty is left out."""
-    is_host = bool(_ADDRESS.fullmatch(destination)) and not is_group(destination)
+    is_host = looks_like_address(destination) and not is_group(destination)
     named = {"address" if is_host else "group": destination} if destination else {}
     return {"interface": interface, **named, **({"port": _number(port)} if port else {})}
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mcrelay.config.compiler import Config, Output, Rule
+from mcrelay.model.addresses import format_endpoint
 from mcrelay.model.state import Dscp, Route, Ttl, output_name
 
 MAX_NAMES = 100  # of each kind of change, in JSON
@@ -181,7 +182,7 @@ def _changed_outputs(before: Sequence[OutputFields], after: Sequence[OutputField
 
 
 def _by_name(outputs: Sequence[OutputFields]) -> dict[str, OutputFields]:
-    return {f"{one.interface}  {one.destination}:{one.port}": one for one in outputs}
+    return {f"{one.interface}  {format_endpoint(one.destination, one.port)}": one for one in outputs}
 
 
 def _changed_fields(place: str, before: object, after: object, keys: Sequence[str]) -> Iterator[str]:

@@ -15,7 +15,13 @@ from mcrelay.config.problems import ConfigError, Key, Problem, SourceLocation
 from mcrelay.config.reader import Source
 from mcrelay.config.schema import default
 from mcrelay.config.section import Section, shaped
-from mcrelay.model.addresses import LOOPBACK_DEVICE, is_group, is_link_local_group, why_no_host
+from mcrelay.model.addresses import (
+    LOOPBACK_DEVICE,
+    format_endpoint,
+    is_group,
+    is_link_local_group,
+    why_no_host,
+)
 from mcrelay.model.state import Dscp, Ttl
 from mcrelay.model.suggestions import did_you_mean, listed
 
@@ -291,4 +297,4 @@ def _sound(found: Iterable[_Named | None]) -> dict[str, _Named]:
 
 def _flow(there: _Destination) -> str:
     device, destination, port = there
-    return f"{destination}:{port} on {device}"
+    return f"{format_endpoint(destination, port)} on {device}"

@@ -6,7 +6,6 @@ import ctypes
 import json
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from mcrelay.lab.command import LabError
+from mcrelay.model.addresses import address_to_bytes, is_group
 
 NAMESPACES = Path("/run/netns")  # where `ip netns` keeps them
 CLONE_NEWNET = 0x40000000
@@ -116,11 +116,11 @@ class Host:
 
     def listens(self, destination: str, port: int) -> bool:
         """Whether a socket is bound to this address and port and, where that is a group, has joined it."""
-        kernels_address = f"{int.from_bytes(socket.inet_aton(destination), 'little'):08X}"
+        kernels_address = f"{int.from_bytes(address_to_bytes(destination), 'little'):08X}"
         with self.entered():
             bound = f" {kernels_address}:{port:04X} " in Path("/proc/thread-self/net/udp").read_text()
             joined = kernels_address in Path("/proc/thread-self/net/igmp").read_text().split()
-        return bound and (joined or not 224 <= int(destination.split(".")[0]) <= 239)
+        return bound and (joined or not is_group(destination))
 
     def groups(self, device: str) -> set[str]:
         """Return the groups that a device is a member of."""

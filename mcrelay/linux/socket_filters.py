@@ -7,6 +7,8 @@ import socket
 import struct
 from collections.abc import Iterable
 
+from mcrelay.model.addresses import FIRST_GROUP, LAST_GROUP
+
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
 
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
@@ -46,8 +48,8 @@ def udp_to(unicast: Iterable[int]) -> list[Instruction]:
     return [
         *_UDP,
         (_LD_WORD, 0, 0, _NETWORK + 16),
-        (_JGE, 0, 2, 0xE0000000),
-        (_JGE, 1, 0, 0xF0000000),
+        (_JGE, 0, 2, FIRST_GROUP),
+        (_JGE, 1, 0, LAST_GROUP + 1),
         (_RET, 0, 0, _WHOLE),
         *(step for one in addresses for step in ((_JEQ, 0, 1, one), (_RET, 0, 0, _WHOLE))),
         (_RET, 0, 0, 0),

@@ -1,33 +1,109 @@
-"""What an IPv4 address can stand for: a group, a host, or neither."""
+"""All that is known of IPv4 addresses: their text, their number, and what an address can stand for.
+
+An address is a dotted quad (`239.1.1.1`) everywhere but in the tables of the data plane and in shared memory,
+where it is the number that the four bytes on the wire make (`0xEF010101`). Other modules compare and pass on
+addresses; what an address means is decided here, so that another family of addresses changes this module.
+"""
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
+from ipaddress import AddressValueError, IPv4Address
+
 LOOPBACK_DEVICE = "lo"
+FIRST_GROUP, LAST_GROUP = 0xE000_0000, 0xEFFF_FFFF
+"""The numbers of the multicast groups: 224.0.0.0/4 (RFC 5771)."""
+
+_ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
+
+
+# Text and number.
+
+
+@lru_cache(1 << 16)  # a change of one flow looks up the addresses of all flows again
+def address_to_number(address: str) -> int:
+    """Return the number of an address."""
+    a, b, c, d = address.split(".")
+    return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
+
+
+def number_to_address(number: int) -> str:
+    """Return the address that has this number; bits above the lowest 32 are ignored."""
+    return f"{number >> 24 & 255}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+def address_to_bytes(address: str) -> bytes:
+    """Return an address as it stands in a header and in a struct in_addr: four bytes in network order."""
+    return address_to_number(address).to_bytes(4, "big")
+
+
+def normalize_address(text: str) -> str:
+    """Return the address that a user wrote, in the form used everywhere else.
+
+    Raises ValueError when the text is not an address.
+    """
+    try:
+        return str(IPv4Address(text))
+    except AddressValueError:
+        raise ValueError(f"{text!r} is not an IPv4 address") from None
+
+
+def looks_like_address(text: str) -> bool:
+    """Return whether a text has the form of an address, even where one of its numbers is too large."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
+def format_endpoint(address: str, port: int) -> str:
+    """Return the text of an address with a UDP port: `239.1.1.1:5001`."""
+    return f"{address}:{port}"
+
+
+def split_endpoint(text: str) -> tuple[str, str | None]:
+    """Return the address and the port of a text such as `239.1.1.1:5001`, neither of them checked.
+
+    The port is None where the text has none.
+    """
+    address, colon, port = text.partition(":")
+    return address, port if colon else None
+
+
+# What an address can stand for.
 
 
 def is_group(address: str) -> bool:
-    """Tell whether an address is a multicast group: 224.0.0.0/4 (RFC 5771)."""
-    return 224 <= _first_octet(address) <= 239
+    """Return whether an address is a multicast group."""
+    return 224 <= _first_byte(address) <= 239
+
+
+def is_group_number(number: int) -> bool:
+    """Return whether the address that has this number is a multicast group."""
+    return FIRST_GROUP <= number <= LAST_GROUP
 
 
 def is_link_local_group(address: str) -> bool:
-    """Tell whether an address is a group that no router forwards: 224.0.0.0/24 (RFC 5771, section 4)."""
+    """Return whether an address is a group that no router forwards: 224.0.0.0/24 (RFC 5771, section 4)."""
     return address.startswith("224.0.0.")
 
 
+def is_loopback(address: str) -> bool:
+    """Return whether an address belongs to every host for itself: 127.0.0.0/8 (RFC 1122, section 3.2.1.3)."""
+    return address.startswith("127.")
+
+
 def why_no_host(address: str, device: str = LOOPBACK_DEVICE) -> str:
-    """Return why an address is not one of a host that a device leads to, or nothing."""
-    first = _first_octet(address)
+    """Return why an address is not one of a host that `device` leads to; an empty text where it may be one.
+
+    0.0.0.0/8: RFC 1122, section 3.2.1.3. 240.0.0.0/4: RFC 1112, section 4, with the broadcast address.
+    """
     if is_group(address):
         return f"{address} is a multicast group, not the address of a host"
-    if (
-        first == 0 or first >= 240
-    ):  # RFC 1122, section 3.2.1.3; RFC 1112, section 4, and the broadcast address
+    if _first_byte(address) == 0 or _first_byte(address) >= 240:
         return f"{address} is not the address of a host"
-    if first == 127 and device != LOOPBACK_DEVICE:
+    if is_loopback(address) and device != LOOPBACK_DEVICE:
         return f"{address} is reached through the device {LOOPBACK_DEVICE} alone, not through {device}"
     return ""
 
 
-def _first_octet(address: str) -> int:
+def _first_byte(address: str) -> int:
     return int(address.partition(".")[0])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mcrelay.model.addresses import is_loopback
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -29,4 +31,4 @@ class LinkTable:
 
     def is_local(self, address: str) -> bool:
         """Tell whether the host owns `address`, on whatever device."""
-        return address.startswith("127.") or any(address in link.addresses for link in self.links.values())
+        return is_loopback(address) or any(address in link.addresses for link in self.links.values())

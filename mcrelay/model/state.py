@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mcrelay.model.addresses import format_endpoint
+
 Ttl = int | Literal["decrement"]
 Dscp = int | Literal["copy"]
 
@@ -59,7 +61,7 @@ class Flow:
 
 def output_name(interface: str, destination: str, port: int) -> str:
     """Return what tells an output from the rule's others, and stays when its TTL or its source changes."""
-    return f"{interface}:{destination}:{port}"
+    return f"{interface}:{format_endpoint(destination, port)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,25 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcrelay.model.addresses import address_to_number
 from mcrelay.model.state import Dscp, Egress, Flow, Route, Ttl
 from mcrelay.packet.headers import flow_key, origin_key
 
 NO_ROUTE = -1
 _ADDRESS = np.uint64(0xFFFF_FFFF)
 FROM_PACKET = -1  # in a column of TTLs or TOS octets: the packet says it
-
-
-@lru_cache(1 << 16)  # a change of one flow looks all of them up again
-def number(address: str) -> int:
-    """Return a dotted quad as a number."""
-    a, b, c, d = address.split(".")
-    return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
 
 
 def find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -43,9 +36,9 @@ class Fib:
     """The flows of one link. A route is known by its place in the `Routes`."""
 
     def __init__(self, flows: Mapping[Flow, int]) -> None:
-        keys = np.array([flow_key(number(f.destination), f.port) for f in flows], np.uint64)
+        keys = np.array([flow_key(address_to_number(f.destination), f.port) for f in flows], np.uint64)
         sources = np.array(
-            [-1 if f.source is None else origin_key(number(f.source), 0) for f in flows], np.int64
+            [-1 if f.source is None else origin_key(address_to_number(f.source), 0) for f in flows], np.int64
         )
         routes = np.array(list(flows.values()), np.int64)
         # One entry for each destination and port. It has the route of every source, or none and then an
@@ -63,7 +56,7 @@ class Fib:
         self._specific, self._specific_routes = specific[order], routes[has_specific][order]
         # The first route of each destination is that of its lowest port.
         by_port = sorted(flows, key=lambda flow: flow.port)
-        of_destination = {number(flow.destination): flows[flow] for flow in reversed(by_port)}
+        of_destination = {address_to_number(flow.destination): flows[flow] for flow in reversed(by_port)}
         self._destinations = np.array(sorted(of_destination), np.uint64)
         self._destination_routes = np.array([of_destination[one] for one in sorted(of_destination)], np.int64)
 
@@ -144,7 +137,9 @@ class Routes:
         self.row = np.array([outputs[index][2] for index in order], np.int64)
         self.ttl = np.array([_ttl(outputs[index][1].ttl) for index in order], np.int64)
         self.tos = np.array([_tos(outputs[index][1].dscp) for index in order], np.int64)
-        self.destinations = [(number(outputs[i][1].destination), outputs[i][1].port) for i in order]
+        self.destinations = [
+            (address_to_number(outputs[i][1].destination), outputs[i][1].port) for i in order
+        ]
         self.sortable = np.int16 if len(entries) < 1 << 15 else np.int32
         """A type that holds all routes and NO_ROUTE; the smaller, the faster they are sorted."""
         self.has_ttl_from_packet = bool((self.ttl == FROM_PACKET).any())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mcrelay.model.addresses import number_to_address
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
 from mcrelay.model.drops import SEND_ERROR_NAMES, Drop
 from mcrelay.protocol.jsonrpc import Json
@@ -177,7 +178,7 @@ def _last_packet(counts: Sequence[int], ages: Ages) -> str:
     if not counts[_LAST_TIME]:
         return "null"
     last, source = counts[_LAST_TIME] / 1e9, counts[_LAST_SOURCE]
-    address = ".".join(str(octet) for octet in source.to_bytes(4))
+    address = number_to_address(source)
     return f'{{"time":{last},"age":{round(ages.age(last), 3)},"source":"{address}"}}'
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mcrelay.linux import socket_filters
 from mcrelay.linux.capabilities import Capability, keep_only, privileges
+from mcrelay.model.addresses import address_to_bytes
 from mcrelay.model.state import Egress, Ingress, Membership, PortReservation
 from mcrelay.packet.frame import RESERVED
 
@@ -189,12 +190,12 @@ def leave(sock: socket.socket, membership: Membership) -> None:
 
 
 def _set_membership(sock: socket.socket, membership: Membership, any_source: int, one_source: int) -> None:
-    group = socket.inet_aton(membership.group)
+    group = address_to_bytes(membership.group)
     if membership.source is None:
         request = struct.pack("=4s4si", group, bytes(4), membership.ifindex)  # struct ip_mreqn
         sock.setsockopt(socket.IPPROTO_IP, any_source, request)
     else:
-        source = socket.inet_aton(membership.source)
+        source = address_to_bytes(membership.source)
         request = struct.pack(
             "=I4xHxx4s120xHxx4s120x", membership.ifindex, socket.AF_INET, group, socket.AF_INET, source
         )  # struct group_source_req

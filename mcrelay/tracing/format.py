@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from mcrelay.model.addresses import format_endpoint, number_to_address
 from mcrelay.model.drops import Drop
 from mcrelay.tracing.events import EXPIRED, NO_VLAN, SENT, Event, Head, Outcome, PacketVerdict
 
@@ -27,9 +28,9 @@ def as_document(event: Event, rule: str, devices: Mapping[int, str], with_packet
         "time": format_timestamp(head.time),
         "time_ns": head.time,
         "device": devices.get(head.ifindex),
-        "source": dotted(head.source),
+        "source": number_to_address(head.source),
         "source_port": head.source_port if has_ports else None,
-        "destination": dotted(head.destination),
+        "destination": number_to_address(head.destination),
         "port": head.destination_port if has_ports else None,
         "ttl": head.ttl,
         "dscp": head.tos >> 2,
@@ -47,11 +48,6 @@ def as_document(event: Event, rule: str, devices: Mapping[int, str], with_packet
     return found
 
 
-def dotted(address: int) -> str:
-    """Return an address as a dotted quad."""
-    return ".".join(str(octet) for octet in address.to_bytes(4, "big"))
-
-
 def format_timestamp(nanoseconds: int) -> str:
     """Return nanoseconds since 1970 in the notation of ISO 8601: 2026-11-22T21:03:04.123456789Z."""
     seconds, fraction = divmod(nanoseconds, 1_000_000_000)
@@ -64,13 +60,14 @@ def _explanation(head: Head) -> str:
         case PacketVerdict.RELAYED:
             return ""
         case PacketVerdict.NO_RULE:
-            return f"no rule takes port {head.destination_port} of {dotted(head.destination)} on this device"
+            destination = number_to_address(head.destination)
+            return f"no rule takes port {head.destination_port} of {destination} on this device"
         case PacketVerdict.TAGGED:
             return (
                 f"the frame has a tag of VLAN {head.vlan}, and rules on this device take only untagged ones"
             )
         case PacketVerdict.SOURCE:
-            return f"{dotted(head.source)} is not in `sources`"
+            return f"{number_to_address(head.source)} is not in `sources`"
         case _:
             assert head.verdict.drop
             return head.verdict.drop.meaning
@@ -87,7 +84,7 @@ def _output(outcome: Outcome, devices: Mapping[int, str]) -> Document:
             name = errno.errorcode.get(code, str(code))
     return {
         "device": devices.get(outcome.ifindex),
-        "destination": dotted(outcome.destination),
+        "destination": number_to_address(outcome.destination),
         "port": outcome.port,
         "result": result,
         "errno": name,
@@ -122,7 +119,7 @@ def _device(event: Document) -> str:
 
 def _packet(event: Document) -> str:
     source, destination = (
-        host if port is None else f"{host}:{port}"
+        host if port is None else format_endpoint(host, port)
         for host, port in (
             (event["source"], event["source_port"]),
             (event["destination"], event["port"]),
@@ -137,7 +134,7 @@ def _packet(event: Document) -> str:
 
 
 def _copy(output: Document) -> str:
-    return f"{output['destination']}:{output['port']} ({_device(output)})"
+    return f"{format_endpoint(output['destination'], output['port'])} ({_device(output)})"
 
 
 def _why(output: Document) -> str:

@@ -7,7 +7,8 @@ import fcntl
 import socket
 import struct
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address
+
+from mcrelay.model.addresses import format_endpoint, is_group, normalize_address, split_endpoint
 
 SIOCGIFMTU = 0x8921  # linux/sockios.h
 
@@ -24,12 +25,12 @@ class Endpoint:
     port: int
 
     def __str__(self) -> str:
-        return f"{self.address}:{self.port}"
+        return format_endpoint(self.address, self.port)
 
     @property
     def is_group(self) -> bool:
         """Whether it is a multicast group."""
-        return IPv4Address(self.address).is_multicast
+        return is_group(self.address)
 
 
 def endpoints(texts: list[str], port: int | None) -> list[Endpoint]:
@@ -42,9 +43,9 @@ def endpoints(texts: list[str], port: int | None) -> list[Endpoint]:
 
 
 def _endpoint(text: str, default: int | None) -> Endpoint:
-    host, colon, digits = text.partition(":")
+    host, digits = split_endpoint(text)
     host = address(host)
-    if colon:
+    if digits is not None:
         return Endpoint(host, port(digits))
     if default is None:
         raise UsageError(f"{host} needs a port: give {host}:5001 or --port")
@@ -54,8 +55,8 @@ def _endpoint(text: str, default: int | None) -> Endpoint:
 def address(text: str) -> str:
     """Return an IPv4 address as it is usually written."""
     try:
-        return str(IPv4Address(text))
-    except AddressValueError:
+        return normalize_address(text)
+    except ValueError:
         raise UsageError(f"{text!r} is no IPv4 address such as 239.1.1.1") from None
 
 
@@ -90,7 +91,9 @@ def bind(sock: socket.socket, address: str, port: int) -> None:
             case errno.EADDRNOTAVAIL:
                 raise UsageError(f"{address} is no address of this host: see `ip address`") from None
             case errno.EADDRINUSE:
-                raise UsageError(f"{address}:{port} is taken by another program: see `ss -ulpn`") from None
+                raise UsageError(
+                    f"{format_endpoint(address, port)} is taken by another program: see `ss -ulpn`"
+                ) from None
             case errno.EACCES:
                 raise PermissionError(error.errno, f"port {port} needs CAP_NET_BIND_SERVICE") from None
         raise

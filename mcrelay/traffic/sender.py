@@ -6,7 +6,6 @@ import errno
 import secrets
 import time
 from collections import Counter
-from ipaddress import IPv4Address
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from mcrelay.linux.sendmmsg import (
     describe,
     sockaddrs,
 )
+from mcrelay.model.addresses import address_to_number
 from mcrelay.traffic.endpoint import Endpoint
 from mcrelay.traffic.probe import Payloads
 
@@ -63,7 +63,7 @@ class Traffic:
         octets = self._payloads.octets
         self._messages.iovec["base"] = address_of(octets) + rows * octets.shape[1]
         self._messages.iovec["length"] = size
-        self._names = sockaddrs([(int(IPv4Address(one.address)), one.port) for one in self.destinations])
+        self._names = sockaddrs([(address_to_number(one.address), one.port) for one in self.destinations])
         self._name = address_of(self._names) + place * self._names.itemsize
         self._ttl, self._flow = np.array(self.ttls)[place], np.array(self.flows)[place]
 

@@ -6,9 +6,9 @@ import errno
 import resource
 import socket
 import struct
-from ipaddress import IPv4Address
 
 from mcrelay.linux.recvmmsg import announce
+from mcrelay.model.addresses import address_to_bytes
 from mcrelay.traffic.endpoint import Endpoint, UsageError, bind, bind_to_device, ifindex
 
 # linux/in.h, asm-generic/socket.h and linux/sock_diag.h
@@ -73,7 +73,7 @@ def _join(sock: socket.socket, endpoint: Endpoint, index: int, sources: list[str
 
 def _sockaddr(address: str) -> bytes:
     """Return a struct sockaddr_storage."""
-    return struct.pack("=HH4s120x", socket.AF_INET, 0, IPv4Address(address).packed)
+    return struct.pack("=HH4s120x", socket.AF_INET, 0, address_to_bytes(address))
 
 
 def room(sock: socket.socket) -> int:

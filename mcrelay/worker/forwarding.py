@@ -21,9 +21,10 @@ from mcrelay.model.actions import (
     OpenTrace,
     SetFlow,
 )
+from mcrelay.model.addresses import address_to_number, is_group_number
 from mcrelay.model.state import Egress as EgressName
 from mcrelay.model.state import Flow, Trace
-from mcrelay.packet.fib import Entry, Fib, Routes, find, number
+from mcrelay.packet.fib import Entry, Fib, Routes, find
 from mcrelay.packet.headers import origin_key
 from mcrelay.protocol.worker import BatchMessage, Instruction
 from mcrelay.worker.counters import CounterWriter
@@ -32,8 +33,6 @@ from mcrelay.worker.ring import Ring
 from mcrelay.worker.scalar_path import ScalarPath
 from mcrelay.worker.trace_capture import CaptureBuilder, TraceCapture
 from mcrelay.worker.trace_writer import TraceWriter
-
-_MULTICAST_BITS = 0xE  # the first four bits of every group (RFC 5771)
 
 
 class Refusal(Exception):
@@ -170,7 +169,7 @@ class Forwarding:
         routes = Routes(list(entries.values()), list(self._sockets))
         descriptors = [sock.fileno() for sock in self._sockets.values()]
         own = {
-            (number(address), port)
+            (address_to_number(address), port)
             for address, port in map(socket.socket.getsockname, self._sockets.values())
         }
         self._own = np.array(sorted(origin_key(*one) for one in own), np.uint64)
@@ -185,11 +184,11 @@ class Forwarding:
             ingress.watch = captures.build(flows[ifindex], ingress.fib)
             traced = ingress.watch.routes if ingress.watch else ()
             ingress.plain = {
-                number(flow.destination) << 16 | flow.port: route
+                address_to_number(flow.destination) << 16 | flow.port: route
                 for flow, route in flows[ifindex].items()
                 if flow.source is None and route not in traced
             }
-            hosts = [one for one in ingress.fib.destinations if one >> 28 != _MULTICAST_BITS]
+            hosts = [one for one in ingress.fib.destinations if not is_group_number(one)]
             ingress.ring.admit(socket_filters.udp_to(hosts))
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcrelay.model.addresses import address_to_number
 from mcrelay.model.state import Egress, Flow, Trace
-from mcrelay.packet.fib import NO_ROUTE, Entry, Fib, Routes, number
+from mcrelay.packet.fib import NO_ROUTE, Entry, Fib, Routes
 from mcrelay.packet.frame import (
     CAPTURED,
     LENGTH,
@@ -211,7 +212,7 @@ class CaptureBuilder:
 
 
 def _traced_rule(writer: TraceWriter, flows: Sequence[Flow], routes: Mapping[Flow, int]) -> TracedRule:
-    destinations = {number(flow.destination) for flow in flows}
+    destinations = {address_to_number(flow.destination) for flow in flows}
     numbers = {routes[flow] for flow in flows}
     return TracedRule(writer, np.array(sorted(numbers), np.int64), np.array(sorted(destinations), np.uint32))
 

@@ -9,7 +9,6 @@ from mcrelay.config.problems import ConfigError, SourceLocation
 from mcrelay.config.reader import parse
 from mcrelay.config.yaml_events import FASTEST_LOADER
 from mcrelay.config.yaml_parser import PortableLoader
-from mcrelay.model.addresses import is_group, is_link_local_group, why_no_host
 
 GOOD = """\
 version: 1
@@ -304,14 +303,6 @@ def test_a_broken_interface_is_not_called_unknown():
     text = "version: 1\ninterfaces:\n  studio: {}\n  plant: {device: eth1}\nrules:\n"
     found = problems(text + rule(f"{INPUT}, outputs: [{{interface: plant}}]"))
     assert found == ["0.yaml:3:3: interfaces.studio: `device` is missing; add, for example, `device: eth0`"]
-
-
-def test_what_an_address_stands_for():
-    addresses = ("223.255.255.255", "224.0.0.0", "239.255.255.255", "240.0.0.0")
-    assert [is_group(address) for address in addresses] == [False, True, True, False]
-    assert is_link_local_group("224.0.0.255")
-    assert not is_link_local_group("224.0.1.0")
-    assert why_no_host("10.0.0.1", "eth0") == ""
 
 
 PIECES = [

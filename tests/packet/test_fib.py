@@ -1,12 +1,12 @@
 """The arrays find what a dictionary finds."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcrelay.model.addresses import address_to_number
 from mcrelay.model.state import Egress, Flow, Output, Route
-from mcrelay.packet.fib import FROM_PACKET, NO_ROUTE, Entry, Fib, Routes, find, number
+from mcrelay.packet.fib import FROM_PACKET, NO_ROUTE, Entry, Fib, Routes, find
 from mcrelay.packet.headers import flow_key, origin_key
 
 DESTINATIONS = ["239.1.1.1", "239.1.1.2", "10.0.0.9", "224.0.0.1", "239.255.255.255"]
@@ -43,8 +43,10 @@ def column(values, dtype):
 def looked_up(lookup, packets):
     """Return [(route, is forbidden)]."""
     route, forbidden = lookup.lookup(
-        column((flow_key(number(destination), port) for destination, port, _ in packets), np.uint64),
-        column((origin_key(number(source), 4000) for _, _, source in packets), np.uint64),
+        column(
+            (flow_key(address_to_number(destination), port) for destination, port, _ in packets), np.uint64
+        ),
+        column((origin_key(address_to_number(source), 4000) for _, _, source in packets), np.uint64),
     )
     is_forbidden = [False] * len(packets) if forbidden is None else forbidden.tolist()
     return list(zip(route.tolist(), is_forbidden, strict=True))
@@ -69,7 +71,7 @@ def test_packets_are_found_as_in_a_dictionary(table, packets):
 
 @given(tables, st.lists(destinations, max_size=12))
 def test_a_packet_that_hides_its_port_belongs_to_a_route_of_its_destination(table, asked_for):
-    found = fib(table).route_of_destination(column(map(number, asked_for), np.uint32))
+    found = fib(table).route_of_destination(column(map(address_to_number, asked_for), np.uint32))
     for destination, route in zip(asked_for, found.tolist(), strict=True):
         candidates = [next(iter(by.values())) for (to, _), by in sorted(table.items()) if to == destination]
         assert route == (candidates[0] if candidates else NO_ROUTE)
@@ -77,14 +79,16 @@ def test_a_packet_that_hides_its_port_belongs_to_a_route_of_its_destination(tabl
 
 @given(tables)
 def test_the_destinations_are_listed_once_each_and_ascend(table):
-    assert fib(table).destinations == sorted({number(destination) for destination, _ in table})
+    assert fib(table).destinations == sorted({address_to_number(destination) for destination, _ in table})
 
 
 def test_a_link_without_flows_has_no_route_for_anything():
     """Such a ring is there while all that its flows need has failed."""
     lookup = Fib({})
     assert looked_up(lookup, [("239.1.1.1", 5001, "10.0.0.1")] * 2) == [(NO_ROUTE, False)] * 2
-    assert lookup.route_of_destination(column([number("239.1.1.1")], np.uint32)).tolist() == [NO_ROUTE]
+    assert lookup.route_of_destination(column([address_to_number("239.1.1.1")], np.uint32)).tolist() == [
+        NO_ROUTE
+    ]
     assert lookup.destinations == []
 
 
@@ -92,14 +96,6 @@ def test_ten_thousand_flows_are_told_apart():
     table = {(f"239.{n >> 8}.{n & 255}.7", 5001 + n % 3): {None: n} for n in range(10_000)}
     packets = [(destination, port, "10.0.0.1") for destination, port in table]
     assert [route for route, _ in looked_up(fib(table), packets)] == list(range(10_000))
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [("0.0.0.0", 0), ("0.0.0.1", 1), ("239.1.2.3", 0xEF010203), ("255.255.255.255", 2**32 - 1)],
-)
-def test_an_address_is_a_number(address, expected):
-    assert number(address) == expected
 
 
 @given(st.sets(st.integers(0, 2**48), min_size=1), st.lists(st.integers(0, 2**48)))
@@ -147,7 +143,7 @@ def plain_datagrams(entry):
     for output, row in zip(entry.route.outputs, entry.rows[1:], strict=True):
         ttl = FROM_PACKET if output.ttl == "decrement" else output.ttl
         tos = FROM_PACKET if output.dscp == "copy" else output.dscp * 4
-        yield output.egress, row, (number(output.destination), output.port), ttl, tos
+        yield output.egress, row, (address_to_number(output.destination), output.port), ttl, tos
 
 
 @given(entries(), st.data())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from ipaddress import IPv4Address
 from typing import Any
 
 from mcrelay.cli.view.table import aligned
 from mcrelay.cli.view.units import counted
+from mcrelay.model.addresses import number_to_address
 from mcrelay.traffic.endpoint import Endpoint
 from mcrelay.traffic.statistics import Counts, FlowTally, Key, Reception, counts
 
@@ -86,12 +86,12 @@ def _destination(seen: Observation, one: Endpoint) -> dict[str, Any]:
 
 
 def _flow(key: Key, flow: FlowTally) -> dict[str, Any]:
-    address, port = key.destination.split(":")
+    address, _, port = key.destination.rpartition(":")
     sequence = flow.sequence
     return {
         "destination": address,
         "port": int(port),
-        "source": str(IPv4Address(key.source)),
+        "source": number_to_address(key.source),
         "source_port": key.source_port,
         "flow": key.flow,
         "first_sequence": sequence.lowest if sequence.received else None,
