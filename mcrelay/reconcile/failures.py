@@ -154,7 +154,7 @@ def _marked(planned: RuleStatus, ways: Sequence[Sequence[Failure]]) -> RuleStatu
         return planned
     reasons = dict.fromkeys(failure.reason for way in ways for failure in way)
     state = RuleState.FAILED if all(ways) else planned.state
-    return RuleStatus(state, "; ".join(filter(None, (planned.reason, *reasons))))
+    return RuleStatus(state, planned.reason).because(*reasons)
 
 
 def without(state: State, failed: set[Subject]) -> State:

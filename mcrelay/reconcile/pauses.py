@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mcrelay.model.rule_status import RuleState, RuleStatus
+from mcrelay.model.rule_status import RuleState, RuleStatus, join_reasons
 from mcrelay.model.state import State
 from mcrelay.reconcile.lifecycle import Process
 
@@ -43,9 +43,9 @@ def _incomplete(verdicts: Mapping[str, RuleStatus], forwarded: Mapping[int, set[
 
 def _marked(verdict: RuleStatus, reasons: list[str], workers: int) -> RuleStatus:
     if len(reasons) == workers:
-        return RuleStatus(RuleState.PAUSED, "; ".join(filter(None, (verdict.reason, *reasons))))
-    share = f"{len(reasons)} of {workers} workers do not forward it: {'; '.join(reasons)}"
-    return RuleStatus(verdict.state, "; ".join(filter(None, (verdict.reason, share))))
+        return RuleStatus(RuleState.PAUSED, verdict.reason).because(*reasons)
+    share = f"{len(reasons)} of {workers} workers do not forward it"
+    return verdict.because(f"{share}: {join_reasons(*reasons)}")
 
 
 def _reason(worker: int, running: State, processes: Mapping[int, Process]) -> str:

@@ -9,7 +9,7 @@ from mcrelay.config.compiler import Config, Input, Rule
 from mcrelay.config.compiler import Output as ConfigOutput
 from mcrelay.model.addresses import is_group
 from mcrelay.model.links import Link, LinkTable
-from mcrelay.model.rule_status import RuleState, RuleStatus
+from mcrelay.model.rule_status import RuleState, RuleStatus, join_reasons
 from mcrelay.model.state import (
     Egress,
     Flow,
@@ -86,22 +86,22 @@ def _planned(rule: Rule, config: Config, links: LinkTable) -> tuple[RuleStatus, 
         return RuleStatus(RuleState.DISABLED, "`enabled: false` in the file"), {}
     try:
         flows = _flows(rule.input, config, links)
-    except Unresolved as missing:
-        return RuleStatus(RuleState.UNRESOLVED, f"input: {missing}"), {}
-    outputs, missing_outputs = [], []
+    except Unresolved as error:
+        return RuleStatus(RuleState.UNRESOLVED, f"input: {error}"), {}
+    outputs, missing = [], []
     for output in rule.outputs:
         try:
             outputs.append(_output(output, config, links))
-        except Unresolved as missing:
-            missing_outputs.append(f"output {output.interface}: {missing}")
-    reason = "; ".join(missing_outputs)
+        except Unresolved as error:
+            missing.append(f"output {output.interface}: {error}")
     if not outputs:
-        return RuleStatus(RuleState.UNRESOLVED, reason), {}
-    if missing_outputs:
-        reason = f"{len(missing_outputs)} of {len(rule.outputs)} outputs do not run: {reason}"
-    reasons = [reason, *_down(rule, config, links)]
-    verdict = RuleStatus(RuleState.ACTIVE, "; ".join(filter(None, reasons)))
-    return verdict, dict.fromkeys(flows, Route(rule.name, tuple(outputs)))
+        return RuleStatus(RuleState.UNRESOLVED).because(*missing), {}
+    status = RuleStatus(RuleState.ACTIVE)
+    if missing:
+        share = f"{len(missing)} of {len(rule.outputs)} outputs do not run"
+        status = status.because(f"{share}: {join_reasons(*missing)}")
+    status = status.because(*_down(rule, config, links))
+    return status, dict.fromkeys(flows, Route(rule.name, tuple(outputs)))
 
 
 def _down(rule: Rule, config: Config, links: LinkTable) -> list[str]:
