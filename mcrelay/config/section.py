@@ -6,12 +6,12 @@ once, and what is sound beside it is still checked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from mcrelay.config.problems import Key, Path, Problem, SourceLocation
 from mcrelay.config.reader import Data, Source
-from mcrelay.config.schema import violations
+from mcrelay.config.schema import is_valid, schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,16 @@ def shaped(source: Source) -> tuple[Section, list[Problem]]:
     problems = list(source.problems)
     complained = {problem.where for problem in problems}
     forbidden: set[Path] = set()
-    for path, problem in violations(source) if source.data is not None else ():
+    for path, problem in _violations(source):
         forbidden.add(path)
         if problem.where not in complained:
             problems.append(problem)
     data = source.data if isinstance(source.data, dict) else {}
     return Section(source, (), data, forbidden), problems
+
+
+def _violations(source: Source) -> Iterator[tuple[Path, Problem]]:
+    if source.data is not None and not is_valid(source.data, schema()):
+        from mcrelay.config.violations import violations  # jsonschema, which is slow to import
+
+        yield from violations(source)

@@ -1,0 +1,186 @@
+"""Every violation of the schema in a file as a sentence. jsonschema finds them.
+
+A `title` in the schema is what a message says after "expected": one place for the rule and for its words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import islice
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
+
+from mcrelay.config.problems import Path, Problem, shown
+from mcrelay.config.reader import MAX_PROBLEMS, Data, Source
+from mcrelay.config.schema import Schema, is_valid, whole_schema
+from mcrelay.model.suggestions import did_you_mean, listed
+
+AnyValidator = Any  # whose VALIDATORS and descend() jsonschema has, and its types have not
+Errors = Iterator[ValidationError]
+
+FEW = 50  # values that jsonschema validates in the time that a part of the schema takes to compile
+
+_YAML_1_1_BOOLEANS = {
+    **dict.fromkeys(("y", "yes", "on"), "true"),
+    **dict.fromkeys(("n", "no", "off"), "false"),
+}
+
+
+def violations(source: Source) -> Iterator[tuple[Path, Problem]]:
+    """Yield what the schema forbids in a source, each with the path whose value must not be used."""
+    for error in islice(_validator().iter_errors(source.data), MAX_PROBLEMS):
+        yield from _explain(error, source)
+
+
+def _explain(error: ValidationError, source: Source) -> Iterator[tuple[Path, Problem]]:
+    path: Path = tuple(error.absolute_path)
+    value: Data = error.instance
+    demand: Data = error.validator_value
+    schema_here: Data = error.schema
+    match error.validator:
+        case "required":
+            for key in demand:
+                if key not in value:
+                    yield path, source.problem_at_key(path, _missing([key], schema_here))
+        case "anyOf" if "properties" in schema_here:
+            keys = [key for choice in demand for key in choice["required"]]
+            yield path, source.problem_at_key(path, _missing(keys, schema_here))
+        case "not":
+            path = (*path, demand["required"][-1])
+            yield path, source.problem_at_key(path, f"takes {_either(demand['required'])}, not both")
+        case "additionalProperties":
+            known = schema_here["properties"]
+            for key in value.keys() - known.keys():
+                hint = did_you_mean(key, known) or f"; known here: {listed(known)}"
+                yield (*path, key), source.problem_at_key((*path, key), f"unknown key{hint}")
+        case "uniqueItems":
+            for index in repeated_texts(value):
+                yield (*path, index), source.problem((*path, index), f"{value[index]} is given twice")
+        case _ if "propertyNames" in error.absolute_schema_path:
+            yield (*path, value), source.problem_at_key((*path, value), _expected(value, schema_here))
+        case _:
+            yield path, source.problem(path, _expected(value, schema_here))
+
+
+def _missing(keys: list[str], owner: Mapping[str, Any]) -> str:
+    example = json.dumps(owner["properties"][keys[0]]["examples"][0]).replace('"', "")
+    return f"{_either(keys)} is missing; add, for example, `{keys[0]}: {example}`"
+
+
+def _either(keys: Iterable[str]) -> str:
+    return " or ".join(f"`{key}`" for key in keys)
+
+
+def _expected(value: Data, wanted: Mapping[str, Any]) -> str:
+    instead = "but nothing is here" if value is None else f"not {shown(value)}"
+    return f"expected {wanted['title']}, {instead}{_hint(value, wanted)}"
+
+
+def _hint(value: object, wanted: Mapping[str, Any]) -> str:
+    if not isinstance(value, str):
+        return ""
+    choices = wanted.get("anyOf", [wanted])
+    types = [choice.get("type") for choice in choices]
+    if "boolean" in types and value.lower() in _YAML_1_1_BOOLEANS:
+        return f"; write `{_YAML_1_1_BOOLEANS[value.lower()]}`"
+    if "integer" in types and value.isdecimal():
+        return "; write it without quotes"
+    words = [choice["const"] for choice in choices if "const" in choice] + wanted.get("enum", [])
+    return did_you_mean(value, (word for word in words if isinstance(word, str)))
+
+
+@cache
+def _validator() -> Validator:
+    descent = _Descent()
+    strict: Callable[[Schema], Validator] = extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator,
+        {
+            "pattern": _pattern,
+            "uniqueItems": _unique_items,
+            "propertyNames": descent.property_names,
+            "properties": descent.properties,
+            "additionalProperties": descent.additional_properties,
+            "items": descent.items,
+        },
+        # An integer is an int, as in is_valid(); 1.0 and true are none.
+        type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+            "integer", lambda _, value: type(value) is int
+        ),
+    )
+    return strict(whole_schema())
+
+
+# Keywords that differ from those of jsonschema. Each gets the validator, the keyword's own value, the value
+# to validate and the part of the schema that has the keyword.
+
+
+def _pattern(_: object, pattern: str, value: object, __: object) -> Errors:
+    # `$` is the end of the text in JSON Schema; in Python it also matches before a line feed at the end.
+    if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _unique_items(_: object, __: bool, value: object, ___: object) -> Errors:
+    if isinstance(value, list) and repeated_texts(value):
+        yield ValidationError(f"{value!r} has non-unique items")
+
+
+def repeated_texts(items: Sequence[object]) -> list[int]:
+    """Return the indices of the texts in a list that an earlier item equals."""
+    seen: set[str] = set()
+    found = []
+    for index, item in enumerate(items):
+        if isinstance(item, str):
+            if item in seen:
+                found.append(index)
+            seen.add(item)
+    return found
+
+
+class _Descent:
+    """Keywords that find the same errors as those of jsonschema, and pass over valid members quickly.
+
+    jsonschema itself validates the first values for each part of the schema: compiling the part for
+    `is_valid` takes as long as that.
+    """
+
+    def __init__(self) -> None:
+        self._values: Counter[int] = (
+            Counter()
+        )  # by the identity of a part of the schema, which stays in memory
+
+    def _may_be_invalid(self, value: Data, wanted: Schema) -> bool:
+        self._values[id(wanted)] += 1
+        return self._values[id(wanted)] <= FEW or not is_valid(value, wanted)
+
+    def property_names(self, validator: AnyValidator, wanted: Schema, value: object, _: object) -> Errors:
+        for name in value if isinstance(value, dict) else ():
+            if self._may_be_invalid(name, wanted):
+                yield from validator.descend(name, wanted)
+
+    def properties(self, validator: AnyValidator, wanted: Data, value: object, _: object) -> Errors:
+        for key, inner in value.items() if isinstance(value, dict) else ():
+            if key in wanted and self._may_be_invalid(inner, wanted[key]):
+                yield from validator.descend(inner, wanted[key], path=key, schema_path=key)
+
+    def additional_properties(
+        self, validator: AnyValidator, wanted: Data, value: object, part: Schema
+    ) -> Errors:
+        if wanted is False:
+            yield from Draft202012Validator.VALIDATORS["additionalProperties"](validator, wanted, value, part)
+            return
+        for key, inner in value.items() if isinstance(value, dict) else ():  # a map without keys of its own
+            if self._may_be_invalid(inner, wanted):
+                yield from validator.descend(inner, wanted, path=key)
+
+    def items(self, validator: AnyValidator, wanted: Schema, value: object, _: object) -> Errors:
+        for index, item in enumerate(value) if isinstance(value, list) else ():
+            if self._may_be_invalid(item, wanted):
+                yield from validator.descend(item, wanted, path=index)
