@@ -10,7 +10,7 @@ import struct
 from types import TracebackType
 from typing import Any
 
-from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, encoded_request
+from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, encode_request
 
 PATIENCE = 10.0  # seconds without a sign of life of the daemon
 SHORTEST = 0.001  # seconds of patience
@@ -81,7 +81,7 @@ class Client:
         """Return the result of a method; raises Failed, NotPermitted, WrongProtocol or BrokenOff."""
         self._calls += 1
         try:
-            self._send(encoded_request(self._calls, method, params))
+            self._send(encode_request(self._calls, method, params))
             line = self._line()
         except BlockingIOError:  # SO_RCVTIMEO, SO_SNDTIMEO
             raise BrokenOff(f"no answer in time at {self.path}") from None

@@ -11,7 +11,7 @@ import sys
 from mcrelay.control.channel import Channel, ChannelEnded
 from mcrelay.control.server import Server
 from mcrelay.linux.sandbox import NotConfined, drop_all_privileges
-from mcrelay.protocol.worker import WireError
+from mcrelay.protocol.framing import WireError
 
 
 def main() -> int:

@@ -6,8 +6,15 @@ import socket
 from collections import deque
 from collections.abc import Iterator
 
-from mcrelay.protocol.control import Request, ToControl, decode_to_control, encoded_request
-from mcrelay.protocol.worker import CHUNK, MAX_BATCH, MAX_DESCRIPTORS, Assembler, Packet, packets
+from mcrelay.protocol.control import ToControl, ToSupervisor, decode_to_control, encode_to_supervisor
+from mcrelay.protocol.framing import (
+    MAX_BATCH,
+    MAX_DESCRIPTORS,
+    MAX_PACKET,
+    Assembler,
+    Packet,
+    cut_into_packets,
+)
 
 
 class ChannelEnded(Exception):
@@ -28,9 +35,9 @@ class Channel:
         """Whether the supervisor is still to be told something."""
         return bool(self._outgoing)
 
-    def tell(self, request: Request) -> None:
+    def tell(self, request: ToSupervisor) -> None:
         """Ask the supervisor for something; what its socket does not take now goes out with `flush`."""
-        self._outgoing += packets(encoded_request(request))
+        self._outgoing += cut_into_packets(encode_to_supervisor(request))
         self.flush()
 
     def flush(self) -> None:
@@ -48,7 +55,7 @@ class Channel:
         """Yield what the supervisor told, with descriptors that are the caller's to close; raises Ended."""
         while True:
             try:
-                data, descriptors, _, _ = socket.recv_fds(self.socket, CHUNK + 1, MAX_DESCRIPTORS)
+                data, descriptors, _, _ = socket.recv_fds(self.socket, MAX_PACKET, MAX_DESCRIPTORS)
             except BlockingIOError:
                 return
             except ConnectionResetError:

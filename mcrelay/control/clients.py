@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from mcrelay.control.connection import ClientGone, Connection, TooLong
+from mcrelay.control.connection import ClientGone, Connection, Reply, TooLong
 from mcrelay.control.methods import Call, Methods
-from mcrelay.control.reply import Reply
-from mcrelay.protocol.jsonrpc import MAX_LINE, Code, Request, RpcError, parsed
+from mcrelay.protocol.jsonrpc import MAX_LINE, Code, Request, RpcError, parse_request
 from mcrelay.status.documents import Now
 
 MOST = 256  # connections
@@ -116,7 +115,7 @@ class Clients:
         line = connection.line(now.monotonic)
         connection.is_waiting = True
         try:
-            request = parsed(line)
+            request = parse_request(line)
         except RpcError as error:
             self._refuse(connection, error)
         else:

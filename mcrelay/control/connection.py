@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from mcrelay.protocol.jsonrpc import MAX_LINE
+from mcrelay.protocol.jsonrpc import (
+    MAX_LINE,
+    Identity,
+    Json,
+    RpcError,
+    encode_error,
+    encode_json,
+    encode_result,
+)
 
 GREETING = 5.0  # seconds that a client has for its hello
 HALF_A_LINE = 10.0  # for the rest of a line
 STANDSTILL = 10.0  # for taking some of its answer
 IDLE = 600.0  # for its next request
+
+
+Send = Callable[[Sequence[bytes]], None]
 
 
 class ClientGone(Exception):
@@ -20,6 +31,27 @@ class ClientGone(Exception):
 
 class TooLong(Exception):
     """The client has sent more than a line may hold, and no end of it."""
+
+
+class Reply:
+    """The answer to one request, given once: at once or later. A notification gets no answer."""
+
+    def __init__(self, send: Send, id: Identity, is_notification: bool) -> None:
+        self._send = send
+        self._id = id
+        self._is_notification = is_notification
+
+    def result(self, value: Json) -> None:
+        """The request was carried out."""
+        self.document([encode_json(value).encode()])
+
+    def document(self, pieces: Sequence[bytes]) -> None:
+        """The request was carried out; the result is JSON already."""
+        self._send([] if self._is_notification else encode_result(self._id, pieces))
+
+    def failed(self, error: RpcError) -> None:
+        """The request was not carried out."""
+        self._send([] if self._is_notification else [encode_error(error, self._id)])
 
 
 class Connection:

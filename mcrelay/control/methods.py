@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mcrelay.control.connection import Connection
+from mcrelay.control.connection import Connection, Reply
 from mcrelay.control.peer import may_trace, peer
 from mcrelay.control.reload_marks import ReloadMarks
-from mcrelay.control.reply import Reply
 from mcrelay.control.trace_sessions import TraceSessions
 from mcrelay.model.suggestions import candidates, listed
-from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, Parameter, Request, RpcError, arguments
-from mcrelay.status.documents import Now, View
+from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, Parameter, Request, RpcError, bind_parameters
+from mcrelay.status.documents import Documents, Now
 from mcrelay.status.replica import SnapshotReplica
 
 Arguments = Mapping[str, Json]
@@ -32,9 +31,11 @@ class Call:
 class Methods:
     """Carries out what clients ask for."""
 
-    def __init__(self, known: SnapshotReplica, view: View, marks: ReloadMarks, traces: TraceSessions) -> None:
-        self._known = known
-        self._view = view
+    def __init__(
+        self, snapshot: SnapshotReplica, documents: Documents, marks: ReloadMarks, traces: TraceSessions
+    ) -> None:
+        self._snapshot = snapshot
+        self._documents = documents
         self._marks = marks
         self._traces = traces
 
@@ -46,14 +47,14 @@ class Methods:
         if method is None:
             there_are = f"there are: {listed(METHODS)}"
             raise RpcError(Code.METHOD_NOT_FOUND, f"no method is named `{request.method}`; {there_are}")
-        method.call(self, call, arguments(method.parameters, request.params))
+        method.call(self, call, bind_parameters(method.parameters, request.params))
 
     def hello(self, call: Call, given: Arguments) -> None:
         """Agree on the protocol, and say who answers."""
         if given["protocol"] != PROTOCOL:
             raise _wrong_protocol(f"this daemon speaks protocol {PROTOCOL}, not {given['protocol']}")
         call.connection.is_greeted = True
-        daemon, generation = self._known.section("daemon"), self._known.section("generation")
+        daemon, generation = self._snapshot.section("daemon"), self._snapshot.section("generation")
         call.reply.result(
             {
                 "protocol": PROTOCOL,
@@ -71,15 +72,15 @@ class Methods:
 
     def status(self, call: Call, given: Arguments) -> None:
         """Show all there is, or one rule and all that is none."""
-        call.reply.document(self._view.status(self._one_or_all(given), call.now))
+        call.reply.document(self._documents.status(self._one_or_all(given), call.now))
 
     def list(self, call: Call, given: Arguments) -> None:
         """Show the states of the rules."""
-        call.reply.document(self._view.list(call.now))
+        call.reply.document(self._documents.list(call.now))
 
     def stats(self, call: Call, given: Arguments) -> None:
         """Show the counts of all rules, or of one."""
-        call.reply.document(self._view.stats(self._one_or_all(given), call.now))
+        call.reply.document(self._documents.stats(self._one_or_all(given), call.now))
 
     def reload_mark(self, call: Call, given: Arguments) -> None:
         """Say how many reloads have begun, as the supervisor knows it now."""
@@ -87,17 +88,17 @@ class Methods:
 
     def reload_verdict(self, call: Call, given: Arguments) -> None:
         """Show what came of the last reload."""
-        call.reply.result(self._known.section("reload"))
+        call.reply.result(self._snapshot.section("reload"))
 
     def trace_start(self, call: Call, given: Arguments) -> None:
         """Trace a rule for a client that may see what packets carry."""
         rule = self._rule(given["rule"])
-        daemon = self._known.section("daemon")
+        daemon = self._snapshot.section("daemon")
         if not may_trace(peer(call.connection.socket), daemon.get("uid"), daemon.get("socket_gid")):
             raise RpcError(
                 Code.NOT_PERMITTED, "traces show what packets carry: only root and the socket's group may"
             )
-        state, reason = self._known.verdict(rule)
+        state, reason = self._snapshot.rule_status(rule)
         if state in _NOT_RUNNING:
             problem = f"`{rule}` cannot be traced: it is {state}: {reason}"
             raise RpcError(Code.NOT_TRACEABLE, problem, {"state": state, "reason": reason})
@@ -119,8 +120,8 @@ class Methods:
         return None if given["rule"] is None else self._rule(given["rule"])
 
     def _rule(self, name: str) -> str:
-        if name not in self._known.rules:
-            near = candidates(name, self._known.rules)
+        if name not in self._snapshot.rules:
+            near = candidates(name, self._snapshot.rules)
             hint = f"; did you mean `{near[0]}`?" if near else ""
             raise RpcError(Code.UNKNOWN_RULE, f"no rule is named `{name}`{hint}", {"names": near})
         return name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mcrelay.control.reply import Reply
-from mcrelay.protocol.control import Mark, Request
+from mcrelay.control.connection import Reply
+from mcrelay.protocol.control import Mark, ToSupervisor
 
 SPACING = 0.01  # seconds between two questions, so that no client keeps the supervisor busy
 
@@ -13,7 +13,7 @@ SPACING = 0.01  # seconds between two questions, so that no client keeps the sup
 class ReloadMarks:
     """The clients that wait for a mark: those of the question that was asked, and of the next one."""
 
-    def __init__(self, tell: Callable[[Request], None]) -> None:
+    def __init__(self, tell: Callable[[ToSupervisor], None]) -> None:
         self._tell = tell
         self._asked: list[Reply] = []
         self._next: list[Reply] = []

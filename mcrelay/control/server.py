@@ -14,11 +14,13 @@ from mcrelay.control.methods import Methods
 from mcrelay.control.pulse import HeartbeatWriter
 from mcrelay.control.reload_marks import ReloadMarks
 from mcrelay.control.trace_sessions import TraceSessions
-from mcrelay.linux.process_usage import Usages
+from mcrelay.ipc.shared_memory import map_read_only
+from mcrelay.linux.process_usage import read_usage
+from mcrelay.model.counters import MEMORY_SIZE
 from mcrelay.protocol.control import Counters, MarkAnswer, SetListener, SnapshotChanged, ToControl, TraceState
-from mcrelay.protocol.worker import PROTOCOL, Hello
-from mcrelay.status.documents import Now, View
-from mcrelay.status.rates import Counts
+from mcrelay.protocol.framing import PROTOCOL, Hello
+from mcrelay.status.documents import Documents, Now
+from mcrelay.status.rates import CounterReader
 from mcrelay.status.replica import SnapshotReplica
 
 BEAT = 1.25  # seconds between two samples of the counters, and two looks at what is overdue
@@ -30,12 +32,12 @@ class Server:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._selector = selectors.DefaultSelector()
-        self._counts = Counts()
-        self._known = SnapshotReplica(self._counts)
-        self._view = View(self._known, self._counts, Usages())
+        self._counters = CounterReader()
+        self._snapshot = SnapshotReplica(self._counters)
+        self._documents = Documents(self._snapshot, self._counters, read_usage)
         self._marks = ReloadMarks(channel.tell)
-        self._traces = TraceSessions(channel.tell, self._known.devices)
-        methods = Methods(self._known, self._view, self._marks, self._traces)
+        self._traces = TraceSessions(channel.tell, self._snapshot.devices)
+        methods = Methods(self._snapshot, self._documents, self._marks, self._traces)
         self._clients = Clients(self._selector, methods, self._traces.client_gone)
         self._listener: socket.socket | None = None
         self._pulse = HeartbeatWriter()
@@ -58,7 +60,7 @@ class Server:
         self._marks.carry_on(now.monotonic)
         if self._next_beat <= now.monotonic:
             self._next_beat = now.monotonic + BEAT
-            self._view.sample(now)
+            self._documents.sample(now)
             self._pulse.beat()
             self._traces.expire(now.monotonic)
             self._clients.close_overdue(now.monotonic)
@@ -90,9 +92,9 @@ class Server:
                 self._open()
             case Counters(worker):
                 [memory] = descriptors
-                self._counts.add(worker, memory)
+                self._counters.add(worker, map_read_only(memory, MEMORY_SIZE))
             case SnapshotChanged(sections):
-                self._view.change(sections, now)
+                self._documents.change(sections, now)
                 if "rules" in sections:
                     gc.freeze()  # 10,000 rules are no garbage: not to be looked through again and again
                 self._open()
@@ -103,11 +105,11 @@ class Server:
 
     def _open(self) -> None:
         """Let clients in, once there is something to show to them."""
-        if self._listener is not None and self._known.is_told:
+        if self._listener is not None and self._snapshot.has_content:
             self._clients.listen(self._listener)
             self._listener = None
 
 
 def moment() -> Now:
     """Return the time."""
-    return Now(time.monotonic(), time.time())
+    return Now(time.monotonic(), time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))

@@ -6,13 +6,12 @@ client: what it does not read in time is overwritten, and counted as lost.
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
+from mcrelay.ipc.shared_memory import map_read_only
 from mcrelay.protocol.control import TraceRule, TraceState
 from mcrelay.protocol.jsonrpc import Code, Json, RpcError
 from mcrelay.tracing.format import Document, as_document
@@ -110,7 +109,10 @@ class TraceSessions:
 
     def told(self, tracing: TraceState, descriptors: Sequence[int]) -> None:
         """The supervisor said that a rule is traced, or why it is not or no longer; owns the descriptors."""
-        rings = {worker: _mapped(ring) for worker, ring in zip(tracing.workers, descriptors, strict=True)}
+        rings = {
+            worker: map_read_only(ring, MEMORY_SIZE)
+            for worker, ring in zip(tracing.workers, descriptors, strict=True)
+        }
         traced = self._traced.get(tracing.rule)
         if traced is None:
             self._tell_that_nobody_follows(tracing)
@@ -213,11 +215,3 @@ class TraceSessions:
 
 def _from_the_beginning(rings: Mapping[int, memoryview]) -> dict[int, Reader]:
     return {worker: Reader(ring, from_the_beginning=True) for worker, ring in rings.items()}
-
-
-def _mapped(descriptor: int) -> memoryview:
-    """Return the memory behind a descriptor, which is closed."""
-    try:
-        return memoryview(mmap.mmap(descriptor, MEMORY_SIZE, prot=mmap.PROT_READ))
-    finally:
-        os.close(descriptor)

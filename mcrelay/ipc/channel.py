@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from mcrelay.protocol.worker import CHUNK, MAX_ANSWER, Assembler, Packet, WireError, packets
+from mcrelay.protocol.framing import MAX_ANSWER, MAX_PACKET, Assembler, Packet, WireError, cut_into_packets
 
 EXHAUSTED = (errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)  # it passes
 TURN = 64  # packets that are heard before others have a turn
@@ -43,7 +43,7 @@ class Channel(Generic[Heard]):
 
         The descriptors stay open until then.
         """
-        parts = packets(text, descriptors)
+        parts = cut_into_packets(text, descriptors)
         self._outgoing += parts
         self.waiting += sum(len(part.data) for part in parts)
         self.flush()
@@ -78,7 +78,7 @@ class Channel(Generic[Heard]):
         messages: list[Heard] = []
         for _ in range(TURN):
             try:
-                data = self._socket.recv(CHUNK + 1)
+                data = self._socket.recv(MAX_PACKET)
             except BlockingIOError:
                 break
             except ConnectionResetError:

@@ -45,3 +45,11 @@ class Memory:
         self._numbers[first : first + len(table.columns)] = memoryview(bytes(8 * len(table.columns))).cast(
             "Q"
         )
+
+
+def map_read_only(descriptor: int, size: int) -> memoryview:
+    """Return the memory behind a descriptor as octets that can only be read; the descriptor is closed."""
+    try:
+        return memoryview(mmap.mmap(descriptor, size, prot=mmap.PROT_READ))
+    finally:
+        os.close(descriptor)

@@ -1,7 +1,7 @@
-"""The messages between supervisor and control process: JSON, cut into packets as wire.py does it.
+"""The messages between the supervisor and the control process, in JSON; framing.py cuts them into packets.
 
-The supervisor tells what there is, and trusts nothing that the control process asks for: a request is one of
-three small messages, or the control process is put down.
+The supervisor sends what clients can be shown. It does not trust the control process: a message from it is
+one of three small ones, or the control process is killed.
 """
 
 from __future__ import annotations
@@ -11,37 +11,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mcrelay.protocol.framing import Fields, Hello, WireError, parse_json
 from mcrelay.protocol.snapshot import JsonValue
-from mcrelay.protocol.worker import Fields, Hello, WireError, parsed
 
 Sections = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class SetListener:
-    """Beside it come the socket on which clients knock, and a file to be written to as a sign of life.
+    """Two descriptors: the socket at which clients connect, and the file for the heartbeat.
 
-    It is the first message, and comes again with another socket where somebody removed the first one.
+    It is the first message, and comes again where the socket had to be replaced.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Beside it comes the memory of a worker's counters, for reading."""
+    """A descriptor: the memory of a worker's counters, for reading."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotChanged:
-    """The sections of the picture that are other than before, as picture.py merges them."""
+    """A delta of the snapshot (snapshot.py)."""
 
     sections: Sections = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class MarkAnswer:
-    """The answer to a mark: how many reloads had begun when the supervisor saw it."""
+    """The answer to the Mark of this number: how many reloads had begun when the supervisor read it."""
 
     mark: int
     begun: int
@@ -49,10 +49,10 @@ class MarkAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TraceState:
-    """A rule is traced: beside it come, in the order of `workers`, the rings that they write, for reading.
+    """A rule is traced, with a descriptor for each of `workers`: its trace ring, for reading.
 
-    The same number may come again, with the rings of more workers. With a `reason` and without workers, the
-    rule is not traced, or no longer.
+    `number` is that of the trace. The same number may come again with the rings of more workers. With a
+    `reason` and without workers, the rule cannot be traced, or its trace has ended.
     """
 
     rule: str
@@ -63,65 +63,65 @@ class TraceState:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Asks how many reloads have begun: what begins later has a higher number."""
+    """Asks how many reloads have begun: one that begins later has a higher number."""
 
     mark: int
 
 
 @dataclass(frozen=True, slots=True)
 class TraceRule:
-    """Asks for a rule to be traced, or to be traced no longer."""
+    """Asks the supervisor to trace a rule or, where not `wanted`, to end its trace."""
 
     rule: str
     wanted: bool
 
 
 ToControl = SetListener | Counters | SnapshotChanged | MarkAnswer | TraceState
-Request = Hello | Mark | TraceRule
+ToSupervisor = Hello | Mark | TraceRule
 
 
-def encoded_news(news: ToControl) -> bytes:
-    """Return the text of what the supervisor tells."""
-    match news:
+def encode_to_control(message: ToControl) -> bytes:
+    """Return the text of a message to the control process."""
+    match message:
         case SetListener():
-            fields: Fields = ["listen"]
+            fields: Fields = ["listener"]
         case Counters(worker):
-            fields = ["memory", worker]
+            fields = ["counters", worker]
         case SnapshotChanged(sections):
-            fields = ["picture", sections]
+            fields = ["snapshot", sections]
         case MarkAnswer(mark, begun):
-            fields = ["marked", mark, begun]
+            fields = ["mark", mark, begun]
         case TraceState(rule, number, workers, reason):  # pragma: no branch: there is no other
             fields = ["trace", rule, number, workers, reason]
-    return json.dumps(fields, separators=(",", ":"), default=_drawn).encode()
+    return json.dumps(fields, separators=(",", ":"), default=_as_json).encode()
 
 
-def _drawn(value: JsonValue) -> object:
+def _as_json(value: JsonValue) -> object:
     return value.as_json()
 
 
 def decode_to_control(text: bytes) -> ToControl:
-    """Return what `encoded_news` wrote."""
+    """Return the message that `encode_to_control` wrote; raises WireError where it is none."""
     match json.loads(text):
-        case ["listen"]:
+        case ["listener"]:
             return SetListener()
-        case ["memory", worker]:
+        case ["counters", worker]:
             return Counters(worker)
-        case ["picture", sections]:
+        case ["snapshot", sections]:
             return SnapshotChanged(sections)
-        case ["marked", mark, begun]:
+        case ["mark", mark, begun]:
             return MarkAnswer(mark, begun)
         case ["trace", rule, number, workers, reason]:
             return TraceState(rule, number, tuple(workers), reason)
         case [word, *_]:
-            raise WireError(f"the supervisor said something unknown: {word!r}")
+            raise WireError(f"the supervisor sent an unknown message: {word!r}")
         case _:
-            raise WireError("the supervisor said something that is no message")
+            raise WireError("the supervisor sent something that is no message")
 
 
-def encoded_request(request: Request) -> bytes:
-    """Return the text of what the control process asks for."""
-    match request:
+def encode_to_supervisor(message: ToSupervisor) -> bytes:
+    """Return the text of a message to the supervisor."""
+    match message:
         case Hello(protocol):
             fields: Fields = ["hello", protocol]
         case Mark(mark):
@@ -131,9 +131,9 @@ def encoded_request(request: Request) -> bytes:
     return json.dumps(fields).encode()
 
 
-def decoded_request(text: bytes) -> Request:
-    """Return what the control process asks for; anything unexpected is a WireError."""
-    match parsed(text):
+def decode_to_supervisor(text: bytes) -> ToSupervisor:
+    """Return the message that the control process sent; raises WireError where it is none."""
+    match parse_json(text):
         case ["hello" | "mark", bool()]:
             pass  # Python takes True for an int; the protocol does not
         case ["hello", int(protocol)]:
@@ -142,4 +142,4 @@ def decoded_request(text: bytes) -> Request:
             return Mark(mark)
         case ["trace", str(rule), bool(wanted)]:
             return TraceRule(rule, wanted)
-    raise WireError("a request is none that the protocol knows")
+    raise WireError("the message is none that the protocol knows")

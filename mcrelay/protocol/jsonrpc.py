@@ -1,7 +1,7 @@
-"""JSON-RPC 2.0, one message a line: what a client may say, and how it is answered.
+"""JSON-RPC 2.0 between clients and the control process, one message a line.
 
-A line is hostile until it has passed: it has a longest length and a deepest nesting, is UTF-8, is one object
-and no batch, and names its parameters, each of the declared type.
+A line from a client is not trusted: its length and its nesting have a limit, it is UTF-8, it is one object
+and no batch, and its parameters go by name and have the declared types.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NoReturn
 
-Json = Any  # whatever JSON can say
+Json = Any  # any value that JSON has
 
 PROTOCOL = 1
 MAX_LINE = 16 << 10  # octets of a request, its newline included
@@ -21,7 +21,7 @@ MAX_DEPTH = 32  # arrays and objects within one another
 
 
 class Code(IntEnum):
-    """What kind of error an answer is about: those of JSON-RPC 2.0, and our own from -32000 down."""
+    """The code of an error: those of JSON-RPC 2.0, and those of mcrelay from -32000 down."""
 
     PARSE_ERROR = -32700
     INVALID_REQUEST = -32600
@@ -40,7 +40,7 @@ Identity = str | int | None
 
 
 class RpcError(Exception):
-    """A request that is answered with an error; `id` is None where the request did not say it."""
+    """A request is answered with an error; `id` is None where the request has none that can be read."""
 
     def __init__(self, code: Code, message: str, data: Json = None, id: Identity = None) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class RpcError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client asks for. A notification gets no answer."""
+    """A request of a client. A notification gets no answer."""
 
     method: str
     params: Mapping[str, Json]
@@ -59,21 +59,22 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter that a method takes: its name, the type of its value, and whether it must be given."""
+    """A parameter of a method: its name, the type of its value, and whether it is required."""
 
     name: str
     kind: type[str] | type[int] | type[bool]
     is_required: bool = False
 
 
-_WORDS: dict[type, str] = {str: "a string", int: "an integer", bool: "true or false"}
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+_TYPE_NAMES: dict[type, str] = {str: "a string", int: "an integer", bool: "true or false"}
 
-# A string is skipped as a whole, whatever brackets stand in it; one that never ends reaches to the end.
+# A string is matched as a whole, with the brackets in it; one without an end reaches to the end of the line.
 _BRACKET_OR_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[]}]', re.DOTALL)
 
 
-def parsed(line: bytes) -> Request:
-    """Return the request that a line makes; raises RpcError."""
+def parse_request(line: bytes) -> Request:
+    """Return the request in a line; raises RpcError."""
     _refuse_depth(line)
     try:
         fields = json.loads(line.decode(), parse_constant=_refuse_constant)
@@ -113,21 +114,21 @@ def _request(fields: dict[str, Json]) -> Request:
     return Request(method, params, id, is_notification="id" not in fields)
 
 
-def arguments(declared: Sequence[Parameter], params: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the parameters that were given, None for those that were not; raises RpcError."""
+def bind_parameters(declared: Sequence[Parameter], params: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the value of each declared parameter, None where it was not given; raises RpcError."""
     known = {parameter.name: parameter for parameter in declared}
     for name in params:
         if name not in known:
             raise RpcError(Code.INVALID_PARAMS, f"no parameter is named `{name}`{_there_are(known)}")
-    return {name: _argument(parameter, params) for name, parameter in known.items()}
+    return {name: _value(parameter, params) for name, parameter in known.items()}
 
 
-def _argument(parameter: Parameter, params: Mapping[str, Json]) -> Json:
+def _value(parameter: Parameter, params: Mapping[str, Json]) -> Json:
     value = params.get(parameter.name)
     if value is None and not parameter.is_required:
         return None
     if type(value) is not parameter.kind:  # to Python, true is an integer
-        problem = "is missing" if parameter.name not in params else f"is to be {_WORDS[parameter.kind]}"
+        problem = "is missing" if parameter.name not in params else f"is to be {_TYPE_NAMES[parameter.kind]}"
         raise RpcError(Code.INVALID_PARAMS, f"the parameter `{parameter.name}` {problem}")
     return value
 
@@ -136,18 +137,18 @@ def _there_are(known: Mapping[str, Parameter]) -> str:
     return f"; there are: {', '.join(known)}" if known else "; there are none"
 
 
-def encoded_request(id: int, method: str, params: Mapping[str, Json]) -> bytes:
-    """Return the line of a request."""
+def encode_request(id: int, method: str, params: Mapping[str, Json]) -> bytes:
+    """Return a request as a line."""
     return _line({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 
 
-def encoded_result(id: Identity, result: Sequence[bytes]) -> list[bytes]:
-    """Return the line of an answer in pieces; those of `result` are JSON already, and are not copied."""
-    return [b'{"jsonrpc":"2.0","id":%b,"result":' % encoded(id), *result, b"}\n"]
+def encode_result(id: Identity, result: Sequence[bytes]) -> list[bytes]:
+    """Return an answer as a line, in pieces. The pieces of `result` are JSON, and are not copied."""
+    return [b'{"jsonrpc":"2.0","id":%b,"result":' % encode_json(id).encode(), *result, b"}\n"]
 
 
-def encoded_error(error: RpcError, id: Identity) -> bytes:
-    """Return the line of an answer that is an error."""
+def encode_error(error: RpcError, id: Identity) -> bytes:
+    """Return an answer that is an error as a line."""
     fields: dict[str, Json] = {"code": int(error.code), "message": error.message}
     if error.data is not None:
         fields["data"] = error.data
@@ -155,9 +156,9 @@ def encoded_error(error: RpcError, id: Identity) -> bytes:
 
 
 def _line(fields: Mapping[str, Json]) -> bytes:
-    return encoded(fields) + b"\n"
+    return encode_json(fields).encode() + b"\n"
 
 
-def encoded(value: Json) -> bytes:
-    """Return a value as JSON, as short as it gets."""
-    return json.dumps(value, separators=(",", ":")).encode()
+def encode_json(value: Json) -> str:
+    """Return a value as JSON without white space. The value has no cycle."""
+    return _ENCODER.encode(value)

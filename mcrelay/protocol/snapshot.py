@@ -1,7 +1,8 @@
-"""What clients can see of the daemon, and the shortest message that brings a copy of it up to date.
+"""The snapshot of the daemon that the control process shows, and the delta that brings a copy up to date.
 
-A picture maps the names of sections to values of JSON. Some sections are maps that a change touches in few
-places; the others are small, and replaced whole.
+A snapshot maps the names of sections to JSON values. The sections in MAPS are maps of which a change touches
+few entries: of those a delta has the entries that are set, the names that are gone and, where it changed, the
+order. All other sections are small, and a delta has them whole.
 """
 
 from __future__ import annotations
@@ -10,56 +11,60 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 MAPS = ("rules", "verdicts", "interfaces", "processes")
-MOST_SET = 500  # values of a section in a message
+MAX_ENTRIES = 500  # of a section in one message
 
 
 class JsonValue(Protocol):
-    """A value of a picture that becomes JSON only when it is told, because there are many like it."""
+    """A value of a snapshot that is turned into JSON only when it is sent, because there are many like it."""
 
     def as_json(self) -> object:
-        """Return it as JSON has it."""
+        """Return the value as JSON has it."""
 
 
-Picture = Mapping[str, Any]
+Snapshot = Mapping[str, Any]
 Section = Mapping[str, Any]
+Delta = Mapping[str, Any]
 
 
-def changes(before: Picture, after: Picture) -> dict[str, Any]:
-    """Return what turns `before` into `after`, which has all sections that `before` has; empty when equal."""
-    message = {}
+def delta(before: Snapshot, after: Snapshot) -> dict[str, Any]:
+    """Return what turns `before` into `after`; empty where they are equal.
+
+    `after` has all sections that `before` has.
+    """
+    changed = {}
     for name, value in after.items():
         if _is_same(before, name, value):
             continue
         if name not in MAPS:
-            message[name] = value
+            changed[name] = value
         elif edits := _edits(before.get(name, {}), value):
-            message[name] = edits
-    return message
+            changed[name] = edits
+    return changed
 
 
-def parts(message: Mapping[str, Any], most: int = MOST_SET) -> Iterator[dict[str, Any]]:
-    """Cut a message that sets very many values into small ones, which take less room on their way.
+def split_delta(whole: Delta, limit: int = MAX_ENTRIES) -> Iterator[dict[str, Any]]:
+    """Split a delta that sets many entries into deltas that set at most `limit` of a section each.
 
-    The last one has all that is left, so that a reload's verdict comes after the rules that it speaks of.
+    All other changes come with the last one, so that a reload's result arrives after the rules it is about.
     """
-    rest = dict(message)
+    rest = dict(whole)
     for name in MAPS:
-        added = list(message.get(name, {}).get("set", {}).items())
-        whole = len(added) // most * most
-        for start in range(0, whole, most):
-            yield {name: {"set": dict(added[start : start + most])}}
-        if whole:
-            rest[name] = {**message[name], "set": dict(added[whole:])}
+        entries = list(whole.get(name, {}).get("set", {}).items())
+        early = len(entries) // limit * limit
+        for start in range(0, early, limit):
+            yield {name: {"set": dict(entries[start : start + limit])}}
+        if early:
+            rest[name] = {**whole[name], "set": dict(entries[early:])}
     yield rest
 
 
-def merged(picture: Picture, message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `picture` becomes with the changes of a message."""
+def merged(snapshot: Snapshot, changed: Delta) -> dict[str, Any]:
+    """Return what `snapshot` becomes with a delta."""
     return {
-        **picture,
+        **snapshot,
         **{
-            name: _edited(picture.get(name, {}), value) if name in MAPS else value
-            for name, value in message.items()
+            name: _edited(snapshot.get(name, {}), value) if name in MAPS else value
+            for name, value in changed.items()
         },
     }
 
@@ -70,14 +75,14 @@ def _edits(before: Section, after: Section) -> dict[str, Any]:
         edits["set"] = added
     if gone := [name for name in before if name not in after]:
         edits["gone"] = gone
-    # Rules are shown in the order of the file, which an edit in place changes seldom.
+    # Rules are shown in the order of the file, which an edit in place seldom changes.
     if (order := list(after)) != list(_edited(before, edits)):
         edits["order"] = order
     return edits
 
 
 def _is_same(before: Mapping[str, Any], name: str, value: object) -> bool:
-    # What was not drawn anew is the same object, which is quicker to see than that all in it is equal.
+    # An entry that was not built anew is the same object: that is quicker to see than equality.
     return name in before and (before[name] is value or before[name] == value)
 
 

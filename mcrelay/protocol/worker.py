@@ -1,15 +1,13 @@
-"""The messages between supervisor and worker: JSON, cut into packets of a SOCK_SEQPACKET socket.
+"""The messages between the supervisor and a worker, in JSON; framing.py cuts them into packets.
 
-The supervisor trusts nothing that a worker says: an answer is one of three small messages, or the worker is
-put down. Descriptors travel beside the packets, in the order in which the message names them.
+The supervisor does not trust a worker: an answer is one of three small messages, or the worker is killed.
+Descriptors travel beside a batch in the order of its instructions.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mcrelay.model.actions import (
     CloseEgress,
@@ -23,19 +21,9 @@ from mcrelay.model.actions import (
     WorkerAction,
 )
 from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, Trace
+from mcrelay.protocol.framing import Fields, Hello, WireError, parse_json
 
-PROTOCOL = 1
-CHUNK = 32_768  # well below the 212,992 octets that a socket takes by default (net.core.wmem_default)
-MAX_DESCRIPTORS = 250  # SCM_MAX_FD of net/scm.h is 253
-MAX_ANSWER = 4096  # octets of a worker's answer
-MAX_REASON = 300  # characters, none of which takes more than 12 octets of JSON
-MAX_BATCH = 256 << 20
-
-_MORE, _LAST = b"+", b"."
-
-
-class WireError(Exception):
-    """The other side said something that this protocol does not know."""
+MAX_REASON = 300  # characters, each at most 12 octets of JSON, so that an answer fits MAX_ANSWER
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +48,6 @@ class BatchMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
-    """The worker has proved that it holds no privilege, and is ready for descriptors."""
-
-    protocol: int
-
-
-@dataclass(frozen=True, slots=True)
 class Acknowledged:
     """The worker has carried out a batch."""
 
@@ -83,10 +64,9 @@ class Refused:
 
 
 Answer = Hello | Acknowledged | Refused
-Fields = list[Any]
 
 
-def encoded_batch(batch: BatchMessage) -> bytes:
+def encode_batch(batch: BatchMessage) -> bytes:
     """Return the text of a batch."""
     steps = [_step(instruction) for instruction in batch.instructions]
     return json.dumps([batch.number, batch.generation, steps], separators=(",", ":")).encode()
@@ -125,8 +105,8 @@ def _flow_fields(flow: Flow) -> Fields:
     return [flow.ifindex, flow.destination, flow.port, flow.source]
 
 
-def decoded_batch(text: bytes) -> BatchMessage:
-    """Return the batch that `encoded_batch` wrote."""
+def decode_batch(text: bytes) -> BatchMessage:
+    """Return the batch that `encode_batch` wrote."""
     number, generation, steps = json.loads(text)
     return BatchMessage(number, generation, tuple(_instruction(step) for step in steps))
 
@@ -157,7 +137,7 @@ def _instruction(step: Fields) -> Instruction:
             raise WireError(f"unknown step in a batch: {step!r}")
 
 
-def encoded_answer(answer: Answer) -> bytes:
+def encode_answer(answer: Answer) -> bytes:
     """Return the text of an answer, never longer than MAX_ANSWER."""
     match answer:
         case Hello(protocol):
@@ -169,9 +149,9 @@ def encoded_answer(answer: Answer) -> bytes:
     return json.dumps(fields).encode()
 
 
-def decoded_answer(text: bytes) -> Answer:
+def decode_answer(text: bytes) -> Answer:
     """Return what a worker said; anything unexpected is a WireError."""
-    match parsed(text):
+    match parse_json(text):
         case [*values] if bool in map(type, values):
             pass  # Python takes True for an int; the protocol does not
         case ["hello", int(protocol)]:
@@ -183,63 +163,6 @@ def decoded_answer(text: bytes) -> Answer:
     raise WireError("a worker's answer is none that the protocol knows")
 
 
-def parsed(text: bytes) -> object:
-    """Return the value of a message that nobody has to trust; raises WireError where it is no JSON."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise WireError(f"it is no JSON: {error}") from None
-
-
 def _printable(text: str) -> str:
     # It goes to the log, and may forge neither a line of it nor what a terminal obeys.
     return "".join(character if character.isprintable() else "?" for character in text)
-
-
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """What one sendmsg carries: a piece of a message and descriptors."""
-
-    data: bytes
-    descriptors: tuple[int, ...] = ()
-
-
-def packets(text: bytes, descriptors: Sequence[int] = ()) -> list[Packet]:
-    """Cut a message into packets that the socket takes."""
-    pieces = [text[at : at + CHUNK] for at in range(0, len(text), CHUNK)] or [b""]
-    groups = [
-        tuple(descriptors[at : at + MAX_DESCRIPTORS]) for at in range(0, len(descriptors), MAX_DESCRIPTORS)
-    ]
-    count = max(len(pieces), len(groups))
-    pieces += [b""] * (count - len(pieces))
-    groups += [()] * (count - len(groups))
-    return [
-        Packet((_LAST if at == count - 1 else _MORE) + piece, group)
-        for at, (piece, group) in enumerate(zip(pieces, groups, strict=True))
-    ]
-
-
-class Assembler:
-    """Puts the packets of a message together again."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._pieces: list[bytes] = []
-        self._descriptors: list[int] = []
-        self._size = 0
-
-    def feed(self, data: bytes, descriptors: Iterable[int] = ()) -> tuple[bytes, list[int]] | None:
-        """Take a packet; return the message and its descriptors when it is whole."""
-        mark, piece = data[:1], data[1:]
-        if mark not in (_MORE, _LAST):
-            raise WireError("a packet begins with neither mark of the protocol")
-        self._size += len(data)  # with the mark, or empty pieces would be free
-        if self._size > self._limit:
-            raise WireError(f"a message is longer than {self._limit} octets")
-        self._pieces.append(piece)
-        self._descriptors += descriptors
-        if mark == _MORE:
-            return None
-        whole = b"".join(self._pieces), self._descriptors
-        self._pieces, self._descriptors, self._size = [], [], 0
-        return whole

@@ -1,45 +1,37 @@
-"""How long ago a time of day was, although somebody may have set the clock since."""
+"""The age of a time of day, right although the clock may have been set since."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable
 
-STEP = 0.1  # seconds by which nobody but a person, or a daemon that sets the clock, moves it at once
-LATE = 2.0  # seconds after which a step has been seen
-KEPT = 16  # steps
-
-
-def boot_time() -> float:
-    """Return the seconds since the boot, those in which the host slept included: nobody sets that clock."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+MIN_STEP_S = 0.1  # a smaller difference is drift that NTP slews, or jitter of the two readings
+MAX_DETECTION_S = 2.0  # after which a step of the clock has been sampled
+MAX_SETTINGS = 16
 
 
-class Ages:
-    """What the time of day was ahead of the seconds since the boot, and since when.
+class ClockHistory:
+    """The settings of the clock: since when, and by how much the time of day was ahead of the boot clock.
 
-    A time that fits several settings of the clock was told by the latest of them.
+    The boot clock counts the seconds since the boot, suspended time included (CLOCK_BOOTTIME); nobody can
+    set it. A time of day that fits several settings belongs to the latest of them.
     """
 
-    def __init__(self, seconds: Callable[[], float] = boot_time) -> None:
-        self._seconds = seconds
-        self._settings: deque[tuple[float, float]] = deque(maxlen=KEPT)
+    def __init__(self) -> None:
+        self._settings: deque[tuple[float, float]] = deque(maxlen=MAX_SETTINGS)
 
-    def sample(self, time_of_day: float) -> None:
-        """Notice whether the clock was set; to be called all the time."""
-        now = self._seconds()
-        ahead = time_of_day - now
+    def sample(self, time_of_day: float, boot: float) -> None:
+        """Notice a step of the clock. To be called at least every MAX_DETECTION_S seconds."""
+        ahead = time_of_day - boot
         if not self._settings:
             self._settings.append((float("-inf"), ahead))
-        elif abs(ahead - self._settings[-1][1]) > STEP:
-            self._settings.append((now, ahead))
+        elif abs(ahead - self._settings[-1][1]) > MIN_STEP_S:
+            self._settings.append((boot, ahead))
 
-    def age(self, then: float) -> float:
-        """Return how many seconds ago the clock told this time."""
-        end = now = self._seconds()
+    def age(self, time_of_day: float, boot: float) -> float:
+        """Return how many seconds before `boot` the clock showed a time of day; 0 where none fits."""
+        end = boot
         for since, ahead in reversed(self._settings):
-            if since - LATE <= then - ahead <= end + STEP:
-                return max(0.0, now - (then - ahead))
+            if since - MAX_DETECTION_S <= time_of_day - ahead <= end + MIN_STEP_S:
+                return max(0.0, boot - (time_of_day - ahead))
             end = since
         return 0.0

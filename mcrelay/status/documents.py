@@ -1,4 +1,4 @@
-"""What clients are shown: the documents of `status`, `list` and `stats`."""
+"""The documents that clients get: `status`, `list` and `stats`."""
 
 from __future__ import annotations
 
@@ -7,91 +7,102 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from mcrelay.linux.process_usage import Usages
-from mcrelay.protocol.jsonrpc import Json
-from mcrelay.status.ages import Ages
+from mcrelay.protocol.jsonrpc import Json, encode_json
+from mcrelay.status.ages import ClockHistory
 from mcrelay.status.entries import interface_stats, interface_text, rule_stats, rule_text
-from mcrelay.status.rates import Counts
+from mcrelay.status.process_usage import Usage, UsageHistory
+from mcrelay.status.rates import CounterReader
 from mcrelay.status.replica import SnapshotReplica
-from mcrelay.status.template import text
 
-SHAPE = 1  # version of the documents
-TOGETHER = 500  # rules in a piece
-FRESH = 0.05  # seconds that a document serves all who ask for it
+JSON_VERSION = 1  # of the documents
+RULES_PER_PIECE = 500
+MAX_AGE_S = 0.05  # for which a document is the answer to all who ask for it
 
 Pieces = tuple[bytes, ...]
-"""A document in pieces, so that what many clients get lies in memory once."""
+"""A document in pieces, so that what many clients get is in memory once."""
 
 _SHOWN_OF_RELOAD = ("at", "outcome", "generation", "changes", "problems", "lines")
-_NOT_OF_THE_FILES = ("confirmed", "refused")
+_NOT_ABOUT_FILES = ("confirmed", "refused")
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """A moment by both clocks, in seconds: the monotonic one, and the time of day."""
+    """The time by three clocks, in seconds: monotonic, time of day (since 1970), and since the boot."""
 
     monotonic: float
     time: float
+    boot: float
 
 
-class View:
-    """The documents, of what the supervisor has told and the workers have counted."""
+class Documents:
+    """Builds the documents from the snapshot, the counters and the usage of the processes."""
 
-    def __init__(self, known: SnapshotReplica, counts: Counts, usages: Usages) -> None:
-        self._known = known
-        self._counts = counts
-        self._usages = usages
-        self._ages = Ages()
+    def __init__(
+        self,
+        snapshot: SnapshotReplica,
+        counters: CounterReader,
+        read_usage: Callable[[int], Usage | None],
+    ) -> None:
+        self._snapshot = snapshot
+        self._counters = counters
+        self._read_usage = read_usage
+        self._usages = UsageHistory()
+        self._clock = ClockHistory()
         self._kept: dict[str, tuple[float, Pieces]] = {}
 
     def change(self, sections: Mapping[str, Any], now: Now) -> None:
-        """Something is other than before: the next document shows it."""
-        self._known.change(sections, now.monotonic)
+        """Take a delta of the snapshot: the next document shows it."""
+        self._snapshot.change(sections, now.monotonic)
         self._kept.clear()
 
     def sample(self, now: Now) -> None:
-        """Remember how things stand, for the rates of the next seconds; documents are out of date by now."""
-        self._counts.sample(now.monotonic)
-        self._ages.sample(now.time)
-        processes = self._known.section("processes").values()
-        self._usages.sample((process["pid"] for process in processes if process["pid"]), now.monotonic)
+        """Keep samples for the rates of the next seconds. Documents built before are not used any more."""
+        self._counters.sample(now.monotonic)
+        self._clock.sample(now.time, now.boot)
+        pids = [process["pid"] for process in self._snapshot.section("processes").values() if process["pid"]]
+        usages = {pid: usage for pid in pids if (usage := self._read_usage(pid))}
+        self._usages.sample(usages, now.monotonic)
         self._kept.clear()
 
     def status(self, rule: str | None, now: Now) -> Pieces:
-        """Return the whole document, or that of one rule and all that is none."""
+        """Return the whole document, or the one of a rule, which has no other rule but all the rest."""
         if rule is None:
-            return self._fresh("status", now, lambda: self._status(self._known.rules, now))
+            return self._kept_or_built("status", now, lambda: self._status(self._snapshot.rules, now))
         return self._status((rule,), now)
 
     def stats(self, rule: str | None, now: Now) -> Pieces:
-        """Return the counts of all rules, or of one, and of the interfaces."""
+        """Return the counters of all rules, or of one, and of the interfaces."""
         if rule is None:
-            return self._fresh("stats", now, lambda: self._stats(self._known.rules, now))
+            return self._kept_or_built("stats", now, lambda: self._stats(self._snapshot.rules, now))
         return self._stats((rule,), now)
 
     def list(self, now: Now) -> Pieces:
         """Return all rules with their states."""
-        return self._fresh("list", now, self._list)
+        return self._kept_or_built("list", now, self._list)
 
-    def _fresh(self, name: str, now: Now, build: Callable[[], Pieces]) -> Pieces:
-        built, pieces = self._kept.get(name, (-FRESH, ()))
-        if not pieces or now.monotonic - built > FRESH:
+    def _kept_or_built(self, name: str, now: Now, build: Callable[[], Pieces]) -> Pieces:
+        built, pieces = self._kept.get(name, (-MAX_AGE_S, ()))
+        if not pieces or now.monotonic - built > MAX_AGE_S:
             pieces = build()
             self._kept[name] = now.monotonic, pieces
         return pieces
 
     def _status(self, rules: Iterable[str], now: Now) -> Pieces:
-        reading = self._counts.read(now.monotonic)
-        self._ages.sample(now.time)
-        known = self._known
-        texts = (rule_text(known.rules[name], known.verdict(name), reading, self._ages) for name in rules)
-        rest = self._fresh("rest", now, lambda: self._rest(now))
+        reading = self._counters.read(now.monotonic)
+        self._clock.sample(now.time, now.boot)
+        snapshot = self._snapshot
+
+        def age(time: float) -> float:
+            return self._clock.age(time, now.boot)
+
+        texts = (rule_text(snapshot.rules[name], snapshot.rule_status(name), reading, age) for name in rules)
+        rest = self._kept_or_built("rest", now, lambda: self._rest(now))
         return (self._head(now), *_joined(texts), *rest)
 
     def _head(self, now: Now) -> bytes:
-        daemon, reload = self._known.section("daemon"), _last_of_the_files(self._known.section("reload"))
+        daemon, reload = self._snapshot.section("daemon"), _last_about_files(self._snapshot.section("reload"))
         head = {
-            "version": SHAPE,
+            "version": JSON_VERSION,
             "time": now.time,
             "daemon": {
                 "version": daemon.get("version"),
@@ -99,25 +110,26 @@ class View:
                 "uptime": _since(daemon.get("started"), now),
                 "config": daemon.get("config"),
             },
-            "generation": self._known.section("generation"),
+            "generation": self._snapshot.section("generation"),
             "reload": {name: reload.get(name) for name in _SHOWN_OF_RELOAD},
-            "trial": self._known.section("trial") or None,
+            "trial": self._snapshot.section("trial") or None,
         }
-        return text(head)[:-1].encode() + b',"rules":['
+        return encode_json(head)[:-1].encode() + b',"rules":['
 
     def _rest(self, now: Now) -> Pieces:
-        reading = self._counts.read(now.monotonic)
-        interfaces = ",".join(interface_text(entry, reading) for entry in self._known.interfaces.values())
-        return (f'],"interfaces":[{interfaces}],"processes":{text(self._processes(now))}}}'.encode(),)
+        reading = self._counters.read(now.monotonic)
+        interfaces = ",".join(interface_text(one, reading) for one in self._snapshot.interfaces.values())
+        processes = encode_json(self._processes(now))
+        return (f'],"interfaces":[{interfaces}],"processes":{processes}}}'.encode(),)
 
     def _processes(self, now: Now) -> Json:
         return [
-            self._process(name, process, now) for name, process in self._known.section("processes").items()
+            self._process(name, process, now) for name, process in self._snapshot.section("processes").items()
         ]
 
     def _process(self, name: str, process: Mapping[str, Any], now: Now) -> Json:
         pid = process["pid"]
-        used = self._usages.used(pid) if pid else None
+        usage = self._read_usage(pid) if pid else None
         return {
             "name": name,
             "kind": process["kind"],
@@ -126,38 +138,38 @@ class View:
             "reason": process["reason"],
             "restarts": process["restarts"],
             "uptime": _since(process["started"], now),
-            "cpu_percent": self._usages.percent(pid, used, now.monotonic) if used else None,
-            "cpu_seconds": used and used.cpu_seconds,
-            "memory_octets": used and used.memory_octets,
+            "cpu_percent": self._usages.cpu_percent(pid, usage, now.monotonic) if usage else None,
+            "cpu_seconds": usage and usage.cpu_seconds,
+            "memory_octets": usage and usage.memory_octets,
         }
 
     def _stats(self, rules: Iterable[str], now: Now) -> Pieces:
-        reading = self._counts.read(now.monotonic)
-        known = self._known
-        head = text({"version": SHAPE, "time": now.time})[:-1] + ',"rules":['
-        texts = (text(rule_stats(name, known.rules[name], reading)) for name in rules)
-        interfaces = [interface_stats(name, one, reading) for name, one in known.interfaces.items()]
-        return (head.encode(), *_joined(texts), f'],"interfaces":{text(interfaces)}}}'.encode())
+        reading = self._counters.read(now.monotonic)
+        snapshot = self._snapshot
+        head = encode_json({"version": JSON_VERSION, "time": now.time})[:-1] + ',"rules":['
+        texts = (encode_json(rule_stats(name, snapshot.rules[name], reading)) for name in rules)
+        interfaces = [interface_stats(name, one, reading) for name, one in snapshot.interfaces.items()]
+        return (head.encode(), *_joined(texts), f'],"interfaces":{encode_json(interfaces)}}}'.encode())
 
     def _list(self) -> Pieces:
         rules = []
-        for name, entry in self._known.rules.items():
-            state, reason = self._known.verdict(name)
+        for name, entry in self._snapshot.rules.items():
+            state, reason = self._snapshot.rule_status(name)
             place = {"file": entry.file, "line": entry.line, "description": entry.description}
             rules.append({"name": name, "state": state, "reason": reason, **place})
-        return (text({"version": SHAPE, "rules": rules}).encode(),)
+        return (encode_json({"version": JSON_VERSION, "rules": rules}).encode(),)
 
 
-def _last_of_the_files(reload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the last verdict on the files: a confirmation says nothing of them, nor a refusal."""
-    verdicts = (reload, *reload.get("earlier", ()))
-    return next((one for one in verdicts if one.get("outcome") not in _NOT_OF_THE_FILES), reload)
+def _last_about_files(reload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the last result that is about the files: no confirmation, and no refusal of a request."""
+    results = (reload, *reload.get("earlier", ()))
+    return next((one for one in results if one.get("outcome") not in _NOT_ABOUT_FILES), reload)
 
 
 def _joined(texts: Iterable[str]) -> Iterator[bytes]:
-    """Yield texts with commas between them, many in a piece: a text of all would be in memory three times."""
+    """Yield the texts with commas between them, many in a piece: one text of all would be copied twice."""
     left, comma = iter(texts), ""
-    while some := list(islice(left, TOGETHER)):
+    while some := list(islice(left, RULES_PER_PIECE)):
         yield (comma + ",".join(some)).encode()
         comma = ","
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mcrelay.model.addresses import number_to_address
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
 from mcrelay.model.drops import SEND_ERROR_NAMES, Drop
-from mcrelay.protocol.jsonrpc import Json
-from mcrelay.status.ages import Ages
+from mcrelay.protocol.jsonrpc import Json, encode_json
 from mcrelay.status.rates import Rates, Reading
-from mcrelay.status.template import HOLE, Template, text
+from mcrelay.status.template import HOLE, Template
 
 Fields = Mapping[str, Json]
+Age = Callable[[float], float]
+"""The age of a time of day, both in seconds."""
 
 _LINK_DROPS = slice(LINKS.column("no_rule"), LINKS.column("overrun") + 1)
 _RULE_DROPS = slice(RULES.column("fragment"), RULES.column("own") + 1)
@@ -108,14 +109,14 @@ def _interface(name: str, interface: Fields) -> Json:
     return {"name": name, **shown, **_TRAFFIC, "drops": dict.fromkeys(LINKS.columns[_LINK_DROPS], HOLE)}
 
 
-def rule_text(entry: RuleEntry, verdict: Sequence[str], reading: Reading, ages: Ages) -> str:
+def rule_text(entry: RuleEntry, verdict: Sequence[str], reading: Reading, age: Age) -> str:
     """Return the rule as the status document has it."""
     counts = reading.counts(RULES, entry.row)
     drops = counts[_RULE_DROPS]
-    values: list[object] = [text(verdict[0]), text(verdict[1])]
+    values: list[object] = [encode_json(verdict[0]), encode_json(verdict[1])]
     values += counts[:2]
     values += _rates(reading.rates(RULES, entry.row, counts, entry.since))
-    values.append(_last_packet(counts, ages))
+    values.append(_last_packet(counts, age))
     values += drops
     dropped = sum(drops)
     for output in entry.outputs:
@@ -125,14 +126,14 @@ def rule_text(entry: RuleEntry, verdict: Sequence[str], reading: Reading, ages: 
         values += (sent[_TTL], _errors(sent[_ERRORS]))
         dropped += sum(sent[_OUTPUT_DROPS])
     values.append(dropped)
-    return entry.template.filled(values)
+    return entry.template.fill(values)
 
 
 def interface_text(entry: InterfaceEntry, reading: Reading) -> str:
     """Return the interface as the status document has it."""
     counts = reading.counts(LINKS, entry.row)
     rates = _rates(reading.rates(LINKS, entry.row, counts, entry.since))
-    return entry.template.filled([*counts[:2], *rates, *counts[_LINK_DROPS]])
+    return entry.template.fill([*counts[:2], *rates, *counts[_LINK_DROPS]])
 
 
 def rule_stats(name: str, entry: RuleEntry, reading: Reading) -> Json:
@@ -174,15 +175,15 @@ def _rates(rates: Rates) -> tuple[object, object]:
     return ("null", "null") if packets is None else (packets, bits)
 
 
-def _last_packet(counts: Sequence[int], ages: Ages) -> str:
+def _last_packet(counts: Sequence[int], age: Age) -> str:
     if not counts[_LAST_TIME]:
         return "null"
     last, source = counts[_LAST_TIME] / 1e9, counts[_LAST_SOURCE]
     address = number_to_address(source)
-    return f'{{"time":{last},"age":{round(ages.age(last), 3)},"source":"{address}"}}'
+    return f'{{"time":{last},"age":{round(age(last), 3)},"source":"{address}"}}'
 
 
 def _errors(counts: Sequence[int]) -> str:
     if not any(counts):
         return "{}"
-    return text({name: count for name, count in zip(SEND_ERROR_NAMES, counts, strict=True) if count})
+    return encode_json({name: count for name, count in zip(SEND_ERROR_NAMES, counts, strict=True) if count})

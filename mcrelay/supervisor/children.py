@@ -13,8 +13,8 @@ from typing import Generic
 
 from mcrelay.ipc.channel import Channel, Heard
 from mcrelay.ipc.shared_memory import Memory
-from mcrelay.protocol.control import Request, decoded_request
-from mcrelay.protocol.worker import Answer, decoded_answer
+from mcrelay.protocol.control import ToSupervisor, decode_to_supervisor
+from mcrelay.protocol.worker import Answer, decode_answer
 from mcrelay.supervisor.privileged import RING_OCTETS, User
 
 # numpy's linear algebra would start a thread for each CPU; a worker has no use for them.
@@ -92,11 +92,11 @@ def why_not(error: OSError) -> str:
 def start_worker(number: int, user: User | None, memory: Memory) -> Child[Answer]:
     """Start a worker that counts in `memory`."""
     options = [f"--worker={number}", f"--ring-octets={RING_OCTETS}"]
-    child = Child("mcrelay.worker", options, user, decoded_answer)
+    child = Child("mcrelay.worker", options, user, decode_answer)
     child.channel.send(b"", [memory.shared.descriptor])
     return child
 
 
-def start_control(user: User | None) -> Child[Request]:
+def start_control(user: User | None) -> Child[ToSupervisor]:
     """Start the control process."""
-    return Child("mcrelay.control", [], user, decoded_request)
+    return Child("mcrelay.control", [], user, decode_to_supervisor)

@@ -14,16 +14,16 @@ from mcrelay.protocol.control import (
     Counters,
     Mark,
     MarkAnswer,
-    Request,
     SetListener,
     SnapshotChanged,
     ToControl,
+    ToSupervisor,
     TraceRule,
     TraceState,
-    encoded_news,
+    encode_to_control,
 )
-from mcrelay.protocol.snapshot import changes, parts
-from mcrelay.protocol.worker import PROTOCOL, Hello
+from mcrelay.protocol.framing import PROTOCOL, Hello
+from mcrelay.protocol.snapshot import delta, split_delta
 from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Reloads
@@ -50,7 +50,7 @@ class ControlProcess:
         traced: TraceRequests,
     ) -> None:
         self.process = Process()
-        self.child: Child[Request] | None = None
+        self.child: Child[ToSupervisor] | None = None
         self.is_outdated = True
         """Whether something may be other than it was told."""
         self._user = user
@@ -109,9 +109,9 @@ class ControlProcess:
         for worker in memories.keys() - self._memories_told:
             self._memories_told.add(worker)
             self._say(Counters(worker), [memories[worker].shared.for_reading])
-        if edits := changes(self._told, picture):
+        if edits := delta(self._told, picture):
             self._told = dict(picture)
-            for part in parts(edits):
+            for part in split_delta(edits):
                 self._say(SnapshotChanged(part))
 
     def tell_of_trace(self, tracing: TraceState, rings: Sequence[int]) -> None:
@@ -135,7 +135,7 @@ class ControlProcess:
         self._switchboard.connect(child, self._heard, self._exited)
         log.info("the control process is process %d", child.pid)
 
-    def _heard(self, request: Request) -> None:
+    def _heard(self, request: ToSupervisor) -> None:
         match request:
             case Hello(protocol) if protocol == PROTOCOL and self.process.greeted(time.monotonic()):
                 self._let_in()
@@ -162,7 +162,7 @@ class ControlProcess:
 
     def _say(self, news: ToControl, descriptors: Sequence[int] = ()) -> None:
         assert self.child is not None
-        self.child.channel.send(encoded_news(news), descriptors)
+        self.child.channel.send(encode_to_control(news), descriptors)
 
     def _exited(self, how: str) -> None:
         assert self.child is not None

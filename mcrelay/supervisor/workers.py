@@ -8,15 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from mcrelay.ipc.channel import ChannelClosed
 from mcrelay.model.state import Ingress
-from mcrelay.protocol.worker import (
-    PROTOCOL,
-    Acknowledged,
-    Answer,
-    BatchMessage,
-    Hello,
-    Refused,
-    encoded_batch,
-)
+from mcrelay.protocol.framing import PROTOCOL, Hello
+from mcrelay.protocol.worker import Acknowledged, Answer, BatchMessage, Refused, encode_batch
 from mcrelay.reconcile.commands import Batch
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.supervisor import log_summary
@@ -102,7 +95,7 @@ class Workers:
             message = BatchMessage(batch.number, batch.generation, instructions)
             # A batch opens traces last.
             descriptors = [*(sock.fileno() for sock in supply.sockets), *rings]
-            self.children[batch.worker].channel.send(encoded_batch(message), descriptors)
+            self.children[batch.worker].channel.send(encode_batch(message), descriptors)
 
     def _heard(self, worker: int, answer: Answer) -> None:
         match answer:

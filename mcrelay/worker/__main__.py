@@ -12,7 +12,7 @@ from mcrelay.linux.scheduling import ask_for_short_slices
 
 # All that is ever needed is imported here: once confined, the process may not be able to read Python's own
 # files any more (a virtual environment below root's home).
-from mcrelay.protocol.worker import WireError
+from mcrelay.protocol.framing import WireError
 from mcrelay.worker.channel import Channel, ChannelEnded
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.loop import Worker

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from mcrelay.protocol.worker import (
-    CHUNK,
-    MAX_BATCH,
-    MAX_DESCRIPTORS,
-    Answer,
-    Assembler,
-    encoded_answer,
-    packets,
-)
+from mcrelay.protocol.framing import MAX_BATCH, MAX_DESCRIPTORS, MAX_PACKET, Assembler, cut_into_packets
+from mcrelay.protocol.worker import Answer, encode_answer
 
 
 class ChannelEnded(Exception):
@@ -33,7 +26,7 @@ class Channel:
     def send(self, answer: Answer) -> None:
         """Tell the supervisor."""
         try:
-            for packet in packets(encoded_answer(answer)):
+            for packet in cut_into_packets(encode_answer(answer)):
                 self._socket.sendall(packet.data)
         except BrokenPipeError:
             raise ChannelEnded from None
@@ -42,7 +35,7 @@ class Channel:
         """Wait for a whole message; return its text and its descriptors, which are the caller's to close."""
         while True:
             try:
-                data, descriptors, _, _ = socket.recv_fds(self._socket, CHUNK + 1, MAX_DESCRIPTORS)
+                data, descriptors, _, _ = socket.recv_fds(self._socket, MAX_PACKET, MAX_DESCRIPTORS)
             except ConnectionResetError:
                 raise ChannelEnded from None
             if not data:

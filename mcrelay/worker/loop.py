@@ -6,7 +6,8 @@ import select
 from typing import NoReturn
 
 from mcrelay.model.drops import Drop
-from mcrelay.protocol.worker import PROTOCOL, Acknowledged, Hello, Refused, decoded_batch
+from mcrelay.protocol.framing import PROTOCOL, Hello
+from mcrelay.protocol.worker import Acknowledged, Refused, decode_batch
 from mcrelay.worker.array_path import ArrayPath
 from mcrelay.worker.channel import Channel
 from mcrelay.worker.counters import CounterWriter
@@ -53,7 +54,7 @@ class Worker:
 
     def _take_batch(self) -> None:
         text, descriptors = self._channel.receive()
-        batch = decoded_batch(text)
+        batch = decode_batch(text)
         try:
             self._forwarding.apply(batch, descriptors)
         except Refusal as refusal:

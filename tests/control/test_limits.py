@@ -10,8 +10,8 @@ import pytest
 from mcrelay.control import clients, connection
 from mcrelay.control.channel import Channel, ChannelEnded
 from mcrelay.control.server import Server
-from mcrelay.protocol.control import Mark, decoded_request
-from mcrelay.protocol.worker import WireError
+from mcrelay.protocol.control import Mark, decode_to_supervisor
+from mcrelay.protocol.framing import WireError
 from tests.support.control_harness import PATIENCE, VERDICT, Desk, rule, sections
 
 HELLO = b'{"jsonrpc": "2.0", "id": 1, "method": "hello", "params": {"protocol": 1}}\n'
@@ -79,7 +79,7 @@ def test_who_takes_its_answer_slowly_gets_all_of_it(desk, monkeypatch):
 
 def test_when_too_much_waits_in_all_the_slowest_are_cut_off(tmp_path, monkeypatch):
     monkeypatch.setattr(clients, "MOST_WAITING", 2 << 20)
-    monkeypatch.setattr("mcrelay.status.documents.FRESH", 0)  # each gets a document of its own
+    monkeypatch.setattr("mcrelay.status.documents.MAX_AGE_S", 0)  # each gets a document of its own
     with Desk(tmp_path) as desk:
         desk.supervisor.change(**sections(**{f"rule-{number}": rule(number) for number in range(1000)}))
         slow = [greeted(desk) for _ in range(6)]
@@ -107,7 +107,7 @@ def until_closed_or_whole(client):
 
 def test_what_serves_many_is_counted_once(tmp_path, monkeypatch):
     monkeypatch.setattr(clients, "MOST_WAITING", 2 << 20)
-    monkeypatch.setattr("mcrelay.status.documents.FRESH", PATIENCE)
+    monkeypatch.setattr("mcrelay.status.documents.MAX_AGE_S", PATIENCE)
     with Desk(tmp_path) as desk:
         desk.supervisor.change(**sections(**{f"rule-{number}": rule(number) for number in range(1000)}))
         slow = [greeted(desk) for _ in range(20)]
@@ -146,7 +146,7 @@ def test_what_the_supervisor_does_not_take_at_once_it_gets_later_and_in_order(ch
     ours.tell(Mark(number + 1))
     told = []
     while len(told) < number + 1:
-        told.append(decoded_request(theirs.recv(4096)[1:]).mark)
+        told.append(decode_to_supervisor(theirs.recv(4096)[1:]).mark)
         ours.flush()
     assert told == list(range(1, number + 2))
     assert not ours.wants_to_write

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from mcrelay.protocol.control import decoded_request
-from mcrelay.protocol.worker import CHUNK, PROTOCOL, Hello
+from mcrelay.protocol.control import decode_to_supervisor
+from mcrelay.protocol.framing import MAX_PACKET, PROTOCOL, Hello
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
 
@@ -39,7 +39,7 @@ def started():
 @needs_root
 def test_it_says_hello_when_it_holds_nothing_and_ends_with_its_channel(started):
     process, channel = started(*NOBODYS)
-    assert decoded_request(channel.recv(CHUNK)[1:]) == Hello(PROTOCOL)
+    assert decode_to_supervisor(channel.recv(MAX_PACKET)[1:]) == Hello(PROTOCOL)
     channel.close()
     assert process.wait(20) == 0
     assert process.stderr.read() == ""
@@ -51,13 +51,13 @@ def test_who_cannot_give_up_its_privileges_says_so_in_a_line_and_ends(started):
     assert process.wait(20) == 1
     [line] = process.stderr.read().splitlines()
     assert line.startswith("control: cannot give up privileges: ")
-    assert channel.recv(CHUNK) == b""
+    assert channel.recv(MAX_PACKET) == b""
 
 
 @needs_root
 def test_who_does_not_understand_the_supervisor_says_so_in_a_line_and_ends(started):
     process, channel = started(*NOBODYS)
-    channel.recv(CHUNK)
+    channel.recv(MAX_PACKET)
     channel.send(b"?")
     assert process.wait(20) == 1
     [line] = process.stderr.read().splitlines()

@@ -2,11 +2,11 @@
 
 import pytest
 
-from mcrelay.status.documents import TOGETHER
+from mcrelay.status.documents import RULES_PER_PIECE
 from tests.support.control_harness import Desk, rule, sections
 
 
-@pytest.mark.parametrize("count", [0, 1, TOGETHER, 2 * TOGETHER + 1])
+@pytest.mark.parametrize("count", [0, 1, RULES_PER_PIECE, 2 * RULES_PER_PIECE + 1])
 def test_a_document_has_every_rule_once_and_in_the_order_of_the_file(tmp_path, count):
     names = [f"rule-{number}" for number in range(count)]
     with Desk(tmp_path) as desk:

@@ -5,8 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcrelay.control.connection import Reply
 from mcrelay.control.reload_marks import SPACING, ReloadMarks
-from mcrelay.control.reply import Reply
 from mcrelay.protocol.control import Mark
 
 

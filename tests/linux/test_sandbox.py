@@ -14,7 +14,8 @@ import pytest
 from mcrelay.linux import landlock, sandbox
 from mcrelay.linux.capabilities import Privileges
 from mcrelay.linux.sandbox import NotConfined
-from mcrelay.protocol.worker import CHUNK, PROTOCOL, Hello, decoded_answer
+from mcrelay.protocol.framing import MAX_PACKET, PROTOCOL, Hello
+from mcrelay.protocol.worker import decode_answer
 
 NOBODY = 65534
 SETS = ("inheritable", "permitted", "effective", "bounding", "ambient")
@@ -274,7 +275,7 @@ def test_a_worker_says_hello_once_it_has_its_memory_and_ends_with_its_channel(st
     descriptor = memory()
     socket.send_fds(channel, [b"."], [descriptor])
     os.close(descriptor)
-    assert decoded_answer(channel.recv(CHUNK)[1:]) == Hello(PROTOCOL)
+    assert decode_answer(channel.recv(MAX_PACKET)[1:]) == Hello(PROTOCOL)
     channel.close()
     assert process.wait(20) == 0
     assert process.stderr.read() == ""
@@ -301,7 +302,7 @@ def test_a_worker_that_cannot_give_up_its_privileges_says_so_in_a_line_and_ends(
     [line] = process.stderr.read().splitlines()
     assert line.startswith("worker 3: cannot give up privileges: ")
     assert why in line
-    assert channel.recv(CHUNK) == b""
+    assert channel.recv(MAX_PACKET) == b""
 
 
 @needs_root

@@ -13,18 +13,14 @@ from mcrelay.lab.command import PATIENCE
 from mcrelay.lab.offload import switch_offload
 from mcrelay.model.actions import CloseEgress, CloseIngress, DeleteFlow, OpenEgress, OpenIngress, SetFlow
 from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, State
+from mcrelay.protocol.framing import MAX_PACKET, PROTOCOL, Hello, WireError, cut_into_packets
 from mcrelay.protocol.worker import (
-    CHUNK,
-    PROTOCOL,
     Acknowledged,
     BatchMessage,
-    Hello,
     Instruction,
     Refused,
-    WireError,
-    decoded_answer,
-    encoded_batch,
-    packets,
+    decode_answer,
+    encode_batch,
 )
 from mcrelay.supervisor.privileged import RING_OCTETS, open_egress, open_ring
 from mcrelay.worker.channel import ChannelEnded
@@ -639,8 +635,8 @@ def test_the_end_of_the_channel_ends_the_worker(bench):
 
 
 def test_a_supervisor_that_is_gone_before_the_answer_ends_the_worker(bench):
-    text = encoded_batch(BatchMessage(1, 1, ()))
-    for packet in packets(text):
+    text = encode_batch(BatchMessage(1, 1, ()))
+    for packet in cut_into_packets(text):
         bench.channel.send(packet.data)
     bench.channel.close()
     with pytest.raises(ChannelEnded):
@@ -651,14 +647,14 @@ def test_a_worker_says_hello_and_runs_until_the_end_of_its_channel(bench):
     bench.channel.shutdown(socket.SHUT_WR)
     with pytest.raises(ChannelEnded):
         bench.worker.run()
-    assert decoded_answer(bench.channel.recv(CHUNK)[1:]) == Hello(PROTOCOL)
+    assert decode_answer(bench.channel.recv(MAX_PACKET)[1:]) == Hello(PROTOCOL)
 
 
 def test_a_batch_may_come_in_pieces(bench):
     bench.channel.send(b"+[1,")
     bench.channel.send(b".1,[]]")
     bench.worker.turn(PATIENCE * 1000)
-    assert decoded_answer(bench.channel.recv(CHUNK)[1:]) == Acknowledged(1)
+    assert decode_answer(bench.channel.recv(MAX_PACKET)[1:]) == Acknowledged(1)
 
 
 def test_a_supervisor_that_dies_before_it_has_read_all_ends_the_worker(bench):

@@ -1,4 +1,4 @@
-"""What is told is what is heard; and whatever the control process asks for, the supervisor lives."""
+"""Each message is decoded as it was encoded, and no message of the control process harms the supervisor."""
 
 import json
 
@@ -16,49 +16,51 @@ from mcrelay.protocol.control import (
     TraceRule,
     TraceState,
     decode_to_control,
-    decoded_request,
-    encoded_news,
-    encoded_request,
+    decode_to_supervisor,
+    encode_to_control,
+    encode_to_supervisor,
 )
-from mcrelay.protocol.worker import Hello, WireError
+from mcrelay.protocol.framing import Hello, WireError
 
 numbers = st.integers(0, 2**63)
 texts = st.text(max_size=20)
-news = (
+to_control = (
     st.just(SetListener())
     | st.builds(Counters, numbers)
     | st.builds(SnapshotChanged, st.dictionaries(texts, texts | numbers, max_size=3))
     | st.builds(MarkAnswer, numbers, numbers)
     | st.builds(TraceState, texts, numbers, st.lists(numbers, max_size=3).map(tuple), texts)
 )
-requests = st.builds(Hello, numbers) | st.builds(Mark, numbers) | st.builds(TraceRule, texts, st.booleans())
+to_supervisor = (
+    st.builds(Hello, numbers) | st.builds(Mark, numbers) | st.builds(TraceRule, texts, st.booleans())
+)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
 )
 
 
-@given(news)
-def test_the_control_process_hears_what_was_told(told):
-    assert decode_to_control(encoded_news(told)) == told
+@given(to_control)
+def test_the_control_process_decodes_the_message_that_was_sent(message):
+    assert decode_to_control(encode_to_control(message)) == message
 
 
-def test_what_is_drawn_only_when_it_is_told_comes_as_it_was_drawn():
-    told = SnapshotChanged(
+def test_a_value_that_becomes_json_when_it_is_sent_arrives_as_that_json():
+    message = SnapshotChanged(
         {"verdicts": {"set": {"feed": RuleStatus(RuleState.ACTIVE, "device eth0 is down")}}}
     )
     sections = {"verdicts": {"set": {"feed": ["active", "device eth0 is down"]}}}
-    assert decode_to_control(encoded_news(told)) == SnapshotChanged(sections)
+    assert decode_to_control(encode_to_control(message)) == SnapshotChanged(sections)
 
 
-@given(requests)
-def test_the_supervisor_hears_what_was_asked(request):
-    assert decoded_request(encoded_request(request)) == request
+@given(to_supervisor)
+def test_the_supervisor_decodes_the_message_that_was_sent(message):
+    assert decode_to_supervisor(encode_to_supervisor(message)) == message
 
 
 @pytest.mark.parametrize("text", [b'["dance"]', b"[]", b"7"])
-def test_news_of_another_protocol_are_refused(text):
-    with pytest.raises(WireError, match="supervisor said"):
+def test_a_message_of_another_protocol_is_refused(text):
+    with pytest.raises(WireError, match="the supervisor sent"):
         decode_to_control(text)
 
 
@@ -78,20 +80,20 @@ def test_news_of_another_protocol_are_refused(text):
         b'["trace", "feed"]',
         b'["trace", "feed", 1]',
         b'["trace", 1, true]',
-        b'["listen"]',
+        b'["listener"]',
         b"[" * 100_000,
     ],
     ids=lambda text: repr(text[:28]),
 )
-def test_what_is_no_request_is_an_error_of_the_protocol(text):
+def test_an_unknown_message_is_an_error_of_the_protocol(text):
     with pytest.raises(WireError):
-        decoded_request(text)
+        decode_to_supervisor(text)
 
 
 @given(st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()))
-def test_garbage_is_a_request_or_an_error_of_the_protocol_and_nothing_else(text):
+def test_garbage_is_decoded_or_an_error_of_the_protocol(text):
     try:
-        request = decoded_request(text)
+        request = decode_to_supervisor(text)
     except WireError:
         return
     assert isinstance(request, Hello | Mark | TraceRule)

@@ -12,11 +12,11 @@ from mcrelay.protocol.jsonrpc import (
     Parameter,
     Request,
     RpcError,
-    arguments,
-    encoded_error,
-    encoded_request,
-    encoded_result,
-    parsed,
+    bind_parameters,
+    encode_error,
+    encode_request,
+    encode_result,
+    parse_request,
 )
 
 json_values = st.recursive(
@@ -32,17 +32,19 @@ def line(**fields):
 
 @given(st.integers(), st.text(), st.dictionaries(st.text(), json_values))
 def test_a_request_is_read_as_it_was_written(id, method, params):
-    assert parsed(encoded_request(id, method, params)) == Request(method, params, id)
+    assert parse_request(encode_request(id, method, params)) == Request(method, params, id)
 
 
 @pytest.mark.parametrize("id", ["seven", 7, None])
 def test_an_identity_is_a_string_or_a_number_or_null(id):
-    assert parsed(line(id=id)).id == id
-    assert not parsed(line(id=id)).is_notification
+    assert parse_request(line(id=id)).id == id
+    assert not parse_request(line(id=id)).is_notification
 
 
 def test_a_request_without_an_identity_is_a_notification():
-    assert parsed(b'{"jsonrpc": "2.0", "method": "list"}') == Request("list", {}, None, is_notification=True)
+    assert parse_request(b'{"jsonrpc": "2.0", "method": "list"}') == Request(
+        "list", {}, None, is_notification=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,33 +76,33 @@ def test_a_request_without_an_identity_is_a_notification():
 )
 def test_what_is_no_request_is_refused_by_its_kind(text, code):
     with pytest.raises(RpcError) as refused:
-        parsed(text)
+        parse_request(text)
     assert refused.value.code is code
     assert refused.value.message
 
 
 def test_the_answer_to_a_bad_request_names_it_where_it_can():
     with pytest.raises(RpcError) as refused:
-        parsed(line(id="seven", method=7))
+        parse_request(line(id="seven", method=7))
     assert refused.value.id == "seven"
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
 def test_nesting_has_a_bound_that_no_string_counts_towards(opening):
     with pytest.raises(RpcError, match=f"nested at most {MAX_DEPTH} deep"):
-        parsed(opening * 10_000)
+        parse_request(opening * 10_000)
     deepest = {"text": '[{"\\' * 1000}
     for _ in range(MAX_DEPTH - 2):  # but for the request, and its params
         deepest = [deepest]
-    assert parsed(line(params={"deep": deepest[0]})).params["deep"] == deepest[0]
+    assert parse_request(line(params={"deep": deepest[0]})).params["deep"] == deepest[0]
     with pytest.raises(RpcError, match="nested"):
-        parsed(line(params={"deep": [deepest]}))
+        parse_request(line(params={"deep": [deepest]}))
 
 
 @given(st.binary(max_size=200) | st.text(alphabet='[]{}":,\\0a ', max_size=60).map(str.encode))
 def test_any_octets_are_a_request_or_refused(octets):
     try:
-        assert parsed(octets).method is not None
+        assert parse_request(octets).method is not None
     except RpcError as error:
         refused = error
     else:
@@ -112,12 +114,12 @@ PARAMETERS = (Parameter("rule", str, is_required=True), Parameter("most", int), 
 
 
 def test_parameters_come_by_name_and_those_that_were_left_out_are_none():
-    assert arguments(PARAMETERS, {"rule": "feed", "packets": False}) == {
+    assert bind_parameters(PARAMETERS, {"rule": "feed", "packets": False}) == {
         "rule": "feed",
         "most": None,
         "packets": False,
     }
-    assert arguments((), {}) == {}
+    assert bind_parameters((), {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -135,28 +137,28 @@ def test_parameters_come_by_name_and_those_that_were_left_out_are_none():
 )
 def test_a_parameter_that_is_wrong_is_named(params, message):
     with pytest.raises(RpcError) as refused:
-        arguments(PARAMETERS, params)
+        bind_parameters(PARAMETERS, params)
     assert (refused.value.code, refused.value.message) == (Code.INVALID_PARAMS, message)
 
 
 def test_a_method_without_parameters_says_so():
     with pytest.raises(RpcError, match="no parameter is named `rule`; there are none"):
-        arguments((), {"rule": "feed"})
+        bind_parameters((), {"rule": "feed"})
 
 
 @given(json_values, st.integers() | st.text() | st.none())
 def test_an_answer_is_one_line(value, id):
-    answer = b"".join(encoded_result(id, [json.dumps(value).encode()]))
+    answer = b"".join(encode_result(id, [json.dumps(value).encode()]))
     assert answer.count(b"\n") == 1
     assert answer.endswith(b"\n")
     assert json.loads(answer) == {"jsonrpc": "2.0", "id": id, "result": value}
 
 
 def test_an_error_is_one_line_with_data_where_there_are_any():
-    plain = encoded_error(RpcError(Code.TOO_MANY, "too\nmany"), 7)
+    plain = encode_error(RpcError(Code.TOO_MANY, "too\nmany"), 7)
     assert plain.count(b"\n") == 1
     assert json.loads(plain)["error"] == {"code": -32005, "message": "too\nmany"}
-    rich = encoded_error(RpcError(Code.UNKNOWN_RULE, "none", {"names": []}), None)
+    rich = encode_error(RpcError(Code.UNKNOWN_RULE, "none", {"names": []}), None)
     assert json.loads(rich) == {
         "jsonrpc": "2.0",
         "id": None,

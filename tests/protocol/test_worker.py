@@ -9,24 +9,23 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcrelay.model.actions import OpenIngress, SetFlow
-from mcrelay.protocol.worker import (
-    CHUNK,
+from mcrelay.protocol.framing import (
     MAX_ANSWER,
-    MAX_DESCRIPTORS,
+    Assembler,
+    Hello,
+    WireError,
+    cut_into_packets,
+)
+from mcrelay.protocol.worker import (
     MAX_REASON,
     Acknowledged,
-    Assembler,
     BatchMessage,
-    Hello,
     Instruction,
-    Packet,
     Refused,
-    WireError,
-    decoded_answer,
-    decoded_batch,
-    encoded_answer,
-    encoded_batch,
-    packets,
+    decode_answer,
+    decode_batch,
+    encode_answer,
+    encode_batch,
 )
 from tests.support.strategies import worker_actions
 
@@ -60,32 +59,32 @@ json_values = st.recursive(
 
 @given(batches)
 def test_a_worker_hears_the_batch_that_was_sent(batch):
-    assert decoded_batch(encoded_batch(batch)) == batch
+    assert decode_batch(encode_batch(batch)) == batch
 
 
 def test_a_step_of_another_protocol_is_refused():
     with pytest.raises(WireError, match="unknown step in a batch"):
-        decoded_batch(b'[1,1,[["dance",0]]]')
+        decode_batch(b'[1,1,[["dance",0]]]')
 
 
 @given(answers)
 def test_the_supervisor_hears_the_answer_that_was_sent(answer):
-    assert decoded_answer(encoded_answer(answer)) == answer
+    assert decode_answer(encode_answer(answer)) == answer
 
 
 @given(st.text(max_size=2 * MAX_REASON))
 @example("𝄞" * 1000)
 @example("\0" * 1000)
 def test_an_answer_has_room_for_any_reason(reason):
-    text = encoded_answer(Refused(2**63, 2**63, reason))
-    assert [heard for packet in packets(text) if (heard := Assembler(MAX_ANSWER).feed(packet.data))]
-    assert isinstance(decoded_answer(text), Refused)
+    text = encode_answer(Refused(2**63, 2**63, reason))
+    assert [heard for packet in cut_into_packets(text) if (heard := Assembler(MAX_ANSWER).feed(packet.data))]
+    assert isinstance(decode_answer(text), Refused)
 
 
 @given(st.text())
 @example("x\n<0>forged\x1b[31m\ud800")
 def test_a_reason_forges_no_line_of_the_log(reason):
-    heard = decoded_answer(json.dumps(["refused", 1, 0, reason]).encode())
+    heard = decode_answer(json.dumps(["refused", 1, 0, reason]).encode())
     assert heard.reason.isprintable()
     assert len(heard.reason) == len(reason)
 
@@ -125,13 +124,13 @@ def test_a_reason_forges_no_line_of_the_log(reason):
 )
 def test_what_is_no_answer_is_an_error_of_the_protocol(text):
     with pytest.raises(WireError):
-        decoded_answer(text)
+        decode_answer(text)
 
 
 @given(st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_garbage_is_an_answer_or_an_error_of_the_protocol_and_nothing_else(text):
     try:
-        answer = decoded_answer(text)
+        answer = decode_answer(text)
     except WireError:
         return
     assert isinstance(answer, Hello | Acknowledged | Refused)
@@ -140,68 +139,9 @@ def test_garbage_is_an_answer_or_an_error_of_the_protocol_and_nothing_else(text)
 @given(st.sampled_from(["hello", "acknowledged", "refused"]), st.lists(json_values, max_size=4))
 def test_an_answer_has_numbers_where_numbers_belong(word, values):
     try:
-        answer = decoded_answer(json.dumps([word, *values]).encode())
+        answer = decode_answer(json.dumps([word, *values]).encode())
     except WireError:
         return
     numbers = [value for value in astuple(answer) if not isinstance(value, str)]
     assert numbers == values[: len(numbers)]
     assert {type(value) for value in values} <= {int, str}
-
-
-# Packets.
-
-
-def heard(parts, limit):
-    assembler = Assembler(limit)
-    *early, last = [assembler.feed(part.data, part.descriptors) for part in parts]
-    assert early == [None] * len(early)
-    return last
-
-
-@given(st.binary(max_size=50) | st.integers(0, 3 * CHUNK).map(bytes), st.integers(0, 3 * MAX_DESCRIPTORS + 1))
-@example(b"", 0)
-@example(bytes(CHUNK), MAX_DESCRIPTORS)
-@example(bytes(CHUNK + 1), MAX_DESCRIPTORS + 1)
-def test_a_message_of_any_length_arrives_whole_with_its_descriptors_in_order(text, count):
-    parts = packets(text, range(count))
-    assert all(1 <= len(part.data) <= CHUNK + 1 for part in parts)
-    assert all(len(part.descriptors) <= MAX_DESCRIPTORS for part in parts)
-    assert heard(parts, len(text) + len(parts)) == (text, list(range(count)))
-
-
-@given(st.lists(st.tuples(st.binary(max_size=20), st.lists(st.integers(3, 99), max_size=3)), max_size=5))
-def test_messages_that_follow_one_another_stay_apart(messages):
-    assembler = Assembler(100)
-    for text, descriptors in messages:
-        for part in packets(text, descriptors)[:-1]:
-            assert assembler.feed(part.data, part.descriptors) is None
-        last = packets(text, descriptors)[-1]
-        assert assembler.feed(last.data, last.descriptors) == (text, descriptors)
-
-
-@given(st.lists(st.binary(max_size=8), min_size=1, max_size=8))
-def test_pieces_of_any_size_are_put_together(pieces):
-    parts = [Packet(b"+" + piece) for piece in pieces[:-1]] + [Packet(b"." + pieces[-1])]
-    assert heard(parts, 100) == (b"".join(pieces), [])
-
-
-@given(st.integers(1, 40), st.integers(0, 40))
-def test_a_message_beyond_the_limit_is_an_error_and_one_within_it_is_not(limit, size):
-    if size + 1 <= limit:
-        assert heard(packets(bytes(size)), limit) == (bytes(size), [])
-    else:
-        with pytest.raises(WireError, match=f"longer than {limit} octets"):
-            Assembler(limit).feed(b"." + bytes(size))
-
-
-def test_packets_without_content_count_towards_the_limit():
-    assembler = Assembler(100)
-    assert [assembler.feed(b"+") for _ in range(100)] == [None] * 100
-    with pytest.raises(WireError, match="longer"):
-        assembler.feed(b"+")
-
-
-@given(st.binary(max_size=8).filter(lambda data: data[:1] not in (b"+", b".")))
-def test_a_packet_without_a_mark_is_an_error(data):
-    with pytest.raises(WireError, match="neither mark"):
-        Assembler(100).feed(data)

@@ -16,18 +16,8 @@ from mcrelay.ipc.shared_memory import Memory
 from mcrelay.lab.command import PATIENCE, wait_until
 from mcrelay.model.actions import DeleteFlow
 from mcrelay.model.state import Flow
-from mcrelay.protocol.worker import (
-    CHUNK,
-    MAX_ANSWER,
-    MAX_DESCRIPTORS,
-    PROTOCOL,
-    Acknowledged,
-    BatchMessage,
-    Hello,
-    Instruction,
-    Refused,
-    encoded_batch,
-)
+from mcrelay.protocol.framing import MAX_ANSWER, MAX_DESCRIPTORS, MAX_PIECE, PROTOCOL, Hello
+from mcrelay.protocol.worker import Acknowledged, BatchMessage, Instruction, Refused, encode_batch
 from mcrelay.supervisor import poller
 from mcrelay.supervisor.children import start_control, start_worker, why_not
 from mcrelay.supervisor.poller import Poller
@@ -104,7 +94,7 @@ def heard(child):
 
 
 def say(child, batch, descriptors=()):
-    child.channel.send(encoded_batch(batch), descriptors)
+    child.channel.send(encode_batch(batch), descriptors)
 
 
 def ended(child):
@@ -259,8 +249,8 @@ def large_batch(size):
 
 def test_a_batch_larger_than_the_channel_waits_until_the_worker_reads(start_fake, tmp_path):
     batch = large_batch(30_000)
-    length = len(encoded_batch(batch))
-    assert length > 20 * CHUNK
+    length = len(encode_batch(batch))
+    assert length > 20 * MAX_PIECE
     child = start_fake(
         f"""
 while not os.path.exists({str(tmp_path / "go")!r}): time.sleep(0.01)
@@ -352,7 +342,7 @@ def test_what_waits_to_be_said_is_counted_and_forgotten_with_the_process(start_f
     child = start_fake("time.sleep(60)")
     assert child.channel.waiting == 0
     say(child, large_batch(30_000))
-    assert child.channel.waiting > 10 * CHUNK
+    assert child.channel.waiting > 10 * MAX_PIECE
     child.kill("it does not listen")
     assert ended(child) == "killed, because it does not listen"
     assert child.channel.waiting == 0

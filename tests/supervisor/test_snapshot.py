@@ -10,7 +10,7 @@ from mcrelay.config.compiler import compiled
 from mcrelay.config.reader import parse
 from mcrelay.model.actions import OpenIngress, SetFlow
 from mcrelay.model.links import Link, LinkTable
-from mcrelay.protocol.snapshot import changes
+from mcrelay.protocol.snapshot import delta
 from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
 from mcrelay.reconcile.plan import plan
 from mcrelay.reconcile.reconciler import Reconciler
@@ -108,7 +108,7 @@ def test_what_shows_nothing_new_is_not_drawn_again(studio):
     before, after = studio.drawn(), studio.drawn()
     assert after["rules"] is before["rules"]
     assert after["interfaces"] is before["interfaces"]
-    assert changes(before, after) == {}
+    assert delta(before, after) == {}
 
 
 def test_after_a_reload_only_the_rule_that_changed_is_drawn_again(studio):
@@ -118,7 +118,7 @@ def test_after_a_reload_only_the_rule_that_changed_is_drawn_again(studio):
     studio.accept(feed=5003, clock=5002)
     after = studio.drawn()
     assert after["rules"]["clock"] is before["rules"]["clock"]
-    assert changes(before, after)["rules"]["set"].keys() == {"feed"}
+    assert delta(before, after)["rules"]["set"].keys() == {"feed"}
 
 
 def test_a_rule_that_only_moved_in_its_file_shows_its_new_line(studio):
@@ -143,4 +143,4 @@ def test_a_process_that_pauses_says_why(studio):
     assert supervisor["state"] == "running"
     assert 0 < supervisor["started"] <= time.monotonic()
     again = studio.drawn(ProcessInfo("worker 0", "worker", process, None))
-    assert changes(drawn, again) == {}, "a time that was told does not tremble"
+    assert delta(drawn, again) == {}, "a time that was told does not tremble"

@@ -10,8 +10,14 @@ from mcrelay.client.connection import connect
 from mcrelay.control.channel import Channel, ChannelEnded
 from mcrelay.control.server import Server
 from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES
-from mcrelay.protocol.control import Counters, SetListener, SnapshotChanged, decoded_request, encoded_news
-from mcrelay.protocol.worker import CHUNK, Assembler, packets
+from mcrelay.protocol.control import (
+    Counters,
+    SetListener,
+    SnapshotChanged,
+    decode_to_supervisor,
+    encode_to_control,
+)
+from mcrelay.protocol.framing import MAX_PACKET, Assembler, cut_into_packets
 
 PATIENCE = 20  # seconds: far more than anything takes
 
@@ -115,7 +121,7 @@ class Supervisor:
 
     def tell(self, news, *descriptors):
         """Send a message with descriptors."""
-        for packet in packets(encoded_news(news), descriptors):
+        for packet in cut_into_packets(encode_to_control(news), descriptors):
             socket.send_fds(self.channel, [packet.data], list(packet.descriptors))
 
     def change(self, **changed):
@@ -125,8 +131,8 @@ class Supervisor:
     def asked(self):
         """Return the next request of the control process."""
         while True:
-            if message := self._assembler.feed(self.channel.recv(CHUNK + 1)):
-                return decoded_request(message[0])
+            if message := self._assembler.feed(self.channel.recv(MAX_PACKET)):
+                return decode_to_supervisor(message[0])
 
 
 class Desk:

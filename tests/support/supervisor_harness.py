@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from mcrelay.model.actions import applied
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import State, WorkerState
-from mcrelay.protocol.worker import PROTOCOL, Acknowledged, Hello, decoded_batch
+from mcrelay.protocol.framing import PROTOCOL, Hello
+from mcrelay.protocol.worker import Acknowledged, decode_batch
 from mcrelay.reconcile.lifecycle import Process
 from mcrelay.reload.trial import BootTime
 from mcrelay.storage import config_files, request_file
@@ -115,7 +116,7 @@ class FakeChild:
         self.is_greeted = self.is_to_end = self.is_killed = False
 
     def _send(self, text, descriptors):
-        self.batches.append(decoded_batch(text))
+        self.batches.append(decode_batch(text))
 
     def stop(self):
         self.is_to_end = True

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from mcrelay.lab.command import PATIENCE
 from mcrelay.model.actions import OpenEgress, OpenIngress, SetFlow
 from mcrelay.model.state import Egress, Flow, Ingress, Output, Route
-from mcrelay.protocol.worker import CHUNK, BatchMessage, decoded_answer, encoded_batch, packets
+from mcrelay.protocol.framing import MAX_PACKET, cut_into_packets
+from mcrelay.protocol.worker import BatchMessage, decode_answer, encode_batch
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.privileged import RING_OCTETS
 from mcrelay.supervisor.sockets import Sockets
@@ -66,11 +67,11 @@ class Bench:
 
     def say(self, instructions, descriptors):
         """Send the worker exactly this batch, with these descriptors, and return its answer."""
-        text = encoded_batch(BatchMessage(next(self._numbers), 1, tuple(instructions)))
-        for packet in packets(text, descriptors):
+        text = encode_batch(BatchMessage(next(self._numbers), 1, tuple(instructions)))
+        for packet in cut_into_packets(text, descriptors):
             socket.send_fds(self.channel, [packet.data], packet.descriptors)
         self.worker.turn(PATIENCE * 1000)
-        return decoded_answer(self.channel.recv(CHUNK)[1:])
+        return decode_answer(self.channel.recv(MAX_PACKET)[1:])
 
     def feed(self, *outputs, group=GROUP, sources=(None,), frame_size=2048, rule="feed"):
         """Return the actions that make a worker relay from the studio's group to these outputs."""
