@@ -1,7 +1,7 @@
-"""How fast mcrelay is, beside its peers in the same run on the same traffic: `make bench`.
+"""Benchmarks of mcrelay and its peers, in one run on the same traffic: `make bench`.
 
-Read in this order: `case` (what is relayed), `peers` (by whom), `testbed` (on which network), `generator` and
-`sinks` (what sends and what counts), then the questions, each a module that yields samples: `rate`,
-`saturation`, `load`, `latency`, `startup`, `scale`, `footprint`. `figures` holds what was measured; `table`,
-`plot`, `goals` and `results` show it.
+Read in this order: `case` (the traffic), `peers` (the relays), `testbed` (the network), `generator` and
+`sinks` (which send and count packets), then the questions, each a module that yields samples: `rate`,
+`saturation`, `load`, `latency`, `startup`, `scale`, `trace`, `footprint`. `figures` holds the results;
+`table`, `plot`, `goals` and `results` show them.
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures, prints tables, and writes JSON and charts."""
+"""`python -m benchmarks`: measure, print tables, and write JSON and charts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import footprint, latency, load, machine, rate, results, saturation, scale, startup, trace
 from benchmarks.effort import FULL, QUICK, Effort
-from benchmarks.figures import Sample, gathered
+from benchmarks.figures import Sample, group_samples
 from benchmarks.goals import goals
 from benchmarks.table import goal_table, tables
 from benchmarks.testbed import Testbed
@@ -28,12 +28,12 @@ PARTS = {
     "trace": trace.measure,
     "footprint": footprint.measure,
 }
-ONCE = ("footprint",)  # counts of memory and wake-ups do not depend on the moment
+ONCE = ("footprint",)  # memory and wake-ups hardly differ between runs
 FOLDER = Path(__file__).parent / "results"
 
 
 def main() -> int:
-    """Measure what was asked for."""
+    """Measure the chosen parts, and return the exit code."""
     options = _parser().parse_args()
     if missing := machine.missing():
         print(f"benchmark: {', '.join(missing)} is missing; `make bench` installs it", file=sys.stderr)
@@ -41,7 +41,9 @@ def main() -> int:
     facts = machine.facts()
     print(results.caption(facts))
     if (load_average := machine.load_average()) > machine.QUIET:
-        print(f"WARNING: load average {load_average}: other work disturbs these figures; do not quote them.")
+        print(
+            f"WARNING: load average {load_average}: other processes disturb these figures; do not quote them."
+        )
     effort = QUICK if options.quick else FULL
     try:
         samples = list(_measured(options.only, effort))
@@ -50,16 +52,16 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    figures = gathered(samples)
+    figures = group_samples(samples)
     reached = [goal for goal in goals(figures) if goal.measured is not None or options.only == list(PARTS)]
     written = results.write(options.output, figures, reached, facts, effort.name)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a pager that was left is no error
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # leaving a pager is not an error
     print(f"\n{tables(figures)}\n\n{goal_table(reached)}\nwrote {len(written)} files to {options.output}")
     return 0
 
 
 def _measured(parts: list[str], effort: Effort) -> Iterator[Sample]:
-    """Yield the samples of all parts. Within a run the relays take turns and share what drifts."""
+    """Yield the samples of all parts. Within a run the relays take turns, so drift affects all of them."""
     began = time.monotonic()
     live = LiveLine(began)
     for part in parts:
@@ -81,10 +83,14 @@ def _on_a_bed(part: str, effort: Effort) -> Iterator[Sample]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="one short run: under two minutes, for a first look"
+        "--quick", action="store_true", help="one short run of about three minutes, for a first impression"
     )
     parser.add_argument(
-        "--only", type=_parts, default=list(PARTS), metavar="PART,...", help=f"some of {', '.join(PARTS)}"
+        "--only",
+        type=_parts,
+        default=list(PARTS),
+        metavar="PART,...",
+        help=f"only these parts: {', '.join(PARTS)}",
     )
     parser.add_argument("--output", type=Path, default=FOLDER, metavar="FOLDER", help="for JSON and charts")
     return parser

@@ -1,4 +1,4 @@
-"""The highest rate at which nothing is lost, found by halving what is not known."""
+"""A search for the highest rate at which no packet is lost."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 
 class Attempt(NamedTuple):
-    """What came of trying a rate: the rate that was really kept, and whether every packet arrived."""
+    """The result of one try: the rate that the generator really sent, and whether every packet arrived."""
 
     rate: float
     is_lossless: bool
 
 
 class Found(NamedTuple):
-    """A lossless rate. Where it `is_bound`, more was not offered: the relay may be able to do more."""
+    """A lossless rate. If `is_bound`, the generator could not send more, and the relay may be faster."""
 
     rate: float
     is_bound: bool
@@ -24,9 +24,9 @@ class Found(NamedTuple):
 def highest(attempt: Callable[[float], Attempt], most: float, precision: float, least: float = 1000) -> Found:
     """Return the highest lossless rate up to `most`, to within a factor of `precision`.
 
-    A generator that shares processors with the relay may fall behind the rate that it is asked for, so the
-    rates that count are those it kept; where it falls behind a second time, the search ends there. The rate
-    is 0 where packets are lost even at `least`.
+    A generator that shares processors with the relay may send less than it is asked for, so the search uses
+    the rates that it really sent. When it falls behind for the second time, the search ends. The rate is 0 if
+    packets are lost even at `least`.
     """
     first = attempt(most)
     if first.is_lossless:

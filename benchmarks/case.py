@@ -1,4 +1,4 @@
-"""What is relayed: the flows, their packets, and where they go."""
+"""The traffic: flows, their packets, and their destinations."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mcrelay.traffic.endpoint import Endpoint
 
 INPUT_PORT, OUTPUT_PORT = 5001, 6001
 
-LARGE, SMALL = 1400, 100  # octets of payload
-_MIXED = 64  # lengths in a round of differing ones
+LARGE, SMALL = 1400, 100  # bytes of payload
+_MIXED = 64  # lengths, repeated in turn
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One situation in which the relays are compared.
 
-    `rules` are configured, the first `flows` of them have traffic, and each has `outputs`. Packets have the
-    lengths of `lengths` in turn. Where `runs` is set, consecutive packets of a flow come in runs, as from a
-    camera; else the flows take turns with each packet.
+    There are `rules` rules with `outputs` outputs each, and the first `flows` of them have traffic. Packets
+    have the payload lengths `lengths` (bytes) in turn. With `runs`, consecutive packets belong to the same
+    flow, as from a camera; without, the flows take turns with each packet.
     """
 
     name: str
@@ -31,33 +31,33 @@ class Case:
 
     @property
     def inputs(self) -> list[Endpoint]:
-        """Where the traffic is sent to."""
+        """The destinations to which the traffic is sent."""
         return [flow(number) for number in range(self.flows)]
 
     @property
     def copies(self) -> list[Endpoint]:
-        """Where relays that readdress send it to."""
+        """The destinations of relays that can change the address."""
         return [copy(number, output) for number in range(self.flows) for output in range(self.outputs)]
 
 
 def flow(number: int) -> Endpoint:
-    """Return the destination of a flow as it comes in; no two groups share an Ethernet address."""
+    """Return the destination of an incoming flow. No two groups share an Ethernet address."""
     return Endpoint(f"239.1.{number // 250}.{number % 250 + 1}", INPUT_PORT)
 
 
 def copy(number: int, output: int) -> Endpoint:
-    """Return where a flow comes out."""
+    """Return the destination of one output of a flow."""
     return Endpoint(f"239.{output + 2}.{number // 250}.{number % 250 + 1}", OUTPUT_PORT)
 
 
-def differing() -> tuple[int, ...]:
-    """Return lengths around 1300 octets of which no two that follow each other are equal."""
+def differing_lengths() -> tuple[int, ...]:
+    """Return lengths around 1300 bytes. No two consecutive lengths are equal."""
     return tuple(random.Random(1).sample(range(1200, 1401), _MIXED))
 
 
 ONE_FLOW = Case("1 flow, 1400 B")
 SMALL_PACKETS = Case("1 flow, 100 B", lengths=(SMALL,))
-DIFFERING = Case("1 flow, lengths differ", lengths=differing(), runs=False)
+DIFFERING = Case("1 flow, lengths differ", lengths=differing_lengths(), runs=False)
 ONE_BY_ONE = Case("1 flow, 1400 B, one by one", runs=False)
 FLOWS_50 = Case("50 flows in turn, 1400 B", flows=50, rules=50, runs=False)
 RULES_10 = Case("10 rules, 1 flow", rules=10)

@@ -1,4 +1,4 @@
-"""How much work a benchmark puts into its answers."""
+"""How long the benchmark measures."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Times in seconds; a search for a rate ends when only a factor of `precision` is not known."""
+    """Times in seconds. A search ends when the rate is known to within a factor of `precision`."""
 
     name: str
     runs: int
-    trial: float
+    transfer: float
     precision: float
     paced: float
     idle: float
     is_thorough: bool
 
 
-FULL = Effort("full", runs=3, trial=0.8, precision=1.04, paced=2.0, idle=10.0, is_thorough=True)
-QUICK = Effort("quick", runs=1, trial=0.4, precision=1.15, paced=1.0, idle=3.0, is_thorough=False)
+FULL = Effort("full", runs=3, transfer=0.8, precision=1.04, paced=2.0, idle=10.0, is_thorough=True)
+QUICK = Effort("quick", runs=1, transfer=0.4, precision=1.15, paced=1.0, idle=3.0, is_thorough=False)

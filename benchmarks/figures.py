@@ -1,4 +1,4 @@
-"""What was measured: a question, a figure for each case and relay, and how they compare."""
+"""The results: a question, a figure for each case and relay, and ratios between them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a user would ask, the unit of the answer, and how it was found out."""
+    """A user's question, the unit of its answer, and the method of measurement."""
 
     key: str
     title: str
@@ -19,15 +19,15 @@ class Question:
 
     @property
     def scale(self) -> str:
-        """The unit, and which end of the scale one wants."""
+        """The unit, and whether more or less is better."""
         return f"{self.unit}; {'more' if self.is_more_better else 'less'} is better"
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """The answer for one case and one relay: one value of each run.
+    """The answer for one case and one relay, with one value for each run.
 
-    Where it `is_bound`, the relay may do better than that: more was not asked of it.
+    If `is_bound`, the generator was the limit, and the relay may be faster.
     """
 
     question: Question
@@ -38,7 +38,7 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The value in the middle."""
+        """The median of all runs."""
         return statistics.median(self.values)
 
     @property
@@ -54,7 +54,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One value, of one run."""
+    """One value of one run."""
 
     question: Question
     case: str
@@ -63,8 +63,8 @@ class Sample:
     is_bound: bool = False
 
 
-def gathered(samples: Iterable[Sample]) -> list[Figure]:
-    """Return the figures of all samples, in the order in which they first came."""
+def group_samples(samples: Iterable[Sample]) -> list[Figure]:
+    """Return the figures of all samples, in the order of their first sample."""
     found: dict[tuple[Question, str, str], list[Sample]] = {}
     for sample in samples:
         found.setdefault((sample.question, sample.case, sample.relay), []).append(sample)
@@ -75,7 +75,7 @@ def gathered(samples: Iterable[Sample]) -> list[Figure]:
 
 
 def ratio(figures: Iterable[Figure], question: Question, case: str, one: str, other: str) -> float | None:
-    """Return `one` divided by `other`: the median of the runs, each with the peer of the same run."""
+    """Return the median over all runs of `one` divided by `other`, None if a value is missing."""
     values = {
         figure.relay: figure.values
         for figure in figures

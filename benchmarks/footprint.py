@@ -1,4 +1,4 @@
-"""What the processes of a relay hold in memory, and how often they wake up when nothing happens."""
+"""The memory of a relay's processes, and their wake-ups without traffic."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from benchmarks.case import ONE_FLOW, RULES_10000, Case
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
-from benchmarks.peers import Mcrelay, Relay, Smcroute, Socat, started
+from benchmarks.peers import Mcrelay, Relay, Smcroute, Socat, run_relay
 from benchmarks.testbed import Testbed
 from benchmarks.usage import memory, role, sleeps
 
@@ -20,7 +20,7 @@ MEMORY = Question(
 )
 PROPORTIONAL = Question(
     "memory-shared",
-    "How much memory does it take where shared pages are shared out?",
+    "How much memory does a process take if shared pages are divided among their users?",
     "MB",
     "proportional set size beyond the packet rings",
 )
@@ -35,7 +35,7 @@ REST = 1.0  # seconds after the last packet
 
 
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
-    """Look at each relay that is a process, and at mcrelay with many rules."""
+    """Measure each relay that is a process, and mcrelay also with many rules."""
     for relay in PROCESSES:
         for case in (ONE_FLOW, RULES_10000):
             if relay.why_not(case) is None:
@@ -43,12 +43,12 @@ def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
 
 
 def label(case: Case) -> str:
-    """Return what tells the cases apart here."""
+    """Return the name of a case in this part."""
     return f"{case.rules:,} rule{'s' if case.rules > 1 else ''}"
 
 
 def _resting(testbed: Testbed, relay: Relay, case: Case, effort: Effort) -> Iterator[Sample]:
-    with started(testbed, relay, case, apart=False):
+    with run_relay(testbed, relay, case, apart=False):
         time.sleep(REST)
         processes = testbed.relay.processes()
         before = sleeps(processes)

@@ -1,7 +1,7 @@
-"""Sends plain datagrams faster than the relays take them; a process of its own on the sender's host.
+"""The traffic generator: a process on the sender's host that sends plain datagrams as fast as it can.
 
-`mcrelay send` numbers, stamps and fills every packet. Here all packets share one payload, which leaves
-the processor to the relay under test; the system calls are the same.
+`mcrelay send` numbers, stamps and fills every packet. Here all packets share one payload, which leaves more
+CPU time to the relay under test. The system calls are the same.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, MAX_SEGMENTS, Messages,
 from mcrelay.traffic.endpoint import bind_to_device
 from mcrelay.traffic.pacer import Pacer
 
-TTL = 16  # kernel routing takes one away
+TTL = 16  # kernel routing decrements it
 UNLIMITED = 1e9  # packets a second: more than any machine sends
-ROWS = 1024  # packets in one call at the most
-SEND_BUFFER = 1 << 20  # octets
+ROWS = 1024  # packets in one call, at most
+SEND_BUFFER = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to send; a rate in packets a second, and for how long."""
+    """A request to the generator: the traffic, packets a second, and the duration in seconds."""
 
     case: Case
     rate: float
@@ -43,7 +43,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent."""
+    """The packets that were sent, and the time it took in seconds."""
 
     packets: int
     seconds: float
@@ -55,10 +55,10 @@ class Sent:
 
 
 class Generator:
-    """The process, from the side of whoever gives it orders."""
+    """The generator process, as its parent controls it."""
 
     def __init__(self, host: Host, device: str, cpu: int | None) -> None:
-        context = multiprocessing.get_context("fork")  # stays on the host that this thread has entered
+        context = multiprocessing.get_context("fork")  # stays in this thread's namespace
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, device, cpu), daemon=True)
         with host.entered():
@@ -67,7 +67,7 @@ class Generator:
 
     @property
     def process(self) -> int:
-        """The process's ID."""
+        """The process ID."""
         return self._process.pid or 0
 
     def __enter__(self) -> Generator:
@@ -80,23 +80,23 @@ class Generator:
         self._process.join()
 
     def start(self, case: Case, rate: float, seconds: float) -> None:
-        """Start to send for so long; `result` waits for the end."""
+        """Start to send for `seconds`. `result` waits for the end."""
         self._connection.send(Order(case, rate, seconds))
 
     def result(self) -> Sent:
-        """Wait until all is sent."""
+        """Wait for the end, and return what was sent."""
         sent: Sent = self._connection.recv()
         return sent
 
     def send(self, case: Case, rate: float, seconds: float) -> Sent:
-        """Send to the end."""
+        """Send, wait for the end, and return what was sent."""
         self.start(case, rate, seconds)
         return self.result()
 
 
 def _serve(orders: Connection, device: str, cpu: int | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
-    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)  # sleeps end on time
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and ends this process
+    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)  # in nanoseconds: sleeps end on time
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -116,13 +116,13 @@ def _carry_out(descriptor: int, order: Order) -> Sent:
             pace.left(left, now)
             sent += left
         else:
-            time.sleep(pace.wait(now))  # leaves the processor to the relay
+            time.sleep(pace.wait(now))  # leaves CPU time to the relay
         now = time.monotonic()
     return Sent(sent, time.monotonic() - began)
 
 
 class _Train:
-    """Messages that all point at one payload, for whatever number of packets is due."""
+    """Messages that all point to one payload, for any number of packets."""
 
     def __init__(self, descriptor: int, case: Case) -> None:
         self._descriptor = descriptor
@@ -132,10 +132,10 @@ class _Train:
         self._messages.iovec["length"] = np.resize(case.lengths, ROWS)
         self._names = sockaddrs([(int(IPv4Address(one.address)), one.port) for one in case.inputs])
         self._run = min(MAX_SEGMENTS, MAX_SEGMENTED_OCTETS // max(case.lengths)) if case.runs else 1
-        self._next = 0  # place of the next message among the destinations
+        self._next = 0  # index of the next message's destination
 
     def send(self, limit: int) -> int:
-        """Send up to so many packets, wait for room where there is none, and return how many it were."""
+        """Send up to `limit` packets, waiting for room in the socket, and return how many were sent."""
         total = min(limit, ROWS)
         first = np.arange(0, total, self._run)
         count = np.minimum(self._run, total - first)

@@ -1,4 +1,4 @@
-"""The goals of the design beside what was measured: reached, not reached or not measured; never an error."""
+"""The goals of the design beside the results. A goal that is not reached is no error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ US = "mcrelay"
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is wanted, and what was measured; None where it was not."""
+    """A goal, and the measured value; None if it was not measured."""
 
     text: str
     limit: float
@@ -24,7 +24,7 @@ class Goal:
 
     @property
     def verdict(self) -> str:
-        """What came of it, in a word or two."""
+        """Whether the goal is reached."""
         if self.measured is None:
             return "not measured"
         is_reached = self.measured >= self.limit if self.is_floor else self.measured <= self.limit
@@ -32,12 +32,12 @@ class Goal:
 
     @property
     def wanted(self) -> str:
-        """The limit in words."""
+        """The limit as text."""
         return f"at {'least' if self.is_floor else 'most'} {self.limit:,g} {self.unit}".rstrip()
 
 
 def goals(figures: Sequence[Figure]) -> list[Goal]:
-    """Return every goal that this benchmark can tell about."""
+    """Return every goal that this benchmark measures."""
     return [*_throughput(figures), *_resources(figures)]
 
 

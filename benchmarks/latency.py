@@ -1,4 +1,4 @@
-"""How long a packet is under way."""
+"""The time from sending a packet to its arrival."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from benchmarks.case import ONE_FLOW
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import TTL
-from benchmarks.peers import RELAYS, started
+from benchmarks.peers import RELAYS, run_relay
 from benchmarks.testbed import Testbed
 from mcrelay.lab import Receiver, send
 
 RATE = 10_000  # packets a second
 _METHOD = (
-    "from just before `mcrelay send` hands over a packet to the kernel's stamp on its arrival at the receiver"
+    "from just before `mcrelay send` passes a packet to the kernel, to the kernel's time stamp of its arrival"
 )
-P50 = Question("latency-p50", "How long is a packet under way at 10 kpps, in the median?", "us", _METHOD)
-P99 = Question("latency-p99", "How long at 10 kpps, for 99 of 100 packets?", "us", _METHOD)
-P999 = Question("latency-p99.9", "How long at 10 kpps, for 999 of 1000 packets?", "us", _METHOD)
+P50 = Question("latency-p50", "What is the latency at 10 kpps, in the median?", "us", _METHOD)
+P99 = Question("latency-p99", "What is the latency at 10 kpps, for 99 of 100 packets?", "us", _METHOD)
+P999 = Question("latency-p99.9", "What is the latency at 10 kpps, for 999 of 1000 packets?", "us", _METHOD)
 
 
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
-    """Send at an even pace through each relay."""
+    """Send at a steady rate through each relay."""
     source = ONE_FLOW.inputs[0]
     options = {"interface": "eth0", "rate": RATE, "duration": effort.paced, "ttl": TTL}
     for relay in RELAYS:
-        with started(testbed, relay, ONE_FLOW, apart=False):
+        with run_relay(testbed, relay, ONE_FLOW, apart=False):
             receiver = Receiver(testbed.receiver, str(relay.destinations(ONE_FLOW)[0]), idle=0.3)
             send(testbed.sender, str(source), *(f"--{name}={value}" for name, value in options.items()))
             latency = receiver.report().latency

@@ -1,4 +1,4 @@
-"""The machine that the figures are from, as far as they depend on it."""
+"""The properties of the machine that the figures depend on."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-QUIET = 1.5  # load average above which other work disturbs the figures
+QUIET = 1.5  # load average above which other processes disturb the figures
 
 
 def facts() -> dict[str, str | int | float]:
-    """Return processors, kernel and versions; nothing that tells whose machine it is."""
+    """Return processors, kernel and versions, and nothing that identifies the machine."""
     return {
         "processors": len(os.sched_getaffinity(0)),
         "model": _model(),
@@ -34,7 +34,7 @@ def missing() -> list[str]:
 
 
 def load_average() -> float:
-    """Return how many processes wanted to run in the last minute."""
+    """Return the load average of the last minute."""
     return round(os.getloadavg()[0], 2)
 
 
@@ -53,7 +53,7 @@ def _model() -> str:
 
 
 def _version(*command: str) -> str:
-    """Return the first version number that a program tells."""
+    """Return the first version number that a program prints."""
     out = subprocess.run(command, text=True, capture_output=True, check=False)
     words = (out.stdout + out.stderr).replace("v", " ").split()
     return next((word.strip(",") for word in words if word[0].isdigit() and "." in word), "unknown")

@@ -1,6 +1,6 @@
-"""Who relays: mcrelay, and the peers that it is compared with.
+"""The relays: mcrelay, and the peers that it is compared with.
 
-Each says which cases it can do, where its packets come out, and how it is started on the relay's host.
+Each says which cases it supports and where its packets are sent, and runs on the relay's host.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from mcrelay.lab import Daemon
 from mcrelay.lab.command import wait_until
 from mcrelay.traffic.endpoint import Endpoint
 
-SOCKET_BUFFER = 64 << 20  # octets asked for; the kernel gives what net.core.rmem_max allows
+SOCKET_BUFFER = 64 << 20  # bytes; the kernel limits it to net.core.rmem_max
 
 
 class Relay(Protocol):
-    """One way to get packets from eth0 to eth1."""
+    """A relay from eth0 to eth1."""
 
     name: str
 
     def why_not(self, case: Case) -> str | None:
-        """Return why this relay cannot do a case, or None where it can."""
+        """Return why this relay cannot run a case, or None if it can."""
 
     def destinations(self, case: Case) -> list[Endpoint]:
-        """Return where its packets come out."""
+        """Return the destinations of its packets."""
 
     def running(self, testbed: Testbed, case: Case) -> AbstractContextManager[object]:
-        """Return what relays in a `with` block."""
+        """Return a context manager that runs the relay."""
 
 
 class Mcrelay:
-    """This project: one worker, as the default configuration has it."""
+    """This project, with one worker as by default."""
 
     name = "mcrelay"
 
     def why_not(self, case: Case) -> str | None:
-        """It can do all of them."""
+        """Return None: it can run every case."""
         return None
 
     def destinations(self, case: Case) -> list[Endpoint]:
-        """Other groups and ports."""
+        """Return other groups and ports."""
         return case.copies
 
     def running(self, testbed: Testbed, case: Case) -> Daemon:
@@ -57,35 +57,35 @@ class Mcrelay:
 
 
 class Socat:
-    """The usual way without privileges: a process for each flow and output."""
+    """The usual relay without privileges: a process for each flow and output."""
 
     name = "socat"
 
     def why_not(self, case: Case) -> str | None:
-        """Thousands of processes would measure something else."""
+        """Refuse cases with many rules: thousands of processes would measure something else."""
         return "a process for each rule" if case.rules > 100 or case.flows != case.rules else None
 
     def destinations(self, case: Case) -> list[Endpoint]:
-        """Other groups and ports."""
+        """Return other groups and ports."""
         return case.copies
 
     @contextmanager
     def running(self, testbed: Testbed, case: Case) -> Iterator[None]:
-        """Run the processes; each has as large a receive buffer as the machine allows."""
+        """Run the processes, each with the largest receive buffer that the machine allows."""
         processes = [
             testbed.relay.start(self._command(cases.flow(number), cases.copy(number, output)))
             for number in range(case.flows)
             for output in range(case.outputs)
         ]
-        with _ended(processes):
+        with _terminate_after(processes):
             yield
 
-    def _command(self, come: Endpoint, go: Endpoint) -> list[str]:
+    def _command(self, source: Endpoint, target: Endpoint) -> list[str]:
         receive = (
-            f"UDP4-RECV:{come.port},bind={come.address},reuseaddr,rcvbuf={SOCKET_BUFFER},"
-            f"ip-add-membership={come.address}:{RELAY_IN}"
+            f"UDP4-RECV:{source.port},bind={source.address},reuseaddr,rcvbuf={SOCKET_BUFFER},"
+            f"ip-add-membership={source.address}:{RELAY_IN}"
         )
-        send = f"UDP4-DATAGRAM:{go.address}:{go.port},ip-multicast-if={RELAY_OUT},ip-multicast-ttl=64"
+        send = f"UDP4-DATAGRAM:{target.address}:{target.port},ip-multicast-if={RELAY_OUT},ip-multicast-ttl=64"
         return ["socat", "-u", receive, send]
 
 
@@ -95,11 +95,11 @@ class Smcroute:
     name = "smcroute"
 
     def why_not(self, case: Case) -> str | None:
-        """A route sends one packet out of each device."""
+        """Refuse fan-out: a route sends one packet to each device."""
         return "one packet for each device" if case.outputs > 1 else _only_traffic(case)
 
     def destinations(self, case: Case) -> list[Endpoint]:
-        """It cannot change the group."""
+        """Return the groups of the inputs: it cannot change the group."""
         return case.inputs
 
     @contextmanager
@@ -114,21 +114,23 @@ class Smcroute:
         )
         files = ["-P", str(testbed.folder / "smcroute.pid"), "-u", str(testbed.folder / "smcroute.sock")]
         command = ["smcrouted", "-n", "-N", "-f", str(config), *files]
-        with _ended([testbed.relay.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]):
+        with _terminate_after(
+            [testbed.relay.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]
+        ):
             yield
 
 
 class Nftables:
-    """Rules at the ingress of eth0 that rewrite addresses and port and hand the packet to eth1."""
+    """Rules at the ingress of eth0 that rewrite addresses and port, and forward the packet to eth1."""
 
     name = "nftables"
 
     def why_not(self, case: Case) -> str | None:
-        """It can do what its rules say."""
+        """Refuse cases with rules that have no traffic."""
         return _only_traffic(case)
 
     def destinations(self, case: Case) -> list[Endpoint]:
-        """Other groups and ports."""
+        """Return other groups and ports."""
         return case.copies
 
     @contextmanager
@@ -148,27 +150,27 @@ IN_USER_SPACE = RELAYS[:2]
 
 
 def configuration(case: Case) -> str:
-    """Return the configuration of mcrelay for a case, one rule a line."""
+    """Return the configuration of mcrelay for a case, with one rule on each line."""
     lines = ["version: 1", "interfaces: {in: {device: eth0}, out: {device: eth1}}", "rules:"]
     return "\n".join([*lines, *(rule(number, case.outputs) for number in range(case.rules))]) + "\n"
 
 
 def rule(number: int, outputs: int = 1) -> str:
-    """Return the line of a rule."""
-    come, copies = cases.flow(number), [cases.copy(number, output) for output in range(outputs)]
+    """Return the line of one rule."""
+    flow, copies = cases.flow(number), [cases.copy(number, output) for output in range(outputs)]
     to = ", ".join(f"{{interface: out, group: {one.address}, port: {one.port}}}" for one in copies)
-    source = f"{{interface: in, group: {come.address}, port: {come.port}}}"
+    source = f"{{interface: in, group: {flow.address}, port: {flow.port}}}"
     return f"  r{number}: {{input: {source}, outputs: [{to}]}}"
 
 
 def ruleset(case: Case, ethernet: str) -> str:
-    """Return a script for nft: a chain for each flow, found in a map; copies by `dup`, the last by `fwd`."""
+    """Return a script for nft: a map to a chain for each flow; `dup` sends the copies, `fwd` the last one."""
     chains, elements = [], []
-    for number, come in enumerate(case.inputs):
+    for number, flow in enumerate(case.inputs):
         copies = [_readdressed(cases.copy(number, output), ethernet) for output in range(case.outputs)]
         steps = "".join(f"{copy} dup to eth1\n" for copy in copies[:-1]) + f"{copies[-1]} fwd to eth1\n"
         chains.append(f"chain f{number} {{\n{steps}}}\n")
-        elements.append(f"{come.address} . {come.port} : jump f{number}")
+        elements.append(f"{flow.address} . {flow.port} : jump f{number}")
     return (
         f"table netdev relay {{\n{''.join(chains)}"
         "chain ingress {\ntype filter hook ingress device eth0 priority 0\n"
@@ -196,10 +198,10 @@ def _only_traffic(case: Case) -> str | None:
 
 
 @contextmanager
-def started(testbed: Testbed, relay: Relay, case: Case, *, apart: bool = True) -> Iterator[Sinks]:
-    """Run a relay, and begin the block with its sinks once every flow has come out of every output.
+def run_relay(testbed: Testbed, relay: Relay, case: Case, *, apart: bool = True) -> Iterator[Sinks]:
+    """Run a relay, and enter the block with its sinks once each output has sent a packet of each flow.
 
-    It keeps off the generator's processor, which makes results steadier, unless `apart` is False.
+    With `apart`, the relay does not use the generator's processor, which makes results steadier.
     """
     with (
         testbed.apart() if apart else nullcontext(),
@@ -211,13 +213,13 @@ def started(testbed: Testbed, relay: Relay, case: Case, *, apart: bool = True) -
 
 
 def _reached(testbed: Testbed, sinks: Sinks, case: Case) -> bool:
-    testbed.trial(sinks, case, rate=100.0 * case.flows, seconds=0.02)
+    testbed.transfer(sinks, case, rate=100.0 * case.flows, seconds=0.02)
     return sinks.all_reached()
 
 
 @contextmanager
-def _ended(processes: list[subprocess.Popen[str]]) -> Iterator[None]:
-    """End the processes with the block."""
+def _terminate_after(processes: list[subprocess.Popen[str]]) -> Iterator[None]:
+    """Terminate the processes at the end of the block."""
     try:
         yield
     finally:

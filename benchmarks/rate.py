@@ -1,4 +1,4 @@
-"""How many packets a second get through without a loss."""
+"""The highest rate at which no packet is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.case import FAN_OUT_8, FAN_OUT_50, FLOWS_50, ONE_FLOW, SMALL_PAC
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import UNLIMITED
-from benchmarks.peers import RELAYS, started
+from benchmarks.peers import RELAYS, run_relay
 from benchmarks.sinks import Sinks
 from benchmarks.testbed import Testbed
 
@@ -18,17 +18,17 @@ QUESTION = Question(
     "How many packets a second are relayed with none lost?",
     "kpps",
     "incoming packets, by bisection; lossless means that each copy of each packet was counted at a UDP socket"
-    " of the receiver; `+`: the generator, which shares the machine, could not send more",
+    " of the receiver; `+` means that the generator, which shares the machine, could not send more",
     is_more_better=True,
 )
 
 
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
-    """Search the highest rate of each relay in each case."""
+    """Search for the highest lossless rate of each relay in each case."""
     for case in _cases(effort):
         for relay in RELAYS:
             if relay.why_not(case) is None:
-                with started(testbed, relay, case) as sinks:
+                with run_relay(testbed, relay, case) as sinks:
                     found = highest(_attempts(testbed, sinks, case, effort), UNLIMITED, effort.precision)
                 yield Sample(QUESTION, case.name, relay.name, found.rate / 1000, found.is_bound)
 
@@ -40,7 +40,7 @@ def _cases(effort: Effort) -> list[Case]:
 
 def _attempts(testbed: Testbed, sinks: Sinks, case: Case, effort: Effort) -> Callable[[float], Attempt]:
     def attempt(rate: float) -> Attempt:
-        trial = testbed.trial(sinks, case, rate, effort.trial)
-        return Attempt(trial.sent.rate, trial.is_lossless)
+        transfer = testbed.transfer(sinks, case, rate, effort.transfer)
+        return Attempt(transfer.sent.rate, transfer.is_lossless)
 
     return attempt

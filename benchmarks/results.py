@@ -1,4 +1,4 @@
-"""The figures as files: `results.json` with every value of every run, and a chart for each question."""
+"""The result files: `results.json` with every value of every run, and a chart for each question."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(
 def document(
     figures: Sequence[Figure], goals: Sequence[Goal], facts: Mapping[str, Any], effort: str
 ) -> dict[str, Any]:
-    """Return all that was measured."""
+    """Return the JSON document of all results."""
     return {
         "version": VERSION,
         "effort": effort,
@@ -59,7 +59,7 @@ def document(
 
 
 def caption(facts: Mapping[str, Any]) -> str:
-    """Return the machine in a line."""
+    """Return a line that describes the machine."""
     return (
         f"{facts['processors']} processors ({facts['model']}), Linux {facts['kernel']},"
         f" Python {facts['python']}, numpy {facts['numpy']};"

@@ -1,4 +1,4 @@
-"""What a packet costs a relay that is never idle."""
+"""The CPU time of a packet while the relay is never idle."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from benchmarks.case import (
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import UNLIMITED
-from benchmarks.peers import IN_USER_SPACE, RELAYS, started
-from benchmarks.sinks import Cable
-from benchmarks.testbed import Testbed, settled
+from benchmarks.peers import IN_USER_SPACE, RELAYS, run_relay
+from benchmarks.sinks import DeviceCounter
+from benchmarks.testbed import Testbed, wait_for_arrivals
 from benchmarks.usage import cpu_seconds, forwarders
 
 QUESTION = Question(
     "saturation",
     "What does relaying a packet cost at saturation?",
     "us",
-    "CPU time for each packet sent. Of a process that handles packets: while it works off a full receive"
-    " buffer, for which it is stopped, its buffer filled, and let go. Of a relay in the kernel: what it adds"
-    " to the CPU time of a generator at full rate. Up to the receiver's device, which counts and drops: what"
-    " a receiver does is none of a relay's cost",
+    "CPU time for each packet sent. A process that handles packets is stopped while its receive buffer is"
+    " filled, then continued, and measured until the buffer is empty. For a relay in the kernel, it is what"
+    " the relay adds to the CPU time of a generator at full rate. The receiver's device counts and drops the"
+    " packets, so that a receiver's work is not included",
 )
-FILLING = 0.2  # seconds
-RATE = 120_000  # packets a second: 24,000 overfill a ring of 32 MiB in frames of 2 KiB
+FILLING_S = 0.2
+RATE = 120_000  # packets a second: 24,000 packets overfill a ring of 32 MiB with frames of 2 KiB
 TRIES = 3
 
 
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
-    """Let relays that are processes work off full buffers, and send through the others as fast as it goes."""
+    """Let relays that are processes empty full buffers, and send at full rate through the others."""
     for case in _cases(effort):
         alone = _sending(testbed, case)
         for relay in RELAYS:
             if relay.why_not(case) is None:
                 destinations = relay.destinations(case)
                 with (
-                    started(testbed, relay, case),
-                    testbed.cable(destinations, statistics.fmean(case.lengths)) as cable,
+                    run_relay(testbed, relay, case),
+                    testbed.counter(destinations, statistics.fmean(case.lengths)) as counter,
                 ):
                     value = (
-                        _relaying(testbed, cable, case)
+                        _relaying(testbed, counter, case)
                         if relay in IN_USER_SPACE
                         else _sending(testbed, case) - alone
                     )
@@ -66,35 +66,35 @@ def _cases(effort: Effort) -> list[Case]:
     return quick + (thorough if effort.is_thorough else [])
 
 
-def _relaying(testbed: Testbed, cable: Cable, case: Case) -> float:
+def _relaying(testbed: Testbed, counter: DeviceCounter, case: Case) -> float:
     processes = forwarders(testbed.relay.processes())
-    return statistics.median(worked_off(testbed, processes, cable, case) for _ in range(TRIES))
+    return statistics.median(drain_cost(testbed, processes, counter, case) for _ in range(TRIES))
 
 
-def worked_off(testbed: Testbed, processes: list[int], cable: Cable, case: Case) -> float:
-    """Return the CPU seconds of processes for each packet that came into their buffers and was relayed."""
-    cable.reset()
-    with stopped(processes):
-        sent = testbed.generator.send(case, RATE, FILLING)
+def drain_cost(testbed: Testbed, processes: list[int], counter: DeviceCounter, case: Case) -> float:
+    """Return the CPU seconds of processes for each packet that was in their buffers and was relayed."""
+    counter.reset()
+    with pause(processes):
+        sent = testbed.generator.send(case, RATE, FILLING_S)
         before = cpu_seconds(processes)
-    relayed = settled(cable, sent.packets * case.outputs) / case.outputs
+    relayed = wait_for_arrivals(counter, sent.packets * case.outputs) / case.outputs
     return (cpu_seconds(processes) - before) / relayed
 
 
 def _sending(testbed: Testbed, case: Case) -> float:
-    """Return the CPU seconds for each packet sent at full rate, all that the kernel then does included."""
+    """Return the CPU seconds for each packet sent at full rate, including the work of the kernel."""
     return statistics.median(_sent(testbed, case) for _ in range(TRIES))
 
 
 def _sent(testbed: Testbed, case: Case) -> float:
     before = testbed.sending_seconds()
-    sent = testbed.generator.send(case, UNLIMITED, FILLING)
+    sent = testbed.generator.send(case, UNLIMITED, FILLING_S)
     return (testbed.sending_seconds() - before) / sent.packets
 
 
 @contextmanager
-def stopped(processes: list[int]) -> Iterator[None]:
-    """Let processes stand still during the block."""
+def pause(processes: list[int]) -> Iterator[None]:
+    """Stop processes during the block."""
     for process in processes:
         os.kill(process, signal.SIGSTOP)
     try:

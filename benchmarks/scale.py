@@ -1,4 +1,4 @@
-"""How long mcrelay takes over a configuration, and how that grows with its rules."""
+"""The time that mcrelay needs for a configuration, by number of rules."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mcrelay.lab.command import mcrelay
 
 QUESTION = Question(
     "scale",
-    "How long does mcrelay take over many rules?",
+    "How long does mcrelay take with many rules?",
     "s",
-    "check, status: the command from start to end; start: from the command to READY; reload: SIGHUP to READY",
+    "check, status: run time of the command; start: from the command to READY; reload: from SIGHUP to READY",
 )
 CHECK, START, RELOAD, UNCHANGED = "check", "start", "reload, 1 rule changed", "reload, nothing changed"
 STATUS = "status"
@@ -25,7 +25,7 @@ SIZES = (RULES_10, RULES_100, RULES_1000, RULES_10000)
 
 
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
-    """Check, start, reload and ask, with ever more rules."""
+    """Check, start, reload and ask for the status, with 10 to 10,000 rules."""
     for case in SIZES:
         yield _sample(CHECK, case, _check(testbed, case))
         config = configuration(case)
@@ -40,7 +40,7 @@ def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
 
 
 def label(work: str, case: Case) -> str:
-    """Return what tells the figures apart here."""
+    """Return the name of a case in this part."""
     return f"{work}: {case.rules:,} rules"
 
 

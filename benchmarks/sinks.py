@@ -1,8 +1,8 @@
-"""Counts what arrives: at real UDP sockets, without the cost of reading it, or at the receiver's device.
+"""Counters of arriving packets: UDP sockets that nobody has to read, or the receiver's device.
 
-Each socket is bound, has joined its group and has a filter that takes nothing: the receiver's kernel does all
-its work on a datagram up to the socket, counts it as dropped there, and no process has to keep pace. At the
-device, a datagram costs hardly more than on a cable.
+Each socket is bound, has joined its group and has a filter that accepts nothing. The receiver's kernel does
+all its work on a datagram up to the socket and counts it as dropped there, so no process has to keep up. At
+the device, a datagram costs hardly more than on a cable.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from mcrelay.traffic.endpoint import Endpoint
 from mcrelay.traffic.sockets import allow_many_sockets, dropped, listening
 
 WRAP = 1 << 32  # the kernel's counter has 32 bits
-HEADERS = 28  # octets of IP and UDP header
+HEADERS = 28  # bytes of IP and UDP header
 
 
 class Sinks:
     """One socket for each destination."""
 
     pause = 0.005
-    """Seconds from one look at the count to the next."""
+    """Seconds between two reads of the count."""
 
     def __init__(self, host: Host, device: str, destinations: list[Endpoint]) -> None:
         allow_many_sockets()
@@ -56,7 +56,7 @@ class Sinks:
         return sum(self._counts())
 
     def all_reached(self) -> bool:
-        """Tell whether something has arrived at each socket."""
+        """Return whether a datagram has arrived at each socket since `reset`."""
         return all(self._counts())
 
     def _counts(self) -> Iterator[int]:
@@ -64,24 +64,24 @@ class Sinks:
             yield (dropped(sink) - seen) % WRAP
 
 
-class Cable:
-    """The device of a host that counts datagrams to a port and drops them, in a `with` block.
+class DeviceCounter:
+    """An nftables rule on a device that counts datagrams to a port and drops them, for a `with` block.
 
-    Runs of datagrams come uncut to a device that can take them, so octets are counted: `octets` is what the
-    payload of a datagram has on average.
+    A device may receive a run of datagrams as one packet, so bytes are counted: `size` is the mean payload of
+    a datagram in bytes.
     """
 
     pause = 0.05
 
-    def __init__(self, host: Host, device: str, port: int, octets: float) -> None:
-        self._host, self._octets = host, octets
+    def __init__(self, host: Host, device: str, port: int, size: float) -> None:
+        self._host, self._size = host, size
         chain = f"type filter hook ingress device {device} priority -500"
         host.run(["nft", "add table netdev cable"])
         host.run(["nft", f"add chain netdev cable ingress {{ {chain}; }}"])
         host.run(["nft", f"add rule netdev cable ingress udp dport {port} counter drop"])
         self.reset()
 
-    def __enter__(self) -> Cable:
+    def __enter__(self) -> DeviceCounter:
         return self
 
     def __exit__(
@@ -95,10 +95,10 @@ class Cable:
 
     def count(self) -> int:
         """Return how many datagrams have arrived since `reset`."""
-        return round((self._total() - self._seen) / self._octets)
+        return round((self._total() - self._seen) / self._size)
 
     def _total(self) -> int:
-        """Return all octets of payload so far."""
+        """Return all bytes of payload so far."""
         shown = self._host.run(["nft", "--json", "list", "chain", "netdev", "cable", "ingress"]).stdout
         [rule] = [one["rule"] for one in json.loads(shown)["nftables"] if "rule" in one]
         [counter] = [one["counter"] for one in rule["expr"] if "counter" in one]

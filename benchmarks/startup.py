@@ -1,4 +1,4 @@
-"""How long it takes from the start of a relay to its first packet."""
+"""The time from the start of a relay to its first packet."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ QUESTION = Question(
     "startup",
     "How long from the start to the first packet?",
     "ms",
-    "from the start of the program to the first arrival at the receiver, of a packet sent every millisecond",
+    "from the start of the program to the first arrival at the receiver; a packet is sent every millisecond",
 )
-INTERVAL = 0.001  # seconds
+INTERVAL_S = 0.001
 
 
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
-    """Start each relay under traffic."""
+    """Start each relay while packets are sent."""
     for relay in RELAYS:
         yield Sample(QUESTION, ONE_FLOW.name, relay.name, 1000 * _seconds(testbed, relay))
 
@@ -46,7 +46,7 @@ def _seconds(testbed: Testbed, relay: Relay) -> float:
 
 @contextmanager
 def _trickle(testbed: Testbed) -> Iterator[socket.socket]:
-    """Yield a socket at the sender that is connected to the flow."""
+    """Yield a socket on the sender that is connected to the flow's destination."""
     with testbed.sender.entered():
         trickle = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with trickle:
@@ -57,8 +57,8 @@ def _trickle(testbed: Testbed) -> Iterator[socket.socket]:
 
 
 def _watch(trickle: socket.socket, has_arrived: Callable[[], bool], arrivals: list[float]) -> None:
-    """Send until something arrives, and note when."""
+    """Send until a packet arrives, and append the time of its arrival."""
     while not has_arrived():
         trickle.send(bytes(ONE_FLOW.lengths[0]))
-        time.sleep(INTERVAL)
+        time.sleep(INTERVAL_S)
     arrivals.append(time.monotonic())

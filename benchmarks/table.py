@@ -9,7 +9,7 @@ from benchmarks.figures import Figure, Question, ratio
 from benchmarks.goals import US, Goal
 
 PEER = "socat"
-WIDTH = 110  # letters of a line of text
+WIDTH = 110  # characters of a line
 
 
 def tables(figures: Sequence[Figure]) -> str:
@@ -19,7 +19,7 @@ def tables(figures: Sequence[Figure]) -> str:
 
 
 def table(question: Question, figures: Sequence[Figure]) -> str:
-    """Return the table of one question: the median, and where there were several runs, their spread."""
+    """Return the table of one question: medians, and the spread if there were several runs."""
     here = [figure for figure in figures if figure.question == question]
     relays = list(dict.fromkeys(figure.relay for figure in here))
     cells = {(figure.case, figure.relay): cell(figure) for figure in here}
@@ -35,7 +35,7 @@ def table(question: Question, figures: Sequence[Figure]) -> str:
 
 
 def goal_table(goals: Sequence[Goal]) -> str:
-    """Return the goals with what came of them; nothing where there are none."""
+    """Return the table of goals, "" if there are none."""
     if not goals:
         return ""
     rows = [["Goal", "wanted", "measured", ""]]
@@ -46,7 +46,7 @@ def goal_table(goals: Sequence[Goal]) -> str:
 
 
 def cell(figure: Figure) -> str:
-    """Return a figure as it stands in a table: `612+ (598..640)`."""
+    """Return a figure as a cell of a table: `612+ (598..640)`."""
     text = number(figure.median) + ("+" if figure.is_bound else "")
     if len(figure.values) > 1:
         text += f" ({number(figure.lowest)}..{number(figure.highest)})"
@@ -54,7 +54,7 @@ def cell(figure: Figure) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number with three significant digits, or all before the point."""
+    """Return a number with three significant digits, or with all digits before the point."""
     if abs(value) >= 100 or value == 0:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

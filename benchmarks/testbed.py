@@ -4,8 +4,9 @@
     10.1.0.2/24 -------- eth0 10.1.0.1/24
                          eth1 10.2.0.1/24 ------------ 10.2.0.2/24
 
-The links are veth pairs. The sender's cuts runs of packets apart, as a cable does; the relay's own way out
-has its default features, as any user's has. The source is routable and its TTL 16, as kernel routing demands.
+The links are veth pairs. The sender's device splits runs of packets, as a cable does. The relay's output
+device has its default features, as on a user's host. The source is routable and its TTL is 16, as kernel
+routing needs.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from types import TracebackType
 
 from benchmarks.case import Case
 from benchmarks.generator import Generator, Sent
-from benchmarks.sinks import Cable, Sinks
+from benchmarks.sinks import DeviceCounter, Sinks
 from benchmarks.usage import cpu_seconds, interrupt_seconds, interrupt_threads
 from mcrelay.lab import Lab
 from mcrelay.lab.offload import switch_offload
 from mcrelay.traffic.endpoint import Endpoint
 
 SENDER, RELAY_IN, RELAY_OUT = "10.1.0.2", "10.1.0.1", "10.2.0.1"
-SETTLED = 0.2  # seconds without a new packet, after which none is under way
-LATEST = 30.0  # seconds after the last was sent: fifty socats with full buffers take three
+QUIET_S = 0.2  # without a new packet: then no packet is under way any more
+ARRIVAL_TIMEOUT_S = 30.0  # after the last packet was sent: fifty socats with full buffers take 3 s
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """What was sent at a steady rate, and how much of it arrived in all outputs together."""
+class Transfer:
+    """Packets sent at a steady rate, and the number that arrived at all outputs together."""
 
     sent: Sent
     expected: int
@@ -42,12 +43,12 @@ class Trial:
 
     @property
     def is_lossless(self) -> bool:
-        """Whether every packet came, in every output."""
+        """Whether every packet arrived at every output."""
         return self.arrived == self.expected
 
 
 class Testbed:
-    """Sender, relay host and receiver; removed when the `with` block ends."""
+    """Sender, relay host and receiver. They are removed at the end of the `with` block."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -75,17 +76,17 @@ class Testbed:
         self._stack.close()
 
     def sinks(self, destinations: list[Endpoint]) -> Sinks:
-        """Return sockets at the receiver, for a `with` block."""
+        """Return sockets on the receiver that count packets, for a `with` block."""
         return Sinks(self.receiver, "eth0", destinations)
 
-    def cable(self, destinations: list[Endpoint], octets: float) -> Cable:
-        """Return a count at the receiver's device, for a `with` block."""
+    def counter(self, destinations: list[Endpoint], size: float) -> DeviceCounter:
+        """Return a counter on the receiver's device; `size` is the mean payload in bytes."""
         [port] = {one.port for one in destinations}
-        return Cable(self.receiver, "eth0", port, octets)
+        return DeviceCounter(self.receiver, "eth0", port, size)
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """Let what is started in this block keep off the generator's processor."""
+        """Keep processes that are started in this block off the generator's processor."""
         before = os.sched_getaffinity(0)
         if self._relay_cpu is not None:
             os.sched_setaffinity(0, {self._relay_cpu})
@@ -97,33 +98,33 @@ class Testbed:
     def sending_seconds(self) -> float:
         """Return the CPU time of the generator and of interrupts so far.
 
-        The kernel carries a packet on in the process that sent it, as far as it gets without another process:
-        to a relay's buffer, or through a relay in the kernel to the receiver's socket.
+        The kernel processes a packet in the process that sent it, until another process has to take over: up
+        to a relay's buffer, or through a relay in the kernel up to the receiver's socket.
         """
         return cpu_seconds([self.generator.process, *interrupt_threads()]) + interrupt_seconds()
 
-    def trial(self, sinks: Sinks, case: Case, rate: float, seconds: float) -> Trial:
-        """Send at this rate, and count what arrives."""
+    def transfer(self, sinks: Sinks, case: Case, rate: float, seconds: float) -> Transfer:
+        """Send at `rate` packets a second for `seconds`, and count the packets that arrive."""
         sinks.reset()
         sent = self.generator.send(case, rate, seconds)
         expected = sent.packets * case.outputs
-        return Trial(sent, expected, settled(sinks, expected))
+        return Transfer(sent, expected, wait_for_arrivals(sinks, expected))
 
 
-def settled(sinks: Sinks | Cable, expected: int) -> int:
-    """Wait until all has arrived or nothing more comes, and return how much it was."""
+def wait_for_arrivals(sinks: Sinks | DeviceCounter, expected: int) -> int:
+    """Wait until all packets have arrived or no more arrive, and return how many arrived."""
     began = last_change = time.monotonic()
     arrived = -1
-    while (now := time.monotonic()) - began < LATEST:
+    while (now := time.monotonic()) - began < ARRIVAL_TIMEOUT_S:
         if (count := sinks.count()) != arrived:
             arrived, last_change = count, now
-        if arrived == expected or now - last_change > SETTLED:
+        if arrived == expected or now - last_change > QUIET_S:
             break
         time.sleep(sinks.pause)
     return arrived
 
 
 def _processors() -> tuple[int | None, int | None]:
-    """Return a processor for the generator and another for the relay, where there are two."""
+    """Return a processor for the generator and one for the relay, None for both if there is only one."""
     processors = sorted(os.sched_getaffinity(0))
     return (processors[0], processors[1]) if len(processors) > 1 else (None, None)

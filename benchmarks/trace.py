@@ -1,4 +1,4 @@
-"""What a trace costs the worker: of the rule that is traced, and of all others."""
+"""The CPU time that a trace costs a worker, for the traced rule and for others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.case import LARGE, RULES_100
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.peers import Mcrelay
-from benchmarks.saturation import TRIES, worked_off
+from benchmarks.saturation import TRIES, drain_cost
 from benchmarks.testbed import Testbed
 from benchmarks.usage import cpu_seconds
 from mcrelay.lab import Daemon
@@ -23,27 +23,27 @@ SATURATION = Question(
     "trace-saturation",
     "What does a trace cost a worker at saturation?",
     "us",
-    "CPU time of the worker for each packet while it works off a full ring; 100 rules, of which one has"
-    " traffic, while `mcrelay trace` follows none, another, or that one",
+    "CPU time of the worker for each packet while it empties a full ring; one of 100 rules has traffic, and"
+    " `mcrelay trace` follows no rule, another rule, or this rule",
 )
 PACED = Question(
     "trace-load",
     "What does a trace cost a worker at 40 kpps?",
     "us",
-    "the same, at an even rate, waking up and going to sleep included; no figure where a packet was lost",
+    "the same at a steady rate, including waking up and going to sleep; no figure if a packet was lost",
 )
 TRACED = {"no trace": None, "another rule traced": "r50", "this rule traced": "r0"}
 
 
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
-    """Relay without a trace and with each kind."""
+    """Relay without a trace, and with each kind of trace."""
     relay = Mcrelay()
     for name, rule in TRACED.items():
         case = f"{RULES_100.name}, {name}"
         with testbed.apart(), relay.running(testbed, RULES_100) as daemon, _traced(daemon, rule):
-            with testbed.cable(relay.destinations(RULES_100), LARGE) as cable:
+            with testbed.counter(relay.destinations(RULES_100), LARGE) as counter:
                 cost = statistics.median(
-                    worked_off(testbed, daemon.workers(), cable, RULES_100) for _ in range(TRIES)
+                    drain_cost(testbed, daemon.workers(), counter, RULES_100) for _ in range(TRIES)
                 )
             yield Sample(SATURATION, case, relay.name, cost * 1e6)
             yield from _paced(testbed, daemon, relay, case, effort)
@@ -53,14 +53,14 @@ def _paced(testbed: Testbed, daemon: Daemon, relay: Mcrelay, case: str, effort: 
     workers = daemon.workers()
     with testbed.sinks(relay.destinations(RULES_100)) as sinks:
         before = cpu_seconds(workers)
-        trial = testbed.trial(sinks, RULES_100, PACED_RATE, effort.paced)
-    if trial.is_lossless:
-        yield Sample(PACED, case, relay.name, (cpu_seconds(workers) - before) / trial.arrived * 1e6)
+        transfer = testbed.transfer(sinks, RULES_100, PACED_RATE, effort.paced)
+    if transfer.is_lossless:
+        yield Sample(PACED, case, relay.name, (cpu_seconds(workers) - before) / transfer.arrived * 1e6)
 
 
 @contextmanager
 def _traced(daemon: Daemon, rule: str | None) -> Iterator[None]:
-    """Follow a rule, and read all that is told of it."""
+    """Run `mcrelay trace` for a rule during the block, or nothing if `rule` is None."""
     if rule is None:
         yield
         return
@@ -68,7 +68,7 @@ def _traced(daemon: Daemon, rule: str | None) -> Iterator[None]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as client:
         try:
             assert client.stderr is not None
-            client.stderr.readline()  # it says that it traces
+            client.stderr.readline()  # its first line says that the trace has begun
             yield
         finally:
             client.kill()

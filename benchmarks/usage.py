@@ -1,4 +1,4 @@
-"""What processes and the machine have used, as /proc tells it."""
+"""CPU time, wake-ups and memory of processes, read from /proc."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from functools import cache
 from pathlib import Path
 
 NANOSECONDS = 1e-9
-TICKS = os.sysconf("SC_CLK_TCK")  # a second has
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 IRQ, SOFTIRQ = 5, 6  # columns of /proc/stat, see proc(5)
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Memory of a process without what it shares with the kernel for packets; octets."""
+    """Memory of a process in bytes, without its packet rings."""
 
     resident: int
     proportional: int
 
 
 def cpu_seconds(processes: Iterable[int]) -> float:
-    """Return the CPU time of processes with all their threads, exactly; /proc/PID/stat counts ticks."""
+    """Return the CPU time of processes with all their threads, in nanosecond resolution."""
     return sum(
         int((task / "schedstat").read_text().split()[0]) * NANOSECONDS
         for process in processes
@@ -33,29 +33,29 @@ def cpu_seconds(processes: Iterable[int]) -> float:
 
 
 def forwarders(processes: Iterable[int]) -> list[int]:
-    """Return the processes of a relay that handle packets: of mcrelay its workers, of others all."""
+    """Return the processes that handle packets: the workers of mcrelay, all processes of other relays."""
     found = list(processes)
     return [one for one in found if b"mcrelay.worker" in Path(f"/proc/{one}/cmdline").read_bytes()] or found
 
 
 def interrupt_threads() -> list[int]:
-    """Return the threads to which the kernel leaves interrupts where there are many."""
+    """Return the kernel threads that process interrupts when there are many."""
     return [int(file.parent.name) for file in Path("/proc").glob("[0-9]*/comm") if _is_interrupt_thread(file)]
 
 
 def interrupt_seconds() -> float:
-    """Return the time of interrupts that no process was charged with.
+    """Return the CPU time of interrupts that no process is charged for.
 
-    Usually the process that an interrupt comes in pays for it; with IRQ_TIME_ACCOUNTING nobody does.
+    Usually the interrupted process is charged. With CONFIG_IRQ_TIME_ACCOUNTING, no process is.
     """
-    if not _keeps_interrupts_apart():
+    if not _accounts_interrupts_apart():
         return 0.0
     columns = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    return (int(columns[IRQ]) + int(columns[SOFTIRQ])) / TICKS
+    return (int(columns[IRQ]) + int(columns[SOFTIRQ])) / TICKS_PER_SECOND
 
 
 def sleeps(processes: Iterable[int]) -> int:
-    """Return how often threads of these processes have gone to sleep, which is how often they were awake."""
+    """Return how often threads of these processes went to sleep, which is how often they woke up."""
     return sum(
         int(_field(task / "status", "voluntary_ctxt_switches"))
         for process in processes
@@ -64,7 +64,7 @@ def sleeps(processes: Iterable[int]) -> int:
 
 
 def memory(process: int) -> Memory:
-    """Return the memory of a process beyond its packet rings, which are mapped sockets."""
+    """Return the memory of a process without its packet rings, which are mapped sockets."""
     resident = proportional = 0
     is_ring = False
     for line in Path("/proc", str(process), "smaps").read_text().splitlines():
@@ -79,7 +79,7 @@ def memory(process: int) -> Memory:
 
 
 def role(process: int) -> str:
-    """Return what a process of mcrelay is: `supervisor`, `worker` or `control`."""
+    """Return the role of a process of mcrelay: `supervisor`, `worker` or `control`."""
     command = Path("/proc", str(process), "cmdline").read_text().split("\0")
     modules = [word.removeprefix("mcrelay.") for word in command if word.startswith("mcrelay.")]
     return modules[0] if modules else "supervisor"
@@ -95,13 +95,13 @@ def _field(file: Path, name: str) -> str:
 def _is_interrupt_thread(file: Path) -> bool:
     try:
         return file.read_text().startswith("ksoftirqd/")
-    except OSError:  # it ended meanwhile
+    except OSError:  # the process ended
         return False
 
 
 @cache
-def _keeps_interrupts_apart() -> bool:
-    """Look into the kernel's configuration, in memory or beside the kernel, if it is there."""
+def _accounts_interrupts_apart() -> bool:
+    """Return whether the kernel's configuration, in /boot or in memory, has IRQ_TIME_ACCOUNTING."""
     beside = Path("/boot", f"config-{platform.release()}")
     if beside.exists():
         config = beside.read_bytes()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks import results
 from benchmarks.bisection import Attempt, highest
 from benchmarks.case import DIFFERING, FAN_OUT_8, FLOWS_50, ONE_FLOW, RULES_10000
-from benchmarks.figures import Figure, Question, Sample, gathered, ratio
+from benchmarks.figures import Figure, Question, Sample, group_samples, ratio
 from benchmarks.goals import goals
 from benchmarks.peers import configuration, ruleset
 from benchmarks.plot import chart
@@ -88,7 +88,7 @@ def test_samples_of_all_runs_become_one_figure_for_each_case_and_relay():
         for figure in FIGURES
         for value in figure.values[run : run + 1]
     ]
-    assert gathered(samples) == FIGURES
+    assert group_samples(samples) == FIGURES
 
 
 def test_a_ratio_compares_the_values_of_the_same_run():
