@@ -36,7 +36,7 @@ def main() -> int:
     """Measure the chosen parts, and return the exit code."""
     options = _parser().parse_args()
     if missing := machine.missing():
-        print(f"benchmark: {', '.join(missing)} is missing; `make bench` installs it", file=sys.stderr)
+        print(f"benchmark: missing: {', '.join(missing)}; `make bench` installs them", file=sys.stderr)
         return 1
     facts = machine.facts()
     print(results.caption(facts))
