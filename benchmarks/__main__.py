@@ -15,7 +15,7 @@ from benchmarks.figures import Sample, group_samples
 from benchmarks.goals import goals
 from benchmarks.table import goal_table, tables
 from benchmarks.testbed import Testbed
-from mcrelay.cli.view.progress import LiveLine
+from mcrelay.cli.view.progress import ProgressLine
 from mcrelay.lab import LabError
 
 PARTS = {
@@ -63,11 +63,11 @@ def main() -> int:
 def _measured(parts: list[str], effort: Effort) -> Iterator[Sample]:
     """Yield the samples of all parts. Within a run the relays take turns, so drift affects all of them."""
     began = time.monotonic()
-    live = LiveLine(began)
+    live = ProgressLine(began)
     for part in parts:
         for run in range(1 if part in ONCE else effort.runs):
             for sample in _on_a_bed(part, effort):
-                if live.due(now := time.monotonic()):
+                if live.is_due(now := time.monotonic()):
                     live.show(
                         now, f"{now - began:4.0f} s   {part}, run {run + 1}: {sample.case}, {sample.relay}"
                     )

@@ -111,12 +111,12 @@ def _carry_out(descriptor: int, order: Order) -> Sent:
     began = now = time.monotonic()
     pace, sent = Pacer(order.rate, now), 0
     while now - began < order.seconds:
-        if count := pace.due(now):
+        if count := pace.packets_due(now):
             left = train.send(count)
-            pace.left(left, now)
+            pace.packets_sent(left, now)
             sent += left
         else:
-            time.sleep(pace.wait(now))  # leaves CPU time to the relay
+            time.sleep(pace.seconds_to_wait(now))  # leaves CPU time to the relay
         now = time.monotonic()
     return Sent(sent, time.monotonic() - began)
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from mcrelay.lab import Host
 from mcrelay.linux import socket_filters
 from mcrelay.traffic.endpoint import Endpoint
-from mcrelay.traffic.sockets import allow_many_sockets, dropped, listening
+from mcrelay.traffic.sockets import allow_many_sockets, count_drops, open_receiver
 
 WRAP = 1 << 32  # the kernel's counter has 32 bits
 HEADERS = 28  # bytes of IP and UDP header
@@ -33,7 +33,7 @@ class Sinks:
         self._seen: list[int] = []
         with host.entered():
             for destination in destinations:
-                sink = listening(destination, device, [])
+                sink = open_receiver(destination, device, [])
                 socket_filters.attach(sink, socket_filters.NOTHING)
                 self._sockets.append(sink)
         self.reset()
@@ -49,7 +49,7 @@ class Sinks:
 
     def reset(self) -> None:
         """Count from zero again."""
-        self._seen = [dropped(sink) for sink in self._sockets]
+        self._seen = [count_drops(sink) for sink in self._sockets]
 
     def count(self) -> int:
         """Return how many datagrams have arrived since `reset`, at all sockets together."""
@@ -61,7 +61,7 @@ class Sinks:
 
     def _counts(self) -> Iterator[int]:
         for sink, seen in zip(self._sockets, self._seen, strict=True):
-            yield (dropped(sink) - seen) % WRAP
+            yield (count_drops(sink) - seen) % WRAP
 
 
 class DeviceCounter:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mcrelay.cli import edit
-from mcrelay.cli.edit import Change, Refused
+from mcrelay.cli.edit import Change, EditRefused
 from mcrelay.config.compiler import Rule
 from mcrelay.config.drop_in import holds_only, is_by_add, written
 from mcrelay.config.problems import ConfigError
@@ -35,15 +35,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = HELP
     parser.add_argument("name", metavar="NAME", help="the name of the rule, and of its file")
     parser.add_argument(
-        "--input", metavar="IFACE:GROUP:PORT", type=_input, required=True, help="what the rule takes"
+        "--input", metavar="IFACE:GROUP:PORT", type=_parse_input, required=True, help="what the rule takes"
     )
     parser.add_argument(
-        "--output", metavar="IFACE[:GROUP[:PORT]]", type=_output, required=True, action="append",
+        "--output", metavar="IFACE[:GROUP[:PORT]]", type=_parse_output, required=True, action="append",
         help="where it is sent; may be given several times",
     )  # fmt: skip
-    parser.add_argument("--sources", metavar="A,B", type=_sources, help="the only senders that are relayed")
-    parser.add_argument("--ttl", metavar="TTL", type=_number, help="of the outputs: a number, or `decrement`")
-    parser.add_argument("--dscp", metavar="DSCP", type=_number, help="of the outputs: a number, or `copy`")
+    parser.add_argument(
+        "--sources", metavar="A,B", type=_parse_sources, help="the only senders that are relayed"
+    )
+    parser.add_argument(
+        "--ttl", metavar="TTL", type=_parse_number, help="of the outputs: a number, or `decrement`"
+    )
+    parser.add_argument(
+        "--dscp", metavar="DSCP", type=_parse_number, help="of the outputs: a number, or `copy`"
+    )
     parser.add_argument("--description", metavar="TEXT", help="what the rule is for, in your words")
     parser.add_argument("--disabled", action="store_true", help="write the rule without running it")
     parser.add_argument(
@@ -54,36 +60,38 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Add the rule, unless it is there."""
-    return edit.run(options, lambda standing: _decided(options, standing))
+    return edit.run(options, lambda standing: _decide(options, standing))
 
 
-def _decided(options: argparse.Namespace, standing: ConfigTree) -> Change:
+def _decide(options: argparse.Namespace, standing: ConfigTree) -> Change:
     name, file = options.name, standing.drop_in(options.name)
-    text = written(name, rule(options))
+    text = written(name, rule_as_data(options))
     wanted = standing.rule(name, drop_in(file, text))
     holder = standing.holder(name)
     if holder is None:
         if file.exists():
-            raise Refused(f"{file} is there already, without a rule `{name}`: rename it")
+            raise EditRefused(f"{file} is there already, without a rule `{name}`: rename it")
         return Change(f"{name}: added, {file}", file, text)
     where = holder.where_key("rules", name)
-    if _sound(standing, name, holder) == wanted:
+    if _valid_rule(standing, name, holder) == wanted:
         return Change(f"{name}: unchanged, {where}")
     if not (standing.is_drop_in(holder) and holds_only(holder, name) and is_by_add(holder)):
-        raise Refused(f"{where}: another rule has the name `{name}`: edit it there, or choose another name")
+        raise EditRefused(
+            f"{where}: another rule has the name `{name}`: edit it there, or choose another name"
+        )
     if not options.replace:
-        raise Refused(f"{where}: another rule has the name `{name}`: give --replace to replace it")
+        raise EditRefused(f"{where}: another rule has the name `{name}`: give --replace to replace it")
     return Change(f"{name}: replaced, {holder.file}", Path(holder.file), text)
 
 
-def _sound(standing: ConfigTree, name: str, holder: Source) -> Rule | None:
+def _valid_rule(standing: ConfigTree, name: str, holder: Source) -> Rule | None:
     try:
         return standing.rule(name, holder)
     except ConfigError:
         return None
 
 
-def rule(options: argparse.Namespace) -> dict[str, Any]:
+def rule_as_data(options: argparse.Namespace) -> dict[str, Any]:
     """Return the rule that the command line asks for, as it is written in a file."""
     taken = options.input | ({"sources": options.sources} if options.sources else {})
     sending = {key: value for key in ("ttl", "dscp") if (value := getattr(options, key)) is not None}
@@ -93,39 +101,39 @@ def rule(options: argparse.Namespace) -> dict[str, Any]:
     return {**described, "input": taken, "outputs": outputs, **disabled}
 
 
-def _input(text: str) -> dict[str, Any]:
+def _parse_input(text: str) -> dict[str, Any]:
     match text.split(":"):
         case [interface, destination, port] if destination and port:
-            return _end(interface, destination, port)
+            return _endpoint(interface, destination, port)
     raise argparse.ArgumentTypeError(
         f"{text!r} is not of the form IFACE:GROUP:PORT, such as `studio:239.1.1.1:5001`"
     )
 
 
-def _output(text: str) -> dict[str, Any]:
+def _parse_output(text: str) -> dict[str, Any]:
     match text.split(":"):
         case [interface]:
-            return _end(interface)
+            return _endpoint(interface)
         case [interface, destination]:
-            return _end(interface, destination)
+            return _endpoint(interface, destination)
         case [interface, destination, port]:
-            return _end(interface, destination, port)
+            return _endpoint(interface, destination, port)
     raise argparse.ArgumentTypeError(
         f"{text!r} is not of the form IFACE[:GROUP[:PORT]], such as `plant` or `plant:239.2.2.2:6001`"
     )
 
 
-def _end(interface: str, destination: str = "", port: str = "") -> dict[str, Any]:
+def _endpoint(interface: str, destination: str = "", port: str = "") -> dict[str, Any]:
     """Return an input or output as it is written in a file; what may be empty is left out."""
     is_host = looks_like_address(destination) and not is_group(destination)
     named = {"address" if is_host else "group": destination} if destination else {}
-    return {"interface": interface, **named, **({"port": _number(port)} if port else {})}
+    return {"interface": interface, **named, **({"port": _parse_number(port)} if port else {})}
 
 
-def _number(text: str) -> int | str:
+def _parse_number(text: str) -> int | str:
     """Return a number; what is none is left to the schema, which knows what to say."""
     return int(text) if _NUMBER.fullmatch(text) else text
 
 
-def _sources(text: str) -> list[str]:
+def _parse_sources(text: str) -> list[str]:
     return [source.strip() for source in text.split(",")]

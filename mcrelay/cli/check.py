@@ -10,13 +10,13 @@ from typing import Any
 from mcrelay.cli import config_option, session
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view import problems
-from mcrelay.cli.view.terminal import colour_wanted
-from mcrelay.cli.view.units import counted
+from mcrelay.cli.view.terminal import is_colour_wanted
+from mcrelay.cli.view.units import format_count
 from mcrelay.config.compiler import Config
 from mcrelay.config.problems import ConfigError, Problem
 from mcrelay.storage import config_files
 
-SHAPE = 1  # version of the shape of --json
+JSON_VERSION = 1  # version of the shape of --json
 
 JSON_HELP = """\
 With --json, one object: version (of this shape, 1), file, valid, rules and interfaces (how many; null where
@@ -38,12 +38,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check the file and print what is wrong with it."""
-    file = config_option.file(options)
+    file = config_option.find_file(options)
     try:
-        verdict = CheckResult(file, (), config_files.config_of(config_option.contents(options, file)))
+        verdict = CheckResult(file, (), config_files.config_of(config_option.read_contents(options, file)))
     except ConfigError as invalid:
         verdict = CheckResult(file, invalid.problems)
-    print(json.dumps(verdict.as_json(), indent=2) if options.json else verdict.as_text(colour_wanted()))
+    print(json.dumps(verdict.as_json(), indent=2) if options.json else verdict.as_text(is_colour_wanted()))
     return Exit.INVALID if verdict.problems else Exit.OK
 
 
@@ -62,7 +62,7 @@ class CheckResult:
     def as_json(self) -> dict[str, Any]:
         """Return the documented shape."""
         return {
-            "version": SHAPE,
+            "version": JSON_VERSION,
             "file": self.file,
             "valid": not self.problems,
             "rules": len(self.config.rules) if self.config else None,
@@ -73,14 +73,14 @@ class CheckResult:
 
     def as_text(self, colour: bool) -> str:
         """Return every problem with its line and a caret, and a last line that sums up."""
-        told = problems.as_text(self.problems, colour)
-        warned = problems.warnings_as_text(self._warnings, colour)
+        told = problems.format_problems(self.problems, colour)
+        warned = problems.format_warnings(self._warnings, colour)
         return "\n".join([*told, *warned, self._sum()])
 
     def _sum(self) -> str:
         if self.config is None:
-            return f"{self.file}: {counted(len(self.problems), 'problem')}"
+            return f"{self.file}: {format_count(len(self.problems), 'problem')}"
         rules, interfaces = len(self.config.rules), len(self.config.interfaces)
-        counts = f"{counted(rules, 'rule')}, {counted(interfaces, 'interface')}"
-        warnings = f", {counted(len(self._warnings), 'warning')}" if self._warnings else ""
+        counts = f"{format_count(rules, 'rule')}, {format_count(interfaces, 'interface')}"
+        warnings = f", {format_count(len(self._warnings), 'warning')}" if self._warnings else ""
         return f"{self.file}: ok, {counts}{warnings}"

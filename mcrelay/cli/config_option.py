@@ -25,34 +25,34 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def named(options: argparse.Namespace) -> str | None:
+def named_file(options: argparse.Namespace) -> str | None:
     """Return the file that was named, or the place that it is meant for; None where none was."""
     if options.place is not None:
         return str(options.place)
-    return _named(options)
+    return _file_argument(options)
 
 
-def _named(options: argparse.Namespace) -> str | None:
+def _file_argument(options: argparse.Namespace) -> str | None:
     return next((name for name in (options.file, options.config) if name is not None), None)
 
 
-def file(options: argparse.Namespace) -> str:
+def find_file(options: argparse.Namespace) -> str:
     """Return the file that was named, else that of the daemon, if it can be asked, else the usual one."""
-    if (name := named(options)) is not None:
+    if (name := named_file(options)) is not None:
         return name
     try:
-        with session.connected(options) as client:
+        with session.connect_to_daemon(options) as client:
             return str(client.greeting["config"])
     except UNREACHABLE:
         return str(config_files.DEFAULT)
 
 
-def contents(options: argparse.Namespace, name: str) -> Contents:
+def read_contents(options: argparse.Namespace, name: str) -> Contents:
     """Return what the file and its drop-ins hold; raises `Invalid`."""
     if options.place is not None:
-        return config_files.read_with(options.place, _content(_named(options) or "-"))
+        return config_files.read_with(options.place, _read_one(_file_argument(options) or "-"))
     return config_files.read_standard_input() if name == "-" else config_files.read(name)
 
 
-def _content(name: str) -> bytes:
+def _read_one(name: str) -> bytes:
     return config_files.read_standard_input()[0][1] if name == "-" else config_files.read_one(name)

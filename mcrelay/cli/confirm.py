@@ -7,7 +7,7 @@ import sys
 
 from mcrelay.cli import reload, session
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.terminal import as_json
+from mcrelay.cli.view.terminal import format_json
 from mcrelay.client import operator_request
 from mcrelay.reload.requests import Confirm
 
@@ -33,16 +33,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Confirm what is on trial."""
-    return session.answering(_confirm, options)
+    return session.run_with_daemon(_confirm, options)
 
 
 def _confirm(options: argparse.Namespace) -> int:
-    with session.connected(options) as client:
+    with session.connect_to_daemon(options) as client:
         status = client.call("status")
     generation = (status["trial"] or status["generation"]).get("generation", status["generation"]["number"])
     _, verdict = operator_request.submit(session.socket_path(options), Confirm(generation))
     if options.json:
-        print(as_json({key: value for key, value in reload.shape(verdict).items() if key != "changes"}))
+        print(format_json({key: value for key, value in reload.shape(verdict).items() if key != "changes"}))
     elif verdict["outcome"] == "confirmed":
         print(f"generation {verdict['generation']} is confirmed")
     else:

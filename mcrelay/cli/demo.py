@@ -119,7 +119,7 @@ def _without_the_relay(network: Network) -> None:
     """Show that even a member of the group gets nothing."""
     receiver = Receiver(network.relay, "239.1.1.1:5001")
     send(network.sender, *_traffic(WITHOUT_RELAY))
-    received, dropped = receiver.interrupted().received, network.relay.counter("IPReversePathFilter")
+    received, dropped = receiver.interrupt().received, network.relay.counter("IPReversePathFilter")
     print(
         f"1. Without mcrelay\n"
         f"  A program on the relay host joins 239.1.1.1. Of {WITHOUT_RELAY} packets it receives {received}:\n"
@@ -188,7 +188,7 @@ def _verdict(sent: int, reports: Sequence[Report]) -> bool:
     """Say in a sentence whether everything came, and return it."""
     *whole, added = reports
     well = all(report.received == sent for report in whole) and added.received > 0
-    well = well and all(report.flawless for report in reports)
+    well = well and all(report.is_flawless for report in reports)
     if well:
         print(
             f"\n  Nothing was lost, and the reload cost no packet: all {sent:,} came to both receivers,\n"

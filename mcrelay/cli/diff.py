@@ -10,10 +10,10 @@ from pathlib import Path
 
 from mcrelay.cli import history_option, reload
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.history import HASH
+from mcrelay.cli.history import HASH_DIGITS
 from mcrelay.cli.history_option import Greeting
-from mcrelay.cli.view.terminal import BOLD, GREEN, RED, as_json, colour_wanted, painted
-from mcrelay.cli.view.units import moment
+from mcrelay.cli.view.terminal import BOLD, GREEN, RED, format_json, is_colour_wanted, paint
+from mcrelay.cli.view.units import format_time
 from mcrelay.config.changes import Changes, compare
 from mcrelay.config.compiler import Config, Rule
 from mcrelay.config.problems import ConfigError
@@ -24,7 +24,7 @@ from mcrelay.reconcile.plan import route_of
 from mcrelay.reload.history import Entry
 from mcrelay.storage import config_files, state_dir
 
-SHAPE = 1  # version of the shape of --json
+JSON_VERSION = 1  # version of the shape of --json
 COLOURS = {"---": BOLD, "+++": BOLD, "+": GREEN, "-": RED}
 
 HELP = """\
@@ -52,7 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare the entry with the files."""
-    return history_option.reading(_compare, options)
+    return history_option.run_with_history(_compare, options)
 
 
 def _compare(options: argparse.Namespace, folder: Path, greeting: Greeting) -> int:
@@ -64,25 +64,25 @@ def _compare(options: argparse.Namespace, folder: Path, greeting: Greeting) -> i
         print(*invalid.lines(), sep="\n", file=sys.stderr)
         return Exit.INVALID
     lines = list(
-        difference(placed(entry, main), [(name, text.decode("utf-8", "replace")) for name, text in now])
+        diff_lines(relocate(entry, main), [(name, text.decode("utf-8", "replace")) for name, text in now])
     )
-    changed = _rules(entry, now)
+    changed = _compare_rules(entry, now)
     if options.json:
-        head = {"version": SHAPE, "entry": entry.number, "time": entry.time, "hash": entry.hash}
-        print(as_json({**head, "diff": lines, "changes": changed.as_json() if changed else None}))
+        head = {"version": JSON_VERSION, "entry": entry.number, "time": entry.time, "hash": entry.hash}
+        print(format_json({**head, "diff": lines, "changes": changed.as_json() if changed else None}))
     else:
-        print(*told(entry, lines, changed, colour_wanted()), sep="\n")
+        print(*format_diff(entry, lines, changed, is_colour_wanted()), sep="\n")
     return Exit.OK
 
 
-def placed(entry: Entry, main: Path) -> list[tuple[str, str]]:
+def relocate(entry: Entry, main: Path) -> list[tuple[str, str]]:
     """Return the files of an entry under the names that they would have beside this main file."""
     folder = config_files.drop_in_folder(main)
     names = [str(main), *(str(folder / Path(name).name) for name, _ in entry.contents[1:])]
     return [(name, text) for name, (_, text) in zip(names, entry.contents, strict=True)]
 
 
-def difference(before: Iterable[tuple[str, str]], after: Iterable[tuple[str, str]]) -> Iterator[str]:
+def diff_lines(before: Iterable[tuple[str, str]], after: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Yield how files differ, as `diff -u` shows it."""
     old, new = dict(before), dict(after)
     for name in {**old, **new}:
@@ -92,13 +92,13 @@ def difference(before: Iterable[tuple[str, str]], after: Iterable[tuple[str, str
             yield from unified_diff((was or "").splitlines(), (now or "").splitlines(), *heads, lineterm="")
 
 
-def told(entry: Entry, lines: list[str], changed: Changes | None, colour: bool) -> Iterator[str]:
+def format_diff(entry: Entry, lines: list[str], changed: Changes | None, colour: bool) -> Iterator[str]:
     """Yield the difference for people."""
-    since = f"since entry {entry.number} ({entry.hash[:HASH]}, {moment(entry.time)})"
+    since = f"since entry {entry.number} ({entry.hash[:HASH_DIGITS]}, {format_time(entry.time)})"
     if not lines:
         yield f"nothing has changed {since}"
         return
-    yield from (_painted(line, colour) for line in lines)
+    yield from (_paint_line(line, colour) for line in lines)
     yield ""
     if changed is None:
         yield f"{since}: the files are no valid configuration now; see `mcrelay check`"
@@ -107,21 +107,21 @@ def told(entry: Entry, lines: list[str], changed: Changes | None, colour: bool) 
         yield from reload.changed(changed.as_json())
 
 
-def _painted(line: str, colour: bool) -> str:
+def _paint_line(line: str, colour: bool) -> str:
     shown = "".join(
         letter if letter.isprintable() or letter == "\t" else "\N{REPLACEMENT CHARACTER}" for letter in line
     )
-    return painted(shown, next((one for start, one in COLOURS.items() if line.startswith(start)), ""), colour)
+    return paint(shown, next((one for start, one in COLOURS.items() if line.startswith(start)), ""), colour)
 
 
-def _rules(entry: Entry, now: config_files.Contents) -> Changes | None:
+def _compare_rules(entry: Entry, now: config_files.Contents) -> Changes | None:
     """Return how the rules differ, None where one of both is no config of this version."""
     try:
         before = config_files.config_of([(name, text.encode()) for name, text in entry.contents])
         after = config_files.config_of(now)
     except ConfigError:
         return None
-    links = _links()
+    links = _read_links()
 
     def route(config: Config, rule: Rule) -> Route | None:
         return route_of(rule, config, links)
@@ -129,7 +129,7 @@ def _rules(entry: Entry, now: config_files.Contents) -> Changes | None:
     return compare(before, after, route)
 
 
-def _links() -> LinkTable:
+def _read_links() -> LinkTable:
     """Return the links of this host; none where they cannot be read, which hides no change of a rule."""
     try:
         return read_links()

@@ -15,7 +15,7 @@ from pathlib import Path
 from mcrelay.cli import reload, session
 from mcrelay.cli.check import CheckResult
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.terminal import colour_wanted
+from mcrelay.cli.view.terminal import is_colour_wanted
 from mcrelay.client import reload_request
 from mcrelay.client.connection import UNREACHABLE, NotPermitted, NotRunning
 from mcrelay.config.compiler import Config, compiled
@@ -24,14 +24,14 @@ from mcrelay.storage import config_files, run_dir
 from mcrelay.storage.atomic import write_atomically
 from mcrelay.storage.config_tree import ConfigTree, standing
 
-PAUSE = 0.05  # seconds between two tries to be the only one who changes the files
+LOCK_RETRY_S = 0.05  # seconds between two tries to be the only one who changes the files
 
 EXIT_CODES = """\
 Exit codes: 0 done, or so already, 1 refused, or no verdict, 2 usage, 3 mcrelay does not run where --run-dir
 or --socket says, 4 not permitted, 78 the files would be invalid: nothing was changed."""
 
 
-class Refused(Exception):
+class EditRefused(Exception):
     """The files stay as they are; the message says why, and what to do."""
 
 
@@ -57,25 +57,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) -> int:
     """Make the change that is decided on in view of the files, and tell how that ended."""
-    return session.answering(lambda options: _run(options, decide), options)
+    return session.run_with_daemon(lambda options: _run(options, decide), options)
 
 
 def _run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) -> int:
     target = _target(options)
     try:
-        with _alone(target.main, options.timeout):
+        with _locked(target.main, options.timeout):
             before = standing(target.main)
             change = decide(before)
             after = before.sources if change.file is None else before.with_file(change.file, change.text)
             config = compiled(after)
             if options.dry_run:
-                return _foretold(options, target, change, config)
-            return _made(options, target, change, config)
+                return _preview(options, target, change, config)
+            return _carry_out(options, target, change, config)
     except ConfigError as invalid:
         verdict = CheckResult(str(target.main), invalid.problems)
-        print(f"{verdict.as_text(colour_wanted())}: nothing was changed")
+        print(f"{verdict.as_text(is_colour_wanted())}: nothing was changed")
         return Exit.INVALID
-    except Refused as refused:
+    except EditRefused as refused:
         print(f"mcrelay: {refused}", file=sys.stderr)
         return Exit.FAILURE
 
@@ -91,7 +91,7 @@ class _Target:
 def _target(options: argparse.Namespace) -> _Target:
     """Return what to change: not the usual file, where a daemon is named that does not run."""
     try:
-        with session.connected(options) as client:
+        with session.connect_to_daemon(options) as client:
             pid, config = client.greeting["pid"], Path(client.greeting["config"])
     except UNREACHABLE as error:
         is_named = session.socket_path(options) != str(run_dir.DEFAULT / run_dir.CONTROL_SOCKET)
@@ -113,7 +113,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 @contextmanager
-def _alone(main: Path, patience: float) -> Iterator[None]:
+def _locked(main: Path, patience: float) -> Iterator[None]:
     """Keep out whoever else would change the files meanwhile: what was checked is what is reloaded."""
     try:
         lock = os.open(main, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -121,39 +121,39 @@ def _alone(main: Path, patience: float) -> Iterator[None]:
         yield  # reading it says what is wrong
         return
     try:
-        _take(lock, main, time.monotonic() + patience)
+        _lock(lock, main, time.monotonic() + patience)
         yield
     finally:
         os.close(lock)
 
 
-def _take(lock: int, main: Path, end: float) -> None:
+def _lock(lock: int, main: Path, end: float) -> None:
     while True:
         try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > end:
-                raise Refused(f"another process has locked {main}: see `lslocks`") from None
-            time.sleep(PAUSE)
+                raise EditRefused(f"another process has locked {main}: see `lslocks`") from None
+            time.sleep(LOCK_RETRY_S)
 
 
-def _foretold(options: argparse.Namespace, target: _Target, change: Change, config: Config) -> int:
+def _preview(options: argparse.Namespace, target: _Target, change: Change, config: Config) -> int:
     # To import what reads links takes as long as everything else.
     from mcrelay.cli import plan
     from mcrelay.linux.netlink import LinkTableError
 
     print(f"dry run: {change.said}")
     try:
-        print(*plan.foretold(options, str(target.main), config), sep="\n")
+        print(*plan.preview(options, str(target.main), config), sep="\n")
     except LinkTableError as error:
-        raise Refused(f"cannot read the links of this host: {error}") from None
+        raise EditRefused(f"cannot read the links of this host: {error}") from None
     return Exit.OK
 
 
-def _made(options: argparse.Namespace, target: _Target, change: Change, config: Config) -> int:
+def _carry_out(options: argparse.Namespace, target: _Target, change: Change, config: Config) -> int:
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    undo = _placed(change, target.main)
+    undo = _write(change, target.main)
     if target.why_not_reloaded:
         print(change.said)
         print(f"mcrelay: not reloaded: {target.why_not_reloaded}", file=sys.stderr)
@@ -178,7 +178,7 @@ def _made(options: argparse.Namespace, target: _Target, change: Change, config: 
     return reload.code(verdict)
 
 
-def _placed(change: Change, main: Path) -> Callable[[], None]:
+def _write(change: Change, main: Path) -> Callable[[], None]:
     """Put the file in place, and return what takes that back."""
     if change.file is None:
         return lambda: None
@@ -189,4 +189,4 @@ def _placed(change: Change, main: Path) -> Callable[[], None]:
             f"cannot write {change.file}: {(error.strerror or '').lower()}: use sudo"
         ) from None
     except OSError as error:
-        raise Refused(f"cannot write {change.file}: {(error.strerror or str(error)).lower()}") from None
+        raise EditRefused(f"cannot write {change.file}: {(error.strerror or str(error)).lower()}") from None

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mcrelay.cli import edit
-from mcrelay.cli.edit import Change, Refused
+from mcrelay.cli.edit import Change, EditRefused
 from mcrelay.config.drop_in import CannotSwitch, holds_only, switched
 from mcrelay.model.suggestions import did_you_mean
 from mcrelay.storage.config_tree import ConfigTree
@@ -39,15 +39,15 @@ def run(options: argparse.Namespace) -> int:
 def _decide(name: str, enabled: bool, tree: ConfigTree) -> Change:
     holder = tree.holder(name)
     if holder is None:
-        raise Refused(f"no rule is named `{name}`{did_you_mean(name, tree.names())}")
+        raise EditRefused(f"no rule is named `{name}`{did_you_mean(name, tree.names())}")
     where = holder.where_key("rules", name)
     if tree.rule(name, holder).enabled is enabled:
         return Change(f"{name}: unchanged, {where}")
     word, done = ("true", "enabled") if enabled else ("false", "disabled")
     by_hand = f"write `enabled: {word}` there, then `mcrelay reload`"
     if not (tree.is_drop_in(holder) and holds_only(holder, name)):
-        raise Refused(f"{where}: `{name}` has no drop-in of its own: {by_hand}")
+        raise EditRefused(f"{where}: `{name}` has no drop-in of its own: {by_hand}")
     try:
         return Change(f"{name}: {done}, {holder.file}", Path(holder.file), switched(holder, name, enabled))
     except CannotSwitch:
-        raise Refused(f"{where}: this is written in an unusual way: {by_hand}") from None
+        raise EditRefused(f"{where}: this is written in an unusual way: {by_hand}") from None

@@ -11,15 +11,15 @@ from typing import Any
 from mcrelay.cli import history_option
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.history_option import Greeting
-from mcrelay.cli.view.table import aligned
-from mcrelay.cli.view.terminal import BOLD, GREEN, as_json, colour_wanted, painted
-from mcrelay.cli.view.units import moment
+from mcrelay.cli.view.table import align
+from mcrelay.cli.view.terminal import BOLD, GREEN, format_json, is_colour_wanted, paint
+from mcrelay.cli.view.units import format_time
 from mcrelay.reload.history import Entry
 from mcrelay.storage import state_dir
 
-SHAPE = 1  # version of the shape of --json
-NAMES = 4  # of each kind of change
-HASH = 12  # digits of a hash that people compare
+JSON_VERSION = 1  # version of the shape of --json
+MAX_NAMES = 4  # of each kind of change
+HASH_DIGITS = 12  # digits of a hash that people compare
 
 HELP = """\
 The number is what `mcrelay diff` takes. A star marks the one that runs. What is said to be on trial is so
@@ -44,17 +44,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List the history."""
-    return history_option.reading(_list, options)
+    return history_option.run_with_history(_list, options)
 
 
 def _list(options: argparse.Namespace, folder: Path, greeting: Greeting) -> int:
     entries = list(_entries(folder))
-    running = running_among(entries, greeting)
+    running = find_running(entries, greeting)
     if options.json:
         shown = [_as_json(entry, None if greeting is None else entry is running) for entry in entries]
-        print(as_json({"version": SHAPE, "state_dir": str(folder), "entries": shown}))
+        print(format_json({"version": JSON_VERSION, "state_dir": str(folder), "entries": shown}))
     else:
-        print(*told(entries, running, colour_wanted()), sep="\n")
+        print(*format_history(entries, running, is_colour_wanted()), sep="\n")
     return Exit.OK
 
 
@@ -67,35 +67,42 @@ def _entries(folder: Path) -> Iterator[Entry]:
             print(f"warning: {error}", file=sys.stderr)
 
 
-def running_among(entries: Sequence[Entry], greeting: Greeting) -> Entry | None:
+def find_running(entries: Sequence[Entry], greeting: Greeting) -> Entry | None:
     """Return the latest entry with the content that runs: a restart counts generations anew."""
     content = greeting["hash"] if greeting else None
     return next((one for one in reversed(entries) if one.hash == content), None)
 
 
-def told(entries: Sequence[Entry], running: Entry | None, colour: bool) -> Iterator[str]:
+def format_history(entries: Sequence[Entry], running: Entry | None, colour: bool) -> Iterator[str]:
     """Yield a line for each entry."""
     if not entries:
         yield "no history yet"
         return
     rows = [("", "N", "TIME", "HASH", "HOW", "WHAT"), *(_row(one, one is running) for one in entries)]
-    heads, *lines = aligned(rows, "<><<<<")
-    yield painted(heads, BOLD, colour)
+    heads, *lines = align(rows, "<><<<<")
+    yield paint(heads, BOLD, colour)
     for entry, line in zip(entries, lines, strict=True):
-        yield painted(line, GREEN if entry is running else "", colour)
+        yield paint(line, GREEN if entry is running else "", colour)
 
 
 def _row(entry: Entry, runs: bool) -> tuple[str, ...]:
     how = entry.outcome.replace("_", " ") + (" on trial" if entry.on_trial else "")
     what = "; ".join(_changes(entry.changes)) or "no rule changed"
-    return "*" if runs else "", str(entry.number), moment(entry.time), entry.hash[:HASH], how, what
+    return (
+        "*" if runs else "",
+        str(entry.number),
+        format_time(entry.time),
+        entry.hash[:HASH_DIGITS],
+        how,
+        what,
+    )
 
 
 def _changes(changes: Mapping[str, Any]) -> Iterator[str]:
     for word in ("added", "changed", "removed"):
         if names := changes.get(word):
-            more = changes.get(f"{word}_count", len(names)) - len(names[:NAMES])
-            yield f"{word} {', '.join(names[:NAMES])}" + (f" +{more:,}" if more else "")
+            more = changes.get(f"{word}_count", len(names)) - len(names[:MAX_NAMES])
+            yield f"{word} {', '.join(names[:MAX_NAMES])}" + (f" +{more:,}" if more else "")
 
 
 def _as_json(entry: Entry, runs: bool | None) -> dict[str, Any]:

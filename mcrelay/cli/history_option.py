@@ -26,30 +26,32 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     session.arguments(parser)
 
 
-def reading(verb: Callable[[argparse.Namespace, Path, Greeting], int], options: argparse.Namespace) -> int:
+def run_with_history(
+    verb: Callable[[argparse.Namespace, Path, Greeting], int], options: argparse.Namespace
+) -> int:
     """Run a verb with the state directory and what the daemon says of itself; say why it cannot be read."""
     greeting = _greeting(options)
     folder = options.state_dir or Path(greeting["state_dir"] if greeting else state_dir.default())
     try:
         return verb(options, folder, greeting)
     except state_dir.StateDirectoryError as error:
-        hint, code = _explained(folder)
+        hint, code = _explain(folder)
         print(f"mcrelay: {error}{hint}", file=sys.stderr)
         return code
 
 
 def _greeting(options: argparse.Namespace) -> Greeting:
     try:
-        with session.connected(options) as client:
+        with session.connect_to_daemon(options) as client:
             return client.greeting
     except NotRunning:
         return None
     except UNREACHABLE as error:
-        print(f"warning: the daemon cannot be asked: {session.why(error)}", file=sys.stderr)
+        print(f"warning: the daemon cannot be asked: {session.explain(error)}", file=sys.stderr)
         return None
 
 
-def _explained(folder: Path) -> tuple[str, Exit]:
+def _explain(folder: Path) -> tuple[str, Exit]:
     """Return what to do where the directory or an entry of it cannot be read, and the exit code."""
     try:
         os.listdir(folder / state_dir.HISTORY)

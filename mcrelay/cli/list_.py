@@ -8,9 +8,9 @@ from typing import Any
 
 from mcrelay.cli import session
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.status_table import coloured
-from mcrelay.cli.view.table import aligned
-from mcrelay.cli.view.terminal import BOLD, as_json, colour_wanted, painted, plain
+from mcrelay.cli.view.status_table import colour_state
+from mcrelay.cli.view.table import align
+from mcrelay.cli.view.terminal import BOLD, format_json, is_colour_wanted, paint, printable
 
 HELP = """\
 With --json, one object: version (of this shape, 1), and rules: a list of {name, state, reason, file, line,
@@ -29,28 +29,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List the rules."""
-    return session.answering(_list, options)
+    return session.run_with_daemon(_list, options)
 
 
 def _list(options: argparse.Namespace) -> int:
-    with session.connected(options) as client:
+    with session.connect_to_daemon(options) as client:
         document = client.call("list")
-    for line in [as_json(document)] if options.json else listing(document["rules"], colour_wanted()):
+    for line in (
+        [format_json(document)] if options.json else format_list(document["rules"], is_colour_wanted())
+    ):
         print(line)
     return Exit.OK
 
 
-def listing(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[str]:
+def format_list(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[str]:
     """Yield a line for each rule: name, state, place, and the reason for its state or what it is for."""
     if not rules:
         yield "no rules"
         return
     rows = [("RULE", "STATE", "FILE"), *((rule["name"], rule["state"], _place(rule)) for rule in rules)]
-    heads, *lines = aligned(rows, "<<<")
-    yield painted(heads, BOLD, colour)
+    heads, *lines = align(rows, "<<<")
+    yield paint(heads, BOLD, colour)
     for rule, line in zip(rules, lines, strict=True):
-        said = f"{line}  {rule['reason'] or plain(rule['description'])}".rstrip()
-        yield coloured(said, rule["state"]) if colour else said
+        said = f"{line}  {rule['reason'] or printable(rule['description'])}".rstrip()
+        yield colour_state(said, rule["state"]) if colour else said
 
 
 def _place(rule: Mapping[str, Any]) -> str:

@@ -14,8 +14,8 @@ from mcrelay.cli import config_option, session
 from mcrelay.cli.check import CheckResult
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.plan_changes import Comparison, compared
-from mcrelay.cli.view.plan_report import as_json, reload, start
-from mcrelay.cli.view.terminal import colour_wanted
+from mcrelay.cli.view.plan_report import format_reload, format_start, plan_as_json
+from mcrelay.cli.view.terminal import is_colour_wanted
 from mcrelay.client.connection import UNREACHABLE, NotRunning
 from mcrelay.config.compiler import Config
 from mcrelay.config.problems import ConfigError
@@ -23,7 +23,7 @@ from mcrelay.linux.netlink import LinkTableError, read_links
 from mcrelay.reconcile.plan import plan
 from mcrelay.storage import config_files
 
-CHANGES = 2  # the exit code of --detailed-exitcode
+CHANGES_EXIT_CODE = 2  # the exit code of --detailed-exitcode
 
 HELP = """\
 Compares the file with what the running daemon does; where none runs, with nothing. Needs no privilege but
@@ -69,20 +69,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Plan the file, and compare it with what runs."""
-    code = session.answering(_plan, options)
-    return Exit.FAILURE if options.detailed_exitcode and code not in (Exit.OK, CHANGES) else code
+    code = session.run_with_daemon(_plan, options)
+    return Exit.FAILURE if options.detailed_exitcode and code not in (Exit.OK, CHANGES_EXIT_CODE) else code
 
 
 def _plan(options: argparse.Namespace) -> int:
-    running = _running(options, options.detailed_exitcode)
-    file = config_option.named(options)
+    running = _fetch_status(options, options.detailed_exitcode)
+    file = config_option.named_file(options)
     if file is None:
         file = running["daemon"]["config"] if running else str(config_files.DEFAULT)
     try:
-        config = config_files.config_of(config_option.contents(options, file))
-        prospect = _ahead(config)
+        config = config_files.config_of(config_option.read_contents(options, file))
+        prospect = _plan_here(config)
     except ConfigError as invalid:
-        return _refused(CheckResult(file, invalid.problems), options)
+        return _report_invalid(CheckResult(file, invalid.problems), options)
     except LinkTableError as error:
         print(f"mcrelay: cannot read the links of this host: {error}", file=sys.stderr)
         return Exit.FAILURE
@@ -90,23 +90,23 @@ def _plan(options: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     comparison = compared(running, prospect) if running else None
     if options.json:
-        beside = {"against": _against(running), "changes": asdict(comparison) if comparison else None}
+        beside = {"against": _compared_daemon(running), "changes": asdict(comparison) if comparison else None}
         print(json.dumps({"file": file, **prospect, **beside}, indent=2))
     else:
-        print(*_told(file, prospect, comparison), sep="\n")
+        print(*_format(file, prospect, comparison), sep="\n")
     is_change = bool(prospect["rules"]) if comparison is None else not comparison.is_empty
-    return CHANGES if options.detailed_exitcode and is_change else Exit.OK
+    return CHANGES_EXIT_CODE if options.detailed_exitcode and is_change else Exit.OK
 
 
-def _ahead(config: Config) -> dict[str, Any]:
+def _plan_here(config: Config) -> dict[str, Any]:
     """Return what a config would run with the links of this host."""
-    return as_json(config, plan(config, read_links(), os.cpu_count() or 1))
+    return plan_as_json(config, plan(config, read_links(), os.cpu_count() or 1))
 
 
-def _running(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | None:
+def _fetch_status(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | None:
     """Return the status of the daemon. None, where none runs or may be asked: there is still much to tell."""
     try:
-        with session.connected(options) as client:
+        with session.connect_to_daemon(options) as client:
             document: dict[str, Any] = client.call("status")
             return document
     except NotRunning as error:
@@ -114,11 +114,11 @@ def _running(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | N
     except UNREACHABLE as error:
         if is_strict:
             raise
-        print(f"warning: not compared with what runs: {session.why(error)}", file=sys.stderr)
+        print(f"warning: not compared with what runs: {session.explain(error)}", file=sys.stderr)
     return None
 
 
-def _refused(verdict: CheckResult, options: argparse.Namespace) -> int:
+def _report_invalid(verdict: CheckResult, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(verdict.as_json(), indent=2))
     else:
@@ -126,7 +126,7 @@ def _refused(verdict: CheckResult, options: argparse.Namespace) -> int:
     return Exit.INVALID
 
 
-def _against(running: dict[str, Any] | None) -> dict[str, Any] | None:
+def _compared_daemon(running: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return which daemon a file was compared with."""
     if running is None:
         return None
@@ -138,13 +138,13 @@ def _against(running: dict[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def foretold(options: argparse.Namespace, file: str, config: Config) -> Iterator[str]:
+def preview(options: argparse.Namespace, file: str, config: Config) -> Iterator[str]:
     """Return the lines that tell what a start, or a reload, with this config would do; raises CannotRead."""
-    running, prospect = _running(options, is_strict=False), _ahead(config)
-    return _told(file, prospect, compared(running, prospect) if running else None)
+    running, prospect = _fetch_status(options, is_strict=False), _plan_here(config)
+    return _format(file, prospect, compared(running, prospect) if running else None)
 
 
-def _told(file: str, prospect: dict[str, Any], comparison: Comparison | None) -> Iterator[str]:
+def _format(file: str, prospect: dict[str, Any], comparison: Comparison | None) -> Iterator[str]:
     if comparison is None:
-        return start(file, prospect)
-    return reload(file, prospect, comparison, colour_wanted())
+        return format_start(file, prospect)
+    return format_reload(file, prospect, comparison, is_colour_wanted())

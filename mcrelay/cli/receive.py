@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from mcrelay.cli.argument_types import positive_number, whole_number
 from mcrelay.cli.error_report import report_error
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.progress import Interrupt, LiveLine
-from mcrelay.cli.view.traffic_report import Observation, told, verdict
-from mcrelay.traffic.endpoint import Endpoint, UsageError, address, endpoints
-from mcrelay.traffic.receiver import Receiver
-from mcrelay.traffic.sockets import allow_many_sockets, dropped, listening
+from mcrelay.cli.view.progress import Interrupt, ProgressLine
+from mcrelay.cli.view.traffic_report import Observation, build_report, format_report
+from mcrelay.traffic.endpoint import Endpoint, UsageError, parse_address, parse_endpoints
+from mcrelay.traffic.receiver import ProbeReceiver
+from mcrelay.traffic.sockets import allow_many_sockets, count_drops, open_receiver
 
-LONGEST_WAIT = 0.1  # seconds, so that Ctrl-C is answered and the end is not missed
-LAST_LOOK = 1.0  # seconds at most for what had arrived before the end
+MAX_WAIT_S = 0.1  # seconds, so that Ctrl-C is answered and the end is not missed
+MAX_DRAIN_S = 1.0  # seconds at most for what had arrived before the end
 
 EPILOG = """\
 Other traffic than that of `mcrelay send` is counted, too: packets, rate, sources and TTL.
@@ -108,46 +108,46 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Receive, and tell what was received."""
     try:
-        result = verdict(_observed(options))
+        result = build_report(_observe(options))
     except (UsageError, OSError) as error:
         return report_error("receive", error)
-    print(json.dumps(result) if options.json else told(result))
+    print(json.dumps(result) if options.json else format_report(result))
     return Exit.OK if result["ok"] else Exit.FAILURE
 
 
-def _observed(options: argparse.Namespace) -> Observation:
+def _observe(options: argparse.Namespace) -> Observation:
     """Listen until something ends it."""
-    destinations = endpoints(options.destinations, options.port)
-    sources = [address(source) for source in options.sources]
+    destinations = parse_endpoints(options.destinations, options.port)
+    sources = [parse_address(source) for source in options.sources]
     allow_many_sockets()
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         sockets = {
-            one: stack.enter_context(listening(one, options.interface, sources)) for one in destinations
+            one: stack.enter_context(open_receiver(one, options.interface, sources)) for one in destinations
         }
-        print(f"listening on {_named(destinations)}; Ctrl-C ends", file=sys.stderr, flush=True)
+        print(f"listening on {_list_names(destinations)}; Ctrl-C ends", file=sys.stderr, flush=True)
         began = time.monotonic()
-        receiver = Receiver(sockets)
-        ended = _received(receiver, Limits(options.count, options.duration, options.idle), interrupt)
+        receiver = ProbeReceiver(sockets)
+        ended = _receive(receiver, EndConditions(options.count, options.duration, options.idle), interrupt)
         seconds = time.monotonic() - began
-        drops = {one: dropped(sock) for one, sock in sockets.items()}
+        drops = {one: count_drops(sock) for one, sock in sockets.items()}
     return Observation(destinations, receiver.reception, drops, seconds, ended, options.count, options.expect)
 
 
-def _named(destinations: list[Endpoint]) -> str:
+def _list_names(destinations: list[Endpoint]) -> str:
     names = ", ".join(map(str, destinations[:3]))
     return names if len(destinations) <= 3 else f"{names} and {len(destinations) - 3} more"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EndConditions:
     """What ends the listening; times in seconds."""
 
     count: int | None
     duration: float | None
     idle: float | None
 
-    def reached(self, receiver: Receiver, now: float) -> str | None:
+    def reached(self, receiver: ProbeReceiver, now: float) -> str | None:
         """Return which of them is reached."""
         if self.count and receiver.packets >= self.count:
             return "count"
@@ -158,25 +158,25 @@ class Limits:
         return None
 
 
-def _received(receiver: Receiver, limits: Limits, interrupt: Interrupt) -> str:
+def _receive(receiver: ProbeReceiver, limits: EndConditions, interrupt: Interrupt) -> str:
     """Receive until a limit is reached or the user ends it, and return which of them did."""
-    live = LiveLine(receiver.began)
+    live = ProgressLine(receiver.began)
     ended = None
     while ended is None:
-        if not receiver.take(LONGEST_WAIT):
+        if not receiver.take(MAX_WAIT_S):
             receiver.rest()
         now = time.monotonic()
-        if live.due(now):
+        if live.is_due(now):
             live.show(now, _progress(receiver, now))
-        ended = "signal" if interrupt.asked else limits.reached(receiver, now)
+        ended = "signal" if interrupt.is_set else limits.reached(receiver, now)
     live.clear()
-    until = now + LAST_LOOK
+    until = now + MAX_DRAIN_S
     while ended != "count" and receiver.take(0) and now < until:  # what had arrived counts
         now = time.monotonic()
     return ended
 
 
-def _progress(receiver: Receiver, now: float) -> str:
+def _progress(receiver: ProbeReceiver, now: float) -> str:
     flows = receiver.reception.flows.values()
     lost = sum(flow.sequence.lost for flow in flows)
     return (

@@ -10,9 +10,9 @@ from mcrelay.cli import session
 from mcrelay.cli.argument_types import positive_number
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view import problems
-from mcrelay.cli.view.status_table import few
-from mcrelay.cli.view.terminal import as_json, colour_wanted
-from mcrelay.cli.view.units import counted
+from mcrelay.cli.view.status_table import format_names
+from mcrelay.cli.view.terminal import format_json, is_colour_wanted
+from mcrelay.cli.view.units import format_count
 from mcrelay.client import reload_request
 
 SHAPE = 1  # version of the shape of --json
@@ -49,13 +49,13 @@ def timeout_argument(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reload, and tell how it ended."""
-    return session.answering(_reload, options)
+    return session.run_with_daemon(_reload, options)
 
 
 def _reload(options: argparse.Namespace) -> int:
     greeting, verdict = reload_request.request_reload(session.socket_path(options), options.timeout)
     if options.json:
-        print(as_json(shape(verdict)))
+        print(format_json(shape(verdict)))
     else:
         tell(greeting, verdict, options)
     return code(verdict)
@@ -68,7 +68,7 @@ def code(verdict: Mapping[str, Any]) -> Exit:
 
 def tell(greeting: Mapping[str, Any], verdict: Mapping[str, Any], options: argparse.Namespace) -> None:
     """Print the verdict, and which rules of what it changed do not run: an applied file is not all."""
-    print(*told(verdict, greeting["config"], colour_wanted()), sep="\n")
+    print(*told(verdict, greeting["config"], is_colour_wanted()), sep="\n")
     names = {*verdict["changes"].get("added", ()), *verdict["changes"].get("changed", ())}
     if names:
         _, listed = reload_request.call_with_retry(session.socket_path(options), "list", options.timeout)
@@ -88,8 +88,8 @@ def told(verdict: Mapping[str, Any], file: str, colour: bool) -> Iterator[str]:
     generation = verdict["generation"]
     match verdict["outcome"]:
         case "rejected":
-            yield from problems.retold(verdict["problems"], verdict["lines"], colour)
-            found = counted(len(verdict["problems"]), "problem")
+            yield from problems.format_reported_problems(verdict["problems"], verdict["lines"], colour)
+            found = format_count(len(verdict["problems"]), "problem")
             yield f"{file}: {found}: rejected, generation {generation} runs on"
         case "unchanged":
             yield f"{file}: unchanged, generation {generation} runs on"
@@ -102,5 +102,5 @@ def changed(changes: Mapping[str, Any]) -> Iterator[str]:
     """Yield how many rules were added, changed, removed and kept, with the names of a few."""
     for word in ("added", "changed", "removed"):
         if names := changes[word]:
-            yield f"  {word:<9}{counted(changes[f'{word}_count'], 'rule')}: {few(names, NAMES)}"
-    yield f"  {'kept':<9}{counted(changes['kept'], 'rule')}"
+            yield f"  {word:<9}{format_count(changes[f'{word}_count'], 'rule')}: {format_names(names, NAMES)}"
+    yield f"  {'kept':<9}{format_count(changes['kept'], 'rule')}"

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mcrelay.cli import edit
-from mcrelay.cli.edit import Change, Refused
+from mcrelay.cli.edit import Change, EditRefused
 from mcrelay.config.drop_in import holds_only
 from mcrelay.model.suggestions import did_you_mean
 from mcrelay.storage.config_tree import ConfigTree
@@ -29,14 +29,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Remove the rule, if it is there."""
-    return edit.run(options, lambda standing: _decided(options.name, standing))
+    return edit.run(options, lambda standing: _decide(options.name, standing))
 
 
-def _decided(name: str, standing: ConfigTree) -> Change:
+def _decide(name: str, standing: ConfigTree) -> Change:
     holder = standing.holder(name)
     if holder is None:
         return Change(f"there is no rule `{name}`{did_you_mean(name, standing.names())}")
     if not (standing.is_drop_in(holder) and holds_only(holder, name)):
         where = holder.where_key("rules", name)
-        raise Refused(f"{where}: `{name}` has no drop-in of its own: delete it there, then `mcrelay reload`")
+        raise EditRefused(
+            f"{where}: `{name}` has no drop-in of its own: delete it there, then `mcrelay reload`"
+        )
     return Change(f"{name}: removed, {holder.file}", Path(holder.file))

@@ -15,24 +15,24 @@ from typing import Any
 from mcrelay.cli.argument_types import positive_number, whole_number
 from mcrelay.cli.error_report import report_error
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.progress import Interrupt, LiveLine
+from mcrelay.cli.view.progress import Interrupt, ProgressLine
 from mcrelay.traffic.endpoint import (
     UsageError,
-    address,
     bind,
     bind_to_device,
-    endpoints,
-    mtu,
+    device_mtu,
+    parse_address,
+    parse_endpoints,
 )
 from mcrelay.traffic.pacer import Pacer
-from mcrelay.traffic.probe import LARGEST, SMALLEST
-from mcrelay.traffic.sender import Traffic
+from mcrelay.traffic.probe import MAX_PAYLOAD, MIN_PAYLOAD
+from mcrelay.traffic.sender import ProbeSender
 
 GROUP_TTL, HOST_TTL = 1, 64  # what a plain socket does, too: multicast stays in its network
-HEADERS = 28  # octets of IPv4 and UDP
-UNLIMITED = 1e9  # packets a second: more than any machine sends
-LONGEST_SLEEP = 0.1  # seconds, so that Ctrl-C is answered at any rate
-SPIN = 0.00005  # seconds before a packet is due that are not worth a sleep
+HEADER_BYTES = 28  # octets of IPv4 and UDP
+UNLIMITED_PPS = 1e9  # packets a second: more than any machine sends
+MAX_SLEEP_S = 0.1  # seconds, so that Ctrl-C is answered at any rate
+SPIN_S = 0.00005  # seconds before a packet is due that are not worth a sleep
 PR_SET_TIMERSLACK = 29  # linux/prctl.h
 
 EPILOG = """\
@@ -69,10 +69,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("destinations", nargs="+", metavar="GROUP[:PORT]", help="multicast group, or address of a host")
     add("-i", "--interface", metavar="DEVICE", help="send from this device (default: as the routes say)")
     add("-p", "--port", type=whole_number(1, 65535), metavar="N", help="UDP port of every GROUP without one")
-    add("-r", "--rate", type=rate, default=100.0, metavar="N",
+    add("-r", "--rate", type=parse_rate, default=100.0, metavar="N",
         help="packets a second, or `max` (default: 100)")  # fmt: skip
-    add("-s", "--size", type=whole_number(SMALLEST, LARGEST), default=1400, metavar="OCTETS",
-        help=f"length of the payload, {SMALLEST} to {LARGEST} octets (default: 1400)")  # fmt: skip
+    add("-s", "--size", type=whole_number(MIN_PAYLOAD, MAX_PAYLOAD), default=1400, metavar="OCTETS",
+        help=f"length of the payload, {MIN_PAYLOAD} to {MAX_PAYLOAD} octets (default: 1400)")  # fmt: skip
     add(
         "-n",
         "--count",
@@ -117,9 +117,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print the result as one JSON object")
 
 
-def rate(text: str) -> float:
+def parse_rate(text: str) -> float:
     """Return a rate in packets a second, as the `type` of an argument."""
-    return UNLIMITED if text == "max" else min(positive_number(text), UNLIMITED)
+    return UNLIMITED_PPS if text == "max" else min(positive_number(text), UNLIMITED_PPS)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -131,28 +131,28 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _send(options: argparse.Namespace) -> int:
-    destinations = endpoints(options.destinations, options.port)
+    destinations = parse_endpoints(options.destinations, options.port)
     if options.segments and len(destinations) > 1:
         raise UsageError("--segments takes one GROUP")
-    with _socket(options) as sock, Interrupt() as interrupt:
+    with _open_socket(options) as sock, Interrupt() as interrupt:
         ttls = [options.ttl or (GROUP_TTL if one.is_group else HOST_TTL) for one in destinations]
-        traffic = Traffic(
+        traffic = ProbeSender(
             sock.fileno(), destinations, options.size, ttls, options.dscp << 2, options.segments
         )
         began = time.monotonic()
         ended = _transmit(traffic, options, interrupt)
         result = _result(traffic, options.size, ended, time.monotonic() - began, sock.getsockname()[1])
-    print(json.dumps(result) if options.json else _told(result))
+    print(json.dumps(result) if options.json else _format_result(result))
     return Exit.OK if result["ok"] else Exit.FAILURE
 
 
-def _socket(options: argparse.Namespace) -> socket.socket:
+def _open_socket(options: argparse.Namespace) -> socket.socket:
     """Return a socket that sends from the device, the address and the port that were asked for."""
-    source = address(options.source) if options.source else ""
+    source = parse_address(options.source) if options.source else ""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     if options.interface is not None:
         bind_to_device(sock, options.interface)
-        if options.size + HEADERS > (largest := mtu(sock, options.interface)):
+        if options.size + HEADER_BYTES > (largest := device_mtu(sock, options.interface)):
             _note(
                 f"{options.size} octets do not fit {options.interface} (MTU {largest}): they go in fragments"
             )
@@ -160,28 +160,28 @@ def _socket(options: argparse.Namespace) -> socket.socket:
     return sock
 
 
-def _transmit(traffic: Traffic, options: argparse.Namespace, interrupt: Interrupt) -> str:
+def _transmit(traffic: ProbeSender, options: argparse.Namespace, interrupt: Interrupt) -> str:
     """Send until the count, the time or the user ends it, and return which of them did."""
     began = now = time.monotonic()
     end = began + options.duration if options.duration else math.inf
     total = options.count * len(traffic.destinations) if options.count else math.inf
-    pace, live = Pacer(options.rate * len(traffic.destinations), now), LiveLine(now)
+    pace, live = Pacer(options.rate * len(traffic.destinations), now), ProgressLine(now)
     ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)  # sleeps end on time, not up to 50 us later
-    while traffic.taken < total and now < end and not interrupt.asked:
-        if live.due(now):
+    while traffic.taken < total and now < end and not interrupt.is_set:
+        if live.is_due(now):
             live.show(now, f"{now - began:5.0f} s   {traffic.taken:,} packets")
-        if count := pace.due(now):
-            pace.left(traffic.send(int(min(count, total - traffic.taken))), now)
-        elif (wait := min(pace.wait(now), end - now)) > SPIN:
-            time.sleep(min(wait - SPIN, LONGEST_SLEEP))
+        if count := pace.packets_due(now):
+            pace.packets_sent(traffic.send(int(min(count, total - traffic.taken))), now)
+        elif (wait := min(pace.seconds_to_wait(now), end - now)) > SPIN_S:
+            time.sleep(min(wait - SPIN_S, MAX_SLEEP_S))
         now = time.monotonic()
     live.clear()
     if traffic.taken >= total:
         return "count"
-    return "signal" if interrupt.asked else "duration"
+    return "signal" if interrupt.is_set else "duration"
 
 
-def _result(traffic: Traffic, size: int, ended: str, seconds: float, source_port: int) -> dict[str, Any]:
+def _result(traffic: ProbeSender, size: int, ended: str, seconds: float, source_port: int) -> dict[str, Any]:
     """Return what the help calls the result."""
     packets = sum(traffic.sent)
     per_second = packets / seconds
@@ -206,7 +206,7 @@ def _result(traffic: Traffic, size: int, ended: str, seconds: float, source_port
     }
 
 
-def _told(result: dict[str, Any]) -> str:
+def _format_result(result: dict[str, Any]) -> str:
     """Return the result in words."""
     flows = result["flows"]
     lines = [

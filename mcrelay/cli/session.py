@@ -24,7 +24,7 @@ from mcrelay.model.suggestions import listed
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.storage import run_dir
 
-VARIABLE = "MCRELAY_SOCKET"
+SOCKET_VARIABLE = "MCRELAY_SOCKET"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     either.add_argument(
         "--socket",
         metavar="PATH",
-        help=f"the daemon's socket (default: {VARIABLE}, else {run_dir.CONTROL_SOCKET} of DIR)",
+        help=f"the daemon's socket (default: {SOCKET_VARIABLE}, else {run_dir.CONTROL_SOCKET} of DIR)",
     )
     either.add_argument(
         "--run-dir",
@@ -46,26 +46,26 @@ def socket_path(options: argparse.Namespace) -> str:
     """Return the path of the socket that is meant."""
     if options.socket is not None:
         return str(options.socket)
-    if options.run_dir is None and os.environ.get(VARIABLE):
-        return os.environ[VARIABLE]
+    if options.run_dir is None and os.environ.get(SOCKET_VARIABLE):
+        return os.environ[SOCKET_VARIABLE]
     return os.path.join(options.run_dir or run_dir.default(), run_dir.CONTROL_SOCKET)
 
 
-def connected(options: argparse.Namespace, patience: float = PATIENCE) -> closing[Client]:
+def connect_to_daemon(options: argparse.Namespace, patience: float = PATIENCE) -> closing[Client]:
     """Return a connection to the daemon that has so many seconds to answer; raises one of `UNREACHABLE`."""
     return closing(connect(socket_path(options), min(patience, PATIENCE)))
 
 
-def answering(verb: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+def run_with_daemon(verb: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     """Run a verb; where the daemon cannot be asked or cannot answer, say why and return the exit code."""
     try:
         return verb(options)
     except (*UNREACHABLE, Failed) as error:
-        print(f"mcrelay: {why(error)}", file=sys.stderr)
-        return code(error)
+        print(f"mcrelay: {explain(error)}", file=sys.stderr)
+        return exit_code(error)
 
 
-def why(error: Unreachable | Failed) -> str:
+def explain(error: Unreachable | Failed) -> str:
     """Return what is wrong, and what to do about it, in one line."""
     match error:
         case NotRunning(path=path) if _is_there(path) and not _is_socket(path):
@@ -80,7 +80,7 @@ def why(error: Unreachable | Failed) -> str:
             return str(error)
 
 
-def code(error: Unreachable | Failed) -> Exit:
+def exit_code(error: Unreachable | Failed) -> Exit:
     """Return the exit code of a verb that ended so."""
     match error:
         case NotRunning():

@@ -8,9 +8,9 @@ from typing import Any
 
 from mcrelay.cli import session
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.table import GAP, aligned
-from mcrelay.cli.view.terminal import BOLD, as_json, colour_wanted, painted
-from mcrelay.cli.view.units import not_relayed, short
+from mcrelay.cli.view.table import GAP, align
+from mcrelay.cli.view.terminal import BOLD, format_json, is_colour_wanted, paint
+from mcrelay.cli.view.units import format_drops, format_number
 
 Part = Mapping[str, Any]
 
@@ -35,29 +35,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the counters."""
-    return session.answering(_stats, options)
+    return session.run_with_daemon(_stats, options)
 
 
 def _stats(options: argparse.Namespace) -> int:
     params = {"rule": options.rule} if options.rule is not None else {}
-    with session.connected(options) as client:
+    with session.connect_to_daemon(options) as client:
         document = client.call("stats", **params)
-    for line in [as_json(document)] if options.json else table(document, colour_wanted()):
+    for line in [format_json(document)] if options.json else format_stats(document, is_colour_wanted()):
         print(line)
     return Exit.OK
 
 
-def table(document: Part, colour: bool) -> Iterator[str]:
+def format_stats(document: Part, colour: bool) -> Iterator[str]:
     """Yield a line for each rule, with the reasons for which packets were not relayed below it."""
     rules = document["rules"]
     if not rules:
         yield "no rules"
         return
-    heads, *lines = aligned([HEADS, *map(_row, rules)], "<>>>>>>>")
-    yield painted(heads, BOLD, colour)
+    heads, *lines = align([HEADS, *map(_row, rules)], "<>>>>>>>")
+    yield paint(heads, BOLD, colour)
     for rule, line in zip(rules, lines, strict=True):
         yield line
-        if drops := not_relayed(rule["drops"]):
+        if drops := format_drops(rule["drops"]):
             yield GAP + drops
 
 
@@ -67,8 +67,8 @@ def _row(rule: Part) -> tuple[str, ...]:
         rule["name"],
         f"{taken['packets']:,}",
         f"{taken['octets']:,}",
-        short(rule["packets_per_second"]),
-        short(rule["bits_per_second"]),
+        format_number(rule["packets_per_second"]),
+        format_number(rule["bits_per_second"]),
         f"{sent['packets']:,}",
         f"{sent['octets']:,}",
         f"{sum(rule['drops'].values()):,}",

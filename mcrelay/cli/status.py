@@ -10,18 +10,18 @@ from typing import Any
 
 from mcrelay.cli import session
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.rates import measured
-from mcrelay.cli.view.refresh import watch
-from mcrelay.cli.view.rule_detail import closeup
-from mcrelay.cli.view.status_table import overview
-from mcrelay.cli.view.terminal import as_json, colour_wanted
-from mcrelay.cli.view.units import counted
+from mcrelay.cli.view.rates import add_rates
+from mcrelay.cli.view.refresh import refresh
+from mcrelay.cli.view.rule_detail import format_rule
+from mcrelay.cli.view.status_table import format_status
+from mcrelay.cli.view.terminal import format_json, is_colour_wanted
+from mcrelay.cli.view.units import format_count
 from mcrelay.client.connection import BrokenOff
 from mcrelay.model.suggestions import listed
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 
-LEAST_PAUSE = 0.1  # seconds: more often than this the daemon would only repeat itself
+MIN_INTERVAL_S = 0.1  # seconds: more often than this the daemon would only repeat itself
 
 HELP = """\
 `--exit-code` ends with 5 where something is not as it should be: an enabled rule does not run, or not whole
@@ -57,7 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the status once, or until Ctrl-C."""
-    return session.answering(_watch if options.watch else _once, options)
+    return session.run_with_daemon(_watch if options.watch else _once, options)
 
 
 def _seconds(text: str) -> float:
@@ -65,21 +65,21 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds; name a rule before it") from None
-    if not LEAST_PAUSE <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text} is not between {LEAST_PAUSE:g} and 86400 seconds")
+    if not MIN_INTERVAL_S <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not between {MIN_INTERVAL_S:g} and 86400 seconds")
     return seconds
 
 
 def _once(options: argparse.Namespace) -> int:
     try:
-        document = _asked(options)
+        document = _fetch(options)
     except BrokenOff as error:
         if not options.exit_code:
             raise
         print(f"mcrelay: degraded: {error}", file=sys.stderr)
         return Exit.DEGRADED
-    print(*_told(document, options), sep="\n")
-    if options.exit_code and (found := list(troubles(document))):
+    print(*_format(document, options), sep="\n")
+    if options.exit_code and (found := list(find_troubles(document))):
         print(f"mcrelay: degraded: {'; '.join(found)}", file=sys.stderr)
         return Exit.DEGRADED
     return Exit.OK
@@ -89,37 +89,37 @@ def _watch(options: argparse.Namespace) -> int:
     last: list[dict[str, Any]] = []
 
     def ask() -> Sequence[str]:
-        document = _asked(options)
+        document = _fetch(options)
         if last:
-            measured(last.pop(), document)
+            add_rates(last.pop(), document)
         last.append(document)
-        return _told(document, options)
+        return _format(document, options)
 
-    watch(ask, options.watch)
+    refresh(ask, options.watch)
     return Exit.OK
 
 
-def _asked(options: argparse.Namespace) -> dict[str, Any]:
+def _fetch(options: argparse.Namespace) -> dict[str, Any]:
     params = {"rule": options.rule} if options.rule is not None else {}
-    with session.connected(options) as client:
+    with session.connect_to_daemon(options) as client:
         document: dict[str, Any] = client.call("status", **params)
     gc.freeze()  # it is no garbage, and large: the collector need not look through it while the text is made
     return document
 
 
-def _told(document: dict[str, Any], options: argparse.Namespace) -> Sequence[str]:
+def _format(document: dict[str, Any], options: argparse.Namespace) -> Sequence[str]:
     if options.json:
-        return [as_json(document)]
+        return [format_json(document)]
     if options.rule is None:
-        return list(overview(document, colour_wanted()))
+        return list(format_status(document, is_colour_wanted()))
     interfaces = {interface["name"]: interface for interface in document["interfaces"]}
-    return [line for rule in document["rules"] for line in closeup(rule, interfaces, colour_wanted())]
+    return [line for rule in document["rules"] for line in format_rule(rule, interfaces, is_colour_wanted())]
 
 
-def troubles(document: Part) -> Iterator[str]:
+def find_troubles(document: Part) -> Iterator[str]:
     """Yield each: a rule that should run and does not run whole, a file that does not, a lost process."""
-    if ill := [rule["name"] for rule in document["rules"] if _is_ill(rule)]:
-        yield f"{counted(len(ill), 'rule')} not running, or not whole: {listed(ill)}"
+    if ill := [rule["name"] for rule in document["rules"] if _is_degraded(rule)]:
+        yield f"{format_count(len(ill), 'rule')} not running, or not whole: {listed(ill)}"
     if document["reload"]["outcome"] == "rejected":
         yield "the file was rejected at the last reload"
     if document["reload"]["outcome"] == "rolled_back":
@@ -128,6 +128,6 @@ def troubles(document: Part) -> Iterator[str]:
         yield f"died, and not back yet: {listed(lost)}"
 
 
-def _is_ill(rule: Part) -> bool:
+def _is_degraded(rule: Part) -> bool:
     """Whether the rule is enabled, and either does not run or does with a reservation."""
     return rule["enabled"] and (rule["state"] != "active" or bool(rule["reason"]))

@@ -15,14 +15,14 @@ from mcrelay.cli.argument_types import positive_number, whole_number
 from mcrelay.cli.error_report import report_error
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.progress import Interrupt
-from mcrelay.cli.view.trace_output import CaptureFile, JsonLines, Lines, Output, Seen
+from mcrelay.cli.view.trace_output import CaptureOutput, JsonOutput, TextOutput, TraceOutput, TraceSummary
 from mcrelay.client.connection import BrokenOff, Client, Failed
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.traffic.endpoint import UsageError
 
-PAUSE = 0.05  # seconds between two looks where nothing has come
-RETRY = 0.2  # seconds between two tries to reach the daemon again
-MOST = 1000  # events of one look
+POLL_INTERVAL_S = 0.05  # seconds between two looks where nothing has come
+RETRY_DELAY_S = 0.2  # seconds between two tries to reach the daemon again
+MAX_EVENTS_PER_READ = 1000  # events of one look
 
 HELP = """\
 A line tells of a packet when it came, on which device, from where, to where, its length and TTL, and what
@@ -86,8 +86,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Trace until something ends it, and tell what was seen in all."""
     try:
-        with _outputs(options) as outputs:
-            return session.answering(lambda _: Trace(options, outputs).run(), options)
+        with _open_outputs(options) as outputs:
+            return session.run_with_daemon(lambda _: TraceRun(options, outputs).run(), options)
     except BrokenPipeError:
         raise  # whoever read it has gone: the command line's own affair
     except (UsageError, OSError) as error:
@@ -95,20 +95,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _outputs(options: argparse.Namespace) -> Iterator[list[Output]]:
+def _open_outputs(options: argparse.Namespace) -> Iterator[list[TraceOutput]]:
     """Open what was asked for; lines are for whoever reads standard output, unless a capture goes there."""
     if options.pcapng == "-":
-        yield [CaptureFile(_binary_standard_output(options))]
+        yield [CaptureOutput(_binary_standard_output(options))]
         return
-    shown: Output = JsonLines() if options.json else Lines()
+    shown: TraceOutput = JsonOutput() if options.json else TextOutput()
     if options.pcapng is None:
         yield [shown]
         return
-    with _created(options.pcapng) as file:
-        yield [CaptureFile(file), shown]
+    with _create(options.pcapng) as file:
+        yield [CaptureOutput(file), shown]
 
 
-def _created(path: str) -> IO[bytes]:
+def _create(path: str) -> IO[bytes]:
     try:
         return open(path, "wb")
     except OSError as error:
@@ -123,12 +123,12 @@ def _binary_standard_output(options: argparse.Namespace) -> IO[bytes]:
     return sys.stdout.buffer
 
 
-class Trace:
+class TraceRun:
     """One run of the verb: the trace may begin several times, if the control process is restarted."""
 
-    def __init__(self, options: argparse.Namespace, outputs: list[Output]) -> None:
+    def __init__(self, options: argparse.Namespace, outputs: list[TraceOutput]) -> None:
         self._options, self._outputs = options, outputs
-        self._seen = Seen()
+        self._summary = TraceSummary()
         self._ends_at = time.monotonic() + options.duration if options.duration else float("inf")
         self._reader = select.poll()
         self._reader.register(sys.stdout.fileno(), 0)  # no event but its end
@@ -138,9 +138,9 @@ class Trace:
         """Trace, and tell what was seen."""
         problem = ""
         try:
-            with session.connected(self._options) as client:
+            with session.connect_to_daemon(self._options) as client:
                 problem = self._follow(client)
-                if not (self._seen.packets or problem):
+                if not (self._summary.packets or problem):
                     problem = _where_to_look(client, self._options.rule)
         except BrokenOff as error:
             if not self._has_begun:
@@ -148,16 +148,16 @@ class Trace:
             problem = self._begun_anew(str(error))
         finally:
             if self._has_begun:
-                print(*filter(None, (problem, self._seen.told())), sep="\n", file=sys.stderr)
-        return Exit.OK if self._seen.packets and not problem else Exit.FAILURE
+                print(*filter(None, (problem, self._summary.format())), sep="\n", file=sys.stderr)
+        return Exit.OK if self._summary.packets and not problem else Exit.FAILURE
 
     def _begun_anew(self, why: str) -> str:
         """Begin anew whenever the connection breaks; return why the trace ended, if it ended by itself."""
         while time.monotonic() < self._ends_at:
             print(f"{why}; the trace begins anew", file=sys.stderr)
             try:
-                time.sleep(RETRY)
-                with session.connected(self._options) as client:
+                time.sleep(RETRY_DELAY_S)
+                with session.connect_to_daemon(self._options) as client:
                     return self._follow(client)
             except BrokenOff as error:
                 why = str(error)
@@ -177,14 +177,16 @@ class Trace:
                 lost = answer["lost"]
                 if answer["ended"] is not None:
                     return f"the trace of `{self._options.rule}` ended: {answer['ended']}"
-                is_over = interrupt.asked or self._is_complete()
+                is_over = interrupt.is_set or self._is_complete()
                 if is_over or not (answer["events"] or self._paused()):
                     return ""
 
     def _read(self, client: Client, trace: int) -> dict[str, Any]:
         packets = self._options.pcapng is not None
         try:
-            answer: dict[str, Any] = client.call("trace.read", trace=trace, packets=packets, most=MOST)
+            answer: dict[str, Any] = client.call(
+                "trace.read", trace=trace, packets=packets, most=MAX_EVENTS_PER_READ
+            )
         except Failed as error:
             if error.code != Code.NO_SUCH_TRACE:
                 raise
@@ -193,21 +195,21 @@ class Trace:
 
     def _show(self, events: list[dict[str, Any]], lost: int) -> None:
         if self._options.count:
-            events = events[: self._options.count - self._seen.packets]
-        self._seen.add(events)
-        self._seen.lost += lost
+            events = events[: self._options.count - self._summary.packets]
+        self._summary.add(events)
+        self._summary.lost += lost
         for output in self._outputs:
             if lost:
-                output.lose(lost)
+                output.report_lost(lost)
             output.show(events)
 
     def _is_complete(self) -> bool:
         """Tell whether a limit is reached."""
-        return time.monotonic() >= self._ends_at or self._seen.packets == self._options.count
+        return time.monotonic() >= self._ends_at or self._summary.packets == self._options.count
 
     def _paused(self) -> bool:
         """Wait a moment; return whether anyone still reads the output."""
-        return not self._reader.poll(PAUSE * 1000)
+        return not self._reader.poll(POLL_INTERVAL_S * 1000)
 
 
 def _where_to_look(client: Client, rule: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from mcrelay.cli import reload, session
 from mcrelay.cli.argument_types import positive_number
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.terminal import as_json
+from mcrelay.cli.view.terminal import format_json
 from mcrelay.client import operator_request, reload_request
 from mcrelay.reload.requests import Try
 from mcrelay.reload.trial import LONGEST
@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Begin a trial, and tell until when it lasts."""
-    return session.answering(_try, options)
+    return session.run_with_daemon(_try, options)
 
 
 def _seconds(text: str) -> float:
@@ -64,7 +64,7 @@ def _try(options: argparse.Namespace) -> int:
     )
     trial = status["trial"]
     if options.json:
-        print(as_json({**reload.shape(verdict), "trial": trial}))
+        print(format_json({**reload.shape(verdict), "trial": trial}))
     elif verdict["outcome"] == "refused":
         print(f"mcrelay: not on trial: {operator_request.why(verdict)}", file=sys.stderr)
     else:

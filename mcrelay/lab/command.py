@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-PATIENCE = 20.0  # seconds: far more than anything takes, so that a loaded machine fails no test
+TIMEOUT_S = 20.0  # seconds: far more than anything takes, so that a loaded machine fails no test
 
 
 class LabError(Exception):
@@ -18,7 +18,7 @@ def mcrelay(*arguments: str, python: str = sys.executable) -> list[str]:
     return [python, "-I", "-m", "mcrelay", *arguments]
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = TIMEOUT_S) -> None:
     """Return as soon as `condition` holds; a LabError says `what` did not come."""
     deadline = time.monotonic() + seconds
     while not condition():

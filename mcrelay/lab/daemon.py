@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from mcrelay.lab.command import PATIENCE, LabError, mcrelay, wait_until
+from mcrelay.lab.command import TIMEOUT_S, LabError, mcrelay, wait_until
 from mcrelay.lab.host import Host
 
 NOTIFICATIONS = 1000  # wait to be read before the daemon must wait for whoever watches it
@@ -83,12 +83,12 @@ class Daemon:
         """Ask it to end, and return after how many seconds it did."""
         asked = time.monotonic()
         self.process.send_signal(number)
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT_S)
         return time.monotonic() - asked
 
     def await_notification(self, wanted: str) -> list[str]:
         """Return the lines of the next notification that has the line `wanted`, such as `READY=1`."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         while self.process.poll() is None and time.monotonic() < deadline:
             self._socket.settimeout(0.1)
             try:

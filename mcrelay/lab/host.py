@@ -114,7 +114,7 @@ class Host:
         """Return the IDs of all processes on this host, whoever started them."""
         return processes_in(self.namespace)
 
-    def listens(self, destination: str, port: int) -> bool:
+    def is_listening(self, destination: str, port: int) -> bool:
         """Whether a socket is bound to this address and port and, where that is a group, has joined it."""
         kernels_address = f"{int.from_bytes(address_to_bytes(destination), 'little'):08X}"
         with self.entered():

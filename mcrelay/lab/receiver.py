@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from mcrelay.lab.command import PATIENCE, LabError, mcrelay, wait_until
+from mcrelay.lab.command import TIMEOUT_S, LabError, mcrelay, wait_until
 from mcrelay.lab.host import Host
 
 
@@ -27,7 +27,7 @@ class Report:
     received_from: dict[str, int]
 
     @property
-    def flawless(self) -> bool:
+    def is_flawless(self) -> bool:
         """Whether what came has no gap, and came once, in order and unchanged."""
         return self.lost == self.duplicated == self.reordered == self.corrupt == 0
 
@@ -62,7 +62,7 @@ def start_sending(host: Host, *arguments: str) -> subprocess.Popen[str]:
     return host.start(mcrelay("send", *arguments, "--json"))
 
 
-def report_of(process: subprocess.Popen[str], seconds: float = 3 * PATIENCE) -> dict[str, Any]:
+def report_of(process: subprocess.Popen[str], seconds: float = 3 * TIMEOUT_S) -> dict[str, Any]:
     """Wait until `mcrelay send` or `receive` ends, and return what it reported."""
     out, err = process.communicate(timeout=seconds)
     if not out:
@@ -80,7 +80,7 @@ class Receiver:
         self._process = host.start(mcrelay("receive", destination, *options))
         address, port = destination.split(":")
         wait_until(
-            lambda: host.listens(address, int(port)) or self._process.poll() is not None,
+            lambda: host.is_listening(address, int(port)) or self._process.poll() is not None,
             f"mcrelay receive {destination} on {host.namespace}",
         )
 
@@ -88,7 +88,7 @@ class Receiver:
         """Wait until nothing has come for a while, and return what was counted. Something must come."""
         return report_from(report_of(self._process))
 
-    def interrupted(self) -> Report:
+    def interrupt(self) -> Report:
         """End the count now, whether or not something has come."""
         self._process.send_signal(signal.SIGINT)
         return self.report()

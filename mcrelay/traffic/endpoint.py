@@ -33,26 +33,26 @@ class Endpoint:
         return is_group(self.address)
 
 
-def endpoints(texts: list[str], port: int | None) -> list[Endpoint]:
+def parse_endpoints(texts: list[str], port: int | None) -> list[Endpoint]:
     """Return what `GROUP[:PORT]` arguments mean; `port` is for those that name none."""
-    found = [_endpoint(text, port) for text in texts]
+    found = [_parse_endpoint(text, port) for text in texts]
     for place, one in enumerate(found):
         if one in found[:place]:
             raise UsageError(f"{one} is given twice")
     return found
 
 
-def _endpoint(text: str, default: int | None) -> Endpoint:
+def _parse_endpoint(text: str, default: int | None) -> Endpoint:
     host, digits = split_endpoint(text)
-    host = address(host)
+    host = parse_address(host)
     if digits is not None:
-        return Endpoint(host, port(digits))
+        return Endpoint(host, parse_port(digits))
     if default is None:
         raise UsageError(f"{host} needs a port: give {host}:5001 or --port")
     return Endpoint(host, default)
 
 
-def address(text: str) -> str:
+def parse_address(text: str) -> str:
     """Return an IPv4 address as it is usually written."""
     try:
         return normalize_address(text)
@@ -60,14 +60,14 @@ def address(text: str) -> str:
         raise UsageError(f"{text!r} is no IPv4 address such as 239.1.1.1") from None
 
 
-def port(text: str) -> int:
+def parse_port(text: str) -> int:
     """Return a UDP port."""
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
         raise UsageError(f"{text!r} is no UDP port: give 1 to 65535")
     return int(text)
 
 
-def ifindex(device: str) -> int:
+def device_index(device: str) -> int:
     """Return the index of a device of this host."""
     try:
         return socket.if_nametoindex(device)
@@ -78,7 +78,7 @@ def ifindex(device: str) -> int:
 
 def bind_to_device(sock: socket.socket, device: str) -> None:
     """Let a socket send and receive through one device only, whatever the routes say."""
-    ifindex(device)
+    device_index(device)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
 
 
@@ -99,7 +99,7 @@ def bind(sock: socket.socket, address: str, port: int) -> None:
         raise
 
 
-def mtu(sock: socket.socket, device: str) -> int:
+def device_mtu(sock: socket.socket, device: str) -> int:
     """Return how many octets a packet may have on a device."""
     answer = fcntl.ioctl(sock, SIOCGIFMTU, struct.pack("16si12x", device.encode(), 0))
     return int(struct.unpack("16si12x", answer)[1])

@@ -29,20 +29,20 @@ HEADER = np.dtype(
         ("sequence", ">u8"), ("time", ">u8"),
     ]
 )  # fmt: skip
-WORD = 8
-SMALLEST = HEADER.itemsize  # octets: a payload without filling
-LARGEST = 65507  # octets: what one IPv4 datagram holds, 65535 less the headers of IP and UDP
+WORD_BYTES = 8
+MIN_PAYLOAD = HEADER.itemsize  # octets: a payload without filling
+MAX_PAYLOAD = 65507  # octets: what one IPv4 datagram holds, 65535 less the headers of IP and UDP
 MAX_SEQUENCE = 2**63 - 1  # so that a sequence number fits a signed column
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio: steps that fill 64 bits evenly
 
 
-def padded(size: int) -> int:
+def padded_size(size: int) -> int:
     """Return `size` rounded up to whole words: the room that a payload takes as a row of words."""
-    return -(-size // WORD) * WORD
+    return -(-size // WORD_BYTES) * WORD_BYTES
 
 
-def _mixed(numbers: Words) -> Words:
+def _mix(numbers: Words) -> Words:
     """Return numbers of which each bit depends on every bit of the old (the finalizer of SplitMix64)."""
     mixed = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -50,13 +50,13 @@ def _mixed(numbers: Words) -> Words:
 
 
 # What the words of the filling are before a packet's key is laid over them; no two are the same.
-PATTERN = _mixed(np.arange(1, padded(LARGEST) // WORD + 1, dtype=np.uint64) * GOLDEN)
+PATTERN = _mix(np.arange(1, padded_size(MAX_PAYLOAD) // WORD_BYTES + 1, dtype=np.uint64) * GOLDEN)
 
 
 def _keys(size: Integers | int, flow: Integers, sequence: Integers) -> Words:
     """Return what tells each packet from all others; shape (n,), dtype uint64."""
     place = flow.astype(np.uint64) << np.uint64(32) | np.asarray(size).astype(np.uint64)
-    return _mixed(place + sequence.astype(np.uint64) * GOLDEN)
+    return _mix(place + sequence.astype(np.uint64) * GOLDEN)
 
 
 def _check(keys: Words, time: Words) -> Words:
@@ -64,17 +64,17 @@ def _check(keys: Words, time: Words) -> Words:
     return ((keys ^ time) * GOLDEN) >> np.uint64(32)
 
 
-class Payloads:
+class ProbePayloads:
     """Room for payloads of one size: filled many at a time, stamped when they leave.
 
     `octets` has a row for each payload (uint8, shape (rows, padded(size))); only its first `size` are sent.
     """
 
     def __init__(self, rows: int, size: int) -> None:
-        self.octets: Octets = np.zeros((rows, padded(size)), np.uint8)
+        self.octets: Octets = np.zeros((rows, padded_size(size)), np.uint8)
         self._size = size
-        self._header = self.octets[:, :SMALLEST].view(HEADER)[:, 0]
-        self._filling = self.octets.view(np.uint64)[:, SMALLEST // WORD :]
+        self._header = self.octets[:, :MIN_PAYLOAD].view(HEADER)[:, 0]
+        self._filling = self.octets.view(np.uint64)[:, MIN_PAYLOAD // WORD_BYTES :]
         self._keys = np.zeros(rows, np.uint64)
         self._header["mark"] = MARK
         self._header["size"] = size
@@ -94,7 +94,7 @@ class Payloads:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
+class ProbeChecks:
     """What a batch of payloads turned out to be; every column has shape (n,).
 
     `ours` (bool): it bears the mark. `known` (bool): its header is as it was sent, so that `flow`, `sequence`
@@ -109,20 +109,20 @@ class Verdicts:
     time: NDArray[np.int64]
 
 
-def judged(octets: Octets, lengths: Integers) -> Verdicts:
+def check_payloads(octets: Octets, lengths: Integers) -> ProbeChecks:
     """Return what the payloads are that lie in the rows of `octets` and are `lengths` octets long.
 
     `octets` has shape (n, width), its width a multiple of 8 and no less than SMALLEST; what lies in a row
     behind its payload is of no account.
     """
     # Gathered first: one look at each row, where six columns would be six.
-    header = np.ascontiguousarray(octets[:, :SMALLEST]).view(HEADER)[:, 0]
+    header = np.ascontiguousarray(octets[:, :MIN_PAYLOAD]).view(HEADER)[:, 0]
     time, sequence = header["time"].astype(np.uint64), header["sequence"].astype(np.uint64)
     keys = _keys(header["size"], header["flow"], sequence)
-    ours = (header["mark"] == MARK) & (lengths >= SMALLEST)
+    ours = (header["mark"] == MARK) & (lengths >= MIN_PAYLOAD)
     known = ours & (header["size"] == lengths) & (header["check"] == _check(keys, time))
     known &= (sequence <= MAX_SEQUENCE) & (time <= MAX_SEQUENCE)
-    return Verdicts(
+    return ProbeChecks(
         ours=ours,
         known=known,
         intact=_intact(octets, lengths, keys, known),
@@ -139,16 +139,16 @@ def _intact(octets: Octets, lengths: Integers, keys: Words, known: NDArray[np.bo
     intact = known.copy()
     for length in np.unique(lengths[known]):
         rows = np.flatnonzero(known & (lengths == length))
-        intact[rows] = _filled(octets[rows, : padded(int(length))], int(length), keys[rows])
+        intact[rows] = _filled(octets[rows, : padded_size(int(length))], int(length), keys[rows])
     return intact
 
 
 def _filled(octets: Octets, length: int, keys: Words) -> NDArray[np.bool_]:
     """Return which payloads of one length have the filling that belongs to their keys."""
-    words = octets.view(np.uint64)[:, SMALLEST // WORD : padded(length) // WORD]
+    words = octets.view(np.uint64)[:, MIN_PAYLOAD // WORD_BYTES : padded_size(length) // WORD_BYTES]
     difference = words ^ PATTERN[: words.shape[1]]
     difference ^= keys[:, np.newaxis]
-    if length % WORD:
-        difference.view(np.uint8)[:, length % WORD - WORD :] = 0  # behind the last octet
+    if length % WORD_BYTES:
+        difference.view(np.uint8)[:, length % WORD_BYTES - WORD_BYTES :] = 0  # behind the last octet
     intact: NDArray[np.bool_] = np.logical_not(difference.any(axis=1))
     return intact

@@ -20,12 +20,14 @@ from mcrelay.linux.sendmmsg import (
 )
 from mcrelay.model.addresses import address_to_number
 from mcrelay.traffic.endpoint import Endpoint
-from mcrelay.traffic.probe import Payloads
+from mcrelay.traffic.probe import ProbePayloads
 
-BATCH = 256  # packets made ready at once: few enough to stay in the processor's cache until they leave
+BATCH_PACKETS = (
+    256  # packets made ready at once: few enough to stay in the processor's cache until they leave
+)
 
 
-class Traffic:
+class ProbeSender:
     """Packets numbered from 0 for each destination. They are made many at a time and stamped when they leave.
 
     `taken` counts all that were taken for sending; `failures`, by errno, those that could not be sent.
@@ -56,9 +58,11 @@ class Traffic:
     def _lay_out(self, size: int) -> None:
         """Decide once for all batches where each row lies and where it goes."""
         number = len(self.destinations)
-        rows = np.arange(-(-BATCH // number) * number)  # whole rounds, so that each batch is laid out alike
+        rows = np.arange(
+            -(-BATCH_PACKETS // number) * number
+        )  # whole rounds, so that each batch is laid out alike
         place, self._rounds = rows % number, rows // number
-        self._payloads = Payloads(len(rows), size)
+        self._payloads = ProbePayloads(len(rows), size)
         self._messages = Messages(len(rows))
         octets = self._payloads.octets
         self._messages.iovec["base"] = address_of(octets) + rows * octets.shape[1]

@@ -9,7 +9,7 @@ import struct
 
 from mcrelay.linux.recvmmsg import announce
 from mcrelay.model.addresses import address_to_bytes
-from mcrelay.traffic.endpoint import Endpoint, UsageError, bind, bind_to_device, ifindex
+from mcrelay.traffic.endpoint import Endpoint, UsageError, bind, bind_to_device, device_index
 
 # linux/in.h, asm-generic/socket.h and linux/sock_diag.h
 IP_MULTICAST_ALL = 49
@@ -20,12 +20,12 @@ SO_MEMINFO = 55
 MEMINFO = struct.Struct("9I")
 MEMINFO_DROPS = 8  # SK_MEMINFO_DROPS
 
-ROOM = (
+BUFFER_BYTES = (
     64 << 20
 )  # octets asked for a buffer; the kernel doubles it, and holds some 58,000 packets of 1400 octets
 
 
-def listening(endpoint: Endpoint, device: str | None, sources: list[str]) -> socket.socket:
+def open_receiver(endpoint: Endpoint, device: str | None, sources: list[str]) -> socket.socket:
     """Return a socket bound to `endpoint`, a member of its group (of each of `sources`, if any are given)."""
     if sources and not endpoint.is_group:
         raise UsageError(f"--sources is for multicast groups, and {endpoint.address} is none")
@@ -42,20 +42,20 @@ def _set_up(sock: socket.socket, endpoint: Endpoint, device: str | None, sources
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # other receivers may listen, too
     sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)  # nothing that only others have joined
     announce(sock)
-    _make_room(sock)
+    _enlarge_buffer(sock)
     if device is not None:
         bind_to_device(sock, device)
     bind(sock, endpoint.address, endpoint.port)
     if endpoint.is_group:
-        _join(sock, endpoint, 0 if device is None else ifindex(device), sources)
+        _join(sock, endpoint, 0 if device is None else device_index(device), sources)
 
 
-def _make_room(sock: socket.socket) -> None:
+def _enlarge_buffer(sock: socket.socket) -> None:
     """Get as large a buffer as the kernel allows."""
     try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
     except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
 
 
 def _join(sock: socket.socket, endpoint: Endpoint, index: int, sources: list[str]) -> None:
@@ -76,12 +76,12 @@ def _sockaddr(address: str) -> bytes:
     return struct.pack("=HH4s120x", socket.AF_INET, 0, address_to_bytes(address))
 
 
-def room(sock: socket.socket) -> int:
+def buffer_size(sock: socket.socket) -> int:
     """Return how many octets of datagrams a socket holds, as the kernel counts them."""
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
 
-def dropped(sock: socket.socket) -> int:
+def count_drops(sock: socket.socket) -> int:
     """Return how many datagrams the kernel dropped at a socket, mostly because it was full.
 
     SO_RXQ_OVFL tells the same number, but only with the next datagram: not what is dropped after the last.

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.traffic.probe import Verdicts
+from mcrelay.traffic.probe import ProbeChecks
 
 Column: TypeAlias = NDArray[np.int64]
 
@@ -19,7 +19,7 @@ MAX_FLOWS = 1000  # so that forged sources cannot fill the memory
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 
-class Sequence:
+class SequenceTracker:
     """The sequence numbers of one flow: which have come, which came again, which came late.
 
     `received` counts different packets, `duplicated` those that had come before. `reordered` is as RFC 4737
@@ -81,7 +81,7 @@ class Sequence:
             self.lowest = min(self.lowest, int(numbers.min()))
 
 
-class Latency:
+class LatencyHistogram:
     """How long packets were under way: the extremes exactly, the quantiles to about one part in a hundred.
 
     A histogram with buckets that grow with the time they stand for. Where the clocks of sender and receiver
@@ -105,7 +105,7 @@ class Latency:
         counts = np.bincount(buckets - start)  # only as long as the spread of this batch
         self._buckets[start : start + len(counts)] += counts
 
-    def add(self, other: Latency) -> None:
+    def add(self, other: LatencyHistogram) -> None:
         """Count what another has counted as well."""
         self.lowest, self.highest = min(self.lowest, other.lowest), max(self.highest, other.highest)
         self._buckets += other._buckets
@@ -128,7 +128,7 @@ class Latency:
         return float(min(max(middle, self.lowest), self.highest))
 
 
-class Key(NamedTuple):
+class FlowId(NamedTuple):
     """What makes packets one flow; `flow` is None for those that `mcrelay send` did not send."""
 
     destination: str  # 239.1.1.1:5001
@@ -138,7 +138,7 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class ArrivalBatch:
     """Packets as they came to one destination; all columns are int64 of shape (n,).
 
     `length` is that of the payload in octets, `source` an IPv4 address, `time` that of arrival in
@@ -151,11 +151,11 @@ class Batch:
     ttl: Column
     tos: Column
     time: Column
-    verdicts: Verdicts
+    verdicts: ProbeChecks
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class FlowCounts:
     """What became of packets: of one flow, or of all together.
 
     `packets` and `octets` (of payload) count whatever came. Of these, `received` are different intact probes,
@@ -188,18 +188,18 @@ class Counts:
         return self.packets_per_second * self.octets * 8 / self.packets / 1e6 if self.packets else 0.0
 
 
-class FlowTally:
+class FlowStatistics:
     """What is counted of one flow."""
 
     def __init__(self) -> None:
-        self.sequence = Sequence()
-        self.latency = Latency()
+        self.sequence = SequenceTracker()
+        self.latency = LatencyHistogram()
         self.packets = self.octets = self.corrupt = self.foreign = 0
         self.ttl: set[int] = set()
         self.dscp: set[int] = set()
         self.began, self.ended = 2**63, 0
 
-    def take(self, batch: Batch, rows: NDArray[np.intp]) -> None:
+    def take(self, batch: ArrivalBatch, rows: NDArray[np.intp]) -> None:
         """Count these rows of a batch, which holds no packet of another flow in them."""
         time, verdicts = batch.time[rows], batch.verdicts
         intact = rows[verdicts.intact[rows]]
@@ -220,21 +220,21 @@ class Reception:
     """What is counted of all flows; packets of more than `max_flows` flows are counted as `unlisted` only."""
 
     def __init__(self, max_flows: int = MAX_FLOWS) -> None:
-        self.flows: dict[Key, FlowTally] = {}
+        self.flows: dict[FlowId, FlowStatistics] = {}
         self.unlisted = 0
         self._max_flows = max_flows
 
-    def take(self, destination: str, batch: Batch) -> None:
+    def take(self, destination: str, batch: ArrivalBatch) -> None:
         """Count a batch that came to `destination`, in the order of its rows."""
-        for source, source_port, label, rows in _by_flow(batch):
-            key = Key(destination, source, source_port, None if label < 0 else label)
+        for source, source_port, label, rows in _split_by_flow(batch):
+            key = FlowId(destination, source, source_port, None if label < 0 else label)
             if key not in self.flows and len(self.flows) >= self._max_flows:
                 self.unlisted += len(rows)
                 continue
-            self.flows.setdefault(key, FlowTally()).take(batch, rows)
+            self.flows.setdefault(key, FlowStatistics()).take(batch, rows)
 
 
-def _by_flow(batch: Batch) -> Iterator[tuple[int, int, int, NDArray[np.intp]]]:
+def _split_by_flow(batch: ArrivalBatch) -> Iterator[tuple[int, int, int, NDArray[np.intp]]]:
     """Yield source, source port, flow (-1 where it is not known) and rows of each flow in a batch."""
     label = np.where(batch.verdicts.known, batch.verdicts.flow, -1)
     rest = np.arange(len(label))
@@ -245,10 +245,10 @@ def _by_flow(batch: Batch) -> Iterator[tuple[int, int, int, NDArray[np.intp]]]:
         rest = rest[~same]
 
 
-def counts(flows: Iterable[FlowTally]) -> Counts:
+def sum_counts(flows: Iterable[FlowStatistics]) -> FlowCounts:
     """Return what was counted of these flows together."""
     flows = list(flows)
-    latency = Latency()
+    latency = LatencyHistogram()
     for flow in flows:
         latency.add(flow.latency)
     sequences = [flow.sequence for flow in flows]
@@ -256,7 +256,7 @@ def counts(flows: Iterable[FlowTally]) -> Counts:
         min((flow.began for flow in flows), default=0),
         max((flow.ended for flow in flows), default=0),
     )
-    return Counts(
+    return FlowCounts(
         packets=sum(flow.packets for flow in flows),
         octets=sum(flow.octets for flow in flows),
         received=sum(sequence.received for sequence in sequences),

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mcrelay.cli import main
-from mcrelay.cli.diff import difference
-from mcrelay.cli.view.units import moment
+from mcrelay.cli.diff import diff_lines
+from mcrelay.cli.view.units import format_time
 from mcrelay.linux.netlink import LinkTableError
 from mcrelay.reload.history import Entry
 from mcrelay.storage import config_files
@@ -90,7 +90,7 @@ def test_the_history_has_a_line_for_each_entry_with_what_it_changed(kept, state_
     assert lines[0].endswith("  started           added camera-0, camera-1, camera-2, camera-3 +2")
     assert lines[1].endswith("  applied on trial  changed camera-1; removed camera-5")
     assert lines[2].endswith("  rolled back       no rule changed")
-    assert all(moment(THEN + number) in line for number, line in enumerate(lines, 1))
+    assert all(format_time(THEN + number) in line for number, line in enumerate(lines, 1))
 
 
 def test_the_latest_entry_with_the_content_that_runs_has_a_star(kept, state_dir, capsys, tmp_path):
@@ -176,7 +176,7 @@ def test_a_diff_shows_lines_of_files_and_names_of_rules(kept, state_dir, file, c
     assert "+" + MAIN.splitlines()[3] in lines
     assert lines[-6:] == [
         "",
-        f"since entry 7 ({entry.hash[:12]}, {moment(THEN + 7)}):",
+        f"since entry 7 ({entry.hash[:12]}, {format_time(THEN + 7)}):",
         "  added    1 rule: camera",
         "  changed  1 rule: home",
         "  removed  1 rule: old",
@@ -187,7 +187,7 @@ def test_a_diff_shows_lines_of_files_and_names_of_rules(kept, state_dir, file, c
 def test_no_difference_is_one_line(kept, state_dir, capsys):
     entry = kept(1)
     out = told(capsys, "diff", "1", "--state-dir", str(state_dir))[1]
-    assert out == f"nothing has changed since entry 1 ({entry.hash[:12]}, {moment(THEN + 1)})\n"
+    assert out == f"nothing has changed since entry 1 ({entry.hash[:12]}, {format_time(THEN + 1)})\n"
 
 
 def test_a_diff_as_json_is_for_programs(kept, state_dir, capsys):
@@ -244,7 +244,7 @@ def test_a_diff_is_a_patch_that_leads_back(tmp_path):
     after = [(str(tmp_path / "mcrelay.yaml"), MAIN + "# new\n"), (str(folder / "new.yaml"), CAMERA)]
     for name, text in after:
         Path(name).write_text(text)
-    patch = "\n".join([*difference(before, after), "", "since entry 1:", "  added    1 rule: camera", ""])
+    patch = "\n".join([*diff_lines(before, after), "", "since entry 1:", "  added    1 rule: camera", ""])
     subprocess.run(["patch", "-d", "/", "-p1", "-R"], input=patch, text=True, check=True, timeout=60)
     now = [tmp_path / "mcrelay.yaml", *folder.iterdir()]
     assert {str(name): name.read_text() for name in now} == dict(before)

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from mcrelay.cli import main, session
-from mcrelay.cli.status import troubles
+from mcrelay.cli.status import find_troubles
 from mcrelay.lab.command import wait_until
 from tests.support.fake_daemon import GREETING, answering, listening
 from tests.support.status_documents import (
@@ -91,7 +91,7 @@ def test_a_daemon_that_gives_no_answer_is_degraded_where_that_is_asked_for(path,
 
 
 def troubles_of(*rules, **fields):
-    return list(troubles(document(*rules, **fields)))
+    return list(find_troubles(document(*rules, **fields)))
 
 
 def test_a_relay_that_is_well_has_no_troubles():

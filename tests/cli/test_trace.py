@@ -10,7 +10,7 @@ import pytest
 
 from mcrelay.cli import trace
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.trace_output import CaptureFile, JsonLines, Lines, Seen
+from mcrelay.cli.view.trace_output import CaptureOutput, JsonOutput, TextOutput, TraceSummary
 from mcrelay.tracing.events import Outcome, PacketVerdict
 from mcrelay.tracing.format import as_document
 from mcrelay.traffic.endpoint import UsageError
@@ -30,9 +30,9 @@ def event(verdict=PacketVerdict.RELAYED, codes=(0,)):
 
 
 def test_lines_are_for_people_and_gaps_are_shown_where_they_are(capsys):
-    lines = Lines()
+    lines = TextOutput()
     lines.show([event(), event(PacketVerdict.SOURCE, codes=())])
-    lines.lose(1200)
+    lines.report_lost(1200)
     first, second, gap = capsys.readouterr().out.splitlines()
     assert first.endswith("TTL 1: relayed to 239.2.2.2:6001 (eth1)")
     assert ".123456789  eth0  192.168.168.55:4000 > 239.1.1.1:5001  1400 bytes" in first
@@ -41,8 +41,8 @@ def test_lines_are_for_people_and_gaps_are_shown_where_they_are(capsys):
 
 
 def test_json_is_an_object_a_line(capsys):
-    lines = JsonLines()
-    lines.lose(3)
+    lines = JsonOutput()
+    lines.report_lost(3)
     lines.show([event(), event()])
     lost, one, other = map(json.loads, capsys.readouterr().out.splitlines())
     assert lost == {"event": "lost", "count": 3}
@@ -51,9 +51,9 @@ def test_json_is_an_object_a_line(capsys):
 
 def test_a_capture_has_each_packet_with_its_fate_as_its_comment():
     file = io.BytesIO()
-    capture = CaptureFile(file)
+    capture = CaptureOutput(file)
     capture.show([event()])
-    capture.lose(5)
+    capture.report_lost(5)
     capture.show([event(PacketVerdict.OWN, codes=()) | {"device": None}])
     kinds = [(kind, b"rule feed: " in body, b"unknown" in body) for kind, body in blocks(file.getvalue())]
     described, packet = (1, False, False), (6, True, False)
@@ -62,12 +62,12 @@ def test_a_capture_has_each_packet_with_its_fate_as_its_comment():
 
 
 def test_what_was_seen_in_all_is_one_line():
-    seen = Seen()
-    assert seen.told() == "0 packets, 0 relayed"
+    seen = TraceSummary()
+    assert seen.format() == "0 packets, 0 relayed"
     seen.add([event(), event(codes=(0, ENETUNREACH, 0xFFFF)), event(codes=(ENETUNREACH,))])
     seen.add([event(PacketVerdict.SOURCE, codes=())])
     seen.lost += 1200
-    assert seen.told() == (
+    assert seen.format() == (
         "4 packets, 3 relayed, 1 dropped: source, 2 copies not sent: ENETUNREACH, 1 copy not sent: ttl,"
         " 1,200 events lost"
     )
@@ -79,7 +79,7 @@ def options(**given):
 
 def test_a_capture_is_not_for_a_terminal(monkeypatch):
     monkeypatch.setattr("sys.stdout", Terminal())
-    with pytest.raises(UsageError, match="wireshark -k -i -"), trace._outputs(options(pcapng="-")):
+    with pytest.raises(UsageError, match="wireshark -k -i -"), trace._open_outputs(options(pcapng="-")):
         pass
 
 
@@ -89,11 +89,11 @@ class Terminal(io.StringIO):
 
 
 def test_a_capture_in_a_file_leaves_standard_output_to_the_lines(tmp_path):
-    with trace._outputs(options(pcapng=str(tmp_path / "feed.pcapng"))) as (capture, lines):
-        assert isinstance(capture, CaptureFile)
-        assert isinstance(lines, Lines)
-    with trace._outputs(options(pcapng=str(tmp_path / "feed.pcapng"), json=True)) as (_, lines):
-        assert isinstance(lines, JsonLines)
+    with trace._open_outputs(options(pcapng=str(tmp_path / "feed.pcapng"))) as (capture, lines):
+        assert isinstance(capture, CaptureOutput)
+        assert isinstance(lines, TextOutput)
+    with trace._open_outputs(options(pcapng=str(tmp_path / "feed.pcapng"), json=True)) as (_, lines):
+        assert isinstance(lines, JsonOutput)
 
 
 class Answers:

@@ -85,7 +85,7 @@ def test_a_rule_is_written_as_a_person_would_write_it():
 )
 def test_whatever_rule_add_accepts_reading_its_file_gives_that_rule_back(name, chosen):
     try:
-        rule = add.rule(options(**chosen))
+        rule = add.rule_as_data(options(**chosen))
         accepted = config_of(name, rule).rules[name]
     except (argparse.ArgumentError, ConfigError):
         return  # refused, with a message and never with a traceback

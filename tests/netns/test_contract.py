@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from mcrelay.lab import Receiver, send
-from mcrelay.lab.command import PATIENCE, wait_until
+from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.lab.offload import switch_offload
 from mcrelay.supervisor.privileged import RING_OCTETS
 from tests.netns.support.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
@@ -44,7 +44,7 @@ def overheard(host):
     with host.entered():
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
     wire.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
-    wire.settimeout(PATIENCE)
+    wire.settimeout(TIMEOUT_S)
     return wire
 
 
@@ -139,7 +139,7 @@ def test_the_hosts_own_listener_still_gets_every_packet(studio):
         send_from_a_routable_source(studio, "239.1.1.1:5001", 10_000)
         reports = own.report(), left.report()
     assert [report.received for report in reports] == [10_000, 10_000]
-    assert all(report.flawless for report in reports)
+    assert all(report.is_flawless for report in reports)
     # The relay's own sockets heard none of it.
     assert [report.received_from for report in reports] == [{ROUTABLE: 10_000}, {"10.2.0.1": 10_000}]
 
@@ -154,7 +154,7 @@ def test_a_group_that_only_another_process_has_joined_is_not_relayed(studio):
         assert foreign.report().received == 5000
         report, counted = left.report(), summary(relay)
     assert report.received == 1000
-    assert report.flawless
+    assert report.is_flawless
     (link,) = counted.links.values()
     assert (link.packets, link.drops) == (6000, {"no_rule": 5000})
 
@@ -170,7 +170,7 @@ def test_what_the_relay_sent_and_a_bridge_brings_back_is_own_and_not_relayed_aga
         send(echo.source, "239.1.1.1:5001", "--interface=eth0", "--count=5000", "--rate=5000")
         report, counted = seen.report(), summary(relay)
     assert report.received_from == {"192.168.168.55": 5000, "10.9.0.3": 5000}
-    assert report.flawless
+    assert report.is_flawless
     assert (counted.rules["echo"].packets, counted.rules["echo"].drops) == (5000, {"own": 5000})
     assert counted.outputs["echo", "other:239.1.1.1:5001"].packets == 5000
 

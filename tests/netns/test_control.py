@@ -16,7 +16,7 @@ import pytest
 from mcrelay.client.connection import Failed, connect
 from mcrelay.control.methods import METHODS
 from mcrelay.lab import Receiver
-from mcrelay.lab.command import PATIENCE, wait_until
+from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.worker.array_path import BATCH
 from tests.netns.support import hostile_clients
@@ -112,7 +112,7 @@ def test_every_method_refuses_wrong_and_missing_parameters_and_no_packet_is_lost
                         client.call(name, **params)
                     assert refused.value.code == Code.INVALID_PARAMS
                     assert "parameter" in str(refused.value)
-                assert seconds_of_status(relay) < PATIENCE
+                assert seconds_of_status(relay) < TIMEOUT_S
         report = left.report()
     assert_all_came(report, sending.sent["239.1.1.1:5001"])
 

@@ -101,7 +101,7 @@ def test_no_packet_is_lost_when_the_control_process_is_killed_again_and_again(st
         processes = {one["name"]: one for one in ask(relay)["processes"]}
     assert sent
     assert report.received == 100_000
-    assert report.flawless
+    assert report.is_flawless
     assert processes["control"]["restarts"] == 4
     assert processes["control"]["reason"] == "killed by SIGKILL"
     assert processes["worker 0"]["restarts"] == 0
@@ -203,7 +203,7 @@ def test_a_control_process_that_hangs_is_replaced_and_no_packet_is_lost(studio):
         sent, report = report_of(sending), left.report()
         assert "killed, because it did nothing for 10 s; it comes back" in relay.log()
     assert sent
-    assert (report.received, report.flawless) == (20_000, True)
+    assert (report.received, report.is_flawless) == (20_000, True)
 
 
 def test_a_socket_that_somebody_removes_is_there_again_after_a_hangup(studio):

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from mcrelay.lab.command import PATIENCE, mcrelay
+from mcrelay.lab.command import TIMEOUT_S, mcrelay
 from mcrelay.lab.host import NAMESPACES
 
 
@@ -22,7 +22,7 @@ def namespaces_of(process):
 
 
 def test_the_demo_relays_everything_and_leaves_nothing(demo):
-    out, err = demo.communicate(timeout=4 * PATIENCE)
+    out, err = demo.communicate(timeout=4 * TIMEOUT_S)
     assert demo.returncode == 0, out + err
     assert "of 500 packets it receives 0" in out.lower()
     assert "Nothing was lost" in out
@@ -38,7 +38,7 @@ def test_the_demo_cleans_up_when_it_is_interrupted(demo, number):
             break
     assert len(namespaces_of(demo)) == 4
     demo.send_signal(number)
-    _, err = demo.communicate(timeout=PATIENCE)
+    _, err = demo.communicate(timeout=TIMEOUT_S)
     assert demo.returncode not in (0, 1)
     assert "Traceback" not in err
     assert namespaces_of(demo) == []

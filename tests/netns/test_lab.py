@@ -69,11 +69,11 @@ def test_a_host_listens_once_it_is_bound_and_a_member(pair):
     with one.entered():
         receiving = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     receiving.bind(("239.1.1.1", 5000))
-    assert not one.listens("239.1.1.1", 5000)
+    assert not one.is_listening("239.1.1.1", 5000)
     group = socket.inet_aton("239.1.1.1")
     receiving.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group + socket.inet_aton("10.1.0.1"))
-    assert one.listens("239.1.1.1", 5000)
-    assert not one.listens("239.1.1.1", 5001)
+    assert one.is_listening("239.1.1.1", 5000)
+    assert not one.is_listening("239.1.1.1", 5001)
 
 
 def test_a_receiver_counts_from_the_first_packet_on(pair):
@@ -82,7 +82,7 @@ def test_a_receiver_counts_from_the_first_packet_on(pair):
     sent = send(one, "239.1.1.1:5001", "--interface=eth0", "--rate=10000", "--count=10000")
     report = receiver.report()
     assert sent["packets"] == report.received == 10_000
-    assert report.flawless
+    assert report.is_flawless
     assert report.received_from == {"10.1.0.1": 10_000}
 
 

@@ -4,7 +4,7 @@ import select
 
 import pytest
 
-from mcrelay.lab.command import PATIENCE
+from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.linux.netlink import LinkMonitor, read_links
 from mcrelay.model.links import Link
 
@@ -24,7 +24,7 @@ def bell(host):
     return LinkMonitor()
 
 
-def rings(bell, milliseconds=PATIENCE * 1000):
+def rings(bell, milliseconds=TIMEOUT_S * 1000):
     poll = select.poll()
     poll.register(bell, select.POLLIN)
     return bool(poll.poll(milliseconds))

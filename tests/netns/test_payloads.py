@@ -51,7 +51,7 @@ def test_jumbo_payloads_arrive_whole_with_and_without_fragments(studio, size, mt
         studio.send("239.1.1.1:5001", count=2000, rate=4000, size=size)
         report = left.report()
     assert report.received == 2000
-    assert report.flawless
+    assert report.is_flawless
 
 
 @pytest.mark.parametrize("mtu_out", [1500, LARGEST_MTU])

@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from mcrelay.lab.command import PATIENCE, wait_until
+from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.linux import socket_filters
 from mcrelay.model.state import Egress, Ingress, Membership, PortReservation
 from mcrelay.supervisor import privileged
@@ -134,7 +134,7 @@ def test_rings_that_share_packets_are_of_one_group(relay):
 def test_what_is_sent_has_no_df_and_goes_through_its_link_whatever_the_routes_say(relay, studio):
     with studio.right.entered():
         seen = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
-        seen.settimeout(PATIENCE)
+        seen.settimeout(TIMEOUT_S)
     relay.ip("route add 239.0.0.0/8 dev eth1")
     with open_egress(Egress(index("eth2"), "10.3.0.1")) as sending:
         sending.sendto(b"through eth2", ("239.2.2.2", 6001))

@@ -120,7 +120,7 @@ def assert_relays_again(studio):
     studio.send("239.1.1.1:5001", count=5000, rate=5000)
     report = then.report()
     assert report.received == 5000
-    assert report.flawless
+    assert report.is_flawless
 
 
 def test_a_worker_killed_under_traffic_comes_back_and_what_came_meanwhile_is_lost_at_most(studio):

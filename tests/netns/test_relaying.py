@@ -14,7 +14,7 @@ def test_one_packet_is_relayed(studio):
         studio.send("239.1.1.1:5001", count=1, size=100)
         report = left.report()
     assert report.received == 1
-    assert report.flawless
+    assert report.is_flawless
     assert report.sources == ["10.2.0.1"]
     assert report.ttls == [64]
 
@@ -26,7 +26,7 @@ def test_a_foreign_source_with_ttl_1_passes_the_relay_without_loss_though_the_ke
         report = left.report()
     assert studio.relay.counter("IPReversePathFilter") >= 100_000
     assert report.received == 100_000
-    assert report.flawless
+    assert report.is_flawless
 
 
 def test_one_input_fans_out_to_three_outputs(studio):
@@ -44,7 +44,7 @@ def test_one_input_fans_out_to_three_outputs(studio):
         studio.send("239.1.1.1:5001", count=20_000, rate=10_000)
         reports = [receiver.report() for receiver in receivers]
     assert [report.received for report in reports] == [20_000] * 3
-    assert all(report.flawless for report in reports)
+    assert all(report.is_flawless for report in reports)
     assert [report.sources for report in reports] == [["10.2.0.1"], ["10.2.0.1"], ["10.3.0.1"]]
 
 
@@ -63,7 +63,7 @@ def test_three_inputs_fan_in_to_one_output(studio):
             report_of(process)
         report = left.report()
     assert report.received == 45_000
-    assert report.flawless
+    assert report.is_flawless
 
 
 def test_a_pair_of_rules_in_both_directions_lets_each_side_hear_the_other_and_makes_no_storm(studio):
@@ -85,7 +85,7 @@ def test_a_pair_of_rules_in_both_directions_lets_each_side_hear_the_other_and_ma
         after = studio.sender.packets_received("eth0"), studio.left.packets_received("eth0")
     assert reports[0].received_from["10.1.0.1"] == 2000
     assert reports[1].received_from["10.2.0.1"] == 2000
-    assert all(report.flawless for report in reports)
+    assert all(report.is_flawless for report in reports)
     # Membership reports and ARP are a handful of packets; an echo would be 2000, a storm far more.
     assert all(2000 <= new - old < 2100 for old, new in zip(before, after, strict=True))
 
@@ -111,7 +111,7 @@ rules:
         studio.send("239.1.1.1:5001", count=50_000)
         report = receiver.report()
     assert report.received == 50_000
-    assert report.flawless
+    assert report.is_flawless
     assert report.sources == ["10.4.0.1"]
 
 
@@ -129,5 +129,5 @@ def test_a_rule_with_sources_relays_only_these(studio):
         report = left.report()
         summary = relay.summary()
     assert report.received == 5000
-    assert report.flawless
+    assert report.is_flawless
     assert "3000" in summary

@@ -95,13 +95,13 @@ def test_a_rule_added_and_removed_under_traffic_starts_and_stops_exactly_that_fl
         right = Receiver(studio.right, "239.2.2.9:6009")
         assert extra.poll() is None  # still sending, and nobody relays it
         report_of(extra)
-        afterwards = right.interrupted()
+        afterwards = right.interrupt()
         report_of(sending)
         report = left.report()
     assert report.received == 50_000
-    assert report.flawless
+    assert report.is_flawless
     assert 0 < while_relayed.received < 25_000
-    assert while_relayed.flawless
+    assert while_relayed.is_flawless
     assert afterwards.received == 0
 
 
@@ -122,7 +122,7 @@ def test_an_invalid_reload_under_traffic_changes_nothing_and_says_where(studio):
         assert f"{relay.config}:{line}:{column}: " in relay.log()
         assert "239.1.1.9" not in studio.relay.groups("eth0")
     assert report.received == 40_000
-    assert report.flawless
+    assert report.is_flawless
 
 
 def test_a_device_that_is_missing_stops_only_its_own_rules_until_it_is_there(studio):

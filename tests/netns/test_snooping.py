@@ -56,7 +56,7 @@ def test_the_relay_is_a_real_member(hosts, tmp_path):
         send_a_thousand(sender)
         report = counting.report()
     assert report.received == 1000
-    assert report.flawless
+    assert report.is_flawless
 
 
 def test_a_rule_that_a_reload_removes_leaves_its_group_and_one_that_it_adds_joins(hosts, tmp_path):

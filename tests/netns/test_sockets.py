@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.lab.command import PATIENCE, wait_until
+from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.linux import socket_filters
 from mcrelay.model.actions import CloseEgress, Join, Leave, OpenEgress, OpenIngress, ReleasePort, ReservePort
 from mcrelay.model.state import Egress, Ingress, Membership, PortReservation, State, WorkerState
@@ -171,7 +171,7 @@ def probe(studio, port):
     """A socket of the sender that has asked the relay something at that port."""
     with studio.sender.entered():
         asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    asking.settimeout(PATIENCE)
+    asking.settimeout(TIMEOUT_S)
     asking.connect(("192.168.168.1", port))
     asking.send(b"is anybody there?")
     return asking

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from mcrelay.cli import main
 from mcrelay.lab import Receiver
-from mcrelay.lab.command import PATIENCE, mcrelay, wait_until
+from mcrelay.lab.command import TIMEOUT_S, mcrelay, wait_until
 from mcrelay.model.drops import Drop
 from tests.netns.support.frames import MORE_FRAGMENTS, Frame
 from tests.netns.support.relay_observer import Sending
@@ -126,7 +126,7 @@ def test_counters_rates_the_last_packet_and_its_source_are_those_of_the_traffic(
     for part in (taken, output, counted["in"], counted["out"]):
         assert (part["packets"], part["octets"]) == (sent, sent * 500)
     assert taken["last_packet"]["source"] == "192.168.168.55"
-    assert 0 <= taken["last_packet"]["age"] < 10 * PATIENCE
+    assert 0 <= taken["last_packet"]["age"] < 10 * TIMEOUT_S
     assert rule["dropped"] == 0
     assert f"{sent:,} packets" in text
     assert "from 192.168.168.55" in text

@@ -66,7 +66,7 @@ def assert_relays(studio, destination="239.1.1.1:5001", to="239.2.2.2:6001", hos
     studio.send(destination, count=count, rate=5000, size=size)
     report = receiver.report()
     assert report.received == count
-    assert report.flawless
+    assert report.is_flawless
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def test_a_thousand_rules_in_one_reload_all_run_and_a_running_one_loses_nothing(
         assert relay.workers() == workers
         assert studio.relay.groups("eth0") == {"224.0.0.1", "239.1.1.1"}
     assert report.received == 40_000
-    assert report.flawless
+    assert report.is_flawless
 
 
 def test_a_worker_that_does_not_end_is_ended_with_the_supervisor(studio):
@@ -239,7 +239,7 @@ def test_a_rule_follows_its_device_that_comes_and_goes_each_time_under_another_i
             send(late, "239.1.1.7:5001", "--interface=eth0", "--count=500", "--rate=5000")
             report = receiver.report()
             assert report.received == 500
-            assert report.flawless
+            assert report.is_flawless
             with logged(relay, "rule late: unresolved"):
                 studio.relay.ip("link delete eth9")
         assert min(pauses) < 1  # a loaded machine may be late, but hardly each time
@@ -255,7 +255,7 @@ def test_an_output_follows_the_address_of_its_device(studio):
             studio.relay.ip("address delete 10.3.0.1/24 dev eth2")
         right = Receiver(studio.right, "239.2.2.2:6001")
         assert_relays(studio)
-        assert right.interrupted().received == 0
+        assert right.interrupt().received == 0
         with logged(relay, "rule feed: active"):
             studio.relay.ip("address add 10.3.0.9/24 dev eth2")
         right = Receiver(studio.right, "239.2.2.2:6001")

@@ -16,7 +16,7 @@ import pytest
 import mcrelay.cli.trace
 from mcrelay.cli import main
 from mcrelay.lab import Daemon, Receiver, send
-from mcrelay.lab.command import PATIENCE, mcrelay, wait_until
+from mcrelay.lab.command import TIMEOUT_S, mcrelay, wait_until
 from tests.netns.support.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
 from tests.netns.support.relay_observer import assert_all_came, summary
 from tests.netns.support.worker_harness import Ear, numbered
@@ -74,7 +74,7 @@ class Tracing:
         """End it with a signal; return its exit code, what else it printed, and what it said of it all."""
         if number:
             self.process.send_signal(number)
-        out, said = self.process.communicate(timeout=PATIENCE)
+        out, said = self.process.communicate(timeout=TIMEOUT_S)
         return self.process.returncode, out.splitlines(), said
 
 
@@ -398,7 +398,7 @@ def test_a_trace_ends_when_whoever_reads_its_output_has_gone(studio):
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay)
         tracing.process.stdout.close()
-        assert tracing.process.wait(PATIENCE) in (1, 141)
+        assert tracing.process.wait(TIMEOUT_S) in (1, 141)
         wait_until(lambda: traced(relay) == [0], "the end of the trace in the worker")
 
 
@@ -479,7 +479,7 @@ def test_a_capture_can_be_piped_into_wireshark_live(studio, wire):
         shown = [process.stdout.readline().rstrip("\n").split("\t") for _ in range(2)]
         process.send_signal(signal.SIGTERM)
     assert shown == CAPTURED
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT_S)
 
 
 # What cannot be traced.

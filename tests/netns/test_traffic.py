@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from mcrelay.lab.command import PATIENCE, mcrelay, wait_until
+from mcrelay.lab.command import TIMEOUT_S, mcrelay, wait_until
 
 GROUP = "239.1.1.1:5001"
 ETH_P_IP = 0x0800  # linux/if_ether.h
@@ -30,13 +30,13 @@ def listening(host, *arguments, destination=GROUP):
     """`mcrelay receive` on its way, as soon as it hears."""
     process = host.start(mcrelay("receive", *arguments, "--interface", "eth0"))
     address, _, port = destination.partition(":")
-    wait_until(lambda: host.listens(address, int(port)) or process.poll() is not None, "mcrelay receive")
+    wait_until(lambda: host.is_listening(address, int(port)) or process.poll() is not None, "mcrelay receive")
     return process
 
 
 def ended(process):
     """(JSON or text, standard error, exit code) of a process, when it ends."""
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(timeout=TIMEOUT_S)
     return (json.loads(out) if out.startswith("{") else out), err, process.returncode
 
 
@@ -53,7 +53,7 @@ def tapped(host):
         tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
     with tap:
         tap.bind(("eth0", ETH_P_IP))
-        tap.settimeout(PATIENCE)
+        tap.settimeout(TIMEOUT_S)
         yield tap
 
 
@@ -120,7 +120,7 @@ def test_both_end_with_their_result_when_they_are_asked_to(hosts, number):
     sender, receiver = hosts
     receiving = listening(receiver, GROUP, "--json")
     sending = sender.start(mcrelay("send", GROUP, "--interface", "eth0", "--rate", "500", "--json"))
-    wait_until(lambda: receiver.counter("InMcastPkts") > 5, "multicast", PATIENCE)
+    wait_until(lambda: receiver.counter("InMcastPkts") > 5, "multicast", TIMEOUT_S)
     sending.send_signal(number)
     report, _, code = ended(sending)
     assert (code, report["ended"]) == (0, "signal")
@@ -142,9 +142,9 @@ def test_a_terminal_shows_how_it_goes(hosts):
     terminal, stderr = os.openpty()
     command = mcrelay("receive", GROUP, "--interface", "eth0", "--idle", "0.5")
     receiving = receiver.start(command, stderr=stderr)
-    wait_until(lambda: receiver.listens("239.1.1.1", 5001), "mcrelay receive")
+    wait_until(lambda: receiver.is_listening("239.1.1.1", 5001), "mcrelay receive")
     sent(sender, GROUP, "--rate", "100", "--count", "300")
-    receiving.wait(PATIENCE)
+    receiving.wait(TIMEOUT_S)
     shown = os.read(terminal, 65536).decode()
     os.close(terminal)
     os.close(stderr)

@@ -119,8 +119,8 @@ def what_comes_out(studio, count=50):
     for destination in ("239.1.1.1:5001", "232.1.1.1:5002", "239.1.1.9:5009"):
         studio.send(destination, count=count, rate=2000)
     time.sleep(0.5)
-    reports = [receiver.interrupted() for receiver in receivers]
-    return [(one.received, one.received_from, one.ttls, one.flawless) for one in reports]
+    reports = [receiver.interrupt() for receiver in receivers]
+    return [(one.received, one.received_from, one.ttls, one.is_flawless) for one in reports]
 
 
 def test_what_is_tried_runs_and_is_kept_when_it_is_confirmed(studio):

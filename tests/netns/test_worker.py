@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from mcrelay.lab.command import PATIENCE
+from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.lab.offload import switch_offload
 from mcrelay.model.actions import CloseEgress, CloseIngress, DeleteFlow, OpenEgress, OpenIngress, SetFlow
 from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, State
@@ -631,7 +631,7 @@ def test_a_ring_that_is_not_resumed_is_read_from_its_start(bench, left):
 def test_the_end_of_the_channel_ends_the_worker(bench):
     bench.channel.close()
     with pytest.raises(ChannelEnded):
-        bench.worker.turn(PATIENCE * 1000)
+        bench.worker.turn(TIMEOUT_S * 1000)
 
 
 def test_a_supervisor_that_is_gone_before_the_answer_ends_the_worker(bench):
@@ -640,7 +640,7 @@ def test_a_supervisor_that_is_gone_before_the_answer_ends_the_worker(bench):
         bench.channel.send(packet.data)
     bench.channel.close()
     with pytest.raises(ChannelEnded):
-        bench.worker.turn(PATIENCE * 1000)
+        bench.worker.turn(TIMEOUT_S * 1000)
 
 
 def test_a_worker_says_hello_and_runs_until_the_end_of_its_channel(bench):
@@ -653,20 +653,20 @@ def test_a_worker_says_hello_and_runs_until_the_end_of_its_channel(bench):
 def test_a_batch_may_come_in_pieces(bench):
     bench.channel.send(b"+[1,")
     bench.channel.send(b".1,[]]")
-    bench.worker.turn(PATIENCE * 1000)
+    bench.worker.turn(TIMEOUT_S * 1000)
     assert decode_answer(bench.channel.recv(MAX_PACKET)[1:]) == Acknowledged(1)
 
 
 def test_a_supervisor_that_dies_before_it_has_read_all_ends_the_worker(bench):
     bench.channel.send(b".[1,1,[]]")
-    bench.worker.turn(PATIENCE * 1000)
+    bench.worker.turn(TIMEOUT_S * 1000)
     bench.channel.close()  # with the answer unread, which makes the end a reset
     with pytest.raises(ChannelEnded):
-        bench.worker.turn(PATIENCE * 1000)
+        bench.worker.turn(TIMEOUT_S * 1000)
 
 
 @pytest.mark.parametrize("nonsense", [b"?[]", b'.[1,1,[["dance"]]]'])
 def test_what_is_no_message_is_an_error_of_the_protocol(bench, nonsense):
     bench.channel.send(nonsense)
     with pytest.raises(WireError):
-        bench.worker.turn(PATIENCE * 1000)
+        bench.worker.turn(TIMEOUT_S * 1000)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from mcrelay.cli import diff as diff_verb
 from mcrelay.cli import main
-from mcrelay.cli.plan import as_json
 from mcrelay.cli.view.plan_changes import compared
+from mcrelay.cli.view.plan_report import plan_as_json
 from mcrelay.config.changes import compare
 from mcrelay.config.compiler import compiled
 from mcrelay.config.problems import ConfigError
@@ -405,7 +405,7 @@ def planned(stage):
     ]
     processes = list(stage.picture["processes"].values())
     config = compiled([parse(stage.file.read_bytes(), str(stage.file))])
-    wanted = as_json(config, plan(config, LINKS, os.cpu_count() or 1))
+    wanted = plan_as_json(config, plan(config, LINKS, os.cpu_count() or 1))
     return compared({"rules": rules, "processes": processes}, wanted)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.cli.plan import as_json
+from mcrelay.cli.view.plan_report import plan_as_json
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.reconcile.plan import plan
 from mcrelay.storage import config_files
@@ -33,7 +33,7 @@ HOST = LinkTable(
 
 def planned(example):
     config, _ = config_files.load(example)
-    return json.dumps(as_json(config, plan(config, HOST, cpus=4)), indent=2) + "\n"
+    return json.dumps(plan_as_json(config, plan(config, HOST, cpus=4)), indent=2) + "\n"
 
 
 def golden(example):

@@ -13,7 +13,7 @@ import pytest
 from mcrelay.ipc import channel
 from mcrelay.ipc.channel import TURN, ChannelClosed
 from mcrelay.ipc.shared_memory import Memory
-from mcrelay.lab.command import PATIENCE, wait_until
+from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.model.actions import DeleteFlow
 from mcrelay.model.state import Flow
 from mcrelay.protocol.framing import MAX_ANSWER, MAX_DESCRIPTORS, MAX_PIECE, PROTOCOL, Hello
@@ -81,7 +81,7 @@ def start_fake(start, tmp_path, monkeypatch):
     return started
 
 
-def is_readable(thing, milliseconds=PATIENCE * 1000):
+def is_readable(thing, milliseconds=TIMEOUT_S * 1000):
     poll = select.poll()
     poll.register(thing, select.POLLIN)
     return bool(poll.poll(milliseconds))
@@ -265,7 +265,7 @@ time.sleep(60)
     poll = select.poll()
     poll.register(child.channel, select.POLLOUT)
     while child.channel.has_more_to_say:
-        assert poll.poll(PATIENCE * 1000)
+        assert poll.poll(TIMEOUT_S * 1000)
         child.channel.flush()
     assert heard(child) == [Acknowledged(length)]
 

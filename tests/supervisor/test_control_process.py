@@ -7,7 +7,7 @@ import time
 import pytest
 
 from mcrelay.ipc.shared_memory import Memory
-from mcrelay.lab.command import PATIENCE, wait_until
+from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.protocol.control import (
     Counters,
     MarkAnswer,
@@ -16,7 +16,7 @@ from mcrelay.protocol.control import (
     TraceState,
     decode_to_control,
 )
-from mcrelay.reconcile.lifecycle import PATIENCE as LONG
+from mcrelay.reconcile.lifecycle import TIMEOUT_S as LONG
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Cause, Reloads
 from mcrelay.storage import run_dir
@@ -287,5 +287,5 @@ def test_one_that_cannot_be_started_is_tried_again_later(desk, monkeypatch, tmp_
     found.until(lambda: "cannot start" in found.control.process.reason, "a start that fails")
     assert found.control.process.reason == f"it cannot start: {missing}: No such file or directory"
     assert found.control.child is None
-    assert found.control.next_deadline() > time.monotonic() - PATIENCE
+    assert found.control.next_deadline() > time.monotonic() - TIMEOUT_S
     assert found.control.process.restarts == 2

@@ -2,18 +2,18 @@
 
 import pytest
 
-from mcrelay.traffic.endpoint import Endpoint, UsageError, address, endpoints, ifindex
+from mcrelay.traffic.endpoint import Endpoint, UsageError, device_index, parse_address, parse_endpoints
 
 
 def test_a_destination_has_its_own_port_or_that_of_all():
-    assert endpoints(["239.1.1.1:5001", "10.0.0.5"], 6001) == [
+    assert parse_endpoints(["239.1.1.1:5001", "10.0.0.5"], 6001) == [
         Endpoint("239.1.1.1", 5001),
         Endpoint("10.0.0.5", 6001),
     ]
 
 
 def test_a_group_is_told_from_a_host():
-    assert [one.is_group for one in endpoints(["239.255.255.255", "10.0.0.5"], 1)] == [True, False]
+    assert [one.is_group for one in parse_endpoints(["239.255.255.255", "10.0.0.5"], 1)] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -33,15 +33,15 @@ def test_a_group_is_told_from_a_host():
 )
 def test_a_destination_that_is_none_gets_one_line_that_says_what_to_give(texts, message):
     with pytest.raises(UsageError) as error:
-        endpoints(texts, None)
+        parse_endpoints(texts, None)
     assert str(error.value) == message
 
 
 def test_a_device_that_is_not_there_gets_a_line_with_those_that_are():
     with pytest.raises(UsageError, match=r"^no device eth99 here; there are: .*\blo\b"):
-        ifindex("eth99")
-    assert ifindex("lo") > 0
+        device_index("eth99")
+    assert device_index("lo") > 0
 
 
 def test_a_source_is_an_address():
-    assert address("10.0.0.5") == "10.0.0.5"
+    assert parse_address("10.0.0.5") == "10.0.0.5"

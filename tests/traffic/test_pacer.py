@@ -16,10 +16,10 @@ def departures(rate, seconds, held_up=()):
     while now < seconds:
         if held_up and now >= held_up[0][0]:
             now += held_up.pop(0)[1]
-        if count := pace.due(now):
+        if count := pace.packets_due(now):
             found.append((now, count))
-            pace.left(count, now)
-        now += max(pace.wait(now), 1e-6)
+            pace.packets_sent(count, now)
+        now += max(pace.seconds_to_wait(now), 1e-6)
     return found
 
 
@@ -50,11 +50,11 @@ def test_lateness_is_made_up_for_at_no_more_than_twice_the_rate():
 
 def test_what_is_late_by_more_than_a_second_is_left_behind():
     pace = Pacer(1000, 0.0)
-    pace.left(1, 100.0)
-    assert pace.wait(100.0) == pytest.approx(0.0005)
+    pace.packets_sent(1, 100.0)
+    assert pace.seconds_to_wait(100.0) == pytest.approx(0.0005)
     sent = 0
     for now in (100 + step / 4000 for step in range(8000)):
-        if count := pace.due(now):
-            pace.left(count, now)
+        if count := pace.packets_due(now):
+            pace.packets_sent(count, now)
             sent += count
     assert sent == pytest.approx(3000, abs=5)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.traffic.probe import LARGEST, SMALLEST, Payloads, judged, padded
+from mcrelay.traffic.probe import MAX_PAYLOAD, MIN_PAYLOAD, ProbePayloads, check_payloads, padded_size
 
-sizes = st.one_of(st.integers(SMALLEST, 200), st.sampled_from([1400, 9000, LARGEST]))
+sizes = st.one_of(st.integers(MIN_PAYLOAD, 200), st.sampled_from([1400, 9000, MAX_PAYLOAD]))
 flows = st.integers(0, 2**32 - 1)
 sequences = st.integers(0, 2**63 - 1)
 times = st.integers(0, 2**63 - 1)
@@ -15,7 +15,7 @@ times = st.integers(0, 2**63 - 1)
 
 def payloads(size, flow, sequence, time=0):
     """The octets of one payload for each flow and sequence number."""
-    made = Payloads(len(flow), size)
+    made = ProbePayloads(len(flow), size)
     made.fill(np.array(flow, np.uint32), np.array(sequence, np.uint64))
     made.stamp(0, len(flow), time)
     return [bytes(row[:size]) for row in made.octets]
@@ -23,11 +23,11 @@ def payloads(size, flow, sequence, time=0):
 
 def judgement(*received):
     """What `judged` says of these octets, with garbage behind each in its row."""
-    width = padded(max(SMALLEST, *map(len, received))) + 8
+    width = padded_size(max(MIN_PAYLOAD, *map(len, received))) + 8
     rows = np.full((len(received), width), 0xA5, np.uint8)
     for row, octets in zip(rows, received, strict=True):
         row[: len(octets)] = np.frombuffer(octets, np.uint8)
-    return judged(rows, np.array([len(octets) for octets in received]))
+    return check_payloads(rows, np.array([len(octets) for octets in received]))
 
 
 @given(size=sizes, flow=flows, sequence=sequences, time=times)
@@ -39,7 +39,7 @@ def test_what_was_sent_is_read_again(size, flow, sequence, time):
     assert (found.flow[0], found.sequence[0], found.time[0]) == (flow, sequence, time)
 
 
-@given(data=st.data(), size=st.integers(SMALLEST, 200), flow=flows, sequence=sequences, time=times)
+@given(data=st.data(), size=st.integers(MIN_PAYLOAD, 200), flow=flows, sequence=sequences, time=times)
 def test_any_changed_octet_is_seen(data, size, flow, sequence, time):
     octets = bytearray(payloads(size, [flow], [sequence], time)[0])
     place = data.draw(st.integers(0, size - 1))
@@ -47,10 +47,10 @@ def test_any_changed_octet_is_seen(data, size, flow, sequence, time):
     found = judgement(bytes(octets))
     assert not found.intact.any()
     assert found.ours[0] == (place >= 4), "without its mark a packet is a foreign one"
-    assert found.known[0] == (place >= SMALLEST), "a damaged header tells nothing"
+    assert found.known[0] == (place >= MIN_PAYLOAD), "a damaged header tells nothing"
 
 
-@given(size=st.integers(SMALLEST + 1, 200), cut=st.integers(1, 200), sequence=sequences)
+@given(size=st.integers(MIN_PAYLOAD + 1, 200), cut=st.integers(1, 200), sequence=sequences)
 def test_a_payload_that_was_cut_off_is_seen(size, cut, sequence):
     octets = payloads(size, [1], [sequence])[0]
     assert not judgement(octets[: max(0, size - cut)]).intact.any()
@@ -67,7 +67,9 @@ def test_the_tail_of_another_packet_is_seen(size):
 def test_foreign_payloads_are_none_of_ours(received):
     found = judgement(*(octets for octets in received))
     assert not (found.known | found.intact).any()
-    assert found.ours.tolist() == [octets[:4] == b"mcr1" and len(octets) >= SMALLEST for octets in received]
+    assert found.ours.tolist() == [
+        octets[:4] == b"mcr1" and len(octets) >= MIN_PAYLOAD for octets in received
+    ]
 
 
 def test_payloads_of_many_lengths_are_judged_each_by_its_own():
@@ -80,7 +82,7 @@ def test_payloads_of_many_lengths_are_judged_each_by_its_own():
 
 
 def test_no_payload_at_all_is_no_error():
-    found = judged(np.zeros((0, 64), np.uint8), np.zeros(0, np.int64))
+    found = check_payloads(np.zeros((0, 64), np.uint8), np.zeros(0, np.int64))
     assert not len(found.intact)
 
 
@@ -89,10 +91,10 @@ def test_a_sequence_number_that_no_sender_reaches_is_not_believed():
 
 
 def test_a_stamp_touches_only_the_packets_that_leave():
-    made = Payloads(4, 100)
+    made = ProbePayloads(4, 100)
     made.fill(np.full(4, 9, np.uint32), np.arange(4, dtype=np.uint64))
     made.stamp(0, 4, 1)
     made.stamp(1, 3, 2)
-    found = judged(made.octets, np.full(4, 100))
+    found = check_payloads(made.octets, np.full(4, 100))
     assert found.time.tolist() == [1, 2, 2, 1]
     assert found.intact.all()

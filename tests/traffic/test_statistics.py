@@ -6,8 +6,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.traffic.probe import Verdicts
-from mcrelay.traffic.statistics import Batch, Key, Latency, Reception, Sequence, counts
+from mcrelay.traffic.probe import ProbeChecks
+from mcrelay.traffic.statistics import (
+    ArrivalBatch,
+    FlowId,
+    LatencyHistogram,
+    Reception,
+    SequenceTracker,
+    sum_counts,
+)
 
 WINDOW = 8
 
@@ -43,7 +50,7 @@ def found(sequence):
 
 
 def assert_counted_alike(batches, window):
-    sequence, plain = Sequence(window), PlainSequence(window)
+    sequence, plain = SequenceTracker(window), PlainSequence(window)
     for batch in batches:
         sequence.take(np.array(batch, np.int64))
         for number in batch:
@@ -85,7 +92,7 @@ def test_a_stream_with_small_flaws_is_counted_as_one_by_one(steps, cuts):
 
 
 def test_millions_of_packets_are_counted_exactly():
-    sequence = Sequence()
+    sequence = SequenceTracker()
     generator = np.random.default_rng(1)
     lost = duplicated = 0
     for start in range(0, 3_000_000, 1000):
@@ -101,20 +108,20 @@ def test_millions_of_packets_are_counted_exactly():
 
 
 def test_a_packet_that_is_overtaken_by_three_is_one_reordered_packet():
-    sequence = Sequence()
+    sequence = SequenceTracker()
     sequence.take(np.array([0, 1, 3, 4, 5, 2, 6]))
     assert found(sequence) == (7, 0, 0, 1, 0)
 
 
 def test_a_copy_of_an_early_packet_is_a_duplicate_and_not_reordered():
-    sequence = Sequence()
+    sequence = SequenceTracker()
     sequence.take(np.array([0, 1, 2, 0]))
     assert found(sequence) == (3, 0, 1, 0, 0)
 
 
 @given(st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=200))
 def test_quantiles_are_those_of_all_times_to_about_one_part_in_a_hundred(times):
-    latency = Latency()
+    latency = LatencyHistogram()
     latency.take(np.array(times))
     ordered = sorted(times)
     summary = latency.summary()
@@ -125,11 +132,11 @@ def test_quantiles_are_those_of_all_times_to_about_one_part_in_a_hundred(times):
 
 
 def test_no_time_has_no_quantiles():
-    assert Latency().summary() is None
+    assert LatencyHistogram().summary() is None
 
 
 def test_times_that_were_counted_apart_are_summed():
-    one, other = Latency(), Latency()
+    one, other = LatencyHistogram(), LatencyHistogram()
     one.take(np.array([1_000_000] * 99))
     other.take(np.array([5_000_000]))
     one.add(other)
@@ -141,14 +148,14 @@ def batch(*packets):
     """A batch of (source, flow or None, sequence); a sequence of None is that of a corrupt packet."""
     column = lambda values: np.array(list(values), np.int64)  # noqa: E731
     ours = np.array([flow is not None for _, flow, _ in packets])
-    return Batch(
+    return ArrivalBatch(
         length=column(100 for _ in packets),
         source=column(source for source, _, _ in packets),
         source_port=column(4000 for _ in packets),
         ttl=column(64 - (source == 2) for source, _, _ in packets),
         tos=column(0xB8 for _ in packets),
         time=column(10**9 * (place + 1) for place in range(len(packets))),
-        verdicts=Verdicts(
+        verdicts=ProbeChecks(
             ours=ours,
             known=ours,
             intact=np.array([flow is not None and number is not None for _, flow, number in packets]),
@@ -164,11 +171,11 @@ def test_flows_are_told_apart_by_destination_source_and_number():
     reception.take("239.1.1.1:5001", batch((1, 7, 0), (1, 8, 0), (2, 7, 0), (1, 7, 1), (1, None, 0)))
     reception.take("239.1.1.2:5001", batch((1, 7, 0)))
     assert {key: flow.packets for key, flow in reception.flows.items()} == {
-        Key("239.1.1.1:5001", 1, 4000, 7): 2,
-        Key("239.1.1.1:5001", 1, 4000, 8): 1,
-        Key("239.1.1.1:5001", 2, 4000, 7): 1,
-        Key("239.1.1.1:5001", 1, 4000, None): 1,
-        Key("239.1.1.2:5001", 1, 4000, 7): 1,
+        FlowId("239.1.1.1:5001", 1, 4000, 7): 2,
+        FlowId("239.1.1.1:5001", 1, 4000, 8): 1,
+        FlowId("239.1.1.1:5001", 2, 4000, 7): 1,
+        FlowId("239.1.1.1:5001", 1, 4000, None): 1,
+        FlowId("239.1.1.2:5001", 1, 4000, 7): 1,
     }
 
 
@@ -177,7 +184,7 @@ def test_the_counts_of_all_flows_are_the_sum():
     reception.take(
         "239.1.1.1:5001", batch((1, 7, 0), (1, 7, 3), (2, 7, 0), (2, 7, None), (1, None, 0), (2, 7, 0))
     )
-    total = counts(reception.flows.values())
+    total = sum_counts(reception.flows.values())
     assert (total.packets, total.octets, total.received, total.lost) == (6, 600, 3, 2)
     assert (total.duplicated, total.corrupt, total.foreign) == (1, 1, 1)
     assert (total.ttl, total.dscp) == ((63, 64), (46,))
@@ -188,7 +195,7 @@ def test_the_counts_of_all_flows_are_the_sum():
 
 
 def test_nothing_is_counted_as_nothing():
-    total = counts([])
+    total = sum_counts([])
     assert (total.packets, total.packets_per_second, total.megabits_per_second) == (0, 0, 0)
     assert total.latency_us is None
 
@@ -199,4 +206,4 @@ def test_more_flows_than_may_be_told_apart_are_only_counted():
     reception.take("239.1.1.1:5001", batch((1, 7, 1)))
     assert len(reception.flows) == 2
     assert reception.unlisted == 2
-    assert counts(reception.flows.values()).received == 3
+    assert sum_counts(reception.flows.values()).received == 3

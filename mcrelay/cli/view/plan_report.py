@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mcrelay.cli.view.plan_changes import Comparison
-from mcrelay.cli.view.rule_detail import header, place
-from mcrelay.cli.view.terminal import GREEN, RED, YELLOW, painted
-from mcrelay.cli.view.units import counted
+from mcrelay.cli.view.rule_detail import format_endpoint, format_header
+from mcrelay.cli.view.terminal import GREEN, RED, YELLOW, paint
+from mcrelay.cli.view.units import format_count
 from mcrelay.config.compiler import Config, Rule
 from mcrelay.model.rule_status import RuleStatus
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import Plan
 from mcrelay.status.description import described_input, described_outputs
 
-SHAPE = 1  # version of the shape of `plan --json`
+JSON_VERSION = 1  # version of the shape of `plan --json`
 
 
-def as_json(config: Config, planned: Plan) -> dict[str, Any]:
+def plan_as_json(config: Config, planned: Plan) -> dict[str, Any]:
     """Return the documented shape, but for the file's name and what differs from what runs."""
     routes = _routes(planned)
     devices = {name: interface.device for name, interface in config.interfaces.items()}
@@ -27,7 +27,7 @@ def as_json(config: Config, planned: Plan) -> dict[str, Any]:
         for rule in config.rules.values()
     )
     return {
-        "version": SHAPE,
+        "version": JSON_VERSION,
         "workers": len(planned.state.workers),
         "rules": list(rules),
         "opens": _opens(planned),
@@ -61,53 +61,59 @@ def _opens(planned: Plan) -> dict[str, int]:
     }
 
 
-def start(file: str, prospect: Mapping[str, Any]) -> Iterator[str]:
+def format_start(file: str, prospect: Mapping[str, Any]) -> Iterator[str]:
     """Yield, of what `as_json` returned, every rule with its way in and its ways out, and what it takes."""
     running = sum(rule["state"] == "active" for rule in prospect["rules"])
-    yield f"{file}: a start would run {running} of {counted(len(prospect['rules']), 'rule')}"
+    yield f"{file}: a start would run {running} of {format_count(len(prospect['rules']), 'rule')}"
     for rule in prospect["rules"]:
         yield ""
         yield f"{rule['name']}: {_state(rule)}"
-        yield from ways(rule)
-    opens = [counted(count, noun.removesuffix("s")) for noun, count in prospect["opens"].items()]
+        yield from format_endpoints(rule)
+    opens = [format_count(count, noun.removesuffix("s")) for noun, count in prospect["opens"].items()]
     yield ""
-    yield f"It would start {counted(prospect['workers'], 'worker')} and open {', '.join(opens)}."
+    yield f"It would start {format_count(prospect['workers'], 'worker')} and open {', '.join(opens)}."
 
 
-def ways(rule: Mapping[str, Any]) -> Iterator[str]:
+def format_endpoints(rule: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a rule takes, and where it sends it."""
     taken = rule["input"]
     sources = f" from {', '.join(taken['sources'])}" if taken["sources"] else ""
-    yield f"  in   {place(taken)}{sources}"
+    yield f"  in   {format_endpoint(taken)}{sources}"
     for output in rule["outputs"]:
         idle = "" if output["runs"] else "  (does not run)"
-        yield f"  out  {place(output)}  {header(output)}{idle}"
+        yield f"  out  {format_endpoint(output)}  {format_header(output)}{idle}"
 
 
-def reload(file: str, prospect: Mapping[str, Any], comparison: Comparison, colour: bool) -> Iterator[str]:
+def format_reload(
+    file: str, prospect: Mapping[str, Any], comparison: Comparison, colour: bool
+) -> Iterator[str]:
     """Yield what a reload would add, change and remove, and what is not well of what it would keep."""
-    yield f"{file}: a reload would {_sum(comparison)}"
+    yield f"{file}: a reload would {_summarize(comparison)}"
     rules = {rule["name"]: rule for rule in prospect["rules"]}
     for name in comparison.add:
-        yield from ("", painted(f"+ {name}: {_state(rules[name])}", GREEN, colour), *ways(rules[name]))
+        yield from (
+            "",
+            paint(f"+ {name}: {_state(rules[name])}", GREEN, colour),
+            *format_endpoints(rules[name]),
+        )
     for name, differences in comparison.change.items():
-        yield from ("", painted(f"~ {name}: {_state(rules[name])}", YELLOW, colour))
+        yield from ("", paint(f"~ {name}: {_state(rules[name])}", YELLOW, colour))
         yield from (f"  {difference}" for difference in differences)
     if comparison.remove:
         yield ""
-        yield from (painted(f"- {name}", RED, colour) for name in comparison.remove)
+        yield from (paint(f"- {name}", RED, colour) for name in comparison.remove)
     if comparison.astray:
         yield ""
         yield from (f"= {name}: {why}" for name, why in comparison.astray.items())
 
 
-def _sum(comparison: Comparison) -> str:
+def _summarize(comparison: Comparison) -> str:
     before, after = comparison.workers
     numbers = {verb: len(getattr(comparison, verb)) for verb in ("add", "change", "remove")}
-    told = [f"{verb} {counted(number, 'rule')}" for verb, number in numbers.items() if number]
+    told = [f"{verb} {format_count(number, 'rule')}" for verb, number in numbers.items() if number]
     if before != after:
-        told.append(f"run {counted(after, 'worker')} instead of {before}")
-    return f"{', '.join(told) or 'change nothing'}, and keep {counted(len(comparison.keep), 'rule')}"
+        told.append(f"run {format_count(after, 'worker')} instead of {before}")
+    return f"{', '.join(told) or 'change nothing'}, and keep {format_count(len(comparison.keep), 'rule')}"
 
 
 def _state(rule: Mapping[str, Any]) -> str:

@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from mcrelay.cli.view.terminal import BOLD, RED, YELLOW, painted
+from mcrelay.cli.view.terminal import BOLD, RED, YELLOW, paint
 from mcrelay.config.problems import Problem, SourceLocation
 
 
-def as_text(problems: Iterable[Problem], colour: bool) -> Iterator[str]:
+def format_problems(problems: Iterable[Problem], colour: bool) -> Iterator[str]:
     """Yield each problem with the line that it is in and a caret below."""
     for problem in problems:
         yield _head(problem, "", RED, colour)
         yield from (_excerpt(line, RED, colour) for line in problem.excerpt())
 
 
-def warnings_as_text(warnings: Iterable[Problem], colour: bool) -> Iterator[str]:
+def format_warnings(warnings: Iterable[Problem], colour: bool) -> Iterator[str]:
     """Yield what deserves a look, though it works."""
     for warning in warnings:
         yield _head(warning, "warning: ", YELLOW, colour)
         yield from (_excerpt(line, YELLOW, colour) for line in warning.excerpt())
 
 
-def retold(problems: Iterable[Mapping[str, Any]], lines: Iterable[str], colour: bool) -> Iterator[str]:
+def format_reported_problems(
+    problems: Iterable[Mapping[str, Any]], lines: Iterable[str], colour: bool
+) -> Iterator[str]:
     """Yield the lines in which a daemon told its problems, as if they had been found here."""
     found = {str(problem): problem for problem in map(_from_json, problems)}
     for line in lines:
@@ -35,9 +37,9 @@ def _from_json(told: Mapping[str, Any]) -> Problem:
 
 
 def _head(problem: Problem, kind: str, accent: str, colour: bool) -> str:
-    where, path = painted(f"{problem.where}:", BOLD, colour), f"{problem.path}: " if problem.path else ""
-    return f"{where} {path}{painted(f'{kind}{problem.message}', accent, colour)}"
+    where, path = paint(f"{problem.where}:", BOLD, colour), f"{problem.path}: " if problem.path else ""
+    return f"{where} {path}{paint(f'{kind}{problem.message}', accent, colour)}"
 
 
 def _excerpt(line: str, accent: str, colour: bool) -> str:
-    return line.removesuffix("^") + painted("^", accent, colour) if line.endswith("^") else line
+    return line.removesuffix("^") + paint("^", accent, colour) if line.endswith("^") else line

@@ -12,7 +12,7 @@ class Interrupt:
     """Notes Ctrl-C and SIGTERM, instead of ending at once, as long as its `with` block lasts."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.is_set = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -27,17 +27,17 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.is_set = True
 
 
-class LiveLine:
+class ProgressLine:
     """One line on the terminal that is written anew each second; nothing where stderr is no terminal."""
 
     def __init__(self, now: float) -> None:
         self._shown = sys.stderr.isatty()
         self._next = now + 1
 
-    def due(self, now: float) -> bool:
+    def is_due(self, now: float) -> bool:
         """Whether it is time to `show` the next."""
         return self._shown and now >= self._next
 

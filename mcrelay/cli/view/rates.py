@@ -8,12 +8,12 @@ from typing import Any
 Part = dict[str, Any]  # of the document; schemas/status.schema.json describes it
 
 
-def measured(before: Part, after: Part) -> Part:
+def add_rates(before: Part, after: Part) -> Part:
     """Put the rates since `before` into `after`, and return it; of another daemon, nothing is known."""
     seconds = after["daemon"]["uptime"] - before["daemon"]["uptime"]  # nobody sets that clock
     if before["daemon"]["pid"] == after["daemon"]["pid"] and seconds > 0:
-        earlier = dict(_counted(before))
-        for name, part in _counted(after):
+        earlier = dict(_counters(before))
+        for name, part in _counters(after):
             if name in earlier:
                 # What was counted anew, under a name that was taken away and given back, has not grown.
                 part["packets_per_second"] = max(0, part["packets"] - earlier[name]["packets"]) / seconds
@@ -21,7 +21,7 @@ def measured(before: Part, after: Part) -> Part:
     return after
 
 
-def _counted(document: Part) -> Iterator[tuple[tuple[str, ...], Part]]:
+def _counters(document: Part) -> Iterator[tuple[tuple[str, ...], Part]]:
     """Yield everything with packets and octets under a name that stays the same."""
     for rule in document["rules"]:
         yield ("rule", rule["name"]), rule["input"]

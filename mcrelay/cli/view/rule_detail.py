@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Any
 
-from mcrelay.cli.view.status_table import ACCENTS, WIDTH, few, membership
-from mcrelay.cli.view.terminal import BOLD, YELLOW, painted, plain
-from mcrelay.cli.view.units import counted, moment, short, spaced, span
+from mcrelay.cli.view.status_table import STATE_COLOURS, TEXT_WIDTH, format_membership, format_names
+from mcrelay.cli.view.terminal import BOLD, YELLOW, paint, printable
+from mcrelay.cli.view.units import format_count, format_duration, format_number, format_quantity, format_time
 from mcrelay.model.drops import SEND_ERROR_MEANINGS, Drop
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
@@ -21,11 +21,16 @@ IDLE_ADVICE = {  # for rules that cannot be traced
 }
 
 
-def closeup(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
+def format_rule(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
     """Yield everything there is to know of a rule; `interfaces` are by their names."""
-    name, state = painted(rule["name"], BOLD, colour), painted(rule["state"], ACCENTS[rule["state"]], colour)
+    name, state = (
+        paint(rule["name"], BOLD, colour),
+        paint(rule["state"], STATE_COLOURS[rule["state"]], colour),
+    )
     yield f"{name}: {state}" + (f": {rule['reason']}" if rule["reason"] else "")
-    yield from wrap(plain(rule["description"]), WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+    yield from wrap(
+        printable(rule["description"]), TEXT_WIDTH, initial_indent=INDENT, subsequent_indent=INDENT
+    )
     yield _entry("file", f"{rule['file']}:{rule['line']}")
     yield _entry("data plane", rule["data_plane"] + _because(rule["data_plane_reason"]))
     yield ""
@@ -35,7 +40,7 @@ def closeup(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterato
         yield ""
         yield from _output(output, colour)
     yield ""
-    yield from wrap(_advice(rule, interfaces.get(rule["input"]["interface"])), WIDTH)
+    yield from wrap(_advice(rule, interfaces.get(rule["input"]["interface"])), TEXT_WIDTH)
 
 
 def _entry(word: str, text: str) -> str:
@@ -46,7 +51,7 @@ def _because(reason: str) -> str:
     return f" ({reason})" if reason else ""
 
 
-def place(end: Part) -> str:
+def format_endpoint(end: Part) -> str:
     """Return where an input or an output is: `studio (eth0)  239.1.1.1:5001`."""
     return f"{end['interface']} ({end['device']})  {end['destination']}:{end['port']}"
 
@@ -54,7 +59,7 @@ def place(end: Part) -> str:
 def _input(rule: Part, colour: bool) -> Iterator[str]:
     taken = rule["input"]
     sources = f" from {', '.join(taken['sources'])}" if taken["sources"] else ""
-    yield _entry("input", place(taken) + sources)
+    yield _entry("input", format_endpoint(taken) + sources)
     yield INDENT + _traffic(taken)
     yield INDENT + _last_packet(taken)
     for reason, count in taken["drops"].items():
@@ -66,15 +71,16 @@ def _last_packet(taken: Part) -> str:
     last = taken["last_packet"]
     if last is None:
         return "none has been relayed yet" if any(taken["drops"].values()) else "no packet has come yet"
-    return f"last packet {span(last['age'])} ago, at {moment(last['time'])}, from {last['source']}"
+    age, at = format_duration(last["age"]), format_time(last["time"])
+    return f"last packet {age} ago, at {at}, from {last['source']}"
 
 
 def _traffic(part: Part) -> str:
-    counts = f"{counted(part['packets'], 'packet')}, {spaced(part['octets'], 'B')}"
+    counts = f"{format_count(part['packets'], 'packet')}, {format_quantity(part['octets'], 'B')}"
     if part["packets_per_second"] is None:
         return counts
-    bits = spaced(part["bits_per_second"], "bit/s")
-    return f"{counts}; {short(part['packets_per_second'])} packets/s, {bits}"
+    bits = format_quantity(part["bits_per_second"], "bit/s")
+    return f"{counts}; {format_number(part['packets_per_second'])} packets/s, {bits}"
 
 
 def _interface(taken: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
@@ -82,8 +88,10 @@ def _interface(taken: Part, interfaces: Mapping[str, Part], colour: bool) -> Ite
     interface = interfaces.get(taken["interface"])
     if interface is None:
         return
-    joined = [membership(one) for one in interface["memberships"] if one["group"] == taken["destination"]]
-    member = f", member of {few(joined, 4)}" if joined else ""
+    joined = [
+        format_membership(one) for one in interface["memberships"] if one["group"] == taken["destination"]
+    ]
+    member = f", member of {format_names(joined, 4)}" if joined else ""
     yield ""
     yield _entry("interface", f"{interface['name']} ({interface['device']}): {interface['link']}{member}")
     yield INDENT + _traffic(interface)
@@ -93,9 +101,9 @@ def _interface(taken: Part, interfaces: Mapping[str, Part], colour: bool) -> Ite
 
 
 def _output(output: Part, colour: bool) -> Iterator[str]:
-    idle = "" if output["runs"] else painted("  (does not run)", YELLOW, colour)
-    yield _entry("output", place(output) + idle)
-    yield INDENT + header(output)
+    idle = "" if output["runs"] else paint("  (does not run)", YELLOW, colour)
+    yield _entry("output", format_endpoint(output) + idle)
+    yield INDENT + format_header(output)
     yield INDENT + _traffic(output)
     if output["drops"]["ttl"]:
         yield from _drop(Drop.TTL, output["drops"]["ttl"], Drop.TTL.meaning, colour)
@@ -103,7 +111,7 @@ def _output(output: Part, colour: bool) -> Iterator[str]:
         yield from _drop(f"{Drop.SEND_ERROR} {error}", count, SEND_ERROR_MEANINGS[error], colour)
 
 
-def header(output: Part) -> str:
+def format_header(output: Part) -> str:
     """Return what an output writes into its datagrams: `from 10.9.2.1:7001, TTL 64, DSCP copy`."""
     source = output["source"] or "the device's address"
     port = f":{output['source_port']}" if output["source_port"] else ""
@@ -112,8 +120,8 @@ def header(output: Part) -> str:
 
 def _drop(reason: str, count: int, meaning: str, colour: bool) -> Iterator[str]:
     """Yield why packets were not relayed, what that means, and what to do."""
-    yield INDENT + painted(f"{count:,} not relayed: {reason}", YELLOW, colour)
-    yield from wrap(meaning, WIDTH, initial_indent=INDENT + "  ", subsequent_indent=INDENT + "  ")
+    yield INDENT + paint(f"{count:,} not relayed: {reason}", YELLOW, colour)
+    yield from wrap(meaning, TEXT_WIDTH, initial_indent=INDENT + "  ", subsequent_indent=INDENT + "  ")
 
 
 def _advice(rule: Part, interface: Part | None) -> str:

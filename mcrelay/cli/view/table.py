@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 GAP = "  "
 
 
-def aligned(rows: Sequence[Sequence[str]], layout: str) -> list[str]:
+def align(rows: Sequence[Sequence[str]], layout: str) -> list[str]:
     """Return each row as a line; `layout` says of each column whether it is aligned `<` or `>`."""
     cells = [
         f"%{'-' if side == '<' else ''}{width}s" for side, width in zip(layout, widths(rows), strict=True)

@@ -11,26 +11,26 @@ from mcrelay.protocol.jsonrpc import Json
 BOLD, RED, GREEN, YELLOW, PLAIN = "\033[1m", "\033[31m", "\033[32m", "\033[33m", "\033[0m"
 
 
-def can_draw() -> bool:
+def is_drawable() -> bool:
     """Whether standard output is a terminal that knows colours and places."""
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def colour_wanted() -> bool:
+def is_colour_wanted() -> bool:
     """Whether standard output shows colour, and to somebody who wants it."""
-    return can_draw() and not os.environ.get("NO_COLOR")
+    return is_drawable() and not os.environ.get("NO_COLOR")
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """Return what somebody wrote on one line, without what would move the cursor of a terminal."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def painted(text: str, accent: str, colour: bool) -> str:
+def paint(text: str, accent: str, colour: bool) -> str:
     """Return the text in a colour, or as it is where no colour is wanted."""
     return f"{accent}{text}{PLAIN}" if colour and accent else text
 
 
-def as_json(document: Json) -> str:
+def format_json(document: Json) -> str:
     """Return JSON in many lines for a terminal, and in one for a program, which is several times faster."""
     return json.dumps(document, indent=2 if sys.stdout.isatty() else None)

@@ -12,24 +12,24 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
 from mcrelay import __version__
-from mcrelay.cli.view.units import counted
+from mcrelay.cli.view.units import format_count
 from mcrelay.tracing.format import as_comment, as_text
 from mcrelay.tracing.pcapng import Capture
 
 Event = dict[str, Any]
 
 
-class Output(Protocol):
+class TraceOutput(Protocol):
     """One way to show events."""
 
     def show(self, events: Sequence[Event]) -> None:
         """Write events, and let nothing wait in a buffer."""
 
-    def lose(self, count: int) -> None:
+    def report_lost(self, count: int) -> None:
         """Say, between two events, that so many are missing."""
 
 
-class Lines:
+class TextOutput:
     """A line for each event."""
 
     def show(self, events: Sequence[Event]) -> None:
@@ -38,24 +38,24 @@ class Lines:
             print(as_text(event, _clock(event["time_ns"])))
         sys.stdout.flush()
 
-    def lose(self, count: int) -> None:
+    def report_lost(self, count: int) -> None:
         """Print how many are missing."""
-        print(f"... {counted(count, 'event')} lost: more than can be shown", flush=True)
+        print(f"... {format_count(count, 'event')} lost: more than can be shown", flush=True)
 
 
-class JsonLines:
+class JsonOutput:
     """An object for each event, and for each gap."""
 
     def show(self, events: Sequence[Event]) -> None:
         """Print them."""
         _print_objects({"event": "packet", **event} for event in events)
 
-    def lose(self, count: int) -> None:
+    def report_lost(self, count: int) -> None:
         """Print how many are missing."""
         _print_objects([{"event": "lost", "count": count}])
 
 
-class CaptureFile:
+class CaptureOutput:
     """The packets as they came in, and what became of each as its comment."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -67,7 +67,7 @@ class CaptureFile:
         """Write them."""
         self._write(self._octets(event) for event in events)
 
-    def lose(self, count: int) -> None:
+    def report_lost(self, count: int) -> None:
         """A capture has no word for it."""
 
     def _octets(self, event: Event) -> bytes:
@@ -81,7 +81,7 @@ class CaptureFile:
 
 
 @dataclass(slots=True)
-class Seen:
+class TraceSummary:
     """What a trace has seen in all."""
 
     packets: int = 0
@@ -101,12 +101,12 @@ class Seen:
                 one["errno"] or one["result"] for one in event["outputs"] if one["result"] != "sent"
             )
 
-    def told(self) -> str:
+    def format(self) -> str:
         """Return all of it in one line."""
-        parts = [counted(self.packets, "packet"), f"{self.relayed:,} relayed"]
+        parts = [format_count(self.packets, "packet"), f"{self.relayed:,} relayed"]
         parts += [f"{count:,} dropped: {reason}" for reason, count in self.drops.most_common()]
         parts += [f"{_copies(count)} not sent: {why}" for why, count in self.unsent.most_common()]
-        parts += [f"{counted(self.lost, 'event')} lost"] if self.lost else []
+        parts += [f"{format_count(self.lost, 'event')} lost"] if self.lost else []
         return ", ".join(parts)
 
 

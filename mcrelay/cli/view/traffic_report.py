@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mcrelay.cli.view.table import aligned
-from mcrelay.cli.view.units import counted
+from mcrelay.cli.view.table import align
+from mcrelay.cli.view.units import format_count
 from mcrelay.model.addresses import number_to_address
 from mcrelay.traffic.endpoint import Endpoint
-from mcrelay.traffic.statistics import Counts, FlowTally, Key, Reception, counts
+from mcrelay.traffic.statistics import FlowCounts, FlowId, FlowStatistics, Reception, sum_counts
 
-SHOWN_FLOWS = 40  # more would push the verdict off the screen; --json has them all
+MAX_SHOWN_FLOWS = 40  # more would push the verdict off the screen; --json has them all
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Observation:
     expect: int | None  # different probes demanded at each destination
 
 
-def verdict(seen: Observation) -> dict[str, Any]:
+def build_report(seen: Observation) -> dict[str, Any]:
     """Return the object that `--json` prints; the help of `receive` says what its keys mean."""
-    total = counts(seen.reception.flows.values())
+    total = sum_counts(seen.reception.flows.values())
     destinations = [_destination(seen, one) for one in seen.destinations]
     problems = [problem for one in destinations for problem in _problems(one, seen.expect)]
     if total.packets < (seen.count or 0):
@@ -42,17 +42,17 @@ def verdict(seen: Observation) -> dict[str, Any]:
         "ended": seen.ended,
         "seconds": round(seen.seconds, 3),
         "total": {
-            **_counts(total),
+            **_counts_as_json(total),
             "unlisted": seen.reception.unlisted,
             "socket_drops": sum(one["socket_drops"] for one in destinations),
             "missing": sum(one["missing"] for one in destinations),
         },
         "destinations": destinations,
-        "flows": [_flow(key, flow) for key, flow in _ordered(seen)],
+        "flows": [_flow(key, flow) for key, flow in _sort_flows(seen)],
     }
 
 
-def _ordered(seen: Observation) -> list[tuple[Key, FlowTally]]:
+def _sort_flows(seen: Observation) -> list[tuple[FlowId, FlowStatistics]]:
     """Return the flows in the order in which their destinations were given."""
     places = {str(one): place for place, one in enumerate(seen.destinations)}
     return sorted(
@@ -66,7 +66,7 @@ def _ordered(seen: Observation) -> list[tuple[Key, FlowTally]]:
     )
 
 
-def _counts(found: Counts) -> dict[str, Any]:
+def _counts_as_json(found: FlowCounts) -> dict[str, Any]:
     return {
         **asdict(found),
         "packets_per_second": round(found.packets_per_second, 1),
@@ -75,17 +75,17 @@ def _counts(found: Counts) -> dict[str, Any]:
 
 
 def _destination(seen: Observation, one: Endpoint) -> dict[str, Any]:
-    found = counts(flow for key, flow in seen.reception.flows.items() if key.destination == str(one))
+    found = sum_counts(flow for key, flow in seen.reception.flows.items() if key.destination == str(one))
     return {
         "destination": one.address,
         "port": one.port,
-        **_counts(found),
+        **_counts_as_json(found),
         "socket_drops": seen.drops[one],
         "missing": max(0, seen.expect - found.received) if seen.expect else 0,
     }
 
 
-def _flow(key: Key, flow: FlowTally) -> dict[str, Any]:
+def _flow(key: FlowId, flow: FlowStatistics) -> dict[str, Any]:
     address, _, port = key.destination.rpartition(":")
     sequence = flow.sequence
     return {
@@ -96,7 +96,7 @@ def _flow(key: Key, flow: FlowTally) -> dict[str, Any]:
         "flow": key.flow,
         "first_sequence": sequence.lowest if sequence.received else None,
         "last_sequence": sequence.highest if sequence.received else None,
-        **_counts(counts([flow])),
+        **_counts_as_json(sum_counts([flow])),
     }
 
 
@@ -104,13 +104,13 @@ def _problems(one: Mapping[str, Any], expect: int | None) -> Iterator[str]:
     """Yield what is wrong at one destination."""
     name = f"{one['destination']}:{one['port']}"
     if one["lost"]:
-        yield f"{name}: {counted(one['lost'], 'packet')} lost between the first and the last"
+        yield f"{name}: {format_count(one['lost'], 'packet')} lost between the first and the last"
     if one["corrupt"]:
-        yield f"{name}: {counted(one['corrupt'], 'packet')} corrupt"
+        yield f"{name}: {format_count(one['corrupt'], 'packet')} corrupt"
     if one["missing"] and one["received"]:
         yield f"{name}: {one['received']:,} of {expect:,} expected packets arrived"
     if one["socket_drops"]:
-        dropped = counted(one["socket_drops"], "packet")
+        dropped = format_count(one["socket_drops"], "packet")
         yield (
             f"{name}: {dropped} came as far as this host, but this receiver was too slow for them: do not"
             " count these against the network"
@@ -125,7 +125,7 @@ OUTCOMES = ("lost", "duplicated", "reordered", "corrupt")
 QUANTILES = ("min", "p50", "p90", "p99", "p99.9", "max")
 
 
-def told(result: Mapping[str, Any]) -> str:
+def format_report(result: Mapping[str, Any]) -> str:
     """Return a verdict as text."""
     parts = [_traffic(result), _latencies(result), _sentences(result)]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
@@ -170,10 +170,10 @@ def _table(
         return []
     names = _names(flows)
     blank = [""] * (len(names[0]) - 1)
-    rows = [name + row(flow) for name, flow in zip(names[:SHOWN_FLOWS], flows, strict=False)]
+    rows = [name + row(flow) for name, flow in zip(names[:MAX_SHOWN_FLOWS], flows, strict=False)]
     if len(flows) > 1:
         rows.append([f"all {len(flows)} flows", *blank, *row(total)])
-    return aligned([[title, *blank, *heads], *rows], "<" * len(names[0]) + ">" * len(heads))
+    return align([[title, *blank, *heads], *rows], "<" * len(names[0]) + ">" * len(heads))
 
 
 def _names(flows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -193,10 +193,10 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
     total = result["total"]
     lines = [_outcome(total, result["seconds"])]
     if total["stale"]:
-        stale = counted(total["stale"], "packet")
+        stale = format_count(total["stale"], "packet")
         lines.append(f"{stale} came too late to tell whether they had come before.")
     if total["foreign"] and total["received"]:
-        foreign = counted(total["foreign"], "packet")
+        foreign = format_count(total["foreign"], "packet")
         lines.append(f"Of these, {foreign} came from others than `mcrelay send`: their loss cannot be told.")
     if total["unlisted"]:
         lines.append(f"{total['unlisted']:,} more belong to more flows than are told apart here.")
@@ -208,7 +208,7 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
 def _outcome(total: Mapping[str, Any], seconds: float) -> str:
     if not total["packets"]:
         return f"No packet in {seconds:.1f} s."
-    came = f"{counted(total['packets'], 'packet')} in {total['seconds']:.1f} s"
+    came = f"{format_count(total['packets'], 'packet')} in {total['seconds']:.1f} s"
     if not total["received"]:
         return f"{came}, none of them from `mcrelay send`: loss and latency cannot be told."
     found = [f"{total[key]:,} {key}" for key in OUTCOMES if total[key]]

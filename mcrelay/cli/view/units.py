@@ -9,12 +9,12 @@ _LETTERS = " kMGTPE"  # by how often a number was divided by 1000
 _SPANS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
-def counted(number: int, noun: str) -> str:
+def format_count(number: int, noun: str) -> str:
     """Return `1 rule`, `2 rules`, `10,000 rules`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def short(number: float | None) -> str:
+def format_number(number: float | None) -> str:
     """Return a number in at most five characters, `20.0k`; `-` where it is not known."""
     if number is None:
         return "-"
@@ -28,13 +28,13 @@ def short(number: float | None) -> str:
     return f"{number:.{digits}f}{_LETTERS[step]}"
 
 
-def spaced(number: float | None, unit: str) -> str:
+def format_quantity(number: float | None, unit: str) -> str:
     """Return a number with its unit: `224 Mbit/s`, `812 B`."""
-    text = short(number)
+    text = format_number(number)
     return f"{text[:-1]} {text[-1]}{unit}" if text[-1].isalpha() else f"{text} {unit}"
 
 
-def span(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """Return a duration, rounded down to its largest unit: `0.2 s`, `12 min`, `3 d`; `-` where unknown."""
     if seconds is None:
         return "-"
@@ -44,12 +44,12 @@ def span(seconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds < 9.95 else f"{int(seconds)} s"
 
 
-def not_relayed(drops: Mapping[str, int]) -> str:
+def format_drops(drops: Mapping[str, int]) -> str:
     """Return `not relayed: source 600, ttl 3`; nothing where all was relayed."""
     told = ", ".join(f"{reason} {count:,}" for reason, count in drops.items() if count)
     return told and f"not relayed: {told}"
 
 
-def moment(timestamp: float) -> str:
+def format_time(timestamp: float) -> str:
     """Return seconds since 1970 as this host's date and time."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))

@@ -3,7 +3,7 @@
 import pytest
 
 from mcrelay.cli.view.plan_changes import compared
-from mcrelay.cli.view.plan_report import reload
+from mcrelay.cli.view.plan_report import format_reload
 from tests.support.status_documents import document, idle, output, process, rule
 
 
@@ -19,7 +19,7 @@ def differences(running, wanted):
 
 def told(running, wanted):
     """The text about what a reload would do."""
-    return list(reload("relay.yaml", wanted, compared(running, wanted), colour=False))
+    return list(format_reload("relay.yaml", wanted, compared(running, wanted), colour=False))
 
 
 def test_what_is_as_it_was_is_kept_and_counters_are_no_difference():

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from mcrelay.cli.view.rule_detail import closeup
-from mcrelay.cli.view.status_table import overview
+from mcrelay.cli.view.rule_detail import format_rule
+from mcrelay.cli.view.status_table import format_status
 from mcrelay.model.drops import Drop
 from tests.support.status_documents import (
     REJECTED,
@@ -28,7 +28,7 @@ NO_DROPS = {"no_rule": 0, "fragment": 0, "malformed": 0, "oversize": 0, "overrun
 
 def shown(*rules, colour=False, **fields):
     """The lines of the overview."""
-    return list(overview(document(*rules, **fields), colour))
+    return list(format_status(document(*rules, **fields), colour))
 
 
 def row(lines, name):
@@ -38,7 +38,9 @@ def row(lines, name):
 
 def depth(shown_rule, *interfaces):
     """The text about one rule in depth."""
-    return "\n".join(closeup(shown_rule, {one["name"]: one for one in interfaces or [interface()]}, False))
+    return "\n".join(
+        format_rule(shown_rule, {one["name"]: one for one in interfaces or [interface()]}, False)
+    )
 
 
 def test_the_made_up_documents_have_the_shape_of_real_ones():
@@ -141,7 +143,7 @@ def test_a_name_that_is_too_long_for_its_column_has_a_line_of_its_own():
 
 
 def test_without_rules_it_says_so():
-    assert "no rules" in list(overview({**document(), "rules": []}, False))
+    assert "no rules" in list(format_status({**document(), "rules": []}, False))
 
 
 def test_an_interface_shows_link_addresses_memberships_and_what_no_rule_answers_for():

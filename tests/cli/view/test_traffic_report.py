@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mcrelay.cli.view.traffic_report import Observation, told, verdict
+from mcrelay.cli.view.traffic_report import Observation, build_report, format_report
 from mcrelay.traffic.endpoint import Endpoint
-from mcrelay.traffic.probe import Verdicts
-from mcrelay.traffic.statistics import Batch, Reception
+from mcrelay.traffic.probe import ProbeChecks
+from mcrelay.traffic.statistics import ArrivalBatch, Reception
 
 GROUP, OTHER = Endpoint("239.1.1.1", 5001), Endpoint("239.1.1.2", 5001)
 SOURCE = 0x0A000005
@@ -34,8 +34,10 @@ def came(reception, sequences, *, to=GROUP, flow=1, source=SOURCE, latency=20_00
     number = np.array([number or 0 for number in sequences], np.int64)
     time = 10**9 + 10**6 * np.arange(count)
     full = lambda value: np.full(count, value, np.int64)  # noqa: E731
-    verdicts = Verdicts(ours, ours, ours & (number >= 0), full(flow), number, time - latency)
-    reception.take(str(to), Batch(full(1400), full(source), full(4000), full(64), full(0), time, verdicts))
+    verdicts = ProbeChecks(ours, ours, ours & (number >= 0), full(flow), number, time - latency)
+    reception.take(
+        str(to), ArrivalBatch(full(1400), full(source), full(4000), full(64), full(0), time, verdicts)
+    )
 
 
 def seen(*arrived, destinations=(GROUP,), drops=0, count=None, expect=None):
@@ -44,7 +46,7 @@ def seen(*arrived, destinations=(GROUP,), drops=0, count=None, expect=None):
     for arguments in arrived:
         came(reception, **arguments)
     dropped = dict.fromkeys(destinations, 0) | {GROUP: drops}
-    return verdict(Observation(destinations, reception, dropped, 2.5, "idle", count, expect))
+    return build_report(Observation(destinations, reception, dropped, 2.5, "idle", count, expect))
 
 
 def test_a_flow_that_came_whole_is_well():
@@ -55,7 +57,7 @@ def test_a_flow_that_came_whole_is_well():
     assert result["total"]["packets_per_second"] == 1000
     assert result["total"]["mbit_per_second"] == 11.2
     assert result["flows"][0]["latency_us"]["p50"] == pytest.approx(20, rel=0.01)
-    assert told(result) == WHOLE
+    assert format_report(result) == WHOLE
 
 
 def test_each_flaw_is_told():
@@ -67,8 +69,9 @@ def test_each_flaw_is_told():
         "239.1.1.1:5001: 4 of 10 expected packets arrived",
     ]
     assert (result["flows"][0]["first_sequence"], result["flows"][0]["last_sequence"]) == (0, 4)
-    assert "6 packets in 0.0 s: 1 lost, 1 duplicated, 1 reordered, 1 corrupt.\nPROBLEM  239.1.1.1" in told(
-        result
+    assert (
+        "6 packets in 0.0 s: 1 lost, 1 duplicated, 1 reordered, 1 corrupt.\nPROBLEM  239.1.1.1"
+        in format_report(result)
     )
 
 
@@ -86,7 +89,7 @@ def test_silence_is_a_failure_at_each_group():
     result = seen({"sequences": [0]}, destinations=(GROUP, OTHER), expect=1)
     assert result["problems"] == ["239.1.1.2:5001: nothing arrived"]
     assert result["total"]["missing"] == result["destinations"][1]["missing"] == 1
-    assert told(seen()) == "No packet in 2.5 s.\nPROBLEM  239.1.1.1:5001: nothing arrived"
+    assert format_report(seen()) == "No packet in 2.5 s.\nPROBLEM  239.1.1.1:5001: nothing arrived"
 
 
 def test_fewer_packets_than_demanded_are_a_failure():
@@ -98,7 +101,7 @@ def test_foreign_traffic_is_counted_without_a_word_on_loss():
     assert result["ok"]
     assert result["flows"][0]["foreign"] == 3
     assert result["flows"][0]["latency_us"] is None
-    assert told(result) == FOREIGN
+    assert format_report(result) == FOREIGN
     assert seen({"sequences": [None]}, expect=3)["problems"] == [
         "239.1.1.1:5001: nothing arrived from `mcrelay send`"
     ]
@@ -116,7 +119,7 @@ def test_flows_stand_in_the_order_of_their_groups_with_all_of_them_summed_up():
         ("239.1.1.1", 2),
         ("239.1.1.2", 1),
     ]
-    text = told(result)
+    text = format_report(result)
     assert "239.1.1.1:5001  from 10.0.0.5:4000  flow 00000002" in text
     assert "239.1.1.1:5001  from 10.0.0.5:4000  foreign" in text
     assert text.count("all 3 flows") == 1
@@ -126,8 +129,8 @@ def test_flows_stand_in_the_order_of_their_groups_with_all_of_them_summed_up():
 
 def test_clocks_that_differ_packets_that_are_stale_and_flows_that_are_too_many_are_told():
     result = seen({"sequences": [10**6, 0], "latency": -5_000_000})
-    text = told(result)
+    text = format_report(result)
     assert "Latencies below zero say that the clocks of sender and receiver differ." in text
     assert "1 packet came too late to tell whether they had come before." in text
     result["total"]["unlisted"] = 7
-    assert "7 more belong to more flows than are told apart here." in told(result)
+    assert "7 more belong to more flows than are told apart here." in format_report(result)

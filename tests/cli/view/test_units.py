@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.cli.view.units import counted, moment, short, spaced, span
+from mcrelay.cli.view.units import format_count, format_duration, format_number, format_quantity, format_time
 
 
 @pytest.mark.parametrize(
@@ -16,17 +16,17 @@ from mcrelay.cli.view.units import counted, moment, short, spaced, span
     ],
 )  # fmt: skip
 def test_a_number_is_short_and_keeps_three_digits(number, text):
-    assert short(number) == text
+    assert format_number(number) == text
 
 
 @given(st.floats(0, 2**64))
 def test_no_count_takes_more_than_five_characters(number):
-    assert len(short(number)) <= 5
+    assert len(format_number(number)) <= 5
 
 
 @pytest.mark.parametrize(("number", "text"), [(812, "812 B"), (1_680_000_000, "1.68 GB"), (None, "- B")])
 def test_a_unit_follows_its_prefix(number, text):
-    assert spaced(number, "B") == text
+    assert format_quantity(number, "B") == text
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,17 @@ def test_a_unit_follows_its_prefix(number, text):
     ],
 )  # fmt: skip
 def test_a_duration_is_told_in_its_largest_unit(seconds, text):
-    assert span(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_one_is_singular_and_thousands_are_grouped():
-    assert [counted(number, "rule") for number in (0, 1, 10_000)] == ["0 rules", "1 rule", "10,000 rules"]
+    assert [format_count(number, "rule") for number in (0, 1, 10_000)] == [
+        "0 rules",
+        "1 rule",
+        "10,000 rules",
+    ]
 
 
 def test_a_moment_is_the_local_date_and_time(monkeypatch):
     monkeypatch.setattr("time.localtime", __import__("time").gmtime)
-    assert moment(0) == "1970-01-01 00:00:00"
+    assert format_time(0) == "1970-01-01 00:00:00"

@@ -10,7 +10,7 @@ import struct
 import time
 from dataclasses import dataclass
 
-from mcrelay.lab.command import PATIENCE
+from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.model.actions import OpenEgress, OpenIngress, SetFlow
 from mcrelay.model.state import Egress, Flow, Ingress, Output, Route
 from mcrelay.protocol.framing import MAX_PACKET, cut_into_packets
@@ -47,7 +47,7 @@ class Bench:
     def start(self):
         """Start a worker; it has the memory of the one before."""
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.channel.settimeout(PATIENCE)
+        self.channel.settimeout(TIMEOUT_S)
         tally = CounterWriter(self.ledger.memory(WORKER).shared.descriptor)
         self.worker = Worker(Channel(theirs.detach()), tally, RING_OCTETS)
 
@@ -70,7 +70,7 @@ class Bench:
         text = encode_batch(BatchMessage(next(self._numbers), 1, tuple(instructions)))
         for packet in cut_into_packets(text, descriptors):
             socket.send_fds(self.channel, [packet.data], packet.descriptors)
-        self.worker.turn(PATIENCE * 1000)
+        self.worker.turn(TIMEOUT_S * 1000)
         return decode_answer(self.channel.recv(MAX_PACKET)[1:])
 
     def feed(self, *outputs, group=GROUP, sources=(None,), frame_size=2048, rule="feed"):
@@ -113,7 +113,7 @@ class Bench:
 
     def turn_until(self, condition):
         """Let the worker do what there is to do until `condition` holds."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         while not condition():
             assert time.monotonic() < deadline, self.link
             self.worker.turn(50)
@@ -160,7 +160,7 @@ class Ear:
 
     def heard(self, count):
         """Return the next `count` datagrams; there are no more than these."""
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(TIMEOUT_S)
         datagrams = [self._next() for _ in range(count)]
         assert self.waiting() == []
         return datagrams
@@ -171,7 +171,7 @@ class Ear:
 
     def first(self):
         """Wait for a datagram, and return its payload."""
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(TIMEOUT_S)
         return self._next().payload
 
     def waiting(self):
