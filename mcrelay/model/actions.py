@@ -12,7 +12,7 @@ from mcrelay.model.state import (
     Membership,
     PortReservation,
     Route,
-    State,
+    RunningState,
     Trace,
     WorkerState,
 )
@@ -132,9 +132,9 @@ SupervisorAction = Join | Leave | ReservePort | ReleasePort
 Action = StartWorker | StopWorker | WorkerAction | SupervisorAction
 
 
-def applied(state: State, actions: Iterable[Action]) -> State:
+def applied(state: RunningState, actions: Iterable[Action]) -> RunningState:
     """Return what `state` becomes when `actions` are carried out in their order."""
-    memberships, holds = set(state.memberships), set(state.holds)
+    memberships, reservations = set(state.memberships), set(state.reservations)
     workers = dict(state.workers)
     drafts: dict[int, _Draft] = {}
     for action in actions:
@@ -150,15 +150,15 @@ def applied(state: State, actions: Iterable[Action]) -> State:
             case Leave(membership):
                 memberships.discard(membership)
             case ReservePort(hold):
-                holds.add(hold)
+                reservations.add(hold)
             case ReleasePort(hold):
-                holds.discard(hold)
+                reservations.discard(hold)
             case _:
                 if action.worker not in drafts:
                     drafts[action.worker] = _Draft(workers[action.worker])
                 drafts[action.worker].take(action)
     workers.update((worker, draft.finished()) for worker, draft in drafts.items())
-    return State(workers, frozenset(memberships), frozenset(holds))
+    return RunningState(workers, frozenset(memberships), frozenset(reservations))
 
 
 class _Draft:
@@ -196,6 +196,6 @@ class _Draft:
         )
 
 
-def without_worker(state: State, worker: int) -> State:
+def without_worker(state: RunningState, worker: int) -> RunningState:
     """Return what is left of `state` when a worker died."""
     return replace(state, workers={key: value for key, value in state.workers.items() if key != worker})

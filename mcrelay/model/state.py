@@ -99,18 +99,40 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """What one worker has open and forwards."""
+    """What a worker has open, and what it forwards."""
 
     ingress: frozenset[Ingress] = frozenset()
     egress: frozenset[Egress] = frozenset()
     flows: Mapping[Flow, Route] = field(default_factory=dict)
     traces: frozenset[Trace] = frozenset()
 
+    def routes_by_rule(self) -> dict[str, Route]:
+        """Return the route of each rule that is forwarded; the flows of a rule share one route."""
+        return {route.rule: route for route in self.flows.values()}
+
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """All that runs, or all that should: the workers, and what the supervisor holds for them."""
+class DesiredState:
+    """What should run: some workers that all forward the same, and what the supervisor holds for them."""
+
+    forwarding: WorkerState = field(default_factory=WorkerState)
+    worker_count: int = 0
+    memberships: frozenset[Membership] = frozenset()
+    reservations: frozenset[PortReservation] = frozenset()
+
+    @property
+    def workers(self) -> range:
+        """The numbers of the workers."""
+        return range(self.worker_count)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningState:
+    """What runs: what each worker has confirmed, by its number, and what the supervisor holds.
+
+    Workers differ while they start, and after one has refused what another has done.
+    """
 
     workers: Mapping[int, WorkerState] = field(default_factory=dict)
     memberships: frozenset[Membership] = frozenset()
-    holds: frozenset[PortReservation] = frozenset()
+    reservations: frozenset[PortReservation] = frozenset()

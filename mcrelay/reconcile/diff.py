@@ -19,10 +19,10 @@ from mcrelay.model.actions import (
     StartWorker,
     StopWorker,
 )
-from mcrelay.model.state import State, WorkerState
+from mcrelay.model.state import DesiredState, RunningState, WorkerState
 
 
-def diff(running: State, desired: State) -> list[Action]:
+def diff(running: RunningState, desired: DesiredState) -> list[Action]:
     """Return what turns `running` into `desired`, additions before removals.
 
     Additions come in the order in which they need one another: a flow after its ring and its sockets, a
@@ -31,7 +31,8 @@ def diff(running: State, desired: State) -> list[Action]:
     """
     additions: list[Action] = []
     removals: list[Action] = []
-    for worker, wanted in desired.workers.items():
+    wanted = desired.forwarding
+    for worker in desired.workers:
         have = running.workers.get(worker)
         if have is None:
             additions.append(StartWorker(worker))
@@ -39,12 +40,12 @@ def diff(running: State, desired: State) -> list[Action]:
         if have is not wanted:
             additions += _additions(worker, have, wanted)
             removals += _removals(worker, have, wanted)
-    additions += [ReservePort(hold) for hold in sorted(desired.holds - running.holds)]
+    additions += [ReservePort(hold) for hold in sorted(desired.reservations - running.reservations)]
     additions += [Join(group) for group in sorted(desired.memberships - running.memberships, key=str)]
     departures: list[Action] = [
         Leave(group) for group in sorted(running.memberships - desired.memberships, key=str)
     ]
-    departures += [ReleasePort(hold) for hold in sorted(running.holds - desired.holds)]
+    departures += [ReleasePort(hold) for hold in sorted(running.reservations - desired.reservations)]
     removals += [StopWorker(worker) for worker in running.workers if worker not in desired.workers]
     return additions + departures + removals
 

@@ -26,13 +26,13 @@ from mcrelay.model.actions import (
 )
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import (
+    DesiredState,
     Egress,
     Flow,
     Ingress,
     Membership,
     PortReservation,
     Route,
-    State,
     Trace,
     WorkerState,
 )
@@ -99,7 +99,7 @@ class Failures:
             if failure.retry_at is not None or one in left
         }
 
-    def spare(self, state: State) -> State:
+    def spare(self, state: DesiredState) -> DesiredState:
         """Return `state` less what rests."""
         resting = {one for one, failure in self.by_subject.items() if failure.retry_at is not None}
         return without(state, resting) if resting else state
@@ -117,10 +117,10 @@ class Failures:
 
     def _ways(self, plan: Plan) -> dict[str, list[list[Failure]]]:
         """Return every way through a rule, from one source to one output, as what fails on it."""
-        worker = next(iter(plan.state.workers.values()), WorkerState())  # the others forward the same
-        rings = {ingress.ifindex: ingress for ingress in worker.ingress}
+        forwarding = plan.state.forwarding
+        rings = {ingress.ifindex: ingress for ingress in forwarding.ingress}
         ways: dict[str, list[list[Failure]]] = {}
-        for flow, route in worker.flows.items():
+        for flow, route in forwarding.flows.items():
             for output in route.outputs:
                 needed = (rings[flow.ifindex], flow, claim(flow), output.egress)
                 failed = [self.by_subject[one] for one in needed if one in self.by_subject]
@@ -157,18 +157,17 @@ def _marked(planned: RuleStatus, ways: Sequence[Sequence[Failure]]) -> RuleStatu
     return RuleStatus(state, planned.reason).because(*reasons)
 
 
-def without(state: State, failed: set[Subject]) -> State:
+def without(state: DesiredState, failed: set[Subject]) -> DesiredState:
     """Return `state` less what failed and what cannot be without it."""
-    # The workers of a plan share one value, and so do those of the answer.
-    reduced = {id(worker): _worker_without(worker, failed) for worker in state.workers.values()}
-    return State(
-        {number: reduced[id(worker)] for number, worker in state.workers.items()},
+    return DesiredState(
+        _forwarding_without(state.forwarding, failed),
+        state.worker_count,
         state.memberships - failed,
-        state.holds - failed,
+        state.reservations - failed,
     )
 
 
-def _worker_without(state: WorkerState, failed: set[Subject]) -> WorkerState:
+def _forwarding_without(state: WorkerState, failed: set[Subject]) -> WorkerState:
     ingress, egress = state.ingress - failed, state.egress - failed
     read = {one.ifindex for one in ingress}
     flows = {}

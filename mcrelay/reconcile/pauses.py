@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mcrelay.model.rule_status import RuleState, RuleStatus, join_reasons
-from mcrelay.model.state import State
+from mcrelay.model.state import DesiredState, RunningState
 from mcrelay.reconcile.lifecycle import Process
 
 
 def with_pauses(
-    verdicts: Mapping[str, RuleStatus], desired: State, running: State, processes: Mapping[int, Process]
+    verdicts: Mapping[str, RuleStatus],
+    desired: DesiredState,
+    running: RunningState,
+    processes: Mapping[int, Process],
 ) -> dict[str, RuleStatus]:
     """Return the verdicts, with what the workers do not forward although they should.
 
@@ -25,10 +28,10 @@ def with_pauses(
     return result
 
 
-def _rules(state: State, worker: int) -> set[str]:
-    if worker not in state.workers:
+def _rules(running: RunningState, worker: int) -> set[str]:
+    if worker not in running.workers:
         return set()
-    return {route.rule for route in state.workers[worker].flows.values()}
+    return set(running.workers[worker].routes_by_rule())
 
 
 def _incomplete(verdicts: Mapping[str, RuleStatus], forwarded: Mapping[int, set[str]]) -> list[str]:
@@ -48,7 +51,7 @@ def _marked(verdict: RuleStatus, reasons: list[str], workers: int) -> RuleStatus
     return verdict.because(f"{share}: {join_reasons(*reasons)}")
 
 
-def _reason(worker: int, running: State, processes: Mapping[int, Process]) -> str:
+def _reason(worker: int, running: RunningState, processes: Mapping[int, Process]) -> str:
     if worker in running.workers:
         return f"worker {worker} is about to take it over"
     process = processes.get(worker, Process())

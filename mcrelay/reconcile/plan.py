@@ -11,6 +11,7 @@ from mcrelay.model.addresses import is_group
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.model.rule_status import RuleState, RuleStatus, join_reasons
 from mcrelay.model.state import (
+    DesiredState,
     Egress,
     Flow,
     Ingress,
@@ -18,7 +19,6 @@ from mcrelay.model.state import (
     Output,
     PortReservation,
     Route,
-    State,
     WorkerState,
 )
 from mcrelay.packet.frame import frame_size
@@ -28,7 +28,7 @@ from mcrelay.packet.frame import frame_size
 class Plan:
     """The desired state, and a verdict on every rule."""
 
-    state: State = field(default_factory=State)
+    state: DesiredState = field(default_factory=DesiredState)
     rules: Mapping[str, RuleStatus] = field(default_factory=dict)
 
 
@@ -41,7 +41,7 @@ def plan(config: Config, links: LinkTable, cpus: int, before: Plan | None = None
 
     A route that is as it was `before` is the very same object.
     """
-    known = _flows_of(before.state) if before else {}
+    known: Mapping[Flow, Route] = before.state.forwarding.flows if before else {}
     flows: dict[Flow, Route] = {}
     verdicts = {}
     for rule in config.rules.values():
@@ -49,7 +49,7 @@ def plan(config: Config, links: LinkTable, cpus: int, before: Plan | None = None
         for flow, route in routed.items():
             flows[flow] = known[flow] if known.get(flow) == route else route
     mtus = {link.ifindex: link.mtu for link in links.links.values()}
-    worker = WorkerState(
+    forwarding = WorkerState(
         ingress=frozenset(
             Ingress(ifindex, frame_size(mtus[ifindex])) for ifindex in {f.ifindex for f in flows}
         ),
@@ -59,19 +59,14 @@ def plan(config: Config, links: LinkTable, cpus: int, before: Plan | None = None
     workers = cpus if config.workers == "auto" else config.workers
     claims = {claim(flow) for flow in flows}
     memberships = frozenset(one for one in claims if isinstance(one, Membership))
-    holds = frozenset(one for one in claims if isinstance(one, PortReservation))
-    return Plan(State(dict.fromkeys(range(workers), worker), memberships, holds), verdicts)
+    reservations = frozenset(one for one in claims if isinstance(one, PortReservation))
+    return Plan(DesiredState(forwarding, workers, memberships, reservations), verdicts)
 
 
 def route_of(rule: Rule, config: Config, links: LinkTable) -> Route | None:
     """Return the route of a rule on a host with these links; None where the rule does not run."""
     _, flows = _planned(rule, config, links)
     return next(iter(flows.values()), None)
-
-
-def _flows_of(state: State) -> Mapping[Flow, Route]:
-    """Return the flows of any worker: the others forward the same."""
-    return next((worker.flows for worker in state.workers.values()), {})
 
 
 def claim(flow: Flow) -> Membership | PortReservation:

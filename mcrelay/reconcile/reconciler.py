@@ -30,7 +30,7 @@ from mcrelay.model.actions import (
     without_worker,
 )
 from mcrelay.model.rule_status import RuleStatus
-from mcrelay.model.state import State, Trace, WorkerState
+from mcrelay.model.state import DesiredState, RunningState, Trace
 from mcrelay.reconcile.commands import Batch, Command, Kill, Perform, Start, Stop
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.failures import Failures
@@ -43,9 +43,9 @@ from mcrelay.reconcile.plan import Plan
 class Reconciler:
     """The owner of `running`."""
 
-    running: State = field(default_factory=State)
+    running: RunningState = field(default_factory=RunningState)
     plan: Plan = field(default_factory=Plan)
-    desired: State = field(default_factory=State)
+    desired: DesiredState = field(default_factory=DesiredState)
     """What the plan asks for, with the traces."""
     generation: int = 0
     failures: Failures = field(default_factory=Failures)
@@ -238,14 +238,10 @@ class Reconciler:
         return any(process.is_changing for process in self.processes.values())
 
 
-def _with_traces(state: State, traces: frozenset[Trace]) -> State:
+def _with_traces(state: DesiredState, traces: frozenset[Trace]) -> DesiredState:
+    """Return `state` with the traces of the rules that it forwards."""
     if not traces:
         return state
-    # The workers of a plan share one value, and so do those of the answer.
-    watched = {id(worker): _with_its_traces(worker, traces) for worker in state.workers.values()}
-    return replace(state, workers={number: watched[id(worker)] for number, worker in state.workers.items()})
-
-
-def _with_its_traces(worker: WorkerState, traces: frozenset[Trace]) -> WorkerState:
-    rules = {route.rule for route in worker.flows.values()}
-    return replace(worker, traces=frozenset(trace for trace in traces if trace.rule in rules))
+    rules = state.forwarding.routes_by_rule()
+    possible = frozenset(trace for trace in traces if trace.rule in rules)
+    return replace(state, forwarding=replace(state.forwarding, traces=possible))

@@ -8,7 +8,7 @@ from mcrelay.config.compiler import Config, Rule
 from mcrelay.ipc.shared_memory import Memory
 from mcrelay.model.actions import OpenIngress, SetFlow, WorkerAction
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
-from mcrelay.model.state import Output, State, output_name
+from mcrelay.model.state import DesiredState, Output, output_name
 from mcrelay.protocol.worker import Instruction
 
 
@@ -112,7 +112,7 @@ class CounterRows:
             case _:
                 return Instruction(action)
 
-    def keep(self, configs: Iterable[Config], states: Iterable[State]) -> None:
+    def keep(self, configs: Iterable[Config], states: Iterable[DesiredState]) -> None:
         """Give up the rows of rules and outputs that are in no config, and of links that no state reads.
 
         A rule that does not run for a while, because its device is gone, keeps its counts.
@@ -123,9 +123,9 @@ class CounterRows:
             for rule in rules
             for output in rule.outputs
         }
-        workers = [worker for state in states for worker in state.workers.values()]
+        links = {ingress.ifindex for state in states for ingress in state.forwarding.ingress}
         for rows, table, names in (
-            (self._links, LINKS, {ingress.ifindex for worker in workers for ingress in worker.ingress}),
+            (self._links, LINKS, links),
             (self._rules, RULES, {rule.name for rule in rules}),
             (self._outputs, OUTPUTS, outputs),
         ):

@@ -8,7 +8,7 @@ import resource
 import socket
 from pathlib import Path
 
-from mcrelay.model.state import State
+from mcrelay.model.state import DesiredState
 
 RESERVE = 64  # descriptors that rules leave alone: files are still read, and workers started
 
@@ -23,15 +23,14 @@ def open_files() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def descriptors(state: State) -> int:
+def descriptors(state: DesiredState) -> int:
     """Return about how many descriptors the supervisor needs for `state`."""
     sizes = (len(state.memberships), len({one for one in state.memberships if one.source is not None}))
     on_a_socket = max(1, _setting(_MEMBERSHIPS) or _USUAL[_MEMBERSHIPS])
     # A socket has memberships either for any source or for one.
     joins = math.ceil((sizes[0] - sizes[1]) / on_a_socket) + math.ceil(sizes[1] / on_a_socket)
-    rings = sum(len(worker.ingress) for worker in state.workers.values())
-    egress = frozenset[object]().union(*(worker.egress for worker in state.workers.values()))
-    return joins + rings + len(egress) + len(state.holds) + RESERVE
+    rings = state.worker_count * len(state.forwarding.ingress)
+    return joins + rings + len(state.forwarding.egress) + len(state.reservations) + RESERVE
 
 
 def keep_reserve(sock: socket.socket) -> socket.socket:

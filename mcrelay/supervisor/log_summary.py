@@ -20,14 +20,14 @@ _RULE_DROPS = [reason for reason in Drop if reason in RULES.columns]
 
 def lines(plan: Plan, verdicts: Mapping[str, RuleStatus], ledger: CounterRows) -> Iterator[str]:
     """Describe every rule with its state and counters, its outputs below it, and the links."""
-    flows = next((state.flows for state in plan.state.workers.values()), {})
-    routes = {route.rule: route for route in flows.values()}
+    forwarding = plan.state.forwarding
+    routes = forwarding.routes_by_rule()
     for name, verdict in verdicts.items():
         reason = f": {verdict.reason}" if verdict.reason else ""
         yield f"rule {name}: {verdict.state}{reason}"
         if name in routes:
             yield from _traffic(routes[name], ledger)
-    for ifindex in sorted({flow.ifindex for flow in flows}):
+    for ifindex in sorted({flow.ifindex for flow in forwarding.flows}):
         yield f"device {device_of(ifindex)}: {_link(ifindex, ledger)}"
 
 

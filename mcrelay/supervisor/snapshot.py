@@ -119,14 +119,13 @@ class SnapshotBuilder:
         return before is None or any(map(_differ, before, shown))
 
     def _draw_rules(self, plan: Plan, config: Config) -> None:
-        flows = next((worker.flows for worker in plan.state.workers.values()), {})
-        routes = {route.rule: route for route in flows.values()}
+        routes = plan.state.forwarding.routes_by_rule()
         devices = {name: interface.device for name, interface in config.interfaces.items()}
         drawn = {}
         for name, rule in config.rules.items():
             ends = tuple(devices[interface] for interface in _interfaces(rule))
             rows = self._ledger.rows_of(rule)
-            entry = RuleSnapshot(rule, rule.where, ends, routes.get(name), len(plan.state.workers), rows)
+            entry = RuleSnapshot(rule, rule.where, ends, routes.get(name), plan.state.worker_count, rows)
             before = self._rules.get(name)
             drawn[name] = before if before == entry else entry
         self._rules = drawn

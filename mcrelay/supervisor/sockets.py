@@ -23,7 +23,7 @@ from mcrelay.model.actions import (
     SupervisorAction,
     WorkerAction,
 )
-from mcrelay.model.state import Egress, Ingress, Membership, PortReservation, State
+from mcrelay.model.state import DesiredState, Egress, Ingress, Membership, PortReservation
 from mcrelay.supervisor import limits, privileged
 
 log = logging.getLogger("mcrelay")
@@ -64,7 +64,7 @@ class Sockets:
         self._groups = {False: _Memberships(), True: _Memberships()}
         self._needed = 0  # descriptors, about
 
-    def expect(self, state: State) -> None:
+    def expect(self, state: DesiredState) -> None:
         """Say so where what is to run takes more open files than there may be."""
         before, self._needed = self._needed, limits.descriptors(state)
         if before != self._needed > limits.open_files():
@@ -101,15 +101,15 @@ class Sockets:
                 failed[index] = _reason(action, limits.why(error, self._needed))
         return failed
 
-    def keep(self, state: State, *others: State) -> None:
+    def keep(self, state: DesiredState, *others: DesiredState) -> None:
         """Close what `state` has no use for, but no socket to send from that one of the `others` uses.
 
         Such a socket has a source port that receivers know. A ring that nobody reads would only fill up.
         """
-        rings = {(worker, one.ifindex) for worker, have in state.workers.items() for one in have.ingress}
+        rings = {(worker, one.ifindex) for worker in state.workers for one in state.forwarding.ingress}
         for key in self._rings.keys() - rings:
             self._rings.pop(key).socket.close()
-        egress = {one for each in (state, *others) for have in each.workers.values() for one in have.egress}
+        egress = {one for each in (state, *others) for one in each.forwarding.egress}
         for one in self._egress.keys() - egress:
             self._egress.pop(one).close()
 

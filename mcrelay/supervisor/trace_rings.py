@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mcrelay.ipc.shared_memory import Shared
 from mcrelay.model.actions import OpenTrace, WorkerAction
-from mcrelay.model.state import State, Trace
+from mcrelay.model.state import DesiredState, Trace
 from mcrelay.protocol.control import TraceState
 from mcrelay.tracing.ring import MEMORY_SIZE
 
@@ -53,8 +53,8 @@ class TraceRings:
         except OSError as error:
             raise CannotShare({0: f"cannot trace rule {trace.rule}: {error.strerror}"}) from None
 
-    def keep(self, state: State) -> None:
+    def keep(self, state: DesiredState) -> None:
         """Give up the memories of traces that are not in `state`."""
-        kept = {(worker, trace) for worker, have in state.workers.items() for trace in have.traces}
+        kept = {(worker, trace) for worker in state.workers for trace in state.forwarding.traces}
         for key in self._memories.keys() - kept:
             self._memories.pop(key).close()

@@ -13,8 +13,8 @@ from mcrelay.model.actions import (
     applied,
     without_worker,
 )
-from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, State, WorkerState
-from tests.support.strategies import actions, states
+from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, RunningState, WorkerState
+from tests.support.strategies import actions, running_states
 
 SMALL, LARGE = Ingress(1, 2048), Ingress(1, 4096)
 EGRESS = Egress(2, "10.9.2.1")
@@ -35,47 +35,47 @@ def possible(state, steps):
             yield action
 
 
-@given(states, st.lists(actions, max_size=12), st.integers(0, 12))
+@given(running_states, st.lists(actions, max_size=12), st.integers(0, 12))
 def test_actions_at_once_and_in_parts_lead_to_the_same_state(state, steps, cut):
     steps = list(possible(state, steps))
     assert applied(state, steps) == applied(applied(state, steps[:cut]), steps[cut:])
 
 
-@given(states)
+@given(running_states)
 def test_no_action_changes_nothing(state):
     assert applied(state, []) == state
 
 
 def test_a_started_worker_has_nothing_even_where_its_predecessor_was_given_something_before():
-    state = State({0: WorkerState()})
-    assert applied(state, [OpenEgress(0, EGRESS), StartWorker(0)]) == State({0: WorkerState()})
+    state = RunningState({0: WorkerState()})
+    assert applied(state, [OpenEgress(0, EGRESS), StartWorker(0)]) == RunningState({0: WorkerState()})
 
 
 def test_a_stopped_worker_takes_all_it_has_along():
-    state = applied(State(), [StartWorker(0), OpenIngress(0, SMALL), OpenEgress(0, EGRESS)])
-    assert applied(state, [SetFlow(0, FLOW, ROUTE), StopWorker(0)]) == State()
+    state = applied(RunningState(), [StartWorker(0), OpenIngress(0, SMALL), OpenEgress(0, EGRESS)])
+    assert applied(state, [SetFlow(0, FLOW, ROUTE), StopWorker(0)]) == RunningState()
 
 
 def test_a_ring_of_another_size_replaces_the_one_of_its_link():
-    state = applied(State(), [StartWorker(0), OpenIngress(0, SMALL), OpenIngress(0, LARGE)])
+    state = applied(RunningState(), [StartWorker(0), OpenIngress(0, SMALL), OpenIngress(0, LARGE)])
     assert state.workers[0].ingress == {LARGE}
 
 
 def test_closing_a_ring_that_was_replaced_leaves_its_successor_open():
-    state = applied(State(), [StartWorker(0), OpenIngress(0, LARGE), CloseIngress(0, SMALL)])
+    state = applied(RunningState(), [StartWorker(0), OpenIngress(0, LARGE), CloseIngress(0, SMALL)])
     assert state.workers[0].ingress == {LARGE}
 
 
 def test_the_state_before_stays_as_it_was():
-    before = State({0: WorkerState()})
+    before = RunningState({0: WorkerState()})
     applied(before, [OpenIngress(0, SMALL), SetFlow(0, FLOW, ROUTE)])
-    assert before == State({0: WorkerState()})
+    assert before == RunningState({0: WorkerState()})
 
 
-@given(states)
+@given(running_states)
 def test_a_dead_worker_takes_only_its_own(state):
     left = without_worker(state, 1)
-    assert (left.memberships, left.holds) == (state.memberships, state.holds)
+    assert (left.memberships, left.reservations) == (state.memberships, state.reservations)
     assert left.workers == {worker: has for worker, has in state.workers.items() if worker != 1}
 
 

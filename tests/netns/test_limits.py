@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from mcrelay.model.actions import Join, Leave, OpenEgress
-from mcrelay.model.state import Egress, Membership, State, WorkerState
+from mcrelay.model.state import DesiredState, Egress, Membership, WorkerState
 from mcrelay.supervisor import limits
 from mcrelay.supervisor.sockets import CannotOpen, Sockets
 from tests.netns.test_scale import stream
@@ -55,7 +55,7 @@ def frugal(tmp_path):
 def joined(link, count):
     """Sockets that have joined so many groups, the state that they were to reach, and why some failed."""
     memberships = [Membership(link, group) for group in GROUPS[:count]]
-    state, sockets = State(memberships=frozenset(memberships)), Sockets()
+    state, sockets = DesiredState(memberships=frozenset(memberships)), Sockets()
     sockets.expect(state)
     return sockets, state, sockets.perform([Join(membership) for membership in memberships])
 
@@ -87,7 +87,7 @@ def test_outputs_beyond_the_limit_of_open_files_say_so_too(relay):
     eth1 = socket.if_nametoindex("eth1")
     outputs = [Egress(eth1, "10.2.0.1", 20_000 + number) for number in range(100)]
     sockets = Sockets()
-    sockets.expect(State(workers={0: WorkerState(egress=frozenset(outputs))}))
+    sockets.expect(DesiredState(WorkerState(egress=frozenset(outputs)), 1))
     with room_for(10), pytest.raises(CannotOpen) as failure:
         sockets.supply([OpenEgress(0, egress) for egress in outputs])
     assert len(failure.value.reasons) == 90

@@ -11,7 +11,7 @@ import pytest
 from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.linux import socket_filters
 from mcrelay.model.actions import CloseEgress, Join, Leave, OpenEgress, OpenIngress, ReleasePort, ReservePort
-from mcrelay.model.state import Egress, Ingress, Membership, PortReservation, State, WorkerState
+from mcrelay.model.state import DesiredState, Egress, Ingress, Membership, PortReservation, WorkerState
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.privileged import RING_OCTETS
 from mcrelay.supervisor.sockets import CannotOpen, Sockets
@@ -276,10 +276,10 @@ def test_what_no_state_has_use_for_is_closed(sockets, link):
     before = descriptors()
     ring, egress = Ingress(link, 2048), [Egress(1, "127.0.0.1"), Egress(1, "127.0.0.2")]
     sockets.supply([OpenIngress(0, ring), OpenIngress(1, ring), *(OpenEgress(0, one) for one in egress)])
-    sockets.keep(State({0: WorkerState(frozenset({ring}), frozenset(egress[:1]))}))
+    sockets.keep(DesiredState(WorkerState(frozenset({ring}), frozenset(egress[:1])), 1))
     assert descriptors() - before == 2
     assert sockets.supply([OpenIngress(0, ring)]).resumed == {0}
-    sockets.keep(State())
+    sockets.keep(DesiredState())
     assert descriptors() == before
 
 
@@ -364,7 +364,7 @@ def test_rings_that_were_all_forgotten_share_again(sockets, studio, link):
 def test_a_ring_that_stayed_alone_and_was_replaced_shares_with_the_next(sockets, studio, link):
     Readers(studio, sockets, link)
     small, large = Ingress(link, 2048), Ingress(link, 4096)
-    sockets.keep(State({0: WorkerState(frozenset({small}))}))
+    sockets.keep(DesiredState(WorkerState(frozenset({small})), 1))
     sockets.supply([OpenIngress(0, large)])
     gc.collect()
     assert_shared(*Readers(studio, sockets, link, [4096, 4096]).flows_seen())

@@ -12,7 +12,7 @@ import pytest
 from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.lab.offload import switch_offload
 from mcrelay.model.actions import CloseEgress, CloseIngress, DeleteFlow, OpenEgress, OpenIngress, SetFlow
-from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, State
+from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Output, Route
 from mcrelay.protocol.framing import MAX_PACKET, PROTOCOL, Hello, WireError, cut_into_packets
 from mcrelay.protocol.worker import (
     Acknowledged,
@@ -426,7 +426,7 @@ def test_what_is_closed_is_read_no_more_and_leaves_no_descriptor(bench):
         CloseEgress(WORKER, bench.left),
         CloseIngress(WORKER, Ingress(bench.eth0, 2048)),
     )
-    bench.sockets.keep(State())
+    bench.sockets.keep(DesiredState())
     assert descriptors() == before
     bench.send(Frame())
     bench.worker.turn(0)

@@ -19,10 +19,10 @@ from mcrelay.model.actions import (
     StartWorker,
     applied,
 )
-from mcrelay.model.state import Ingress, State, WorkerState
+from mcrelay.model.state import DesiredState, Ingress, RunningState, WorkerState
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.plan import claim
-from tests.support.strategies import plans, states
+from tests.support.strategies import desired_states, plans, reached, running_states
 
 ADDITIONS = (StartWorker, OpenIngress, OpenEgress, SetFlow, OpenTrace, ReservePort, Join)
 
@@ -35,7 +35,7 @@ def in_both(running, desired):
         yield from ((worker, one) for one in have.egress & wanted.egress)
         yield from ((worker, flow) for flow, _ in have.flows.items() & wanted.flows.items())
     yield from ((None, one) for one in running.memberships & desired.memberships)
-    yield from ((None, one) for one in running.holds & desired.holds)
+    yield from ((None, one) for one in running.reservations & desired.reservations)
 
 
 def touched(action):
@@ -58,26 +58,28 @@ def assert_sound(state):
             assert flow.ifindex in {ingress.ifindex for ingress in worker.ingress}
             assert {output.egress for output in route.outputs} <= worker.egress
     relayed = {claim(flow) for worker in state.workers.values() for flow in worker.flows}
-    assert state.memberships | state.holds <= relayed
+    assert state.memberships | state.reservations <= relayed
 
 
-@given(states, states)
+@given(running_states, desired_states)
 def test_applying_the_diff_reaches_the_desired_state(running, desired):
-    assert applied(running, diff(running, desired)) == desired
+    assert applied(running, diff(running, desired)) == reached(desired)
 
 
-@given(states)
-def test_the_same_state_needs_no_action(state):
-    assert diff(state, state) == []
-    assert diff(state, deepcopy(state)) == []
+@given(desired_states)
+def test_the_same_state_needs_no_action(desired):
+    assert diff(reached(desired), desired) == []
+    assert diff(reached(desired), deepcopy(desired)) == []
 
 
-@given(states, states)
+@given(running_states, desired_states)
 def test_what_stays_as_it_is_is_in_no_action(running, desired):
-    assert not {touched(action) for action in diff(running, desired)} & set(in_both(running, desired))
+    assert not {touched(action) for action in diff(running, desired)} & set(
+        in_both(running, reached(desired))
+    )
 
 
-@given(states, states)
+@given(running_states, desired_states)
 def test_additions_stand_before_removals_and_no_action_is_there_twice(running, desired):
     actions = diff(running, desired)
     is_addition = [isinstance(action, ADDITIONS) for action in actions]
@@ -87,19 +89,19 @@ def test_additions_stand_before_removals_and_no_action_is_there_twice(running, d
 
 @given(plans, plans)
 def test_every_step_on_the_way_is_sound(running, desired):
-    state = running.state
-    for action in diff(running.state, desired.state):
+    state = reached(running.state)
+    for action in diff(state, desired.state):
         state = applied(state, [action])
         assert_sound(state)
 
 
 @given(plans)
 def test_groups_are_joined_and_ports_held_after_all_else_is_in_place(desired):
-    kinds = [isinstance(action, Join | ReservePort) for action in diff(State(), desired.state)]
+    kinds = [isinstance(action, Join | ReservePort) for action in diff(RunningState(), desired.state)]
     assert kinds == sorted(kinds)
 
 
-@given(states, states)
+@given(running_states, desired_states)
 def test_a_ring_that_changes_its_size_is_replaced_and_not_closed(running, desired):
     actions = diff(running, desired)
     opened = {(a.worker, a.ingress.ifindex) for a in actions if isinstance(a, OpenIngress)}
@@ -108,6 +110,6 @@ def test_a_ring_that_changes_its_size_is_replaced_and_not_closed(running, desire
 
 
 def test_a_larger_mtu_is_one_action():
-    before = State({0: WorkerState(frozenset({Ingress(1, 2048)}))})
-    after = State({0: WorkerState(frozenset({Ingress(1, 16384)}))})
+    before = RunningState({0: WorkerState(frozenset({Ingress(1, 2048)}))})
+    after = DesiredState(WorkerState(frozenset({Ingress(1, 16384)})), 1)
     assert diff(before, after) == [OpenIngress(0, Ingress(1, 16384))]

@@ -3,11 +3,11 @@
 import pytest
 
 from mcrelay.model.actions import Leave
-from mcrelay.model.state import Membership, State, WorkerState
+from mcrelay.model.state import DesiredState, Membership
 from mcrelay.reconcile.commands import Kill, Perform, Start, Stop
 from mcrelay.reconcile.plan import Plan
 from tests.support.reconciler_harness import CAMERA, ONE_RULE, TO_NEAR, World, settled
-from tests.support.strategies import planned
+from tests.support.strategies import planned, reached
 
 
 def pause_of_death(world):
@@ -78,12 +78,12 @@ def test_a_hello_that_nobody_waits_for_says_nothing():
     world.reconciler.worker_started(0, world.now)
     world.reconciler.worker_started(7, world.now)
     world.check()
-    assert world.reconciler.running == ONE_RULE.state
+    assert world.reconciler.running == reached(ONE_RULE.state)
 
 
 def test_a_start_is_settled_once_every_worker_has_run_and_stays_so_when_one_dies():
     world = World()
-    world.plan(Plan(State({0: WorkerState()})))
+    world.plan(Plan(DesiredState(worker_count=1)))
     world.exit(0)
     assert not world.reconciler.settled
     world.wait(0.1)

@@ -12,6 +12,7 @@ from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import (
+    DesiredState,
     Egress,
     Flow,
     Ingress,
@@ -19,7 +20,6 @@ from mcrelay.model.state import (
     Output,
     PortReservation,
     Route,
-    State,
     WorkerState,
 )
 from mcrelay.reconcile.plan import claim, plan
@@ -78,14 +78,13 @@ def planned(*rules, links=HOST):
 
 
 def test_a_rule_becomes_a_ring_a_socket_a_route_and_a_membership():
-    assert planned(CAMERA).state == State(
-        workers={
-            0: WorkerState(
-                ingress=frozenset({Ingress(2, 2048)}),
-                egress=frozenset({NEAR}),
-                flows={CAMERA_FLOW: Route("camera", (TO_PLANT,))},
-            )
-        },
+    assert planned(CAMERA).state == DesiredState(
+        WorkerState(
+            ingress=frozenset({Ingress(2, 2048)}),
+            egress=frozenset({NEAR}),
+            flows={CAMERA_FLOW: Route("camera", (TO_PLANT,))},
+        ),
+        worker_count=1,
         memberships=frozenset({Membership(2, "239.1.1.1")}),
     )
     assert planned(CAMERA).rules == {"camera": RuleStatus(RuleState.ACTIVE)}
@@ -94,8 +93,8 @@ def test_a_rule_becomes_a_ring_a_socket_a_route_and_a_membership():
 def test_each_source_is_a_flow_and_a_membership_of_its_own():
     state = planned(FEED).state
     flows = [Flow(3, "232.1.1.1", 5001, "10.0.0.5"), Flow(3, "232.1.1.1", 5001, "10.0.0.6")]
-    assert list(state.workers[0].flows) == flows
-    assert len(set(state.workers[0].flows.values())) == 1
+    assert list(state.forwarding.flows) == flows
+    assert len(set(state.forwarding.flows.values())) == 1
     assert state.memberships == {
         Membership(3, "232.1.1.1", "10.0.0.5"),
         Membership(3, "232.1.1.1", "10.0.0.6"),
@@ -104,36 +103,35 @@ def test_each_source_is_a_flow_and_a_membership_of_its_own():
 
 def test_a_unicast_input_holds_its_port_and_joins_nothing():
     state = planned(TUNNEL).state
-    assert state.holds == {PortReservation("10.9.2.1", 6001)}
+    assert state.reservations == {PortReservation("10.9.2.1", 6001)}
     assert state.memberships == frozenset()
 
 
 def test_an_output_says_where_it_sends_from_and_how():
-    (route,) = planned(TUNNEL).state.workers[0].flows.values()
+    (route,) = planned(TUNNEL).state.forwarding.flows.values()
     assert route.outputs == (Output("lab", Egress(4, "10.20.0.1", 4000), "239.3.3.3", 6001, "decrement", 34),)
 
 
 def test_outputs_that_send_from_one_address_share_a_socket():
-    assert planned(CAMERA, BOTH).state.workers[0].egress == {NEAR, Egress(4, "10.20.0.7")}
+    assert planned(CAMERA, BOTH).state.forwarding.egress == {NEAR, Egress(4, "10.20.0.7")}
 
 
 @pytest.mark.parametrize(("mtu", "size"), [(1500, 2048), (9000, 16384), (65_536, 131_072)])
 def test_a_ring_has_room_for_the_largest_packet_of_its_device(mtu, size):
     links = host(replace(ETH0, mtu=mtu), ETH1)
-    assert planned(CAMERA, links=links).state.workers[0].ingress == {Ingress(2, size)}
+    assert planned(CAMERA, links=links).state.forwarding.ingress == {Ingress(2, size)}
 
 
 @pytest.mark.parametrize(("workers", "count"), [("1", 1), ("3", 3), ("auto", 2)])
-def test_every_worker_forwards_the_same(workers, count):
+def test_the_file_or_the_number_of_cpus_says_how_many_workers_run(workers, count):
     head = HEAD.replace("version: 1", f"version: 1\nworkers: {workers}")
     state = plan(config(CAMERA, head=head), HOST, cpus=2).state
     assert list(state.workers) == list(range(count))
-    assert set(map(id, state.workers.values())) == {id(state.workers[0])}
 
 
 def test_without_rules_a_worker_waits_for_some():
     without_rules = config(head="version: 1\ninterfaces: {}\nrules: {}\n")
-    assert plan(without_rules, HOST, cpus=2).state == State({0: WorkerState()})
+    assert plan(without_rules, HOST, cpus=2).state == DesiredState(worker_count=1)
 
 
 DISABLED = CAMERA + "    enabled: false\n"
@@ -185,11 +183,11 @@ def test_a_rule_that_does_not_run_as_it_should_says_why(rule, links, state, reas
 
 @pytest.mark.parametrize(("rule", "links"), [(DISABLED, HOST), (CAMERA, host(ETH1)), (CAMERA, host(ETH0))])
 def test_a_rule_that_does_not_run_takes_nothing_from_the_host(rule, links):
-    assert planned(rule, links=links).state == State({0: WorkerState()})
+    assert planned(rule, links=links).state == DesiredState(worker_count=1)
 
 
 def test_an_output_that_cannot_run_leaves_the_others_to_run():
-    (route,) = planned(BOTH, links=host(ETH0, ETH1)).state.workers[0].flows.values()
+    (route,) = planned(BOTH, links=host(ETH0, ETH1)).state.forwarding.flows.values()
     assert route.outputs == (TO_PLANT,)
 
 
@@ -199,15 +197,15 @@ def test_a_rule_that_does_not_run_leaves_the_others_as_they_are():
 
 def test_a_source_may_be_an_address_of_another_device():
     rule = CAMERA.replace("port: 6001", "port: 6001, source: 10.20.0.1")
-    assert planned(rule).state.workers[0].egress == {Egress(3, "10.20.0.1")}
+    assert planned(rule).state.forwarding.egress == {Egress(3, "10.20.0.1")}
 
 
 def test_two_interfaces_of_one_device_read_one_ring():
     head = HEAD.replace("lab: {device: eth2, source: 10.20.0.7,", "lab: {device: eth0,")
     other = CAMERA.replace("camera", "other").replace("studio", "lab").replace("239.1.1.1", "239.1.1.7")
     state = plan(config(CAMERA, other, head=head), HOST, cpus=1).state
-    assert state.workers[0].ingress == {Ingress(2, 2048)}
-    assert {flow.ifindex for flow in state.workers[0].flows} == {2}
+    assert state.forwarding.ingress == {Ingress(2, 2048)}
+    assert {flow.ifindex for flow in state.forwarding.flows} == {2}
 
 
 rules = st.permutations([CAMERA, FEED, TUNNEL, BOTH])
@@ -225,17 +223,18 @@ def test_the_order_of_rules_and_links_does_not_matter(rules, links, chance: rand
 @given(links)
 def test_a_plan_holds_what_its_flows_need_and_nothing_else(links):
     state = planned(CAMERA, FEED, TUNNEL, BOTH, links=links).state
-    (worker,) = state.workers.values()
-    assert {ingress.ifindex for ingress in worker.ingress} == {flow.ifindex for flow in worker.flows}
-    sent = {output.egress for route in worker.flows.values() for output in route.outputs}
-    assert worker.egress == sent
-    assert state.memberships | state.holds == {claim(flow) for flow in worker.flows}
+    assert {ingress.ifindex for ingress in state.forwarding.ingress} == {
+        flow.ifindex for flow in state.forwarding.flows
+    }
+    sent = {output.egress for route in state.forwarding.flows.values() for output in route.outputs}
+    assert state.forwarding.egress == sent
+    assert state.memberships | state.reservations == {claim(flow) for flow in state.forwarding.flows}
 
 
 @given(links)
 def test_every_rule_has_a_verdict_and_runs_exactly_when_it_is_active(links):
     found = planned(CAMERA, FEED, TUNNEL, BOTH, links=links)
-    running = {route.rule for route in found.state.workers[0].flows.values()}
+    running = {route.rule for route in found.state.forwarding.flows.values()}
     assert set(found.rules) == {"camera", "feed", "tunnel", "both"}
     assert {name for name, verdict in found.rules.items() if verdict.state is RuleState.ACTIVE} == running
     assert all(verdict.reason for verdict in found.rules.values() if verdict.state is not RuleState.ACTIVE)
@@ -247,5 +246,5 @@ def test_a_route_that_is_as_it_was_is_the_very_same_one():
     changed = config(CAMERA.replace("6001", "6002"), FEED)
     after = plan(changed, links, 1, before)
     assert after == plan(changed, links, 1)
-    flows, known = after.state.workers[0].flows, before.state.workers[0].flows
+    flows, known = after.state.forwarding.flows, before.state.forwarding.flows
     assert [flow for flow in flows if flows[flow] is not known[flow]] == [CAMERA_FLOW]

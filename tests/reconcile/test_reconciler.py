@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from mcrelay.model.actions import CloseTrace, DeleteFlow, Join, OpenEgress, OpenIngress, OpenTrace, SetFlow
-from mcrelay.model.state import Ingress, Membership, State, Trace
+from mcrelay.model.state import Ingress, Membership, RunningState, Trace
 from mcrelay.reconcile.commands import Kill, Perform, Start
 from tests.support.reconciler_harness import (
     CAMERA,
@@ -22,14 +22,23 @@ from tests.support.reconciler_harness import (
     World,
     settled,
 )
-from tests.support.strategies import egresses, flows, holds, ingresses, memberships, planned, plans, traces
+from tests.support.strategies import (
+    egresses,
+    flows,
+    ingresses,
+    memberships,
+    planned,
+    plans,
+    reached,
+    reservations,
+    traces,
+)
 
-subjects = ingresses | egresses | flows | memberships | holds | traces
+subjects = ingresses | egresses | flows | memberships | reservations | traces
 
 
 def without_traces(state):
-    workers = {number: replace(worker, traces=frozenset()) for number, worker in state.workers.items()}
-    return replace(state, workers=workers)
+    return replace(state, forwarding=replace(state.forwarding, traces=frozenset()))
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -138,10 +147,13 @@ class AnyHistory(RuleBasedStateMachine):
         world.broken.clear()
         world.converge()
         plan, desired = world.reconciler.plan, world.reconciler.desired
-        assert world.reconciler.running == desired
+        assert world.reconciler.running == reached(desired)
         assert without_traces(desired) == plan.state
-        assert {worker: fake.has for worker, fake in world.workers.items()} == dict(desired.workers)
-        assert (world.has.memberships, world.has.holds) == (plan.state.memberships, plan.state.holds)
+        assert {worker: fake.has for worker, fake in world.workers.items()} == reached(desired).workers
+        assert (world.has.memberships, world.has.reservations) == (
+            plan.state.memberships,
+            plan.state.reservations,
+        )
         assert world.reconciler.verdicts() == world.reconciler.verdicts_now() == plan.rules
         assert world.reconciler.failures.by_subject == {}
         assert world.reconciler.settled
@@ -163,7 +175,7 @@ def test_a_start_is_a_process_then_a_batch_then_the_groups():
     assert batch.actions == (
         OpenIngress(0, Ingress(1, 2048)),
         OpenEgress(0, NEAR),
-        SetFlow(0, CAMERA, ONE_RULE.state.workers[0].flows[CAMERA]),
+        SetFlow(0, CAMERA, ONE_RULE.state.forwarding.flows[CAMERA]),
     )
     assert not world.reconciler.settled
     world.answer(0)
@@ -188,7 +200,7 @@ def test_without_a_plan_nothing_happens_however_long_one_waits():
         world.wait(1000)
     assert world.since() == []
     assert world.reconciler.next_deadline() is None
-    assert world.reconciler.running == TWO_RULES.state
+    assert world.reconciler.running == reached(TWO_RULES.state)
 
 
 def test_a_rule_that_is_added_leaves_the_others_alone():
@@ -197,7 +209,7 @@ def test_a_rule_that_is_added_leaves_the_others_alone():
     (batch,) = world.since()
     assert batch.actions == (
         OpenEgress(0, FAR),
-        SetFlow(0, SENSORS, TWO_RULES.state.workers[0].flows[SENSORS]),
+        SetFlow(0, SENSORS, TWO_RULES.state.forwarding.flows[SENSORS]),
     )
     assert batch.generation == 2
 
@@ -211,7 +223,7 @@ def test_a_plan_that_comes_while_a_worker_is_busy_waits_for_its_answer():
     assert world.since() == []
     world.answer(0)
     (batch,) = world.since()
-    assert SetFlow(0, SENSORS, TWO_RULES.state.workers[0].flows[SENSORS]) in batch.actions
+    assert SetFlow(0, SENSORS, TWO_RULES.state.forwarding.flows[SENSORS]) in batch.actions
 
 
 def test_a_dead_worker_comes_back_with_its_rules_and_keeps_its_groups():
@@ -224,7 +236,7 @@ def test_a_dead_worker_comes_back_with_its_rules_and_keeps_its_groups():
     assert start == Start(0)
     assert len(batch.actions) == 3
     world.converge()
-    assert world.reconciler.running == ONE_RULE.state
+    assert world.reconciler.running == reached(ONE_RULE.state)
     assert world.reconciler.processes[0].restarts == 1
 
 
@@ -239,7 +251,7 @@ def test_an_answer_of_a_dead_worker_says_nothing(is_refusal):
         world.reconciler.refused(0, number, {0: "no"}, world.now)
     else:
         world.reconciler.acknowledged(0, number)
-    assert world.reconciler.running == State()
+    assert world.reconciler.running == RunningState()
     assert world.reconciler.failures.by_subject == {}
     world.check()
 

@@ -8,7 +8,7 @@ from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.plan import Plan
 from mcrelay.reconcile.trace_requests import MOST, TraceRequests
 from tests.support.reconciler_harness import CAMERA, ONE_RULE, TO_NEAR, World, settled
-from tests.support.strategies import planned
+from tests.support.strategies import planned, reached
 
 RULE_ON_TWO = planned({"camera": ([CAMERA], [TO_NEAR])}, count=2)
 
@@ -58,7 +58,7 @@ def test_a_trace_that_is_wanted_no_more_ends_in_the_workers_and_the_next_one_is_
     desk.answer()
     assert desk.ask("camera", wanted=False) == []
     desk.answer()
-    assert desk.world.reconciler.running == ONE_RULE.state
+    assert desk.world.reconciler.running == reached(ONE_RULE.state)
     desk.ask("camera")
     assert desk.answer() == [TraceState("camera", 2, (0,))]
 

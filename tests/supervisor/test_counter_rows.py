@@ -14,7 +14,7 @@ from mcrelay.config.compiler import Output as ConfigOutput
 from mcrelay.ipc.shared_memory import Memory
 from mcrelay.model.actions import CloseIngress, OpenEgress, OpenIngress, SetFlow
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
-from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, State, WorkerState
+from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Output, Route, WorkerState
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor import counter_rows
 from mcrelay.supervisor.counter_rows import CounterRows, CounterRowsError, Rows, RowsExhausted
@@ -92,7 +92,7 @@ def config(**rules):
 def state(*actions):
     """The state of one worker after these actions."""
     flows = {action.flow: action.route for action in actions}
-    return State({0: WorkerState(frozenset({RING}), frozenset({EGRESS}), flows)})
+    return DesiredState(WorkerState(frozenset({RING}), frozenset({EGRESS}), flows), 1)
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_counts_stay_while_their_owner_does_and_a_new_owner_starts_at_zero(ledge
     assert sorted(ledger.instruction(newcomer, False).rows[1:]) == [1, 2]  # those of the rule that went
     assert ledger.rule("newcomer") == dict.fromkeys(RULES.columns, 0)
     assert ledger.output("newcomer", output(6002)) == dict.fromkeys(OUTPUTS.columns, 0)
-    ledger.keep([config()], [State()])
+    ledger.keep([config()], [DesiredState()])
     assert ledger.link(7) == dict.fromkeys(LINKS.columns, 0)
     assert not tally(ledger, 1).rules.any()
     assert not tally(ledger, 1).outputs.any()
@@ -256,9 +256,9 @@ def test_counts_stay_while_their_owner_does_and_a_new_owner_starts_at_zero(ledge
 def test_a_rule_that_does_not_run_for_a_while_keeps_its_counts(ledger):
     ledger.instruction(set_flow("feed", output(6001)), False)
     tally(ledger).outputs[0, 0] = 7
-    ledger.keep([config(feed=[6001])], [State()])
+    ledger.keep([config(feed=[6001])], [DesiredState()])
     assert ledger.output("feed", output(6001))["packets"] == 7
-    ledger.keep([config(feed=[6002])], [State()])
+    ledger.keep([config(feed=[6002])], [DesiredState()])
     assert ledger.output("feed", output(6001))["packets"] == 0
 
 

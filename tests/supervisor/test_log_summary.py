@@ -4,7 +4,7 @@ import numpy as np
 
 from mcrelay.model.actions import OpenIngress, SetFlow
 from mcrelay.model.rule_status import RuleState, RuleStatus
-from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, State, WorkerState
+from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Output, Route, WorkerState
 from mcrelay.reconcile.plan import Plan
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.log_summary import lines
@@ -16,7 +16,9 @@ PLANT = Output("plant", Egress(8, "10.2.0.1"), "239.2.2.2", 6001, 64, 0)
 LAB = Output("lab", Egress(9, "10.3.0.1"), "10.3.0.2", 6002, "decrement", 0)
 FLOW = Flow(7, "239.1.1.1", 5001)
 ROUTE = Route("feed", (PLANT, LAB))
-FORWARDING = State({0: WorkerState(frozenset({RING}), frozenset({PLANT.egress, LAB.egress}), {FLOW: ROUTE})})
+FORWARDING = DesiredState(
+    WorkerState(frozenset({RING}), frozenset({PLANT.egress, LAB.egress}), {FLOW: ROUTE}), 1
+)
 
 
 def ledger_with_counts():
@@ -49,7 +51,7 @@ def test_a_rule_that_does_not_run_says_why():
         "late": RuleStatus(RuleState.UNRESOLVED, "input: device eth9 is absent"),
         "off": RuleStatus(RuleState.DISABLED, "`enabled: false` in the file"),
     }
-    assert list(lines(Plan(State(), verdicts), verdicts, CounterRows())) == [
+    assert list(lines(Plan(DesiredState(), verdicts), verdicts, CounterRows())) == [
         "rule late: unresolved: input: device eth9 is absent",
         "rule off: disabled: `enabled: false` in the file",
     ]

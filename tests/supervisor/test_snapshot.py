@@ -20,6 +20,7 @@ from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.snapshot import ProcessInfo, SnapshotBuilder
 from mcrelay.supervisor.systemd import Notifier
+from tests.support.strategies import reached
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\nrules:\n"
 LINKS = LinkTable({"eth0": Link(2, "eth0"), "eth1": Link(3, "eth1", addresses=("10.9.2.1",))})
@@ -49,11 +50,11 @@ class Studio:
         self.reconciler.planned(plan(self.configuration.config, LINKS, 1), self.configuration.generation)
 
     def settle(self):
-        self.reconciler.running = self.reconciler.desired
-        for worker in self.reconciler.desired.workers.values():
-            actions = [OpenIngress(0, ingress) for ingress in worker.ingress]
-            actions += [SetFlow(0, flow, route) for flow, route in worker.flows.items()]
-            self.ledger.instructions(actions, frozenset())
+        self.reconciler.running = reached(self.reconciler.desired)
+        forwarding = self.reconciler.desired.forwarding
+        actions = [OpenIngress(0, ingress) for ingress in forwarding.ingress]
+        actions += [SetFlow(0, flow, route) for flow, route in forwarding.flows.items()]
+        self.ledger.instructions(actions, frozenset())
 
     def drawn(self, *members, links=LINKS):
         return self.portrait.drawn(links, members)

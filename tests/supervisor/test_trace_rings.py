@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mcrelay.model.actions import CloseTrace, OpenTrace
-from mcrelay.model.state import State, Trace, WorkerState
+from mcrelay.model.state import DesiredState, Trace, WorkerState
 from mcrelay.protocol.control import TraceState
 from mcrelay.supervisor import trace_rings
 from mcrelay.supervisor.trace_rings import CannotShare, TraceRings
@@ -22,7 +22,7 @@ def same(one, other):
 def rings():
     made = TraceRings()
     yield made
-    made.keep(State())
+    made.keep(DesiredState())
 
 
 def test_a_worker_gets_one_for_each_trace_it_opens_in_the_order_of_the_batch(rings):
@@ -54,7 +54,7 @@ def test_what_workers_write_the_control_process_reads_in_the_order_of_the_worker
 
 def test_only_what_is_traced_still_is_kept(rings):
     [feed, clock] = rings.supply([OpenTrace(0, FEED), OpenTrace(0, CLOCK)])
-    rings.keep(State({0: WorkerState(traces=frozenset({CLOCK}))}))
+    rings.keep(DesiredState(WorkerState(traces=frozenset({CLOCK})), 1))
     os.fstat(clock)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(feed)

@@ -17,7 +17,7 @@ from mcrelay.model.actions import (
     applied,
 )
 from mcrelay.model.rule_status import RuleState
-from mcrelay.model.state import Egress, Flow, Output, State, WorkerState
+from mcrelay.model.state import Egress, Flow, Output, RunningState, WorkerState
 from mcrelay.reconcile.commands import Batch, Kill, Perform, Start, Stop
 from mcrelay.reconcile.reconciler import Reconciler
 from tests.support.strategies import planned
@@ -50,7 +50,7 @@ class World:
     reconciler: Reconciler = field(default_factory=Reconciler)
     now: float = 1000.0
     workers: dict[int, FakeWorker] = field(default_factory=dict)
-    has: State = field(default_factory=State)  # memberships and holds
+    has: RunningState = field(default_factory=RunningState)  # memberships and reservations
     performing: Perform | None = None
     broken: set = field(default_factory=set)
     generation: int = 0
@@ -82,7 +82,7 @@ class World:
                 self.refuse(worker, index)
                 return
         fake.batch = None
-        fake.has = fake.confirmed = applied(State({worker: fake.has}), batch.actions).workers[worker]
+        fake.has = fake.confirmed = applied(RunningState({worker: fake.has}), batch.actions).workers[worker]
         self.reconciler.acknowledged(worker, batch.number)
         self.look()
 
@@ -174,7 +174,8 @@ class World:
         assert batch.generation == self.generation
         assert batch.actions
         assert {action.worker for action in batch.actions} == {batch.worker}
-        wanted = self.reconciler.plan.state.workers.get(batch.worker, WorkerState())
+        state = self.reconciler.plan.state
+        wanted = state.forwarding if batch.worker in state.workers else WorkerState()
         for action in batch.actions:
             if isinstance(action, SetFlow | DeleteFlow) and action.flow in fake.confirmed.flows:
                 route = fake.confirmed.flows[action.flow]
@@ -190,7 +191,7 @@ class World:
         if any(isinstance(action, Join | ReservePort) for action in performance.actions):
             for worker, fake in self.workers.items():
                 if worker in self.possible.workers and not fake.is_stopped:
-                    assert fake.confirmed == self.possible.workers[worker], "the flows first"
+                    assert fake.confirmed == self.possible.forwarding, "the flows first"
 
     @property
     def possible(self):
@@ -202,7 +203,7 @@ class World:
         assert running.workers == {
             worker: fake.confirmed for worker, fake in self.workers.items() if fake.confirmed is not None
         }
-        assert (running.memberships, running.holds) == (self.has.memberships, self.has.holds)
+        assert (running.memberships, running.reservations) == (self.has.memberships, self.has.reservations)
         deadline = self.reconciler.next_deadline()
         assert deadline is None or deadline > self.now, "the loop would spin"
         assert self.reconciler.due(self.now) == [], "nothing is returned twice"

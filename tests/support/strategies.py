@@ -20,6 +20,7 @@ from mcrelay.model.actions import (
 )
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import (
+    DesiredState,
     Egress,
     Flow,
     Ingress,
@@ -27,7 +28,7 @@ from mcrelay.model.state import (
     Output,
     PortReservation,
     Route,
-    State,
+    RunningState,
     Trace,
     WorkerState,
 )
@@ -49,7 +50,7 @@ ingresses = st.builds(Ingress, ifindexes, st.sampled_from(FRAME_SIZES))
 egresses = st.builds(Egress, ifindexes, hosts, st.sampled_from([0, 4000]))
 flows = st.builds(Flow, ifindexes, destinations, ports, sources)
 memberships = st.builds(Membership, ifindexes, st.sampled_from(GROUPS), sources)
-holds = st.builds(PortReservation, hosts, ports)
+reservations = st.builds(PortReservation, hosts, ports)
 outputs = st.builds(
     Output,
     interface=st.sampled_from(["plant", "lab"]),
@@ -77,8 +78,8 @@ actions = (
     worker_actions
     | st.builds(Join, memberships)
     | st.builds(Leave, memberships)
-    | st.builds(ReservePort, holds)
-    | st.builds(ReleasePort, holds)
+    | st.builds(ReservePort, reservations)
+    | st.builds(ReleasePort, reservations)
     | st.builds(StartWorker, workers)
     | st.builds(StopWorker, workers)
 )
@@ -91,25 +92,39 @@ worker_states = st.builds(
     flows=st.dictionaries(flows, routes, max_size=3),
     traces=st.frozensets(traces, max_size=2),
 )
-states = st.builds(
-    State,
+running_states = st.builds(
+    RunningState,
     workers=st.dictionaries(st.integers(0, 2), worker_states, max_size=3),
     memberships=st.frozensets(memberships, max_size=3),
-    holds=st.frozensets(holds, max_size=2),
+    reservations=st.frozensets(reservations, max_size=2),
 )
+desired_states = st.builds(
+    DesiredState,
+    forwarding=worker_states,
+    worker_count=st.integers(0, 3),
+    memberships=st.frozensets(memberships, max_size=3),
+    reservations=st.frozensets(reservations, max_size=2),
+)
+
+
+def reached(desired):
+    """Return what runs once all that is desired runs."""
+    workers = dict.fromkeys(desired.workers, desired.forwarding)
+    return RunningState(workers, desired.memberships, desired.reservations)
 
 
 def planned(rules, frame_size=2048, count=1):
     """Return the plan of rules, {name: (flows, outputs)}, with all that they need."""
     table = {flow: Route(name, tuple(sent)) for name, (taken, sent) in rules.items() for flow in taken}
-    worker = WorkerState(
+    forwarding = WorkerState(
         ingress=frozenset(Ingress(flow.ifindex, frame_size) for flow in table),
         egress=frozenset(output.egress for route in table.values() for output in route.outputs),
         flows=table,
     )
     claims = {claim(flow) for flow in table}
-    state = State(
-        dict.fromkeys(range(count), worker),
+    state = DesiredState(
+        forwarding,
+        count,
         frozenset(one for one in claims if isinstance(one, Membership)),
         frozenset(one for one in claims if isinstance(one, PortReservation)),
     )

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 from mcrelay.model.actions import applied
 from mcrelay.model.links import LinkTable
-from mcrelay.model.state import State, WorkerState
+from mcrelay.model.state import RunningState, WorkerState
 from mcrelay.protocol.framing import PROTOCOL, Hello
 from mcrelay.protocol.worker import Acknowledged, decode_batch
 from mcrelay.reconcile.lifecycle import Process
@@ -127,7 +127,7 @@ class FakeChild:
     def carry_out(self):
         batch = self.batches.pop(0)
         actions = [instruction.action for instruction in batch.instructions]
-        self.has = applied(State({self.number: self.has}), actions).workers[self.number]
+        self.has = applied(RunningState({self.number: self.has}), actions).workers[self.number]
         return Acknowledged(batch.number)
 
 

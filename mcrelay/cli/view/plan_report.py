@@ -20,7 +20,7 @@ JSON_VERSION = 1  # version of the shape of `plan --json`
 
 def plan_as_json(config: Config, planned: Plan) -> dict[str, Any]:
     """Return the documented shape, but for the file's name and what differs from what runs."""
-    routes = _routes(planned)
+    routes = planned.state.forwarding.routes_by_rule()
     devices = {name: interface.device for name, interface in config.interfaces.items()}
     rules = (
         _rule(rule, devices, planned.rules[rule.name], routes.get(rule.name))
@@ -28,7 +28,7 @@ def plan_as_json(config: Config, planned: Plan) -> dict[str, Any]:
     )
     return {
         "version": JSON_VERSION,
-        "workers": len(planned.state.workers),
+        "workers": planned.state.worker_count,
         "rules": list(rules),
         "opens": _opens(planned),
     }
@@ -46,18 +46,13 @@ def _rule(rule: Rule, devices: Mapping[str, str], verdict: RuleStatus, route: Ro
     }
 
 
-def _routes(planned: Plan) -> dict[str, Route]:
-    flows = next((state.flows for state in planned.state.workers.values()), {})
-    return {route.rule: route for route in flows.values()}
-
-
 def _opens(planned: Plan) -> dict[str, int]:
-    workers = planned.state.workers.values()
+    state = planned.state
     return {
-        "rings": sum(len(worker.ingress) for worker in workers),
-        "sockets": len({egress for worker in workers for egress in worker.egress}),
-        "memberships": len(planned.state.memberships),
-        "held ports": len(planned.state.holds),
+        "rings": state.worker_count * len(state.forwarding.ingress),
+        "sockets": len(state.forwarding.egress),
+        "memberships": len(state.memberships),
+        "held ports": len(state.reservations),
     }
 
 
