@@ -1,4 +1,4 @@
-"""The command line: a table of verbs, one module each, imported when it is asked for."""
+"""Runs: the command line: a table of verbs, one module each, imported when its verb is called."""
 
 from __future__ import annotations
 

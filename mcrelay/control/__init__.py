@@ -1,1 +1,1 @@
-"""The process that answers clients: it parses what they say, and holds no privilege."""
+"""Runs: the process that answers clients: it parses their requests, and has no privilege."""

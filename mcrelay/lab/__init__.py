@@ -1,4 +1,4 @@
-"""Networks of namespaces in which the demo and the tests send, relay and receive real packets.
+"""Runs: networks of namespaces in which the demo and the tests send, relay and receive real packets.
 
     with Lab() as lab:
         sender, relay = lab.host("sender"), lab.host("relay")

@@ -1,1 +1,1 @@
-"""Calls of the kernel that Python has no name for."""
+"""Runs: thin wrappers of system calls, netlink and /proc that Python has no name for."""

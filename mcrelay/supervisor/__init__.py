@@ -1,1 +1,1 @@
-"""The process with the privilege: it decides what runs, and starts and watches those that do it."""
+"""Runs: the process with the privileges: it decides what runs, and starts and watches the others."""

@@ -1,1 +1,1 @@
-"""The process that forwards packets, without any privilege."""
+"""Runs: the processes that forward packets, without any privilege."""

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,38 @@ def test_every_handler_is_called_and_every_call_has_a_handler():
 def test_every_file_that_a_page_leads_to_is_there(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+PACKAGES = {file.parent.name: file.read_text() for file in (ROOT / "mcrelay").glob("*/__init__.py")}
+KINDS = {name: text.removeprefix('"""').partition(": ")[0].lower() for name, text in PACKAGES.items()}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_first_line_of_a_package_says_whether_it_is_pure_or_runs(name):
+    assert KINDS[name] in ("pure", "runs")
+
+
+def test_the_table_of_packages_has_all_of_them_and_says_the_same():
+    table = re.findall(
+        r"^\| `(\w+)/` \| (pure|runs) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE
+    )
+    assert dict(table) == KINDS
+
+
+def test_what_calls_itself_pure_is_held_to_it():
+    pure = {name for name, kind in KINDS.items() if kind == "pure"}
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [contract] = [one for one in contracts if one["name"].startswith("the pure packages")]
+    assert {f"mcrelay.{name}" for name in pure} == set(contract["source_modules"])
+    measured = re.search(r"^PURE_PACKAGES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert set(measured.split()) == pure
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "benchmarks/README.md"])
+def test_every_file_that_a_developer_is_sent_to_is_there(page):
+    text = (ROOT / page).read_text()
+    places = [ROOT / "mcrelay", ROOT, (ROOT / page).parent]
+    for name in set(re.findall(r"`([\w./-]+(?:\.py|\.json|\.yaml|/))`", text)) - {"benchmarks/results/"}:
+        assert any((place / name).exists() for place in places), name
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / page).parent / target).exists(), target
