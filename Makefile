@@ -1,5 +1,6 @@
 # Everything that needs set-up does it first: on a fresh Debian or Ubuntu, `make demo` and `make test` want
-# root, python3 >= 3.11 and make, and nothing else. What was set up is kept until pyproject.toml changes.
+# root, python3 >= 3.11 and make, and nothing else. What was set up is kept until pyproject.toml or a lock file
+# changes. The lock files in packaging/requirements/ name each version that is installed, with its hashes.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,9 +14,12 @@ PREFIX ?= /usr/local
 PY := $(VENV)/bin/python
 SPHINX = $(PY) -m sphinx -E -W --keep-going -q -d build/doctrees/$@
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+LOCKS := packaging/requirements
+RUNTIME ?= runtime
+TEST ?= test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit bench man html install-man clean root iproute2 groff tshark peers venv
+.PHONY: help demo test lint unit test-lowest test-latest lock bench man html install-man clean root iproute2 groff tshark peers venv unlocked-latest unlocked-lowest unlocked-lock
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +45,18 @@ lint: $(VENV)/.installed-test ## ruff, mypy and the import contracts
 unit: $(VENV)/.installed-test ## the tests that need no root
 	@$(PY) -m pytest -n $(JOBS) -m "not netns"
 
+test-lowest: ## these tests with the oldest versions that pyproject.toml allows: Debian 12's
+	@$(if $(PYTHON_3_11),$(MAKE) --no-print-directory VENV=build/venv-lowest RUNTIME=lowest TEST=lowest \
+	PYTHON=$(PYTHON_3_11) unit,$(MAKE) --no-print-directory VENV=build/venv-lowest unlocked-lowest)
+
+test-latest: ## these tests with the newest versions that the package index has
+	@rm -rf build/venv-latest
+	@$(MAKE) --no-print-directory VENV=build/venv-latest unlocked-latest
+
+lock: ## renew the lock files: the newest versions, for every Python and machine that mcrelay supports
+	@rm -rf build/venv-lock
+	@$(MAKE) --no-print-directory VENV=build/venv-lock unlocked-lock
+
 bench: root iproute2 peers $(VENV)/.installed-bench ## how fast it is beside its peers (root; 20 minutes; QUICK=1: 3; ONLY=rate,latency)
 	@$(PY) -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
@@ -60,22 +76,52 @@ clean: ## remove the virtual environment and what tools left behind
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* htmlcov build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.installed: pyproject.toml | venv
-	@$(PIP) --upgrade "pip>=25.1"
-	@$(PIP) --editable .
+# hatchling comes from a lock file, too: pip would install the newest one to build with.
+$(VENV)/.installed: pyproject.toml $(LOCKS)/build.txt $(LOCKS)/$(RUNTIME).txt | venv
+	@$(PIP) --require-hashes --requirement $(LOCKS)/build.txt --requirement $(LOCKS)/$(RUNTIME).txt
+	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
-	@$(PIP) --group test
+$(VENV)/.installed-test: $(LOCKS)/$(TEST).txt $(VENV)/.installed
+	@$(PIP) --require-hashes --requirement $<
 	@touch $@
 
-$(VENV)/.installed-docs: $(VENV)/.installed
-	@$(PIP) --group docs
+$(VENV)/.installed-%: $(LOCKS)/%.txt $(VENV)/.installed
+	@$(PIP) --require-hashes --requirement $<
 	@touch $@
 
-$(VENV)/.installed-bench: $(VENV)/.installed
-	@$(PIP) --group bench
-	@touch $@
+# Each of these has a virtual environment of its own, below build/, in which nothing is locked.
+
+PYTHON_3_11 = $(shell for python in $(PYTHON) python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+unlocked-latest: venv
+	@$(PIP) --upgrade pip
+	@$(PIP) --editable . --group test
+	@$(PY) -m pytest -n $(JOBS) -m "not netns"
+
+# Without Python 3.11, which is Debian 12's, some of its versions cannot be installed: then the oldest that can.
+unlocked-lowest: venv
+	@echo "There is no Python 3.11: with $$($(PY) --version), the oldest versions that have wheels for it."
+	@$(PIP) uv
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --resolution lowest-direct --no-build-package numpy \
+	--no-build-package PyYAML --editable .
+	@$(PY) -m pip freeze --exclude-editable >$(VENV)/lowest.txt
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --constraints $(VENV)/lowest.txt --group test
+	@cat $(VENV)/lowest.txt
+	@$(PY) -m pytest -n $(JOBS) -m "not netns"
+
+compile = $(VENV)/bin/uv pip compile --quiet --upgrade --custom-compile-command "make lock" --output-file
+locked = --universal --generate-hashes --constraints $(LOCKS)/test.txt
+
+unlocked-lock: venv
+	@$(PIP) uv
+	@$(compile) $(LOCKS)/test.txt --universal --generate-hashes pyproject.toml --group test --group build
+	@$(compile) $(LOCKS)/runtime.txt $(locked) pyproject.toml
+	@for group in build docs bench; do $(compile) $(LOCKS)/$$group.txt $(locked) --group $$group || exit 1; done
+	@$(compile) $(VENV)/lowest.txt --python-version 3.11 --resolution lowest-direct pyproject.toml
+	@$(compile) $(LOCKS)/lowest.txt --python-version 3.11 --generate-hashes pyproject.toml --group test --group build \
+	--constraints $(VENV)/lowest.txt --constraints $(LOCKS)/build.txt
 
 # The rest asks what is there, each time, and installs only what is missing.
 

@@ -188,8 +188,8 @@ def test_a_text_that_only_one_of_pyyaml_s_parsers_reads_is_read_the_same_way(tex
 
 alphabet = st.sampled_from(list(" \n\t:-[]{}&*!|>'\"%@#,?~<ab01._x\\U`=é\r"))
 pieces = st.sampled_from([
-    "a: 1\n", "  b: x\n", "- ", "{", "}", "[", "]", ", ", "'", '"', "a", "b: ", "? ", ": ", "\n", "  ", "    ",
-    "#c\n", "|\n", ">-\n", "|2\n", ">+ #c\n", "---\n", "...\n", "%YAML 1.2\n", "&a ", "*a", "!t ",
+    "a: 1\n", "  b: x\n", "- ", "{", "}", "[", "]", ", ", "'", '"', "a", "b: ", "? ", ": ", "\n", "  ",
+    "    ", "#c\n", "|\n", ">-\n", "|2\n", ">+ #c\n", "---\n", "...\n", "%YAML 1.2\n", "&a ", "*a", "!t ",
     "\\x4", "x", "\\q", "\t", "?", "a:\n", "  c:\n", "    d: [1]\n", "  e: {f: g}\n", "\r\n", "\r", "h: i\n",
 ])  # fmt: skip
 texts = st.one_of(st.text(alphabet, max_size=20), st.lists(pieces, max_size=16).map("".join))
