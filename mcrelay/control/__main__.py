@@ -1,43 +1,20 @@
-"""Entry of the control process, started by the supervisor: `python -I -m mcrelay.control`."""
+"""Entry point of the control process, which the supervisor starts: `python -I -m mcrelay.control`."""
 
 from __future__ import annotations
 
-import argparse
-import signal
 import sys
 
-# All that is ever needed is imported here: once confined, the process may not be able to read Python's own
-# files any more (a virtual environment below root's home).
-from mcrelay.control.channel import Channel, ChannelEnded
+# Every module is imported here, before privileges are dropped: the unprivileged user may be unable to read
+# Python's own files (a virtual environment below root's home).
 from mcrelay.control.server import Server
-from mcrelay.linux.sandbox import NotConfined, drop_all_privileges
-from mcrelay.protocol.framing import WireError
+from mcrelay.ipc.channel import NonBlockingChannel
+from mcrelay.ipc.child_process import parse_options, run_unprivileged
 
 
 def main() -> int:
-    """Give up every privilege, prove it, and answer clients until the supervisor ends."""
-    options = _options()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
-    try:
-        drop_all_privileges(options.uid, options.gid)
-    except (NotConfined, OSError) as error:
-        print(f"control: cannot give up privileges: {error}", file=sys.stderr)
-        return 1
-    try:
-        Server(Channel(options.channel)).run()
-    except ChannelEnded:
-        return 0
-    except WireError as error:
-        print(f"control: {error}", file=sys.stderr)
-        return 1
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="mcrelay.control")
-    parser.add_argument("--channel", type=int, required=True)
-    for name in ("uid", "gid"):
-        parser.add_argument(f"--{name}", type=int)
-    return parser.parse_args()
+    """Drop every privilege, and answer clients until the supervisor ends."""
+    options = parse_options("mcrelay.control")
+    return run_unprivileged("control", options, lambda: Server(NonBlockingChannel(options.channel)).run())
 
 
 if __name__ == "__main__":

@@ -8,16 +8,26 @@ import socket
 import time
 from typing import NoReturn
 
-from mcrelay.control.channel import Channel
 from mcrelay.control.clients import Clients
 from mcrelay.control.methods import Methods
-from mcrelay.control.pulse import HeartbeatWriter
 from mcrelay.control.reload_marks import ReloadMarks
 from mcrelay.control.trace_sessions import TraceSessions
+from mcrelay.ipc.channel import NonBlockingChannel
+from mcrelay.ipc.heartbeat import HeartbeatWriter
 from mcrelay.ipc.shared_memory import map_read_only
 from mcrelay.linux.process_usage import read_usage
 from mcrelay.model.counters import MEMORY_SIZE
-from mcrelay.protocol.control import Counters, MarkAnswer, SetListener, SnapshotChanged, ToControl, TraceState
+from mcrelay.protocol.control import (
+    Counters,
+    MarkAnswer,
+    SetListener,
+    SnapshotChanged,
+    ToControl,
+    ToSupervisor,
+    TraceState,
+    decode_to_control,
+    encode_to_supervisor,
+)
 from mcrelay.protocol.framing import PROTOCOL, Hello
 from mcrelay.status.documents import Documents, Now
 from mcrelay.status.rates import CounterReader
@@ -29,14 +39,14 @@ BEAT = 1.25  # seconds between two samples of the counters, and two looks at wha
 class Server:
     """The process that answers clients."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: NonBlockingChannel) -> None:
         self._channel = channel
         self._selector = selectors.DefaultSelector()
         self._counters = CounterReader()
         self._snapshot = SnapshotReplica(self._counters)
         self._documents = Documents(self._snapshot, self._counters, read_usage)
-        self._marks = ReloadMarks(channel.tell)
-        self._traces = TraceSessions(channel.tell, self._snapshot.devices)
+        self._marks = ReloadMarks(self._request)
+        self._traces = TraceSessions(self._request, self._snapshot.devices)
         methods = Methods(self._snapshot, self._documents, self._marks, self._traces)
         self._clients = Clients(self._selector, methods, self._traces.client_gone)
         self._listener: socket.socket | None = None
@@ -44,9 +54,9 @@ class Server:
         self._next_beat = time.monotonic() + BEAT
 
     def run(self) -> NoReturn:
-        """Answer clients until the supervisor ends; raises Ended."""
+        """Answer clients until the supervisor ends; raises ChannelClosed."""
         self._selector.register(self._channel.socket, selectors.EVENT_READ, self._told)
-        self._channel.tell(Hello(PROTOCOL))
+        self._request(Hello(PROTOCOL))
         while True:
             self.turn(self._pause())
 
@@ -73,22 +83,25 @@ class Server:
         return max(0.0, soonest - time.monotonic())
 
     def _watch_for_room(self) -> None:
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._channel.wants_to_write else 0)
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._channel.has_unsent else 0)
         self._selector.modify(self._channel.socket, wanted, self._told)
 
     def _told(self, events: int) -> None:
         if events & selectors.EVENT_WRITE:
             self._channel.flush()
         if events & selectors.EVENT_READ:
-            for news, descriptors in self._channel.news():
-                self._take(news, descriptors, moment())
+            for text, descriptors in self._channel.receive():
+                self._take(decode_to_control(text), descriptors, moment())
+
+    def _request(self, request: ToSupervisor) -> None:
+        self._channel.send(encode_to_supervisor(request))
 
     def _take(self, news: ToControl, descriptors: list[int], now: Now) -> None:
         match news:
             case SetListener():
                 listener, pulse = descriptors
                 self._listener = socket.socket(fileno=listener)
-                self._pulse.give(pulse)
+                self._pulse.write_to(pulse)
                 self._open()
             case Counters(worker):
                 [memory] = descriptors

@@ -1,106 +1,225 @@
-"""The supervisor's end of the socket to a process that it started. It waits for nobody."""
+"""Messages with descriptors between the supervisor and a child process, over a SOCK_SEQPACKET socket.
+
+The supervisor holds a ChildChannel, the control process a NonBlockingChannel, a worker a BlockingChannel.
+"""
 
 from __future__ import annotations
 
 import errno
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from mcrelay.protocol.framing import MAX_ANSWER, MAX_PACKET, Assembler, Packet, WireError, cut_into_packets
+from mcrelay.protocol.framing import (
+    MAX_ANSWER,
+    MAX_BATCH,
+    MAX_DESCRIPTORS,
+    MAX_PACKET,
+    Assembler,
+    Packet,
+    cut_into_packets,
+)
 
-EXHAUSTED = (errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)  # it passes
-TURN = 64  # packets that are heard before others have a turn
+SHORTAGES = (errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)  # the same send may succeed later
+MAX_PACKETS_PER_TURN = 64  # read from one child before others have their turn
 
-Heard = TypeVar("Heard")
+Message = TypeVar("Message")
 
 
 class ChannelClosed(Exception):
-    """The process is gone, or said something that it never should."""
+    """The process at the other end closed the channel, or is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("it closed its channel")
 
 
-class Channel(Generic[Heard]):
-    """Messages with descriptors to the process; short answers, which `decoded` understands, from it."""
+class SendQueue:
+    """Packets for a non-blocking socket. Those that the socket has no room for wait here."""
 
-    def __init__(self, end: socket.socket, decoded: Callable[[bytes], Heard]) -> None:
-        end.setblocking(False)
+    def __init__(self, end: socket.socket) -> None:
         self._socket = end
-        self._decoded = decoded
-        self._assembler = Assembler(MAX_ANSWER)
-        self._outgoing: deque[Packet] = deque()
-        self.waiting = 0
-        """Octets that are still to be said, because the process does not listen now."""
-        self.is_refused = False
-        """Whether the system had no room for what is to be said: that of the socket tells nothing then."""
+        self._packets: deque[Packet] = deque()
+        self.waiting_bytes = 0
+        """Bytes of the packets that wait."""
 
-    def fileno(self) -> int:
-        """Return the descriptor to poll, -1 when it is closed."""
-        return self._socket.fileno()
+    def __bool__(self) -> bool:
+        return bool(self._packets)
 
-    def send(self, text: bytes, descriptors: Sequence[int] = ()) -> None:
-        """Say something; what the socket does not take now goes out with `flush`.
-
-        The descriptors stay open until then.
-        """
+    def add(self, text: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Queue a message. Its descriptors must stay open until it is sent."""
         parts = cut_into_packets(text, descriptors)
-        self._outgoing += parts
-        self.waiting += sum(len(part.data) for part in parts)
-        self.flush()
-
-    @property
-    def has_more_to_say(self) -> bool:
-        """Whether it is not all said yet."""
-        return bool(self._outgoing)
+        self._packets += parts
+        self.waiting_bytes += sum(len(part.data) for part in parts)
 
     def flush(self) -> None:
-        """Send what the socket has room for."""
-        self.is_refused = False
-        while self._outgoing:
-            packet = self._outgoing[0]
+        """Send what the socket has room for; raises ChannelClosed, and OSError on a shortage of memory."""
+        while self._packets:
+            packet = self._packets[0]
             try:
-                socket.send_fds(self._socket, [packet.data], list(packet.descriptors))
+                socket.send_fds(self._socket, [packet.data], packet.descriptors)
             except BlockingIOError:
                 return
             except (BrokenPipeError, ConnectionResetError):
-                self._forget()  # the exit of the process is reported by itself
-                return
-            except OSError as error:
-                if error.errno not in EXHAUSTED:
-                    raise
-                self.is_refused = True
-                return
-            self._outgoing.popleft()
-            self.waiting -= len(packet.data)
+                raise ChannelClosed from None
+            self._packets.popleft()
+            self.waiting_bytes -= len(packet.data)
 
-    def heard(self) -> list[Heard]:
-        """Return what the process said; raises ChannelClosed when it will say nothing more of worth."""
-        messages: list[Heard] = []
-        for _ in range(TURN):
+    def clear(self) -> None:
+        """Drop all packets that wait."""
+        self._packets.clear()
+        self.waiting_bytes = 0
+
+
+class ChildChannel(Generic[Message]):
+    """The supervisor's end: never blocks, queues what the child does not read, takes no descriptors.
+
+    `decode` turns the text of a message from the child into a value, or raises WireError.
+    """
+
+    def __init__(self, end: socket.socket, decode: Callable[[bytes], Message]) -> None:
+        end.setblocking(False)
+        self._socket = end
+        self._decode = decode
+        self._assembler = Assembler(MAX_ANSWER)
+        self._queue = SendQueue(end)
+        self.is_short_of_memory = False
+        """Whether the kernel lacked memory at the last send. To poll the socket for room is useless then."""
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll, -1 once the channel is closed."""
+        return self._socket.fileno()
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether packets wait to be sent."""
+        return bool(self._queue)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Return the bytes that wait because the child does not read."""
+        return self._queue.waiting_bytes
+
+    def send(self, text: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Send a message; `flush` sends later what the socket has no room for now.
+
+        The descriptors must stay open until then.
+        """
+        self._queue.add(text, descriptors)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the socket has room for. Drop the rest if the child is gone: `Child` reports its exit."""
+        self.is_short_of_memory = False
+        try:
+            self._queue.flush()
+        except ChannelClosed:
+            self._queue.clear()
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            self.is_short_of_memory = True
+
+    def receive(self) -> list[Message]:
+        """Return the messages that have arrived; raises ChannelClosed, and WireError on a malformed one."""
+        messages: list[Message] = []
+        for _ in range(MAX_PACKETS_PER_TURN):
             try:
-                data = self._socket.recv(MAX_PACKET)
+                # Without room for descriptors, the kernel closes those that a child sends.
+                message = _receive_packet(self._socket, self._assembler, max_descriptors=0)
             except BlockingIOError:
                 break
-            except ConnectionResetError:
-                raise ChannelClosed("it hung up") from None
-            if not data:
-                raise ChannelClosed("it hung up")
-            try:
-                if message := self._assembler.feed(data):
-                    messages.append(self._decoded(message[0]))
-            except WireError as error:
-                raise ChannelClosed(str(error)) from None
+            if message:
+                messages.append(self._decode(message[0]))
         return messages
 
-    def shut(self) -> None:
-        """Let the process see the end of it."""
+    def shut_down(self) -> None:
+        """End the channel in both directions: the child reads its end, and exits."""
         self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of it, and of all that was still to be said."""
-        self._forget()
+        """Close the socket, and drop the packets that wait."""
+        self._queue.clear()
         self._socket.close()
 
-    def _forget(self) -> None:
-        self._outgoing.clear()
-        self.waiting = 0
+
+class NonBlockingChannel:
+    """The control process's end: never blocks, and queues what the supervisor does not read."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.socket = socket.socket(fileno=descriptor)
+        self.socket.setblocking(False)
+        self._assembler = Assembler(MAX_BATCH)
+        self._queue = SendQueue(self.socket)
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether packets wait to be sent."""
+        return bool(self._queue)
+
+    def send(self, text: bytes) -> None:
+        """Send a message; `flush` sends later what the socket has no room for now. Raises ChannelClosed."""
+        self._queue.add(text)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the socket has room for; raises ChannelClosed."""
+        self._queue.flush()
+
+    def receive(self) -> Iterator[tuple[bytes, list[int]]]:
+        """Yield the messages that have arrived, with descriptors that the caller must close.
+
+        Raises ChannelClosed, and WireError on a malformed message.
+        """
+        while True:
+            try:
+                message = _receive_packet(self.socket, self._assembler)
+            except BlockingIOError:
+                return
+            if message:
+                yield message
+
+
+class BlockingChannel:
+    """A worker's end: waits for the supervisor in both directions."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._assembler = Assembler(MAX_BATCH)
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll."""
+        return self._socket.fileno()
+
+    def send(self, text: bytes) -> None:
+        """Send a message; raises ChannelClosed."""
+        try:
+            for packet in cut_into_packets(text):
+                self._socket.sendall(packet.data)
+        except (BrokenPipeError, ConnectionResetError):
+            raise ChannelClosed from None
+
+    def receive(self) -> tuple[bytes, list[int]]:
+        """Wait for a whole message; return it with its descriptors, which the caller must close.
+
+        Raises ChannelClosed, and WireError on a malformed message.
+        """
+        while True:
+            if message := _receive_packet(self._socket, self._assembler):
+                return message
+
+
+def _receive_packet(
+    end: socket.socket, assembler: Assembler, max_descriptors: int = MAX_DESCRIPTORS
+) -> tuple[bytes, list[int]] | None:
+    """Read one packet; return the message that it completes with its descriptors, or None.
+
+    Raises ChannelClosed, WireError on a malformed packet, BlockingIOError if a non-blocking socket is empty.
+    """
+    try:
+        data, descriptors, _, _ = socket.recv_fds(end, MAX_PACKET, max_descriptors)
+    except ConnectionResetError:
+        data, descriptors = b"", []
+    if not data:
+        raise ChannelClosed
+    return assembler.feed(data, descriptors)

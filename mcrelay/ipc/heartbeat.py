@@ -1,33 +1,56 @@
-"""The sign of life of a process that is told nothing: it writes now and then, and whoever is awake looks."""
+"""A heartbeat: one process writes a growing number to a memfd, another reads it whenever it is awake anyway.
+
+No message is sent, so the heartbeat wakes no process.
+"""
 
 from __future__ import annotations
 
 import os
 
-OCTETS = 8  # of what it writes
+HEARTBEAT_BYTES = 8  # an unsigned number, big-endian
+
+
+class HeartbeatWriter:
+    """The process that shows that it runs."""
+
+    def __init__(self) -> None:
+        self._descriptor: int | None = None
+        self._beats = 0
+
+    def write_to(self, descriptor: int) -> None:
+        """Use this memfd from now on. Takes ownership of the descriptor."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = descriptor
+
+    def beat(self) -> None:
+        """Write the next number; does nothing without a descriptor."""
+        if self._descriptor is not None:
+            self._beats += 1
+            os.pwrite(self._descriptor, self._beats.to_bytes(HEARTBEAT_BYTES), 0)
 
 
 class HeartbeatReader:
-    """A file in memory. It wakes nobody, and whatever a process does with its end, a look returns at once."""
+    """The process that checks. `check` never blocks, whatever the writer does with the memfd."""
 
     def __init__(self) -> None:
-        self._descriptor = os.memfd_create("mcrelay-pulse", os.MFD_CLOEXEC)
-        self._seen = b""
+        self._descriptor = os.memfd_create("mcrelay-heartbeat", os.MFD_CLOEXEC)
+        self._last = b""
         self.silent_since: float | None = None
-        """The first look since which nothing new was seen; None where the last one saw something."""
+        """When the first of the checks without a new number took place; None if the last check found one."""
 
     def fileno(self) -> int:
-        """Return the descriptor that the process is to write to."""
+        """Return the descriptor for the writer."""
         return self._descriptor
 
-    def look(self, now: float) -> None:
-        """See whether it has written since the last time."""
-        found = os.pread(self._descriptor, OCTETS, 0)
-        if found != self._seen:
-            self._seen, self.silent_since = found, None
+    def check(self, now: float) -> None:
+        """Find out whether the number has changed since the last check; `now` is in seconds."""
+        found = os.pread(self._descriptor, HEARTBEAT_BYTES, 0)
+        if found != self._last:
+            self._last, self.silent_since = found, None
         elif self.silent_since is None:
             self.silent_since = now
 
-    def forget(self) -> None:
-        """The process is gone, and what its successor does is another matter."""
+    def reset(self) -> None:
+        """Forget the silence of a writer that has exited; its successor starts without any."""
         self.silent_since = None

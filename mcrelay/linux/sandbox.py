@@ -8,12 +8,12 @@ from mcrelay.linux.capabilities import Capability, bound, forbid_new_privileges,
 from mcrelay.linux.landlock import keep_to_itself
 
 
-class NotConfined(Exception):
+class PrivilegesHeldError(Exception):
     """The process still holds something that it must not have."""
 
 
 def drop_all_privileges(uid: int | None, gid: int | None) -> None:
-    """Become that user without groups and capabilities, for good; NotConfined where the proof fails.
+    """Become that user without groups and capabilities, for good; PrivilegesHeldError where the proof fails.
 
     Without a `uid` the supervisor was no root either. What its user may do to it and to its files, above all
     to its history, this process gives up, too, where the kernel knows how.
@@ -48,4 +48,4 @@ def _prove(uid: int | None, gid: int | None, could_bound: bool) -> None:
     if not held.no_new_privs:
         faults.append("no_new_privs is not set")
     if faults:
-        raise NotConfined(f"this process must hold no privilege, and it has {'; '.join(faults)}")
+        raise PrivilegesHeldError(f"this process must hold no privilege, and it has {'; '.join(faults)}")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Generic
 
-from mcrelay.ipc.channel import Channel, Heard
+from mcrelay.ipc.channel import ChildChannel, Message
 from mcrelay.ipc.shared_memory import Memory
 from mcrelay.protocol.control import ToSupervisor, decode_to_supervisor
 from mcrelay.protocol.worker import Answer, decode_answer
@@ -23,11 +23,11 @@ _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS":
 DYING = 0.1  # seconds between the end of a process's channel and that of the process itself
 
 
-class Child(Generic[Heard]):
+class Child(Generic[Message]):
     """A process, and the channel on which the supervisor speaks to it."""
 
     def __init__(
-        self, module: str, options: list[str], user: User | None, decoded: Callable[[bytes], Heard]
+        self, module: str, options: list[str], user: User | None, decoded: Callable[[bytes], Message]
     ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         command = [sys.executable, "-I", "-m", module, f"--channel={theirs.fileno()}", *options]
@@ -43,7 +43,7 @@ class Child(Generic[Heard]):
                 pass_fds=(theirs.fileno(),),
                 process_group=0,
             )
-        self.channel = Channel(ours, decoded)
+        self.channel = ChildChannel(ours, decoded)
         self.exit = os.pidfd_open(self._process.pid)
         """A descriptor that is readable once the process has ended."""
         self.started = time.monotonic()
@@ -60,7 +60,7 @@ class Child(Generic[Heard]):
     def stop(self) -> None:
         """Let the process end by itself: it sees the end of its channel."""
         self.is_to_end = True
-        self.channel.shut()
+        self.channel.shut_down()
 
     def put_down(self, reason: str) -> None:
         """End the process, unless it is ending already: a death closes the channel first."""

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mcrelay.ipc.channel import ChannelClosed
 from mcrelay.ipc.heartbeat import HeartbeatReader
 from mcrelay.ipc.shared_memory import Memory
 from mcrelay.protocol.control import (
@@ -22,7 +21,7 @@ from mcrelay.protocol.control import (
     TraceState,
     encode_to_control,
 )
-from mcrelay.protocol.framing import PROTOCOL, Hello
+from mcrelay.protocol.framing import PROTOCOL, Hello, WireError
 from mcrelay.protocol.snapshot import delta, split_delta
 from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
 from mcrelay.reconcile.trace_requests import TraceRequests
@@ -71,7 +70,7 @@ class ControlProcess:
             if self.process.may_start(now):
                 self._start(now)
             return
-        waiting = self.child.channel.waiting
+        waiting = self.child.channel.unsent_bytes
         self._behind_since = (self._behind_since or now) if waiting else None
         if self.process.is_overdue(now):
             self.child.kill("it did not start in time")
@@ -97,7 +96,7 @@ class ControlProcess:
     @property
     def is_behind(self) -> bool:
         """Whether something waits to be told, with the descriptors that go with it."""
-        return self.child is not None and self.child.channel.has_more_to_say
+        return self.child is not None and self.child.channel.has_unsent
 
     def member(self) -> ProcessInfo:
         """Return what clients see of it."""
@@ -141,9 +140,9 @@ class ControlProcess:
                 self._let_in()
                 self.is_outdated = True
             case Hello(protocol):
-                raise ChannelClosed(f"it said hello with protocol {protocol}, not once with {PROTOCOL}")
+                raise WireError(f"it said hello with protocol {protocol}, not once with {PROTOCOL}")
             case _ if not self.is_listening:
-                raise ChannelClosed("it did not say hello first")
+                raise WireError("it did not say hello first")
             case Mark(mark):
                 self._say(MarkAnswer(mark, self._reloads.begun))
             case TraceRule(rule, wanted):
@@ -157,7 +156,7 @@ class ControlProcess:
         """Look whether it does anything at all; nobody wakes up for that where all is well."""
         if not self.is_listening:
             return False
-        self._pulse.look(now)
+        self._pulse.check(now)
         return self._pulse.silent_since is not None and self._pulse.silent_since <= now - PATIENCE
 
     def _say(self, news: ToControl, descriptors: Sequence[int] = ()) -> None:
@@ -171,7 +170,7 @@ class ControlProcess:
         else:
             log.warning("the control process (process %d) died: %s; it comes back", self.child.pid, how)
         self.child, self._behind_since = None, None
-        self._pulse.forget()
+        self._pulse.reset()
         self._told, self._memories_told = {}, set()
         self.process.exited(time.monotonic(), how)
         self._traced.forget_all()

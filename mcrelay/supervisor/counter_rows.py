@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Sequence, Set
 
 from mcrelay.config.compiler import Config, Rule
 from mcrelay.ipc.shared_memory import Memory
@@ -10,6 +10,7 @@ from mcrelay.model.actions import OpenIngress, SetFlow, WorkerAction
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
 from mcrelay.model.state import DesiredState, Output, output_name
 from mcrelay.protocol.worker import Instruction
+from mcrelay.supervisor.supply import SupplyError
 
 
 class RowsExhausted(Exception):
@@ -59,14 +60,6 @@ class Rows:
         return self._fresh - 1
 
 
-class CounterRowsError(Exception):
-    """There are no rows for some actions; `reasons` are by their places in the batch."""
-
-    def __init__(self, reasons: Mapping[int, str]) -> None:
-        super().__init__("; ".join(reasons.values()))
-        self.reasons = reasons
-
-
 class CounterRows:
     """The rows of links, rules and outputs, and the memories they stand in."""
 
@@ -98,7 +91,7 @@ class CounterRows:
             except RowsExhausted as error:
                 failed[index] = str(error)
         if failed:
-            raise CounterRowsError(failed)
+            raise SupplyError(failed)
         return tuple(instructions)
 
     def instruction(self, action: WorkerAction, resume: bool) -> Instruction:

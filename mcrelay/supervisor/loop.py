@@ -31,8 +31,9 @@ from mcrelay.supervisor.privileged import User
 from mcrelay.supervisor.signals import Signals
 from mcrelay.supervisor.snapshot import SnapshotBuilder
 from mcrelay.supervisor.sockets import Sockets
+from mcrelay.supervisor.supply import SupplyError
 from mcrelay.supervisor.systemd import Notifier
-from mcrelay.supervisor.trace_rings import CannotShare, TraceRings
+from mcrelay.supervisor.trace_rings import TraceRings
 from mcrelay.supervisor.workers import Workers
 
 log = logging.getLogger("mcrelay")
@@ -299,7 +300,7 @@ class Supervisor:
     def _tell_of_trace(self, tracing: TraceState) -> None:
         try:
             rings = self._rings.for_reading(tracing)
-        except CannotShare as failure:
+        except SupplyError as failure:
             self._traced.asked(tracing.rule, wanted=False)
             tracing, rings = TraceState(tracing.rule, 0, (), str(failure)), []
         self._control.tell_of_trace(tracing, rings)

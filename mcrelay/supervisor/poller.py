@@ -6,7 +6,8 @@ import selectors
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from mcrelay.ipc.channel import ChannelClosed, Heard
+from mcrelay.ipc.channel import ChannelClosed, Message
+from mcrelay.protocol.framing import WireError
 from mcrelay.supervisor.children import Child
 
 LATER = 0.1  # seconds until what the system had no room for is said again
@@ -32,7 +33,7 @@ class Poller:
         self._selector.register(source, selectors.EVENT_READ, lambda _: happened())
 
     def connect(
-        self, child: Child[Heard], heard: Callable[[Heard], None], exited: Callable[[str], None]
+        self, child: Child[Message], heard: Callable[[Message], None], exited: Callable[[str], None]
     ) -> None:
         """From now on tell what a child says, and how it ended. ChannelClosed out of `heard` puts it down."""
         self.children.append(child)
@@ -44,7 +45,7 @@ class Poller:
     def wait(self, timeout: float | None) -> None:
         """Wait until something happens, and pass it on."""
         self._watch_for_room()
-        refused = [child.channel for child in self.children if child.channel.is_refused]
+        refused = [child.channel for child in self.children if child.channel.is_short_of_memory]
         if refused:
             timeout = LATER if timeout is None else min(timeout, LATER)
         for key, events in self._selector.select(timeout):
@@ -57,25 +58,25 @@ class Poller:
         """Wait for room in the channels of those children that are still to be told something."""
         channels = self._selector.get_map()
         for child in self.children:
-            waits = child.channel.has_more_to_say and not child.channel.is_refused
+            waits = child.channel.has_unsent and not child.channel.is_short_of_memory
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if waits else 0)
             key = channels.get(child.channel)
             if key is not None and key.events != wanted:
                 self._selector.modify(child.channel, wanted, key.data)
 
-    def _speaks(self, child: Child[Heard], events: int, heard: Callable[[Heard], None]) -> None:
+    def _speaks(self, child: Child[Message], events: int, heard: Callable[[Message], None]) -> None:
         if events & selectors.EVENT_WRITE:
             child.channel.flush()
         if events & selectors.EVENT_READ:
             try:
-                for message in child.channel.heard():
+                for message in child.channel.receive():
                     heard(message)
-            except ChannelClosed as closed:
+            except (ChannelClosed, WireError) as fault:
                 self._selector.unregister(child.channel)
                 if not child.is_to_end:
-                    child.put_down(str(closed))
+                    child.put_down(str(fault))
 
-    def _ended(self, child: Child[Heard], exited: Callable[[str], None]) -> None:
+    def _ended(self, child: Child[Message], exited: Callable[[str], None]) -> None:
         for descriptor in (child.channel, child.exit):
             if descriptor in self._selector.get_map():
                 self._selector.unregister(descriptor)

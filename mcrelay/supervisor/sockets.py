@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mcrelay.linux import socket_filters
@@ -25,16 +25,9 @@ from mcrelay.model.actions import (
 )
 from mcrelay.model.state import DesiredState, Egress, Ingress, Membership, PortReservation
 from mcrelay.supervisor import limits, privileged
+from mcrelay.supervisor.supply import SupplyError
 
 log = logging.getLogger("mcrelay")
-
-
-class CannotOpen(Exception):
-    """Sockets cannot be had; `reasons` are by the places of their actions in the batch."""
-
-    def __init__(self, reasons: Mapping[int, str]) -> None:
-        super().__init__("; ".join(reasons.values()))
-        self.reasons = reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +64,7 @@ class Sockets:
             log.warning("rules will fail: %s", limits.too_few_files(self._needed))
 
     def supply(self, actions: Sequence[WorkerAction]) -> Supply:
-        """Return what a worker needs for these actions, opening what is not open yet; raises CannotOpen."""
+        """Return what a worker needs for these actions, opening what is not open yet; raises SupplyError."""
         sockets, resumed, failed = [], set(), {}
         for index, action in enumerate(actions):
             try:
@@ -88,7 +81,7 @@ class Sockets:
             except OSError as error:
                 failed[index] = _reason(action, limits.why(error, self._needed))
         if failed:
-            raise CannotOpen(failed)
+            raise SupplyError(failed)
         return Supply(tuple(sockets), frozenset(resumed))
 
     def perform(self, actions: Sequence[SupervisorAction]) -> dict[int, str]:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mcrelay.ipc.shared_memory import Shared
 from mcrelay.model.actions import OpenTrace, WorkerAction
 from mcrelay.model.state import DesiredState, Trace
 from mcrelay.protocol.control import TraceState
+from mcrelay.supervisor.supply import SupplyError
 from mcrelay.tracing.ring import MEMORY_SIZE
-
-
-class CannotShare(Exception):
-    """There is no memory for some traces; `reasons` are by the places of their actions in the batch."""
-
-    def __init__(self, reasons: Mapping[int, str]) -> None:
-        super().__init__("; ".join(reasons.values()))
-        self.reasons = reasons
 
 
 class TraceRings:
@@ -26,7 +19,7 @@ class TraceRings:
         self._memories: dict[tuple[int, Trace], Shared] = {}
 
     def supply(self, actions: Sequence[WorkerAction]) -> list[int]:
-        """Return the descriptors that a worker needs for these actions; raises CannotShare."""
+        """Return the descriptors that a worker needs for these actions; raises SupplyError."""
         descriptors, failed = [], {}
         for index, action in enumerate(actions):
             if isinstance(action, OpenTrace):
@@ -35,7 +28,7 @@ class TraceRings:
                 except OSError as error:
                     failed[index] = f"cannot trace rule {action.trace.rule}: {error.strerror}"
         if failed:
-            raise CannotShare(failed)
+            raise SupplyError(failed)
         return descriptors
 
     def ring(self, worker: int, trace: Trace) -> Shared:
@@ -46,12 +39,12 @@ class TraceRings:
         return self._memories[key]
 
     def for_reading(self, tracing: TraceState) -> list[int]:
-        """Return the descriptors by which the rings of a trace can be read; raises CannotShare."""
+        """Return the descriptors by which the rings of a trace can be read; raises SupplyError."""
         trace = Trace(tracing.rule, tracing.number)
         try:
             return [self.ring(worker, trace).for_reading for worker in tracing.workers]
         except OSError as error:
-            raise CannotShare({0: f"cannot trace rule {trace.rule}: {error.strerror}"}) from None
+            raise SupplyError({0: f"cannot trace rule {trace.rule}: {error.strerror}"}) from None
 
     def keep(self, state: DesiredState) -> None:
         """Give up the memories of traces that are not in `state`."""

@@ -6,20 +6,20 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 
-from mcrelay.ipc.channel import ChannelClosed
 from mcrelay.model.state import Ingress
-from mcrelay.protocol.framing import PROTOCOL, Hello
+from mcrelay.protocol.framing import PROTOCOL, Hello, WireError
 from mcrelay.protocol.worker import Acknowledged, Answer, BatchMessage, Refused, encode_batch
 from mcrelay.reconcile.commands import Batch
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.supervisor import log_summary
 from mcrelay.supervisor.children import Child, start_worker, why_not
-from mcrelay.supervisor.counter_rows import CounterRows, CounterRowsError
+from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.privileged import User
 from mcrelay.supervisor.snapshot import ProcessInfo
-from mcrelay.supervisor.sockets import CannotOpen, Sockets
-from mcrelay.supervisor.trace_rings import CannotShare, TraceRings
+from mcrelay.supervisor.sockets import Sockets
+from mcrelay.supervisor.supply import SupplyError
+from mcrelay.supervisor.trace_rings import TraceRings
 
 log = logging.getLogger("mcrelay")
 
@@ -88,7 +88,7 @@ class Workers:
             supply = self._sockets.supply(batch.actions)
             instructions = self._ledger.instructions(batch.actions, supply.resumed)
             rings = self._rings.supply(batch.actions)
-        except (CannotOpen, CounterRowsError, CannotShare) as failure:
+        except SupplyError as failure:
             # Nothing to give to the worker: it is not asked.
             self._refused(batch.worker, batch.number, failure.reasons)
         else:
@@ -102,7 +102,7 @@ class Workers:
             case Hello(protocol) if protocol == PROTOCOL:
                 self._reconciler.worker_started(worker, time.monotonic())
             case Hello(protocol):
-                raise ChannelClosed(f"it speaks protocol {protocol}, not {PROTOCOL}")
+                raise WireError(f"it speaks protocol {protocol}, not {PROTOCOL}")
             case Acknowledged(number):
                 self._reconciler.acknowledged(worker, number)
                 self._read[worker] = self._reconciler.running.workers[worker].ingress

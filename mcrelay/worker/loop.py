@@ -5,11 +5,11 @@ from __future__ import annotations
 import select
 from typing import NoReturn
 
+from mcrelay.ipc.channel import BlockingChannel
 from mcrelay.model.drops import Drop
 from mcrelay.protocol.framing import PROTOCOL, Hello
-from mcrelay.protocol.worker import Acknowledged, Refused, decode_batch
+from mcrelay.protocol.worker import Acknowledged, Answer, Refused, decode_batch, encode_answer
 from mcrelay.worker.array_path import ArrayPath
-from mcrelay.worker.channel import Channel
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.forwarding import Forwarding, Ingress, Refusal
 
@@ -20,7 +20,7 @@ TURN = 16
 class Worker:
     """One process that forwards."""
 
-    def __init__(self, channel: Channel, tally: CounterWriter, ring_octets: int) -> None:
+    def __init__(self, channel: BlockingChannel, tally: CounterWriter, ring_octets: int) -> None:
         self._channel = channel
         self._tally = tally
         self._forwarding = Forwarding(tally, ring_octets)
@@ -30,8 +30,8 @@ class Worker:
         self._by_descriptor: dict[int, Ingress] = {}
 
     def run(self) -> NoReturn:
-        """Forward until the supervisor ends; raises Ended."""
-        self._channel.send(Hello(PROTOCOL))
+        """Forward until the supervisor ends; raises ChannelClosed."""
+        self._answer(Hello(PROTOCOL))
         while True:
             self.turn(None)
 
@@ -58,10 +58,13 @@ class Worker:
         try:
             self._forwarding.apply(batch, descriptors)
         except Refusal as refusal:
-            self._channel.send(Refused(batch.number, refusal.index, refusal.reason))
+            self._answer(Refused(batch.number, refusal.index, refusal.reason))
         else:
             self._watch_rings()
-            self._channel.send(Acknowledged(batch.number))
+            self._answer(Acknowledged(batch.number))
+
+    def _answer(self, answer: Answer) -> None:
+        self._channel.send(encode_answer(answer))
 
     def _watch_rings(self) -> None:
         """Poll the rings that are open now. A closed descriptor's number may belong to a new ring."""

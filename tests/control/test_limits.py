@@ -8,9 +8,8 @@ import time
 import pytest
 
 from mcrelay.control import clients, connection
-from mcrelay.control.channel import Channel, ChannelEnded
 from mcrelay.control.server import Server
-from mcrelay.protocol.control import Mark, decode_to_supervisor
+from mcrelay.ipc.channel import NonBlockingChannel
 from mcrelay.protocol.framing import WireError
 from tests.support.control_harness import PATIENCE, VERDICT, Desk, rule, sections
 
@@ -128,51 +127,10 @@ def test_a_client_that_goes_in_the_middle_of_its_answer_is_forgotten(desk):
 # The channel.
 
 
-@pytest.fixture
-def channel():
+def test_an_unknown_message_of_the_supervisor_ends_the_server():
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    theirs.settimeout(PATIENCE)
-    made = Channel(ours.detach())
-    with made.socket, theirs:
-        yield made, theirs
-
-
-def test_what_the_supervisor_does_not_take_at_once_it_gets_later_and_in_order(channel):
-    ours, theirs = channel
-    number = 0
-    while not ours.wants_to_write:
-        number += 1
-        ours.tell(Mark(number))
-    ours.tell(Mark(number + 1))
-    told = []
-    while len(told) < number + 1:
-        told.append(decode_to_supervisor(theirs.recv(4096)[1:]).mark)
-        ours.flush()
-    assert told == list(range(1, number + 2))
-    assert not ours.wants_to_write
-
-
-def test_a_supervisor_that_is_gone_ends_it(channel):
-    ours, theirs = channel
-    assert list(ours.news()) == []
-    theirs.close()
-    with pytest.raises(ChannelEnded):
-        ours.tell(Mark(1))
-    with pytest.raises(ChannelEnded):
-        list(ours.news())
-
-
-def test_a_supervisor_that_went_without_listening_ends_it(channel):
-    ours, theirs = channel
-    ours.tell(Mark(1))
-    theirs.close()
-    with pytest.raises(ChannelEnded):
-        list(ours.news())
-
-
-def test_a_message_that_nobody_knows_ends_it(channel):
-    ours, theirs = channel
-    theirs.send(b'.["what"]')
-    server = Server(ours)
-    with pytest.raises(WireError, match="unknown"):
-        server.run()
+    channel = NonBlockingChannel(ours.detach())
+    with channel.socket, theirs:
+        theirs.send(b'.["what"]')
+        with pytest.raises(WireError, match="unknown"):
+            Server(channel).run()

@@ -13,7 +13,7 @@ import pytest
 
 from mcrelay.linux import landlock, sandbox
 from mcrelay.linux.capabilities import Privileges
-from mcrelay.linux.sandbox import NotConfined
+from mcrelay.linux.sandbox import PrivilegesHeldError
 from mcrelay.protocol.framing import MAX_PACKET, PROTOCOL, Hello
 from mcrelay.protocol.worker import decode_answer
 
@@ -47,11 +47,11 @@ CONFINE = """
 import os
 from mcrelay.linux.capabilities import privileges
 from mcrelay.linux import sandbox
-from mcrelay.linux.sandbox import NotConfined
+from mcrelay.linux.sandbox import PrivilegesHeldError
 {before}
 try:
     sandbox.drop_all_privileges({uid}, {gid})
-except NotConfined as error:
+except PrivilegesHeldError as error:
     print("not confined:", error)
 else:
     print(privileges(), os.getresuid(), os.getresgid())
@@ -190,7 +190,7 @@ def test_who_holds_nothing_has_proved_it(proof):
 
 @pytest.mark.parametrize("kind", SETS)
 def test_one_capability_in_any_set_is_too_much(proof, kind):
-    with pytest.raises(NotConfined, match=f"capabilities 0x2000 in the {kind} set"):
+    with pytest.raises(PrivilegesHeldError, match=f"capabilities 0x2000 in the {kind} set"):
         proof(Privileges(**asdict(NOTHING) | {kind: 0x2000, "groups": ()}))
 
 
@@ -199,12 +199,12 @@ def test_one_capability_in_any_set_is_too_much(proof, kind):
     [{"uid": 0}, {"uid": 1000}, {"gid": 0}, {"gid": 1000}, {"groups": (NOBODY,)}, {"no_new_privs": False}],
 )
 def test_another_user_or_group_or_a_way_back_is_too_much(proof, change):
-    with pytest.raises(NotConfined):
+    with pytest.raises(PrivilegesHeldError):
         proof(replace(NOTHING, **change))
 
 
 def test_all_faults_are_told_at_once(proof):
-    with pytest.raises(NotConfined) as refusal:
+    with pytest.raises(PrivilegesHeldError) as refusal:
         proof(replace(NOTHING, uid=0, effective=1, no_new_privs=False))
     for part in ("effective", "uid 0", "no_new_privs"):
         assert part in str(refusal.value)
@@ -213,14 +213,14 @@ def test_all_faults_are_told_at_once(proof):
 def test_the_bounding_set_of_who_cannot_empty_it_is_no_fault(proof):
     full = replace(NOTHING, bounding=0x1FF)
     proof(full, uid=None, gid=None, could_bound=False)
-    with pytest.raises(NotConfined, match="bounding"):
+    with pytest.raises(PrivilegesHeldError, match="bounding"):
         proof(full, uid=None, gid=None, could_bound=True)
 
 
 def test_who_stays_who_it_is_may_be_anyone_but_root(proof):
     someone = replace(NOTHING, uid=1000, gid=1000, groups=(4, 27))
     proof(someone, uid=None, gid=None)
-    with pytest.raises(NotConfined, match="uid 0"):
+    with pytest.raises(PrivilegesHeldError, match="uid 0"):
         proof(replace(someone, uid=0), uid=None, gid=None)
 
 

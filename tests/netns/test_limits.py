@@ -1,6 +1,7 @@
 """A limit of the system that stands in the way is named, with the setting and a value; the rest runs."""
 
 import errno
+import gc
 import os
 import resource
 import socket
@@ -12,10 +13,11 @@ import pytest
 from mcrelay.model.actions import Join, Leave, OpenEgress
 from mcrelay.model.state import DesiredState, Egress, Membership, WorkerState
 from mcrelay.supervisor import limits
-from mcrelay.supervisor.sockets import CannotOpen, Sockets
+from mcrelay.supervisor.sockets import Sockets
+from mcrelay.supervisor.supply import SupplyError
 from tests.netns.test_scale import stream
 
-GROUPS = [f"239.1.{number // 250}.{1 + number % 250}" for number in range(1000)]
+GROUPS = [f"239.1.{number // 250}.{1 + number % 250}" for number in range(4000)]
 
 
 @pytest.fixture
@@ -32,15 +34,22 @@ def link(relay):
 
 @contextmanager
 def room_for(count):
-    """Let this process have so many sockets more than it has, and the reserve."""
+    """Limit this process to `count` sockets more than it has, and the reserve."""
+    gc.collect()
+    room = count + limits.RESERVE
+    free = [os.dup(0) for _ in range(room)]
+    while free[-1] - free[-room] >= room:  # a descriptor that an earlier test left open lies between
+        free.append(os.dup(0))
+    for descriptor in free[-room:]:
+        os.close(descriptor)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with socket.socket() as next_one:
-        limit = next_one.fileno() + count + limits.RESERVE
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1] + 1, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in free[:-room]:
+            os.close(descriptor)
 
 
 @pytest.fixture
@@ -68,11 +77,11 @@ def one(failed):
 
 def test_memberships_beyond_the_limit_of_open_files_say_how_many_it_must_be(link, caplog):
     with room_for(10):
-        _, state, failed = joined(link, 1000)
+        _, state, failed = joined(link, 4000)
         needed, limit = limits.descriptors(state), limits.open_files()
         os.close(os.dup(0))  # a reserve is left for files
-    assert needed == 1000 // 20 + limits.RESERVE
-    assert 1000 - 20 * 11 <= len(failed) <= 1000 - 20 * 9
+    assert needed == 4000 // 20 + limits.RESERVE
+    assert 4000 - 20 * 11 <= len(failed) <= 4000 - 20 * 9
     takes = f"all rules together take about {needed} open files, and the limit is {limit}"
     assert one(failed).startswith(f"eth0: too many open files; {takes}: set LimitNOFILE=")
     assert [record.getMessage() for record in caplog.records if takes in record.getMessage()]
@@ -88,7 +97,7 @@ def test_outputs_beyond_the_limit_of_open_files_say_so_too(relay):
     outputs = [Egress(eth1, "10.2.0.1", 20_000 + number) for number in range(100)]
     sockets = Sockets()
     sockets.expect(DesiredState(WorkerState(egress=frozenset(outputs)), 1))
-    with room_for(10), pytest.raises(CannotOpen) as failure:
+    with room_for(10), pytest.raises(SupplyError) as failure:
         sockets.supply([OpenEgress(0, egress) for egress in outputs])
     assert len(failure.value.reasons) == 90
     assert f"all rules together take about {100 + limits.RESERVE} open files" in str(failure.value)
@@ -136,7 +145,7 @@ def test_any_other_reason_stands_for_itself():
 
 
 def test_a_daemon_out_of_descriptors_runs_what_it_can_says_what_it_needs_and_still_reloads(studio, frugal):
-    rules = [stream(number, group) for number, group in enumerate(GROUPS)]
+    rules = [stream(number, group) for number, group in enumerate(GROUPS[:1000])]
     with studio.relaying(*rules, python=frugal) as relay:
         log = relay.log()
         assert "rules will fail: all rules together take about 116 open files, and the limit is 100" in log

@@ -14,7 +14,8 @@ from mcrelay.model.actions import CloseEgress, Join, Leave, OpenEgress, OpenIngr
 from mcrelay.model.state import DesiredState, Egress, Ingress, Membership, PortReservation, WorkerState
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.privileged import RING_OCTETS
-from mcrelay.supervisor.sockets import CannotOpen, Sockets
+from mcrelay.supervisor.sockets import Sockets
+from mcrelay.supervisor.supply import SupplyError
 from mcrelay.worker.ring import Ring
 from tests.netns.support.frames import Frame
 
@@ -264,7 +265,7 @@ def test_what_cannot_be_opened_is_told_with_its_place_and_leaves_no_descriptor(
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
         service.bind(("10.2.0.1", 7001))
         before = descriptors()
-        with pytest.raises(CannotOpen) as failure:
+        with pytest.raises(SupplyError) as failure:
             sockets.supply([OpenEgress(0, Egress(1, "127.0.0.1")), action])
         assert list(failure.value.reasons) == [1]
         assert failure.value.reasons[1].startswith(reason)

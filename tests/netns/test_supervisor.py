@@ -95,7 +95,7 @@ MISBEHAVIOUR = {
     "another protocol": ("channel.send(b'.[\"hello\",99]')" + LINGER, "it speaks protocol 99"),
     "no answer": (HELLO + "channel.send(b'.[]')" + LINGER, "none that the protocol knows"),
     "a refusal of nothing": (HELLO + 'channel.send(b\'.["refused",1,99,"no"]\')' + LINGER, "in time"),
-    "a closed channel": ("channel.close()" + LINGER, "it hung up"),
+    "a closed channel": ("channel.close()" + LINGER, "it closed its channel"),
     "an early end": ("os._exit(7)", "died: "),
 }
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from mcrelay.ipc.channel import ChannelClosed
 from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.lab.offload import switch_offload
 from mcrelay.model.actions import CloseEgress, CloseIngress, DeleteFlow, OpenEgress, OpenIngress, SetFlow
@@ -23,7 +24,6 @@ from mcrelay.protocol.worker import (
     encode_batch,
 )
 from mcrelay.supervisor.privileged import RING_OCTETS, open_egress, open_ring
-from mcrelay.worker.channel import ChannelEnded
 from mcrelay.worker.egress import CAPACITY
 from mcrelay.worker.ring import Ring
 from tests.netns.support.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
@@ -630,7 +630,7 @@ def test_a_ring_that_is_not_resumed_is_read_from_its_start(bench, left):
 
 def test_the_end_of_the_channel_ends_the_worker(bench):
     bench.channel.close()
-    with pytest.raises(ChannelEnded):
+    with pytest.raises(ChannelClosed):
         bench.worker.turn(TIMEOUT_S * 1000)
 
 
@@ -639,13 +639,13 @@ def test_a_supervisor_that_is_gone_before_the_answer_ends_the_worker(bench):
     for packet in cut_into_packets(text):
         bench.channel.send(packet.data)
     bench.channel.close()
-    with pytest.raises(ChannelEnded):
+    with pytest.raises(ChannelClosed):
         bench.worker.turn(TIMEOUT_S * 1000)
 
 
 def test_a_worker_says_hello_and_runs_until_the_end_of_its_channel(bench):
     bench.channel.shutdown(socket.SHUT_WR)
-    with pytest.raises(ChannelEnded):
+    with pytest.raises(ChannelClosed):
         bench.worker.run()
     assert decode_answer(bench.channel.recv(MAX_PACKET)[1:]) == Hello(PROTOCOL)
 
@@ -661,7 +661,7 @@ def test_a_supervisor_that_dies_before_it_has_read_all_ends_the_worker(bench):
     bench.channel.send(b".[1,1,[]]")
     bench.worker.turn(TIMEOUT_S * 1000)
     bench.channel.close()  # with the answer unread, which makes the end a reset
-    with pytest.raises(ChannelEnded):
+    with pytest.raises(ChannelClosed):
         bench.worker.turn(TIMEOUT_S * 1000)
 
 

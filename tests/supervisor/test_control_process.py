@@ -158,7 +158,7 @@ def test_it_asks_for_traces_and_is_told_of_their_rings(desk):
         (HELLO * 2 + "time.sleep(60)", "not once with 1"),
         (HELLO + "channel.send(b'.[\"reload\"]')\ntime.sleep(60)", "none that the protocol knows"),
         (HELLO + "channel.send(b'?')\ntime.sleep(60)", "neither mark"),
-        (HELLO + "channel.close()\ntime.sleep(60)", "it hung up"),
+        (HELLO + "channel.close()\ntime.sleep(60)", "it closed its channel"),
         ("os._exit(7)", "exit status 7"),
         ("os.kill(os.getpid(), 9)", "killed by SIGKILL"),
     ],

@@ -17,7 +17,8 @@ from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
 from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Output, Route, WorkerState
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor import counter_rows
-from mcrelay.supervisor.counter_rows import CounterRows, CounterRowsError, Rows, RowsExhausted
+from mcrelay.supervisor.counter_rows import CounterRows, Rows, RowsExhausted
+from mcrelay.supervisor.supply import SupplyError
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import Copies, Sent, Unsent
 from mcrelay.worker.segments import runs
@@ -265,7 +266,7 @@ def test_a_rule_that_does_not_run_for_a_while_keeps_its_counts(ledger):
 def test_all_that_there_is_no_room_for_is_told_at_once(monkeypatch):
     monkeypatch.setattr(counter_rows, "RULES", Table(RULES.columns, rows=1, offset=RULES.offset))
     actions = [set_flow(name, output()) for name in ("one", "two", "three")]
-    with pytest.raises(CounterRowsError) as failure:
+    with pytest.raises(SupplyError) as failure:
         CounterRows().instructions(actions, frozenset())
     assert list(failure.value.reasons) == [1, 2]
 

@@ -8,7 +8,8 @@ from mcrelay.model.actions import CloseTrace, OpenTrace
 from mcrelay.model.state import DesiredState, Trace, WorkerState
 from mcrelay.protocol.control import TraceState
 from mcrelay.supervisor import trace_rings
-from mcrelay.supervisor.trace_rings import CannotShare, TraceRings
+from mcrelay.supervisor.supply import SupplyError
+from mcrelay.supervisor.trace_rings import TraceRings
 from mcrelay.tracing.ring import MEMORY_SIZE
 
 FEED, CLOCK = Trace("feed", 1), Trace("clock", 2)
@@ -65,8 +66,8 @@ def test_without_memory_it_is_said_which_rule_cannot_be_traced(rings, monkeypatc
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(trace_rings, "Shared", full)
-    with pytest.raises(CannotShare) as failure:
+    with pytest.raises(SupplyError) as failure:
         rings.supply([CloseTrace(0, CLOCK), OpenTrace(0, FEED)])
     assert failure.value.reasons == {1: "cannot trace rule feed: Too many open files"}
-    with pytest.raises(CannotShare, match="cannot trace rule feed: Too many open files"):
+    with pytest.raises(match="cannot trace rule feed: Too many open files"):
         rings.for_reading(TraceState("feed", 1, (0,)))

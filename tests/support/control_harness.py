@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 
 from mcrelay.client.connection import connect
-from mcrelay.control.channel import Channel, ChannelEnded
 from mcrelay.control.server import Server
+from mcrelay.ipc.channel import ChannelClosed, NonBlockingChannel
 from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES
 from mcrelay.protocol.control import (
     Counters,
@@ -157,8 +157,8 @@ class Desk:
 
     def _run(self, channel):
         try:
-            Server(Channel(channel)).run()
-        except ChannelEnded:
+            Server(NonBlockingChannel(channel)).run()
+        except ChannelClosed:
             pass
 
     def __enter__(self):

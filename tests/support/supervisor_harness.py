@@ -110,7 +110,7 @@ class FakeChild:
 
     def __init__(self, number):
         self.number, self.pid, self.started = number, next(self.pids), 0.0
-        self.channel = SimpleNamespace(send=self._send, has_more_to_say=False)
+        self.channel = SimpleNamespace(send=self._send, has_unsent=False)
         self.has = WorkerState()
         self.batches = []
         self.is_greeted = self.is_to_end = self.is_killed = False

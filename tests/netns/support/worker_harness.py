@@ -10,6 +10,7 @@ import struct
 import time
 from dataclasses import dataclass
 
+from mcrelay.ipc.channel import BlockingChannel
 from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.model.actions import OpenEgress, OpenIngress, SetFlow
 from mcrelay.model.state import Egress, Flow, Ingress, Output, Route
@@ -18,7 +19,6 @@ from mcrelay.protocol.worker import BatchMessage, decode_answer, encode_batch
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.privileged import RING_OCTETS
 from mcrelay.supervisor.sockets import Sockets
-from mcrelay.worker.channel import Channel
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.loop import Worker
 from tests.netns.support.frames import GROUP, PORT
@@ -49,7 +49,7 @@ class Bench:
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.settimeout(TIMEOUT_S)
         tally = CounterWriter(self.ledger.memory(WORKER).shared.descriptor)
-        self.worker = Worker(Channel(theirs.detach()), tally, RING_OCTETS)
+        self.worker = Worker(BlockingChannel(theirs.detach()), tally, RING_OCTETS)
 
     def die(self):
         """End the worker as a signal would: whatever it has open is closed, and nothing else is done."""
