@@ -214,7 +214,7 @@ def test_every_error_of_the_protocol_is_there(code):
         f"half done for {connection.STANDSTILL:g} seconds",
         f"silent for {connection.IDLE / 60:g} minutes",
         f"at most {clients.MOST_WAITING >> 20} MiB in all",
-        f"at most every {documents.FRESH * 1000:g} milliseconds",
+        f"at most every {documents.MAX_AGE_S * 1000:g} milliseconds",
         f"{trace_sessions.MOST_RULES} rules can be traced at once, by {trace_sessions.MOST_OF_ALL} traces "
         f"in all and {trace_sessions.MOST_OF_A_CLIENT} of a connection",
         f"({trace_sessions.DEFAULT_EVENTS}; at most {trace_sessions.MOST_EVENTS})",
