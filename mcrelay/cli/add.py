@@ -9,8 +9,8 @@ from typing import Any
 
 from mcrelay.cli import edit
 from mcrelay.cli.edit import Change, EditRefused
-from mcrelay.config.compiler import Rule
 from mcrelay.config.drop_in import holds_only, is_by_add, written
+from mcrelay.config.model import Rule
 from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import Source
 from mcrelay.model.addresses import is_group, looks_like_address

@@ -12,7 +12,7 @@ from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view import problems
 from mcrelay.cli.view.terminal import is_colour_wanted
 from mcrelay.cli.view.units import format_count
-from mcrelay.config.compiler import Config
+from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError, Problem
 from mcrelay.storage import config_files
 

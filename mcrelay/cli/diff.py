@@ -15,7 +15,7 @@ from mcrelay.cli.history_option import Greeting
 from mcrelay.cli.view.terminal import BOLD, GREEN, RED, format_json, is_colour_wanted, paint
 from mcrelay.cli.view.units import format_time
 from mcrelay.config.changes import Changes, compare
-from mcrelay.config.compiler import Config, Rule
+from mcrelay.config.model import Config, Rule
 from mcrelay.config.problems import ConfigError
 from mcrelay.linux.netlink import LinkTableError, read_links
 from mcrelay.model.links import LinkTable

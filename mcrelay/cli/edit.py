@@ -18,7 +18,8 @@ from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.terminal import is_colour_wanted
 from mcrelay.client import reload_request
 from mcrelay.client.connection import UNREACHABLE, NotPermitted, NotRunning
-from mcrelay.config.compiler import Config, compiled
+from mcrelay.config.compiler import compiled
+from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError
 from mcrelay.storage import config_files, run_dir
 from mcrelay.storage.atomic import write_atomically

@@ -17,7 +17,7 @@ from mcrelay.cli.view.plan_changes import Comparison, compared
 from mcrelay.cli.view.plan_report import format_reload, format_start, plan_as_json
 from mcrelay.cli.view.terminal import is_colour_wanted
 from mcrelay.client.connection import UNREACHABLE, NotRunning
-from mcrelay.config.compiler import Config
+from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError
 from mcrelay.linux.netlink import LinkTableError, read_links
 from mcrelay.reconcile.plan import plan

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from mcrelay.config.compiler import Config, Output, Rule
-from mcrelay.model.addresses import format_endpoint
+from mcrelay.config.model import Config, Output, Rule
 from mcrelay.model.state import Dscp, Route, Ttl, output_name
 
 MAX_NAMES = 100  # of each kind of change, in JSON
@@ -35,6 +34,11 @@ class OutputFields:
     source_port: int | None
     ttl: Ttl
     dscp: Dscp
+
+    @property
+    def name(self) -> str:
+        """The name of this output among the rule's."""
+        return output_name(self.interface, self.destination, self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +158,12 @@ def _fields(rule: Rule, devices: Mapping[str, str], route: Route | None) -> Rule
 
 
 def _output_fields(output: Output, device: str, sources: Mapping[str, str]) -> OutputFields:
-    name = output_name(output.interface, output.destination, output.port)
     return OutputFields(
         interface=output.interface,
         device=device,
         destination=output.destination,
         port=output.port,
-        source=sources.get(name, output.source),
+        source=sources.get(output.name, output.source),
         source_port=output.source_port or None,
         ttl=output.ttl,
         dscp=output.dscp,
@@ -168,21 +171,17 @@ def _output_fields(output: Output, device: str, sources: Mapping[str, str]) -> O
 
 
 def _changed_outputs(before: Sequence[OutputFields], after: Sequence[OutputFields]) -> Iterator[str]:
-    old, new = _by_name(before), _by_name(after)
+    old, new = ({output.name: output for output in outputs} for outputs in (before, after))
     for name in old:
         if name not in new:
-            yield f"no more to {name}"
+            yield f"output {name}: removed"
         else:
-            yield from _changed_fields(f"to {name}: ", old[name], new[name], _OF_AN_OUTPUT)
+            yield from _changed_fields(f"output {name}: ", old[name], new[name], _OF_AN_OUTPUT)
     for name in new:
         if name not in old:
-            yield f"also to {name}"
+            yield f"output {name}: added"
     if [*old] != [*new] and old.keys() == new.keys():
-        yield "the same outputs in another order"
-
-
-def _by_name(outputs: Sequence[OutputFields]) -> dict[str, OutputFields]:
-    return {f"{one.interface}  {format_endpoint(one.destination, one.port)}": one for one in outputs}
+        yield "outputs: another order"
 
 
 def _changed_fields(place: str, before: object, after: object, keys: Sequence[str]) -> Iterator[str]:

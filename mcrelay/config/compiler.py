@@ -8,10 +8,10 @@ at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-from mcrelay.config.problems import ConfigError, Key, Problem, SourceLocation
+from mcrelay.config.model import Config, Input, Interface, Output, Rule
+from mcrelay.config.problems import ConfigError, Key, Problem
 from mcrelay.config.reader import Source
 from mcrelay.config.schema import default
 from mcrelay.config.section import Section, shaped
@@ -22,69 +22,9 @@ from mcrelay.model.addresses import (
     is_link_local_group,
     why_no_host,
 )
-from mcrelay.model.state import Dscp, Ttl
 from mcrelay.model.suggestions import did_you_mean, listed
 
 _Destination = tuple[str, str, int]  # device, address, port: what two flows share when they clash
-
-
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """A named device, and how to send through it where an output says nothing else."""
-
-    name: str
-    device: str
-    source: str | None
-    ttl: Ttl
-    dscp: Dscp
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """What a rule takes: packets to a group or local address and port, from `sources` if there are any."""
-
-    interface: str
-    destination: str
-    port: int
-    sources: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """Where a rule sends to, with the interface's values filled in; source port 0 is the relay's choice."""
-
-    interface: str
-    destination: str
-    port: int
-    source: str | None
-    source_port: int
-    ttl: Ttl
-    dscp: Dscp
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One input and its outputs, under a unique name."""
-
-    name: str
-    description: str
-    input: Input
-    outputs: tuple[Output, ...]
-    enabled: bool
-    data_plane: str
-    where: SourceLocation = field(compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What the files ask for, known to be good."""
-
-    data_plane: str
-    workers: int | Literal["auto"]
-    watch: bool
-    interfaces: Mapping[str, Interface]
-    rules: Mapping[str, Rule]
-    warnings: tuple[Problem, ...] = ()
 
 
 def compiled(sources: Sequence[Source], before: Mapping[str, Rule] | None = None) -> Config:

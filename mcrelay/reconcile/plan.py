@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mcrelay.config.compiler import Config, Input, Rule
-from mcrelay.config.compiler import Output as ConfigOutput
+from mcrelay.config.model import Config, Input, Rule
+from mcrelay.config.model import Output as ConfigOutput
 from mcrelay.model.addresses import is_group
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.model.rule_status import RuleState, RuleStatus, join_reasons

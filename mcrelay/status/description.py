@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mcrelay.config.compiler import Interface, Output, Rule
+from mcrelay.config.model import Interface, Output, Rule
 from mcrelay.model.links import Link
-from mcrelay.model.state import Membership, Route, output_name
+from mcrelay.model.state import Membership, Route
 
 Devices = Mapping[str, str]  # by the names of their interfaces
 
@@ -33,17 +33,16 @@ def described_outputs(rule: Rule, devices: Devices, route: Route | None) -> list
 
 
 def _described(output: Output, devices: Devices, sources: Mapping[str, str]) -> dict[str, Any]:
-    name = output_name(output.interface, output.destination, output.port)
     return {
         "interface": output.interface,
         "device": devices[output.interface],
         "destination": output.destination,
         "port": output.port,
-        "source": sources.get(name, output.source),
+        "source": sources.get(output.name, output.source),
         "source_port": output.source_port or None,
         "ttl": output.ttl,
         "dscp": output.dscp,
-        "runs": name in sources,
+        "runs": output.name in sources,
     }
 
 

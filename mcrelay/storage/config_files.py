@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from mcrelay.config.compiler import Config, compiled
+from mcrelay.config.compiler import compiled
+from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError, Problem, SourceLocation
 from mcrelay.config.reader import parse_all
 

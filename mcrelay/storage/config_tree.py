@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mcrelay.config.compiler import Rule, compiled
+from mcrelay.config.compiler import compiled
+from mcrelay.config.model import Rule
 from mcrelay.config.reader import Source, parse, parse_all
 from mcrelay.storage import config_files
 

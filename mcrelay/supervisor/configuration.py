@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from mcrelay.config.changes import Changes, compare
-from mcrelay.config.compiler import Config, Rule
+from mcrelay.config.model import Config, Rule
 from mcrelay.config.problems import ConfigError, Problem, SourceLocation
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import Route

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence, Set
 
-from mcrelay.config.compiler import Config, Rule
+from mcrelay.config.model import Config, Rule
 from mcrelay.ipc.shared_memory import Memory
 from mcrelay.model.actions import OpenIngress, SetFlow, WorkerAction
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
-from mcrelay.model.state import DesiredState, Output, output_name
+from mcrelay.model.state import DesiredState, Output
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor.supply import SupplyError
 
@@ -111,11 +111,7 @@ class CounterRows:
         A rule that does not run for a while, because its device is gone, keeps its counts.
         """
         rules = [rule for config in configs for rule in config.rules.values()]
-        outputs = {
-            (rule.name, output_name(output.interface, output.destination, output.port))
-            for rule in rules
-            for output in rule.outputs
-        }
+        outputs = {(rule.name, output.name) for rule in rules for output in rule.outputs}
         links = {ingress.ifindex for state in states for ingress in state.forwarding.ingress}
         for rows, table, names in (
             (self._links, LINKS, links),
@@ -128,8 +124,8 @@ class CounterRows:
 
     def rows_of(self, rule: Rule) -> tuple[int | None, ...]:
         """Return the row of a rule and then of each output, None where there is none."""
-        names = (output_name(output.interface, output.destination, output.port) for output in rule.outputs)
-        return self._rules.get(rule.name), *(self._outputs.get((rule.name, name)) for name in names)
+        outputs = (self._outputs.get((rule.name, output.name)) for output in rule.outputs)
+        return self._rules.get(rule.name), *outputs
 
     def link(self, ifindex: int) -> dict[str, int]:
         """Return the counts of a link over all workers."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mcrelay import __version__
-from mcrelay.config.compiler import Config, Rule
+from mcrelay.config.model import Config, Rule
 from mcrelay.config.problems import SourceLocation
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import Membership, Route

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from mcrelay.config.compiler import Config
+from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError
 from mcrelay.reload.trial import BootTime, StartDecision, Trial, beginning
 from mcrelay.storage import config_files

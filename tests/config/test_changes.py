@@ -25,7 +25,7 @@ def test_added_changed_and_removed_rules_are_named_in_the_order_of_the_file():
     found = changes(config(a=1, b=2, c=3), config(d=4, c=33, a=1, e=5))
     assert (found.added, found.removed, found.kept) == (("d", "e"), ("b",), ("a",))
     assert found.changed == {
-        "c": ("input port: 3 -> 33", "no more to plant  239.1.1.1:3", "also to plant  239.1.1.1:33")
+        "c": ("input port: 3 -> 33", "output plant:239.1.1.1:3: removed", "output plant:239.1.1.1:33: added")
     }
     assert str(found) == "2 added, 1 changed, 1 removed, 1 kept"
 
@@ -48,7 +48,7 @@ def test_a_source_that_the_relay_chose_already_is_no_change():
     after = config(HEAD.replace("eth1", "eth1, source: 10.9.2.1"), a=1)
     assert changes(config(a=1), after, route) == Changes(kept=("a",))
     assert changes(config(a=1), after).changed == {
-        "a": ("to plant  239.1.1.1:1: source: none -> 10.9.2.1",),
+        "a": ("output plant:239.1.1.1:1: source: none -> 10.9.2.1",),
     }
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.config.compiler import Config, Input, Interface, Output, compiled
+from mcrelay.config.compiler import compiled
+from mcrelay.config.model import Config, Input, Interface, Output
 from mcrelay.config.problems import ConfigError, SourceLocation
 from mcrelay.config.reader import parse
 from mcrelay.config.yaml_events import FASTEST_LOADER

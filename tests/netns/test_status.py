@@ -325,7 +325,7 @@ def test_a_plan_compares_the_daemons_file_with_what_runs_and_the_reload_does_jus
             "  out  left (eth1)  239.1.1.7:5007  from 10.2.0.1, TTL 64, DSCP copy",
             "",
             "~ feed: active",
-            "  to left  239.2.2.2:6001: ttl: 64 -> 9",
+            "  output left:239.2.2.2:6001: ttl: 64 -> 9",
             "",
             "- spare",
         ]

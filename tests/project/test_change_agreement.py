@@ -88,7 +88,7 @@ class Case:
     shown_only: tuple = ()  # names of rules that are changed for people, and for no socket
 
 
-PLANT_FEED = ("to plant  239.2.2.2:6001", "to plant  10.9.2.50:6002")
+PLANT_FEED = ("output plant:239.2.2.2:6001", "output plant:10.9.2.50:6002")
 
 CASES = {
     "a device of inputs": Case(
@@ -98,10 +98,10 @@ CASES = {
             "feed": ("input device: eth0 -> eth7",),
             "fixed": ("input device: eth0 -> eth7",),
             "tunnel": (
-                "to studio  239.3.3.3:5003: device: eth0 -> eth7",
-                "to studio  239.3.3.3:5003: source: 10.1.0.1 -> 10.7.0.1",
+                "output studio:239.3.3.3:5003: device: eth0 -> eth7",
+                "output studio:239.3.3.3:5003: source: 10.1.0.1 -> 10.7.0.1",
             ),
-            "off": ("to studio  239.1.1.4:5004: device: eth0 -> eth7",),
+            "off": ("output studio:239.1.1.4:5004: device: eth0 -> eth7",),
         },
         shown_only=("off",),  # which does not run
     ),
@@ -114,7 +114,7 @@ CASES = {
         {
             "tunnel": (
                 "input device: eth1 -> eth9",
-                "to studio  239.3.3.3:5003: source: 10.1.0.1 -> none",  # as long as it does not run
+                "output studio:239.3.3.3:5003: source: 10.1.0.1 -> none",  # as long as it does not run
             ),
             "off": ("input device: eth1 -> eth9",),
         },
@@ -158,8 +158,8 @@ CASES = {
                 "input interface: lab -> plant",
                 "input destination: 239.1.1.4 -> 239.1.1.9",
                 "input port: 5004 -> 5009",
-                "no more to studio  239.1.1.4:5004",
-                "also to studio  239.1.1.9:5009",
+                "output studio:239.1.1.4:5004: removed",
+                "output studio:239.1.1.9:5009: added",
             )
         },
         shown_only=("off",),
@@ -167,17 +167,17 @@ CASES = {
     "one more output": Case(
         "rule.outputs",
         {f"{FIXED}.outputs": [*BASE["rules"]["fixed"]["outputs"], {"interface": "lab", "port": 6009}]},
-        {"fixed": ("also to lab  239.1.1.2:6009",)},
+        {"fixed": ("output lab:239.1.1.2:6009: added",)},
     ),
     "one output less": Case(
         "rule.outputs",
         {f"{FEED}.outputs": BASE["rules"]["feed"]["outputs"][:1]},
-        {"feed": ("no more to plant  10.9.2.50:6002",)},
+        {"feed": ("output plant:10.9.2.50:6002: removed",)},
     ),
     "outputs in another order": Case(
         "rule.outputs",
         {f"{FEED}.outputs": BASE["rules"]["feed"]["outputs"][::-1]},
-        {"feed": ("the same outputs in another order",)},
+        {"feed": ("outputs: another order",)},
     ),
     "a rule that is disabled": Case(
         "rule.enabled",
@@ -185,7 +185,7 @@ CASES = {
         {
             "tunnel": (
                 "enabled: true -> false",
-                "to studio  239.3.3.3:5003: source: 10.1.0.1 -> none",
+                "output studio:239.3.3.3:5003: source: 10.1.0.1 -> none",
             )
         },
     ),
@@ -195,7 +195,7 @@ CASES = {
         {
             "off": (
                 "enabled: false -> true",
-                "to studio  239.1.1.4:5004: source: none -> 10.1.0.1",
+                "output studio:239.1.1.4:5004: source: none -> 10.1.0.1",
             )
         },
     ),
@@ -211,8 +211,8 @@ CASES = {
             "fixed": (
                 "input interface: studio -> plant",
                 "input device: eth0 -> eth1",
-                "no more to plant  239.1.1.2:5002",
-                "also to studio  239.1.1.2:5002",
+                "output plant:239.1.1.2:5002: removed",
+                "output studio:239.1.1.2:5002: added",
             )
         },
     ),
@@ -238,8 +238,8 @@ CASES = {
         {
             "tunnel": (
                 "input port: 5003 -> 5009",
-                "no more to studio  239.3.3.3:5003",
-                "also to studio  239.3.3.3:5009",
+                "output studio:239.3.3.3:5003: removed",
+                "output studio:239.3.3.3:5009: added",
             )
         },
     ),
@@ -262,34 +262,34 @@ CASES = {
     "the interface of an output": Case(
         "output.interface",
         {f"{TUNNEL}.outputs.0.interface": "lab"},
-        {"tunnel": ("no more to studio  239.3.3.3:5003", "also to lab  239.3.3.3:5003")},
+        {"tunnel": ("output studio:239.3.3.3:5003: removed", "output lab:239.3.3.3:5003: added")},
     ),
     "the interface of an output, with the same device": Case(
         "output.interface",
         {f"{FIXED}.outputs.0.interface": "lab"},
-        {"fixed": ("no more to plant  239.1.1.2:5002", "also to lab  239.1.1.2:5002")},
+        {"fixed": ("output plant:239.1.1.2:5002: removed", "output lab:239.1.1.2:5002: added")},
     ),
     "the group of an output": Case(
         "output.group",
         {f"{FEED}.outputs.0.group": "239.2.2.9"},
-        {"feed": ("no more to plant  239.2.2.2:6001", "also to plant  239.2.2.9:6001")},
+        {"feed": ("output plant:239.2.2.2:6001: removed", "output plant:239.2.2.9:6001: added")},
     ),
     "the inherited group, spelled out": Case("output.group", {f"{FIXED}.outputs.0.group": "239.1.1.2"}),
     "the address of an output": Case(
         "output.address",
         {f"{FEED}.outputs.1.address": "10.9.2.51"},
-        {"feed": ("no more to plant  10.9.2.50:6002", "also to plant  10.9.2.51:6002")},
+        {"feed": ("output plant:10.9.2.50:6002: removed", "output plant:10.9.2.51:6002: added")},
     ),
     "the port of an output": Case(
         "output.port",
         {f"{FEED}.outputs.0.port": 6009},
-        {"feed": ("no more to plant  239.2.2.2:6001", "also to plant  239.2.2.2:6009")},
+        {"feed": ("output plant:239.2.2.2:6001: removed", "output plant:239.2.2.2:6009: added")},
     ),
     "the inherited port, spelled out": Case("output.port", {f"{FIXED}.outputs.0.port": 5002}),
     "the source of an output": Case(
         "output.source",
         {f"{FIXED}.outputs.0.source": "10.2.0.2"},
-        {"fixed": ("to plant  239.1.1.2:5002: source: 10.2.0.1 -> 10.2.0.2",)},
+        {"fixed": ("output plant:239.1.1.2:5002: source: 10.2.0.1 -> 10.2.0.2",)},
     ),
     "the source of an output that the interface has anyway": Case(
         "output.source", {f"{FIXED}.outputs.0.source": ABSENT}
@@ -297,22 +297,22 @@ CASES = {
     "a source of an output that the host does not have": Case(
         "output.source",
         {f"{FIXED}.outputs.0.source": "10.2.0.77"},
-        {"fixed": ("to plant  239.1.1.2:5002: source: 10.2.0.1 -> 10.2.0.77",)},
+        {"fixed": ("output plant:239.1.1.2:5002: source: 10.2.0.1 -> 10.2.0.77",)},
     ),
     "the source port of an output": Case(
         "output.source_port",
         {f"{FEED}.outputs.0.source_port": 7001},
-        {"feed": ("to plant  239.2.2.2:6001: source port: none -> 7001",)},
+        {"feed": ("output plant:239.2.2.2:6001: source port: none -> 7001",)},
     ),
     "the TTL of an output": Case(
         "output.ttl",
         {f"{FIXED}.outputs.0.ttl": "decrement"},
-        {"fixed": ("to plant  239.1.1.2:5002: ttl: 5 -> decrement",)},
+        {"fixed": ("output plant:239.1.1.2:5002: ttl: 5 -> decrement",)},
     ),
     "the DSCP of an output": Case(
         "output.dscp",
         {f"{FIXED}.outputs.0.dscp": 0},
-        {"fixed": ("to plant  239.1.1.2:5002: dscp: 4 -> 0",)},
+        {"fixed": ("output plant:239.1.1.2:5002: dscp: 4 -> 0",)},
     ),
     "the version, which may be nothing else": Case("file.version", {"version": 1}),
     "the data plane of all rules": Case("file.data_plane", {"data_plane": "userspace"}),

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONTRACTS = [contract["name"] for contract in PROJECT["tool"]["importlinter"]["contracts"]]
 BANNED = PROJECT["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]
-LAYERS, PURE, SUPERVISOR, CONTROL, WORKER, COMMAND_LINE, *ONE_PLACE = CONTRACTS
+LAYERS, PURE, SUPERVISOR, CONTROL, WORKER, COMMAND_LINE, VALUES, *ONE_PLACE = CONTRACTS
 
 # The contract, the module that breaks it, and its new line.
 BREACHES = [
@@ -39,6 +39,7 @@ BREACHES = [
     (WORKER, "worker/ring.py", "import mcrelay.reconcile.diff"),
     (WORKER, "worker/ring.py", "import asyncio"),
     (COMMAND_LINE, "cli/status.py", "import mcrelay.supervisor.signals"),
+    (VALUES, "reconcile/diff.py", "import mcrelay.config.compiler"),
     *[
         (name, "linux/landlock.py", f"import {library}")
         for name in ONE_PLACE

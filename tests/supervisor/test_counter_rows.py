@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.config.compiler import Config, Input, Rule
-from mcrelay.config.compiler import Output as ConfigOutput
+from mcrelay.config.model import Config, Input, Rule
+from mcrelay.config.model import Output as ConfigOutput
 from mcrelay.ipc.shared_memory import Memory
 from mcrelay.model.actions import CloseIngress, OpenEgress, OpenIngress, SetFlow
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table

@@ -9,7 +9,7 @@ from mcrelay.cli.view.plan_changes import Comparison
 from mcrelay.cli.view.rule_detail import format_endpoint, format_header
 from mcrelay.cli.view.terminal import GREEN, RED, YELLOW, paint
 from mcrelay.cli.view.units import format_count
-from mcrelay.config.compiler import Config, Rule
+from mcrelay.config.model import Config, Rule
 from mcrelay.model.rule_status import RuleStatus
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import Plan
