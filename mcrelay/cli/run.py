@@ -17,6 +17,7 @@ from mcrelay.storage import config_files, run_dir, state_dir
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.boot_clock import moment
 from mcrelay.supervisor.configuration import Configuration
+from mcrelay.supervisor.listener import listen
 from mcrelay.supervisor.loop import Supervisor
 from mcrelay.supervisor.signals import Signals
 from mcrelay.supervisor.systemd import Notifier
@@ -80,8 +81,8 @@ def run(options: argparse.Namespace) -> int:
     configuration = Configuration(options.config, notifier, states, options.watch)
     try:
         configuration.load(moment())
-        with run_dir.listening(options.run_dir, privileged.group_of_clients(), held) as door:
-            Supervisor(configuration, user, options.run_dir, door, signals, notifier).run()
+        with listen(options.run_dir, privileged.group_of_clients(), held) as listener:
+            Supervisor(configuration, user, options.run_dir, listener, signals, notifier).run()
     except run_dir.RunDirBusyError as error:
         log.error("%s", error)
         return Exit.FAILURE

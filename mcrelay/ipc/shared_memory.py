@@ -6,8 +6,6 @@ import fcntl
 import mmap
 import os
 
-from mcrelay.model.counters import MEMORY_SIZE, Table
-
 
 class Shared:
     """A memfd with two descriptors: one for the worker that writes, and one for whoever may only read."""
@@ -26,25 +24,6 @@ class Shared:
         """Let go of it; it lives on where others have it open."""
         os.close(self.descriptor)
         os.close(self.for_reading)
-
-
-class Memory:
-    """The tables of counters.py for one worker. The worker writes, the supervisor reads and clears."""
-
-    def __init__(self, name: str) -> None:
-        self.shared = Shared(name, MEMORY_SIZE)
-        self._numbers = memoryview(mmap.mmap(self.shared.descriptor, MEMORY_SIZE)).cast("Q")
-
-    def row(self, table: Table, row: int) -> list[int]:
-        """Return the counts of a row, in the order of the columns."""
-        return table.counts(self._numbers, row)
-
-    def clear(self, table: Table, row: int) -> None:
-        """Set a row to zero, for its next owner."""
-        first = table.place(row, table.columns[0])
-        self._numbers[first : first + len(table.columns)] = memoryview(bytes(8 * len(table.columns))).cast(
-            "Q"
-        )
 
 
 def map_read_only(descriptor: int, size: int) -> memoryview:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Generic
 
 from mcrelay.ipc.channel import ChildChannel, Message
-from mcrelay.ipc.shared_memory import Memory
 from mcrelay.protocol.control import ToSupervisor, decode_to_supervisor
 from mcrelay.protocol.worker import Answer, decode_answer
+from mcrelay.supervisor.counter_rows import CounterMemory
 from mcrelay.supervisor.privileged import RING_OCTETS, User
 
 # numpy's linear algebra would start a thread for each CPU; a worker has no use for them.
@@ -89,7 +89,7 @@ def why_not(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
-def start_worker(number: int, user: User | None, memory: Memory) -> Child[Answer]:
+def start_worker(number: int, user: User | None, memory: CounterMemory) -> Child[Answer]:
     """Start a worker that counts in `memory`."""
     options = [f"--worker={number}", f"--ring-octets={RING_OCTETS}"]
     child = Child("mcrelay.worker", options, user, decode_answer)

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mcrelay.ipc.heartbeat import HeartbeatReader
-from mcrelay.ipc.shared_memory import Memory
 from mcrelay.protocol.control import (
     Counters,
     Mark,
@@ -26,8 +25,9 @@ from mcrelay.protocol.snapshot import delta, split_delta
 from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Reloads
-from mcrelay.storage.run_dir import ControlListener
 from mcrelay.supervisor.children import Child, start_control, why_not
+from mcrelay.supervisor.counter_rows import CounterMemory
+from mcrelay.supervisor.listener import ControlListener
 from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.privileged import User
 from mcrelay.supervisor.snapshot import ProcessInfo
@@ -44,7 +44,7 @@ class ControlProcess:
         self,
         user: User | None,
         switchboard: Poller,
-        door: ControlListener,
+        listener: ControlListener,
         reloads: Reloads,
         traced: TraceRequests,
     ) -> None:
@@ -54,7 +54,7 @@ class ControlProcess:
         """Whether something may be other than it was told."""
         self._user = user
         self._switchboard = switchboard
-        self._door = door
+        self._listener = listener
         self._reloads = reloads
         self._traced = traced
         self._told: dict[str, Any] = {}
@@ -64,7 +64,7 @@ class ControlProcess:
 
     def keep_alive(self, now: float) -> None:
         """Start it when it is due, and end it when it does not do what it should."""
-        if self._door.reopened() and self.is_listening:
+        if self._listener.reopen_if_removed() and self.is_listening:
             self._let_in()
         if self.child is None:
             if self.process.may_start(now):
@@ -102,7 +102,7 @@ class ControlProcess:
         """Return what clients see of it."""
         return ProcessInfo("control", "control", self.process, self.child)
 
-    def tell(self, picture: Mapping[str, Any], memories: Mapping[int, Memory]) -> None:
+    def tell(self, picture: Mapping[str, Any], memories: Mapping[int, CounterMemory]) -> None:
         """Tell what is new of the picture and of the workers' memories."""
         self.is_outdated = False
         for worker in memories.keys() - self._memories_told:
@@ -150,7 +150,7 @@ class ControlProcess:
 
     def _let_in(self) -> None:
         """Let it answer whoever knocks, and show from now on that it does."""
-        self._say(SetListener(), [self._door.fileno(), self._pulse.fileno()])
+        self._say(SetListener(), [self._listener.fileno(), self._pulse.fileno()])
 
     def _has_no_pulse(self, now: float) -> bool:
         """Look whether it does anything at all; nobody wakes up for that where all is well."""

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Hashable, Iterable, Sequence, Set
 
 from mcrelay.config.model import Config, Rule
-from mcrelay.ipc.shared_memory import Memory
+from mcrelay.ipc.shared_memory import Shared
 from mcrelay.model.actions import OpenIngress, SetFlow, WorkerAction
-from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
+from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES, Table
 from mcrelay.model.state import DesiredState, Output
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor.supply import SupplyError
+
+
+class CounterMemory:
+    """The counter tables of one worker, which the worker writes, and the supervisor reads and clears."""
+
+    def __init__(self, name: str) -> None:
+        self.shared = Shared(name, MEMORY_SIZE)
+        self._numbers = memoryview(mmap.mmap(self.shared.descriptor, MEMORY_SIZE)).cast("Q")
+
+    def row(self, table: Table, row: int) -> list[int]:
+        """Return the counts of a row, in the order of the columns."""
+        return table.counts(self._numbers, row)
+
+    def clear(self, table: Table, row: int) -> None:
+        """Set a row to zero, for its next owner."""
+        first = table.place(row, table.columns[0])
+        size = len(table.columns)
+        self._numbers[first : first + size] = memoryview(bytes(8 * size)).cast("Q")
 
 
 class RowsExhausted(Exception):
@@ -64,7 +83,7 @@ class CounterRows:
     """The rows of links, rules and outputs, and the memories they stand in."""
 
     def __init__(self) -> None:
-        self.memories: dict[int, Memory] = {}
+        self.memories: dict[int, CounterMemory] = {}
         self._links, self._rules, self._outputs = Rows(LINKS), Rows(RULES), Rows(OUTPUTS)
 
     @property
@@ -76,10 +95,10 @@ class CounterRows:
         """Return the rows of the links that are read, by ifindex."""
         return self._links.all()
 
-    def memory(self, worker: int) -> Memory:
+    def memory(self, worker: int) -> CounterMemory:
         """Return the memory of a worker; its successors have the same."""
         if worker not in self.memories:
-            self.memories[worker] = Memory(f"mcrelay-counters-{worker}")
+            self.memories[worker] = CounterMemory(f"mcrelay-counters-{worker}")
         return self.memories[worker]
 
     def instructions(self, actions: Sequence[WorkerAction], resumed: Set[int]) -> tuple[Instruction, ...]:

@@ -19,13 +19,13 @@ from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.requests import RequestError
 from mcrelay.reload.results import Cause
 from mcrelay.storage import request_file
-from mcrelay.storage.run_dir import ControlListener
 from mcrelay.supervisor import log_summary
 from mcrelay.supervisor.boot_clock import moment
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.control_process import ControlProcess
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.file_watch.watcher import Watcher
+from mcrelay.supervisor.listener import ControlListener
 from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.privileged import User
 from mcrelay.supervisor.signals import Signals
@@ -53,7 +53,7 @@ class Supervisor:
         configuration: Configuration,
         user: User | None,
         run_dir: Path,
-        door: ControlListener,
+        listener: ControlListener,
         signals: Signals,
         notifier: Notifier,
     ) -> None:
@@ -70,7 +70,7 @@ class Supervisor:
         self._workers = Workers(
             user, self._switchboard, self._reconciler, self._sockets, self._ledger, self._rings
         )
-        self._control = ControlProcess(user, self._switchboard, door, configuration.reloads, self._traced)
+        self._control = ControlProcess(user, self._switchboard, listener, configuration.reloads, self._traced)
         self._portrait = SnapshotBuilder(run_dir, configuration, self._reconciler, self._ledger)
         self._watcher = Watcher(configuration.path)
         self._links = LinkTable()

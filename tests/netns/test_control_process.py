@@ -216,7 +216,7 @@ def test_a_socket_that_somebody_removes_is_there_again_after_a_hangup(studio):
                 relay.reload()
                 wait_until(lambda: answers(relay), "an answer")
             assert before.call("list")["rules"]
-        assert relay.log().count("it is there again") == 2
+        assert relay.log().count("mcrelay has created it again") == 2
         assert relay.ask("reload").returncode == 0
         relay.stop()
         assert not (relay.run_dir / "control.sock").exists()

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from mcrelay.ipc.channel import ChannelClosed
-from mcrelay.ipc.shared_memory import Memory
 from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.protocol.framing import PROTOCOL, Hello
 from mcrelay.protocol.worker import Acknowledged, BatchMessage, encode_batch
 from mcrelay.supervisor.children import start_control, start_worker, why_not
+from mcrelay.supervisor.counter_rows import CounterMemory
 from mcrelay.supervisor.privileged import RING_OCTETS, User
 
 NOBODY = User("nobody", 65534, 65534)
@@ -40,7 +40,7 @@ received()
 
 @pytest.fixture
 def memory():
-    return Memory("test")
+    return CounterMemory("test")
 
 
 @pytest.fixture

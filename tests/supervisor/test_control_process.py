@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from mcrelay.ipc.shared_memory import Memory
 from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.protocol.control import (
     Counters,
@@ -16,13 +15,14 @@ from mcrelay.protocol.control import (
     TraceState,
     decode_to_control,
 )
-from mcrelay.reconcile.lifecycle import TIMEOUT_S as LONG
+from mcrelay.reconcile.lifecycle import PATIENCE as LONG
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Cause, Reloads
 from mcrelay.storage import run_dir
-from mcrelay.storage.run_dir import ControlListener
 from mcrelay.supervisor import control_process as module
 from mcrelay.supervisor.control_process import ControlProcess
+from mcrelay.supervisor.counter_rows import CounterMemory
+from mcrelay.supervisor.listener import ControlListener
 from mcrelay.supervisor.poller import Poller
 
 # A control process that notes all it hears: a line for each message, with the number of descriptors.
@@ -60,8 +60,8 @@ class Desk:
         self.folder = folder
         self.switchboard = Poller()
         self.reloads, self.traced = Reloads(), TraceRequests()
-        self.door = ControlListener(folder, None, run_dir.lock(folder))
-        self.control = ControlProcess(None, self.switchboard, self.door, self.reloads, self.traced)
+        self.listener = ControlListener(folder, None, run_dir.lock(folder))
+        self.control = ControlProcess(None, self.switchboard, self.listener, self.reloads, self.traced)
 
     def turn(self, now=None):
         self.control.keep_alive(time.monotonic() if now is None else now)
@@ -84,7 +84,7 @@ class Desk:
         for child in list(self.switchboard.children):
             child.kill("the test is over")
             child.reaped()
-        self.door.close()
+        self.listener.close()
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_it_gets_the_listening_socket_first_and_then_all_there_is_and_later_what
     found = desk(HELLO + LISTEN)
     found.greeted()
     assert found.control.is_outdated
-    memory = Memory("test")
+    memory = CounterMemory("test")
     found.control.tell({"daemon": 1, "rules": {"a": 1, "b": 2}}, {0: memory})
     assert not found.control.is_outdated
     found.control.tell({"daemon": 1, "rules": {"a": 1, "b": 3}}, {0: memory})
@@ -144,7 +144,7 @@ def test_it_asks_for_traces_and_is_told_of_their_rings(desk):
     found = desk(HELLO + 'channel.send(b\'.["trace","feed",true]\')\n' + LISTEN)
     found.until(lambda: found.traced.traces, "a trace")
     [trace] = found.traced.traces
-    memory = Memory("test")
+    memory = CounterMemory("test")
     tracing = TraceState("feed", trace.number, (0, 1))
     found.control.tell_of_trace(tracing, [memory.shared.for_reading] * 2)
     assert found.heard(2)[1] == (tracing, 2)
@@ -175,14 +175,14 @@ def test_a_successor_is_told_everything_anew_and_traces_nothing(desk):
     found = desk(HELLO + LISTEN)
     found.greeted()
     found.traced.asked("feed", True)
-    found.control.tell({"daemon": 1}, {0: Memory("test")})
+    found.control.tell({"daemon": 1}, {0: CounterMemory("test")})
     found.heard(3)
     os.kill(found.control.child.pid, 9)
     found.until(lambda: found.control.process.restarts == 1, "its end")
     assert found.traced.traces == frozenset()
     found.greeted()
     assert found.control.is_outdated
-    found.control.tell({"daemon": 1}, {0: Memory("test")})
+    found.control.tell({"daemon": 1}, {0: CounterMemory("test")})
     told = [news for news, _ in found.heard(6)]
     assert told[3:] == [SetListener(), Counters(0), SnapshotChanged({"daemon": 1})]
 
@@ -254,9 +254,9 @@ def test_one_that_shows_life_is_left_in_peace(desk):
 def test_a_socket_that_was_removed_comes_back_and_is_passed_on(desk):
     found = desk(HELLO + LISTEN)
     found.heard(1)
-    found.door.path.unlink()
+    found.listener.path.unlink()
     assert found.heard(2) == [(SetListener(), 2)] * 2
-    assert found.door.path.is_socket()
+    assert found.listener.path.is_socket()
 
 
 def test_one_that_listens_late_is_told_all_of_it(desk):

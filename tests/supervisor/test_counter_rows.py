@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from mcrelay.config.model import Config, Input, Rule
 from mcrelay.config.model import Output as ConfigOutput
-from mcrelay.ipc.shared_memory import Memory
 from mcrelay.model.actions import CloseIngress, OpenEgress, OpenIngress, SetFlow
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
 from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Output, Route, WorkerState
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor import counter_rows
-from mcrelay.supervisor.counter_rows import CounterRows, Rows, RowsExhausted
+from mcrelay.supervisor.counter_rows import CounterMemory, CounterRows, Rows, RowsExhausted
 from mcrelay.supervisor.supply import SupplyError
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import Copies, Sent, Unsent
@@ -277,7 +276,7 @@ def test_a_worker_cannot_make_the_memory_of_its_counts_smaller(ledger):
 
 
 def test_the_neighbours_of_a_row_that_is_cleared_are_untouched():
-    memory = Memory("test")
+    memory = CounterMemory("test")
     counting = CounterWriter(memory.shared.descriptor)
     for table, counts in ((LINKS, counting.links), (RULES, counting.rules), (OUTPUTS, counting.outputs)):
         counts[:3] = 7
