@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import secrets
 import signal
+import socket
+import struct
 import time
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+from mcrelay.lab.command import wait_until
 from mcrelay.lab.host import NAMESPACES, End, Host, iproute, remove
 from mcrelay.lab.offload import switch_offload
 
 PREFIX = "mcrelay"
+
+SIOCGIFFLAGS = 0x8913  # include/uapi/linux/sockios.h
+IFF_RUNNING = 0x40  # include/uapi/linux/if.h
 
 
 class Lab:
@@ -22,8 +30,8 @@ class Lab:
     def __init__(self) -> None:
         self._prefix = f"{PREFIX}-{os.getpid()}-{secrets.token_hex(3)}"
         self._hosts: list[Host] = []
-        # The kernel tells of a carrier at once only where both ends differ in their index
-        # (linkwatch_urgent_event); else it may take a second, in which packets are lost.
+        # The kernel handles a carrier at once only where both ends differ in their index
+        # (linkwatch_urgent_event); otherwise it may take a second.
         self._indexes = itertools.count(100)
 
     def __enter__(self) -> Lab:
@@ -57,8 +65,16 @@ class Lab:
             f"link add {one.device} index {first} mtu {mtu} netns {one.host.namespace} type veth"
             f" peer name {other.device} index {second} mtu {mtu} netns {other.host.namespace}"
         )
-        for end in (one, other):
+        ends = (one, other)
+        for end in ends:
             _connect(end)
+        for end in ends:
+            wait_until(partial(_is_running, end), f"the carrier of {end.device}")
+        # A cable carries no packet larger than its MTU. veth would hand over a whole train of segments
+        # as one, and a packet ring at the far end would see what no wire ever carries.
+        for end in ends:
+            with end.host.entered():
+                switch_offload(end.device, "tx-udp-segmentation", on=False)
 
 
 class Switch:
@@ -106,7 +122,11 @@ def _connect(end: End) -> None:
         commands.append(f"link set {end.device} master {end.bridge}")
         commands.append(f"link set {end.device} type bridge_slave mcast_flood off")
     end.host.ip(*commands, f"link set {end.device} up")
-    # A cable carries no packet larger than its MTU. veth would hand over a whole train of segments
-    # as one, and a packet ring at the far end would see what no wire ever carries.
-    with end.host.entered():
-        switch_offload(end.device, "tx-udp-segmentation", on=False)
+
+
+def _is_running(end: End) -> bool:
+    """Return whether the kernel has seen the carrier; until then, a device drops what it is given."""
+    request = struct.pack("16sH14x", end.device.encode(), 0)  # struct ifreq
+    with end.host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        flags: int = struct.unpack("16xH14x", fcntl.ioctl(control, SIOCGIFFLAGS, request))[0]
+    return bool(flags & IFF_RUNNING)
