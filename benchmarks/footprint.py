@@ -31,7 +31,7 @@ WAKEUPS = Question(
     "voluntary context switches of all threads of all its processes",
 )
 PROCESSES: list[Relay] = [Mcrelay(), Socat(), Smcroute()]
-REST = 1.0  # seconds after the last packet
+REST_S = 1.0  # after the last packet
 
 
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
@@ -49,7 +49,7 @@ def label(case: Case) -> str:
 
 def _resting(testbed: Testbed, relay: Relay, case: Case, effort: Effort) -> Iterator[Sample]:
     with run_relay(testbed, relay, case, apart=False):
-        time.sleep(REST)
+        time.sleep(REST_S)
         processes = testbed.relay.processes()
         before = sleeps(processes)
         time.sleep(effort.idle)

@@ -1,4 +1,4 @@
-"""Counters of arriving packets: UDP sockets that nobody has to read, or the receiver's device.
+"""Counters of arriving packets: UDP sockets that no process has to read, or the receiver's device.
 
 Each socket is bound, has joined its group and has a filter that accepts nothing. The receiver's kernel does
 all its work on a datagram up to the socket and counts it as dropped there, so no process has to keep up. At

@@ -37,7 +37,7 @@ html_show_sourcelink = False
 html_use_index = False
 html_sidebars = {"**": ["about.html", "searchbox.html", "navigation.html"]}
 html_theme_options = {
-    "description": "relays UDP multicast from sources nobody can route",
+    "description": "relays UDP multicast from sources that cannot be routed",
     "fixed_sidebar": True,
     "font_family": "system-ui, sans-serif",
     "head_font_family": "system-ui, sans-serif",
