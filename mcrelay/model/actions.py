@@ -1,72 +1,54 @@
-"""The smallest changes to a state, and what a state becomes when they are carried out."""
+"""The smallest changes to a running state, and what a state becomes when they are carried out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 
 from mcrelay.model.state import (
-    Egress,
     Flow,
     Ingress,
-    Membership,
-    PortReservation,
     Route,
     RunningState,
-    Trace,
+    SupervisorResource,
+    WorkerResource,
     WorkerState,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class StartWorker:
-    """Start a process that forwards."""
+    """Start the process of a worker, which has nothing open yet."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class StopWorker:
-    """End it, with all it has open."""
+    """End the process of a worker, and close all that it has open."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
-class OpenIngress:
-    """Read a link's packets; an older ring of the same link is replaced."""
+class Open:
+    """Open a resource in a worker. A ring replaces the ring of another size on the same link."""
 
     worker: int
-    ingress: Ingress
+    resource: WorkerResource
 
 
 @dataclass(frozen=True, slots=True)
-class CloseIngress:
-    """Read them no longer."""
+class Close:
+    """Close a resource of a worker. A ring that was replaced since then stays open."""
 
     worker: int
-    ingress: Ingress
-
-
-@dataclass(frozen=True, slots=True)
-class OpenEgress:
-    """Take a socket to send from."""
-
-    worker: int
-    egress: Egress
-
-
-@dataclass(frozen=True, slots=True)
-class CloseEgress:
-    """Give it up."""
-
-    worker: int
-    egress: Egress
+    resource: WorkerResource
 
 
 @dataclass(frozen=True, slots=True)
 class SetFlow:
-    """Relay a flow from now on, or relay it elsewhere."""
+    """Let a worker relay a flow by this route, whether or not it relays the flow already."""
 
     worker: int
     flow: Flow
@@ -75,66 +57,42 @@ class SetFlow:
 
 @dataclass(frozen=True, slots=True)
 class DeleteFlow:
-    """Relay it no longer."""
+    """Let a worker relay a flow no longer."""
 
     worker: int
     flow: Flow
 
 
 @dataclass(frozen=True, slots=True)
-class OpenTrace:
-    """Write down what becomes of a rule's packets."""
+class Acquire:
+    """Join a group, or reserve a port, in the supervisor itself."""
 
-    worker: int
-    trace: Trace
-
-
-@dataclass(frozen=True, slots=True)
-class CloseTrace:
-    """Write it down no longer."""
-
-    worker: int
-    trace: Trace
+    resource: SupervisorResource
 
 
 @dataclass(frozen=True, slots=True)
-class Join:
-    """Become a member of a group."""
+class Release:
+    """Leave a group, or give up the reservation of a port."""
 
-    membership: Membership
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """Be a member no longer."""
-
-    membership: Membership
+    resource: SupervisorResource
 
 
-@dataclass(frozen=True, slots=True)
-class ReservePort:
-    """Hold a UDP port."""
-
-    hold: PortReservation
-
-
-@dataclass(frozen=True, slots=True)
-class ReleasePort:
-    """Hold it no longer."""
-
-    hold: PortReservation
-
-
-WorkerAction = (
-    OpenIngress | CloseIngress | OpenEgress | CloseEgress | SetFlow | DeleteFlow | OpenTrace | CloseTrace
-)
-SupervisorAction = Join | Leave | ReservePort | ReleasePort
+WorkerAction = Open | Close | SetFlow | DeleteFlow
+SupervisorAction = Acquire | Release
 Action = StartWorker | StopWorker | WorkerAction | SupervisorAction
+
+
+def slot(resource: WorkerResource) -> Hashable:
+    """Return what a worker has only one of: opening a resource replaces the one in the same slot.
+
+    A ring takes the slot of its link. Any other resource has a slot of its own.
+    """
+    return resource.ifindex if isinstance(resource, Ingress) else resource
 
 
 def applied(state: RunningState, actions: Iterable[Action]) -> RunningState:
     """Return what `state` becomes when `actions` are carried out in their order."""
-    memberships, reservations = set(state.memberships), set(state.reservations)
+    resources = set(state.resources)
     workers = dict(state.workers)
     drafts: dict[int, _Draft] = {}
     for action in actions:
@@ -145,57 +103,41 @@ def applied(state: RunningState, actions: Iterable[Action]) -> RunningState:
             case StopWorker(worker):
                 workers.pop(worker, None)
                 drafts.pop(worker, None)
-            case Join(membership):
-                memberships.add(membership)
-            case Leave(membership):
-                memberships.discard(membership)
-            case ReservePort(hold):
-                reservations.add(hold)
-            case ReleasePort(hold):
-                reservations.discard(hold)
+            case Acquire(resource):
+                resources.add(resource)
+            case Release(resource):
+                resources.discard(resource)
             case _:
                 if action.worker not in drafts:
                     drafts[action.worker] = _Draft(workers[action.worker])
                 drafts[action.worker].take(action)
     workers.update((worker, draft.finished()) for worker, draft in drafts.items())
-    return RunningState(workers, frozenset(memberships), frozenset(reservations))
+    return RunningState(workers, frozenset(resources))
 
 
 class _Draft:
-    """A worker's state while actions are taken, copied once however many they are."""
+    """The state of a worker while actions change it, copied once, however many actions there are."""
 
     def __init__(self, state: WorkerState) -> None:
-        self.ingress = {ingress.ifindex: ingress for ingress in state.ingress}
-        self.egress = set(state.egress)
+        self.open = {slot(resource): resource for resource in state.resources}
         self.flows = dict(state.flows)
-        self.traces = set(state.traces)
 
     def take(self, action: WorkerAction) -> None:
         match action:
-            case OpenIngress(_, ingress):
-                self.ingress[ingress.ifindex] = ingress
-            case CloseIngress(_, ingress):
-                if self.ingress.get(ingress.ifindex) == ingress:
-                    del self.ingress[ingress.ifindex]
-            case OpenEgress(_, egress):
-                self.egress.add(egress)
-            case CloseEgress(_, egress):
-                self.egress.discard(egress)
+            case Open(_, resource):
+                self.open[slot(resource)] = resource
+            case Close(_, resource):
+                if self.open.get(slot(resource)) == resource:
+                    del self.open[slot(resource)]
             case SetFlow(_, flow, route):
                 self.flows[flow] = route
-            case DeleteFlow(_, flow):
+            case DeleteFlow(_, flow):  # pragma: no branch: there is no other
                 self.flows.pop(flow, None)
-            case OpenTrace(_, trace):
-                self.traces.add(trace)
-            case CloseTrace(_, trace):  # pragma: no branch: there is no other
-                self.traces.discard(trace)
 
     def finished(self) -> WorkerState:
-        return WorkerState(
-            frozenset(self.ingress.values()), frozenset(self.egress), self.flows, frozenset(self.traces)
-        )
+        return WorkerState(frozenset(self.open.values()), self.flows)
 
 
 def without_worker(state: RunningState, worker: int) -> RunningState:
-    """Return what is left of `state` when a worker died."""
+    """Return what is left of `state` after a worker died."""
     return replace(state, workers={key: value for key, value in state.workers.items() if key != worker})

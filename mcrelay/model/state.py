@@ -97,14 +97,36 @@ class Trace:
     number: int
 
 
+WorkerResource = Ingress | Egress | Trace
+"""What a worker opens and closes. A new kind also needs its place in the order of `reconcile.diff`."""
+
+SupervisorResource = PortReservation | Membership
+"""What the supervisor itself acquires and releases; a worker's death does not touch it."""
+
+Resource = WorkerResource | SupervisorResource
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerState:
     """What a worker has open, and what it forwards."""
 
-    ingress: frozenset[Ingress] = frozenset()
-    egress: frozenset[Egress] = frozenset()
+    resources: frozenset[WorkerResource] = frozenset()
     flows: Mapping[Flow, Route] = field(default_factory=dict)
-    traces: frozenset[Trace] = frozenset()
+
+    @property
+    def ingress(self) -> frozenset[Ingress]:
+        """The rings, one for each link."""
+        return frozenset(one for one in self.resources if isinstance(one, Ingress))
+
+    @property
+    def egress(self) -> frozenset[Egress]:
+        """The sockets to send from."""
+        return frozenset(one for one in self.resources if isinstance(one, Egress))
+
+    @property
+    def traces(self) -> frozenset[Trace]:
+        """The traces that are written."""
+        return frozenset(one for one in self.resources if isinstance(one, Trace))
 
     def routes_by_rule(self) -> dict[str, Route]:
         """Return the route of each rule that is forwarded; the flows of a rule share one route."""
@@ -113,26 +135,39 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """What should run: some workers that all forward the same, and what the supervisor holds for them."""
+    """What should run: some workers that all forward the same, and what the supervisor acquires for them."""
 
     forwarding: WorkerState = field(default_factory=WorkerState)
     worker_count: int = 0
-    memberships: frozenset[Membership] = frozenset()
-    reservations: frozenset[PortReservation] = frozenset()
+    resources: frozenset[SupervisorResource] = frozenset()
 
     @property
     def workers(self) -> range:
         """The numbers of the workers."""
         return range(self.worker_count)
 
+    @property
+    def memberships(self) -> frozenset[Membership]:
+        """The groups to join."""
+        return frozenset(one for one in self.resources if isinstance(one, Membership))
+
+    @property
+    def reservations(self) -> frozenset[PortReservation]:
+        """The UDP ports to reserve."""
+        return frozenset(one for one in self.resources if isinstance(one, PortReservation))
+
 
 @dataclass(frozen=True, slots=True)
 class RunningState:
-    """What runs: what each worker has confirmed, by its number, and what the supervisor holds.
+    """What runs: what each worker has confirmed, by its number, and what the supervisor has acquired.
 
     Workers differ while they start, and after one has refused what another has done.
     """
 
     workers: Mapping[int, WorkerState] = field(default_factory=dict)
-    memberships: frozenset[Membership] = frozenset()
-    reservations: frozenset[PortReservation] = frozenset()
+    resources: frozenset[SupervisorResource] = frozenset()
+
+    @property
+    def memberships(self) -> frozenset[Membership]:
+        """The groups that the host has joined for the relay."""
+        return frozenset(one for one in self.resources if isinstance(one, Membership))

@@ -9,28 +9,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from mcrelay.model.actions import (
-    CloseEgress,
-    CloseIngress,
-    CloseTrace,
-    DeleteFlow,
-    OpenEgress,
-    OpenIngress,
-    OpenTrace,
-    SetFlow,
-    WorkerAction,
-)
-from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, Trace
+from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow, WorkerAction
+from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, Trace, WorkerResource
 from mcrelay.protocol.framing import Fields, Hello, WireError, parse_json
 
 MAX_REASON = 300  # characters, each at most 12 octets of JSON, so that an answer fits MAX_ANSWER
+
+_RESOURCES: dict[str, type[WorkerResource]] = {"ingress": Ingress, "egress": Egress, "trace": Trace}
+_TAGS = {kind: tag for tag, kind in _RESOURCES.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
     """An action, with the rows of the counters it needs and whether a ring is taken over half read.
 
-    `rows`: of the link for OpenIngress, of the rule and then of each output for SetFlow.
+    `rows`: of the link for the opening of an Ingress, of the rule and then of each output for SetFlow.
     """
 
     action: WorkerAction
@@ -73,28 +66,25 @@ def encode_batch(batch: BatchMessage) -> bytes:
 
 
 def _step(instruction: Instruction) -> Fields:
-    rows, resume = list(instruction.rows), instruction.resume
+    rows = list(instruction.rows)
     match instruction.action:
-        case OpenIngress(worker, ingress):
-            return ["open-ingress", worker, ingress.ifindex, ingress.frame_size, rows, resume]
-        case CloseIngress(worker, ingress):
-            return ["close-ingress", worker, ingress.ifindex, ingress.frame_size]
-        case OpenEgress(worker, egress):
-            return ["open-egress", worker, _egress_fields(egress)]
-        case CloseEgress(worker, egress):
-            return ["close-egress", worker, _egress_fields(egress)]
+        case Open(worker, resource):
+            return ["open", worker, *_resource_fields(resource), rows, instruction.resume]
+        case Close(worker, resource):
+            return ["close", worker, *_resource_fields(resource)]
         case SetFlow(worker, flow, route):
             outputs = [
                 [o.interface, _egress_fields(o.egress), o.destination, o.port, o.ttl, o.dscp]
                 for o in route.outputs
             ]
             return ["set-flow", worker, _flow_fields(flow), route.rule, outputs, rows]
-        case DeleteFlow(worker, flow):
+        case DeleteFlow(worker, flow):  # pragma: no branch: there is no other
             return ["delete-flow", worker, _flow_fields(flow)]
-        case OpenTrace(worker, trace):
-            return ["open-trace", worker, trace.rule, trace.number]
-        case CloseTrace(worker, trace):  # pragma: no branch: there is no other
-            return ["close-trace", worker, trace.rule, trace.number]
+
+
+def _resource_fields(resource: WorkerResource) -> Fields:
+    """Return the tag of a resource's kind, and the values of its fields."""
+    return [_TAGS[type(resource)], [getattr(resource, name) for name in resource.__slots__]]
 
 
 def _egress_fields(egress: Egress) -> Fields:
@@ -113,14 +103,10 @@ def decode_batch(text: bytes) -> BatchMessage:
 
 def _instruction(step: Fields) -> Instruction:
     match step:
-        case ["open-ingress", worker, ifindex, size, rows, resume]:
-            return Instruction(OpenIngress(worker, Ingress(ifindex, size)), tuple(rows), resume)
-        case ["close-ingress", worker, ifindex, size]:
-            return Instruction(CloseIngress(worker, Ingress(ifindex, size)))
-        case ["open-egress", worker, egress]:
-            return Instruction(OpenEgress(worker, Egress(*egress)))
-        case ["close-egress", worker, egress]:
-            return Instruction(CloseEgress(worker, Egress(*egress)))
+        case ["open", worker, tag, fields, rows, resume] if tag in _RESOURCES:
+            return Instruction(Open(worker, _RESOURCES[tag](*fields)), tuple(rows), resume)
+        case ["close", worker, tag, fields] if tag in _RESOURCES:
+            return Instruction(Close(worker, _RESOURCES[tag](*fields)))
         case ["set-flow", worker, flow, rule, outputs, rows]:
             copies = tuple(
                 Output(interface, Egress(*egress), destination, port, ttl, dscp)
@@ -129,10 +115,6 @@ def _instruction(step: Fields) -> Instruction:
             return Instruction(SetFlow(worker, Flow(*flow), Route(rule, copies)), tuple(rows))
         case ["delete-flow", worker, flow]:
             return Instruction(DeleteFlow(worker, Flow(*flow)))
-        case ["open-trace", worker, rule, number]:
-            return Instruction(OpenTrace(worker, Trace(rule, number)))
-        case ["close-trace", worker, rule, number]:
-            return Instruction(CloseTrace(worker, Trace(rule, number)))
         case _:
             raise WireError(f"unknown step in a batch: {step!r}")
 

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 from mcrelay.model.actions import (
+    Acquire,
     Action,
-    CloseEgress,
-    CloseIngress,
-    CloseTrace,
+    Close,
     DeleteFlow,
-    Join,
-    Leave,
-    OpenEgress,
-    OpenIngress,
-    OpenTrace,
-    ReleasePort,
-    ReservePort,
+    Open,
+    Release,
     SetFlow,
     StartWorker,
     StopWorker,
+    slot,
 )
-from mcrelay.model.state import DesiredState, RunningState, WorkerState
+from mcrelay.model.state import (
+    DesiredState,
+    Egress,
+    Flow,
+    Ingress,
+    Membership,
+    PortReservation,
+    Resource,
+    RunningState,
+    Trace,
+    WorkerState,
+)
+
+# Each kind needs those before it: a flow needs its ring and its sockets, a trace needs the flows of its rule.
+_ORDER = {
+    kind: place for place, kind in enumerate((Ingress, Egress, Flow, Trace, PortReservation, Membership))
+}
+
+_Some = TypeVar("_Some", bound=Resource)
 
 
 def diff(running: RunningState, desired: DesiredState) -> list[Action]:
     """Return what turns `running` into `desired`, additions before removals.
 
     Additions come in the order in which they need one another: a flow after its ring and its sockets, a
-    membership after the flows, so that the first packet it brings finds its route. Removals go the other
-    way round.
+    membership after the flows, so that the first packet it brings finds its route. Removals come in the
+    opposite order.
     """
     additions: list[Action] = []
     removals: list[Action] = []
@@ -40,35 +56,36 @@ def diff(running: RunningState, desired: DesiredState) -> list[Action]:
         if have is not wanted:
             additions += _additions(worker, have, wanted)
             removals += _removals(worker, have, wanted)
-    additions += [ReservePort(hold) for hold in sorted(desired.reservations - running.reservations)]
-    additions += [Join(group) for group in sorted(desired.memberships - running.memberships, key=str)]
-    departures: list[Action] = [
-        Leave(group) for group in sorted(running.memberships - desired.memberships, key=str)
-    ]
-    departures += [ReleasePort(hold) for hold in sorted(running.reservations - desired.reservations)]
+    additions += [Acquire(one) for one in _sorted(desired.resources - running.resources)]
+    departures = [Release(one) for one in _sorted(running.resources - desired.resources)[::-1]]
     removals += [StopWorker(worker) for worker in running.workers if worker not in desired.workers]
-    return additions + departures + removals
+    return [*additions, *departures, *removals]
 
 
 def _additions(worker: int, have: WorkerState, wanted: WorkerState) -> list[Action]:
+    opened = _sorted(wanted.resources - have.resources)
     return [
-        *(OpenIngress(worker, ingress) for ingress in sorted(wanted.ingress - have.ingress)),
-        *(OpenEgress(worker, egress) for egress in sorted(wanted.egress - have.egress)),
+        *(Open(worker, one) for one in opened if _ORDER[type(one)] < _ORDER[Flow]),
         *(
             SetFlow(worker, flow, route)
             for flow, route in wanted.flows.items()
             if have.flows.get(flow) != route
         ),
-        *(OpenTrace(worker, trace) for trace in sorted(wanted.traces - have.traces)),
+        *(Open(worker, one) for one in opened if _ORDER[type(one)] > _ORDER[Flow]),
     ]
 
 
 def _removals(worker: int, have: WorkerState, wanted: WorkerState) -> list[Action]:
-    # A ring that changes its size is replaced by OpenIngress, not closed.
-    read = {ingress.ifindex for ingress in wanted.ingress}
+    # What another resource replaces, such as a ring of another size on the same link, is not closed.
+    taken = {slot(one) for one in wanted.resources}
+    closed = _sorted(one for one in have.resources - wanted.resources if slot(one) not in taken)[::-1]
     return [
-        *(CloseTrace(worker, trace) for trace in sorted(have.traces - wanted.traces)),
+        *(Close(worker, one) for one in closed if _ORDER[type(one)] > _ORDER[Flow]),
         *(DeleteFlow(worker, flow) for flow in have.flows if flow not in wanted.flows),
-        *(CloseEgress(worker, egress) for egress in sorted(have.egress - wanted.egress)),
-        *(CloseIngress(worker, ingress) for ingress in sorted(have.ingress) if ingress.ifindex not in read),
+        *(Close(worker, one) for one in closed if _ORDER[type(one)] < _ORDER[Flow]),
     ]
+
+
+def _sorted(resources: Iterable[_Some]) -> list[_Some]:
+    """Return resources in the order in which they are opened, and always in the same order."""
+    return sorted(resources, key=lambda one: (_ORDER[type(one)], str(one)))

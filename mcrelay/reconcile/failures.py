@@ -6,18 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mcrelay.model.actions import (
+    Acquire,
     Action,
-    CloseEgress,
-    CloseIngress,
-    CloseTrace,
+    Close,
     DeleteFlow,
-    Join,
-    Leave,
-    OpenEgress,
-    OpenIngress,
-    OpenTrace,
-    ReleasePort,
-    ReservePort,
+    Open,
+    Release,
     SetFlow,
     StartWorker,
     StopWorker,
@@ -25,22 +19,12 @@ from mcrelay.model.actions import (
     WorkerAction,
 )
 from mcrelay.model.rule_status import RuleState, RuleStatus
-from mcrelay.model.state import (
-    DesiredState,
-    Egress,
-    Flow,
-    Ingress,
-    Membership,
-    PortReservation,
-    Route,
-    Trace,
-    WorkerState,
-)
+from mcrelay.model.state import DesiredState, Flow, Resource, Route, WorkerState
 from mcrelay.reconcile.plan import Plan, claim
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0  # seconds before what failed is tried again
 
-Subject = Ingress | Egress | Flow | Trace | Membership | PortReservation
+Subject = Flow | Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +113,14 @@ class Failures:
 
 
 def subject(action: WorkerAction | SupervisorAction) -> Subject:
-    """Return what an action opens, sets, joins or holds, or undoes."""
+    """Return the resource or the flow that an action is about."""
     match action:
-        case OpenIngress(_, ingress) | CloseIngress(_, ingress):
-            return ingress
-        case OpenEgress(_, egress) | CloseEgress(_, egress):
-            return egress
-        case SetFlow(_, flow, _) | DeleteFlow(_, flow):
+        case Open(_, resource) | Close(_, resource):
+            return resource
+        case Acquire(claimed) | Release(claimed):
+            return claimed
+        case SetFlow(_, flow, _) | DeleteFlow(_, flow):  # pragma: no branch: there is no other
             return flow
-        case OpenTrace(_, trace) | CloseTrace(_, trace):
-            return trace
-        case Join(membership) | Leave(membership):
-            return membership
-        case ReservePort(hold) | ReleasePort(hold):  # pragma: no branch: there is no other
-            return hold
 
 
 def _is_due(failure: Failure, now: float) -> bool:
@@ -159,20 +137,16 @@ def _marked(planned: RuleStatus, ways: Sequence[Sequence[Failure]]) -> RuleStatu
 
 def without(state: DesiredState, failed: set[Subject]) -> DesiredState:
     """Return `state` less what failed and what cannot be without it."""
-    return DesiredState(
-        _forwarding_without(state.forwarding, failed),
-        state.worker_count,
-        state.memberships - failed,
-        state.reservations - failed,
-    )
+    forwarding = _forwarding_without(state.forwarding, failed)
+    return DesiredState(forwarding, state.worker_count, state.resources - failed)
 
 
 def _forwarding_without(state: WorkerState, failed: set[Subject]) -> WorkerState:
-    ingress, egress = state.ingress - failed, state.egress - failed
-    read = {one.ifindex for one in ingress}
+    left = WorkerState(state.resources - failed)
+    egress, links = left.egress, {ring.ifindex for ring in left.ingress}
     flows = {}
     for flow, route in state.flows.items():
         outputs = tuple(output for output in route.outputs if output.egress in egress)
-        if flow.ifindex in read and outputs and flow not in failed:
+        if flow.ifindex in links and outputs and flow not in failed:
             flows[flow] = route if len(outputs) == len(route.outputs) else Route(route.rule, outputs)
-    return WorkerState(ingress, egress, flows, state.traces - failed)
+    return WorkerState(left.resources, flows)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before it starts again
-LONG_LIFE = 1.0  # seconds of work after which a death counts as the first one again
-PATIENCE = 10.0  # seconds it has for a batch, or to start, or to end
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0  # seconds before it starts again
+LONG_LIFE_S = 1.0  # seconds of work after which a death counts as the first one again
+TIMEOUT_S = 10.0  # seconds it has for a batch, or to start, or to end
 
 
 class Phase(Enum):
@@ -69,7 +69,7 @@ class Process:
 
     def begin(self, phase: Phase, now: float) -> None:
         """Something is asked of the process: to start, to do some work, or to end."""
-        self.phase, self.deadline = phase, now + PATIENCE
+        self.phase, self.deadline = phase, now + TIMEOUT_S
 
     def give_up(self, now: float) -> None:
         """It is of no use any more: it is overdue at once."""
@@ -89,12 +89,12 @@ class Process:
     def exited(self, now: float, reason: str = "") -> None:
         """It died, or ended as told. After a death it pauses, longer each time until it lives long."""
         if self.phase is not Phase.ENDING:
-            has_lived_long = self.phase is not Phase.STARTING and now - self._started_at >= LONG_LIFE
-            self._pause = FIRST_PAUSE if has_lived_long else self._longer_pause()
+            has_lived_long = self.phase is not Phase.STARTING and now - self._started_at >= LONG_LIFE_S
+            self._pause = FIRST_PAUSE_S if has_lived_long else self._longer_pause()
             self.start_not_before = now + self._pause
             self.restarts += 1
             self.reason = reason
         self.phase = Phase.ABSENT
 
     def _longer_pause(self) -> float:
-        return min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
+        return min(LONGEST_PAUSE_S, self._pause * 2 or FIRST_PAUSE_S)

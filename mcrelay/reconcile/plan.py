@@ -19,6 +19,7 @@ from mcrelay.model.state import (
     Output,
     PortReservation,
     Route,
+    SupervisorResource,
     WorkerState,
 )
 from mcrelay.packet.frame import frame_size
@@ -49,18 +50,11 @@ def plan(config: Config, links: LinkTable, cpus: int, before: Plan | None = None
         for flow, route in routed.items():
             flows[flow] = known[flow] if known.get(flow) == route else route
     mtus = {link.ifindex: link.mtu for link in links.links.values()}
-    forwarding = WorkerState(
-        ingress=frozenset(
-            Ingress(ifindex, frame_size(mtus[ifindex])) for ifindex in {f.ifindex for f in flows}
-        ),
-        egress=frozenset(output.egress for route in flows.values() for output in route.outputs),
-        flows=flows,
-    )
+    rings = (Ingress(ifindex, frame_size(mtus[ifindex])) for ifindex in {flow.ifindex for flow in flows})
+    sockets = (output.egress for route in flows.values() for output in route.outputs)
+    forwarding = WorkerState(frozenset((*rings, *sockets)), flows)
     workers = cpus if config.workers == "auto" else config.workers
-    claims = {claim(flow) for flow in flows}
-    memberships = frozenset(one for one in claims if isinstance(one, Membership))
-    reservations = frozenset(one for one in claims if isinstance(one, PortReservation))
-    return Plan(DesiredState(forwarding, workers, memberships, reservations), verdicts)
+    return Plan(DesiredState(forwarding, workers, frozenset(map(claim, flows))), verdicts)
 
 
 def route_of(rule: Rule, config: Config, links: LinkTable) -> Route | None:
@@ -69,7 +63,7 @@ def route_of(rule: Rule, config: Config, links: LinkTable) -> Route | None:
     return next(iter(flows.values()), None)
 
 
-def claim(flow: Flow) -> Membership | PortReservation:
+def claim(flow: Flow) -> SupervisorResource:
     """Return what the relay holds for a flow, so that its packets come and the host refuses none."""
     if is_group(flow.destination):
         return Membership(flow.ifindex, flow.destination, flow.source)

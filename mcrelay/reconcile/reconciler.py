@@ -18,9 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from mcrelay.model.actions import (
     Action,
-    OpenEgress,
-    OpenIngress,
-    OpenTrace,
+    Open,
     SetFlow,
     StartWorker,
     StopWorker,
@@ -34,7 +32,7 @@ from mcrelay.model.state import DesiredState, RunningState, Trace
 from mcrelay.reconcile.commands import Batch, Command, Kill, Perform, Start, Stop
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.failures import Failures
-from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
+from mcrelay.reconcile.lifecycle import TIMEOUT_S, Phase, Process
 from mcrelay.reconcile.pauses import with_pauses
 from mcrelay.reconcile.plan import Plan
 
@@ -102,7 +100,7 @@ class Reconciler:
             return
         for index, reason in reasons.items():
             action = batch.actions[index] if 0 <= index < len(batch.actions) else None
-            if isinstance(action, OpenIngress | OpenEgress | SetFlow | OpenTrace):
+            if isinstance(action, Open | SetFlow):
                 self.failures.set_aside(action, reason, now)
             else:
                 self._process(worker).give_up(now)
@@ -196,7 +194,7 @@ class Reconciler:
         late: list[Command] = []
         for worker, process in self.processes.items():
             if process.is_overdue(now):
-                process.deadline = now + PATIENCE
+                process.deadline = now + TIMEOUT_S
                 late.append(Kill(worker))
         return late
 
@@ -243,5 +241,6 @@ def _with_traces(state: DesiredState, traces: frozenset[Trace]) -> DesiredState:
     if not traces:
         return state
     rules = state.forwarding.routes_by_rule()
-    possible = frozenset(trace for trace in traces if trace.rule in rules)
-    return replace(state, forwarding=replace(state.forwarding, traces=possible))
+    possible = {trace for trace in traces if trace.rule in rules}
+    resources = state.forwarding.resources | possible
+    return replace(state, forwarding=replace(state.forwarding, resources=resources))

@@ -79,4 +79,4 @@ def _why_not(trace: Trace, verdicts: Mapping[str, RuleStatus], reconciler: Recon
 def _runs(trace: Trace, reconciler: Reconciler) -> bool:
     """Tell whether all workers that live have confirmed it; the others will, when they are back."""
     running, desired = reconciler.running.workers, reconciler.desired.workers
-    return all(trace in have.traces for worker, have in running.items() if worker in desired)
+    return all(trace in have.resources for worker, have in running.items() if worker in desired)

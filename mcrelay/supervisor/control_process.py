@@ -22,7 +22,7 @@ from mcrelay.protocol.control import (
 )
 from mcrelay.protocol.framing import PROTOCOL, Hello, WireError
 from mcrelay.protocol.snapshot import delta, split_delta
-from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
+from mcrelay.reconcile.lifecycle import TIMEOUT_S, Phase, Process
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Reloads
 from mcrelay.supervisor.children import Child, start_control, why_not
@@ -74,10 +74,10 @@ class ControlProcess:
         self._behind_since = (self._behind_since or now) if waiting else None
         if self.process.is_overdue(now):
             self.child.kill("it did not start in time")
-        elif waiting > MOST_WAITING or (self._behind_since or now) <= now - PATIENCE:
+        elif waiting > MOST_WAITING or (self._behind_since or now) <= now - TIMEOUT_S:
             self.child.kill("it does not listen to the supervisor")
         elif self._has_no_pulse(now):
-            self.child.kill(f"it did nothing for {PATIENCE:g} s")
+            self.child.kill(f"it did nothing for {TIMEOUT_S:g} s")
 
     def next_deadline(self) -> float | None:
         """Return when `keep_alive` has something to do although nothing happens; None where it never has."""
@@ -86,7 +86,7 @@ class ControlProcess:
         if self.process.is_under_way:
             return self.process.deadline
         since = [one for one in (self._behind_since, self._pulse.silent_since) if one is not None]
-        return min(since) + PATIENCE if since else None
+        return min(since) + TIMEOUT_S if since else None
 
     @property
     def is_listening(self) -> bool:
@@ -157,7 +157,7 @@ class ControlProcess:
         if not self.is_listening:
             return False
         self._pulse.check(now)
-        return self._pulse.silent_since is not None and self._pulse.silent_since <= now - PATIENCE
+        return self._pulse.silent_since is not None and self._pulse.silent_since <= now - TIMEOUT_S
 
     def _say(self, news: ToControl, descriptors: Sequence[int] = ()) -> None:
         assert self.child is not None

@@ -7,9 +7,9 @@ from collections.abc import Hashable, Iterable, Sequence, Set
 
 from mcrelay.config.model import Config, Rule
 from mcrelay.ipc.shared_memory import Shared
-from mcrelay.model.actions import OpenIngress, SetFlow, WorkerAction
+from mcrelay.model.actions import Open, SetFlow, WorkerAction
 from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES, Table
-from mcrelay.model.state import DesiredState, Output
+from mcrelay.model.state import DesiredState, Ingress, Output
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor.supply import SupplyError
 
@@ -116,7 +116,7 @@ class CounterRows:
     def instruction(self, action: WorkerAction, resume: bool) -> Instruction:
         """Return an action with the rows it needs; raises RowsExhausted."""
         match action:
-            case OpenIngress(_, ingress):
+            case Open(_, Ingress() as ingress):
                 return Instruction(action, (self._links.row(ingress.ifindex),), resume)
             case SetFlow(_, _, route):
                 outputs = (self._outputs.row((route.rule, output.name)) for output in route.outputs)

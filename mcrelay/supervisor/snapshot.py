@@ -92,12 +92,12 @@ class SnapshotBuilder:
     def drawn(self, links: LinkTable, members: Iterable[ProcessInfo]) -> dict[str, Any]:
         """Return the picture as it is now."""
         configuration, plan = self._configuration, self._reconciler.plan
-        generation, memberships = configuration.generation, self._reconciler.running.memberships
+        generation, running = configuration.generation, self._reconciler.running
         if self._is_new("rules", plan, generation, self._ledger.revision):
             self._draw_rules(plan, configuration.config)
         rows = self._ledger.rows_of_links()
-        if self._is_new("interfaces", links, generation, memberships, rows):
-            self._draw_interfaces(links, memberships, rows)
+        if self._is_new("interfaces", links, generation, running.resources, rows):
+            self._draw_interfaces(links, running.memberships, rows)
         return {
             "daemon": {**self._daemon, "watch": configuration.is_watched},
             "generation": {

@@ -13,16 +13,7 @@ from dataclasses import dataclass, field
 
 from mcrelay.linux import socket_filters
 from mcrelay.linux.netlink import device_of
-from mcrelay.model.actions import (
-    Join,
-    Leave,
-    OpenEgress,
-    OpenIngress,
-    ReleasePort,
-    ReservePort,
-    SupervisorAction,
-    WorkerAction,
-)
+from mcrelay.model.actions import Acquire, Open, Release, SupervisorAction, WorkerAction
 from mcrelay.model.state import DesiredState, Egress, Ingress, Membership, PortReservation
 from mcrelay.supervisor import limits, privileged
 from mcrelay.supervisor.supply import SupplyError
@@ -69,12 +60,12 @@ class Sockets:
         for index, action in enumerate(actions):
             try:
                 match action:
-                    case OpenIngress(worker, ingress):
+                    case Open(worker, Ingress() as ingress):
                         ring, is_kept = self._ring(worker, ingress)
                         sockets.append(ring)
                         if is_kept:
                             resumed.add(index)
-                    case OpenEgress(_, egress):
+                    case Open(_, Egress() as egress):
                         if egress not in self._egress:
                             self._egress[egress] = limits.keep_reserve(privileged.open_egress(egress))
                         sockets.append(self._egress[egress])
@@ -138,14 +129,14 @@ class Sockets:
 
     def _perform(self, action: SupervisorAction) -> None:
         match action:
-            case Join(membership):
+            case Acquire(Membership() as membership):
                 self._groups[membership.source is None].join(membership)
-            case Leave(membership):
+            case Release(Membership() as membership):
                 self._groups[membership.source is None].leave(membership)
-            case ReservePort(hold):
+            case Acquire(PortReservation() as hold):
                 held = privileged.hold_port(hold)
                 self._holds[hold] = held and limits.keep_reserve(held)
-            case ReleasePort(hold):
+            case Release(PortReservation() as hold):
                 if held := self._holds.pop(hold, None):
                     held.close()
 
@@ -209,15 +200,15 @@ class _Memberships:
 
 def _reason(action: WorkerAction | SupervisorAction, why: str) -> str:
     match action:
-        case OpenIngress(_, ingress):
+        case Open(_, Ingress() as ingress):
             return f"cannot read packets of device {device_of(ingress.ifindex)}: {why}"
-        case OpenEgress(_, egress):
+        case Open(_, Egress() as egress):
             port = f" port {egress.source_port}" if egress.source_port else ""
             return f"cannot send from {egress.source}{port} through device {device_of(egress.ifindex)}: {why}"
-        case Join(membership):
+        case Acquire(Membership() as membership):
             of = f" of {membership.source}" if membership.source else ""
             return f"cannot join {membership.group}{of} on device {device_of(membership.ifindex)}: {why}"
-        case ReservePort(hold):
+        case Acquire(PortReservation() as hold):
             return f"cannot hold {hold.address} port {hold.port}: {why}"
         case _:
             return why

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mcrelay.ipc.shared_memory import Shared
-from mcrelay.model.actions import OpenTrace, WorkerAction
+from mcrelay.model.actions import Open, WorkerAction
 from mcrelay.model.state import DesiredState, Trace
 from mcrelay.protocol.control import TraceState
 from mcrelay.supervisor.supply import SupplyError
@@ -22,11 +22,12 @@ class TraceRings:
         """Return the descriptors that a worker needs for these actions; raises SupplyError."""
         descriptors, failed = [], {}
         for index, action in enumerate(actions):
-            if isinstance(action, OpenTrace):
-                try:
-                    descriptors.append(self.ring(action.worker, action.trace).descriptor)
-                except OSError as error:
-                    failed[index] = f"cannot trace rule {action.trace.rule}: {error.strerror}"
+            match action:
+                case Open(worker, Trace() as trace):
+                    try:
+                        descriptors.append(self.ring(worker, trace).descriptor)
+                    except OSError as error:
+                        failed[index] = f"cannot trace rule {trace.rule}: {error.strerror}"
         if failed:
             raise SupplyError(failed)
         return descriptors

@@ -11,19 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcrelay.linux import socket_filters
-from mcrelay.model.actions import (
-    CloseEgress,
-    CloseIngress,
-    CloseTrace,
-    DeleteFlow,
-    OpenEgress,
-    OpenIngress,
-    OpenTrace,
-    SetFlow,
-)
+from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow
 from mcrelay.model.addresses import address_to_number, is_group_number
 from mcrelay.model.state import Egress as EgressName
 from mcrelay.model.state import Flow, Trace
+from mcrelay.model.state import Ingress as IngressName
 from mcrelay.packet.fib import Entry, Fib, Routes, find
 from mcrelay.packet.headers import origin_key
 from mcrelay.protocol.worker import BatchMessage, Instruction
@@ -106,11 +98,13 @@ class Forwarding:
         try:
             for index, instruction in enumerate(batch.instructions):
                 match instruction.action:
-                    case OpenIngress(_, ingress):
-                        draft.rings[ingress.ifindex] = self._opened(index, instruction, unused.pop(0))
-                    case OpenEgress(_, egress):
+                    case Open(_, IngressName() as ingress):
+                        draft.rings[ingress.ifindex] = self._opened(
+                            index, ingress, instruction, unused.pop(0)
+                        )
+                    case Open(_, EgressName() as egress):
                         draft.sockets[egress] = _adopted(index, unused.pop(0))
-                    case OpenTrace(_, trace):
+                    case Open(_, Trace() as trace):
                         draft.pens[trace] = _pen(index, unused.pop(0))
         except Refusal:
             draft.close()
@@ -119,9 +113,8 @@ class Forwarding:
             raise
         return draft
 
-    def _opened(self, index: int, instruction: Instruction, descriptor: int) -> Ingress:
-        assert isinstance(instruction.action, OpenIngress)
-        ingress, row = instruction.action.ingress, instruction.rows[0]
+    def _opened(self, index: int, ingress: IngressName, instruction: Instruction, descriptor: int) -> Ingress:
+        row = instruction.rows[0]
         opened = _adopted(index, descriptor)
         try:
             ring = Ring(
@@ -134,23 +127,23 @@ class Forwarding:
 
     def _commit(self, instruction: Instruction, draft: _Draft) -> None:
         match instruction.action:
-            case OpenIngress(_, ingress):
+            case Open(_, IngressName() as ingress):
                 self._close_ring(ingress.ifindex)
                 self.ingress[ingress.ifindex] = draft.rings[ingress.ifindex]
-            case CloseIngress(_, ingress):
+            case Close(_, IngressName() as ingress):
                 self._close_ring(ingress.ifindex)
-            case OpenEgress(_, egress):
+            case Open(_, EgressName() as egress):
                 self._close_egress(egress)
                 self._sockets[egress] = draft.sockets[egress]
-            case CloseEgress(_, egress):
+            case Close(_, EgressName() as egress):
                 self._close_egress(egress)
             case SetFlow(_, flow, route):
                 self._flows[flow] = Entry(route, instruction.rows)
             case DeleteFlow(_, flow):
                 self._flows.pop(flow, None)
-            case OpenTrace(_, trace):
+            case Open(_, Trace() as trace):
                 self._pens[trace] = draft.pens[trace]
-            case CloseTrace(_, trace):
+            case Close(_, Trace() as trace):
                 self._pens.pop(trace, None)
 
     def _close_ring(self, ifindex: int) -> None:

@@ -3,16 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.model.actions import (
-    CloseIngress,
-    OpenEgress,
-    OpenIngress,
-    SetFlow,
-    StartWorker,
-    StopWorker,
-    applied,
-    without_worker,
-)
+from mcrelay.model.actions import Close, Open, SetFlow, StartWorker, StopWorker, applied, without_worker
 from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, RunningState, WorkerState
 from tests.support.strategies import actions, running_states
 
@@ -23,7 +14,7 @@ ROUTE = Route("camera", (Output("plant", EGRESS, "239.2.2.2", 6001, 64, "copy"),
 
 
 def possible(state, steps):
-    """Leave out what is asked of a worker that does not run then."""
+    """Release out what is asked of a worker that does not run then."""
     running = set(state.workers)
     for action in steps:
         match action:
@@ -48,34 +39,34 @@ def test_no_action_changes_nothing(state):
 
 def test_a_started_worker_has_nothing_even_where_its_predecessor_was_given_something_before():
     state = RunningState({0: WorkerState()})
-    assert applied(state, [OpenEgress(0, EGRESS), StartWorker(0)]) == RunningState({0: WorkerState()})
+    assert applied(state, [Open(0, EGRESS), StartWorker(0)]) == RunningState({0: WorkerState()})
 
 
 def test_a_stopped_worker_takes_all_it_has_along():
-    state = applied(RunningState(), [StartWorker(0), OpenIngress(0, SMALL), OpenEgress(0, EGRESS)])
+    state = applied(RunningState(), [StartWorker(0), Open(0, SMALL), Open(0, EGRESS)])
     assert applied(state, [SetFlow(0, FLOW, ROUTE), StopWorker(0)]) == RunningState()
 
 
 def test_a_ring_of_another_size_replaces_the_one_of_its_link():
-    state = applied(RunningState(), [StartWorker(0), OpenIngress(0, SMALL), OpenIngress(0, LARGE)])
+    state = applied(RunningState(), [StartWorker(0), Open(0, SMALL), Open(0, LARGE)])
     assert state.workers[0].ingress == {LARGE}
 
 
 def test_closing_a_ring_that_was_replaced_leaves_its_successor_open():
-    state = applied(RunningState(), [StartWorker(0), OpenIngress(0, LARGE), CloseIngress(0, SMALL)])
+    state = applied(RunningState(), [StartWorker(0), Open(0, LARGE), Close(0, SMALL)])
     assert state.workers[0].ingress == {LARGE}
 
 
 def test_the_state_before_stays_as_it_was():
     before = RunningState({0: WorkerState()})
-    applied(before, [OpenIngress(0, SMALL), SetFlow(0, FLOW, ROUTE)])
+    applied(before, [Open(0, SMALL), SetFlow(0, FLOW, ROUTE)])
     assert before == RunningState({0: WorkerState()})
 
 
 @given(running_states)
 def test_a_dead_worker_takes_only_its_own(state):
     left = without_worker(state, 1)
-    assert (left.memberships, left.reservations) == (state.memberships, state.reservations)
+    assert left.resources == state.resources
     assert left.workers == {worker: has for worker, has in state.workers.items() if worker != 1}
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from mcrelay.model.actions import Join, Leave, OpenEgress
+from mcrelay.model.actions import Acquire, Open, Release
 from mcrelay.model.state import DesiredState, Egress, Membership, WorkerState
 from mcrelay.supervisor import limits
 from mcrelay.supervisor.sockets import Sockets
@@ -64,9 +64,9 @@ def frugal(tmp_path):
 def joined(link, count):
     """Sockets that have joined so many groups, the state that they were to reach, and why some failed."""
     memberships = [Membership(link, group) for group in GROUPS[:count]]
-    state, sockets = DesiredState(memberships=frozenset(memberships)), Sockets()
+    state, sockets = DesiredState(resources=frozenset(memberships)), Sockets()
     sockets.expect(state)
-    return sockets, state, sockets.perform([Join(membership) for membership in memberships])
+    return sockets, state, sockets.perform([Acquire(membership) for membership in memberships])
 
 
 def one(failed):
@@ -96,9 +96,9 @@ def test_outputs_beyond_the_limit_of_open_files_say_so_too(relay):
     eth1 = socket.if_nametoindex("eth1")
     outputs = [Egress(eth1, "10.2.0.1", 20_000 + number) for number in range(100)]
     sockets = Sockets()
-    sockets.expect(DesiredState(WorkerState(egress=frozenset(outputs)), 1))
+    sockets.expect(DesiredState(WorkerState(frozenset(outputs)), 1))
     with room_for(10), pytest.raises(SupplyError) as failure:
-        sockets.supply([OpenEgress(0, egress) for egress in outputs])
+        sockets.supply([Open(0, egress) for egress in outputs])
     assert len(failure.value.reasons) == 90
     assert f"all rules together take about {100 + limits.RESERVE} open files" in str(failure.value)
 
@@ -132,7 +132,7 @@ def test_little_room_for_options_takes_more_sockets_and_loses_no_group(relay, li
     sockets, _, failed = joined(link, 100)
     assert failed == {}
     assert relay.groups("eth0") >= set(GROUPS[:100])
-    assert sockets.perform([Leave(Membership(link, group)) for group in GROUPS[:100]]) == {}
+    assert sockets.perform([Release(Membership(link, group)) for group in GROUPS[:100]]) == {}
 
 
 def test_a_host_that_is_full_of_open_files_says_which_setting_counts_them():

@@ -9,7 +9,7 @@ import pytest
 
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
-from mcrelay.reconcile.lifecycle import LONG_LIFE
+from mcrelay.reconcile.lifecycle import LONG_LIFE_S
 from mcrelay.worker.array_path import BATCH
 from tests.netns.support.relay_observer import (
     Receivers,
@@ -186,7 +186,7 @@ def test_a_worker_killed_twenty_times_loses_nothing_that_fits_the_ring_and_is_so
         seconds = []
         with Sending(studio.sender, "239.1.1.1:5001") as sending:
             for _ in range(KILLS):
-                time.sleep(LONG_LIFE + 0.1)  # it has proved itself: no pause grows
+                time.sleep(LONG_LIFE_S + 0.1)  # it has proved itself: no pause grows
                 seconds.append(killed_and_back(studio, relay))
         report, link = left.report(), link_of(relay)
     overrun = link.drops.get("overrun", 0)

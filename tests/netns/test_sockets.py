@@ -10,7 +10,7 @@ import pytest
 
 from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.linux import socket_filters
-from mcrelay.model.actions import CloseEgress, Join, Leave, OpenEgress, OpenIngress, ReleasePort, ReservePort
+from mcrelay.model.actions import Acquire, Close, Open, Release
 from mcrelay.model.state import DesiredState, Egress, Ingress, Membership, PortReservation, WorkerState
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.privileged import RING_OCTETS
@@ -46,11 +46,11 @@ def descriptors():
 
 
 def joins(link, count, source=None):
-    return [Join(Membership(link, f"239.1.{n // 250}.{n % 250 + 1}", source)) for n in range(count)]
+    return [Acquire(Membership(link, f"239.1.{n // 250}.{n % 250 + 1}", source)) for n in range(count)]
 
 
 def leaves(joined):
-    return [Leave(action.membership) for action in joined]
+    return [Release(action.resource) for action in joined]
 
 
 def members():
@@ -80,7 +80,7 @@ def test_two_hundred_groups_are_joined_and_left_and_nothing_stays(sockets, link)
     before = descriptors()
     actions = joins(link, 200)
     assert sockets.perform(actions) == {}
-    assert members() == {action.membership.group for action in actions}
+    assert members() == {action.resource.group for action in actions}
     assert descriptors() - before == 10  # igmp_max_memberships is 20 for each socket
     assert sockets.perform(leaves(actions)) == {}
     assert members() == set()
@@ -94,31 +94,31 @@ def test_room_that_a_group_leaves_is_taken_by_the_next(sockets, link):
     sockets.perform(leaves(actions[10:30]))
     assert sockets.perform(actions[40:]) == {}
     assert descriptors() - before == 2
-    assert members() == {action.membership.group for action in actions[:10] + actions[30:]}
+    assert members() == {action.resource.group for action in actions[:10] + actions[30:]}
 
 
 def test_a_source_is_joined_and_left_for_itself(sockets, link):
     one, other = (Membership(link, "232.1.1.1", source) for source in ("10.0.0.5", "10.0.0.6"))
-    sockets.perform([Join(one), Join(other)])
+    sockets.perform([Acquire(one), Acquire(other)])
     assert filtered() == {("232.1.1.1", "10.0.0.5", 1), ("232.1.1.1", "10.0.0.6", 1)}
-    sockets.perform([Leave(one)])
+    sockets.perform([Release(one)])
     assert filtered() == {("232.1.1.1", "10.0.0.6", 1)}
-    sockets.perform([Leave(other)])
+    sockets.perform([Release(other)])
     assert members() == set()
 
 
 def test_a_group_is_joined_for_any_source_and_for_one_at_a_time(sockets, link):
     everyone, one = Membership(link, "239.1.1.1"), Membership(link, "239.1.1.1", "10.0.0.5")
-    assert sockets.perform([Join(one), Join(everyone)]) == {}
-    sockets.perform([Leave(everyone)])
+    assert sockets.perform([Acquire(one), Acquire(everyone)]) == {}
+    sockets.perform([Release(everyone)])
     assert filtered() == {("239.1.1.1", "10.0.0.5", 1)}
-    assert sockets.perform([Join(everyone), Leave(one)]) == {}
+    assert sockets.perform([Acquire(everyone), Release(one)]) == {}
     assert (members(), filtered()) == ({"239.1.1.1"}, set())
 
 
 def test_more_sources_of_a_group_than_a_socket_takes_are_all_joined(sockets, link):
     before = descriptors()
-    actions = [Join(Membership(link, "232.1.1.1", f"10.0.0.{n}")) for n in range(1, 36)]
+    actions = [Acquire(Membership(link, "232.1.1.1", f"10.0.0.{n}")) for n in range(1, 36)]
     assert sockets.perform(actions) == {}
     assert {source for _, source, _ in filtered()} == {f"10.0.0.{n}" for n in range(1, 36)}
     assert sockets.perform(leaves(actions)) == {}
@@ -128,7 +128,7 @@ def test_more_sources_of_a_group_than_a_socket_takes_are_all_joined(sockets, lin
 
 def test_a_join_that_fails_is_told_and_the_others_are_made(sockets, link):
     before = descriptors()
-    lost = [Join(Membership(NOWHERE, "239.1.1.1")), Join(Membership(NOWHERE, "232.1.1.1", "10.0.0.5"))]
+    lost = [Acquire(Membership(NOWHERE, "239.1.1.1")), Acquire(Membership(NOWHERE, "232.1.1.1", "10.0.0.5"))]
     failed = sockets.perform([lost[0], *joins(link, 3), lost[1]])
     assert failed == {
         0: f"cannot join 239.1.1.1 on device {NOWHERE}: No such device",
@@ -193,12 +193,12 @@ def test_a_host_answers_no_icmp_error_for_a_port_that_is_held(sockets, studio, r
     relay.ip("address add 192.168.168.1/24 dev eth0")
     hold = PortReservation("192.168.168.1", 7001)
     assert is_refused(probe(studio, 7001))
-    assert sockets.perform([ReservePort(hold)]) == {}
+    assert sockets.perform([Acquire(hold)]) == {}
     held, other = probe(studio, 7001), probe(studio, 7002)
     assert is_refused(other)
     held.setblocking(False)
     assert not is_refused(held)
-    assert sockets.perform([ReleasePort(hold)]) == {}
+    assert sockets.perform([Release(hold)]) == {}
     assert is_refused(probe(studio, 7001))
 
 
@@ -207,14 +207,14 @@ def test_a_port_that_somebody_has_is_held_by_him(sockets, relay):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
         service.bind(("10.1.0.1", 7001))
         before = descriptors()
-        assert sockets.perform([ReservePort(hold)]) == {}
-        assert sockets.perform([ReleasePort(hold)]) == {}
+        assert sockets.perform([Acquire(hold)]) == {}
+        assert sockets.perform([Release(hold)]) == {}
         assert descriptors() == before
 
 
 def test_an_address_that_is_not_there_cannot_be_held(sockets, relay):
     failed = sockets.perform(
-        [ReservePort(PortReservation("10.99.0.1", 7001)), ReservePort(PortReservation("10.1.0.1", 7001))]
+        [Acquire(PortReservation("10.99.0.1", 7001)), Acquire(PortReservation("10.1.0.1", 7001))]
     )
     assert failed == {0: "cannot hold 10.99.0.1 port 7001: Cannot assign requested address"}
 
@@ -225,8 +225,7 @@ def test_an_address_that_is_not_there_cannot_be_held(sockets, relay):
 def test_workers_share_a_way_out_and_have_a_ring_each(sockets, link):
     egress = Egress(socket.if_nametoindex("eth1"), "10.2.0.1")
     supplies = [
-        sockets.supply([OpenIngress(worker, Ingress(link, 2048)), OpenEgress(worker, egress)])
-        for worker in (0, 1)
+        sockets.supply([Open(worker, Ingress(link, 2048)), Open(worker, egress)]) for worker in (0, 1)
     ]
     (ring, way_out), (other_ring, same_way_out) = (supply.sockets for supply in supplies)
     assert way_out is same_way_out
@@ -235,26 +234,26 @@ def test_workers_share_a_way_out_and_have_a_ring_each(sockets, link):
 
 
 def test_a_ring_that_is_there_is_resumed_unless_it_is_to_be_another(sockets, link):
-    sockets.supply([OpenIngress(0, Ingress(link, 2048))])
+    sockets.supply([Open(0, Ingress(link, 2048))])
     egress = Egress(socket.if_nametoindex("eth1"), "10.2.0.1")
-    again = sockets.supply([OpenEgress(0, egress), OpenIngress(0, Ingress(link, 2048))])
+    again = sockets.supply([Open(0, egress), Open(0, Ingress(link, 2048))])
     assert again.resumed == {1}
     before = descriptors()
-    assert sockets.supply([OpenIngress(0, Ingress(link, 4096))]).resumed == frozenset()
+    assert sockets.supply([Open(0, Ingress(link, 4096))]).resumed == frozenset()
     assert descriptors() == before
-    assert sockets.supply([CloseEgress(0, egress)]).sockets == ()
+    assert sockets.supply([Close(0, egress)]).sockets == ()
 
 
 @pytest.mark.parametrize(
     ("action", "reason"),
     [
-        (OpenIngress(0, Ingress(NOWHERE, 2048)), f"cannot read packets of device {NOWHERE}: "),
+        (Open(0, Ingress(NOWHERE, 2048)), f"cannot read packets of device {NOWHERE}: "),
         (
-            OpenEgress(0, Egress(1, "10.99.0.1")),
+            Open(0, Egress(1, "10.99.0.1")),
             "cannot send from 10.99.0.1 through device lo: Cannot assign",
         ),
         (
-            OpenEgress(0, Egress(1, "10.2.0.1", 7001)),
+            Open(0, Egress(1, "10.2.0.1", 7001)),
             "cannot send from 10.2.0.1 port 7001 through device lo: Ad",
         ),
     ],
@@ -266,7 +265,7 @@ def test_what_cannot_be_opened_is_told_with_its_place_and_leaves_no_descriptor(
         service.bind(("10.2.0.1", 7001))
         before = descriptors()
         with pytest.raises(SupplyError) as failure:
-            sockets.supply([OpenEgress(0, Egress(1, "127.0.0.1")), action])
+            sockets.supply([Open(0, Egress(1, "127.0.0.1")), action])
         assert list(failure.value.reasons) == [1]
         assert failure.value.reasons[1].startswith(reason)
         assert str(failure.value) == failure.value.reasons[1]
@@ -276,10 +275,10 @@ def test_what_cannot_be_opened_is_told_with_its_place_and_leaves_no_descriptor(
 def test_what_no_state_has_use_for_is_closed(sockets, link):
     before = descriptors()
     ring, egress = Ingress(link, 2048), [Egress(1, "127.0.0.1"), Egress(1, "127.0.0.2")]
-    sockets.supply([OpenIngress(0, ring), OpenIngress(1, ring), *(OpenEgress(0, one) for one in egress)])
-    sockets.keep(DesiredState(WorkerState(frozenset({ring}), frozenset(egress[:1])), 1))
+    sockets.supply([Open(0, ring), Open(1, ring), *(Open(0, one) for one in egress)])
+    sockets.keep(DesiredState(WorkerState(frozenset({ring, *egress[:1]})), 1))
     assert descriptors() - before == 2
-    assert sockets.supply([OpenIngress(0, ring)]).resumed == {0}
+    assert sockets.supply([Open(0, ring)]).resumed == {0}
     sockets.keep(DesiredState())
     assert descriptors() == before
 
@@ -287,11 +286,11 @@ def test_what_no_state_has_use_for_is_closed(sockets, link):
 def test_of_a_workers_rings_those_that_it_does_not_read_are_forgotten(sockets, link):
     before = descriptors()
     read, unread = Ingress(link, 2048), Ingress(socket.if_nametoindex("eth1"), 2048)
-    sockets.supply([OpenIngress(0, read), OpenIngress(0, unread), OpenIngress(1, unread)])
+    sockets.supply([Open(0, read), Open(0, unread), Open(1, unread)])
     sockets.forget_rings(0, frozenset({read}))
     assert descriptors() - before == 2
-    assert sockets.supply([OpenIngress(0, read), OpenIngress(1, unread)]).resumed == {0, 1}
-    assert sockets.supply([OpenIngress(0, unread)]).resumed == frozenset()
+    assert sockets.supply([Open(0, read), Open(1, unread)]).resumed == {0, 1}
+    assert sockets.supply([Open(0, unread)]).resumed == frozenset()
 
 
 # Rings that share a link's packets.
@@ -306,7 +305,7 @@ class Readers:
             self._wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             self._wire.bind(("eth0", 0))
         for worker, frame_size in enumerate(frame_sizes):
-            [opened] = sockets.supply([OpenIngress(worker, Ingress(link, frame_size))]).sockets
+            [opened] = sockets.supply([Open(worker, Ingress(link, frame_size))]).sockets
             bookmark = memoryview(bytearray(8)).cast("Q")
             ring = Ring(opened.dup(), frame_size, RING_OCTETS, bookmark, resume=False)
             if worker < ready:
@@ -366,7 +365,7 @@ def test_a_ring_that_stayed_alone_and_was_replaced_shares_with_the_next(sockets,
     Readers(studio, sockets, link)
     small, large = Ingress(link, 2048), Ingress(link, 4096)
     sockets.keep(DesiredState(WorkerState(frozenset({small})), 1))
-    sockets.supply([OpenIngress(0, large)])
+    sockets.supply([Open(0, large)])
     gc.collect()
     assert_shared(*Readers(studio, sockets, link, [4096, 4096]).flows_seen())
 

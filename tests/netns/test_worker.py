@@ -12,7 +12,7 @@ import pytest
 from mcrelay.ipc.channel import ChannelClosed
 from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.lab.offload import switch_offload
-from mcrelay.model.actions import CloseEgress, CloseIngress, DeleteFlow, OpenEgress, OpenIngress, SetFlow
+from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow
 from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Output, Route
 from mcrelay.protocol.framing import MAX_PACKET, PROTOCOL, Hello, WireError, cut_into_packets
 from mcrelay.protocol.worker import (
@@ -150,7 +150,7 @@ def test_a_unicast_host_can_be_an_output(bench, studio):
 
 def test_any_source_and_chosen_sources_live_side_by_side_on_other_ports(bench, left, right):
     actions = bench.feed(bench.to_left(), sources=("10.0.0.5", "10.0.0.6"))
-    actions += [OpenEgress(WORKER, bench.right), *bench.flows(bench.to_right(), port=5002, rule="any")]
+    actions += [Open(WORKER, bench.right), *bench.flows(bench.to_right(), port=5002, rule="any")]
     bench.order(*actions)
     bench.relay(
         Frame(source="10.0.0.5", payload=b"five"),
@@ -269,7 +269,7 @@ def test_packets_that_find_the_ring_full_are_counted_as_overrun(bench, left):
 
 @pytest.mark.parametrize("count", [FEW, MANY])
 def test_a_ring_without_any_flow_counts_what_it_reads(bench, count):
-    bench.order(OpenIngress(WORKER, Ingress(bench.eth0, 2048)))
+    bench.order(Open(WORKER, Ingress(bench.eth0, 2048)))
     bench.relay(*frames(numbered(count)))
     assert bench.drops() == ({}, {"no_rule": count})
 
@@ -399,10 +399,10 @@ def test_flows_rings_and_sockets_come_and_go_and_the_rest_is_untouched(bench, le
     bench.order(*bench.feed(bench.to_left()))
     other = Flow(bench.eth0, OTHER_GROUP, PORT)
     route = Route("other", (bench.to_right(),))
-    bench.order(OpenEgress(WORKER, bench.right), SetFlow(WORKER, other, route))
+    bench.order(Open(WORKER, bench.right), SetFlow(WORKER, other, route))
     both = [Frame(payload=b"one"), Frame(destination=OTHER_GROUP, payload=b"two")]
     bench.relay(*both)
-    bench.order(DeleteFlow(WORKER, other), CloseEgress(WORKER, bench.right))
+    bench.order(DeleteFlow(WORKER, other), Close(WORKER, bench.right))
     bench.relay(*both)
     assert left.payloads(2) == [b"one", b"one"]
     assert right.payloads(1) == [b"two"]
@@ -412,7 +412,7 @@ def test_flows_rings_and_sockets_come_and_go_and_the_rest_is_untouched(bench, le
 def test_a_flow_that_is_set_anew_goes_elsewhere_and_keeps_its_count(bench, left, right):
     bench.order(*bench.feed(bench.to_left()))
     bench.relay(Frame(payload=b"one"))
-    bench.order(OpenEgress(WORKER, bench.right), *bench.flows(bench.to_right()))
+    bench.order(Open(WORKER, bench.right), *bench.flows(bench.to_right()))
     bench.relay(Frame(payload=b"two"))
     assert (left.payloads(1), right.payloads(1)) == ([b"one"], [b"two"])
     assert bench.ledger.rule("feed")["packets"] == 2
@@ -423,8 +423,8 @@ def test_what_is_closed_is_read_no_more_and_leaves_no_descriptor(bench):
     bench.order(*bench.feed(bench.to_left()))
     bench.order(
         DeleteFlow(WORKER, Flow(bench.eth0, GROUP, PORT)),
-        CloseEgress(WORKER, bench.left),
-        CloseIngress(WORKER, Ingress(bench.eth0, 2048)),
+        Close(WORKER, bench.left),
+        Close(WORKER, Ingress(bench.eth0, 2048)),
     )
     bench.sockets.keep(DesiredState())
     assert descriptors() == before
@@ -440,7 +440,7 @@ def test_a_ring_of_larger_frames_takes_the_place_of_the_old_one(bench, studio, l
     for host, device in ((studio.sender, "eth0"), (studio.relay, "eth0"), (studio.relay, "eth1")):
         host.ip(f"link set {device} mtu 9000")
     studio.left.ip("link set eth0 mtu 9000")
-    bench.order(OpenIngress(WORKER, Ingress(bench.eth0, 16384)))
+    bench.order(Open(WORKER, Ingress(bench.eth0, 16384)))
     payloads = numbered(50, 8000)
     bench.relay(*frames(payloads))
     assert left.payloads(51) == [b"before", *payloads]
@@ -452,7 +452,7 @@ def test_two_links_are_read_and_counted_each_for_itself(bench, studio, left):
     back = Flow(bench.eth2, GROUP, PORT)
     bench.order(
         *bench.feed(bench.to_left()),
-        OpenIngress(WORKER, Ingress(bench.eth2, 2048)),
+        Open(WORKER, Ingress(bench.eth2, 2048)),
         SetFlow(WORKER, back, Route("back", (bench.to_left(),))),
     )
     with studio.right.entered():
@@ -463,7 +463,7 @@ def test_two_links_are_read_and_counted_each_for_itself(bench, studio, left):
     bench.relay(Frame(payload=b"from the sender"))
     assert left.payloads(2) == [b"from the right", b"from the sender"]
     assert bench.ledger.rule("back")["packets"] == bench.ledger.rule("feed")["packets"] == 1
-    bench.order(DeleteFlow(WORKER, back), CloseIngress(WORKER, Ingress(bench.eth2, 2048)))
+    bench.order(DeleteFlow(WORKER, back), Close(WORKER, Ingress(bench.eth2, 2048)))
     bench.relay(Frame(payload=b"still"))
     assert left.payloads(1) == [b"still"]
 
@@ -490,10 +490,10 @@ def test_a_batch_with_a_ring_that_is_none_changes_nothing_and_leaves_no_descript
         answer = bench.say(
             [
                 Instruction(DeleteFlow(WORKER, Flow(bench.eth0, GROUP, PORT))),
-                Instruction(OpenIngress(WORKER, Ingress(bench.eth2, 2048)), (1,)),
-                Instruction(OpenEgress(WORKER, bench.right)),
-                Instruction(OpenIngress(WORKER, Ingress(bench.eth1, 2048)), (2,)),
-                Instruction(OpenEgress(WORKER, bench.left)),
+                Instruction(Open(WORKER, Ingress(bench.eth2, 2048)), (1,)),
+                Instruction(Open(WORKER, bench.right)),
+                Instruction(Open(WORKER, Ingress(bench.eth1, 2048)), (2,)),
+                Instruction(Open(WORKER, bench.left)),
             ],
             [ring.fileno(), way_out.fileno(), bad, way_out.fileno()],
         )
@@ -509,7 +509,7 @@ def test_a_batch_with_an_egress_socket_that_is_none_is_refused_too(bench, left):
     bench.order(*bench.feed(bench.to_left()))
     before = descriptors()
     with unfit("memory") as bad:
-        answer = bench.say([Instruction(OpenEgress(WORKER, bench.right))], [bad])
+        answer = bench.say([Instruction(Open(WORKER, bench.right))], [bad])
     assert isinstance(answer, Refused)
     assert answer.index == 0
     assert descriptors() == before
@@ -520,8 +520,8 @@ def test_a_batch_with_an_egress_socket_that_is_none_is_refused_too(bench, left):
 def test_after_a_refusal_a_better_batch_is_taken(bench, left, right):
     bench.order(*bench.feed(bench.to_left()))
     with unfit("memory") as bad:
-        bench.say([Instruction(OpenEgress(WORKER, bench.right))], [bad])
-    assert bench.order(OpenEgress(WORKER, bench.right), *bench.flows(bench.to_right())) == Acknowledged(3)
+        bench.say([Instruction(Open(WORKER, bench.right))], [bad])
+    assert bench.order(Open(WORKER, bench.right), *bench.flows(bench.to_right())) == Acknowledged(3)
     bench.relay(Frame(payload=b"better"))
     assert right.payloads(1) == [b"better"]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcrelay.model.actions import OpenIngress, SetFlow
+from mcrelay.model.actions import Open, SetFlow
 from mcrelay.protocol.framing import (
     MAX_ANSWER,
     Assembler,
@@ -36,7 +36,7 @@ rows = st.lists(st.integers(0, 2**18), max_size=4).map(tuple)
 @st.composite
 def instructions(draw):
     match action := draw(worker_actions):
-        case OpenIngress():
+        case Open():
             return Instruction(action, draw(rows), draw(st.booleans()))
         case SetFlow():
             return Instruction(action, draw(rows))

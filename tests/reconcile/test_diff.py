@@ -1,53 +1,46 @@
 """The difference reaches what is desired, touches nothing else, and is sound at every step on the way."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 from hypothesis import given
 
-from mcrelay.model.actions import (
-    CloseEgress,
-    CloseIngress,
-    DeleteFlow,
-    Join,
-    Leave,
-    OpenEgress,
-    OpenIngress,
-    OpenTrace,
-    ReleasePort,
-    ReservePort,
-    SetFlow,
-    StartWorker,
-    applied,
+from mcrelay.model.actions import Acquire, Close, DeleteFlow, Open, Release, SetFlow, StartWorker, applied
+from mcrelay.model.state import (
+    DesiredState,
+    Egress,
+    Flow,
+    Ingress,
+    Membership,
+    PortReservation,
+    RunningState,
+    Trace,
+    WorkerState,
 )
-from mcrelay.model.state import DesiredState, Ingress, RunningState, WorkerState
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.plan import claim
 from tests.support.strategies import desired_states, plans, reached, running_states
 
-ADDITIONS = (StartWorker, OpenIngress, OpenEgress, SetFlow, OpenTrace, ReservePort, Join)
+ADDITIONS = (StartWorker, Open, SetFlow, Acquire)
 
 
 def in_both(running, desired):
     """Return what stays as it is: (worker, thing) and, of the supervisor, (None, thing)."""
     for worker in running.workers.keys() & desired.workers.keys():
         have, wanted = running.workers[worker], desired.workers[worker]
-        yield from ((worker, one) for one in have.ingress & wanted.ingress)
-        yield from ((worker, one) for one in have.egress & wanted.egress)
+        yield from ((worker, one) for one in have.resources & wanted.resources)
         yield from ((worker, flow) for flow, _ in have.flows.items() & wanted.flows.items())
-    yield from ((None, one) for one in running.memberships & desired.memberships)
-    yield from ((None, one) for one in running.reservations & desired.reservations)
+    yield from ((None, one) for one in running.resources & desired.resources)
 
 
 def touched(action):
     """Return (worker, thing) of an action, None where it is about a process."""
     match action:
-        case OpenIngress(worker, thing) | CloseIngress(worker, thing):
-            return worker, thing
-        case OpenEgress(worker, thing) | CloseEgress(worker, thing):
+        case Open(worker, thing) | Close(worker, thing):
             return worker, thing
         case SetFlow(worker, thing, _) | DeleteFlow(worker, thing):
             return worker, thing
-        case Join(thing) | Leave(thing) | ReservePort(thing) | ReleasePort(thing):
+        case Acquire(thing) | Release(thing):
             return None, thing
 
 
@@ -58,7 +51,7 @@ def assert_sound(state):
             assert flow.ifindex in {ingress.ifindex for ingress in worker.ingress}
             assert {output.egress for output in route.outputs} <= worker.egress
     relayed = {claim(flow) for worker in state.workers.values() for flow in worker.flows}
-    assert state.memberships | state.reservations <= relayed
+    assert state.resources <= relayed
 
 
 @given(running_states, desired_states)
@@ -97,19 +90,41 @@ def test_every_step_on_the_way_is_sound(running, desired):
 
 @given(plans)
 def test_groups_are_joined_and_ports_held_after_all_else_is_in_place(desired):
-    kinds = [isinstance(action, Join | ReservePort) for action in diff(RunningState(), desired.state)]
+    kinds = [isinstance(action, Acquire) for action in diff(RunningState(), desired.state)]
     assert kinds == sorted(kinds)
+
+
+def links_of(kind, actions):
+    """Return (worker, link) of the rings that actions of a kind are about."""
+    rings = [
+        action for action in actions if isinstance(action, kind) and isinstance(action.resource, Ingress)
+    ]
+    return {(action.worker, action.resource.ifindex) for action in rings}
 
 
 @given(running_states, desired_states)
 def test_a_ring_that_changes_its_size_is_replaced_and_not_closed(running, desired):
     actions = diff(running, desired)
-    opened = {(a.worker, a.ingress.ifindex) for a in actions if isinstance(a, OpenIngress)}
-    closed = {(a.worker, a.ingress.ifindex) for a in actions if isinstance(a, CloseIngress)}
+    opened = links_of(Open, actions)
+    closed = links_of(Close, actions)
     assert not opened & closed
 
 
 def test_a_larger_mtu_is_one_action():
     before = RunningState({0: WorkerState(frozenset({Ingress(1, 2048)}))})
     after = DesiredState(WorkerState(frozenset({Ingress(1, 16384)})), 1)
-    assert diff(before, after) == [OpenIngress(0, Ingress(1, 16384))]
+    assert diff(before, after) == [Open(0, Ingress(1, 16384))]
+
+
+@given(plans)
+def test_each_kind_is_opened_after_what_it_needs_and_closed_before_it(desired):
+    trace = Trace("camera", 1)
+    forwarding = desired.state.forwarding
+    forwarding = replace(forwarding, resources=forwarding.resources | {trace})
+    state = replace(desired.state, forwarding=forwarding, worker_count=1)
+    order = [Ingress, Egress, Flow, Trace, PortReservation, Membership]
+    opened = [type(touched(action)[1]) for action in diff(RunningState({0: WorkerState()}), state)]
+    closed = [type(touched(action)[1]) for action in diff(reached(state), DesiredState(worker_count=1))]
+    assert opened == sorted(opened, key=order.index)
+    order = [Membership, PortReservation, Trace, Flow, Egress, Ingress]
+    assert closed == sorted(closed, key=order.index)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcrelay.model.actions import CloseIngress, DeleteFlow, Join
+from mcrelay.model.actions import Acquire, Close, DeleteFlow
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import Ingress, Membership, PortReservation
 from mcrelay.reconcile.commands import Perform, Start
@@ -61,7 +61,7 @@ def test_a_new_plan_tries_at_once_what_had_failed():
     world = failing(ONE_RULE, Membership(1, "239.1.1.1"))
     world.since()
     world.plan(ONE_RULE)
-    assert world.since() == [Perform((Join(Membership(1, "239.1.1.1")),))]
+    assert world.since() == [Perform((Acquire(Membership(1, "239.1.1.1")),))]
 
 
 def test_a_group_that_cannot_be_left_is_tried_again_after_a_pause_and_not_at_once():
@@ -166,7 +166,7 @@ def test_a_ring_that_cannot_grow_is_closed_with_its_flows_until_it_can():
     world.plan(planned({"camera": ([CAMERA], [TO_NEAR])}, frame_size=4096))
     world.answer(0)
     (_, last) = world.since()
-    assert last.actions == (DeleteFlow(0, CAMERA), CloseIngress(0, Ingress(1, 2048)))
+    assert last.actions == (DeleteFlow(0, CAMERA), Close(0, Ingress(1, 2048)))
 
 
 def test_a_failure_keeps_no_dead_worker_from_coming_back():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcrelay.model.actions import Leave
+from mcrelay.model.actions import Release
 from mcrelay.model.state import DesiredState, Membership
 from mcrelay.reconcile.commands import Kill, Perform, Start, Stop
 from mcrelay.reconcile.plan import Plan
@@ -123,4 +123,4 @@ def test_a_worker_that_is_wanted_again_while_it_ends_starts_again_at_once():
     world.plan(Plan())
     world.plan(ONE_RULE)
     world.exit(0)
-    assert world.since() == [Stop(0), Perform((Leave(Membership(1, "239.1.1.1")),)), Start(0)]
+    assert world.since() == [Stop(0), Perform((Release(Membership(1, "239.1.1.1")),)), Start(0)]

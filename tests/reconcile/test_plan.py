@@ -80,12 +80,11 @@ def planned(*rules, links=HOST):
 def test_a_rule_becomes_a_ring_a_socket_a_route_and_a_membership():
     assert planned(CAMERA).state == DesiredState(
         WorkerState(
-            ingress=frozenset({Ingress(2, 2048)}),
-            egress=frozenset({NEAR}),
+            resources=frozenset({Ingress(2, 2048), NEAR}),
             flows={CAMERA_FLOW: Route("camera", (TO_PLANT,))},
         ),
         worker_count=1,
-        memberships=frozenset({Membership(2, "239.1.1.1")}),
+        resources=frozenset({Membership(2, "239.1.1.1")}),
     )
     assert planned(CAMERA).rules == {"camera": RuleStatus(RuleState.ACTIVE)}
 
@@ -228,7 +227,7 @@ def test_a_plan_holds_what_its_flows_need_and_nothing_else(links):
     }
     sent = {output.egress for route in state.forwarding.flows.values() for output in route.outputs}
     assert state.forwarding.egress == sent
-    assert state.memberships | state.reservations == {claim(flow) for flow in state.forwarding.flows}
+    assert state.resources == {claim(flow) for flow in state.forwarding.flows}
 
 
 @given(links)

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mcrelay.model.actions import CloseTrace, DeleteFlow, Join, OpenEgress, OpenIngress, OpenTrace, SetFlow
+from mcrelay.model.actions import Acquire, Close, DeleteFlow, Open, SetFlow
 from mcrelay.model.state import Ingress, Membership, RunningState, Trace
 from mcrelay.reconcile.commands import Kill, Perform, Start
 from tests.support.reconciler_harness import (
@@ -23,22 +23,21 @@ from tests.support.reconciler_harness import (
     settled,
 )
 from tests.support.strategies import (
-    egresses,
     flows,
-    ingresses,
-    memberships,
     planned,
     plans,
     reached,
-    reservations,
+    supervisor_resources,
     traces,
+    worker_resources,
 )
 
-subjects = ingresses | egresses | flows | memberships | reservations | traces
+subjects = flows | worker_resources | supervisor_resources
 
 
 def without_traces(state):
-    return replace(state, forwarding=replace(state.forwarding, traces=frozenset()))
+    resources = state.forwarding.resources - state.forwarding.traces
+    return replace(state, forwarding=replace(state.forwarding, resources=resources))
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -150,10 +149,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert world.reconciler.running == reached(desired)
         assert without_traces(desired) == plan.state
         assert {worker: fake.has for worker, fake in world.workers.items()} == reached(desired).workers
-        assert (world.has.memberships, world.has.reservations) == (
-            plan.state.memberships,
-            plan.state.reservations,
-        )
+        assert world.has.resources == plan.state.resources
         assert world.reconciler.verdicts() == world.reconciler.verdicts_now() == plan.rules
         assert world.reconciler.failures.by_subject == {}
         assert world.reconciler.settled
@@ -173,13 +169,13 @@ def test_a_start_is_a_process_then_a_batch_then_the_groups():
     world.hello(0)
     (batch,) = world.since()
     assert batch.actions == (
-        OpenIngress(0, Ingress(1, 2048)),
-        OpenEgress(0, NEAR),
+        Open(0, Ingress(1, 2048)),
+        Open(0, NEAR),
         SetFlow(0, CAMERA, ONE_RULE.state.forwarding.flows[CAMERA]),
     )
     assert not world.reconciler.settled
     world.answer(0)
-    assert world.since() == [Perform((Join(Membership(1, "239.1.1.1")),))]
+    assert world.since() == [Perform((Acquire(Membership(1, "239.1.1.1")),))]
     assert not world.reconciler.settled
     world.perform()
     assert world.since() == []
@@ -208,7 +204,7 @@ def test_a_rule_that_is_added_leaves_the_others_alone():
     world.plan(TWO_RULES)
     (batch,) = world.since()
     assert batch.actions == (
-        OpenEgress(0, FAR),
+        Open(0, FAR),
         SetFlow(0, SENSORS, TWO_RULES.state.forwarding.flows[SENSORS]),
     )
     assert batch.generation == 2
@@ -271,7 +267,7 @@ def test_a_worker_in_its_pause_holds_up_neither_the_others_nor_the_groups():
     world.exit(1)
     world.plan(planned({"camera": ([CAMERA], [TO_NEAR]), "sensors": ([SENSORS], [TO_FAR])}, count=2))
     world.answer(0)
-    assert world.since()[-1] == Perform((Join(Membership(1, "239.1.1.2")),))
+    assert world.since()[-1] == Perform((Acquire(Membership(1, "239.1.1.2")),))
 
 
 def test_the_groups_wait_for_every_worker_that_lives():
@@ -303,11 +299,11 @@ def test_a_rule_is_traced_without_touching_it_and_then_no_longer():
     world = settled(TWO_RULES)
     world.trace(CAMERA_TRACED)
     (batch,) = world.since()
-    assert batch.actions == (OpenTrace(0, CAMERA_TRACED),)
+    assert batch.actions == (Open(0, CAMERA_TRACED),)
     world.answer(0)
     world.trace()
     (batch,) = world.since()
-    assert batch.actions == (CloseTrace(0, CAMERA_TRACED),)
+    assert batch.actions == (Close(0, CAMERA_TRACED),)
 
 
 def test_the_same_traces_again_are_no_news():
@@ -326,7 +322,7 @@ def test_a_worker_that_comes_back_is_told_again_what_to_trace_after_its_flows():
     world.exit(0)
     world.wait(0.1)
     world.hello(0)
-    assert world.since()[-1].actions[-1] == OpenTrace(0, CAMERA_TRACED)
+    assert world.since()[-1].actions[-1] == Open(0, CAMERA_TRACED)
 
 
 def test_a_trace_ends_before_its_rule_does():
@@ -336,7 +332,7 @@ def test_a_trace_ends_before_its_rule_does():
     world.since()
     world.plan(ONE_RULE)
     (batch,) = world.since()
-    assert batch.actions[:2] == (CloseTrace(0, Trace("sensors", 1)), DeleteFlow(0, SENSORS))
+    assert batch.actions[:2] == (Close(0, Trace("sensors", 1)), DeleteFlow(0, SENSORS))
 
 
 def test_a_rule_that_does_not_run_is_not_traced():

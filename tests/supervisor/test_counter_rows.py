@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mcrelay.config.model import Config, Input, Rule
 from mcrelay.config.model import Output as ConfigOutput
-from mcrelay.model.actions import CloseIngress, OpenEgress, OpenIngress, SetFlow
+from mcrelay.model.actions import Close, Open, SetFlow
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
 from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Output, Route, WorkerState
 from mcrelay.protocol.worker import Instruction
@@ -92,7 +92,7 @@ def config(**rules):
 def state(*actions):
     """The state of one worker after these actions."""
     flows = {action.flow: action.route for action in actions}
-    return DesiredState(WorkerState(frozenset({RING}), frozenset({EGRESS}), flows), 1)
+    return DesiredState(WorkerState(frozenset({RING, EGRESS}), flows), 1)
 
 
 @pytest.fixture
@@ -132,15 +132,15 @@ def eleven_sent():
 
 
 def test_a_ring_has_the_row_of_its_link_and_a_flow_those_of_its_rule_and_outputs(ledger):
-    assert ledger.instruction(OpenIngress(0, RING), False) == Instruction(OpenIngress(0, RING), (0,))
-    assert ledger.instruction(OpenIngress(1, RING), True) == Instruction(OpenIngress(1, RING), (0,), True)
+    assert ledger.instruction(Open(0, RING), False) == Instruction(Open(0, RING), (0,))
+    assert ledger.instruction(Open(1, RING), True) == Instruction(Open(1, RING), (0,), True)
     flow = set_flow("feed", output(6001), output(6002))
     assert ledger.instruction(flow, False) == Instruction(flow, (0, 0, 1))
     other = set_flow("other", output(6001))
     assert ledger.instruction(other, False) == Instruction(other, (1, 2))
 
 
-@pytest.mark.parametrize("action", [OpenEgress(0, EGRESS), CloseIngress(0, RING)])
+@pytest.mark.parametrize("action", [Open(0, EGRESS), Close(0, RING)])
 def test_what_counts_nothing_has_no_row(ledger, action):
     assert ledger.instruction(action, False) == Instruction(action)
 
@@ -165,7 +165,7 @@ def test_there_are_only_so_many_rows(monkeypatch):
 
 def test_what_a_worker_counts_the_ledger_reads(ledger):
     flow = set_flow("feed", output(6001), output(6002))
-    ledger.instruction(OpenIngress(0, RING), False)
+    ledger.instruction(Open(0, RING), False)
     ledger.instruction(flow, False)
     counting = tally(ledger)
     counting.add_link(0, packets=5, octets=500, overrun=2)
@@ -202,7 +202,7 @@ def test_the_packets_of_several_rules_in_one_batch_are_counted_for_each(ledger):
 
 
 def test_a_successor_goes_on_counting_where_the_one_before_stopped(ledger):
-    ledger.instruction(OpenIngress(0, RING), False)
+    ledger.instruction(Open(0, RING), False)
     tally(ledger).add_link(0, packets=5)
     tally(ledger).add_link(0, packets=2)
     assert ledger.link(7)["packets"] == 7
@@ -230,7 +230,7 @@ def test_what_has_no_row_counts_nothing(ledger):
 
 def test_counts_stay_while_their_owner_does_and_a_new_owner_starts_at_zero(ledger):
     feed, other = set_flow("feed", output(6001)), set_flow("other", output(6001), output(6002))
-    for action in (OpenIngress(0, RING), feed, other):
+    for action in (Open(0, RING), feed, other):
         ledger.instruction(action, False)
     for worker in (0, 1):
         counting = tally(ledger, worker)

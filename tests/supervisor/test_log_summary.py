@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mcrelay.model.actions import OpenIngress, SetFlow
+from mcrelay.model.actions import Open, SetFlow
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Output, Route, WorkerState
 from mcrelay.reconcile.plan import Plan
@@ -16,14 +16,12 @@ PLANT = Output("plant", Egress(8, "10.2.0.1"), "239.2.2.2", 6001, 64, 0)
 LAB = Output("lab", Egress(9, "10.3.0.1"), "10.3.0.2", 6002, "decrement", 0)
 FLOW = Flow(7, "239.1.1.1", 5001)
 ROUTE = Route("feed", (PLANT, LAB))
-FORWARDING = DesiredState(
-    WorkerState(frozenset({RING}), frozenset({PLANT.egress, LAB.egress}), {FLOW: ROUTE}), 1
-)
+FORWARDING = DesiredState(WorkerState(frozenset({RING, PLANT.egress, LAB.egress}), {FLOW: ROUTE}), 1)
 
 
 def ledger_with_counts():
     ledger = CounterRows()
-    ledger.instruction(OpenIngress(0, RING), False)
+    ledger.instruction(Open(0, RING), False)
     ledger.instruction(SetFlow(0, FLOW, ROUTE), False)
     tally = CounterWriter(ledger.memory(0).shared.descriptor)
     tally.add_link(0, packets=20, octets=2000, no_rule=3, overrun=2)

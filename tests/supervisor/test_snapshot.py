@@ -8,10 +8,10 @@ import pytest
 from mcrelay import __version__
 from mcrelay.config.compiler import compiled
 from mcrelay.config.reader import parse
-from mcrelay.model.actions import OpenIngress, SetFlow
+from mcrelay.model.actions import Open, SetFlow
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.protocol.snapshot import delta
-from mcrelay.reconcile.lifecycle import PATIENCE, Phase, Process
+from mcrelay.reconcile.lifecycle import TIMEOUT_S, Phase, Process
 from mcrelay.reconcile.plan import plan
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.storage.run_dir import CONTROL_SOCKET
@@ -52,7 +52,7 @@ class Studio:
     def settle(self):
         self.reconciler.running = reached(self.reconciler.desired)
         forwarding = self.reconciler.desired.forwarding
-        actions = [OpenIngress(0, ingress) for ingress in forwarding.ingress]
+        actions = [Open(0, ingress) for ingress in forwarding.ingress]
         actions += [SetFlow(0, flow, route) for flow, route in forwarding.flows.items()]
         self.ledger.instructions(actions, frozenset())
 
@@ -136,7 +136,7 @@ def test_a_process_that_pauses_says_why(studio):
     process.begin(Phase.STARTING, now=0.0)
     starting = studio.drawn(ProcessInfo("worker 0", "worker", process, None))["processes"]["worker 0"]
     assert (starting["state"], starting["pid"]) == ("starting", None)
-    process.exited(PATIENCE, "killed by SIGKILL")
+    process.exited(TIMEOUT_S, "killed by SIGKILL")
     drawn = studio.drawn(ProcessInfo("worker 0", "worker", process, None))
     pausing = drawn["processes"]["worker 0"]
     assert (pausing["state"], pausing["reason"], pausing["restarts"]) == ("pausing", "killed by SIGKILL", 1)

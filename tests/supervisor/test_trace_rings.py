@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mcrelay.model.actions import CloseTrace, OpenTrace
+from mcrelay.model.actions import Close, Open
 from mcrelay.model.state import DesiredState, Trace, WorkerState
 from mcrelay.protocol.control import TraceState
 from mcrelay.supervisor import trace_rings
@@ -27,35 +27,35 @@ def rings():
 
 
 def test_a_worker_gets_one_for_each_trace_it_opens_in_the_order_of_the_batch(rings):
-    first, second = rings.supply([OpenTrace(0, FEED), CloseTrace(0, Trace("old", 1)), OpenTrace(0, CLOCK)])
+    first, second = rings.supply([Open(0, FEED), Close(0, Trace("old", 1)), Open(0, CLOCK)])
     assert os.fstat(first).st_size == os.fstat(second).st_size == MEMORY_SIZE
     assert not same(first, second)
 
 
 def test_a_successor_writes_on_in_the_same(rings):
-    [first] = rings.supply([OpenTrace(0, FEED)])
-    [again] = rings.supply([OpenTrace(0, FEED)])
-    [of_another_worker] = rings.supply([OpenTrace(1, FEED)])
+    [first] = rings.supply([Open(0, FEED)])
+    [again] = rings.supply([Open(0, FEED)])
+    [of_another_worker] = rings.supply([Open(1, FEED)])
     assert again == first
     assert not same(of_another_worker, first)
 
 
 def test_a_later_trace_of_the_rule_begins_anew(rings):
-    [first] = rings.supply([OpenTrace(0, FEED)])
-    [later] = rings.supply([OpenTrace(0, Trace("feed", 7))])
+    [first] = rings.supply([Open(0, FEED)])
+    [later] = rings.supply([Open(0, Trace("feed", 7))])
     assert not same(first, later)
 
 
 def test_what_workers_write_the_control_process_reads_in_the_order_of_the_workers(rings):
-    written = rings.supply([OpenTrace(1, FEED)]) + rings.supply([OpenTrace(0, FEED)])
+    written = rings.supply([Open(1, FEED)]) + rings.supply([Open(0, FEED)])
     read = rings.for_reading(TraceState("feed", 1, (1, 0)))
     assert all(same(one, other) for one, other in zip(written, read, strict=True))
     assert rings.for_reading(TraceState("feed", 0, (), "the rule is disabled")) == []
 
 
 def test_only_what_is_traced_still_is_kept(rings):
-    [feed, clock] = rings.supply([OpenTrace(0, FEED), OpenTrace(0, CLOCK)])
-    rings.keep(DesiredState(WorkerState(traces=frozenset({CLOCK})), 1))
+    [feed, clock] = rings.supply([Open(0, FEED), Open(0, CLOCK)])
+    rings.keep(DesiredState(WorkerState(frozenset({CLOCK})), 1))
     os.fstat(clock)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(feed)
@@ -67,7 +67,7 @@ def test_without_memory_it_is_said_which_rule_cannot_be_traced(rings, monkeypatc
 
     monkeypatch.setattr(trace_rings, "Shared", full)
     with pytest.raises(SupplyError) as failure:
-        rings.supply([CloseTrace(0, CLOCK), OpenTrace(0, FEED)])
+        rings.supply([Close(0, CLOCK), Open(0, FEED)])
     assert failure.value.reasons == {1: "cannot trace rule feed: Too many open files"}
     with pytest.raises(match="cannot trace rule feed: Too many open files"):
         rings.for_reading(TraceState("feed", 1, (0,)))

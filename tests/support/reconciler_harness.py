@@ -4,18 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mcrelay.model.actions import (
-    DeleteFlow,
-    Join,
-    Leave,
-    OpenEgress,
-    OpenIngress,
-    OpenTrace,
-    ReleasePort,
-    ReservePort,
-    SetFlow,
-    applied,
-)
+from mcrelay.model.actions import Acquire, DeleteFlow, Open, Release, SetFlow, applied
 from mcrelay.model.rule_status import RuleState
 from mcrelay.model.state import Egress, Flow, Output, RunningState, WorkerState
 from mcrelay.reconcile.commands import Batch, Kill, Perform, Start, Stop
@@ -26,9 +15,9 @@ from tests.support.strategies import planned
 def subject(action):
     """Return what an action adds, or what the supervisor lets go of."""
     match action:
-        case OpenIngress(_, thing) | OpenEgress(_, thing) | SetFlow(_, thing, _) | OpenTrace(_, thing):
+        case Open(_, thing) | SetFlow(_, thing, _):
             return thing
-        case Join(thing) | Leave(thing) | ReservePort(thing) | ReleasePort(thing):
+        case Acquire(thing) | Release(thing):
             return thing
 
 
@@ -188,7 +177,7 @@ class World:
 
     def _check_performance(self, performance):
         assert performance.actions
-        if any(isinstance(action, Join | ReservePort) for action in performance.actions):
+        if any(isinstance(action, Acquire) for action in performance.actions):
             for worker, fake in self.workers.items():
                 if worker in self.possible.workers and not fake.is_stopped:
                     assert fake.confirmed == self.possible.forwarding, "the flows first"
@@ -203,7 +192,7 @@ class World:
         assert running.workers == {
             worker: fake.confirmed for worker, fake in self.workers.items() if fake.confirmed is not None
         }
-        assert (running.memberships, running.reservations) == (self.has.memberships, self.has.reservations)
+        assert running.resources == self.has.resources
         deadline = self.reconciler.next_deadline()
         assert deadline is None or deadline > self.now, "the loop would spin"
         assert self.reconciler.due(self.now) == [], "nothing is returned twice"

@@ -3,20 +3,15 @@
 from hypothesis import strategies as st
 
 from mcrelay.model.actions import (
-    CloseEgress,
-    CloseIngress,
-    CloseTrace,
+    Acquire,
+    Close,
     DeleteFlow,
-    Join,
-    Leave,
-    OpenEgress,
-    OpenIngress,
-    OpenTrace,
-    ReleasePort,
-    ReservePort,
+    Open,
+    Release,
     SetFlow,
     StartWorker,
     StopWorker,
+    slot,
 )
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import (
@@ -64,22 +59,19 @@ sendings = st.lists(outputs, min_size=1, max_size=3).map(tuple)
 routes = st.builds(Route, st.sampled_from(RULES), sendings)
 traces = st.builds(Trace, st.sampled_from(RULES), st.integers(1, 2))
 
+worker_resources = ingresses | egresses | traces
+supervisor_resources = memberships | reservations
+
 worker_actions = (
-    st.builds(OpenIngress, workers, ingresses)
-    | st.builds(CloseIngress, workers, ingresses)
-    | st.builds(OpenEgress, workers, egresses)
-    | st.builds(CloseEgress, workers, egresses)
+    st.builds(Open, workers, worker_resources)
+    | st.builds(Close, workers, worker_resources)
     | st.builds(SetFlow, workers, flows, routes)
     | st.builds(DeleteFlow, workers, flows)
-    | st.builds(OpenTrace, workers, traces)
-    | st.builds(CloseTrace, workers, traces)
 )
 actions = (
     worker_actions
-    | st.builds(Join, memberships)
-    | st.builds(Leave, memberships)
-    | st.builds(ReservePort, reservations)
-    | st.builds(ReleasePort, reservations)
+    | st.builds(Acquire, supervisor_resources)
+    | st.builds(Release, supervisor_resources)
     | st.builds(StartWorker, workers)
     | st.builds(StopWorker, workers)
 )
@@ -87,49 +79,35 @@ actions = (
 # Any worker, whether or not it makes sense; a link has one ring.
 worker_states = st.builds(
     WorkerState,
-    ingress=st.lists(ingresses, max_size=3, unique_by=lambda ingress: ingress.ifindex).map(frozenset),
-    egress=st.frozensets(egresses, max_size=3),
+    resources=st.lists(worker_resources, max_size=6, unique_by=slot).map(frozenset),
     flows=st.dictionaries(flows, routes, max_size=3),
-    traces=st.frozensets(traces, max_size=2),
 )
 running_states = st.builds(
     RunningState,
     workers=st.dictionaries(st.integers(0, 2), worker_states, max_size=3),
-    memberships=st.frozensets(memberships, max_size=3),
-    reservations=st.frozensets(reservations, max_size=2),
+    resources=st.frozensets(supervisor_resources, max_size=4),
 )
 desired_states = st.builds(
     DesiredState,
     forwarding=worker_states,
     worker_count=st.integers(0, 3),
-    memberships=st.frozensets(memberships, max_size=3),
-    reservations=st.frozensets(reservations, max_size=2),
+    resources=st.frozensets(supervisor_resources, max_size=4),
 )
 
 
 def reached(desired):
     """Return what runs once all that is desired runs."""
-    workers = dict.fromkeys(desired.workers, desired.forwarding)
-    return RunningState(workers, desired.memberships, desired.reservations)
+    return RunningState(dict.fromkeys(desired.workers, desired.forwarding), desired.resources)
 
 
 def planned(rules, frame_size=2048, count=1):
     """Return the plan of rules, {name: (flows, outputs)}, with all that they need."""
     table = {flow: Route(name, tuple(sent)) for name, (taken, sent) in rules.items() for flow in taken}
-    forwarding = WorkerState(
-        ingress=frozenset(Ingress(flow.ifindex, frame_size) for flow in table),
-        egress=frozenset(output.egress for route in table.values() for output in route.outputs),
-        flows=table,
-    )
-    claims = {claim(flow) for flow in table}
-    state = DesiredState(
-        forwarding,
-        count,
-        frozenset(one for one in claims if isinstance(one, Membership)),
-        frozenset(one for one in claims if isinstance(one, PortReservation)),
-    )
+    rings = {Ingress(flow.ifindex, frame_size) for flow in table}
+    sockets = {output.egress for route in table.values() for output in route.outputs}
+    forwarding = WorkerState(frozenset(rings | sockets), table)
     active = {route.rule: RuleStatus(RuleState.ACTIVE) for route in table.values()}
-    return Plan(state, active)
+    return Plan(DesiredState(forwarding, count, frozenset(map(claim, table))), active)
 
 
 plans = st.builds(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mcrelay.ipc.channel import BlockingChannel
 from mcrelay.lab.command import TIMEOUT_S
-from mcrelay.model.actions import OpenEgress, OpenIngress, SetFlow
+from mcrelay.model.actions import Open, SetFlow
 from mcrelay.model.state import Egress, Flow, Ingress, Output, Route
 from mcrelay.protocol.framing import MAX_PACKET, cut_into_packets
 from mcrelay.protocol.worker import BatchMessage, decode_answer, encode_batch
@@ -77,8 +77,8 @@ class Bench:
         """Return the actions that make a worker relay from the studio's group to these outputs."""
         egress = dict.fromkeys(output.egress for output in outputs)
         return [
-            OpenIngress(WORKER, Ingress(self.eth0, frame_size)),
-            *(OpenEgress(WORKER, one) for one in egress),
+            Open(WORKER, Ingress(self.eth0, frame_size)),
+            *(Open(WORKER, one) for one in egress),
             *self.flows(*outputs, group=group, sources=sources, rule=rule),
         ]
 
