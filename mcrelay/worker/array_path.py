@@ -1,4 +1,8 @@
-"""What happens to the packets of one batch: read, looked up, sent, counted, given back."""
+"""The array path: relays the packets of a batch as numpy columns.
+
+A batch is read, looked up, sent, counted and released in a few array operations. Few packets are first
+offered to the scalar path, which is cheaper for them.
+"""
 
 from __future__ import annotations
 
@@ -8,116 +12,120 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcrelay.model.drops import Drop
-from mcrelay.packet.fib import NO_ROUTE, Routes
+from mcrelay.packet.fib import NO_ROUTE, RouteTable
 from mcrelay.packet.frame import LENGTH, NANOSECONDS, SECONDS
-from mcrelay.packet.headers import Fault, Headers, headers
+from mcrelay.packet.headers import Fault, Headers, read_headers
 from mcrelay.worker.batch import Batch, Relayed
 from mcrelay.worker.counters import CounterWriter
-from mcrelay.worker.egress import Payloads
-from mcrelay.worker.forwarding import Forwarding, Ingress
+from mcrelay.worker.egress import BatchPayloads
+from mcrelay.worker.forwarding import ActiveIngress, Forwarding
 from mcrelay.worker.ring import Ring
-from mcrelay.worker.scalar_path import FEW
+from mcrelay.worker.scalar_path import MAX_SCALAR_PACKETS
 
-BATCH = 2048  # frames at once: enough to make numpy cheap, and an eighth of a ring
+MAX_BATCH_PACKETS = (
+    2048  # enough to make numpy cheap per packet, and an eighth of a ring of 2048-octet frames
+)
 
 Column = NDArray[np.int64]
 
+_DSCP_MASK = (
+    0xFC  # of the TOS octet; the other two bits are ECN, and belong to the path that ends here (RFC 3168)
+)
 _REASONS = {Fault.MALFORMED: Drop.MALFORMED, Fault.OVERSIZE: Drop.OVERSIZE, Fault.FRAGMENT: Drop.FRAGMENT}
 
 
 class ArrayPath:
-    """The path of packets through a worker."""
+    """Relays the packets of a worker's links."""
 
-    def __init__(self, forwarding: Forwarding, tally: CounterWriter) -> None:
+    def __init__(self, forwarding: Forwarding, counters: CounterWriter) -> None:
         self._forwarding = forwarding
-        self._tally = tally
+        self._counters = counters
 
-    def relay(self, ingress: Ingress) -> int:
-        """Relay one batch of a link, and return how many packets that was."""
+    def relay(self, ingress: ActiveIngress) -> int:
+        """Relay one batch of a link and return its number of packets; 0 where no packet is ready."""
         ring = ingress.ring
-        if not ring.is_ready(FEW):
-            done = self._forwarding.light.relay(ring, ingress.row, ingress.plain)
+        if not ring.is_ready(MAX_SCALAR_PACKETS):
+            relayed_singly = self._forwarding.scalar_path.relay(ring, ingress.row, ingress.any_source_routes)
             if not ring.is_ready(0):
-                return done
-        count = ring.ready(BATCH)
+                return relayed_singly
+        count = ring.count_ready(MAX_BATCH_PACKETS)
         if not count:
             return 0
         frames = ring.words[ring.head : ring.head + count]
-        packets = headers(frames)
-        self._tally.add_link(ingress.row, packets=count, octets=int(frames[:, LENGTH].sum()))
-        route = self._looked_up(ingress, packets)
+        packets = read_headers(frames)
+        self._counters.add_link(ingress.row, packets=count, octets=int(frames[:, LENGTH].sum()))
+        route = self._look_up(ingress, packets)
         relayed = None
         if (route != NO_ROUTE).any():
             time = int(frames[-1, SECONDS]) * 1_000_000_000 + int(frames[-1, NANOSECONDS])
             relayed = self._send(ring, packets, route, time)
-        if ingress.watch:
-            ingress.watch.capture(Batch(frames, packets, route, relayed))
+        if ingress.capture:
+            ingress.capture.write_events(Batch(frames, packets, route, relayed))
         ring.release(count)
         return count
 
-    def _looked_up(self, ingress: Ingress, packets: Headers) -> Column:
-        """Return the route of each packet; those that have none are counted here."""
-        route, forbidden = ingress.fib.lookup(packets.flow, packets.origin)
+    def _look_up(self, ingress: ActiveIngress, packets: Headers) -> Column:
+        """Return the route of each packet, NO_ROUTE where it is dropped; count the dropped packets."""
+        route, forbidden = ingress.fib.lookup(packets.destination, packets.source)
         is_unknown = route == NO_ROUTE
         if packets.fault is not None:
             is_faulty = packets.fault != Fault.NONE
-            self._count_faults(ingress, packets.destination, packets.fault)
+            self._count_faults(ingress, packets.destination_address, packets.fault)
             is_unknown &= ~is_faulty
             route[is_faulty] = NO_ROUTE
         if unknown := int(np.count_nonzero(is_unknown)):
-            self._tally.add_link(ingress.row, no_rule=unknown)
+            self._counters.add_link(ingress.row, no_rule=unknown)
         if forbidden is not None:
             self._drop(route, forbidden, Drop.SOURCE)
-        self._drop(route, self._forwarding.is_own(packets.origin), Drop.OWN)
+        self._drop(route, self._forwarding.is_own(packets.source), Drop.OWN)
         return route
 
     def _drop(self, route: Column, is_dropped: NDArray[np.bool_], reason: Drop) -> None:
         if is_dropped.any():
             dropped = route[is_dropped & (route != NO_ROUTE)]
-            self._tally.add_rule_drops(self._forwarding.egress.routes.rule_row[dropped], reason)
+            self._counters.add_rule_drops(self._forwarding.sender.routes.rule_row[dropped], reason)
             route[is_dropped] = NO_ROUTE
 
     def _count_faults(
-        self, ingress: Ingress, destination: NDArray[np.uint32], fault: NDArray[np.uint8]
+        self, ingress: ActiveIngress, address: NDArray[np.uint32], fault: NDArray[np.uint8]
     ) -> None:
-        """Count the packets that cannot be looked up, for the rule of their destination if it has one."""
-        owner = ingress.fib.route_of_destination(destination)
+        """Count packets with a fault for a rule of their destination address, or else for the link."""
+        owner = ingress.fib.route_of_address(address)
         for kind, reason in _REASONS.items():
             faulty = fault == kind
             of_rule = owner[faulty & (owner != NO_ROUTE)]
-            self._tally.add_rule_drops(self._forwarding.egress.routes.rule_row[of_rule], reason)
-            self._tally.add_link(ingress.row, **{reason: int(faulty.sum()) - len(of_rule)})
-        self._tally.add_link(ingress.row, no_rule=int((fault == Fault.TAGGED).sum()))
+            self._counters.add_rule_drops(self._forwarding.sender.routes.rule_row[of_rule], reason)
+            self._counters.add_link(ingress.row, **{reason: int(faulty.sum()) - len(of_rule)})
+        self._counters.add_link(ingress.row, no_rule=int((fault == Fault.TAGGED).sum()))
 
     def _send(self, ring: Ring, packets: Headers, route: Column, time: int) -> Relayed:
-        """Send the packets that have a route, sorted by it."""
-        egress = self._forwarding.egress
-        chosen = _in_order(route.astype(egress.routes.sortable))
+        """Send the packets that have a route, sorted by route; `time` as in `CounterWriter.add_relayed`."""
+        sender = self._forwarding.sender
+        chosen = _sort_routed(route.astype(sender.routes.sortable))
         address = ring.addresses[ring.head : ring.head + len(route)] + packets.payload
-        payloads = Payloads(
+        payloads = BatchPayloads(
             route=route[chosen],
             address=address[chosen],
             length=packets.length[chosen],
-            header=_wanted_header(egress.routes, packets, chosen),
+            header=_header_for_outputs(sender.routes, packets, chosen),
         )
-        sent = egress.send(payloads)
-        self._tally.add_relayed(sent.runs, egress.routes.rule_row, packets.source[chosen], time)
-        self._tally.add_sent(sent, egress.routes.row, payloads.length)
+        sent = sender.send(payloads)
+        self._counters.add_relayed(sent.runs, sender.routes.rule_row, packets.source_address[chosen], time)
+        self._counters.add_sent(sent, sender.routes.row, payloads.length)
         return Relayed(chosen, sent)
 
 
-def _in_order(route: NDArray[Any]) -> Column | slice:
-    """Return which packets have a route: in the order of the routes, those of each as they came."""
+def _sort_routed(route: NDArray[Any]) -> Column | slice:
+    """Return the indexes of packets that have a route, stably sorted by route."""
     if route[0] != NO_ROUTE and (route[1:] == route[0]).all():
         return slice(None)
     order = np.argsort(route, kind="stable")
     return order[np.searchsorted(route[order], 0) :]
 
 
-def _wanted_header(routes: Routes, packets: Headers, chosen: Column | slice) -> Column | None:
-    """Return what the outputs of these routes want of the packets' IP headers; see `Payloads.header`."""
-    # The DSCP is copied; the two ECN bits belong to the path that ended here (RFC 3168).
-    tos = packets.tos[chosen].astype(np.int64) & 0xFC if routes.has_tos_from_packet else None
+def _header_for_outputs(routes: RouteTable, packets: Headers, chosen: Column | slice) -> Column | None:
+    """Return the fields of IP headers that outputs copy from packets, as in `BatchPayloads.header`."""
+    tos = packets.tos[chosen].astype(np.int64) & _DSCP_MASK if routes.has_tos_from_packet else None
     if not routes.has_ttl_from_packet:
         return tos
     ttl = packets.ttl[chosen].astype(np.int64) << 8

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mcrelay.packet.headers import Headers
 from mcrelay.tracing.events import EXPIRED
-from mcrelay.worker.egress import Sent
+from mcrelay.worker.egress import SendResult
 
 Column = NDArray[np.int64]
 
@@ -19,7 +19,7 @@ class Relayed:
     """The packets of a batch that have a route, in the order of their payloads, and the result of sending."""
 
     packets: Column | slice
-    sent: Sent
+    sent: SendResult
 
     def payload_index(self, packet: int) -> int:
         """Return the place of a packet's payload among the payloads of the batch."""
@@ -30,12 +30,12 @@ class Relayed:
 
         The columns are: output, first payload, the payload after the last one, code of the outcome.
         """
-        unsent = [(one.output, one.first, one.first + one.count, one.code) for one in self.sent.unsent]
-        failures = np.array(unsent, np.int64).reshape(-1, 4)
+        failed = [(one.output, one.first, one.first + one.count, one.code) for one in self.sent.failures]
+        failures = np.array(failed, np.int64).reshape(-1, 4)
         if expired := self.sent.expired:
             code = np.full(len(expired.output), EXPIRED)
-            others = (expired.output, expired.first, expired.first + expired.count, code)
-            failures = np.concatenate((failures, np.stack(others, axis=1)))
+            columns = (expired.output, expired.first, expired.first + expired.count, code)
+            failures = np.concatenate((failures, np.stack(columns, axis=1)))
         return failures
 
 

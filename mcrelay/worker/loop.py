@@ -1,4 +1,4 @@
-"""The worker's loop: batches from the supervisor, packets from the rings."""
+"""The worker's loop: applies batches from the supervisor and relays packets from the rings."""
 
 from __future__ import annotations
 
@@ -11,63 +11,62 @@ from mcrelay.protocol.framing import PROTOCOL, Hello
 from mcrelay.protocol.worker import Acknowledged, Answer, Refused, decode_batch, encode_answer
 from mcrelay.worker.array_path import ArrayPath
 from mcrelay.worker.counters import CounterWriter
-from mcrelay.worker.forwarding import Forwarding, Ingress, Refusal
+from mcrelay.worker.forwarding import ActiveIngress, Forwarding, InstructionError
 
-# Batches of one link before the others, and the supervisor, have a turn.
-TURN = 16
+MAX_BATCHES_PER_TURN = 16  # batches of one link, before the other links and the supervisor have their turn
 
 
 class Worker:
-    """One process that forwards."""
+    """A process that forwards packets."""
 
-    def __init__(self, channel: BlockingChannel, tally: CounterWriter, ring_octets: int) -> None:
+    def __init__(self, channel: BlockingChannel, counters: CounterWriter, ring_octets: int) -> None:
         self._channel = channel
-        self._tally = tally
-        self._forwarding = Forwarding(tally, ring_octets)
-        self._relay = ArrayPath(self._forwarding, tally)
+        self._counters = counters
+        self._forwarding = Forwarding(counters, ring_octets)
+        self._array_path = ArrayPath(self._forwarding, counters)
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
-        self._by_descriptor: dict[int, Ingress] = {}
+        self._by_descriptor: dict[int, ActiveIngress] = {}
 
     def run(self) -> NoReturn:
-        """Forward until the supervisor ends; raises ChannelClosed."""
+        """Forward packets until the channel ends, which raises ChannelClosed."""
         self._answer(Hello(PROTOCOL))
         while True:
             self.turn(None)
 
     def turn(self, timeout: float | None) -> None:
-        """Wait for something to do, `timeout` milliseconds at the most, and do it."""
+        """Wait for packets or a batch, at most `timeout` milliseconds, and process what is ready."""
         for descriptor, event in self._poll.poll(timeout):
             if ingress := self._by_descriptor.get(descriptor):
                 self._read(ingress, event)
             elif descriptor == self._channel.fileno():
-                self._take_batch()
+                self._receive_batch()
 
-    def _read(self, ingress: Ingress, event: int) -> None:
+    def _read(self, ingress: ActiveIngress, event: int) -> None:
         if event & select.POLLERR:
             ingress.ring.clear_error()
-        for _ in range(TURN):
-            if not self._relay.relay(ingress):
+        for _ in range(MAX_BATCHES_PER_TURN):
+            if not self._array_path.relay(ingress):
                 break
-        if overruns := ingress.ring.overruns():
-            self._tally.add_link(ingress.row, **{Drop.OVERRUN: overruns})
+        if overruns := ingress.ring.take_overruns():
+            self._counters.add_link(ingress.row, **{Drop.OVERRUN: overruns})
 
-    def _take_batch(self) -> None:
+    def _receive_batch(self) -> None:
         text, descriptors = self._channel.receive()
         batch = decode_batch(text)
         try:
             self._forwarding.apply(batch, descriptors)
-        except Refusal as refusal:
-            self._answer(Refused(batch.number, refusal.index, refusal.reason))
+        except InstructionError as error:
+            self._answer(Refused(batch.number, error.index, error.reason))
         else:
-            self._watch_rings()
+            self._register_rings()
             self._answer(Acknowledged(batch.number))
 
     def _answer(self, answer: Answer) -> None:
         self._channel.send(encode_answer(answer))
 
-    def _watch_rings(self) -> None:
-        """Poll the rings that are open now. A closed descriptor's number may belong to a new ring."""
+    def _register_rings(self) -> None:
+        """Poll exactly the open rings. The number of a closed descriptor may belong to a new ring."""
         for descriptor in self._by_descriptor:
             self._poll.unregister(descriptor)
         self._by_descriptor = {one.ring.socket.fileno(): one for one in self._forwarding.ingress.values()}

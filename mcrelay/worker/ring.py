@@ -1,7 +1,7 @@
-"""A packet ring as an array: the frames that are ready, and giving them back.
+"""A packet ring (packet(7), PACKET_RX_RING) as an array of frames.
 
-The kernel fills frames in a circle and marks each as ready; the worker reads them where they are and marks
-them as free again. Nothing is copied.
+The kernel fills the frames in a circle and marks each as ready. The worker reads them in place and marks them
+as free again. Nothing is copied.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _SOL_PACKET, _PACKET_STATISTICS = 263, 6  # linux/if_packet.h
 
 
 class Ring:
-    """The ring of one packet socket; `head` is the next frame to read.
+    """The ring of one packet socket. `head` is the index of the next frame to read.
 
-    It stands in the `bookmark`, too, one number of 64 bits in memory that outlives the worker: a successor
-    resumes there. It moves before frames are given back, so that the frame it points at is never one that
-    the kernel fills only after all the others.
+    `saved_head` is a copy of `head` in memory that outlives the worker: one number of 64 bits at which a
+    successor resumes. It moves before frames are released: if it moved afterwards, a worker that dies in
+    between would leave it at a free frame, which the kernel fills only after all the other frames.
     """
 
     def __init__(
-        self, ring: socket.socket, frame_size: int, size: int, bookmark: memoryview, resume: bool
+        self, ring: socket.socket, frame_size: int, size: int, saved_head: memoryview, resume: bool
     ) -> None:
         self.socket = ring
         self._map = mmap.mmap(ring.fileno(), size)
@@ -40,73 +40,73 @@ class Ring:
         self.words = self.octets.view(np.uint32)
         self._status: NDArray[np.uint32] = self.words[:, STATUS]
         self.address = int(self.octets.ctypes.data)
-        """Where the first frame lies in memory."""
+        """Memory address of the first frame."""
         self._count = len(self.words)
         self.addresses = self.address + np.arange(self._count, dtype=np.uint64) * np.uint64(frame_size)
-        """Where each frame lies; shape (frames,)."""
-        self._bookmark = bookmark
-        self._go_to(bookmark[0] if resume else 0)
+        """Memory address of each frame; shape (frames,)."""
+        self._saved_head = saved_head
+        self._move_head(saved_head[0] if resume else 0)
         if resume:
             self._release_leftovers()
 
     def __len__(self) -> int:
-        """Return how many frames there are."""
+        """Return the number of frames."""
         return self._count
 
-    def ready(self, most: int) -> int:
-        """Return how many frames from `head` on are ready, up to `most` and to the end of the array."""
-        is_free = (self._status[self.head : self.head + most] & TP_STATUS_USER) == 0
+    def count_ready(self, limit: int) -> int:
+        """Return how many frames from `head` on are ready, at most `limit` and up to the end of the array."""
+        is_free = (self._status[self.head : self.head + limit] & TP_STATUS_USER) == 0
         first_free = int(is_free.argmax())
         return first_free if is_free[first_free] else len(is_free)
 
     def is_ready(self, ahead: int) -> bool:
-        """Tell whether the frame that many after `head` is ready."""
+        """Return whether the frame `ahead` frames after `head` is ready."""
         at = (self.head + ahead) % self._count * self.frame_size
         return bool(self.memory[at] & TP_STATUS_USER)
 
     def release_one(self) -> None:
-        """Give the first frame back to the kernel."""
+        """Release the frame at `head` to the kernel."""
         at = self.head * self.frame_size
-        self._go_to(self.head + 1)
+        self._move_head(self.head + 1)
         self.memory[at : at + 4] = _FREE
 
     def release(self, count: int) -> None:
-        """Give the first `count` frames back to the kernel."""
+        """Release `count` frames from `head` on to the kernel."""
         first = self.head
-        self._go_to(first + count)
+        self._move_head(first + count)
         self._status[first : first + count] = TP_STATUS_KERNEL
 
-    def _go_to(self, frame: int) -> None:
-        self._bookmark[0] = self.head = frame % self._count
+    def _move_head(self, frame: int) -> None:
+        self._saved_head[0] = self.head = frame % self._count
 
     def _release_leftovers(self) -> None:
-        """Give back the frames right before `head` that a killed predecessor was done with.
+        """Release the frames just before `head` that a killed predecessor had processed but not released.
 
-        In a ring that is full of packets they cannot be told from new ones, and are relayed a second time.
+        In a ring that is full of packets they look like new ones, and are relayed a second time.
         """
         backwards = (self.head - 1 - np.arange(self._count)) % self._count
         is_free = (self._status[backwards] & TP_STATUS_USER) == 0
         if is_free.any():
             self._status[backwards[: int(is_free.argmax())]] = TP_STATUS_KERNEL
 
-    def overruns(self) -> int:
-        """Return how many packets the kernel has dropped since the last call because no frame was free."""
+    def take_overruns(self) -> int:
+        """Return how many packets the kernel dropped since the last call because no frame was free."""
         statistics = self.socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
         _, drops = struct.unpack("=II", statistics)  # struct tpacket_stats
         return int(drops)
 
     def clear_error(self) -> None:
-        """Take the socket's error, such as ENETDOWN of a link that is down: with the link it works again."""
+        """Clear the error of the socket, such as ENETDOWN: the socket works again when its link is up."""
         self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
-    def admit(self, program: list[socket_filters.Instruction]) -> None:
-        """Let the kernel put only those packets into the ring that the filter takes."""
+    def attach_filter(self, program: list[socket_filters.Instruction]) -> None:
+        """Let the kernel put only packets that the filter accepts into the ring."""
         socket_filters.attach(self.socket, program)
 
     def close(self) -> None:
-        """Close the socket and let go of the memory."""
+        """Close the socket and unmap the memory."""
         self.socket.close()
-        # The mapping goes with the last array that looks into it.
+        # The memory stays mapped while an array refers to it.
         empty: NDArray[Any] = np.empty((0, 1), np.uint32)
         self.words, self._status, self.octets = empty, empty[:, 0], empty.view(np.uint8)
         self.memory.release()

@@ -1,7 +1,7 @@
-"""Runs: packets that follow one another to the same place, alike enough to leave in one message.
+"""Runs of packets that one segmented message can send: one route, one header, one length.
 
-A message takes payloads of one length, and the last may be shorter (udp(7), UDP_SEGMENT): a camera's packets
-leave by the dozen, and of packets whose lengths differ many leave in twos.
+The last packet of a run may be shorter (udp(7), UDP_SEGMENT). The packets of a video stream form long runs;
+of packets with different lengths, many form runs of two.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, MAX_SEGMENTS
 
 Column = NDArray[np.int64]
 
-_ROUTE_PLACE, _HEADER_PLACE = 16, 40  # in a key of 64 bits, above the length: routes have 24 of them
+_ROUTE_PLACE, _HEADER_PLACE = 16, 40  # in a key of 64 bits: 16 bits of length, 24 of route, 16 of header
 
-# How many payloads of a length the kernel takes as one message, by the length: of none at all, one.
-_MOST = np.minimum(MAX_SEGMENTS, MAX_SEGMENTED_OCTETS // np.maximum(np.arange(1 << 16), 1))
-_MOST[0] = 1
+# The number of payloads that the kernel takes as one message, by their length; of empty payloads, one.
+_MAX_PAYLOADS = np.minimum(MAX_SEGMENTS, MAX_SEGMENTED_OCTETS // np.maximum(np.arange(1 << 16), 1))
+_MAX_PAYLOADS[0] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,34 +28,34 @@ class Runs:
 
     route: Column
     first: Column
-    """Place of a run's first packet among the n."""
+    """Index of a run's first packet."""
     count: Column
-    """Packets of a run."""
+    """Number of packets."""
     octets: Column
-    """Octets of their payloads together."""
+    """Sum of the payload lengths."""
 
 
-def runs(route: Column, header: Column | None, length: Column) -> Runs:
-    """Cut n packets, at least one, into runs; columns of shape (n,).
+def find_runs(route: Column, header: Column | None, length: Column) -> Runs:
+    """Return the runs of n packets, n at least 1; columns of shape (n,).
 
-    `header`, of 16 bits, is what goes into the IP header from the packet itself; None where nothing does.
+    `header` has 16 bits of each packet that outputs copy into the IP header; None where no output copies any.
     """
     kind = route << _ROUTE_PLACE
     if header is not None:
         kind = kind | header << _HEADER_PLACE
-    first = starts(kind | length)
+    first = run_starts(kind | length)
     if len(first) > 1:
-        first = first[~_is_tail(kind[first], length[first], sizes(first, len(route)))]
-    first, count = _within_limits(first, sizes(first, len(route)), length[first])
+        first = first[~_find_tails(kind[first], length[first], run_sizes(first, len(route)))]
+    first, count = _within_limits(first, run_sizes(first, len(route)), length[first])
     return Runs(route[first], first, count, np.add.reduceat(length, first))
 
 
-def _is_tail(kind: Column, length: Column, count: Column) -> NDArray[np.bool_]:
-    """Tell which runs of equal lengths are single shorter packets that leave with the run before them."""
+def _find_tails(kind: Column, length: Column, count: Column) -> NDArray[np.bool_]:
+    """Return, for each run of equal lengths, whether it is one shorter packet to end the run before it."""
     is_tail = np.zeros(len(kind), np.bool_)
     is_tail[1:] = (kind[1:] == kind[:-1]) & (length[1:] < length[:-1]) & (length[1:] > 0) & (count[1:] == 1)
     if (is_tail[1:] & is_tail[:-1]).any():
-        # What is a tail has none itself, so of those that follow one another every other one begins anew.
+        # A tail cannot have a tail itself, so of consecutive tails every other one starts a run.
         place = np.arange(len(is_tail))
         before = np.maximum.accumulate(np.where(is_tail, 0, place))
         is_tail &= (place - before) & 1 == 1
@@ -63,8 +63,8 @@ def _is_tail(kind: Column, length: Column, count: Column) -> NDArray[np.bool_]:
 
 
 def _within_limits(first: Column, count: Column, octets: Column) -> tuple[Column, Column]:
-    """Cut runs whose first packets have so many octets into pieces that the kernel takes as one message."""
-    limit = _MOST[octets]
+    """Return runs split into pieces that the kernel takes as one message; `octets` is the payload length."""
+    limit = _MAX_PAYLOADS[octets]
     if (count <= limit).all():
         return first, count
     pieces = -(-count // limit)
@@ -73,21 +73,21 @@ def _within_limits(first: Column, count: Column, octets: Column) -> tuple[Column
     return first[run] + before, np.minimum(limit[run], count[run] - before)
 
 
-def starts(values: Column) -> Column:
-    """Return where each run of equal values begins."""
+def run_starts(values: Column) -> Column:
+    """Return the index at which each run of equal values starts."""
     is_start = np.ones(len(values), np.bool_)
     np.not_equal(values[1:], values[:-1], out=is_start[1:])
     return is_start.nonzero()[0]
 
 
-def sizes(first: Column, total: int) -> Column:
-    """Return how long each run is, where `total` is the length of all of them."""
+def run_sizes(first: Column, total: int) -> Column:
+    """Return the length of each run, from their starts and the total length."""
     bounds = np.empty(len(first) + 1, np.int64)
     bounds[:-1], bounds[-1] = first, total
     return bounds[1:] - bounds[:-1]
 
 
-def spans(values: Column) -> list[tuple[int, int]]:
-    """Return from where to where each run of equal values reaches."""
-    first = starts(values).tolist()
+def run_spans(values: Column) -> list[tuple[int, int]]:
+    """Return the start and the end (exclusive) of each run of equal values."""
+    first = run_starts(values).tolist()
     return list(zip(first, [*first[1:], len(values)], strict=True))

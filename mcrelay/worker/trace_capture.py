@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mcrelay.model.addresses import address_to_number
 from mcrelay.model.state import Egress, Flow, Trace
-from mcrelay.packet.fib import NO_ROUTE, Entry, Fib, Routes
+from mcrelay.packet.fib import NO_ROUTE, Fib, RouteEntry, RouteTable
 from mcrelay.packet.frame import (
     CAPTURED,
     LENGTH,
@@ -27,6 +27,7 @@ from mcrelay.packet.frame import (
     VLAN,
 )
 from mcrelay.packet.headers import Fault, Headers, link_octets
+from mcrelay.packet.keys import ports
 from mcrelay.tracing.events import MAX_OUTCOMES, NO_VLAN, SENT, Event, Head, Outcome, PacketVerdict
 from mcrelay.tracing.ring import SLOT_SIZE
 from mcrelay.worker.batch import Batch
@@ -82,17 +83,17 @@ class TraceCapture:
         """The routes of the traced rules."""
         return frozenset(self._outcomes_of_route)
 
-    def capture(self, batch: Batch) -> None:
+    def write_events(self, batch: Batch) -> None:
         """Write the events of a batch. The caller releases the frames afterwards."""
-        destination = batch.packets.destination
-        missed = np.flatnonzero((batch.route == NO_ROUTE) & _is_among(destination, self._destinations))
+        address = batch.packets.destination_address
+        missed = np.flatnonzero((batch.route == NO_ROUTE) & _is_among(address, self._destinations))
         why_missed, owner = self._explain(batch.packets, missed)
         verdict = np.full(len(batch.route), int(PacketVerdict.RELAYED))
         verdict[missed] = why_missed
         now = int(_times(batch.frames, _LAST)[0])
         for rule in self._rules:
             is_near = _is_among(owner, rule.routes)
-            is_near |= (owner == NO_ROUTE) & _is_among(destination[missed], rule.destinations)
+            is_near |= (owner == NO_ROUTE) & _is_among(address[missed], rule.destinations)
             relayed = np.flatnonzero(_is_among(batch.route, rule.routes))
             chosen = rule.writer.choose(_merge(relayed, missed[is_near]), now)
             if len(chosen):
@@ -103,7 +104,7 @@ class TraceCapture:
         """Return why each packet was not relayed, and the route of the rule that refused it or NO_ROUTE."""
         if not len(missed):
             return missed, missed
-        owner, forbidden = self._fib.lookup(packets.flow[missed], packets.origin[missed])
+        owner, forbidden = self._fib.lookup(packets.destination[missed], packets.source[missed])
         verdict = np.where(owner == NO_ROUTE, int(PacketVerdict.NO_RULE), int(PacketVerdict.OWN))
         if forbidden is not None:
             verdict[forbidden] = PacketVerdict.SOURCE
@@ -129,12 +130,12 @@ class TraceCapture:
         frames, packets = batch.frames, batch.packets
         columns = (
             _times(frames, rows),
-            packets.source[rows],
-            packets.destination[rows],
+            packets.source_address[rows],
+            packets.destination_address[rows],
             frames[rows, LENGTH] - np.uint32(link_octets(frames)),
             np.clip(packets.length[rows], 0, _MAX_PAYLOAD_OCTETS),
-            _ports(packets.origin[rows], 32),
-            _ports(packets.flow[rows], 48),
+            ports(packets.source[rows]),
+            ports(packets.destination[rows]),
             _vlans(frames, rows),
             verdict,
             packets.ttl[rows],
@@ -171,8 +172,8 @@ class CaptureBuilder:
     def __init__(
         self,
         writers: Mapping[Trace, TraceWriter],
-        entries: Mapping[Flow, Entry],
-        routes: Routes,
+        entries: Mapping[Flow, RouteEntry],
+        routes: RouteTable,
         egress: Sequence[Egress],
     ) -> None:
         self._writers = {trace.rule: writer for trace, writer in writers.items()}
@@ -215,12 +216,6 @@ def _traced_rule(writer: TraceWriter, flows: Sequence[Flow], routes: Mapping[Flo
     destinations = {address_to_number(flow.destination) for flow in flows}
     numbers = {routes[flow] for flow in flows}
     return TracedRule(writer, np.array(sorted(numbers), np.int64), np.array(sorted(destinations), np.uint32))
-
-
-def _ports(words: NDArray[np.uint64], place: int) -> NDArray[np.uint16]:
-    """Return the UDP ports from words that hold them at a bit position, in network byte order."""
-    ports: NDArray[np.uint16] = (words >> np.uint64(place)).astype(np.uint16).byteswap()
-    return ports
 
 
 def _is_among(values: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:

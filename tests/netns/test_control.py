@@ -18,7 +18,7 @@ from mcrelay.control.methods import METHODS
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.protocol.jsonrpc import Code
-from mcrelay.worker.array_path import BATCH
+from mcrelay.worker.array_path import MAX_BATCH_PACKETS
 from tests.netns.support import hostile_clients
 from tests.netns.support.relay_observer import Sending, assert_all_came, undisturbed
 
@@ -179,7 +179,7 @@ def test_counters_never_go_back_over_reloads_and_deaths_and_are_what_sender_and_
     [feed], [studio_link, *_] = status["rules"], status["interfaces"]
     # What a killed worker had begun to send, its successor sends and counts again.
     doubled = max(report.duplicated for report in reports)
-    assert sent <= feed["input"]["packets"] <= sent + 3 * BATCH
+    assert sent <= feed["input"]["packets"] <= sent + 3 * MAX_BATCH_PACKETS
     assert feed["input"]["octets"] == 500 * feed["input"]["packets"]
     assert feed["input"]["last_packet"]["source"] == "192.168.168.55"
     assert studio_link["drops"]["no_rule"] >= sending.sent["239.1.1.77:5001"]

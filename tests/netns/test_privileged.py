@@ -73,16 +73,16 @@ def mapped(opened, frame_size=2048):
 def test_a_ring_takes_no_packet_before_it_is_opened_by_a_filter(relay, wire):
     ring = mapped(open_ring(Ingress(index("eth0"), 2048)))
     wire.send(bytes(Frame(payload=b"too early")))
-    ring.admit(socket_filters.udp_to([]))
+    ring.attach_filter(socket_filters.udp_to([]))
     wire.send(bytes(Frame(payload=b"in time")))
-    wait_until(lambda: ring.ready(10), "the packet")
-    assert ring.ready(10) == 1
+    wait_until(lambda: ring.count_ready(10), "the packet")
+    assert ring.count_ready(10) == 1
     assert b"in time" in ring.octets[0].tobytes()
 
 
 def test_a_ring_reads_one_link_and_not_what_the_host_sends(relay, wire, studio):
     ring = mapped(open_ring(Ingress(index("eth0"), 2048)))
-    ring.admit(socket_filters.udp_to([]))
+    ring.attach_filter(socket_filters.udp_to([]))
     with studio.left.entered():
         other = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         other.bind(("eth0", 0))
@@ -90,19 +90,19 @@ def test_a_ring_reads_one_link_and_not_what_the_host_sends(relay, wire, studio):
     with open_egress(Egress(index("eth0"), "10.1.0.1")) as sending:
         sending.sendto(b"own", (GROUP, PORT))
     wire.send(bytes(Frame(payload=b"right")))
-    wait_until(lambda: ring.ready(10), "the packet")
-    assert ring.ready(10) == 1
+    wait_until(lambda: ring.count_ready(10), "the packet")
+    assert ring.count_ready(10) == 1
     assert b"right" in ring.octets[0].tobytes()
 
 
 @pytest.mark.parametrize("hosts", [["10.1.0.1"], [f"10.1.{n // 250}.{n % 250}" for n in range(3000)]])
 def test_a_ring_takes_what_is_for_its_hosts_also_where_they_are_too_many_for_a_filter(relay, wire, hosts):
     ring = mapped(open_ring(Ingress(index("eth0"), 2048)))
-    ring.admit(socket_filters.udp_to(int.from_bytes(socket.inet_aton(host)) for host in hosts))
+    ring.attach_filter(socket_filters.udp_to(int.from_bytes(socket.inet_aton(host)) for host in hosts))
     for destination in ("10.1.0.1", GROUP):
         wire.send(bytes(Frame(destination=destination, mac=b"\xff" * 6)))
         wire.send(bytes(Frame(destination=destination, mac=b"\xff" * 6, protocol=socket.IPPROTO_TCP)))
-    wait_until(lambda: ring.ready(10) == 2, "both packets")
+    wait_until(lambda: ring.count_ready(10) == 2, "both packets")
 
 
 def test_a_ring_has_room_for_frames_of_the_size_that_was_asked(relay):

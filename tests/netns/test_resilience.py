@@ -10,7 +10,7 @@ import pytest
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
 from mcrelay.reconcile.lifecycle import LONG_LIFE_S
-from mcrelay.worker.array_path import BATCH
+from mcrelay.worker.array_path import MAX_BATCH_PACKETS
 from tests.netns.support.relay_observer import (
     Receivers,
     Sending,
@@ -162,7 +162,7 @@ def test_one_of_two_workers_killed_costs_the_others_flows_nothing(studio):
     # What the dead worker had in its ring was relayed by the next one.
     back = sum(reports[f"{group}:6001"].received for group in of_killed)
     assert back + overrun == sum(sending.sent[f"{group}:5001"] for group in of_killed)
-    assert sum(reports[f"{group}:6001"].duplicated for group in of_killed) <= BATCH
+    assert sum(reports[f"{group}:6001"].duplicated for group in of_killed) <= MAX_BATCH_PACKETS
 
 
 KILLS = 20
@@ -191,6 +191,6 @@ def test_a_worker_killed_twenty_times_loses_nothing_that_fits_the_ring_and_is_so
         report, link = left.report(), link_of(relay)
     overrun = link.drops.get("overrun", 0)
     assert report.received + report.socket_drops == sending.sent["239.1.1.1:5001"] - overrun
-    assert report.duplicated <= KILLS * BATCH
+    assert report.duplicated <= KILLS * MAX_BATCH_PACKETS
     assert report.reordered == report.corrupt == 0
     assert statistics.median(seconds) < 0.5, seconds

@@ -306,10 +306,10 @@ class Readers:
             self._wire.bind(("eth0", 0))
         for worker, frame_size in enumerate(frame_sizes):
             [opened] = sockets.supply([Open(worker, Ingress(link, frame_size))]).sockets
-            bookmark = memoryview(bytearray(8)).cast("Q")
-            ring = Ring(opened.dup(), frame_size, RING_OCTETS, bookmark, resume=False)
+            saved_head = memoryview(bytearray(8)).cast("Q")
+            ring = Ring(opened.dup(), frame_size, RING_OCTETS, saved_head, resume=False)
             if worker < ready:
-                ring.admit(socket_filters.udp_to([]))
+                ring.attach_filter(socket_filters.udp_to([]))
             self.rings.append(ring)
 
     def flows_seen(self, flows=40, packets=5):
@@ -317,11 +317,13 @@ class Readers:
         for _ in range(packets):
             for flow in range(flows):
                 self._wire.send(bytes(Frame(source_port=4000 + flow)))
-        wait_until(lambda: sum(ring.ready(1000) for ring in self.rings) >= flows * packets, "all packets")
+        wait_until(
+            lambda: sum(ring.count_ready(1000) for ring in self.rings) >= flows * packets, "all packets"
+        )
         return [self._counted(ring) for ring in self.rings]
 
     def _counted(self, ring):
-        count = ring.ready(1000)
+        count = ring.count_ready(1000)
         ports = ring.words[ring.head : ring.head + count].view(">u2")[:, (96 + 20) // 2]
         seen = {int(port) - 4000: int((ports == port).sum()) for port in ports}
         ring.release(count)

@@ -24,7 +24,7 @@ from mcrelay.protocol.worker import (
     encode_batch,
 )
 from mcrelay.supervisor.privileged import RING_OCTETS, open_egress, open_ring
-from mcrelay.worker.egress import CAPACITY
+from mcrelay.worker.egress import MAX_PAYLOADS
 from mcrelay.worker.ring import Ring
 from tests.netns.support.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
 from tests.netns.support.worker_harness import WORKER, Bench, Ear, numbered
@@ -292,7 +292,7 @@ def test_fan_out_beyond_what_one_round_of_system_calls_takes_loses_nothing(bench
     bench.order(*bench.feed(*outputs))
     payloads = [payload[: 100 + number] for number, payload in enumerate(numbered(100, 200))]
     assert (
-        len(outputs) * len(payloads) > 2 * CAPACITY
+        len(outputs) * len(payloads) > 2 * MAX_PAYLOADS
     )  # each longer than the one before: a message of its own
     bench.relay(*frames(payloads))
     for ear, output in zip(ears, outputs, strict=True):
@@ -590,13 +590,13 @@ def test_a_worker_that_dies_while_it_gives_frames_back_costs_at_most_one_batch_s
             move(ring, frame)
         raise Died
 
-    move = Ring._go_to
+    move = Ring._move_head
     bench.order(*bench.feed(bench.to_left()))
     bench.relay(*frames(numbered(5)))
     assert left.payloads(5) == numbered(5)
     bench.send(*frames(numbered(count)))
     with monkeypatch.context() as patch:
-        patch.setattr(Ring, "_go_to", die)
+        patch.setattr(Ring, "_move_head", die)
         with pytest.raises(Died):
             bench.relay_waiting(5 + count)
     bench.die()

@@ -1,4 +1,4 @@
-"""The arrays find what a dictionary finds."""
+"""The lookup with arrays finds what a lookup in a dictionary finds."""
 
 import numpy as np
 from hypothesis import given
@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from mcrelay.model.addresses import address_to_number
 from mcrelay.model.state import Egress, Flow, Output, Route
-from mcrelay.packet.fib import FROM_PACKET, NO_ROUTE, Entry, Fib, Routes, find
-from mcrelay.packet.headers import flow_key, origin_key
+from mcrelay.packet.fib import FROM_PACKET, NO_ROUTE, Fib, RouteEntry, RouteTable
+from mcrelay.packet.keys import endpoint_key
 
 DESTINATIONS = ["239.1.1.1", "239.1.1.2", "10.0.0.9", "224.0.0.1", "239.255.255.255"]
 SOURCES = ["10.0.0.1", "10.0.0.2", "192.168.168.55", "255.255.255.254", "0.0.0.1"]
@@ -16,7 +16,7 @@ PORTS = [1, 5001, 5002, 65_535]
 destinations = st.sampled_from(DESTINATIONS)
 sources = st.sampled_from(SOURCES)
 ports = st.sampled_from(PORTS)
-asked = st.lists(st.tuples(destinations, ports, sources), max_size=20)
+packet_lists = st.lists(st.tuples(destinations, ports, sources), max_size=20)
 # For each destination and port either one route for every source, or a route for each of some sources.
 tables = st.dictionaries(
     st.tuples(destinations, ports),
@@ -40,19 +40,17 @@ def column(values, dtype):
     return np.array(list(values), dtype)
 
 
-def looked_up(lookup, packets):
+def look_up(lookup, packets):
     """Return [(route, is forbidden)]."""
     route, forbidden = lookup.lookup(
-        column(
-            (flow_key(address_to_number(destination), port) for destination, port, _ in packets), np.uint64
-        ),
-        column((origin_key(address_to_number(source), 4000) for _, _, source in packets), np.uint64),
+        column((endpoint_key(destination, port) for destination, port, _ in packets), np.uint64),
+        column((endpoint_key(source, 4000) for _, _, source in packets), np.uint64),
     )
     is_forbidden = [False] * len(packets) if forbidden is None else forbidden.tolist()
     return list(zip(route.tolist(), is_forbidden, strict=True))
 
 
-def plainly(table, destination, port, source):
+def look_up_in_dictionary(table, destination, port, source):
     """Return the route and whether the source is forbidden, from a dictionary of dictionaries."""
     by_source = table.get((destination, port))
     if by_source is None:
@@ -64,48 +62,44 @@ def plainly(table, destination, port, source):
     return next(iter(by_source.values())), True
 
 
-@given(tables, asked)
-def test_packets_are_found_as_in_a_dictionary(table, packets):
-    assert looked_up(fib(table), packets) == [plainly(table, *packet) for packet in packets]
+@given(tables, packet_lists)
+def test_routes_are_those_of_a_dictionary(table, packets):
+    assert look_up(fib(table), packets) == [look_up_in_dictionary(table, *packet) for packet in packets]
 
 
 @given(tables, st.lists(destinations, max_size=12))
-def test_a_packet_that_hides_its_port_belongs_to_a_route_of_its_destination(table, asked_for):
-    found = fib(table).route_of_destination(column(map(address_to_number, asked_for), np.uint32))
-    for destination, route in zip(asked_for, found.tolist(), strict=True):
+def test_a_packet_without_a_port_gets_the_route_of_the_lowest_port_of_its_address(table, addresses):
+    found = fib(table).route_of_address(column(map(address_to_number, addresses), np.uint32))
+    for destination, route in zip(addresses, found.tolist(), strict=True):
         candidates = [next(iter(by.values())) for (to, _), by in sorted(table.items()) if to == destination]
         assert route == (candidates[0] if candidates else NO_ROUTE)
 
 
 @given(tables)
-def test_the_destinations_are_listed_once_each_and_ascend(table):
-    assert fib(table).destinations == sorted({address_to_number(destination) for destination, _ in table})
+def test_destination_addresses_are_unique_and_ascend(table):
+    assert fib(table).destination_addresses == sorted(
+        {address_to_number(destination) for destination, _ in table}
+    )
 
 
-def test_a_link_without_flows_has_no_route_for_anything():
-    """Such a ring is there while all that its flows need has failed."""
+def test_a_link_without_flows_has_no_routes():
     lookup = Fib({})
-    assert looked_up(lookup, [("239.1.1.1", 5001, "10.0.0.1")] * 2) == [(NO_ROUTE, False)] * 2
-    assert lookup.route_of_destination(column([address_to_number("239.1.1.1")], np.uint32)).tolist() == [
-        NO_ROUTE
-    ]
-    assert lookup.destinations == []
+    assert look_up(lookup, [("239.1.1.1", 5001, "10.0.0.1")] * 2) == [(NO_ROUTE, False)] * 2
+    assert lookup.route_of_address(column([address_to_number("239.1.1.1")], np.uint32)).tolist() == [NO_ROUTE]
+    assert lookup.destination_addresses == []
 
 
-def test_ten_thousand_flows_are_told_apart():
+def test_each_of_ten_thousand_flows_has_its_own_route():
     table = {(f"239.{n >> 8}.{n & 255}.7", 5001 + n % 3): {None: n} for n in range(10_000)}
     packets = [(destination, port, "10.0.0.1") for destination, port in table]
-    assert [route for route, _ in looked_up(fib(table), packets)] == list(range(10_000))
+    assert [route for route, _ in look_up(fib(table), packets)] == list(range(10_000))
 
 
-@given(st.sets(st.integers(0, 2**48), min_size=1), st.lists(st.integers(0, 2**48)))
-def test_a_key_is_found_exactly_when_it_is_there(keys, wanted):
-    wanted += sorted(keys)
-    place, found = find(column(sorted(keys), np.uint64), column(wanted, np.uint64))
-    assert found.tolist() == [one in keys for one in wanted]
-    assert all(
-        sorted(keys)[at] == one for at, one, is_there in zip(place, wanted, found, strict=True) if is_there
-    )
+@given(tables)
+def test_any_source_routes_are_those_of_the_destinations_without_sources(table):
+    assert fib(table).any_source_routes() == {
+        endpoint_key(*endpoint): by_source[None] for endpoint, by_source in table.items() if None in by_source
+    }
 
 
 EGRESS = [Egress(2, "10.9.2.1"), Egress(3, "10.9.3.1"), Egress(2, "10.9.2.1", 4000)]
@@ -122,14 +116,16 @@ outputs = st.builds(
 
 @st.composite
 def entries(draw):
-    """Return routes whose rows, of rules and of outputs, tell them apart."""
+    """Return route entries in which every row of a counter is unique."""
     sent = draw(st.lists(st.lists(outputs, min_size=1, max_size=4).map(tuple), min_size=1, max_size=5))
     row = iter(range(1000))
-    return [Entry(Route("camera", some), tuple(next(row) for _ in range(len(some) + 1))) for some in sent]
+    return [
+        RouteEntry(Route("camera", some), tuple(next(row) for _ in range(len(some) + 1))) for some in sent
+    ]
 
 
 def datagram(routes, output):
-    """Return an output of the columns as one value."""
+    """Return the fields of one output from the columns."""
     return (
         EGRESS[routes.egress[output]],
         routes.row[output],
@@ -139,7 +135,7 @@ def datagram(routes, output):
     )
 
 
-def plain_datagrams(entry):
+def expected_datagrams(entry):
     for output, row in zip(entry.route.outputs, entry.rows[1:], strict=True):
         ttl = FROM_PACKET if output.ttl == "decrement" else output.ttl
         tos = FROM_PACKET if output.dscp == "copy" else output.dscp * 4
@@ -148,41 +144,41 @@ def plain_datagrams(entry):
 
 @given(entries(), st.data())
 def test_each_packet_becomes_the_datagrams_of_its_route_in_order(entries, data):
-    routes = Routes(entries, EGRESS)
+    routes = RouteTable(entries, EGRESS)
     of_packet = data.draw(st.lists(st.integers(0, len(entries) - 1), max_size=12))
-    packet, output = routes.copies(column(of_packet, np.int64))
+    packet, output = routes.expand(column(of_packet, np.int64))
     packet = np.arange(len(of_packet)) if packet is None else packet
     found = [(int(one), datagram(routes, at)) for one, at in zip(packet, output, strict=True)]
     assert found == [
-        (index, sent) for index, route in enumerate(of_packet) for sent in plain_datagrams(entries[route])
+        (index, sent) for index, route in enumerate(of_packet) for sent in expected_datagrams(entries[route])
     ]
 
 
 @given(entries())
 def test_outputs_are_sorted_by_socket(entries):
-    routes = Routes(entries, EGRESS)
+    routes = RouteTable(entries, EGRESS)
     assert routes.egress.tolist() == sorted(routes.egress.tolist())
     assert len(routes.egress) == sum(len(entry.route.outputs) for entry in entries)
 
 
 @given(entries())
-def test_it_is_known_whether_any_output_needs_a_field_of_the_packet(entries):
-    routes = Routes(entries, EGRESS)
+def test_the_table_knows_whether_any_output_copies_a_field_of_the_packet(entries):
+    routes = RouteTable(entries, EGRESS)
     sent = [output for entry in entries for output in entry.route.outputs]
     assert routes.has_ttl_from_packet == any(output.ttl == "decrement" for output in sent)
     assert routes.has_tos_from_packet == any(output.dscp == "copy" for output in sent)
     assert routes.rule_row.tolist() == [entry.rows[0] for entry in entries]
 
 
-def test_packets_that_become_one_datagram_each_need_no_list_of_packets():
+def test_expand_returns_no_packet_column_where_each_packet_becomes_one_datagram():
     output = Output("plant", EGRESS[0], "239.2.2.2", 6001, 64, "copy")
-    routes = Routes([Entry(Route("camera", (output,)), (0, 0))], EGRESS)
-    packet, outputs = routes.copies(np.zeros(3, np.int64))
+    routes = RouteTable([RouteEntry(Route("camera", (output,)), (0, 0))], EGRESS)
+    packet, outputs = routes.expand(np.zeros(3, np.int64))
     assert packet is None
     assert outputs.tolist() == [0, 0, 0]
 
 
-def test_no_routes_are_columns_without_rows():
-    routes = Routes([], [])
+def test_a_table_without_routes_has_empty_columns():
+    routes = RouteTable([], [])
     assert len(routes.egress) == len(routes.rule_row) == 0
     assert not routes.has_ttl_from_packet

@@ -19,8 +19,8 @@ from mcrelay.supervisor import counter_rows
 from mcrelay.supervisor.counter_rows import CounterMemory, CounterRows, Rows, RowsExhausted
 from mcrelay.supervisor.supply import SupplyError
 from mcrelay.worker.counters import CounterWriter
-from mcrelay.worker.egress import Copies, Sent, Unsent
-from mcrelay.worker.segments import runs
+from mcrelay.worker.egress import OutputMessages, SendFailure, SendResult
+from mcrelay.worker.segments import find_runs
 
 RING = Ingress(7, 2048)
 EGRESS = Egress(8, "10.2.0.1")
@@ -111,21 +111,21 @@ def column(*values):
 
 def relayed(tally, counter_rows, lengths, sources, time):
     """Count one packet for each row, which ascend; a rule's row is here the number of its route."""
-    found = runs(column(*counter_rows), None, column(*lengths))
+    found = find_runs(column(*counter_rows), None, column(*lengths))
     tally.add_relayed(found, np.arange(max(counter_rows) + 1), np.array(sources, np.uint32), time)
 
 
 def eleven_sent():
     """Eleven packets of 50 octets to output 1, nine of which fail; one to output 0 fails, and four expire."""
-    found = runs(np.zeros(11, np.int64), None, np.full(11, 50))
-    copies = Copies(column(0, 1), column(0, 0), column(1, 11), column(50, 550))
-    expired = Copies(column(0), column(0), column(4), column(200))
+    found = find_runs(np.zeros(11, np.int64), None, np.full(11, 50))
+    copies = OutputMessages(column(0, 1), column(0, 0), column(1, 11), column(50, 550))
+    expired = OutputMessages(column(0), column(0), column(4), column(200))
     unsent = [
-        Unsent(0, errno.ENETDOWN, 0, 1),
-        Unsent(1, errno.ENETDOWN, 0, 3),
-        Unsent(1, errno.EBADF, 3, 6),
+        SendFailure(0, errno.ENETDOWN, 0, 1),
+        SendFailure(1, errno.ENETDOWN, 0, 3),
+        SendFailure(1, errno.EBADF, 3, 6),
     ]
-    return Sent(found, copies, expired, unsent)
+    return SendResult(found, copies, expired, unsent)
 
 
 # Which rows there are.

@@ -9,7 +9,7 @@ from mcrelay.reconcile.plan import Plan
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.log_summary import lines
 from mcrelay.worker.counters import CounterWriter
-from mcrelay.worker.segments import runs
+from mcrelay.worker.segments import find_runs
 
 RING = Ingress(7, 2048)
 PLANT = Output("plant", Egress(8, "10.2.0.1"), "239.2.2.2", 6001, 64, 0)
@@ -25,7 +25,7 @@ def ledger_with_counts():
     ledger.instruction(SetFlow(0, FLOW, ROUTE), False)
     tally = CounterWriter(ledger.memory(0).shared.descriptor)
     tally.add_link(0, packets=20, octets=2000, no_rule=3, overrun=2)
-    nine = runs(np.zeros(9, np.int64), None, np.full(9, 100))
+    nine = find_runs(np.zeros(9, np.int64), None, np.full(9, 100))
     tally.add_relayed(nine, np.array([0]), np.full(9, 1, np.uint32), 5)
     tally.add_rule_drops(np.array([0, 0]), "fragment")
     tally.outputs[0, :3] = [9, 900, 0]

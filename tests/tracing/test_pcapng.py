@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from mcrelay.tracing.pcapng import Capture
-from tests.packet.test_headers import datagram
+from tests.support.packets import datagram
 
 TIME = 1_700_000_000_123_456_789
 

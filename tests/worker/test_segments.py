@@ -1,11 +1,11 @@
-"""Runs hold every packet once, in order, and what is in one the kernel takes as one message."""
+"""Runs have every packet once and in order, and the kernel takes each run as one message."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, MAX_SEGMENTS
-from mcrelay.worker.segments import runs, sizes, spans, starts
+from mcrelay.worker.segments import find_runs, run_sizes, run_spans, run_starts
 
 lengths = st.sampled_from([0, 1, 2, 3, 1200, 1400, 1400, 1400, 40_000, 65_507])
 packets = st.lists(
@@ -19,7 +19,7 @@ packets = st.lists(
 
 def cut(some, with_header=True):
     route, header, length = (np.array(column, np.int64) for column in zip(*some, strict=True))
-    return runs(route, header if with_header else None, length)
+    return find_runs(route, header if with_header else None, length)
 
 
 def members(found, some):
@@ -48,21 +48,21 @@ def test_the_kernel_takes_each_run_as_one_message(some):
 
 
 @given(packets)
-def test_a_header_that_no_output_wants_parts_no_run(some):
+def test_header_fields_that_no_output_copies_split_no_run(some):
     bare = [(route, 0, length) for route, _, length in some]
     assert cut(some, with_header=False).first.tolist() == cut(bare).first.tolist()
 
 
-def test_lengths_that_fall_leave_in_twos():
+def test_falling_lengths_form_runs_of_two():
     assert cut([(0, 0, length) for length in (9, 8, 7, 6, 5, 7, 7, 6, 6)]).count.tolist() == [2, 2, 1, 2, 2]
 
 
-def test_a_picture_and_its_shorter_last_packet_leave_together():
+def test_equal_lengths_and_a_shorter_last_packet_form_one_run():
     assert cut([(0, 0, 1400)] * 5 + [(0, 0, 700)] + [(0, 0, 1400)] * 2).count.tolist() == [6, 2]
 
 
 def test_runs_of_equal_values_have_starts_sizes_and_spans():
     values = np.array([3, 3, 1, 2, 2, 2])
-    assert starts(values).tolist() == [0, 2, 3]
-    assert sizes(starts(values), 6).tolist() == [2, 1, 3]
-    assert spans(values) == [(0, 2), (2, 3), (3, 6)]
+    assert run_starts(values).tolist() == [0, 2, 3]
+    assert run_sizes(run_starts(values), 6).tolist() == [2, 1, 3]
+    assert run_spans(values) == [(0, 2), (2, 3), (3, 6)]

@@ -1,0 +1,139 @@
+"""A worker's data path in memory: a ring of frames in a file, recorded datagrams in place of the kernel."""
+
+import ctypes
+import os
+import struct
+from collections import defaultdict
+
+import numpy as np
+
+from mcrelay.linux import sendmmsg
+from mcrelay.model.counters import MEMORY_SIZE
+from mcrelay.model.state import Egress, Flow, Output, Route
+from mcrelay.packet.fib import Fib, RouteEntry, RouteTable
+from mcrelay.packet.frame import SMALLEST_FRAME
+from mcrelay.packet.keys import endpoint_key
+from mcrelay.worker.array_path import ArrayPath
+from mcrelay.worker.counters import CounterWriter
+from mcrelay.worker.egress import BatchSender
+from mcrelay.worker.forwarding import ActiveIngress, Forwarding
+from mcrelay.worker.ring import Ring
+from mcrelay.worker.scalar_path import ScalarPath
+
+FRAMES = 64  # of the ring
+LINK, FEED = 2, ("239.1.1.1", 5001)
+OWN = ("10.9.2.1", 40_000)
+SOCKET = Egress(3, "10.9.2.1")
+DESCRIPTOR = 99  # of no socket: nothing is really sent
+MESSAGE, CONTROL, NAME = struct.Struct("=8Q"), struct.Struct("=QiiQQiiQ"), struct.Struct("!2xH4s8x")
+
+
+class NoScalarPath:
+    """A scalar path that takes no packet."""
+
+    def relay(self, ring, row, routes):
+        return 0
+
+
+class MemoryRing:
+    """A file in memory in place of a packet socket."""
+
+    def __init__(self, octets):
+        self._descriptor = os.memfd_create("ring")
+        os.write(self._descriptor, octets.ljust(FRAMES * SMALLEST_FRAME, b"\0"))
+
+    def fileno(self):
+        return self._descriptor
+
+    def close(self):
+        os.close(self._descriptor)
+
+
+def outputs(count, ttl, dscp):
+    """Return outputs to 239.2.2.0 and the addresses after it."""
+    return tuple(Output("plant", SOCKET, f"239.2.2.{n}", 6001, ttl, dscp) for n in range(count))
+
+
+def ring_octets(frames):
+    """Return the octets of frames in a ring."""
+    return b"".join(frame.octets(14) for frame in frames)
+
+
+class MemoryWorker:
+    """A worker with the rule `feed`, whose ring has these octets.
+
+    `sent` has the (payload, TTL, TOS) of the datagrams by their destination. With an errno `code`, every send
+    fails.
+    """
+
+    def __init__(
+        self, monkeypatch, octets=b"", width=1, source=None, ttl=64, dscp="copy", code=0, is_scalar=False
+    ):
+        self.sent = defaultdict(list)
+        monkeypatch.setattr(sendmmsg, "_sendmmsg", refuse(code) if code else record(self.sent))
+        self._memory = os.memfd_create("counters")
+        os.ftruncate(self._memory, MEMORY_SIZE)
+        self.counters = CounterWriter(self._memory)
+        self.flow = Flow(LINK, *FEED, source)
+        self.entry = RouteEntry(Route("feed", outputs(width, ttl, dscp)), tuple(range(width + 1)))
+        self.routes = RouteTable([self.entry], [SOCKET])
+        self.forwarding = self._forwarding(is_scalar)
+        saved_head = self.counters.saved_head(0)
+        ring = Ring(MemoryRing(octets), SMALLEST_FRAME, FRAMES * SMALLEST_FRAME, saved_head, False)
+        fib = Fib({self.flow: 0})
+        self.ingress = ActiveIngress(ring, 0, fib, fib.any_source_routes())
+
+    def _forwarding(self, is_scalar):
+        forwarding = Forwarding(self.counters, FRAMES * SMALLEST_FRAME)
+        own = endpoint_key(*OWN)
+        forwarding._own = np.array([own], np.uint64)
+        forwarding.sender = BatchSender(self.routes, [DESCRIPTOR])
+        forwarding.scalar_path = (
+            ScalarPath(self.routes, [DESCRIPTOR], frozenset({own}), self.counters)
+            if is_scalar
+            else NoScalarPath()
+        )
+        return forwarding
+
+    def relay(self):
+        """Relay all packets of the ring, and close it."""
+        while ArrayPath(self.forwarding, self.counters).relay(self.ingress):
+            pass
+        self.close()
+
+    def close(self):
+        """Close the ring and the counters."""
+        self.ingress.ring.close()
+        os.close(self._memory)
+
+    def counts(self):
+        """Return the first rows of the counters: of links, of rules and of outputs."""
+        return tuple(
+            table[:20].tolist() for table in (self.counters.links, self.counters.rules, self.counters.outputs)
+        )
+
+
+def record(sent):
+    """Return a sendmmsg(2) that records datagrams."""
+
+    def sendmmsg(_, at, count, __):
+        for index in range(count):
+            name, _, iovecs, pieces, control, *_ = MESSAGE.unpack(ctypes.string_at(at + 64 * index, 64))
+            port, address = NAME.unpack(ctypes.string_at(name, 16))
+            _, _, _, ttl, _, _, _, tos = CONTROL.unpack(ctypes.string_at(control, CONTROL.size))
+            for piece in range(pieces):
+                base, length = struct.unpack("=QQ", ctypes.string_at(iovecs + 16 * piece, 16))
+                sent[address, port].append((ctypes.string_at(base, length), ttl, tos))
+        return count
+
+    return sendmmsg
+
+
+def refuse(code):
+    """Return a sendmmsg(2) that fails."""
+
+    def sendmmsg(*_):
+        ctypes.set_errno(code)
+        return -1
+
+    return sendmmsg
