@@ -27,6 +27,7 @@ from mcrelay.packet.frame import (
 )
 from mcrelay.packet.ipv4 import (
     CHECKSUM_MODULUS,
+    DESTINATION_PLACE,
     FRAGMENT_BITS,
     IP_HEADER,
     MAX_IP_HEADER,
@@ -34,9 +35,10 @@ from mcrelay.packet.ipv4 import (
     PROTOCOL_MASK,
     SHAPE,
     SHAPE_MASK,
+    TOS_PLACE,
+    TTL_PLACE,
     UDP,
     UDP_HEADER,
-    WORD_2_HEADER_MASK,
 )
 from mcrelay.packet.keys import EndpointKeys, addresses, destination_keys, endpoint_keys, source_keys
 
@@ -46,8 +48,8 @@ Words = NDArray[np.uint64]
 _FIRST_WORD = NETWORK_OFFSET // 8  # of a plain packet, in words of 64 bits from the start of the frame
 _SHAPE_MASK, _SHAPE = np.uint64(SHAPE_MASK), np.uint64(SHAPE)
 _PROTOCOL_MASK, _PROTOCOL = np.uint64(PROTOCOL_MASK), np.uint64(PROTOCOL)
-_WORD_2_HEADER_MASK, _CHECKSUM_MODULUS = np.uint64(WORD_2_HEADER_MASK), np.uint64(CHECKSUM_MODULUS)
-_OCTET, _TOS_PLACE = np.uint64(0xFF), np.uint64(8)
+_TTL_PLACE, _TOS_PLACE, _OCTET = np.uint64(TTL_PLACE), np.uint64(TOS_PLACE), np.uint64(0xFF)
+_DESTINATION_PLACE, _CHECKSUM_MODULUS = np.uint64(DESTINATION_PLACE), np.uint64(CHECKSUM_MODULUS)
 _TOTAL_LENGTH = NETWORK_OFFSET // 2 + 1  # in halves of 16 bits from the start of the frame
 _UDP_LENGTH = (NETWORK_OFFSET + IP_HEADER) // 2 + 2
 _PLAIN_PAYLOAD = np.uint64(NETWORK_OFFSET + IP_HEADER + UDP_HEADER)
@@ -99,32 +101,32 @@ def read_headers(frames: NDArray[np.uint32]) -> Headers:
     Never raises an exception, whatever the octets are. A packet with several faults has the first of: VLAN
     tag, bad IP header, super-packet or truncation, fragment, bad UDP length.
     """
-    words, halves = frames.view("<u8"), frames.view(">u2")
-    shape, path, ends = (words[:, _FIRST_WORD + place].astype(np.uint64) for place in range(3))
+    words, halves = frames.view(">u8"), frames.view(">u2")
+    word_0, word_1, word_2 = (words[:, _FIRST_WORD + index].astype(np.uint64) for index in range(3))
     total = halves[:, _TOTAL_LENGTH].astype(np.int64)
     length = halves[:, _UDP_LENGTH].astype(np.int64) - UDP_HEADER
-    oddity = (shape & _SHAPE_MASK) ^ _SHAPE | (path & _PROTOCOL_MASK) ^ _PROTOCOL
-    oddity |= _checksum_remainder(shape, path, ends & _WORD_2_HEADER_MASK)
+    oddity = (word_0 & _SHAPE_MASK) ^ _SHAPE | (word_1 & _PROTOCOL_MASK) ^ _PROTOCOL
+    oddity |= _checksum_remainder(word_0, word_1, word_2 >> _DESTINATION_PLACE)
     oddity |= _frame_oddity(frames)
     # Octets that follow the IP packet in the frame, and octets that follow the UDP datagram in the IP packet.
     slack = np.minimum(_present(frames) - total, total - length - (IP_HEADER + UDP_HEADER))
     is_plain = (oddity == 0) & (np.minimum(slack, length) >= 0)
     plain = Headers(
         fault=None,
-        destination=destination_keys(ends),
-        source=source_keys(path, ends),
-        ttl=path & _OCTET,
-        tos=shape >> _TOS_PLACE & _OCTET,
+        destination=destination_keys(word_2),
+        source=source_keys(word_1, word_2),
+        ttl=word_1 >> _TTL_PLACE,
+        tos=word_0 >> _TOS_PLACE & _OCTET,
         payload=_PLAIN_PAYLOAD,
         length=length,
     )
     return plain if is_plain.all() else _merge_others(plain, frames, np.flatnonzero(~is_plain))
 
 
-def _checksum_remainder(shape: Words, path: Words, destination: Words) -> Words:
+def _checksum_remainder(word_0: Words, word_1: Words, destination: Words) -> Words:
     """Return, for each packet, 0 where the checksum of its IP header is right."""
-    total = shape + path
-    total += total < path
+    total = word_0 + word_1
+    total += total < word_1  # the carry
     total += destination
     total += total < destination
     total %= _CHECKSUM_MODULUS

@@ -78,14 +78,14 @@ class ScalarPath:
         `row` is the row of the link's counters. `routes` has the route of each destination that accepts every
         source.
         """
-        relayed = 0
+        relayed, link = 0, LINKS.place(row, "packets")
         while relayed < MAX_SCALAR_PACKETS and ring.is_ready(0):
-            if not self._relay_one(ring, row, routes):
+            if not self._relay_one(ring, link, routes):
                 break
             relayed += 1
         return relayed
 
-    def _relay_one(self, ring: Ring, row: int, routes: Mapping[EndpointKey, int]) -> bool:
+    def _relay_one(self, ring: Ring, link: int, routes: Mapping[EndpointKey, int]) -> bool:
         frame = ring.head * ring.frame_size
         packet = read_plain(ring.memory, frame)
         if packet is None:
@@ -107,7 +107,6 @@ class ScalarPath:
         counts[rule + _OCTETS] += payload_octets
         counts[rule + _LAST_TIME] = time
         counts[rule + _LAST_SOURCE] = source_address
-        link = LINKS.place(row, "packets")
         counts[link] += 1
         counts[link + _OCTETS] += frame_octets
         ring.release_one()

@@ -45,7 +45,7 @@ def test_keys_of_columns_are_the_keys_of_their_endpoints_and_lead_back(some):
 @given(st.binary(min_size=4, max_size=4), st.tuples(numbers, numbers), st.tuples(udp_ports, udp_ports))
 def test_keys_are_cut_from_the_words_of_a_packet(before, between, both_ports):
     octets = before + struct.pack("!IIHH", *between, *both_ports)
-    word_1, word_2 = np.frombuffer(octets, "<u8").reshape(2, 1)
+    word_1, word_2 = np.frombuffer(octets, ">u8").astype(np.uint64).reshape(2, 1)
     source, destination = (
         endpoint_key(number_to_address(number), port)
         for number, port in zip(between, both_ports, strict=True)
