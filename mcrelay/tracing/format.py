@@ -23,7 +23,7 @@ def as_document(event: Event, rule: str, devices: Mapping[int, str], with_packet
     """
     head = event.head
     has_ports = head.verdict.has_ports
-    found: Document = {
+    formatted: Document = {
         "rule": rule,
         "time": format_timestamp(head.time),
         "time_ns": head.time,
@@ -39,13 +39,13 @@ def as_document(event: Event, rule: str, devices: Mapping[int, str], with_packet
         "payload": head.payload if has_ports else None,
         "verdict": "dropped" if head.verdict.drop else "relayed",
         "reason": head.verdict.drop and head.verdict.drop.value,
-        "explanation": _explanation(head),
-        "outputs": [_output(outcome, devices) for outcome in event.outcomes],
+        "explanation": _explain(head),
+        "outputs": [_format_outcome(outcome, devices) for outcome in event.outcomes],
         "unlisted_outputs": max(0, event.outputs - len(event.outcomes)),
     }
     if with_packet:
-        found["packet"] = base64.b64encode(event.packet).decode()
-    return found
+        formatted["packet"] = base64.b64encode(event.packet).decode()
+    return formatted
 
 
 def format_timestamp(nanoseconds: int) -> str:
@@ -55,7 +55,7 @@ def format_timestamp(nanoseconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09}Z"
 
 
-def _explanation(head: Head) -> str:
+def _explain(head: Head) -> str:
     match head.verdict:
         case PacketVerdict.RELAYED:
             return ""
@@ -73,7 +73,7 @@ def _explanation(head: Head) -> str:
             return head.verdict.drop.meaning
 
 
-def _output(outcome: Outcome, devices: Mapping[int, str]) -> Document:
+def _format_outcome(outcome: Outcome, devices: Mapping[int, str]) -> Document:
     result, name = "send_error", None
     match outcome.code:
         case code if code == SENT:
@@ -93,7 +93,7 @@ def _output(outcome: Outcome, devices: Mapping[int, str]) -> Document:
 
 def as_text(event: Document, clock: str) -> str:
     """Return the document of an event as one line of text; `clock` is the time to print."""
-    return f"{clock}  {_device(event)}  {_packet(event)}: {describe(event)}"
+    return f"{clock}  {_format_device(event)}  {_format_packet(event)}: {describe(event)}"
 
 
 def as_comment(event: Document) -> str:
@@ -105,19 +105,20 @@ def describe(event: Document) -> str:
     """Return the verdict on a packet and the outcomes, such as `relayed to 239.2.2.2:6001 (eth1)`."""
     if event["verdict"] == "dropped":
         return f"dropped: {event['reason']} ({event['explanation']})"
-    sent = [_copy(output) for output in event["outputs"] if output["result"] == "sent"]
-    unsent = [f"{_copy(output)}: {_why(output)}" for output in event["outputs"] if output["result"] != "sent"]
+    outputs = event["outputs"]
+    sent = [_format_output(output) for output in outputs if output["result"] == "sent"]
+    unsent = [f"{_format_output(one)}: {_format_error(one)}" for one in outputs if one["result"] != "sent"]
     unlisted = [f"{event['unlisted_outputs']} more outputs"] if event["unlisted_outputs"] else []
     parts = [f"relayed to {', '.join(sent)}"] if sent else []
     parts += [f"not sent to {one}" for one in unsent] + unlisted
     return "; ".join(parts) or "relayed to nowhere"
 
 
-def _device(event: Document) -> str:
+def _format_device(event: Document) -> str:
     return event["device"] or "(a device that is gone)"
 
 
-def _packet(event: Document) -> str:
+def _format_packet(event: Document) -> str:
     source, destination = (
         host if port is None else format_endpoint(host, port)
         for host, port in (
@@ -133,9 +134,9 @@ def _packet(event: Document) -> str:
     return f"{source} > {destination}  {size}, TTL {event['ttl']}"
 
 
-def _copy(output: Document) -> str:
-    return f"{format_endpoint(output['destination'], output['port'])} ({_device(output)})"
+def _format_output(output: Document) -> str:
+    return f"{format_endpoint(output['destination'], output['port'])} ({_format_device(output)})"
 
 
-def _why(output: Document) -> str:
+def _format_error(output: Document) -> str:
     return output["errno"] or "ttl (`ttl: decrement` left nothing)"

@@ -1,4 +1,4 @@
-"""Packets as a capture that Wireshark reads, from a pipe, too: pcapng (draft-ietf-opsawg-pcapng)."""
+"""Packet captures in the format pcapng (draft-ietf-opsawg-pcapng), which Wireshark reads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _INTERFACE_NAME, _INTERFACE_DESCRIPTION_TEXT, _TIME_RESOLUTION = 2, 3, 9
 _PACKET_FLAGS, _INBOUND = 2, 1
 
 _BYTE_ORDER, _UNKNOWN_LENGTH = 0x1A2B3C4D, 0xFFFF_FFFF_FFFF_FFFF
-_NANOSECONDS = b"\x09"  # ten to the power of minus nine
+_NANOSECONDS = b"\x09"  # the time resolution is 10 to the power of -9 seconds
 _RAW_IP = 101  # LINKTYPE_RAW: the packet begins with its IP header
-_LONGEST_OPTION = 65535
+_MAX_OPTION_OCTETS = 65535
 
 
 class Capture:
-    """One section of a capture. Its octets are the header, then those of each packet."""
+    """One section of a capture: `header`, followed by the octets of each packet."""
 
     def __init__(self, application: str) -> None:
         self.header = _block(
@@ -29,11 +29,11 @@ class Capture:
         self._interfaces: dict[str, int] = {}
 
     def packet(self, device: str, time: int, octets: bytes, length: int, comment: str) -> bytes:
-        """Return the octets of a packet that came in at a device, and of that device if it is new.
+        """Return the blocks of a packet that was received on a device, preceded by that of a new device.
 
-        `time` is in nanoseconds since 1970; `octets` may be fewer than the packet's `length`.
+        `time` is in nanoseconds since 1970. `octets` may be fewer than the `length` of the packet.
         """
-        description = b"" if device in self._interfaces else self._described(device)
+        description = b"" if device in self._interfaces else self._describe(device)
         head = struct.pack(
             "<IIIII",
             self._interfaces[device],
@@ -43,15 +43,15 @@ class Capture:
             max(length, len(octets)),
         )
         options = _options(
-            (_COMMENT, comment.encode()[:_LONGEST_OPTION]), (_PACKET_FLAGS, struct.pack("<I", _INBOUND))
+            (_COMMENT, comment.encode()[:_MAX_OPTION_OCTETS]), (_PACKET_FLAGS, struct.pack("<I", _INBOUND))
         )
-        return description + _block(_ENHANCED_PACKET, head + _padded(octets), options)
+        return description + _block(_ENHANCED_PACKET, head + _pad(octets), options)
 
-    def _described(self, device: str) -> bytes:
+    def _describe(self, device: str) -> bytes:
         self._interfaces[device] = len(self._interfaces)
         options = _options(
             (_INTERFACE_NAME, device.encode()),
-            (_INTERFACE_DESCRIPTION_TEXT, b"packets from the IP header on, as mcrelay took them"),
+            (_INTERFACE_DESCRIPTION_TEXT, b"packets from the IP header on, as mcrelay received them"),
             (_TIME_RESOLUTION, _NANOSECONDS),
         )
         return _block(_INTERFACE_DESCRIPTION, struct.pack("<HHI", _RAW_IP, 0, 0), options)
@@ -63,9 +63,9 @@ def _block(kind: int, body: bytes, options: bytes) -> bytes:
 
 
 def _options(*options: tuple[int, bytes]) -> bytes:
-    written = [struct.pack("<HH", code, len(value)) + _padded(value) for code, value in options]
+    written = [struct.pack("<HH", code, len(value)) + _pad(value) for code, value in options]
     return b"".join(written) + struct.pack("<HH", _END_OF_OPTIONS, 0)
 
 
-def _padded(octets: bytes) -> bytes:
+def _pad(octets: bytes) -> bytes:
     return octets + bytes(-len(octets) % 4)
