@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mcrelay.lab import Daemon, Host, Lab, send, start_sending
+from tests.netns.support.worker_harness import UdpListener, WorkerHarness
 
 INTERFACES = """\
 version: 1
@@ -118,3 +119,21 @@ def echo(lab, studio):
         lab.link(end, switch.port())
     switch.wait()
     return Echo(source, viewer)
+
+
+@pytest.fixture
+def harness(studio):
+    """A worker on the relay host, without a daemon."""
+    return WorkerHarness(studio)
+
+
+@pytest.fixture
+def left(studio):
+    """A UDP listener in the left network, to 239.2.2.2:6001."""
+    return UdpListener(studio.left)
+
+
+@pytest.fixture
+def right(studio):
+    """A UDP listener in the right network, to 239.2.2.2:6001."""
+    return UdpListener(studio.right)

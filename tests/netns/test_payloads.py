@@ -1,4 +1,4 @@
-"""Payloads of any size arrive whole and unchanged, whatever the MTUs of the ways in and out are."""
+"""Payloads of any size arrive complete and unchanged, with any MTU of the input and of the output."""
 
 import hashlib
 import random
@@ -8,33 +8,33 @@ import pytest
 
 from mcrelay.lab import Receiver
 from tests.netns.support.frames import FOREIGN, GROUP, PORT
-from tests.netns.support.worker_harness import Ear
+from tests.netns.support.worker_harness import UdpListener
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
     " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"
 )
-JUMBO = 9216  # octets, as switches have it
-LARGEST_MTU = 65535  # of a veth, and of IPv4
-LARGEST_PAYLOAD = 65507
-ROUND = 500  # datagrams that are under way at once: they fit every buffer, so that none may be lost
+JUMBO = 9216  # octets: a usual limit of switches
+MAX_MTU = 65535  # octets: of a veth, and of IPv4
+MAX_PAYLOAD = 65507  # octets: of UDP over IPv4
+ROUND = 500  # datagrams sent before they are received: few enough for every buffer, so that none is lost
 
 
 def set_mtu_in(studio, mtu):
-    """Let packets of that size come to the relay."""
+    """Set the MTU of the link from the sender to the relay."""
     for host in (studio.sender, studio.relay):
         host.ip(f"link set eth0 mtu {mtu}")
 
 
 def set_mtu_out(studio, mtu):
-    """Let packets of that size leave the relay, and reach the left."""
+    """Set the MTU of the link from the relay to the left network."""
     studio.relay.ip(f"link set eth1 mtu {mtu}")
     studio.left.ip(f"link set eth0 mtu {mtu}")
 
 
 @pytest.fixture
 def sending(studio):
-    """A plain UDP socket of the foreign source."""
+    """A UDP socket of the sender, bound to an address that no router knows."""
     with studio.sender.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
         sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         sending.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(FOREIGN))
@@ -43,7 +43,7 @@ def sending(studio):
 
 
 @pytest.mark.parametrize(("size", "mtu_out"), [(9000, 1500), (9000, JUMBO), (JUMBO - 28, JUMBO)])
-def test_jumbo_payloads_arrive_whole_with_and_without_fragments(studio, size, mtu_out):
+def test_jumbo_payloads_arrive_complete_with_and_without_fragments(studio, size, mtu_out):
     set_mtu_in(studio, JUMBO)
     set_mtu_out(studio, mtu_out)
     with studio.relaying(FEED):
@@ -54,36 +54,36 @@ def test_jumbo_payloads_arrive_whole_with_and_without_fragments(studio, size, mt
     assert report.is_flawless
 
 
-@pytest.mark.parametrize("mtu_out", [1500, LARGEST_MTU])
-def test_payloads_of_every_order_of_size_arrive_to_the_octet(studio, sending, mtu_out):
-    set_mtu_in(studio, LARGEST_MTU)
+@pytest.mark.parametrize("mtu_out", [1500, MAX_MTU])
+def test_payloads_of_every_size_class_arrive_unchanged(studio, sending, mtu_out):
+    set_mtu_in(studio, MAX_MTU)
     set_mtu_out(studio, mtu_out)
     edges = [near + step for near in (1472, 2048, 8972, 16384, 32768) for step in (-1, 0, 1)]
-    sizes = [0, 1, 2, 3, *edges, *range(4, LARGEST_PAYLOAD, 997), LARGEST_PAYLOAD - 1, LARGEST_PAYLOAD]
+    sizes = [0, 1, 2, 3, *edges, *range(4, MAX_PAYLOAD, 997), MAX_PAYLOAD - 1, MAX_PAYLOAD]
     payloads = [random.Random(size).randbytes(size) for size in sizes]
-    left = Ear(studio.left)
+    left = UdpListener(studio.left)
     with studio.relaying(FEED):
         for first in range(0, len(payloads), 20):
             for payload in payloads[first : first + 20]:
                 sending.sendto(payload, (GROUP, PORT))
-            assert left.payloads(len(payloads[first : first + 20])) == payloads[first : first + 20]
+            assert left.receive_payloads(len(payloads[first : first + 20])) == payloads[first : first + 20]
 
 
-def test_fifty_megabytes_have_the_same_hash_on_both_sides(studio, sending):
+def test_fifty_megabytes_have_the_same_hash_at_both_ends(studio, sending):
     dice = random.Random(50)
     octets = memoryview(dice.randbytes(50_000_000))
-    left, arrived, count = Ear(studio.left), hashlib.sha256(), 0
+    left, arrived, count = UdpListener(studio.left), hashlib.sha256(), 0
     with studio.relaying(FEED):
         while count < len(octets):
             payloads = []
             while len(payloads) < ROUND and count < len(octets):
-                # Runs of one size as a stream has them, and sizes that change from packet to packet.
+                # Runs of equal sizes as in a stream, and sizes that change from packet to packet.
                 sizes = [1400] * 64 if dice.random() < 0.1 else [dice.randint(1, 1472)]
                 for size in sizes:
                     payloads.append(octets[count : count + size])
                     count += size
             for payload in payloads:
                 sending.sendto(payload, (GROUP, PORT))
-            for payload in left.payloads(len(payloads)):
+            for payload in left.receive_payloads(len(payloads)):
                 arrived.update(payload)
     assert arrived.hexdigest() == hashlib.sha256(octets).hexdigest()

@@ -30,7 +30,7 @@ from mcrelay.supervisor.privileged import (
 )
 from mcrelay.worker.ring import Ring
 from tests.netns.support.frames import GROUP, PORT, Frame
-from tests.netns.support.worker_harness import Ear
+from tests.netns.support.worker_harness import UdpListener
 
 NOWHERE = 9999  # no link has this index
 DONT_FRAGMENT = 0x4000
@@ -145,14 +145,14 @@ def test_what_is_sent_has_no_df_and_goes_through_its_link_whatever_the_routes_sa
 
 
 def test_a_datagram_over_the_mtu_is_fragmented(relay, studio):
-    ear = Ear(studio.left)
+    listener = UdpListener(studio.left)
     with open_egress(Egress(index("eth1"), "10.2.0.1")) as sending:
         sending.sendto(b"x" * 9000, ("239.2.2.2", 6001))
-    assert ear.payloads(1) == [b"x" * 9000]
+    assert listener.receive_payloads(1) == [b"x" * 9000]
 
 
 def test_members_on_the_host_do_not_hear_what_it_sends(relay, studio):
-    ear = Ear(studio.left)
+    listener = UdpListener(studio.left)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as member:
         member.bind(("239.2.2.2", 6001))
         joining = struct.pack("=4s4si", socket.inet_aton("239.2.2.2"), bytes(4), index("eth1"))
@@ -160,7 +160,7 @@ def test_members_on_the_host_do_not_hear_what_it_sends(relay, studio):
         member.setblocking(False)
         with open_egress(Egress(index("eth1"), "10.2.0.1")) as sending:
             sending.sendto(b"away", ("239.2.2.2", 6001))
-        assert ear.payloads(1) == [b"away"]
+        assert listener.receive_payloads(1) == [b"away"]
         with pytest.raises(BlockingIOError):
             member.recv(100)
 

@@ -1,4 +1,4 @@
-"""Many outputs, many streams, many packets, many rules: none of them costs a packet."""
+"""Many outputs, streams, packets and rules: no packet is lost."""
 
 import os
 import resource
@@ -16,8 +16,8 @@ INPUT = "input: {interface: studio, group: 239.1.1.1, port: 5001}"
 def test_one_input_fans_out_to_many_outputs(studio, outputs, count, rate):
     destinations = [f"239.2.2.{1 + number}:{6001 + number}" for number in range(outputs)]
     groups = (destination.split(":") for destination in destinations)
-    ways = ", ".join(f"{{interface: left, group: {group}, port: {port}}}" for group, port in groups)
-    with studio.relaying(f"fan-out: {{{INPUT}, outputs: [{ways}]}}"):
+    outputs_text = ", ".join(f"{{interface: left, group: {group}, port: {port}}}" for group, port in groups)
+    with studio.relaying(f"fan-out: {{{INPUT}, outputs: [{outputs_text}]}}"):
         left = Receivers(studio.left, destinations)
         studio.send("239.1.1.1:5001", count=count, rate=rate)
         reports = left.reports()
@@ -27,12 +27,12 @@ def test_one_input_fans_out_to_many_outputs(studio, outputs, count, rate):
 
 
 def relayed_to(address):
-    """Where a stream to this address comes out: 239.1.2.3:5000 at 239.2.2.3:5000."""
+    """Return the destination of the output of a stream: 239.2.2.3 for a stream to 239.1.2.3."""
     return address.replace("239.1.", "239.2.")
 
 
 def stream(number, group):
-    """A rule for one stream."""
+    """Return the rule of one stream."""
     return (
         f"stream-{number}: {{input: {{interface: studio, group: {group}, port: 5000}},"
         f" outputs: [{{interface: left, group: {relayed_to(group)}}}]}}"
@@ -40,7 +40,7 @@ def stream(number, group):
 
 
 def send_streams(studio, groups, count, rate, size=1400):
-    """Send so many packets to each group, at so many a second."""
+    """Send `count` packets to each group, `rate` a second."""
     destinations = (f"{group}:5000" for group in groups)
     options = ("--interface=eth0", f"--count={count}", f"--rate={rate}", f"--size={size}", "--ttl=1")
     send(studio.sender, *destinations, *options)
@@ -53,7 +53,7 @@ def send_streams(studio, groups, count, rate, size=1400):
         pytest.param(200, 100, 100, id="200 groups on one device"),
     ],
 )
-def test_many_streams_lose_nothing_side_by_side(studio, streams, count, rate):
+def test_many_concurrent_streams_lose_nothing(studio, streams, count, rate):
     groups = [f"239.1.1.{1 + number}" for number in range(streams)]
     with studio.relaying(*(stream(number, group) for number, group in enumerate(groups))) as relay:
         assert studio.relay.groups("eth0") >= set(groups)
@@ -67,7 +67,7 @@ def test_many_streams_lose_nothing_side_by_side(studio, streams, count, rate):
     assert {row.packets for row in counted.rules.values()} == {count}
 
 
-def test_a_million_packets_at_fifty_thousand_a_second_all_arrive(studio):
+def test_a_million_packets_at_fifty_thousand_per_second_all_arrive(studio):
     with studio.relaying(f"feed: {{{INPUT}, outputs: [{{interface: left}}]}}") as relay:
         undisturbed(relay)
         left = Receiver(studio.left, "239.1.1.1:5001")
@@ -77,14 +77,14 @@ def test_a_million_packets_at_fifty_thousand_a_second_all_arrive(studio):
     assert_all_came(report, 1_000_000)
 
 
-FEW = 256  # descriptors: fewer than 10,000 memberships take, 20 on a socket
+MAX_DESCRIPTORS = 256  # fewer than the sockets of 10,000 memberships, with 20 memberships a socket
 
 
 @contextmanager
-def few_descriptors():
-    """Let what starts meanwhile have a soft limit that is too low, as a login shell's may be."""
+def low_descriptor_limit():
+    """Give processes started in the block a soft limit that is too low, as a login shell may have it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_DESCRIPTORS, hard))
     try:
         yield
     finally:
@@ -96,10 +96,10 @@ def test_ten_thousand_rules_start_with_few_descriptors_and_a_reload_of_one_costs
     rules = [stream(number, group) for number, group in enumerate(groups)]
     changed = [*rules[:5000], stream(5000, "239.1.99.99"), *rules[5001:]]
     chosen = [groups[0], groups[4999], groups[9999]]
-    with few_descriptors(), studio.relaying(*rules) as relay:
+    with low_descriptor_limit(), studio.relaying(*rules) as relay:
         undisturbed(relay)
         assert studio.relay.groups("eth0") >= set(groups)
-        assert len(os.listdir(f"/proc/{relay.process.pid}/fd")) > FEW
+        assert len(os.listdir(f"/proc/{relay.process.pid}/fd")) > MAX_DESCRIPTORS
         workers = relay.workers()
         left = Receivers(studio.left, [f"{relayed_to(group)}:5000" for group in (*chosen, "239.1.99.99")])
         with Sending(studio.sender, *(f"{group}:5000" for group in chosen), rate=2000) as sending:

@@ -19,7 +19,7 @@ from mcrelay.lab import Daemon, Receiver, send
 from mcrelay.lab.command import TIMEOUT_S, mcrelay, wait_until
 from tests.netns.support.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
 from tests.netns.support.relay_observer import assert_all_came, summary
-from tests.netns.support.worker_harness import Ear, numbered
+from tests.netns.support.worker_harness import UdpListener, numbered_payloads
 
 NOBODY = 65534
 FEW, MANY = 1, 150  # packets that a worker takes at once
@@ -98,13 +98,13 @@ def essence(event):
 
 
 def test_a_relayed_packet_is_told_with_its_device_source_length_ttl_and_output(studio, wire):
-    left = Ear(studio.left)
+    left = UdpListener(studio.left)
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay, "--json")
         before = time.time_ns()
         wire.send(bytes(Frame(payload=b"hello", ttl=3, tos=0xB8)))
         (event,) = tracing.events(1)
-        assert left.first() == b"hello"
+        assert left.receive_first() == b"hello"
         code, rest, said = tracing.rest()
     assert before <= event.pop("time_ns") <= time.time_ns()
     assert event.pop("time").startswith("20")
@@ -221,7 +221,7 @@ def test_each_output_of_a_fan_out_has_its_fate(studio, wire):
     rule = f"feed: {{input: {{interface: studio, group: 239.1.1.1, port: 5001}}, outputs: [{outputs}]}}"
     with studio.relaying(rule) as relay:
         tracing = Tracing(relay, "--json")
-        for payload in numbered(MANY):
+        for payload in numbered_payloads(MANY):
             wire.send(bytes(Frame(payload=payload)))
         events = tracing.events(MANY)
         tracing.rest()
@@ -236,7 +236,7 @@ def test_each_output_of_a_fan_out_has_its_fate(studio, wire):
 def test_it_ends_after_so_many_packets(studio, wire):
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay, "--json", "--count=3")
-        for payload in numbered(10):
+        for payload in numbered_payloads(10):
             wire.send(bytes(Frame(payload=payload)))
         code, lines, said = tracing.rest(number=None)
         wait_until(lambda: traced(relay) == [0], "the end of the trace in the worker")
@@ -291,12 +291,12 @@ def test_a_client_that_is_killed_takes_its_trace_with_it(studio):
 
 
 def test_a_trace_goes_on_when_the_worker_is_killed_and_misses_nothing(studio, wire):
-    left = Ear(studio.left)
+    left = UdpListener(studio.left)
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay, "--json")
         for number in range(1, 4):
             wire.send(bytes(Frame(payload=bytes(number))))
-            assert left.first() == bytes(number)
+            assert left.receive_first() == bytes(number)
             assert [event["payload"] for event in tracing.events(1)] == [number]
             (worker,) = relay.workers()
             time.sleep(0.05)  # until it has given the frame back: else its successor sends it again

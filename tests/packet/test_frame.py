@@ -1,4 +1,4 @@
-"""A frame of the ring has room for what a device can bring."""
+"""A frame of the ring has room for every packet of its device."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from mcrelay.packet.frame import NETWORK_OFFSET, RESERVED, SMALLEST_FRAME, VNET_
 
 
 @given(st.integers(0, 65_536))
-def test_a_frame_is_the_smallest_power_of_two_that_holds_header_and_packet(mtu):
+def test_a_frame_is_the_smallest_power_of_two_that_holds_headers_and_packet(mtu):
     size = frame_size(mtu)
     assert size & (size - 1) == 0
     assert size >= NETWORK_OFFSET + mtu
@@ -18,7 +18,7 @@ def test_a_frame_is_the_smallest_power_of_two_that_holds_header_and_packet(mtu):
 @pytest.mark.parametrize(
     ("mtu", "size"), [(68, 2048), (1500, 2048), (1952, 2048), (1953, 4096), (9000, 16384)]
 )
-def test_the_frames_of_usual_devices(mtu, size):
+def test_frame_sizes_of_usual_devices(mtu, size):
     assert frame_size(mtu) == size
 
 

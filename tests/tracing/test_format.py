@@ -1,4 +1,4 @@
-"""What became of a packet, as a document and as a line that says why and where."""
+"""A trace event as a document, and as a line with the verdict, the reason and the outputs."""
 
 import base64
 import errno

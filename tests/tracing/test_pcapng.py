@@ -1,4 +1,4 @@
-"""Captures are read back by tshark, and by the rules of the draft."""
+"""Captures are read by tshark, and follow the rules of the draft."""
 
 import shutil
 import struct
@@ -13,7 +13,7 @@ TIME = 1_700_000_000_123_456_789
 
 
 def blocks(octets):
-    """The (type, body) of each block; its length stands on both sides."""
+    """Return the (type, body) of each block, and check its two lengths."""
     found = []
     while octets:
         kind, length = struct.unpack_from("<II", octets)
@@ -25,7 +25,7 @@ def blocks(octets):
 
 
 def options(octets):
-    """The values of a list of options by code."""
+    """Return the values of a list of options by their codes."""
     found = {}
     while True:
         code, length = struct.unpack_from("<HH", octets)
@@ -36,7 +36,7 @@ def options(octets):
         octets = octets[4 + length + -length % 4 :]
 
 
-def test_a_section_begins_with_its_header_in_an_order_that_readers_can_tell():
+def test_a_section_begins_with_a_header_that_shows_the_byte_order():
     ((kind, body),) = blocks(Capture("mcrelay 1.2").header)
     assert kind == 0x0A0D0D0A
     assert struct.unpack_from("<IHHq", body) == (0x1A2B3C4D, 1, 0, -1)
@@ -54,7 +54,7 @@ def test_a_device_is_described_once_before_its_first_packet():
 
 
 @pytest.mark.parametrize("octets", [b"", b"1", b"four", b"seven o"])
-def test_a_packet_has_its_time_its_octets_its_length_and_its_comment(octets):
+def test_a_packet_has_its_time_octets_length_and_comment(octets):
     _, (_, body) = blocks(Capture("mcrelay").packet("eth0", TIME, octets, 1428, "rule feed: ü"))
     _, high, low, captured, length = struct.unpack_from("<5I", body)
     assert (high << 32 | low, captured, length) == (TIME, len(octets), 1428)
@@ -68,7 +68,7 @@ def test_a_comment_that_is_too_long_is_cut():
     assert len(options(body[20:])[1]) == 65535
 
 
-def test_a_length_below_what_was_captured_is_no_length():
+def test_a_length_below_the_captured_octets_is_replaced_by_their_number():
     _, (_, body) = blocks(Capture("mcrelay").packet("eth0", TIME, b"octets", 0, ""))
     assert struct.unpack_from("<II", body, 12) == (6, 6)
 

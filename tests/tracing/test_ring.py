@@ -1,4 +1,4 @@
-"""A ring of events: whole events in order, or counted as lost, however writer and readers meet."""
+"""A reader of a trace ring gets whole events in order, and counts every event that it does not get."""
 
 import random
 import struct
@@ -18,7 +18,7 @@ EVENT = Event(HEAD, OUTCOMES, 3, b"E" * 1428)
 
 
 def numbered(number):
-    """An event whose every part tells its number, so that a mixture of two is seen."""
+    """Return an event with its number in every part, so that a mixture of two events is detected."""
     outcomes = tuple(Outcome(number, number, number, number) for _ in range(number % 4))
     octets = struct.pack("<Q", number) * (220 + number % 3)
     return Event(HEAD._replace(time=number, ifindex=number), outcomes, len(outcomes), octets)
@@ -28,7 +28,7 @@ def memory():
     return memoryview(bytearray(MEMORY_SIZE))
 
 
-def test_what_is_written_is_read_with_all_its_fields():
+def test_a_written_event_is_read_with_all_its_fields():
     shared = memory()
     reader = Reader(shared)
     Writer(shared).write(EVENT)
@@ -38,7 +38,7 @@ def test_what_is_written_is_read_with_all_its_fields():
 
 
 @given(st.lists(st.integers(0, 5), max_size=30))
-def test_readers_have_places_of_their_own_and_see_what_comes_after_them(counts):
+def test_each_reader_gets_the_events_written_after_its_creation(counts):
     shared, first, second, total = memory(), [], [], 0
     writer = Writer(shared)
     early = Reader(shared)
@@ -54,7 +54,7 @@ def test_readers_have_places_of_their_own_and_see_what_comes_after_them(counts):
     assert early.lost == 0
 
 
-def test_a_reader_that_was_overtaken_counts_what_it_missed():
+def test_a_reader_that_was_overtaken_counts_the_events_it_missed():
     shared = memory()
     reader, writer = Reader(shared), Writer(shared)
     for number in range(SLOTS + 10):
@@ -64,7 +64,7 @@ def test_a_reader_that_was_overtaken_counts_what_it_missed():
     assert reader.lost == 10
 
 
-def test_what_the_writer_had_no_time_for_is_lost_to_those_who_were_there():
+def test_skipped_events_are_lost_to_the_readers_that_existed():
     shared = memory()
     writer = Writer(shared)
     early = Reader(shared)
@@ -74,7 +74,7 @@ def test_what_the_writer_had_no_time_for_is_lost_to_those_who_were_there():
     assert (early.lost, late.lost) == (7, 2)
 
 
-def test_a_reader_may_begin_with_the_first_event_that_is_still_there():
+def test_a_reader_can_start_with_the_oldest_event_in_the_ring():
     shared = memory()
     writer = Writer(shared)
     for number in range(SLOTS + 5):
@@ -85,12 +85,14 @@ def test_a_reader_may_begin_with_the_first_event_that_is_still_there():
     assert reader.lost == 5 + 2
 
 
-def test_a_successor_goes_on_where_the_dead_writer_stopped():
+def test_a_successor_continues_where_the_dead_writer_stopped():
     shared = memory()
     reader, dead = Reader(shared), Writer(shared)
     dead.write(numbered(0))
     dead.skip(3)
-    shared[FIRST_SLOT + SLOT_SIZE : FIRST_SLOT + SLOT_SIZE + 8] = b"\xff" * 8  # it died in the next one
+    shared[FIRST_SLOT + SLOT_SIZE : FIRST_SLOT + SLOT_SIZE + 8] = (
+        b"\xff" * 8
+    )  # it died while it wrote the next event
     assert reader.read(10) == [numbered(0)]
     successor = Writer(shared)
     successor.write(numbered(1))
@@ -99,7 +101,7 @@ def test_a_successor_goes_on_where_the_dead_writer_stopped():
     assert reader.lost == 4
 
 
-def test_a_packet_is_kept_as_far_as_it_fits():
+def test_a_packet_is_cut_to_what_fits_a_slot():
     shared = memory()
     reader, writer = Reader(shared), Writer(shared)
     writer.write(replace(EVENT, packet=b"x" * 9000))
@@ -109,7 +111,7 @@ def test_a_packet_is_kept_as_far_as_it_fits():
     assert short.head == longer.head == HEAD
 
 
-def test_of_very_many_outputs_the_first_have_an_outcome_and_all_are_counted():
+def test_an_event_keeps_the_first_outcomes_and_counts_all_outputs():
     shared = memory()
     reader = Reader(shared)
     outcomes = tuple(Outcome(number, 1, 1, SENT) for number in range(100))
@@ -119,7 +121,7 @@ def test_of_very_many_outputs_the_first_have_an_outcome_and_all_are_counted():
 
 
 @given(st.binary(min_size=64, max_size=64), st.integers(0, 2**64 - 1))
-def test_a_reader_survives_whatever_a_worker_that_went_wrong_has_written(slot, written):
+def test_a_reader_survives_any_content_of_the_ring(slot, written):
     shared = memory()
     shared[FIRST_SLOT + 8 : FIRST_SLOT + 8 + len(slot)] = slot
     reader = Reader(shared)
@@ -130,7 +132,7 @@ def test_a_reader_survives_whatever_a_worker_that_went_wrong_has_written(slot, w
 
 
 class Store(deque):
-    """Memory that does nothing but write down what shall be stored, in pieces of eight octets."""
+    """Memory that only records its stores, in pieces of eight octets."""
 
     def __init__(self, shared):
         super().__init__()
@@ -145,7 +147,7 @@ class Store(deque):
 
 
 class Racing:
-    """Memory that changes while it is read: before each 64 octets of a load, some of the stores happen."""
+    """Memory that changes while it is read: before each 64 octets of a load, some stores are carried out."""
 
     def __init__(self, shared, stores, speed, chance):
         self._shared, self._stores = shared, stores
@@ -154,11 +156,11 @@ class Racing:
     def __getitem__(self, place):
         pieces = []
         for at in range(place.start, place.stop, 64):
-            self.let_happen(self._chance.choice((0, 0, self._speed)))
+            self.carry_out(self._chance.choice((0, 0, self._speed)))
             pieces.append(bytes(self._shared[at : min(at + 64, place.stop)]))
         return b"".join(pieces)
 
-    def let_happen(self, count):
+    def carry_out(self, count):
         for _ in range(min(count, len(self._stores))):
             at, octets = self._stores.popleft()
             self._shared[at : at + len(octets)] = octets
@@ -172,7 +174,7 @@ class Racing:
     speed=st.sampled_from([0, 1, 7, 60]),
     seed=st.integers(0, 2**32),
 )
-def test_however_they_race_a_reader_has_whole_events_in_order_and_counts_the_others(
+def test_a_reader_that_races_the_writer_gets_whole_events_in_order_and_counts_the_others(
     before, ahead, after, speed, seed
 ):
     shared, chance = memory(), random.Random(seed)
@@ -192,7 +194,7 @@ def test_however_they_race_a_reader_has_whole_events_in_order_and_counts_the_oth
     events = []
     while stores or reader._next < total:
         events += reader.read(chance.randrange(1, 50))
-        racing.let_happen(1)
+        racing.carry_out(1)
     numbers = [event.head.time for event in events]
     assert numbers == sorted(set(numbers))
     assert events == [numbered(number) for number in numbers]

@@ -1,4 +1,4 @@
-"""Ethernet frames octet by octet, also such as no kernel would send."""
+"""Ethernet frames octet by octet, also frames that no kernel would send."""
 
 import socket
 import struct
@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 FOREIGN = "192.168.168.55"
 GROUP, PORT = "239.1.1.1", 5001
+OTHER_GROUP = "239.1.1.9"
 MORE_FRAGMENTS = 0x2000
 _VLAN, _IPV4 = 0x8100, 0x0800
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """A UDP packet in IPv4; what is None is filled in as it is right."""
+    """A UDP packet in IPv4 and Ethernet; fields that are None get their correct values."""
 
     payload: bytes = b"payload"
     source: str = FOREIGN
@@ -62,3 +63,8 @@ def _checksum(header):
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total ^ 0xFFFF
+
+
+def frames_of(payloads, **fields):
+    """Return one frame for each payload."""
+    return [Frame(payload=payload, **fields) for payload in payloads]

@@ -1,6 +1,6 @@
-"""A worker on the test's bench: real rings, sockets and packets, in the test's own process.
+"""A worker in the process of the test, with real rings, sockets and packets.
 
-The supervisor's side is what the supervisor uses: its sockets, its ledger, the messages of the wire.
+Its supervisor is made of the parts of the real one: the sockets, the counter rows, the messages.
 """
 
 import gc
@@ -26,15 +26,18 @@ from tests.netns.support.frames import GROUP, PORT
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 IP_RECVTTL = 12  # linux/in.h
 
-WORKER = 0
+WORKER = 0  # number of the worker
+
+# Numbers of packets that the scalar path relays, and that the array path relays.
+FEW, MANY = 1, 150
 
 
-class Bench:
-    """One worker that relays on a studio's relay host, and a raw wire from the studio's sender."""
+class WorkerHarness:
+    """A worker on the relay host of a studio, and a packet socket on the sender, which sends any frame."""
 
     def __init__(self, studio):
         self.studio = studio
-        self.sockets, self.ledger = Sockets(), CounterRows()
+        self.sockets, self.counter_rows = Sockets(), CounterRows()
         self._numbers = itertools.count(1)
         with studio.relay.entered():
             self.eth0, self.eth1, self.eth2 = (socket.if_nametoindex(f"eth{n}") for n in range(3))
@@ -42,77 +45,81 @@ class Bench:
             self.wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             self.wire.bind(("eth0", 0))
         self.left, self.right = Egress(self.eth1, "10.2.0.1"), Egress(self.eth2, "10.3.0.1")
-        self.start()
+        self.start_worker()
 
-    def start(self):
-        """Start a worker; it has the memory of the one before."""
+    def start_worker(self):
+        """Start a worker with the counters and rings of the previous one."""
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.settimeout(TIMEOUT_S)
-        tally = CounterWriter(self.ledger.memory(WORKER).shared.descriptor)
-        self.worker = Worker(BlockingChannel(theirs.detach()), tally, RING_OCTETS)
+        counters = CounterWriter(self.counter_rows.memory(WORKER).shared.descriptor)
+        self.worker = Worker(BlockingChannel(theirs.detach()), counters, RING_OCTETS)
 
-    def die(self):
-        """End the worker as a signal would: whatever it has open is closed, and nothing else is done."""
+    def kill_worker(self):
+        """End the worker like SIGKILL does: its descriptors are closed, and it cleans up nothing."""
         self.channel.close()
         del self.worker
         gc.collect()
 
-    def order(self, *actions):
-        """Have the worker carry out actions as one batch, and return its answer."""
+    def apply(self, *actions):
+        """Let the worker apply actions as one batch, and return its answer."""
         with self.studio.relay.entered():
             supply = self.sockets.supply(actions)
         resumed = (index in supply.resumed for index in range(len(actions)))
-        steps = map(self.ledger.instruction, actions, resumed)
-        return self.say(list(steps), [sock.fileno() for sock in supply.sockets])
+        steps = map(self.counter_rows.instruction, actions, resumed)
+        return self.send_batch(list(steps), [sock.fileno() for sock in supply.sockets])
 
-    def say(self, instructions, descriptors):
-        """Send the worker exactly this batch, with these descriptors, and return its answer."""
+    def apply_rule(self, *outputs, **options):
+        """Let the worker apply the actions of `rule_actions`, and return its answer."""
+        return self.apply(*self.rule_actions(*outputs, **options))
+
+    def send_batch(self, instructions, descriptors):
+        """Send the worker a batch of instructions with these descriptors, and return its answer."""
         text = encode_batch(BatchMessage(next(self._numbers), 1, tuple(instructions)))
         for packet in cut_into_packets(text, descriptors):
             socket.send_fds(self.channel, [packet.data], packet.descriptors)
         self.worker.turn(TIMEOUT_S * 1000)
         return decode_answer(self.channel.recv(MAX_PACKET)[1:])
 
-    def feed(self, *outputs, group=GROUP, sources=(None,), frame_size=2048, rule="feed"):
-        """Return the actions that make a worker relay from the studio's group to these outputs."""
+    def rule_actions(self, *outputs, group=GROUP, sources=(None,), frame_size=2048, rule="feed"):
+        """Return the actions that open the link and the egress sockets of a rule, and set its flows."""
         egress = dict.fromkeys(output.egress for output in outputs)
         return [
             Open(WORKER, Ingress(self.eth0, frame_size)),
             *(Open(WORKER, one) for one in egress),
-            *self.flows(*outputs, group=group, sources=sources, rule=rule),
+            *self.flow_actions(*outputs, group=group, sources=sources, rule=rule),
         ]
 
-    def flows(self, *outputs, group=GROUP, port=PORT, sources=(None,), rule="feed"):
-        """Return the actions for the flows of one rule."""
+    def flow_actions(self, *outputs, group=GROUP, port=PORT, sources=(None,), rule="feed"):
+        """Return the actions that set the flows of a rule, one for each source."""
         route = Route(rule, outputs)
         return [SetFlow(WORKER, Flow(self.eth0, group, port, source), route) for source in sources]
 
     def to_left(self, destination="239.2.2.2", port=6001, ttl=64, dscp=0):
-        """Return an output on the left."""
+        """Return an output to the left network."""
         return Output("left", self.left, destination, port, ttl, dscp)
 
     def to_right(self, destination="239.2.2.2", port=6001, ttl=64, dscp=0):
-        """Return an output on the right."""
+        """Return an output to the right network."""
         return Output("right", self.right, destination, port, ttl, dscp)
 
     def send(self, *frames):
-        """Put frames on the wire to the relay."""
+        """Send frames to the relay."""
         for frame in frames:
             self.wire.send(bytes(frame))
 
     def relay(self, *frames):
-        """Put frames on the wire that the filter takes, and let the worker deal with each."""
+        """Send frames that the packet filter accepts, and run the worker until it has read all of them."""
         seen = self.link["packets"]
         self.send(*frames)
-        self.relay_waiting(seen + len(frames))
+        self.relay_total(seen + len(frames))
 
-    def relay_waiting(self, total):
-        """Let the worker deal with what waits, until it has seen `total` packets in its life and before."""
-        self.turn_until(lambda: self.link["packets"] >= total)
+    def relay_total(self, total):
+        """Run the worker until the counters of the link have exactly `total` packets."""
+        self.run_until(lambda: self.link["packets"] >= total)
         assert self.link["packets"] == total
 
-    def turn_until(self, condition):
-        """Let the worker do what there is to do until `condition` holds."""
+    def run_until(self, condition):
+        """Run the worker until `condition` returns true."""
         deadline = time.monotonic() + TIMEOUT_S
         while not condition():
             assert time.monotonic() < deadline, self.link
@@ -120,21 +127,21 @@ class Bench:
 
     @property
     def link(self):
-        """The counters of the studio's link."""
-        return self.ledger.link(self.eth0)
+        """The counters of the link from the sender."""
+        return self.counter_rows.link(self.eth0)
 
     def drops(self, rule="feed"):
-        """What was not relayed, and why: by the rule, and by the link for want of one."""
+        """The counts of packets not relayed, by reason: of the rule, and of the link."""
         names = ("no_rule", "fragment", "malformed", "oversize", "source", "own", "overrun")
         return tuple(
             {name: row[name] for name in names if row.get(name)}
-            for row in (self.ledger.rule(rule), self.link)
+            for row in (self.counter_rows.rule(rule), self.link)
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Datagram:
-    """What a receiver got."""
+    """A received datagram."""
 
     payload: bytes
     source: str
@@ -143,8 +150,8 @@ class Datagram:
     tos: int
 
 
-class Ear:
-    """A plain UDP socket on a host, a member of one group where the destination is one."""
+class UdpListener:
+    """A UDP socket on a host, a member of the group where the destination is a group."""
 
     def __init__(self, host, destination="239.2.2.2", port=6001):
         with host.entered():
@@ -158,24 +165,24 @@ class Ear:
                 request = struct.pack("=4s4si", socket.inet_aton(destination), bytes(4), device)
                 self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
 
-    def heard(self, count):
-        """Return the next `count` datagrams; there are no more than these."""
+    def receive(self, count):
+        """Return the next `count` datagrams, and check that no more are waiting."""
         self.socket.settimeout(TIMEOUT_S)
         datagrams = [self._next() for _ in range(count)]
-        assert self.waiting() == []
+        assert self.receive_waiting() == []
         return datagrams
 
-    def payloads(self, count):
-        """Return the payloads of the next `count` datagrams; there are no more than these."""
-        return [datagram.payload for datagram in self.heard(count)]
+    def receive_payloads(self, count):
+        """Return the payloads of the next `count` datagrams, and check that no more are waiting."""
+        return [datagram.payload for datagram in self.receive(count)]
 
-    def first(self):
-        """Wait for a datagram, and return its payload."""
+    def receive_first(self):
+        """Wait for a datagram and return its payload."""
         self.socket.settimeout(TIMEOUT_S)
         return self._next().payload
 
-    def waiting(self):
-        """Return the payloads of the datagrams that are there by now."""
+    def receive_waiting(self):
+        """Return the payloads of the datagrams that are waiting now."""
         self.socket.settimeout(0)
         found = []
         while True:
@@ -190,6 +197,6 @@ class Ear:
         return Datagram(payload, source, port, values[socket.IP_TTL], values[socket.IP_TOS])
 
 
-def numbered(count, size=100):
-    """Return payloads that tell their places."""
+def numbered_payloads(count, size=100):
+    """Return payloads that begin with their index."""
     return [struct.pack("!I", number).ljust(size, b"\xa5") for number in range(count)]
