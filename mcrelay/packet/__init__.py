@@ -1,1 +1,1 @@
-"""Pure: the packet contract: frame layout, header readers and the forwarding lookup."""
+"""Pure: the packet contract: frame layout, array and scalar reader of headers, endpoint keys, lookup."""

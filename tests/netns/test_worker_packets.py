@@ -40,8 +40,8 @@ def test_a_payload_is_sent_with_new_headers(harness, left):
     ("frame", "payload"),
     [
         pytest.param(Frame(payload=b""), b"", id="an empty datagram"),
-        pytest.param(Frame(payload=b"short", trailer=bytes(30)), b"short", id="padding behind the packet"),
-        pytest.param(Frame(payload=b"short.", udp_length=13), b"short", id="padding behind the datagram"),
+        pytest.param(Frame(payload=b"short", trailer=bytes(30)), b"short", id="padding after the packet"),
+        pytest.param(Frame(payload=b"short.", udp_length=13), b"short", id="padding after the datagram"),
         pytest.param(Frame(options=NO_OPERATION * 3, payload=b"options"), b"options", id="IP options"),
         pytest.param(Frame(options=NO_OPERATION * 10, payload=b"all"), b"all", id="60 octets of IP header"),
         pytest.param(Frame(payload=b"z" * 1472), b"z" * 1472, id="as long as the MTU allows"),
