@@ -48,7 +48,7 @@ _DROPS = {
 }
 
 
-class Outcome(NamedTuple):
+class SendOutcome(NamedTuple):
     """What happened to the datagram of one output. The address is a number."""
 
     destination: int
@@ -84,7 +84,7 @@ class Event:
     """A packet and the outcome at each output."""
 
     head: Head
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[SendOutcome, ...]
     outputs: int
     """Number of outputs, which may exceed the number of outcomes (at most MAX_OUTCOMES)."""
     packet: bytes

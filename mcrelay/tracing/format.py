@@ -10,7 +10,7 @@ from typing import Any
 
 from mcrelay.model.addresses import format_endpoint, number_to_address
 from mcrelay.model.drops import Drop
-from mcrelay.tracing.events import EXPIRED, NO_VLAN, SENT, Event, Head, Outcome, PacketVerdict
+from mcrelay.tracing.events import EXPIRED, NO_VLAN, SENT, Event, Head, PacketVerdict, SendOutcome
 
 Document = dict[str, Any]
 
@@ -73,7 +73,7 @@ def _explain(head: Head) -> str:
             return head.verdict.drop.meaning
 
 
-def _format_outcome(outcome: Outcome, devices: Mapping[int, str]) -> Document:
+def _format_outcome(outcome: SendOutcome, devices: Mapping[int, str]) -> Document:
     result, name = "send_error", None
     match outcome.code:
         case code if code == SENT:

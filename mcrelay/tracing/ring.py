@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator
 from itertools import islice
 
-from mcrelay.tracing.events import MAX_OUTCOMES, Event, Head, Outcome, PacketVerdict
+from mcrelay.tracing.events import MAX_OUTCOMES, Event, Head, PacketVerdict, SendOutcome
 
 SLOTS = 1024
 SLOT_SIZE, FIRST_SLOT = 2048, 4096  # octets
@@ -99,7 +99,7 @@ def _parse_slot(slot: bytes) -> Event:
     """Return the event of a slot. The slot is not trusted, because its writer also parses packets."""
     _, *fields, outputs, captured, verdict, ttl, tos, listed = _HEAD.unpack_from(slot)
     end = _HEAD.size + min(listed, MAX_OUTCOMES) * _OUTCOME.size
-    outcomes = tuple(map(Outcome._make, _OUTCOME.iter_unpack(slot[_HEAD.size : end])))
+    outcomes = tuple(map(SendOutcome._make, _OUTCOME.iter_unpack(slot[_HEAD.size : end])))
     known = PacketVerdict(verdict) if verdict <= max(PacketVerdict) else PacketVerdict.MALFORMED
     return Event(Head._make((*fields, known, ttl, tos)), outcomes, outputs, slot[end : end + captured])
 

@@ -15,7 +15,7 @@ from mcrelay.model.drops import Drop
 from mcrelay.packet.fib import NO_ROUTE, RouteTable
 from mcrelay.packet.frame import LENGTH, NANOSECONDS, SECONDS
 from mcrelay.packet.headers import Fault, Headers, read_headers
-from mcrelay.worker.batch import Batch, Relayed
+from mcrelay.worker.batch import PacketBatch, RelayedPackets
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import BatchPayloads
 from mcrelay.worker.forwarding import ActiveIngress, Forwarding
@@ -60,7 +60,7 @@ class ArrayPath:
             time = int(frames[-1, SECONDS]) * 1_000_000_000 + int(frames[-1, NANOSECONDS])
             relayed = self._send(ring, packets, route, time)
         if ingress.capture:
-            ingress.capture.write_events(Batch(frames, packets, route, relayed))
+            ingress.capture.write_events(PacketBatch(frames, packets, route, relayed))
         ring.release(count)
         return count
 
@@ -98,7 +98,7 @@ class ArrayPath:
             self._counters.add_link(ingress.row, **{reason: int(faulty.sum()) - len(of_rule)})
         self._counters.add_link(ingress.row, no_rule=int((fault == Fault.TAGGED).sum()))
 
-    def _send(self, ring: Ring, packets: Headers, route: Column, time: int) -> Relayed:
+    def _send(self, ring: Ring, packets: Headers, route: Column, time: int) -> RelayedPackets:
         """Send the packets that have a route, sorted by route; `time` as in `CounterWriter.add_relayed`."""
         sender = self._forwarding.sender
         chosen = _sort_routed(route.astype(sender.routes.sortable))
@@ -112,7 +112,7 @@ class ArrayPath:
         sent = sender.send(payloads)
         self._counters.add_relayed(sent.runs, sender.routes.rule_row, packets.source_address[chosen], time)
         self._counters.add_sent(sent, sender.routes.row, payloads.length)
-        return Relayed(chosen, sent)
+        return RelayedPackets(chosen, sent)
 
 
 def _sort_routed(route: NDArray[Any]) -> Column | slice:

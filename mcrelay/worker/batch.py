@@ -15,7 +15,7 @@ Column = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Relayed:
+class RelayedPackets:
     """The packets of a batch that have a route, in the order of their payloads, and the result of sending."""
 
     packets: Column | slice
@@ -40,7 +40,7 @@ class Relayed:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PacketBatch:
     """n packets of one link, and the result of sending those that have a route."""
 
     frames: NDArray[np.uint32]
@@ -48,5 +48,5 @@ class Batch:
     packets: Headers
     route: Column
     """Route of each packet, NO_ROUTE where it was not relayed; shape (n,)."""
-    relayed: Relayed | None
+    relayed: RelayedPackets | None
     """None where no packet has a route."""

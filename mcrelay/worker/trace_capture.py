@@ -28,9 +28,9 @@ from mcrelay.packet.frame import (
 )
 from mcrelay.packet.headers import Fault, Headers, link_octets
 from mcrelay.packet.keys import ports
-from mcrelay.tracing.events import MAX_OUTCOMES, NO_VLAN, SENT, Event, Head, Outcome, PacketVerdict
+from mcrelay.tracing.events import MAX_OUTCOMES, NO_VLAN, SENT, Event, Head, PacketVerdict, SendOutcome
 from mcrelay.tracing.ring import SLOT_SIZE
-from mcrelay.worker.batch import Batch
+from mcrelay.worker.batch import PacketBatch
 from mcrelay.worker.trace_writer import TraceWriter
 
 Column = NDArray[np.int64]
@@ -62,7 +62,7 @@ class RouteOutcomes:
     """The outputs of a route in their order, and the outcomes of a packet that every output sends."""
 
     outputs: list[int]
-    sent: tuple[Outcome, ...]
+    sent: tuple[SendOutcome, ...]
 
 
 class TraceCapture:
@@ -83,7 +83,7 @@ class TraceCapture:
         """The routes of the traced rules."""
         return frozenset(self._outcomes_of_route)
 
-    def write_events(self, batch: Batch) -> None:
+    def write_events(self, batch: PacketBatch) -> None:
         """Write the events of a batch. The caller releases the frames afterwards."""
         address = batch.packets.destination_address
         missed = np.flatnonzero((batch.route == NO_ROUTE) & _is_among(address, self._destinations))
@@ -115,7 +115,7 @@ class TraceCapture:
             owner[fault != Fault.NONE] = NO_ROUTE
         return verdict, owner
 
-    def _events(self, batch: Batch, rows: Column, verdict: Column) -> Iterator[Event]:
+    def _events(self, batch: PacketBatch, rows: Column, verdict: Column) -> Iterator[Event]:
         octets = batch.frames.view(np.uint8)
         captured = batch.frames[rows, CAPTURED].astype(np.int64) - link_octets(batch.frames)
         ends = NETWORK_OFFSET + np.clip(captured, 0, SLOT_SIZE)
@@ -126,7 +126,7 @@ class TraceCapture:
             packet = octets[row, NETWORK_OFFSET:end].tobytes()
             yield Event(head, outcomes, len(outcomes), packet)
 
-    def _heads(self, batch: Batch, rows: Column, verdict: Column) -> Iterator[Head]:
+    def _heads(self, batch: PacketBatch, rows: Column, verdict: Column) -> Iterator[Head]:
         frames, packets = batch.frames, batch.packets
         columns = (
             _times(frames, rows),
@@ -148,7 +148,7 @@ class TraceCapture:
                 (time, self._ifindex, source, destination, *fields, PacketVerdict(its_verdict), ttl, tos)
             )
 
-    def _outcomes(self, batch: Batch, row: int, failures: Column) -> tuple[Outcome, ...]:
+    def _outcomes(self, batch: PacketBatch, row: int, failures: Column) -> tuple[SendOutcome, ...]:
         """Return the outcome at each output of a relayed packet; failures first if not all fit an event."""
         route = self._outcomes_of_route[int(batch.route[row])]
         if not len(failures):
@@ -206,7 +206,7 @@ class CaptureBuilder:
         ifindexes = [self._egress[int(routes.egress[output])].ifindex for output in outputs]
         destinations = [routes.destinations[output] for output in outputs]
         sent = (
-            Outcome(address, ifindex, port, SENT)
+            SendOutcome(address, ifindex, port, SENT)
             for ifindex, (address, port) in zip(ifindexes, destinations, strict=True)
         )
         return RouteOutcomes(outputs, tuple(sent))

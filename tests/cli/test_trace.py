@@ -11,7 +11,7 @@ import pytest
 from mcrelay.cli import trace
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.trace_output import CaptureOutput, JsonOutput, TextOutput, TraceSummary
-from mcrelay.tracing.events import Outcome, PacketVerdict
+from mcrelay.tracing.events import PacketVerdict, SendOutcome
 from mcrelay.tracing.format import as_document
 from mcrelay.traffic.endpoint import UsageError
 from tests.tracing.test_pcapng import blocks
@@ -22,7 +22,7 @@ ENETUNREACH = 101
 
 
 def event(verdict=PacketVerdict.RELAYED, codes=(0,)):
-    outcomes = tuple(Outcome(0xEF020202, 3, 6001, code) for code in codes)
+    outcomes = tuple(SendOutcome(0xEF020202, 3, 6001, code) for code in codes)
     head = EVENT.head._replace(verdict=verdict)
     return as_document(
         replace(EVENT, head=head, outcomes=outcomes, outputs=len(outcomes)), "feed", DEVICES, with_packet=True

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mcrelay.model.drops import Drop
-from mcrelay.tracing.events import EXPIRED, SENT, Event, Outcome, PacketVerdict
+from mcrelay.tracing.events import EXPIRED, SENT, Event, PacketVerdict, SendOutcome
 from mcrelay.tracing.format import as_comment, as_document, as_text, format_timestamp
 from tests.tracing.test_ring import EVENT, HEAD
 
@@ -20,7 +20,7 @@ def document_of(event, with_packet=False):
 
 
 def relayed(*codes):
-    outcomes = tuple(Outcome(LEFT + number, 3, 6001, code) for number, code in enumerate(codes))
+    outcomes = tuple(SendOutcome(LEFT + number, 3, 6001, code) for number, code in enumerate(codes))
     return Event(HEAD, outcomes, len(outcomes), b"")
 
 
@@ -29,7 +29,9 @@ def with_verdict(verdict, **fields):
 
 
 def test_a_document_has_every_field_of_an_event():
-    event = Event(HEAD, (Outcome(LEFT, 3, 6001, SENT), Outcome(RIGHT, 4, 6002, errno.ENETDOWN)), 2, b"octets")
+    event = Event(
+        HEAD, (SendOutcome(LEFT, 3, 6001, SENT), SendOutcome(RIGHT, 4, 6002, errno.ENETDOWN)), 2, b"octets"
+    )
     assert document_of(event, with_packet=True) == {
         "rule": "feed",
         "time": "2023-11-14T22:13:20.123456789Z",

@@ -8,18 +8,31 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcrelay.tracing.events import EXPIRED, MAX_OUTCOMES, NO_VLAN, SENT, Event, Head, Outcome, PacketVerdict
+from mcrelay.tracing.events import (
+    EXPIRED,
+    MAX_OUTCOMES,
+    NO_VLAN,
+    SENT,
+    Event,
+    Head,
+    PacketVerdict,
+    SendOutcome,
+)
 from mcrelay.tracing.ring import FIRST_SLOT, MEMORY_SIZE, SLOT_SIZE, SLOTS, Reader, Writer
 
 HEAD = Head(1_700_000_000_123_456_789, 2, 0xC0A8A837, 0xEF010101, 1428, 1400, 4000, 5001, NO_VLAN,
             PacketVerdict.RELAYED, 1, 0xB8)  # fmt: skip
-OUTCOMES = (Outcome(0xEF020202, 3, 6001, SENT), Outcome(0xEF020203, 4, 6001, 100), Outcome(1, 5, 9, EXPIRED))
+OUTCOMES = (
+    SendOutcome(0xEF020202, 3, 6001, SENT),
+    SendOutcome(0xEF020203, 4, 6001, 100),
+    SendOutcome(1, 5, 9, EXPIRED),
+)
 EVENT = Event(HEAD, OUTCOMES, 3, b"E" * 1428)
 
 
 def numbered(number):
     """Return an event with its number in every part, so that a mixture of two events is detected."""
-    outcomes = tuple(Outcome(number, number, number, number) for _ in range(number % 4))
+    outcomes = tuple(SendOutcome(number, number, number, number) for _ in range(number % 4))
     octets = struct.pack("<Q", number) * (220 + number % 3)
     return Event(HEAD._replace(time=number, ifindex=number), outcomes, len(outcomes), octets)
 
@@ -114,7 +127,7 @@ def test_a_packet_is_cut_to_what_fits_a_slot():
 def test_an_event_keeps_the_first_outcomes_and_counts_all_outputs():
     shared = memory()
     reader = Reader(shared)
-    outcomes = tuple(Outcome(number, 1, 1, SENT) for number in range(100))
+    outcomes = tuple(SendOutcome(number, 1, 1, SENT) for number in range(100))
     Writer(shared).write(Event(HEAD, outcomes, 100, b"packet"))
     (event,) = reader.read(1)
     assert event == Event(HEAD, outcomes[:MAX_OUTCOMES], 100, b"packet")
