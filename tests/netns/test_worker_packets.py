@@ -10,11 +10,45 @@ from mcrelay.model.actions import Open
 from mcrelay.model.state import Egress, Ingress, Output
 from mcrelay.protocol.worker import Acknowledged
 from mcrelay.supervisor.privileged import RING_OCTETS
-from tests.netns.support.frames import FOREIGN, GROUP, MORE_FRAGMENTS, OTHER_GROUP, PORT, Frame, frames_of
+from tests.netns.support.frames import (
+    FOREIGN,
+    GROUP,
+    MORE_FRAGMENTS,
+    OTHER_GROUP,
+    PORT,
+    Frame,
+    frame_with,
+    frames_of,
+)
 from tests.netns.support.worker_harness import FEW, MANY, WORKER, UdpListener, numbered_payloads
+from tests.packet.cases import CASES, TAGGED, VALID
 
 UDP_SEGMENT = 103  # linux/udp.h
 NO_OPERATION = b"\x01" * 4  # an IP option (RFC 791)
+
+
+# The cases of the packet contract that a packet socket can send, and that pass the packet filter.
+
+
+def can_be_sent(case):
+    is_udp = len(case.packet) >= 20 and case.packet[9] == socket.IPPROTO_UDP
+    return is_udp and not case.is_super_packet and case.captured is None
+
+
+WIRE_CASES = [case for case in CASES if can_be_sent(case)]
+
+
+@pytest.mark.parametrize("companions", [FEW, MANY])
+@pytest.mark.parametrize("case", WIRE_CASES, ids=lambda case: case.name)
+def test_a_packet_of_the_contract_is_relayed_or_counted_by_its_verdict(harness, left, case, companions):
+    harness.apply_rule(harness.to_left())
+    others = numbered_payloads(companions)
+    frame = frame_with(case.packet, vlan=5 if case.is_tagged else None)
+    harness.relay(*frames_of(others), frame, *frames_of(others))
+    payloads = [case.payload] if case.verdict == VALID else []
+    assert left.receive_payloads(2 * companions + len(payloads)) == [*others, *payloads, *others]
+    expected = {VALID: ({}, {}), TAGGED: ({}, {"no_rule": 1})}
+    assert harness.drops() == expected.get(case.verdict, ({case.verdict: 1}, {}))
 
 
 # Relayed packets.

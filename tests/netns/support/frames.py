@@ -35,9 +35,10 @@ class Frame:
     trailer: bytes = b""
 
     def __bytes__(self):
-        return self._link_header() + self._ip() + self._udp() + self.payload + self.trailer
+        return self.link_header() + self._ip() + self._udp() + self.payload + self.trailer
 
-    def _link_header(self):
+    def link_header(self):
+        """Return the Ethernet header, with the VLAN tag if there is one."""
         group = socket.inet_aton(self.destination)
         mac = self.mac or b"\x01\x00\x5e" + bytes([group[1] & 0x7F]) + group[2:]
         tag = b"" if self.vlan is None else struct.pack("!HH", _VLAN, self.vlan)
@@ -63,6 +64,11 @@ def _checksum(header):
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total ^ 0xFFFF
+
+
+def frame_with(packet, vlan=None):
+    """Return the octets of a frame to GROUP that has these octets as its IP packet."""
+    return Frame(vlan=vlan).link_header() + packet
 
 
 def frames_of(payloads, **fields):
