@@ -46,7 +46,7 @@ def find_runs(route: Column, header: Column | None, length: Column) -> Runs:
     first = run_starts(kind | length)
     if len(first) > 1:
         first = first[~_find_tails(kind[first], length[first], run_sizes(first, len(route)))]
-    first, count = _within_limits(first, run_sizes(first, len(route)), length[first])
+    first, count = _split_to_limits(first, run_sizes(first, len(route)), length[first])
     return Runs(route[first], first, count, np.add.reduceat(length, first))
 
 
@@ -62,7 +62,7 @@ def _find_tails(kind: Column, length: Column, count: Column) -> NDArray[np.bool_
     return is_tail
 
 
-def _within_limits(first: Column, count: Column, octets: Column) -> tuple[Column, Column]:
+def _split_to_limits(first: Column, count: Column, octets: Column) -> tuple[Column, Column]:
     """Return runs split into pieces that the kernel takes as one message; `octets` is the payload length."""
     limit = _MAX_PAYLOADS[octets]
     if (count <= limit).all():
