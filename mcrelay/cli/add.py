@@ -14,7 +14,7 @@ from mcrelay.config.model import Rule
 from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import Source
 from mcrelay.model.addresses import is_group, looks_like_address
-from mcrelay.storage.config_tree import ConfigTree, drop_in
+from mcrelay.storage.config_tree import ConfigTree, parse_text
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
@@ -60,22 +60,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Add the rule, unless it is there."""
-    return edit.run(options, lambda standing: _decide(options, standing))
+    return edit.run(options, lambda tree: _decide(options, tree))
 
 
-def _decide(options: argparse.Namespace, standing: ConfigTree) -> Change:
-    name, file = options.name, standing.drop_in(options.name)
+def _decide(options: argparse.Namespace, tree: ConfigTree) -> Change:
+    name, file = options.name, tree.drop_in_path(options.name)
     text = written(name, rule_as_data(options))
-    wanted = standing.rule(name, drop_in(file, text))
-    holder = standing.holder(name)
+    wanted = tree.rule(name, parse_text(file, text))
+    holder = tree.holder(name)
     if holder is None:
         if file.exists():
             raise EditRefused(f"{file} is there already, without a rule `{name}`: rename it")
         return Change(f"{name}: added, {file}", file, text)
     where = holder.where_key("rules", name)
-    if _valid_rule(standing, name, holder) == wanted:
+    if _valid_rule(tree, name, holder) == wanted:
         return Change(f"{name}: unchanged, {where}")
-    if not (standing.is_drop_in(holder) and holds_only(holder, name) and is_by_add(holder)):
+    if not (tree.is_drop_in(holder) and holds_only(holder, name) and is_by_add(holder)):
         raise EditRefused(
             f"{where}: another rule has the name `{name}`: edit it there, or choose another name"
         )
@@ -84,9 +84,9 @@ def _decide(options: argparse.Namespace, standing: ConfigTree) -> Change:
     return Change(f"{name}: replaced, {holder.file}", Path(holder.file), text)
 
 
-def _valid_rule(standing: ConfigTree, name: str, holder: Source) -> Rule | None:
+def _valid_rule(tree: ConfigTree, name: str, holder: Source) -> Rule | None:
     try:
-        return standing.rule(name, holder)
+        return tree.rule(name, holder)
     except ConfigError:
         return None
 

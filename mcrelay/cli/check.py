@@ -40,7 +40,9 @@ def run(options: argparse.Namespace) -> int:
     """Check the file and print what is wrong with it."""
     file = config_option.find_file(options)
     try:
-        verdict = CheckResult(file, (), config_files.config_of(config_option.read_contents(options, file)))
+        verdict = CheckResult(
+            file, (), config_files.compile_contents(config_option.read_contents(options, file))
+        )
     except ConfigError as invalid:
         verdict = CheckResult(file, invalid.problems)
     print(json.dumps(verdict.as_json(), indent=2) if options.json else verdict.as_text(is_colour_wanted()))

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace, folder: Path, greeting: Greeting) -> int:
-    entry = state_dir.entry(folder, options.number)
+    entry = state_dir.read_entry(folder, options.number)
     main = options.config or Path(greeting["config"] if greeting else entry.contents[0][0])
     try:
         now = config_files.read(main)
@@ -117,8 +117,8 @@ def _paint_line(line: str, colour: bool) -> str:
 def _compare_rules(entry: Entry, now: config_files.Contents) -> Changes | None:
     """Return how the rules differ, None where one of both is no config of this version."""
     try:
-        before = config_files.config_of([(name, text.encode()) for name, text in entry.contents])
-        after = config_files.config_of(now)
+        before = config_files.compile_contents([(name, text.encode()) for name, text in entry.contents])
+        after = config_files.compile_contents(now)
     except ConfigError:
         return None
     links = _read_links()

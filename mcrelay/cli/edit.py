@@ -23,7 +23,7 @@ from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError
 from mcrelay.storage import config_files, run_dir
 from mcrelay.storage.atomic import write_atomically
-from mcrelay.storage.config_tree import ConfigTree, standing
+from mcrelay.storage.config_tree import ConfigTree, read_tree
 
 LOCK_RETRY_S = 0.05  # seconds between two tries to be the only one who changes the files
 
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) ->
     target = _target(options)
     try:
         with _locked(target.main, options.timeout):
-            before = standing(target.main)
+            before = read_tree(target.main)
             change = decide(before)
             after = before.sources if change.file is None else before.with_file(change.file, change.text)
             config = compiled(after)

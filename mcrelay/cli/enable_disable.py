@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
 def _decide(name: str, enabled: bool, tree: ConfigTree) -> Change:
     holder = tree.holder(name)
     if holder is None:
-        raise EditRefused(f"no rule is named `{name}`{did_you_mean(name, tree.names())}")
+        raise EditRefused(f"no rule is named `{name}`{did_you_mean(name, tree.rule_names())}")
     where = holder.where_key("rules", name)
     if tree.rule(name, holder).enabled is enabled:
         return Change(f"{name}: unchanged, {where}")

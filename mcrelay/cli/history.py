@@ -60,9 +60,9 @@ def _list(options: argparse.Namespace, folder: Path, greeting: Greeting) -> int:
 
 def _entries(folder: Path) -> Iterator[Entry]:
     """Yield the entries that can be read, and warn of the others."""
-    for number in state_dir.numbers(folder):
+    for number in state_dir.entry_numbers(folder):
         try:
-            yield state_dir.entry(folder, number)
+            yield state_dir.read_entry(folder, number)
         except state_dir.StateDirectoryError as error:
             print(f"warning: {error}", file=sys.stderr)
 

@@ -79,7 +79,7 @@ def _plan(options: argparse.Namespace) -> int:
     if file is None:
         file = running["daemon"]["config"] if running else str(config_files.DEFAULT)
     try:
-        config = config_files.config_of(config_option.read_contents(options, file))
+        config = config_files.compile_contents(config_option.read_contents(options, file))
         prospect = _plan_here(config)
     except ConfigError as invalid:
         return _report_invalid(CheckResult(file, invalid.problems), options)

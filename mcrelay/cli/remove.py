@@ -29,14 +29,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Remove the rule, if it is there."""
-    return edit.run(options, lambda standing: _decide(options.name, standing))
+    return edit.run(options, lambda tree: _decide(options.name, tree))
 
 
-def _decide(name: str, standing: ConfigTree) -> Change:
-    holder = standing.holder(name)
+def _decide(name: str, tree: ConfigTree) -> Change:
+    holder = tree.holder(name)
     if holder is None:
-        return Change(f"there is no rule `{name}`{did_you_mean(name, standing.names())}")
-    if not (standing.is_drop_in(holder) and holds_only(holder, name)):
+        return Change(f"there is no rule `{name}`{did_you_mean(name, tree.rule_names())}")
+    if not (tree.is_drop_in(holder) and holds_only(holder, name)):
         where = holder.where_key("rules", name)
         raise EditRefused(
             f"{where}: `{name}` has no drop-in of its own: delete it there, then `mcrelay reload`"

@@ -13,7 +13,7 @@ from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.terminal import format_json
 from mcrelay.client import operator_request, reload_request
 from mcrelay.reload.requests import Try
-from mcrelay.reload.trial import LONGEST
+from mcrelay.reload.trial import MAX_TRIAL_S
 
 TIMEOUT = 120.0  # seconds
 
@@ -52,8 +52,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _seconds(text: str) -> float:
     seconds = positive_number(text)
-    if seconds > LONGEST:
-        raise argparse.ArgumentTypeError(f"a trial lasts {LONGEST:g} seconds at most")
+    if seconds > MAX_TRIAL_S:
+        raise argparse.ArgumentTypeError(f"a trial lasts {MAX_TRIAL_S:g} seconds at most")
     return seconds
 
 

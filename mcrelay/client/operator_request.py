@@ -29,8 +29,8 @@ def _place(greeting: Answer, wish: OperatorRequest) -> None:
     reload_request.must_be_permitted(greeting["pid"])  # or it would lie there without a signal
     run_dir = Path(greeting["run_dir"])
     try:
-        request_file.place(run_dir, wish, greeting["uid"])
-    except request_file.Occupied as error:
+        request_file.write(run_dir, wish, greeting["uid"])
+    except request_file.RequestPendingError as error:
         raise BrokenOff(str(error)) from None
     except PermissionError:
         raise NotPermitted(f"you may not write into {run_dir}: use sudo") from None

@@ -1,56 +1,60 @@
-"""When files that somebody may be writing are to be read. Time is an argument.
+"""Decides when files that another process may be writing are to be read. Time is an argument.
 
-Stamps stand for the files: whatever changes a file changes its stamp, and taking one reads nothing. Files
-are quiet once their stamps have been the same for a while, a longer one where somebody is known to have one
-open still. If they are then other than those read last, they are to be read. News of a change makes the next
-look come sooner, and nothing depends on it: there is a look now and then regardless, which also tells whether
-news come at all.
+The caller takes stamps of the files (what stat(2) shows), which change with every change of a file. Files are
+to be read once their stamps have been equal for `QUIET_S` seconds, or for `OPEN_QUIET_S` while a process has
+a file open for writing, and differ from those of the last read. An event of inotify(7) only makes the next
+look at the stamps come sooner. A look every `POLL_INTERVAL_S` finds changes without an event, and thereby
+tells whether events are missed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-QUIET = 0.25  # seconds without a change until files are read
-STALLED = 5.0  # seconds without a change until a file is read that is still open for writing
-REGARDLESS = 5.0  # seconds between two looks where nothing is heard
-DELAY = 1.0  # seconds within which news of a change come, or never
+QUIET_S = 0.25  # without a change until files are read
+OPEN_QUIET_S = 5.0  # the same while a file is open for writing
+POLL_INTERVAL_S = 5.0  # between two looks without an event
+EVENT_DELAY_S = 1.0  # within which the event of a change comes; after that, it was missed
 
 
 @dataclass(slots=True)
 class Debouncer:
-    """What was seen of the files, and when to look again."""
+    """The stamps of the last look and of the last read, and the time of the next look."""
 
     due: float
-    """When to take the stamps."""
-    _looked: float = float("-inf")
-    _seen: object = None
-    _since: float = 0.0
-    _read: object = None
-    _is_announced: bool = True  # whether there was news since the last look
-    _is_surprising: bool = False  # whether the last change was seen without any news of it
+    """When to take stamps next."""
+    _last_look: float = float("-inf")
+    _stamps: object = None
+    _stamps_since: float = 0.0
+    _read_stamps: object = None
+    _has_event: bool = True  # since the last look
+    _has_change_without_event: bool = False
 
     def event_seen(self, now: float) -> None:
-        """Something happened where the files are: look at once, but not all the time."""
-        self._is_announced, self._is_surprising = True, False
-        self.due = min(self.due, max(now, self._looked + QUIET))
+        """There was an event at the files or their folders: look at once, but at most every `QUIET_S`."""
+        self._has_event, self._has_change_without_event = True, False
+        self.due = min(self.due, max(now, self._last_look + QUIET_S))
 
-    def looked(self, stamps: object, now: float, is_open: bool = False) -> bool:
-        """These are the stamps now, and somebody may write still; tell whether the files are to be read."""
-        if stamps != self._seen:
-            self._seen, self._since = stamps, now
-            self._is_surprising = not self._is_announced
-        self._looked, self._is_announced = now, False
-        is_new, is_quiet = stamps != self._read, now >= self._since + (STALLED if is_open else QUIET)
+    def stamps_taken(self, stamps: object, now: float, is_open: bool = False) -> bool:
+        """Return whether the files are to be read, whose stamps these are now.
+
+        `is_open`: a process has one of the files open for writing.
+        """
+        if stamps != self._stamps:
+            self._stamps, self._stamps_since = stamps, now
+            self._has_change_without_event = not self._has_event
+        self._last_look, self._has_event = now, False
+        is_new = stamps != self._read_stamps
+        is_quiet = now >= self._stamps_since + (OPEN_QUIET_S if is_open else QUIET_S)
         if is_new and is_quiet:
-            self._read = stamps
-        self.due = now + (QUIET if is_new and not is_quiet else REGARDLESS)
+            self._read_stamps = stamps
+        self.due = now + (QUIET_S if is_new and not is_quiet else POLL_INTERVAL_S)
         return is_new and is_quiet
 
     def missed_events(self, now: float) -> bool:
-        """Tell whether the files changed, and no news of it came."""
-        return self._is_surprising and now >= self._since + DELAY
+        """Return whether the files changed without an event."""
+        return self._has_change_without_event and now >= self._stamps_since + EVENT_DELAY_S
 
-    def listens_anew(self) -> None:
-        """News come from elsewhere now: what was missed before tells nothing about it."""
-        self._is_announced, self._is_surprising = True, False
+    def observer_restarted(self) -> None:
+        """A new observer reports events; an event that the old one missed does not count any more."""
+        self._has_event, self._has_change_without_event = True, False

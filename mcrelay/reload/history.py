@@ -1,4 +1,4 @@
-"""An entry of the history: a config that was accepted, when and why, with all that its files said."""
+"""An entry of the history: a config that was accepted, when and why, and the contents of its files."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SHAPE = 1  # version of an entry
+JSON_VERSION = 1  # of an entry
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A config that was accepted; `time` is in seconds since 1970, `contents` are names and texts of files.
+    """A config that was accepted at `time` (seconds since 1970), with the names and texts of its files.
 
-    `outcome` and `cause` are those of its verdict, `changes` what it changed; `on_trial`: it was one to be
-    confirmed.
+    `outcome`, `cause` and `changes` are those of the reload's result. `on_trial` is set until an operator
+    confirms the config.
     """
 
     number: int
@@ -28,9 +28,9 @@ class Entry:
     contents: tuple[tuple[str, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `entry_of` reads."""
+        """Return the document that `parse_entry` reads."""
         return {
-            "version": SHAPE,
+            "version": JSON_VERSION,
             "number": self.number,
             "generation": self.generation,
             "time": self.time,
@@ -43,8 +43,8 @@ class Entry:
         }
 
 
-def entry_of(document: Mapping[str, Any]) -> Entry | None:
-    """Return the entry that a document tells of, None where it tells of none."""
+def parse_entry(document: Mapping[str, Any]) -> Entry | None:
+    """Return the entry in a document, or None if it holds none of this version."""
     match document:
         case {
             "version": 1,

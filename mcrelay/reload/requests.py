@@ -1,7 +1,7 @@
-"""What an operator can ask of the supervisor beside a reload, and the text that says so.
+"""What an operator can request of the supervisor besides a reload, and its text.
 
-A wish lies in the run directory as a file when SIGHUP comes. Whoever may put it there may ask: the kernel
-decides, and the control socket stays a place where nothing can be changed.
+The text is in a file of the run directory when SIGHUP arrives (`storage/request_file.py`). The control socket
+takes no such request, so that its clients can change nothing.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from mcrelay.reload.trial import LONGEST
+from mcrelay.reload.trial import MAX_TRIAL_S
 
-MOST_OCTETS = 4096  # of the text
+MAX_BYTES = 4096  # of the text
 
 
 class RequestError(Exception):
-    """A text that asks for nothing that there is."""
+    """A text that is no valid request; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Take the files as they stand, on trial for so many seconds."""
+    """Apply the files as they are now, on trial for `timeout` seconds."""
 
     timeout: float
 
@@ -35,9 +35,9 @@ class Confirm:
 OperatorRequest = Try | Confirm
 
 
-def text_of(wish: OperatorRequest) -> str:
-    """Return the text of a wish."""
-    match wish:
+def format_request(request: OperatorRequest) -> str:
+    """Return the text of a request."""
+    match request:
         case Try(timeout):
             fields = {"verb": "try", "timeout": timeout}
         case Confirm(generation):  # pragma: no branch: there is no other
@@ -45,19 +45,19 @@ def text_of(wish: OperatorRequest) -> str:
     return json.dumps(fields)
 
 
-def wish_of(text: bytes) -> OperatorRequest:
-    """Return the wish that a text says; raises NoWish."""
+def parse_request(text: bytes) -> OperatorRequest:
+    """Return the request in a text; raises RequestError."""
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
-        raise RequestError("it is no JSON") from None
+        raise RequestError("it is not JSON") from None
     match fields:
         case {"timeout": bool()} | {"generation": bool()}:
-            pass  # Python takes True for a number
+            pass  # True is an int to Python
         case {"verb": "try", "timeout": int() | float() as timeout, **rest} if not rest:
-            if not 0 < timeout <= LONGEST:
-                raise RequestError(f"a trial lasts more than 0 and at most {LONGEST:g} seconds")
+            if not 0 < timeout <= MAX_TRIAL_S:
+                raise RequestError(f"a trial lasts more than 0 and at most {MAX_TRIAL_S:g} seconds")
             return Try(timeout)
         case {"verb": "confirm", "generation": int(generation), **rest} if not rest:
             return Confirm(generation)
-    raise RequestError("it asks neither to try nor to confirm in the words of this version")
+    raise RequestError("it requests neither `try` nor `confirm` as this version knows them")

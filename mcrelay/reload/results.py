@@ -1,7 +1,7 @@
-"""What became of each reload, and when that may be said. Time is an argument.
+"""The result of each reload, and when it may be published. Time is an argument.
 
-A verdict stands once all that was accepted before it runs: whoever asked for a reload that the next one
-overtook has an answer, too.
+A result is published once everything that was accepted before it runs. A reload that the next one overtakes
+has a result of its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from mcrelay.config.changes import Changes
 from mcrelay.config.problems import Problem
 
-REMEMBERED = 8  # verdicts before the last one
-MOST_PROBLEMS = 1000
+MAX_EARLIER_RESULTS = 8  # before the last one
+MAX_PROBLEMS = 1000  # of one result, in JSON
 
 
 class Outcome(StrEnum):
@@ -27,14 +27,14 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"
     REJECTED = "rejected"
     ROLLED_BACK = "rolled_back"
-    """What was confirmed runs again, and the files do not."""
+    """The config that was confirmed last runs again instead of the files."""
     CONFIRMED = "confirmed"
     REFUSED = "refused"
-    """Nobody looked at the files: what was asked for cannot be had."""
+    """The request of an operator was refused; the files were not read."""
 
 
 class Cause(StrEnum):
-    """What a reload began with."""
+    """Why a reload began."""
 
     START = "start"
     HANGUP = "hangup"
@@ -44,12 +44,12 @@ class Cause(StrEnum):
     DEADLINE = "deadline"
 
 
-_RUNNING_ANEW = (Outcome.STARTED, Outcome.APPLIED, Outcome.ROLLED_BACK)
+_NEW_CONFIG = (Outcome.STARTED, Outcome.APPLIED, Outcome.ROLLED_BACK)
 
 
 @dataclass(frozen=True, slots=True)
 class ReloadResult:
-    """What became of reload `number`, the generation that runs since, and what was wrong with the files."""
+    """How reload `number` ended, the generation that runs since then, and the problems of its files."""
 
     number: int
     cause: Cause
@@ -59,8 +59,8 @@ class ReloadResult:
     problems: tuple[Problem, ...] = ()
 
     def as_json(self, at: float) -> dict[str, Any]:
-        """Return the verdict as clients get it; `at` is when it stood, in seconds since 1970."""
-        shown = self.problems[:MOST_PROBLEMS]
+        """Return the result as clients get it; `at` is the time of its publication, in seconds since 1970."""
+        shown = self.problems[:MAX_PROBLEMS]
         return {
             "finished": self.number,
             "at": at,
@@ -75,27 +75,27 @@ class ReloadResult:
 
 
 class Reloads:
-    """The reloads that have begun, the verdicts that wait, and those that stand. The start is number 1."""
+    """The number of reloads that have begun, and their results. The start of the daemon is reload 1."""
 
     def __init__(self) -> None:
         self.begun = 0
         self.cause = Cause.START
-        """What the last one began with."""
+        """Why the last reload began."""
         self._waiting: list[ReloadResult] = []
-        self._standing: deque[dict[str, Any]] = deque(maxlen=REMEMBERED + 1)
+        self._published: deque[dict[str, Any]] = deque(maxlen=MAX_EARLIER_RESULTS + 1)
 
     @property
-    def owes_a_verdict(self) -> bool:
-        """Whether somebody has not been told yet what became of a reload."""
+    def has_unpublished_results(self) -> bool:
+        """Whether a reload has a result that clients cannot see yet."""
         return bool(self._waiting)
 
     @property
     def waits_for_workers(self) -> bool:
-        """Whether something was accepted that does not run yet; else a verdict needs to wait for nothing."""
-        return any(verdict.outcome in _RUNNING_ANEW for verdict in self._waiting)
+        """Whether an unpublished result is that of a new config, which the workers may not run yet."""
+        return any(result.outcome in _NEW_CONFIG for result in self._waiting)
 
     def begin(self, cause: Cause) -> None:
-        """The files are about to be read, or what was confirmed comes back."""
+        """A reload begins: the files are about to be read, or the confirmed config to be restored."""
         self.begun += 1
         self.cause = cause
 
@@ -106,19 +106,19 @@ class Reloads:
         changes: Changes | None = None,
         problems: Sequence[Problem] = (),
     ) -> None:
-        """The reload that began last has a verdict, which waits for all that is under way."""
-        verdict = ReloadResult(
+        """The reload that began last has this result, which waits for its publication."""
+        result = ReloadResult(
             self.begun, self.cause, outcome, generation, changes or Changes(), tuple(problems)
         )
-        self._waiting.append(verdict)
+        self._waiting.append(result)
 
-    def settled(self, at: float) -> list[ReloadResult]:
-        """Nothing is under way any more: return the verdicts that stand now."""
-        standing, self._waiting = self._waiting, []
-        self._standing.extendleft(verdict.as_json(at) for verdict in standing)
-        return standing
+    def publish(self, at: float) -> list[ReloadResult]:
+        """Publish the results that waited, and return them: all that was accepted runs now."""
+        published, self._waiting = self._waiting, []
+        self._published.extendleft(result.as_json(at) for result in published)
+        return published
 
     def as_json(self) -> dict[str, Any]:
-        """Return the last verdict and how many reloads have begun, with the verdicts before it."""
-        last, *earlier = self._standing or [{"finished": 0}]
+        """Return the last published result, the earlier ones, and how many reloads have begun."""
+        last, *earlier = self._published or [{"finished": 0}]
         return {"begun": self.begun, **last, "earlier": earlier}

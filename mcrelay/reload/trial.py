@@ -1,7 +1,7 @@
-"""A config on trial: until when it runs, and what a start makes of a trial. Time is an argument.
+"""A trial: a config that runs until an operator confirms it or its time is over. Time is an argument.
 
-What is confirmed comes back when the time is over, whoever died meanwhile: a start finds the trial in the
-state directory, and a boot ends every trial.
+At the end of its time the config that was confirmed before runs again, even if the daemon died in the
+meantime: the next start finds the trial in the state directory. A reboot ends every trial.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 
-LONGEST = 86_400.0  # seconds of a trial
+MAX_TRIAL_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class BootTime:
-    """Seconds since the boot of that name, those included in which the host slept (CLOCK_BOOTTIME).
+    """A moment as seconds since the boot with the ID `boot`, time asleep included (CLOCK_BOOTTIME).
 
-    `time` is what people call it: seconds since 1970, as the clock stood when the moment was taken.
+    `time` is the same moment in seconds since 1970, by the clock as it was set when the moment was taken.
     """
 
     boot: str
@@ -26,15 +26,16 @@ class BootTime:
     time: float = 0.0
 
     def later(self, seconds: float) -> BootTime:
-        """Return the moment so many seconds later."""
+        """Return the moment `seconds` later."""
         return BootTime(self.boot, self.seconds + seconds, self.time + seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What runs is on trial until `end`; then the config comes back that is `confirmed`.
+    """A trial that lasts until `end`.
 
-    `path` is that of the config, `hash` that of what is tried; `confirmed` is a number of the history.
+    `path` is that of the main file, and `hash` that of the contents on trial. `confirmed` is the number of
+    the history entry that runs again after the trial, and `confirmed_hash` the hash of its contents.
     """
 
     path: str
@@ -44,20 +45,20 @@ class Trial:
     confirmed_hash: str
 
     def left(self, now: BootTime) -> float:
-        """Return the seconds that are left: 0 after the end, in another boot, or if it ends absurdly late."""
+        """Return the seconds until the end; 0 if it is over, of another boot, or too far away."""
         left = self.end.seconds - now.seconds
-        return left if self.end.boot == now.boot and 0 < left <= LONGEST else 0.0
+        return left if self.end.boot == now.boot and 0 < left <= MAX_TRIAL_S else 0.0
 
-    def of(self, tried: str) -> Trial:
-        """Return the same trial of another content."""
+    def with_hash(self, tried: str) -> Trial:
+        """Return the same trial of other contents."""
         return replace(self, hash=tried)
 
-    def until(self, end: BootTime) -> Trial:
+    def with_end(self, end: BootTime) -> Trial:
         """Return the same trial with another end."""
         return replace(self, end=end)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `trial_of` reads."""
+        """Return the document that `parse_trial` reads."""
         return {
             "version": 1,
             "config": self.path,
@@ -70,8 +71,8 @@ class Trial:
         }
 
 
-def trial_of(document: Mapping[str, Any]) -> Trial | None:
-    """Return the trial that a document tells of, None where it tells of none."""
+def parse_trial(document: Mapping[str, Any]) -> Trial | None:
+    """Return the trial in a document, or None if it holds none of this version."""
     match document:
         case {
             "version": 1,
@@ -91,26 +92,29 @@ def trial_of(document: Mapping[str, Any]) -> Trial | None:
 class StartDecision(Enum):
     """What a start runs."""
 
-    FILES = auto()  # what the files say
-    ON_TRIAL = auto()  # the same, on trial still
-    ROLLED_BACK = auto()  # what was confirmed: the trial ended while nobody was there to end it
-    STILL_REFUSED = auto()  # what was confirmed: the files say what was rolled back before
+    FILES = auto()  # the files
+    ON_TRIAL = auto()  # the files, still on trial
+    ROLLED_BACK = auto()  # the confirmed config, because the trial ended while no daemon ran
+    STILL_REFUSED = auto()  # the confirmed config, because the contents of the files were rolled back before
 
 
 @dataclass(frozen=True, slots=True)
 class RolledBackContent:
-    """What was rolled back does not run again by itself: its hash, and the number of what runs instead."""
+    """The hash of contents that were rolled back, and the number of the history entry that runs instead.
+
+    A start does not run such contents; an explicit reload does.
+    """
 
     hash: str
     confirmed: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `refusal_of` reads."""
+        """Return the document that `parse_rolled_back` reads."""
         return {"version": 1, "hash": self.hash, "confirmed": self.confirmed}
 
 
-def refusal_of(document: Mapping[str, Any]) -> RolledBackContent | None:
-    """Return the refusal that a document tells of, None where it tells of none."""
+def parse_rolled_back(document: Mapping[str, Any]) -> RolledBackContent | None:
+    """Return the rolled-back content in a document, or None if it holds none of this version."""
     match document:
         case {"version": 1, "hash": str(refused), "confirmed": int(confirmed)}:
             return RolledBackContent(refused, confirmed)
@@ -118,18 +122,19 @@ def refusal_of(document: Mapping[str, Any]) -> RolledBackContent | None:
             return None
 
 
-def beginning(
-    path: str, content: str, trial: Trial | None, refusal: RolledBackContent | None, now: BootTime
+def decide_start(
+    path: str, content: str, trial: Trial | None, rolled_back: RolledBackContent | None, now: BootTime
 ) -> StartDecision:
-    """Return what a start runs that finds this content (a hash) and these traces of what was before.
+    """Return what a start runs whose main file is `path` and whose files have the hash `content`.
 
-    Another content than the one on trial is on trial as well: somebody corrects it. What was confirmed need
-    not come back, and a trial of another config than that of `path` is none of this one.
+    `trial` and `rolled_back` are what the state directory holds. While a trial lasts, any contents are on
+    trial, because the operator may be correcting them. After a trial, the confirmed contents need no
+    rollback. A trial of another main file does not matter here.
     """
     if trial is not None and trial.path == path:
         if trial.left(now):
             return StartDecision.ON_TRIAL
         if trial.confirmed_hash != content:
             return StartDecision.ROLLED_BACK
-    is_refused = refusal is not None and refusal.hash == content
+    is_refused = rolled_back is not None and rolled_back.hash == content
     return StartDecision.STILL_REFUSED if is_refused else StartDecision.FILES

@@ -1,50 +1,94 @@
-"""A file put in place at once: whoever reads it meanwhile gets the old or the new one, never half of it."""
+"""Files that change as a whole: a reader gets the old content or the new one, never a part of it.
+
+Each writer fills a draft beside the file. The draft's content is on the disk before the draft gets the name
+of the file, and the name is on the disk when the writer returns.
+"""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 Undo = Callable[[], None]
 
 
-def write_atomically(file: Path, content: bytes | None, like: Path) -> Undo:
-    """Give a file this content, None for no file at all; return what makes it again what it was.
+@contextmanager
+def open_draft(file: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
+    """Yield the path of a new file beside `file`, and the file open for writing; raises OSError.
 
-    A new file may be read by whoever may read `like`. Raises OSError.
+    The draft is removed at the end, unless it was renamed to `file`. Its name begins with a dot, so that it
+    is no drop-in. A draft that a killed process with the same number left is replaced.
     """
-    return _removed(file) if content is None else _written(Path(os.path.realpath(file)), content, like)
+    path = file.with_name(f".{file.name}.{os.getpid()}")
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with open(os.open(path, flags, mode), "wb") as opened:
+        try:
+            yield path, opened
+        finally:
+            path.unlink(missing_ok=True)
 
 
-def _removed(file: Path) -> Undo:
+def replace(
+    file: Path, content: bytes, mode: int, prepare: Callable[[int], None] = lambda descriptor: None
+) -> None:
+    """Give `file` this content; raises OSError, after which the file is as it was.
+
+    `mode` is that of open(2), subject to the umask; `prepare` gets the descriptor of the empty draft.
+    """
+    with open_draft(file, mode) as (path, draft):
+        prepare(draft.fileno())
+        draft.write(content)
+        draft.flush()
+        os.fsync(draft.fileno())
+        os.replace(path, file)
+    _sync_folder(file.parent)
+
+
+def remove(file: Path) -> None:
+    """Remove a file; raises OSError."""
+    file.unlink()
+    _sync_folder(file.parent)
+
+
+def write_atomically(file: Path, content: bytes | None, like: Path) -> Undo:
+    """Write a configuration file, or remove it if `content` is None; return a function that undoes this.
+
+    A file that exists keeps its owner and mode, and what a link names is changed rather than the link. A new
+    file, and a new folder, can be read by those who can read `like`. Raises OSError.
+    """
+    return _remove(file) if content is None else _write(Path(os.path.realpath(file)), content, like)
+
+
+def _remove(file: Path) -> Undo:
     link = os.readlink(file) if file.is_symlink() else None
     found, content = os.stat(file), file.read_bytes()
-    _unlink(file)
-    return lambda: _write(file, content, found) if link is None else os.symlink(link, file)
+    remove(file)
+    return lambda: _replace_like(found, file, content) if link is None else os.symlink(link, file)
 
 
-def _written(file: Path, content: bytes, like: Path) -> Undo:
+def _write(file: Path, content: bytes, like: Path) -> Undo:
     if file.exists():
         found, before = os.stat(file), file.read_bytes()
-        _write(file, content, found)
-        return lambda: _write(file, before, found)
-    made = _make(file.parent, like)
-    _write(file, content, os.stat(like))
+        _replace_like(found, file, content)
+        return lambda: _replace_like(found, file, before)
+    is_new_folder = _make_folder(file.parent, like)
+    _replace_like(os.stat(like), file, content)
 
     def undo() -> None:
-        _unlink(file)
-        if made:
-            with suppress(OSError):  # somebody else has put a file there meanwhile
+        remove(file)
+        if is_new_folder:
+            with suppress(OSError):  # another process has put a file there in the meantime
                 file.parent.rmdir()
 
     return undo
 
 
-def _make(folder: Path, like: Path) -> bool:
-    """Make a folder where there is none, for whoever may read `like`; tell whether it had to be made."""
+def _make_folder(folder: Path, like: Path) -> bool:
+    """Make a folder unless it exists, for those who can read `like`; return whether it was made."""
     if folder.is_dir():
         return False
     found = os.stat(like)
@@ -56,31 +100,18 @@ def _make(folder: Path, like: Path) -> bool:
     return True
 
 
-def _write(file: Path, content: bytes, like: os.stat_result) -> None:
-    """Put a file in place with the owner and the mode of another one, as far as this user may."""
-    # A name that begins with a dot is no drop-in.
-    descriptor, draft = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    try:
-        with open(descriptor, "wb") as written:
-            with suppress(PermissionError):
-                os.fchown(descriptor, like.st_uid, like.st_gid)
-            os.fchmod(descriptor, like.st_mode & 0o666)
-            written.write(content)
-            written.flush()
-            os.fsync(descriptor)
-        os.replace(draft, file)
-    except BaseException:
-        os.unlink(draft)
-        raise
-    _sync(file.parent)
+def _replace_like(like: os.stat_result, file: Path, content: bytes) -> None:
+    """Give `file` this content, and the owner and mode of `like` as far as this user may."""
+
+    def take_over(descriptor: int) -> None:
+        with suppress(PermissionError):
+            os.fchown(descriptor, like.st_uid, like.st_gid)
+        os.fchmod(descriptor, like.st_mode & 0o666)
+
+    replace(file, content, 0o600, take_over)
 
 
-def _unlink(file: Path) -> None:
-    file.unlink()
-    _sync(file.parent)
-
-
-def _sync(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The config on disk: the main file and its drop-in folder, read once, whole, and within bounds."""
+"""The configuration files: the main file and its drop-ins, read whole and up to a size limit."""
 
 from __future__ import annotations
 
@@ -15,56 +15,63 @@ from mcrelay.config.problems import ConfigError, Problem, SourceLocation
 from mcrelay.config.reader import parse_all
 
 DEFAULT = Path("/etc/mcrelay.yaml")
-MAX_OCTETS = 32 * 1024 * 1024  # of all files together
+MAX_BYTES = 32 * 1024 * 1024  # of all files together
 STANDARD_INPUT = "<stdin>"
 
 Name = str | os.PathLike[str]
 Contents = list[tuple[str, bytes]]
+"""Names and contents of the main file and of its drop-ins, in the order in which they are merged."""
 Stamps = tuple[tuple[str, ...], tuple[object, ...]]
+"""What is wrong with the drop-in folder, and what stat(2) shows of each file."""
 
 
 def load(path: Name) -> tuple[Config, str]:
-    """Return the config of a file and its drop-ins, and the hash of their content; raise `ConfigError`."""
+    """Return the config of a file and its drop-ins, and the hash of their contents; raises ConfigError."""
     contents = read(path)
-    return config_of(contents), digest(contents)
+    return compile_contents(contents), digest(contents)
 
 
-def config_of(contents: Contents, before: Config | None = None) -> Config:
-    """Return the config that these contents say, with the rules that were `before`; raise `ConfigError`."""
+def compile_contents(contents: Contents, before: Config | None = None) -> Config:
+    """Return the config that files define; raises ConfigError.
+
+    A rule that is as it was `before` is the very same object.
+    """
     return compiled(parse_all(contents), before.rules if before else None)
 
 
 def read(path: Name) -> Contents:
-    """Return the names and contents of a file and of its drop-ins in lexical order; raise `ConfigError`."""
+    """Return the contents of a main file and of its drop-ins in lexical order; raises ConfigError."""
     main = Path(path)
     return _contents(_paths(main), {})
 
 
 def read_with(place: Path, content: bytes) -> Contents:
-    """Return what `read` would return if this were the content of a main file or drop-in.
+    """Return what `read` would return if the file at `place`, a main file or a drop-in, had this content.
 
-    Raise `ConfigError`.
+    Raises ConfigError.
     """
     if place.parent.suffix != ".d":
         return _contents(_paths(place), {place: content})
     if not place.name.endswith(".yaml") or not is_drop_in(place.name):
-        raise _unusable(place, "this is no name of a drop-in, which would not be read; they end in `.yaml`")
+        raise _unusable(
+            place, "this is no name of a drop-in, so that it would not be read; they end in `.yaml`"
+        )
     main = place.parent.with_suffix(".yaml")
     return _contents([main, *sorted({*_drop_ins(main), place})], {place: content})
 
 
 def read_one(path: Name) -> bytes:
-    """Return the content of a file alone; raise `ConfigError`."""
-    return _content(Path(path), MAX_OCTETS)
+    """Return the content of one file; raises ConfigError."""
+    return _content(Path(path), MAX_BYTES)
 
 
 def read_standard_input() -> Contents:
-    """Return what comes from standard input, which has no drop-ins; raise `ConfigError`."""
-    return [(STANDARD_INPUT, _bounded(sys.stdin.buffer.read(MAX_OCTETS + 1), STANDARD_INPUT))]
+    """Return the content of standard input, which has no drop-ins; raises ConfigError."""
+    return [(STANDARD_INPUT, _bounded(sys.stdin.buffer.read(MAX_BYTES + 1), STANDARD_INPUT))]
 
 
 def digest(contents: Iterable[tuple[str, bytes]]) -> str:
-    """Return the hash of what `read` returned; files of the same content under other names differ."""
+    """Return the hash of the names and contents of files."""
     hashed = hashlib.sha256()
     for name, content in contents:
         hashed.update(f"{name}\0{len(content)}\0".encode())
@@ -72,12 +79,12 @@ def digest(contents: Iterable[tuple[str, bytes]]) -> str:
     return hashed.hexdigest()
 
 
-def stamps(path: Name) -> Stamps:
-    """Return what differs whenever `read` would return something else; reads no file, and raises nothing."""
+def read_stamps(path: Name) -> Stamps:
+    """Return a value that changes whenever the result of `read` may have changed. Opens no file."""
     main = Path(path)
     folder = drop_in_folder(main)
     try:
-        names, problems = _names_of_drop_ins(folder), []
+        names, problems = _drop_in_names(folder), []
     except ConfigError as invalid:
         names, problems = [], invalid.lines()
     paths = (str(main), *(f"{folder}/{name}" for name in names))  # as text: Path takes longer than stat(2)
@@ -85,17 +92,17 @@ def stamps(path: Name) -> Stamps:
 
 
 def drop_in_folder(main: Path) -> Path:
-    """Return the folder whose files are read with this one."""
+    """Return the folder of the drop-ins of a main file."""
     return main.with_name(f"{main.stem}.d")
 
 
 def is_drop_in(name: str) -> bool:
-    """Tell whether a file of this name in that folder is read, or refused for a misspelt end."""
+    """Tell whether a file of this name in the drop-in folder matters: it is read, or refused for `.yml`."""
     return name.endswith((".yaml", ".yml")) and not name.startswith(".")
 
 
 def _paths(main: Path) -> Iterator[Path]:
-    yield main  # which is looked at first, and may be no name of a file at all
+    yield main  # the first, so that its problem comes before one of the drop-in folder
     yield from _drop_ins(main)
 
 
@@ -109,10 +116,10 @@ def _stamp(file: str) -> tuple[int, ...]:
 
 def _drop_ins(main: Path) -> list[Path]:
     folder = drop_in_folder(main)
-    return [folder / name for name in _names_of_drop_ins(folder)]
+    return [folder / name for name in _drop_in_names(folder)]
 
 
-def _names_of_drop_ins(folder: Path) -> list[str]:
+def _drop_in_names(folder: Path) -> list[str]:
     try:
         names = sorted(name for name in os.listdir(folder) if is_drop_in(name))
     except FileNotFoundError:
@@ -126,7 +133,7 @@ def _names_of_drop_ins(folder: Path) -> list[str]:
 
 def _contents(paths: Iterable[Path], known: Mapping[Path, bytes]) -> Contents:
     contents: Contents = []
-    room = MAX_OCTETS
+    room = MAX_BYTES
     for file in paths:
         contents.append((_printable(file), known[file] if file in known else _content(file, room)))
         room -= len(contents[-1][1])
@@ -135,26 +142,25 @@ def _contents(paths: Iterable[Path], known: Mapping[Path, bytes]) -> Contents:
 
 def _content(file: Path, room: int) -> bytes:
     try:
-        # Looked at before it is opened: opening is enough to set off some devices, or to wait for a pipe's
-        # other end.
+        # Checked before it is opened: opening can trigger a device, and waits for the other end of a pipe.
         kind = os.stat(file).st_mode
         if not stat.S_ISREG(kind):
-            raise _unusable(file, f"this is {_called(kind)}, not a file")
+            raise _unusable(file, f"this is {_kind_name(kind)}, not a file")
         with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
             return _bounded(opened.read(room + 1), file, room)
     except ValueError:
-        raise _unusable(file, "this is no name of a file") from None
+        raise _unusable(file, "this is not a file name") from None
     except OSError as error:
         raise _unusable(file, error) from None
 
 
-def _bounded(content: bytes, file: Name, room: int = MAX_OCTETS) -> bytes:
+def _bounded(content: bytes, file: Name, room: int = MAX_BYTES) -> bytes:
     if len(content) > room:
-        raise _unusable(file, f"the configuration is larger than {MAX_OCTETS // 2**20} MiB")
+        raise _unusable(file, f"the configuration is larger than {MAX_BYTES // 2**20} MiB")
     return content
 
 
-def _called(kind: int) -> str:
+def _kind_name(kind: int) -> str:
     match stat.S_IFMT(kind):
         case stat.S_IFDIR:
             return "a folder"

@@ -1,4 +1,4 @@
-"""Files of JSON that processes leave for one another: written whole, and read with suspicion."""
+"""Files that hold one JSON object. Their content is checked, because another process wrote it."""
 
 from __future__ import annotations
 
@@ -6,72 +6,53 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mcrelay.storage import atomic
+
 
 class JsonFileError(Exception):
-    """A file is there, and is not what it should be."""
+    """A file exists and is not a regular file with one JSON object of the expected size."""
 
 
 def write(path: Path, document: Mapping[str, Any], mode: int = 0o640) -> None:
-    """Put a document at `path`, whole or not at all, also if the power fails meanwhile; raises OSError."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "w") as opened:
-        try:
-            json.dump(document, opened, separators=(",", ":"))
-            opened.flush()
-            os.fsync(opened.fileno())
-            os.rename(draft, path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
-    _sync_folder(path.parent)
+    """Write a document atomically and durably; raises OSError."""
+    atomic.replace(path, json.dumps(document, separators=(",", ":")).encode(), mode)
 
 
 def remove(path: Path) -> None:
-    """Remove a file for good; raises OSError."""
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return
-    _sync_folder(path.parent)
+    """Remove a file durably, if it exists; raises OSError."""
+    with suppress(FileNotFoundError):
+        atomic.remove(path)
 
 
-def read(path: Path, most: int) -> dict[str, Any] | None:
-    """Return the document of at most so many octets, None where there is no file; raises Unreadable."""
+def read(path: Path, max_bytes: int) -> dict[str, Any] | None:
+    """Return the document of at most `max_bytes`, or None if there is no file; raises JsonFileError."""
     try:
-        with opened(path) as file:
-            text = file.read(most + 1)
+        with open_regular_file(path) as file:
+            text = file.read(max_bytes + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise JsonFileError((error.strerror or str(error)).lower()) from None
-    if len(text) > most:
-        raise JsonFileError(f"it is larger than {most} octets")
+    if len(text) > max_bytes:
+        raise JsonFileError(f"it is larger than {max_bytes} bytes")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise JsonFileError("it is no JSON object")
+        raise JsonFileError("it is not a JSON object")
     return document
 
 
-def opened(path: Path) -> BinaryIO:
-    """Open a file for reading; raises OSError, and Unreadable where it is something else than a file."""
-    # Neither a link's target nor a pipe's other end is waited for or trusted.
+def open_regular_file(path: Path) -> BinaryIO:
+    """Open a file for reading; raises OSError, and JsonFileError if `path` is not a regular file."""
+    # A symbolic link is not followed, and the other end of a pipe not waited for.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise JsonFileError("it is no file")
+        raise JsonFileError("it is not a regular file")
     return open(descriptor, "rb")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

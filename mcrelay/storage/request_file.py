@@ -1,4 +1,7 @@
-"""The file in the run directory in which an operator asks for more than a reload, before he sends SIGHUP."""
+"""The file in the run directory that holds an operator's request. SIGHUP follows it.
+
+Whoever may write to the run directory may make a request: the kernel decides that.
+"""
 
 from __future__ import annotations
 
@@ -7,75 +10,82 @@ import os
 import time
 from pathlib import Path
 
-from mcrelay.reload.requests import MOST_OCTETS, OperatorRequest, RequestError, text_of, wish_of
-from mcrelay.storage import json_file
+from mcrelay.reload.requests import (
+    MAX_BYTES,
+    OperatorRequest,
+    RequestError,
+    format_request,
+    parse_request,
+)
+from mcrelay.storage import atomic, json_file
 
 log = logging.getLogger("mcrelay")
 
 NAME = "request"
-TIMELY = 60.0  # seconds after which nobody waits any more for what was asked
+MAX_AGE_S = 60.0  # after which the operator does not wait for the answer any more
 
 
-class Occupied(Exception):
-    """Somebody else has asked, and the supervisor has not seen it yet."""
+class RequestPendingError(Exception):
+    """The supervisor has not yet read the request of another operator."""
 
 
-def place(directory: Path, wish: OperatorRequest, uid: int) -> None:
-    """Put a wish where the supervisor, which runs as `uid`, finds it; raises Occupied and OSError.
+def write(directory: Path, request: OperatorRequest, uid: int) -> None:
+    """Write a request for the supervisor, which runs as user `uid`; raises RequestPendingError and OSError.
 
-    The signal has to follow at once: a wish of which nobody told is no wish after a minute.
+    SIGHUP has to follow within `MAX_AGE_S`.
     """
-    draft = directory / f".{NAME}.{os.getpid()}"
-    draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as opened:
+    path = directory / NAME
+    with atomic.open_draft(path, 0o600) as (draft, opened):
+        opened.write(format_request(request).encode())
+        opened.flush()
+        if uid != os.geteuid():
+            os.fchown(opened.fileno(), uid, -1)
+        _remove_if_too_old(path)
         try:
-            opened.write(text_of(wish))
-            opened.flush()
-            if uid != os.geteuid():
-                os.fchown(opened.fileno(), uid, -1)
-            _drop_if_late(directory / NAME)
-            os.link(draft, directory / NAME, follow_symlinks=False)
+            os.link(draft, path, follow_symlinks=False)  # which, unlike rename(2), replaces no file
         except FileExistsError:
-            raise Occupied(f"{directory / NAME} waits for the supervisor; try again in a moment") from None
-        finally:
-            draft.unlink(missing_ok=True)
+            raise RequestPendingError(f"{path} waits for the supervisor; try again in a moment") from None
 
 
 def take(directory: Path) -> OperatorRequest | None:
-    """Return what is wished, and take it away; None where nothing counts as a wish; raises NoWish."""
+    """Return the request and remove its file; None if there is none that counts; raises RequestError."""
     path = directory / NAME
     try:
-        with json_file.opened(path) as opened:
-            why_not = _why_not(os.fstat(opened.fileno()))
-            text = opened.read(MOST_OCTETS + 1)
+        with json_file.open_regular_file(path) as opened:
+            why_ignored = _why_ignored(os.fstat(opened.fileno()))
+            text = opened.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return None
     except (OSError, json_file.JsonFileError) as error:
-        why_not, text = str(error), b""
+        why_ignored, text = str(error), b""
     _remove(path)
-    if why_not:
-        log.warning("%s is ignored: %s", path, why_not)
+    if why_ignored:
+        log.warning("%s is ignored: %s", path, why_ignored)
         return None
-    if len(text) > MOST_OCTETS:
-        raise RequestError(f"it is larger than {MOST_OCTETS} octets")
-    return wish_of(text)
+    if len(text) > MAX_BYTES:
+        raise RequestError(f"it is larger than {MAX_BYTES} bytes")
+    return parse_request(text)
 
 
-def _why_not(found: os.stat_result) -> str:
-    """Return why a file counts for nothing, whatever it says."""
+def _why_ignored(found: os.stat_result) -> str:
+    """Return why a file is ignored whatever its content, or an empty text."""
     if found.st_uid not in (0, os.geteuid()):
-        return f"it belongs to user {found.st_uid}, who may not ask"
-    if abs(time.time() - found.st_mtime) > TIMELY:
-        return "it was written long ago, and nobody waits for it any more"
+        return f"it belongs to user {found.st_uid}, who may not make requests"
+    if _is_too_old(found):
+        return "it was written long ago, and nobody waits for the answer any more"
     return ""
 
 
-def _drop_if_late(path: Path) -> None:
+def _remove_if_too_old(path: Path) -> None:
     try:
-        if abs(time.time() - path.lstat().st_mtime) > TIMELY:
+        if _is_too_old(path.lstat()):
             path.unlink()
     except FileNotFoundError:
         pass
+
+
+def _is_too_old(found: os.stat_result) -> bool:
+    return abs(time.time() - found.st_mtime) > MAX_AGE_S
 
 
 def _remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The run directory: one daemon at a time."""
+"""The run directory, which belongs to one daemon at a time: its names, its default and its lock."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ class RunDirBusyError(Exception):
 
 
 def default() -> Path:
-    """Return the directory that systemd made for the service, else the usual one."""
-    # systemd separates several with colons; the first is ours.
-    return Path(os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or DEFAULT)
+    """Return the run directory that systemd made for the service, or `DEFAULT`."""
+    return directory_from_systemd("RUNTIME_DIRECTORY", DEFAULT)
+
+
+def directory_from_systemd(variable: str, otherwise: Path) -> Path:
+    """Return the first directory in a variable that systemd sets for a service (systemd.exec(5))."""
+    return Path(os.environ.get(variable, "").partition(":")[0] or otherwise)
 
 
 def lock(directory: Path) -> int:
-    """Make the directory, take its lock, and return the descriptor that holds it while the process lives."""
+    """Make the directory, and return a descriptor that holds its lock; raises RunDirBusyError."""
     try:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.fchmod(descriptor, 0o600)  # whoever may open it could lock it
+        os.fchmod(descriptor, 0o600)  # any user who can open it could lock it
     except OSError as error:
         raise RunDirBusyError(f"cannot use the run directory {directory}: {error.strerror}") from error
     try:

@@ -1,6 +1,6 @@
-"""The state directory: the last configs that were accepted, the trial that runs, and what was rolled back.
+"""The state directory: the history of accepted configs, the trial, and the content that was rolled back.
 
-A daemon that cannot use it relays all the same. It says so once, and has neither history nor trials.
+A daemon that cannot use the directory logs that once, and relays without history and trials.
 """
 
 from __future__ import annotations
@@ -14,33 +14,35 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mcrelay.reload.history import Entry, entry_of
-from mcrelay.reload.trial import RolledBackContent, Trial, refusal_of, trial_of
+from mcrelay.reload.history import Entry, parse_entry
+from mcrelay.reload.trial import RolledBackContent, Trial, parse_rolled_back, parse_trial
 from mcrelay.storage import json_file
+from mcrelay.storage.run_dir import directory_from_systemd
 
 log = logging.getLogger("mcrelay")
 
 DEFAULT = Path("/var/lib/mcrelay")
-KEPT = 10  # entries of the history
-MOST_OCTETS = 256 << 20  # of an entry: the files have 32 MiB at most, and JSON writes a character in 6 octets
+MAX_ENTRIES = 10  # of the history
+MAX_BYTES = (
+    256 << 20
+)  # of a document: the files have 32 MiB at most, and JSON takes up to 6 bytes a character
 HISTORY, TRIAL, REFUSED, LOCK = "history", "trial.json", "refused.json", "lock"
 
 _NAME = re.compile(r"([0-9]{6}|[1-9][0-9]{6,})\.json")
-_Told = TypeVar("_Told")
+_Document = TypeVar("_Document")
 
 
 class StateDirectoryError(Exception):
-    """The state directory cannot be used, or lacks what it should hold."""
+    """The state directory, or a file of it, cannot be used; the message says why."""
 
 
 def default() -> Path:
-    """Return the directory that systemd made for the service, else the usual one."""
-    # systemd separates several with colons; the first is ours.
-    return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or DEFAULT)
+    """Return the state directory that systemd made for the service, or `DEFAULT`."""
+    return directory_from_systemd("STATE_DIRECTORY", DEFAULT)
 
 
-def numbers(directory: Path) -> list[int]:
-    """Return the numbers of the entries in a state directory, the latest last; raises Unusable."""
+def entry_numbers(directory: Path) -> list[int]:
+    """Return the numbers of the history entries, the latest last; raises StateDirectoryError."""
     try:
         names = os.listdir(directory / HISTORY)
     except OSError as error:
@@ -48,23 +50,23 @@ def numbers(directory: Path) -> list[int]:
     return sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
 
 
-def entry(directory: Path, number: int) -> Entry:
-    """Return an entry of the history in a state directory; raises Unusable."""
+def read_entry(directory: Path, number: int) -> Entry:
+    """Return a history entry of a state directory; raises StateDirectoryError."""
     path = _path(directory, number)
     try:
-        document = json_file.read(path, MOST_OCTETS)
+        document = json_file.read(path, MAX_BYTES)
     except json_file.JsonFileError as error:
         raise StateDirectoryError(f"{path}: {error}") from None
-    found = entry_of(document) if document else None
+    found = parse_entry(document) if document else None
     if found is None or found.number != number:
         raise StateDirectoryError(
-            f"{path}: {'there is no such entry' if document is None else 'it is no entry'}"
+            f"{path}: {'there is no such entry' if document is None else 'it is not an entry'}"
         )
     return found
 
 
 class StateDirectory:
-    """A state directory that this process alone writes, or the reason why it does not."""
+    """The state directory of this daemon, which alone writes to it while it holds the lock."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -72,7 +74,7 @@ class StateDirectory:
         self._lock: int | None = None
 
     def open(self) -> None:
-        """Make the directory, and take it for this process as long as it lives."""
+        """Make the directory and take its lock. If that fails, log why."""
         try:
             self.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
             (self.directory / HISTORY).mkdir(mode=0o750, exist_ok=True)
@@ -82,19 +84,19 @@ class StateDirectory:
         except StateDirectoryError as error:
             self._complain(error)
 
-    def must_be_usable(self) -> None:
-        """Raise Unusable where nothing can be kept, with the reason."""
+    def check_usable(self) -> None:
+        """Raise StateDirectoryError if the directory cannot be used."""
         if self._lock is None:
             raise StateDirectoryError(self._complaint)
 
     # The history.
 
-    def add(self, made: Callable[[int], Entry]) -> int | None:
-        """Add the entry that is `made` of its number, and return that, or None where it cannot be kept."""
+    def add(self, make_entry: Callable[[int], Entry]) -> int | None:
+        """Add the entry that `make_entry` returns for its number; return the number, or None on failure."""
         try:
-            self.must_be_usable()
+            self.check_usable()
             number = max(self._numbers(), default=0) + 1
-            json_file.write(_path(self.directory, number), made(number).as_json())
+            json_file.write(_path(self.directory, number), make_entry(number).as_json())
         except OSError as error:
             self._complain(_unusable(self.directory / HISTORY, error))
             return None
@@ -105,7 +107,7 @@ class StateDirectory:
         return number
 
     def confirm(self, number: int) -> None:
-        """An entry is not on trial any more."""
+        """Record that an entry is not on trial any more."""
         try:
             json_file.write(
                 _path(self.directory, number), replace(self.entry(number), on_trial=False).as_json()
@@ -116,12 +118,12 @@ class StateDirectory:
             self._complain(error)
 
     def entry(self, number: int) -> Entry:
-        """Return an entry; raises Unusable."""
-        self.must_be_usable()
-        return entry(self.directory, number)
+        """Return an entry of the history; raises StateDirectoryError."""
+        self.check_usable()
+        return read_entry(self.directory, number)
 
     def latest(self) -> Entry | None:
-        """Return the latest entry, None where there is none that can be read."""
+        """Return the latest entry that can be read, or None."""
         for number in reversed(self._numbers()):
             try:
                 return self.entry(number)
@@ -130,60 +132,60 @@ class StateDirectory:
         return None
 
     def prune(self, needed: int | None) -> None:
-        """Forget all entries but the latest, and the one that is `needed` besides."""
-        for number in self._numbers()[:-KEPT]:
+        """Remove all entries but the latest `MAX_ENTRIES` and entry `needed`."""
+        for number in self._numbers()[:-MAX_ENTRIES]:
             if number != needed:
                 self._drop(_path(self.directory, number))
 
     def _numbers(self) -> list[int]:
         try:
-            return numbers(self.directory) if self._lock is not None else []
+            return entry_numbers(self.directory) if self._lock is not None else []
         except StateDirectoryError as error:
             self._complain(error)
             return []
 
-    # The trial, and what was rolled back.
+    # The trial and the content that was rolled back, for the next start of the daemon.
 
     def trial(self) -> Trial | None:
-        """Return the trial that a predecessor left."""
-        return self._told(TRIAL, trial_of)
+        """Return the trial that the directory holds."""
+        return self._read(TRIAL, parse_trial)
 
-    def refusal(self) -> RolledBackContent | None:
-        """Return what is not to run again by itself."""
-        return self._told(REFUSED, refusal_of)
+    def rolled_back(self) -> RolledBackContent | None:
+        """Return the rolled-back content that the directory holds."""
+        return self._read(REFUSED, parse_rolled_back)
 
     def keep_trial(self, trial: Trial) -> None:
-        """Let a successor find the trial; raises Unusable."""
-        self._keep(TRIAL, trial.as_json())
+        """Write the trial; raises StateDirectoryError."""
+        self._write(TRIAL, trial.as_json())
 
-    def keep_refusal(self, refusal: RolledBackContent) -> None:
-        """Let a successor find what was rolled back; raises Unusable."""
-        self._keep(REFUSED, refusal.as_json())
+    def keep_rolled_back(self, content: RolledBackContent) -> None:
+        """Write the content that was rolled back; raises StateDirectoryError."""
+        self._write(REFUSED, content.as_json())
 
     def forget_trial(self) -> None:
-        """No successor needs to know of a trial any more; raises Unusable where it will."""
+        """Remove the trial; raises StateDirectoryError."""
         self._remove(self.directory / TRIAL)
 
-    def forget_refusal(self) -> None:
-        """What was rolled back was taken all the same, or is gone."""
+    def forget_rolled_back(self) -> None:
+        """Remove the content that was rolled back. If that fails, log why."""
         self._drop(self.directory / REFUSED)
 
-    def _told(self, name: str, read: Callable[[dict[str, Any]], _Told | None]) -> _Told | None:
+    def _read(self, name: str, parse: Callable[[dict[str, Any]], _Document | None]) -> _Document | None:
         if self._lock is None:
             return None
         path = self.directory / name
         try:
-            document = json_file.read(path, MOST_OCTETS)
+            document = json_file.read(path, MAX_BYTES)
         except json_file.JsonFileError as error:
             log.warning("%s is ignored: %s", path, error)
             return None
-        told = read(document) if document else None
-        if document is not None and told is None:
+        found = parse(document) if document else None
+        if document is not None and found is None:
             log.warning("%s is ignored: it is not of this version of mcrelay", path)
-        return told
+        return found
 
-    def _keep(self, name: str, document: dict[str, Any]) -> None:
-        self.must_be_usable()
+    def _write(self, name: str, document: dict[str, Any]) -> None:
+        self.check_usable()
         try:
             json_file.write(self.directory / name, document)
         except OSError as error:

@@ -78,7 +78,9 @@ class Configuration:
     def look(self, quiet: config_files.Stamps) -> bool:
         """Take the files if what they say had no verdict yet and their stamps are still these."""
         read, digest = self._read()
-        has_no_writer = config_files.stamps(self.path) == quiet  # nobody began to write while they were read
+        has_no_writer = (
+            config_files.read_stamps(self.path) == quiet
+        )  # nobody began to write while they were read
         return has_no_writer and digest != self._judged and self._judge(Cause.WATCH, read, digest)
 
     def asked(self, wish: OperatorRequest, now: BootTime) -> bool:
@@ -109,7 +111,7 @@ class Configuration:
 
     def settled(self, states: str) -> None:
         """All that was accepted runs: say what became of the reloads. `states` counts the rules by state."""
-        for verdict in self.reloads.settled(time.time()):
+        for verdict in self.reloads.publish(time.time()):
             outcome = verdict.outcome.replace("_", " ")
             on, bad = ("; running on", f": {verdict.problems[0]}") if verdict.problems else ("", "")
             running = f"generation {verdict.generation}{self._on_trial()}, {states}"
@@ -135,7 +137,7 @@ class Configuration:
     ) -> Version:
         if isinstance(read, ConfigError):
             raise read
-        return Version(config_files.config_of(read, before), digest, read)
+        return Version(config_files.compile_contents(read, before), digest, read)
 
     def _judge(
         self,
@@ -212,7 +214,7 @@ class Configuration:
         self.reloads.decided(Outcome.CONFIRMED, generation)
 
     def _keep_running(self) -> None:
-        self._archive.forget_refusal()
+        self._archive.forget_rolled_back()
         self.reloads.decided(Outcome.UNCHANGED, self.generation, Changes(kept=tuple(self.config.rules)))
 
     def _reject(self, invalid: ConfigError) -> None:
@@ -241,7 +243,7 @@ class Configuration:
         """Let the history, and a successor, know what runs now."""
         is_rollback = outcome is Outcome.ROLLED_BACK  # whose successor goes back to what was confirmed, too
         if not is_rollback:
-            self._archive.forget_refusal()
+            self._archive.forget_rolled_back()
             self.trials.accepted(version.hash)
         latest = self._archive.latest() if self.reloads.cause is Cause.START else None
         if latest and latest.hash == version.hash:  # a restart is no change
@@ -273,6 +275,6 @@ class Configuration:
 
     def _keep_refused(self, refused: str, number: int) -> None:
         try:
-            self._archive.keep_refusal(RolledBackContent(refused, number))
+            self._archive.keep_rolled_back(RolledBackContent(refused, number))
         except StateDirectoryError as error:
             log.error("a restart will take the files as they are: %s", error)

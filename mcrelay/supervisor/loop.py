@@ -243,7 +243,7 @@ class Supervisor:
     def _answer_when_settled(self) -> None:
         """Say what became of the reloads, once nothing is under way any more."""
         reloads = self._configuration.reloads
-        if reloads.owes_a_verdict and (self._is_tidy or not reloads.waits_for_workers):
+        if reloads.has_unpublished_results and (self._is_tidy or not reloads.waits_for_workers):
             self._control.is_outdated = True
             self._configuration.settled(self._counted_states())
 

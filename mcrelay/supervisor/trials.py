@@ -9,7 +9,7 @@ from typing import Any
 
 from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError
-from mcrelay.reload.trial import BootTime, StartDecision, Trial, beginning
+from mcrelay.reload.trial import BootTime, StartDecision, Trial, decide_start
 from mcrelay.storage import config_files
 from mcrelay.storage.state_dir import StateDirectory, StateDirectoryError
 
@@ -37,8 +37,8 @@ class Trials:
 
     def found(self, content: str, now: BootTime) -> StartDecision:
         """Return what a start runs whose files have this hash; `confirmed` is there if that needs it."""
-        trial, refusal = self._archive.trial(), self._archive.refusal()
-        found = beginning(self._path, content, trial, refusal, now)
+        trial, refusal = self._archive.trial(), self._archive.rolled_back()
+        found = decide_start(self._path, content, trial, refusal, now)
         if found is StartDecision.FILES:
             self.end()
             return found
@@ -59,9 +59,9 @@ class Trials:
         Where a trial runs, that is still the one that was confirmed before. Raises Unusable.
         """
         if self.trial is not None:
-            trial, confirmed = self.trial.until(end), self.confirmed
+            trial, confirmed = self.trial.with_end(end), self.confirmed
         elif number is None:
-            self._archive.must_be_usable()
+            self._archive.check_usable()
             raise StateDirectoryError("what runs could not be written to the history; the log says why")
         else:
             content, contents = self._contents(number)
@@ -76,7 +76,7 @@ class Trials:
             if self.trial is None:
                 self._archive.forget_trial()
             elif self.trial.hash != tried:
-                self.trial = self.trial.of(tried)
+                self.trial = self.trial.with_hash(tried)
                 self._archive.keep_trial(self.trial)
         except StateDirectoryError as error:
             log.warning("what a successor finds of a trial is as it was before: %s", error)
@@ -113,7 +113,7 @@ class Trials:
         """Return what an entry of the history says; raises Unusable."""
         content, contents = self._contents(number)
         try:
-            return Version(config_files.config_of(contents), content, contents)
+            return Version(config_files.compile_contents(contents), content, contents)
         except ConfigError as invalid:
             why = invalid.problems[0]
             raise StateDirectoryError(f"entry {number} of the history is no config any more: {why}") from None

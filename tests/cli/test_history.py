@@ -135,7 +135,7 @@ def test_garbage_in_the_history_is_named_and_hides_no_entry(kept, state_dir, cap
     code, out, err = told(capsys, "history", "--state-dir", str(state_dir))
     assert code == 0
     assert len(out.splitlines()) == 2
-    assert err == f"warning: {state_dir}/history/000002.json: it is no JSON object\n"
+    assert err == f"warning: {state_dir}/history/000002.json: it is not a JSON object\n"
 
 
 def test_an_empty_history_is_said_to_be_empty(state_dir, capsys):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from mcrelay.cli import main
-from mcrelay.reload.requests import Confirm, Try, wish_of
+from mcrelay.reload.requests import Confirm, Try, parse_request
 from mcrelay.storage import request_file
 from tests.support.fake_daemon import GREETING, answering
 from tests.support.status_documents import RELOAD
@@ -27,7 +27,7 @@ def playing(folder, *verdicts, trial=TRIAL, begun=4):
 
     def verdict():
         if (file := folder / request_file.NAME).exists():
-            wishes.append(wish_of(file.read_bytes()))
+            wishes.append(parse_request(file.read_bytes()))
             file.unlink()
         return left.pop(0) if len(left) > 1 else left[0]
 
@@ -126,7 +126,7 @@ def test_what_cannot_be_confirmed_says_why(tmp_path, capsys):
 
 
 def test_two_wishes_at_once_are_one_too_many(tmp_path, capsys):
-    request_file.place(tmp_path, Try(1), os.geteuid())
+    request_file.write(tmp_path, Try(1), os.geteuid())
     with playing(tmp_path, {"cause": "try", "finished": 5}) as (at, wishes):
         code, _, err = told(capsys, "try", *at)
     assert code == 1
@@ -148,7 +148,7 @@ def test_who_may_not_write_into_the_run_directory_may_not_ask(
         raise error
 
     with playing(tmp_path, {"cause": "try", "finished": 5}) as (at, _):
-        monkeypatch.setattr(request_file, "place", refused)
+        monkeypatch.setattr(request_file, "write", refused)
         assert told(capsys, "try", *at) == (code, "", f"mcrelay: {complaint.format(tmp_path)}\n")
 
 

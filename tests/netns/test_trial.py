@@ -11,7 +11,7 @@ from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
 from mcrelay.reload.requests import Confirm, Try
 from mcrelay.storage import request_file
-from mcrelay.storage.state_dir import KEPT, numbers
+from mcrelay.storage.state_dir import MAX_ENTRIES, entry_numbers
 from tests.netns.support.relay_observer import Sending, assert_all_came, undisturbed
 
 FEED = (
@@ -51,13 +51,13 @@ LONG = 300.0  # seconds that no test waits for
 def begin_trial(relay, config, seconds=LONG):
     """Put a configuration on trial; return the answer."""
     relay.config.write_text(config)
-    request_file.place(relay.run_dir, Try(seconds), os.geteuid())
+    request_file.write(relay.run_dir, Try(seconds), os.geteuid())
     return relay.reload()
 
 
 def confirm(relay, generation):
     """Confirm what is on trial; return the answer."""
-    request_file.place(relay.run_dir, Confirm(generation), os.geteuid())
+    request_file.write(relay.run_dir, Confirm(generation), os.geteuid())
     return relay.reload()
 
 
@@ -72,7 +72,7 @@ def outcome(relay):
 
 def end_trial(relay):
     """Let the trial that runs end soon, and wait until all is as it was."""
-    request_file.place(relay.run_dir, Try(0.2), os.geteuid())
+    request_file.write(relay.run_dir, Try(0.2), os.geteuid())
     relay.reload()
     await_rollback(relay)
 
@@ -305,7 +305,7 @@ def test_a_state_directory_full_of_garbage_is_used_all_the_same(studio):
         begin_trial(relay, studio.config(FEED, EXTRA))
         end_trial(relay)
         assert names(relay) == ["feed"]
-        assert numbers(relay.state_dir) == [3, 4, 5, 6, 7]
+        assert entry_numbers(relay.state_dir) == [3, 4, 5, 6, 7]
 
 
 def test_the_history_keeps_the_last_ten_that_were_accepted(studio):
@@ -314,4 +314,4 @@ def test_the_history_keeps_the_last_ten_that_were_accepted(studio):
             relay.reload(studio.config(FEED.replace("6001", str(port))))
             relay.reload("version: 3")
             relay.reload(studio.config(FEED.replace("6001", str(port))))
-        assert numbers(relay.state_dir) == list(range(17 - KEPT, 17))
+        assert entry_numbers(relay.state_dir) == list(range(17 - MAX_ENTRIES, 17))

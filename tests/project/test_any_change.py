@@ -296,7 +296,7 @@ class AnyChange(RuleBasedStateMachine):
             assert trial["generation"] == picture["generation"]["number"]
             assert trial["hash"] == picture["generation"]["hash"]
         assert self.stage.systemd.said, "somebody waits for the start"
-        assert not self.stage.configuration.reloads.owes_a_verdict
+        assert not self.stage.configuration.reloads.has_unpublished_results
         assert self.stage.file.read_text() == self.model.file, "the files are the user's"
 
     def started_afresh(self, content):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mcrelay.reload.history import Entry, entry_of
+from mcrelay.reload.history import Entry, parse_entry
 
 ENTRY = Entry(
     number=7,
@@ -24,7 +24,7 @@ def written(**changes):
 
 
 def test_an_entry_is_read_as_it_was_written():
-    assert entry_of(written()) == ENTRY
+    assert parse_entry(written()) == ENTRY
 
 
 @pytest.mark.parametrize(
@@ -37,5 +37,5 @@ def test_an_entry_is_read_as_it_was_written():
     ],
 )  # fmt: skip
 def test_what_is_no_entry_is_none(change):
-    assert entry_of(written(**change)) is None
-    assert entry_of({}) is None
+    assert parse_entry(written(**change)) is None
+    assert parse_entry({}) is None

@@ -4,7 +4,7 @@ import pytest
 
 from mcrelay.config.changes import Changes
 from mcrelay.config.problems import Problem, SourceLocation
-from mcrelay.reload.results import MOST_PROBLEMS, REMEMBERED, Cause, Outcome, Reloads
+from mcrelay.reload.results import MAX_EARLIER_RESULTS, MAX_PROBLEMS, Cause, Outcome, Reloads
 
 
 def reloads(*outcomes):
@@ -13,7 +13,7 @@ def reloads(*outcomes):
     for at, outcome in enumerate(outcomes):
         result.begin(Cause.HANGUP)
         result.decided(outcome, generation=at + 1)
-        result.settled(float(at))
+        result.publish(float(at))
     return result
 
 
@@ -22,16 +22,16 @@ def test_a_verdict_on_what_was_accepted_waits_until_it_runs():
     found.begin(Cause.HANGUP)
     assert found.as_json() == {"begun": 1, "finished": 0, "earlier": []}
     found.decided(Outcome.STARTED, 1, Changes(added=("a",)))
-    assert found.owes_a_verdict
+    assert found.has_unpublished_results
     assert found.waits_for_workers
     assert found.as_json()["finished"] == 0
-    [verdict] = found.settled(1000.5)
+    [verdict] = found.publish(1000.5)
     assert (verdict.number, verdict.outcome) == (1, Outcome.STARTED)
-    assert not found.owes_a_verdict
+    assert not found.has_unpublished_results
     told = found.as_json()
     assert (told["begun"], told["finished"], told["at"], told["generation"]) == (1, 1, 1000.5, 1)
     assert told["changes"]["added"] == ["a"]
-    assert found.settled(1001.0) == []
+    assert found.publish(1001.0) == []
     assert found.as_json() == told
 
 
@@ -59,7 +59,7 @@ def test_a_reload_that_is_overtaken_has_a_verdict_of_its_own_and_the_next_one_st
     assert found.waits_for_workers
     assert found.as_json()["begun"] == 3
     assert found.as_json()["finished"] == 1
-    assert [verdict.number for verdict in found.settled(5.0)] == [2, 3]
+    assert [verdict.number for verdict in found.publish(5.0)] == [2, 3]
     told = found.as_json()
     assert (told["finished"], told["cause"], told["outcome"]) == (3, "hangup", "unchanged")
     assert [(one["finished"], one["outcome"]) for one in told["earlier"]] == [(2, "applied"), (1, "started")]
@@ -67,7 +67,7 @@ def test_a_reload_that_is_overtaken_has_a_verdict_of_its_own_and_the_next_one_st
 
 def test_only_the_last_verdicts_are_remembered():
     told = reloads(*[Outcome.UNCHANGED] * 30).as_json()
-    assert [one["finished"] for one in told["earlier"]] == list(range(29, 29 - REMEMBERED, -1))
+    assert [one["finished"] for one in told["earlier"]] == list(range(29, 29 - MAX_EARLIER_RESULTS, -1))
 
 
 def test_a_rejected_file_is_told_with_every_place_and_its_lines():
@@ -75,7 +75,7 @@ def test_a_rejected_file_is_told_with_every_place_and_its_lines():
     found.begin(Cause.HANGUP)
     bad = Problem(SourceLocation("mcrelay.yaml", 3, 5), "rules.feed", "what is this", "a: bcd")
     found.decided(Outcome.REJECTED, 1, problems=[bad])
-    found.settled(2.0)
+    found.publish(2.0)
     told = found.as_json()
     assert told["problems"] == [
         {
@@ -94,10 +94,10 @@ def test_of_very_many_problems_the_first_are_told_and_their_number():
     found = Reloads()
     found.begin(Cause.HANGUP)
     many = [
-        Problem(SourceLocation("mcrelay.yaml", line), "", "no") for line in range(1, 2 * MOST_PROBLEMS + 1)
+        Problem(SourceLocation("mcrelay.yaml", line), "", "no") for line in range(1, 2 * MAX_PROBLEMS + 1)
     ]
     found.decided(Outcome.REJECTED, 1, problems=many)
-    found.settled(2.0)
+    found.publish(2.0)
     told = found.as_json()
-    assert len(told["problems"]) == MOST_PROBLEMS
-    assert told["problem_count"] == 2 * MOST_PROBLEMS
+    assert len(told["problems"]) == MAX_PROBLEMS
+    assert told["problem_count"] == 2 * MAX_PROBLEMS

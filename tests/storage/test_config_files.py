@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from mcrelay.config.problems import ConfigError
-from mcrelay.storage.config_files import MAX_OCTETS, digest, load, read, read_with, stamps
+from mcrelay.storage.config_files import MAX_BYTES, digest, load, read, read_stamps, read_with
 
 MAIN = b"version: 1\ninterfaces:\n  studio: {device: eth0}\n  plant: {device: eth1}\n"
 RULE = (
@@ -64,7 +64,7 @@ def test_a_draft_is_read_in_the_place_that_it_is_meant_for(main, folder):
 
 @pytest.mark.parametrize("name", ["notes.txt", ".hidden.yaml", "a.yml"])
 def test_a_draft_for_a_place_that_would_not_be_read_is_refused(folder, name):
-    with pytest.raises(ConfigError, match=r"no name of a drop-in, which would not be read"):
+    with pytest.raises(ConfigError, match=r"no name of a drop-in, so that it would not be read"):
         read_with(folder / name, b"")
 
 
@@ -101,7 +101,7 @@ def test_what_is_wrong_with_each_file_shows_at_once(main, folder):
 def test_a_missing_file_is_one_problem(tmp_path):
     assert refused(tmp_path / "x.yaml") == f"{tmp_path}/x.yaml: no such file or directory"
     assert refused("") == ".: this is a folder, not a file"
-    assert refused(tmp_path / "a\0b") == f"{tmp_path}/a\ufffdb: this is no name of a file"
+    assert refused(tmp_path / "a\0b") == f"{tmp_path}/a\ufffdb: this is not a file name"
 
 
 def test_a_name_that_cannot_be_printed_is_still_one_line(tmp_path):
@@ -164,16 +164,16 @@ def test_a_file_beyond_the_bound_is_refused_and_read_no_further(tmp_path):
 def test_the_bound_is_for_all_files_together(main, folder):
     for name in ("a.yaml", "b.yaml"):
         with (folder / name).open("wb") as opened:
-            opened.truncate(MAX_OCTETS // 2 + 1)
+            opened.truncate(MAX_BYTES // 2 + 1)
     with pytest.raises(ConfigError, match=r"b\.yaml: the configuration is larger than 32 MiB"):
         read(main)
 
 
 def test_stamps_differ_when_anything_was_written_renamed_added_or_removed(main, folder):
-    seen = [stamps(main)]
+    seen = [read_stamps(main)]
 
     def assert_other():
-        seen.append(stamps(main))
+        seen.append(read_stamps(main))
         assert seen[-1] not in seen[:-1]
 
     main.write_bytes(MAIN + b"\n")
@@ -198,9 +198,9 @@ def test_stamps_differ_when_anything_was_written_renamed_added_or_removed(main, 
 
 def test_stamps_stay_when_files_were_only_read_or_others_are_written(main, folder):
     (folder / "a.yaml").write_bytes(RULE % (b"a", 1))
-    before = stamps(main)
+    before = read_stamps(main)
     read(main)
     for name in (".hidden.yaml", "notes.txt", "a.yaml~"):
         (folder / name).write_bytes(b"")
         main.with_name(name).write_bytes(b"")
-    assert stamps(main) == before
+    assert read_stamps(main) == before

@@ -8,7 +8,7 @@ import pytest
 
 from mcrelay.reload.requests import Confirm, RequestError, Try
 from mcrelay.storage import request_file
-from mcrelay.storage.request_file import NAME, TIMELY, Occupied, place, take
+from mcrelay.storage.request_file import MAX_AGE_S, NAME, RequestPendingError, take, write
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
@@ -22,7 +22,7 @@ def _heard(caplog):
 def test_a_wish_is_taken_once(tmp_path):
     assert take(tmp_path) is None
     for wish in (Try(120), Confirm(7)):
-        place(tmp_path, wish, os.geteuid())
+        write(tmp_path, wish, os.geteuid())
         assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
         assert take(tmp_path) == wish
         assert take(tmp_path) is None
@@ -30,22 +30,22 @@ def test_a_wish_is_taken_once(tmp_path):
 
 
 def test_nobody_overtakes_a_wish_that_waits(tmp_path):
-    place(tmp_path, Try(120), os.geteuid())
-    with pytest.raises(Occupied, match="try again in a moment"):
-        place(tmp_path, Confirm(7), os.geteuid())
+    write(tmp_path, Try(120), os.geteuid())
+    with pytest.raises(RequestPendingError, match="try again in a moment"):
+        write(tmp_path, Confirm(7), os.geteuid())
     assert take(tmp_path) == Try(120)
 
 
 def test_a_wish_that_nobody_was_told_of_makes_room_for_the_next(tmp_path):
-    place(tmp_path, Try(120), os.geteuid())
-    os.utime(tmp_path / NAME, (0, time.time() - TIMELY - 1))
-    place(tmp_path, Confirm(7), os.geteuid())
+    write(tmp_path, Try(120), os.geteuid())
+    os.utime(tmp_path / NAME, (0, time.time() - MAX_AGE_S - 1))
+    write(tmp_path, Confirm(7), os.geteuid())
     assert take(tmp_path) == Confirm(7)
 
 
 def test_a_wish_of_long_ago_is_ignored(tmp_path, caplog):
-    place(tmp_path, Try(120), os.geteuid())
-    os.utime(tmp_path / NAME, (0, time.time() - TIMELY - 1))
+    write(tmp_path, Try(120), os.geteuid())
+    os.utime(tmp_path / NAME, (0, time.time() - MAX_AGE_S - 1))
     assert take(tmp_path) is None
     assert "written long ago" in caplog.text
     assert os.listdir(tmp_path) == []
@@ -53,7 +53,7 @@ def test_a_wish_of_long_ago_is_ignored(tmp_path, caplog):
 
 @needs_root
 def test_a_wish_of_root_is_for_the_user_of_the_daemon_to_read(tmp_path, monkeypatch):
-    place(tmp_path, Try(120), NOBODY)
+    write(tmp_path, Try(120), NOBODY)
     assert (tmp_path / NAME).stat().st_uid == NOBODY
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     assert take(tmp_path) == Try(120)
@@ -61,9 +61,9 @@ def test_a_wish_of_root_is_for_the_user_of_the_daemon_to_read(tmp_path, monkeypa
 
 @needs_root
 def test_a_wish_of_somebody_else_is_ignored(tmp_path, caplog):
-    place(tmp_path, Try(120), NOBODY)
+    write(tmp_path, Try(120), NOBODY)
     assert take(tmp_path) is None
-    assert f"belongs to user {NOBODY}, who may not ask" in caplog.text
+    assert f"belongs to user {NOBODY}, who may not make requests" in caplog.text
     assert os.listdir(tmp_path) == []
 
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_removed_stops_nothing(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("text", "why"), [(b"{", "no JSON"), (b"{}", "neither to try"), (b" " * 5000, "larger than 4096")]
+    ("text", "why"), [(b"{", "not JSON"), (b"{}", "neither `try`"), (b" " * 5000, "larger than 4096")]
 )
 def test_a_wish_in_other_words_is_none_and_removed(tmp_path, text, why):
     (tmp_path / NAME).write_bytes(text)
@@ -99,4 +99,4 @@ def test_a_wish_in_other_words_is_none_and_removed(tmp_path, text, why):
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     with pytest.raises(FileNotFoundError):
-        request_file.place(tmp_path / "absent", Try(120), os.geteuid())
+        request_file.write(tmp_path / "absent", Try(120), os.geteuid())

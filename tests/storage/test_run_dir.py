@@ -7,17 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.storage import run_dir
+from mcrelay.storage import run_dir, state_dir
 from mcrelay.storage.run_dir import RunDirBusyError
 
 
-def test_the_directory_is_the_one_that_systemd_made_else_the_usual_one(monkeypatch):
-    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
-    assert run_dir.default() == Path("/run/mcrelay")
-    monkeypatch.setenv("RUNTIME_DIRECTORY", "")
-    assert run_dir.default() == Path("/run/mcrelay")
-    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/one:/run/two")
-    assert run_dir.default() == Path("/run/one")
+@pytest.mark.parametrize(
+    ("variable", "default", "usual"),
+    [
+        ("RUNTIME_DIRECTORY", run_dir.default, "/run/mcrelay"),
+        ("STATE_DIRECTORY", state_dir.default, "/var/lib/mcrelay"),
+    ],
+)
+def test_a_directory_is_the_first_that_systemd_made_or_the_usual_one(monkeypatch, variable, default, usual):
+    monkeypatch.delenv(variable, raising=False)
+    assert default() == Path(usual)
+    monkeypatch.setenv(variable, "")
+    assert default() == Path(usual)
+    monkeypatch.setenv(variable, "/somewhere/one:/somewhere/two")
+    assert default() == Path("/somewhere/one")
 
 
 def test_it_is_made_with_its_parents_and_says_who_has_it(tmp_path):

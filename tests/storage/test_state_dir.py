@@ -8,7 +8,13 @@ import pytest
 from mcrelay.reload.history import Entry
 from mcrelay.reload.trial import BootTime, RolledBackContent, Trial
 from mcrelay.storage import state_dir as module
-from mcrelay.storage.state_dir import KEPT, StateDirectory, StateDirectoryError, default, entry, numbers
+from mcrelay.storage.state_dir import (
+    MAX_ENTRIES,
+    StateDirectory,
+    StateDirectoryError,
+    entry_numbers,
+    read_entry,
+)
 
 TRIAL = Trial("/etc/mcrelay.yaml", "tried", BootTime("this boot", 7.0, 8.0), 3, "confirmed")
 
@@ -37,28 +43,21 @@ def test_the_directory_is_made_and_others_cannot_look_into_it(archive):
     assert (archive.directory / "history").stat().st_mode & 0o777 == 0o750
 
 
-def test_the_directory_of_systemd_is_the_default(monkeypatch):
-    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
-    assert str(default()) == "/var/lib/mcrelay"
-    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/one:/var/lib/two")
-    assert str(default()) == "/var/lib/one"
-
-
 def test_entries_are_numbered_and_read_again_by_anyone(archive):
     assert archive.latest() is None
     assert [archive.add(made) for _ in range(3)] == [1, 2, 3]
-    assert numbers(archive.directory) == [1, 2, 3]
-    assert entry(archive.directory, 2) == archive.entry(2) == made(2)
+    assert entry_numbers(archive.directory) == [1, 2, 3]
+    assert read_entry(archive.directory, 2) == archive.entry(2) == made(2)
     assert archive.latest() == made(3)
 
 
 def test_ten_entries_are_kept_and_one_that_is_needed(archive):
-    for _ in range(KEPT + 5):
+    for _ in range(MAX_ENTRIES + 5):
         archive.add(made)
         archive.prune(needed=2)
-    assert numbers(archive.directory) == [2, *range(6, 16)]
+    assert entry_numbers(archive.directory) == [2, *range(6, 16)]
     archive.prune(needed=None)
-    assert numbers(archive.directory) == list(range(6, 16))
+    assert entry_numbers(archive.directory) == list(range(6, 16))
 
 
 def test_a_successor_goes_on_counting(archive):
@@ -75,13 +74,13 @@ def test_a_million_entries_later_the_numbers_still_go_up(archive):
 
 
 def test_a_successor_finds_the_trial_and_what_was_rolled_back(archive):
-    assert (archive.trial(), archive.refusal()) == (None, None)
+    assert (archive.trial(), archive.rolled_back()) == (None, None)
     archive.keep_trial(TRIAL)
-    archive.keep_refusal(RolledBackContent("tried", 4))
-    assert (archive.trial(), archive.refusal()) == (TRIAL, RolledBackContent("tried", 4))
+    archive.keep_rolled_back(RolledBackContent("tried", 4))
+    assert (archive.trial(), archive.rolled_back()) == (TRIAL, RolledBackContent("tried", 4))
     archive.forget_trial()
-    archive.forget_refusal()
-    assert (archive.trial(), archive.refusal()) == (None, None)
+    archive.forget_rolled_back()
+    assert (archive.trial(), archive.rolled_back()) == (None, None)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"version": 2}', "\0" * 1000])
@@ -94,9 +93,9 @@ def test_a_directory_full_of_garbage_holds_nothing_and_can_be_used(archive, text
         "history/0000012.json",
     ):
         (archive.directory / name).write_text(text)
-    assert (archive.trial(), archive.refusal(), archive.latest()) == (None, None, None)
+    assert (archive.trial(), archive.rolled_back(), archive.latest()) == (None, None, None)
     assert f"{archive.directory}/trial.json is ignored" in caplog.text
-    with pytest.raises(StateDirectoryError, match=r"history/000007\.json: it is no"):
+    with pytest.raises(StateDirectoryError, match=r"history/000007\.json: it is not"):
         archive.entry(7)
     assert archive.add(made) == 8
     assert archive.latest() == made(8)
@@ -107,7 +106,7 @@ def test_a_directory_full_of_garbage_holds_nothing_and_can_be_used(archive, text
 def test_an_entry_under_another_number_is_none(archive):
     archive.add(made)
     os.rename(archive.directory / "history/000001.json", archive.directory / "history/000005.json")
-    with pytest.raises(StateDirectoryError, match="it is no entry"):
+    with pytest.raises(StateDirectoryError, match="it is not an entry"):
         archive.entry(5)
     with pytest.raises(StateDirectoryError, match="there is no such entry"):
         archive.entry(1)
@@ -116,12 +115,12 @@ def test_an_entry_under_another_number_is_none(archive):
 def test_folders_in_the_place_of_files_are_told_and_survived(archive, caplog):
     for name in ("trial.json", "refused.json"):
         (archive.directory / name / "more").mkdir(parents=True)
-    assert (archive.trial(), archive.refusal()) == (None, None)
+    assert (archive.trial(), archive.rolled_back()) == (None, None)
     with pytest.raises(StateDirectoryError, match=r"trial\.json: is a directory"):
         archive.keep_trial(TRIAL)
     with pytest.raises(StateDirectoryError, match=r"trial\.json: is a directory"):
         archive.forget_trial()
-    archive.forget_refusal()
+    archive.forget_rolled_back()
     assert "refused.json: is a directory" in caplog.text
     assert archive.add(made) == 1
 
@@ -131,7 +130,7 @@ def test_two_daemons_have_not_one_directory(archive, caplog):
     archive.keep_trial(TRIAL)
     second = opened(archive.directory)
     assert "belongs to another mcrelay that runs; give this one another --state-dir" in caplog.text
-    assert (second.latest(), second.trial(), second.refusal()) == (None, None, None)
+    assert (second.latest(), second.trial(), second.rolled_back()) == (None, None, None)
     assert second.add(made) is None
     second.prune(None)
     second.forget_trial()
@@ -146,7 +145,7 @@ def test_a_directory_that_cannot_be_made_is_told_once(tmp_path, caplog):
     archive = opened(tmp_path / "file" / "state")
     assert archive.add(made) is archive.add(made) is None
     with pytest.raises(StateDirectoryError, match="not a directory"):
-        archive.must_be_usable()
+        archive.check_usable()
     assert caplog.text.count("without history and trials") == 1
 
 
@@ -168,4 +167,4 @@ def test_a_folder_that_vanishes_is_told_and_no_end(archive, caplog):
     archive.prune(None)
     assert "no such file or directory" in caplog.text
     with pytest.raises(StateDirectoryError, match="no such file or directory"):
-        numbers(archive.directory)
+        entry_numbers(archive.directory)

@@ -113,7 +113,7 @@ def test_a_file_that_is_good_again_as_it_was_is_unchanged(configuration):
 
 def look(configuration):
     """Look at files that are quiet."""
-    return configuration.look(config_files.stamps(configuration.path))
+    return configuration.look(config_files.read_stamps(configuration.path))
 
 
 def test_a_look_at_files_that_were_judged_already_is_no_reload(configuration):
@@ -157,7 +157,7 @@ def test_a_look_tells_each_bad_content_once_and_that_it_is_good_again(configurat
 
 def test_files_that_changed_while_they_were_read_wait_for_the_next_look(configuration):
     started(configuration)
-    quiet = config_files.stamps(configuration.path)
+    quiet = config_files.read_stamps(configuration.path)
     configuration.path.write_text(GOOD + RULE.format("clock", 5002))
     assert not configuration.look(quiet)
     assert configuration.reloads.begun == 1

@@ -13,7 +13,7 @@ from mcrelay.reload.requests import Confirm, Try
 from mcrelay.reload.results import Cause
 from mcrelay.reload.trial import BootTime
 from mcrelay.storage import config_files, json_file
-from mcrelay.storage.state_dir import KEPT, StateDirectory, entry, numbers
+from mcrelay.storage.state_dir import MAX_ENTRIES, StateDirectory, entry_numbers, read_entry
 from mcrelay.supervisor.configuration import Configuration
 
 
@@ -93,7 +93,7 @@ class Daemon:
         return result
 
     def looked(self):
-        result = self.configuration.look(config_files.stamps(self.file))
+        result = self.configuration.look(config_files.read_stamps(self.file))
         self.settle()
         return result
 
@@ -127,7 +127,7 @@ class Daemon:
         return self.configuration.trials.as_json(self.configuration.generation)
 
     def history(self):
-        found = [entry(self.state, number) for number in numbers(self.state)]
+        found = [read_entry(self.state, number) for number in entry_numbers(self.state)]
         return [(one.outcome, one.cause, one.on_trial) for one in found]
 
 
@@ -145,7 +145,7 @@ def test_what_is_tried_runs_and_shows_until_when(daemon):
         "generation": 2,
         "hash": daemon.configuration.hash,
         "until": NOW.time + 120,
-        "confirmed": entry(daemon.state, 1).hash,
+        "confirmed": read_entry(daemon.state, 1).hash,
     }
     assert "applied: generation 2 (on trial until " in daemon.systemd.said[-1]
 
@@ -453,7 +453,7 @@ def test_a_crash_between_two_steps_of_a_rollback_is_made_up_for(daemon, rest):
 
 def test_a_crash_within_a_rollback_finds_what_was_confirmed_many_reloads_ago(daemon, monkeypatch):
     daemon.tried(TRIED)
-    for port in range(1, KEPT + 5):
+    for port in range(1, MAX_ENTRIES + 5):
         daemon.reloaded(text(clock=port))
     monkeypatch.setattr(daemon.configuration, "_keep_refused", die)
     with pytest.raises(Death):
@@ -536,7 +536,7 @@ def test_what_could_not_be_kept_is_kept_as_soon_as_a_trial_needs_it(daemon, monk
     assert daemon.outcome == "refused"
     monkeypatch.undo()
     daemon.tried(OTHER)
-    assert (daemon.outcome, entry(daemon.state, 2).hash) == ("unchanged", daemon.configuration.hash)
+    assert (daemon.outcome, read_entry(daemon.state, 2).hash) == ("unchanged", daemon.configuration.hash)
     daemon.reloaded(TRIED)
     daemon.killed(seconds=120)
     assert (daemon.rules, daemon.outcome) == ({"clock", "extra"}, "rolled_back")
@@ -555,14 +555,14 @@ def test_a_rollback_needs_no_disk(daemon, caplog):
 
 def test_what_is_confirmed_is_kept_however_many_reloads_a_trial_has(daemon):
     daemon.tried(TRIED)
-    for port in range(1, KEPT + 5):
+    for port in range(1, MAX_ENTRIES + 5):
         daemon.reloaded(text(clock=port))
-    assert numbers(daemon.state)[0] == 1
-    assert len(numbers(daemon.state)) == KEPT + 1
+    assert entry_numbers(daemon.state)[0] == 1
+    assert len(entry_numbers(daemon.state)) == MAX_ENTRIES + 1
     daemon.killed()
     daemon.waited(120)
     assert daemon.rules == {"feed"}
-    assert len(numbers(daemon.state)) == KEPT
+    assert len(entry_numbers(daemon.state)) == MAX_ENTRIES
 
 
 def test_a_restart_is_no_entry_of_the_history_and_another_file_is(daemon):
@@ -582,7 +582,7 @@ def test_an_entry_has_all_that_the_files_said(daemon):
     folder.mkdir()
     (folder / "extra.yaml").write_text("# Gr\u00fc\u00dfe\r\nrules:\n" + RULE.format("extra", 5009))
     assert daemon.reloaded()
-    found = entry(daemon.state, 2)
+    found = read_entry(daemon.state, 2)
     assert found.contents == (
         (str(daemon.file), CONFIRMED),
         (str(folder / "extra.yaml"), "# Gr\u00fc\u00dfe\r\nrules:\n" + RULE.format("extra", 5009)),

@@ -180,7 +180,7 @@ class FakeWatcher:
         pass
 
     def look(self):
-        return config_files.stamps(self._path)
+        return config_files.read_stamps(self._path)
 
 
 class Systemd:
@@ -252,7 +252,7 @@ class Stage:
 
     def hang_up(self, wish=None):
         if wish is not None:
-            request_file.place(self.folder / "run", wish, os.geteuid())
+            request_file.write(self.folder / "run", wish, os.geteuid())
         self.supervisor._signalled()
         self.turn()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from mcrelay.reload.debounce import REGARDLESS, Debouncer
+from mcrelay.reload.debounce import POLL_INTERVAL_S, Debouncer
 from mcrelay.storage import config_files
 from mcrelay.supervisor.file_watch.observer import Bell, FileObserver, ObserverError
 from mcrelay.supervisor.file_watch.paths import WatchedDirectory, watched_directories
@@ -53,15 +53,15 @@ class Watcher:
             return None
         # Listening begins before the stamps are taken, so that no change falls between the two.
         self._listen(self._quiet)
-        stamps = config_files.stamps(self._path)
+        stamps = config_files.read_stamps(self._path)
         is_open = self._ear is not None and self._ear.hears_writing
-        return stamps if self._quiet.looked(stamps, time.monotonic(), is_open) else None
+        return stamps if self._quiet.stamps_taken(stamps, time.monotonic(), is_open) else None
 
     def _listen(self, quiet: Debouncer) -> None:
         """Listen where the files are now, which may be elsewhere than before."""
         where = watched_directories(self._path)
         if self._ear is None or where != self._places or self._is_broken(self._ear, quiet):
-            quiet.listens_anew()
+            quiet.observer_restarted()
             try:
                 self._replace(FileObserver(where, self._bell), where)
             except ObserverError as deaf:
@@ -87,5 +87,5 @@ class Watcher:
 
     def _complain(self, why: str) -> None:
         if why != self._complaint:
-            log.warning("changes of the files are seen late, every %g s: %s", REGARDLESS, why)
+            log.warning("changes of the files are seen late, every %g s: %s", POLL_INTERVAL_S, why)
             self._complaint = why

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.reload.debounce import REGARDLESS
+from mcrelay.reload.debounce import POLL_INTERVAL_S
 from mcrelay.supervisor.file_watch import observer
 from mcrelay.supervisor.file_watch.watcher import Watcher
 
 PATIENCE = 30.0
-SOON = REGARDLESS - 1  # seconds in which nobody looks who has not heard anything
+SOON = POLL_INTERVAL_S - 1  # seconds in which nobody looks who has not heard anything
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def seen(watcher, seconds=PATIENCE):
 
 def hears(watcher, file):
     """Tell whether a change is seen before the watcher looks without having heard of it."""
-    watcher.look()  # and from now on not for REGARDLESS seconds
+    watcher.look()  # and from now on not for POLL_INTERVAL_S seconds
     file.write_text(f"{time.monotonic()}")
     return seen(watcher, SOON)
 
@@ -81,7 +81,7 @@ def test_a_thread_that_breaks_off_is_noticed(watcher, file, caplog, monkeypatch)
     monkeypatch.setattr(threading, "excepthook", lambda failure: None)
     watcher._ear._observer.event_queue.put("this is no event")
     watcher._ear._observer.join(PATIENCE)
-    assert seen(watcher, REGARDLESS + 1) is False
+    assert seen(watcher, POLL_INTERVAL_S + 1) is False
     assert caplog.messages == ["what listened for changes of the files has died; it is made anew"]
     assert hears(watcher, file)
 
@@ -115,7 +115,7 @@ def test_where_nobody_can_listen_changes_are_seen_late_and_it_is_said_once(file,
         "changes of the files are seen late, every 5 s: inotify watch limit reached;"
         " raise fs.inotify.max_user_watches with sysctl(8)"
     ]
-    seen(watcher, REGARDLESS)
+    seen(watcher, POLL_INTERVAL_S)
     assert caplog.messages[1:] == ["listening for changes of the files again"]
     assert hears(watcher, file)
     watcher.switch(False)
