@@ -9,7 +9,7 @@ from typing import Any
 
 from mcrelay.cli import edit
 from mcrelay.cli.edit import Change, EditRefused
-from mcrelay.config.drop_in import holds_only, is_by_add, written
+from mcrelay.config.drop_in import format_drop_in, has_only_rule, is_written_by_add
 from mcrelay.config.model import Rule
 from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import Source
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _decide(options: argparse.Namespace, tree: ConfigTree) -> Change:
     name, file = options.name, tree.drop_in_path(options.name)
-    text = written(name, rule_as_data(options))
+    text = format_drop_in(name, rule_as_data(options))
     wanted = tree.rule(name, parse_text(file, text))
     holder = tree.holder(name)
     if holder is None:
@@ -75,7 +75,7 @@ def _decide(options: argparse.Namespace, tree: ConfigTree) -> Change:
     where = holder.where_key("rules", name)
     if _valid_rule(tree, name, holder) == wanted:
         return Change(f"{name}: unchanged, {where}")
-    if not (tree.is_drop_in(holder) and holds_only(holder, name) and is_by_add(holder)):
+    if not (tree.is_drop_in(holder) and has_only_rule(holder, name) and is_written_by_add(holder)):
         raise EditRefused(
             f"{where}: another rule has the name `{name}`: edit it there, or choose another name"
         )

@@ -18,7 +18,7 @@ from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.terminal import is_colour_wanted
 from mcrelay.client import reload_request
 from mcrelay.client.connection import UNREACHABLE, NotPermitted, NotRunning
-from mcrelay.config.compiler import compiled
+from mcrelay.config.compiler import compile_config
 from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError
 from mcrelay.storage import config_files, run_dir
@@ -68,7 +68,7 @@ def _run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) ->
             before = read_tree(target.main)
             change = decide(before)
             after = before.sources if change.file is None else before.with_file(change.file, change.text)
-            config = compiled(after)
+            config = compile_config(after)
             if options.dry_run:
                 return _preview(options, target, change, config)
             return _carry_out(options, target, change, config)

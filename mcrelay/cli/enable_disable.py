@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mcrelay.cli import edit
 from mcrelay.cli.edit import Change, EditRefused
-from mcrelay.config.drop_in import CannotSwitch, holds_only, switched
+from mcrelay.config.drop_in import UnusualStyleError, has_only_rule, set_enabled
 from mcrelay.model.suggestions import did_you_mean
 from mcrelay.storage.config_tree import ConfigTree
 
@@ -45,9 +45,9 @@ def _decide(name: str, enabled: bool, tree: ConfigTree) -> Change:
         return Change(f"{name}: unchanged, {where}")
     word, done = ("true", "enabled") if enabled else ("false", "disabled")
     by_hand = f"write `enabled: {word}` there, then `mcrelay reload`"
-    if not (tree.is_drop_in(holder) and holds_only(holder, name)):
+    if not (tree.is_drop_in(holder) and has_only_rule(holder, name)):
         raise EditRefused(f"{where}: `{name}` has no drop-in of its own: {by_hand}")
     try:
-        return Change(f"{name}: {done}, {holder.file}", Path(holder.file), switched(holder, name, enabled))
-    except CannotSwitch:
+        return Change(f"{name}: {done}, {holder.file}", Path(holder.file), set_enabled(holder, name, enabled))
+    except UnusualStyleError:
         raise EditRefused(f"{where}: this is written in an unusual way: {by_hand}") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mcrelay.cli import edit
 from mcrelay.cli.edit import Change, EditRefused
-from mcrelay.config.drop_in import holds_only
+from mcrelay.config.drop_in import has_only_rule
 from mcrelay.model.suggestions import did_you_mean
 from mcrelay.storage.config_tree import ConfigTree
 
@@ -36,7 +36,7 @@ def _decide(name: str, tree: ConfigTree) -> Change:
     holder = tree.holder(name)
     if holder is None:
         return Change(f"there is no rule `{name}`{did_you_mean(name, tree.rule_names())}")
-    if not (tree.is_drop_in(holder) and holds_only(holder, name)):
+    if not (tree.is_drop_in(holder) and has_only_rule(holder, name)):
         where = holder.where_key("rules", name)
         raise EditRefused(
             f"{where}: `{name}` has no drop-in of its own: delete it there, then `mcrelay reload`"

@@ -1,4 +1,4 @@
-"""A drop-in that holds one rule: its text, and the one word of it that `enable` and `disable` change."""
+"""The text of a drop-in file with one rule, and its change by `mcrelay enable` and `mcrelay disable`."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from collections.abc import Mapping
 
 from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import Data, Source, parse
-from mcrelay.config.scalars import resolved
+from mcrelay.config.scalars import resolve_scalar
 
 HEAD = "# Written by `mcrelay add`. Edit it as you like; `mcrelay remove` deletes the file."
 
-# What no reader of YAML takes for anything but text: an address, or words that begin with a letter.
+# Text to every YAML reader without quotes: an address, or words that begin with a letter.
 _PLAIN = re.compile(r"[0-9]+(\.[0-9]+){3}|[A-Za-z][A-Za-z0-9_.-]*( [A-Za-z0-9_.()-]+)*")
 _YAML_1_1_BOOLEANS = frozenset(("y", "n", "yes", "no", "on", "off"))
 _WORD = re.compile(r"[A-Za-z]*")
 
 
-class CannotSwitch(Exception):
-    """A file is written in such a way that only its author should change it."""
+class UnusualStyleError(Exception):
+    """A file is written in a way that `set_enabled` cannot change safely."""
 
 
-def written(name: str, rule: Mapping[str, Data]) -> str:
-    """Return a file with this rule: a line for each of its keys, and one for each output."""
-    lines = [HEAD, "", "rules:", f"  {_inline(name)}:"]
+def format_drop_in(name: str, rule: Mapping[str, Data]) -> str:
+    """Return the text of a file with this rule: a line for each of its keys, and one for each output."""
+    lines = [HEAD, "", "rules:", f"  {_format_inline(name)}:"]
     for key, value in rule.items():
         if key == "outputs":
-            lines += ["    outputs:", *(f"      - {_inline(output)}" for output in value)]
+            lines += ["    outputs:", *(f"      - {_format_inline(output)}" for output in value)]
         else:
-            lines.append(f"    {key}: {_inline(value)}")
+            lines.append(f"    {key}: {_format_inline(value)}")
     return "\n".join(lines) + "\n"
 
 
-def _inline(value: Data) -> str:
+def _format_inline(value: Data) -> str:
     match value:
         case dict():
-            return "{" + ", ".join(f"{key}: {_inline(inner)}" for key, inner in value.items()) + "}"
+            return "{" + ", ".join(f"{key}: {_format_inline(inner)}" for key, inner in value.items()) + "}"
         case list():
-            return "[" + ", ".join(map(_inline, value)) + "]"
+            return "[" + ", ".join(map(_format_inline, value)) + "]"
         case str() if _PLAIN.fullmatch(value) and value.lower() not in _YAML_1_1_BOOLEANS:
-            return value if resolved(value) == value else json.dumps(value)
+            return value if resolve_scalar(value) == value else json.dumps(value)
         case _:
             return json.dumps(value, ensure_ascii=False)
 
 
-def is_by_add(source: Source) -> bool:
-    """Tell whether a file was written by `written`, whatever was made of it since."""
+def is_written_by_add(source: Source) -> bool:
+    """Return whether `mcrelay add` wrote a file, which may have been edited since then."""
     return source.text.text.startswith(HEAD)
 
 
-def holds_only(source: Source, name: str) -> bool:
-    """Tell whether a file holds this rule, and nothing else that would be missed."""
+def has_only_rule(source: Source, name: str) -> bool:
+    """Return whether a file has this rule and, apart from `version`, nothing else."""
     data = source.data
     if not isinstance(data, dict) or not data.keys() <= {"version", "rules"}:
         return False
@@ -59,9 +59,12 @@ def holds_only(source: Source, name: str) -> bool:
     return isinstance(rules, dict) and [*rules] == [name]
 
 
-def switched(source: Source, name: str, enabled: bool) -> str:
-    """Return the text of a file in which the rule is enabled or not, and all else stands as it stood."""
-    text = _with_word(source, name, "true" if enabled else "false")
+def set_enabled(source: Source, name: str, enabled: bool) -> str:
+    """Return the text of a file with another value of the rule's `enabled`; raises UnusualStyleError.
+
+    The rest of the text stays the same.
+    """
+    text = _replace_enabled(source, name, "true" if enabled else "false")
     rules = source.data["rules"]
     wanted = {**source.data, "rules": {**rules, name: {**rules[name], "enabled": enabled}}}
     try:
@@ -69,17 +72,17 @@ def switched(source: Source, name: str, enabled: bool) -> str:
     except ConfigError:
         is_right = False
     if not is_right:
-        raise CannotSwitch
+        raise UnusualStyleError
     return text
 
 
-def _with_word(source: Source, name: str, word: str) -> str:
+def _replace_enabled(source: Source, name: str, word: str) -> str:
     keys, text = source.data["rules"][name], source.text.text
     if "enabled" in keys:
-        offset = source.place_of(("rules", name, "enabled")).value
+        offset = source.position_of(("rules", name, "enabled")).value
         return text[:offset] + _WORD.sub(word, text[offset:], count=1)
-    first = min(source.place_of(("rules", name, key)).key for key in keys)
-    is_in_braces = text[source.place_of(("rules", name)).value] == "{"
+    first = min(source.position_of(("rules", name, key)).key for key in keys)
+    is_in_braces = text[source.position_of(("rules", name)).value] == "{"
     gap = ", " if is_in_braces else _next_line(text, source.text.where(first).column)
     return f"{text[:first]}enabled: {word}{gap}{text[first:]}"
 

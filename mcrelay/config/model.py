@@ -1,4 +1,4 @@
-"""What the configuration files ask for, as values."""
+"""The configuration as values: interfaces, and rules with an input and outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mcrelay.model.state import Dscp, Ttl, output_name
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A named device, and how to send through it where an output says nothing else."""
+    """A named device, and the defaults of the outputs that send through it."""
 
     name: str
     device: str
@@ -23,7 +23,10 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a rule takes: packets to a group or local address and port, from `sources` if there are any."""
+    """The packets that a rule relays: those to a group or local address, and a port.
+
+    If `sources` is not empty, only packets from these addresses.
+    """
 
     interface: str
     destination: str
@@ -33,7 +36,10 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where a rule sends to, with the interface's values filled in; source port 0 is the relay's choice."""
+    """A destination of a rule, with the defaults of its interface filled in.
+
+    A source of None is the first global address of the device; source port 0 is chosen by the kernel.
+    """
 
     interface: str
     destination: str
@@ -45,13 +51,13 @@ class Output:
 
     @property
     def name(self) -> str:
-        """The name of this output among the rule's, by which it is counted."""
+        """The name of this output in its rule, which is also the key of its counters."""
         return output_name(self.interface, self.destination, self.port)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One input and its outputs, under a unique name."""
+    """One input and its outputs, under a unique name. `where` is its place in the files."""
 
     name: str
     description: str
@@ -64,7 +70,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the files ask for, known to be good."""
+    """A valid configuration."""
 
     data_plane: str
     workers: int | Literal["auto"]

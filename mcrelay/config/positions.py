@@ -1,7 +1,7 @@
-"""Where each key and each value of a YAML text stands.
+"""The positions of all keys and values of a YAML text.
 
-A sound file is asked for few of them, and all of them take more memory than its data does: so they are found
-by reading the text once more, when something is to be shown.
+They take more memory than the data, and a valid file needs few of them. So the text is read a second time
+when a position is needed.
 """
 
 from __future__ import annotations
@@ -16,45 +16,45 @@ from mcrelay.config.yaml_events import Event, YamlEvents
 
 @dataclass(slots=True)
 class Position:
-    """The offsets of a value and of its key, and the places inside the value."""
+    """The offsets of a value and of its key, and the positions inside the value."""
 
     key: int
     value: int
     inside: dict[Key, Position] | None = None
 
 
-def positions(events: YamlEvents) -> Position:
-    """Return the places in a text that has been read to its end before."""
+def read_positions(events: YamlEvents) -> Position:
+    """Return the positions in a text that has no fault."""
     events.next()  # the stream's start
     if isinstance(events.next(), yaml.StreamEndEvent):
         return Position(0, 0)
-    return _place(events, events.next(), 0)
+    return _read_position(events, events.next(), 0)
 
 
-def _place(events: YamlEvents, event: Event, key: int | None = None) -> Position:
+def _read_position(events: YamlEvents, event: Event, key: int | None = None) -> Position:
     value = events.offset
-    place = Position(value if key is None else key, value)
+    position = Position(value if key is None else key, value)
     match event:
         case yaml.MappingStartEvent():
-            place.inside = _in_mapping(events)
+            position.inside = _read_mapping(events)
         case yaml.SequenceStartEvent():
-            place.inside = _in_sequence(events)
-    return place
+            position.inside = _read_sequence(events)
+    return position
 
 
-def _in_mapping(events: YamlEvents) -> dict[Key, Position]:
+def _read_mapping(events: YamlEvents) -> dict[Key, Position]:
     positions: dict[Key, Position] = {}
     while not isinstance(event := events.next(), yaml.MappingEndEvent):
         offset = events.offset
-        _place(events, event)  # a key can be a map, too, though not in a sound file
-        place = _place(events, events.next(), offset)
-        # Of a key that is given twice, the first counts.
-        positions.setdefault(event.value if isinstance(event, yaml.ScalarEvent) else "?", place)
+        _read_position(events, event)  # a key can be a map, though not in a valid file
+        position = _read_position(events, events.next(), offset)
+        # If a key is given twice, the first one counts.
+        positions.setdefault(event.value if isinstance(event, yaml.ScalarEvent) else "?", position)
     return positions
 
 
-def _in_sequence(events: YamlEvents) -> dict[Key, Position]:
+def _read_sequence(events: YamlEvents) -> dict[Key, Position]:
     positions: dict[Key, Position] = {}
     while not isinstance(event := events.next(), yaml.SequenceEndEvent):
-        positions[len(positions)] = _place(events, event)
+        positions[len(positions)] = _read_position(events, event)
     return positions

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: where, what, and the line to show it on."""
+"""Problems of a configuration: the place in the file, the message, and the line of the file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 @dataclass(frozen=True, slots=True, order=True)
 class SourceLocation:
-    """A place in a file, counted from 1; line 0 is the file as a whole."""
+    """A line and column of a file, counted from 1. Line 0 means the whole file."""
 
     file: str
     line: int = 0
@@ -28,7 +28,7 @@ class SourceLocation:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """What is wrong, where in the file and where in the configuration; `text` is the line of the file."""
+    """A message about a place in a file and a path in the configuration. `text` is the line of the file."""
 
     where: SourceLocation
     path: str
@@ -39,12 +39,12 @@ class Problem:
         return f"{self.where}: {self.path}: {self.message}" if self.path else f"{self.where}: {self.message}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the documented shape."""
+        """Return the problem as `mcrelay check --json` prints it."""
         where = {"file": self.where.file, "line": self.where.line, "column": self.where.column}
         return {**where, "path": self.path, "message": self.message}
 
     def excerpt(self, width: int = 100) -> list[str]:
-        """Return the line, cut to `width` around the place, and a caret below it."""
+        """Return the line, cut to `width` characters around the column, and a line with a caret below it."""
         if not self.where.line:
             return []
         start = max(0, self.where.column - width * 3 // 4)
@@ -55,27 +55,31 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used, and all that is wrong with it, sorted by position."""
+    """A configuration is invalid. `problems` are all its problems, sorted by location."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(set(problems)))
         super().__init__("\n".join(map(str, self.problems)))
 
     def lines(self) -> list[str]:
-        """Return every problem, each followed by the line it is in and a caret."""
+        """Return the lines of all problems, each followed by its excerpt."""
         return [line for problem in self.problems for line in (str(problem), *problem.excerpt())]
 
 
-def dotted(path: Path) -> str:
+def format_path(path: Path) -> str:
     """Return a path as a user writes it: `rules.mdns.outputs[0].port`."""
     text = ""
     for key in path:
-        text += f"[{key}]" if isinstance(key, int) else f".{key if _PLAIN_KEY.fullmatch(key) else shown(key)}"
+        text += (
+            f"[{key}]"
+            if isinstance(key, int)
+            else f".{key if _PLAIN_KEY.fullmatch(key) else format_value(key)}"
+        )
     return text.removeprefix(".")
 
 
-def shown(value: object) -> str:
-    """Return a value as a message shows it: on one line, and short."""
+def format_value(value: object) -> str:
+    """Return a value for a message: short, and on one line."""
     match value:
         case dict():
             return "a map"

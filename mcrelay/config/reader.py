@@ -1,7 +1,7 @@
-"""YAML text -> plain data that knows the file, line and column of every key and value (places.py).
+"""Reads YAML text to plain data, with the file, line and column of every key and value.
 
-YAML is read as YAML 1.2 editors read it, and less of it: no aliases, tags, merge keys or keys that are not
-text. Problems that do not end the reading are collected in `Source.problems`; the others raise `ConfigError`.
+YAML is read as YAML 1.2 editors read it; aliases, tags, merge keys and keys that are not text are errors.
+Problems that do not stop the reader are collected in `Source.problems`; the others raise ConfigError.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from mcrelay.config.positions import Position, positions
-from mcrelay.config.problems import ConfigError, Key, Path, Problem, SourceLocation, dotted, shown
-from mcrelay.config.scalars import AmbiguousScalarError, resolved
+from mcrelay.config.positions import Position, read_positions
+from mcrelay.config.problems import ConfigError, Key, Path, Problem, SourceLocation, format_path, format_value
+from mcrelay.config.scalars import AmbiguousScalarError, resolve_scalar
 from mcrelay.config.yaml_events import (
     FASTEST_LOADER,
     Event,
@@ -31,11 +31,11 @@ from mcrelay.config.yaml_parser import PortableLoader
 
 Data = Any  # dict, list, str, int, float, bool or None
 MAX_DEPTH = 32
-NAMED_DEPTH = 2  # of `rules.NAME`
-MAX_PROBLEMS = 10_000  # explained for one file; a hostile file could have millions
+NAMES_DEPTH = 2  # of `rules.NAME`
+MAX_PROBLEMS = 10_000  # of one file; a hostile file could have millions
 
-# What YAML forbids, and what only some readers take for a line's end (U+0085, U+2028, U+2029) or skip
-# (U+FEFF).
+# Characters that YAML forbids, that only some readers treat as the end of a line (U+0085, U+2028, U+2029), or
+# that some readers skip (U+FEFF).
 _FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
@@ -44,7 +44,7 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class Text:
-    """The text of a file, in which an offset is a line and a column."""
+    """The text of a file. Converts offsets to lines and columns."""
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
@@ -59,24 +59,24 @@ class Text:
         return _LINE_END.split(self.text)
 
     def where(self, offset: int) -> SourceLocation:
-        """Return the place of an offset."""
+        """Return the location of an offset."""
         line = bisect_right(self._starts, offset)
         return SourceLocation(self.file, line, offset - self._starts[line - 1] + 1)
 
     def problem(self, offset: int, path: Path, message: str) -> Problem:
-        """Return what is wrong at an offset."""
+        """Return a problem at an offset."""
         where = self.where(offset)
-        return Problem(where, dotted(path), message, self._lines[where.line - 1])
+        return Problem(where, format_path(path), message, self._lines[where.line - 1])
 
 
 @dataclass(frozen=True)
 class Source:
-    """The data of one file, and what was wrong and could be read on from."""
+    """The data of one file, and the problems that did not stop the reader."""
 
     text: Text
     data: Data
     names: Mapping[Path, int]
-    """The offsets of the keys of the outermost maps and of the maps in them, such as the names of rules."""
+    """The offsets of the keys of the outermost map and of the maps in it, such as the names of rules."""
     problems: tuple[Problem, ...]
     loader: Loader
 
@@ -86,39 +86,39 @@ class Source:
         return self.text.file
 
     def where(self, *path: Key) -> SourceLocation:
-        """Return the place of a value, or of the nearest part around it that the file has."""
-        return self.text.where(self.place_of(path).value)
+        """Return the location of a value, or of the innermost value around it that the file has."""
+        return self.text.where(self.position_of(path).value)
 
     def where_key(self, *path: Key) -> SourceLocation:
-        """Return the place of a value's key; an item of a list has none, and is its own."""
+        """Return the location of a value's key, or of the value itself if it is an item of a list."""
         offset = self.names.get(path)
-        return self.text.where(self.place_of(path).key if offset is None else offset)
+        return self.text.where(self.position_of(path).key if offset is None else offset)
 
     def problem(self, path: Path, message: str) -> Problem:
-        """Return what is wrong with a value."""
-        return self.text.problem(self.place_of(path).value, path, message)
+        """Return a problem of a value."""
+        return self.text.problem(self.position_of(path).value, path, message)
 
     def problem_at_key(self, path: Path, message: str) -> Problem:
-        """Return what is wrong with a value's key, or with the value as a whole."""
-        return self.text.problem(self.place_of(path).key, path, message)
+        """Return a problem of a value's key, or of the value as a whole."""
+        return self.text.problem(self.position_of(path).key, path, message)
 
-    def place_of(self, path: Path) -> Position:
-        """Return the offsets of a value, or of the nearest part around it that the file has."""
-        place = self._places
+    def position_of(self, path: Path) -> Position:
+        """Return the offsets of a value, or of the innermost value around it that the file has."""
+        position = self._positions
         for key in path:
-            if not place.inside or key not in place.inside:
+            if not position.inside or key not in position.inside:
                 break
-            place = place.inside[key]
-        return place
+            position = position.inside[key]
+        return position
 
     @cached_property
-    def _places(self) -> Position:
-        return positions(YamlEvents(self.text.text, self.loader))
+    def _positions(self) -> Position:
+        return read_positions(YamlEvents(self.text.text, self.loader))
 
 
 def parse(raw: bytes, file: str, loader: Loader = FASTEST_LOADER) -> Source:
-    """Return the data of a file's content; raise `ConfigError` where it cannot be read to its end."""
-    text = _decoded(raw, file)
+    """Return the data of a file with this content; raises ConfigError if it cannot be read to its end."""
+    text = _decode(raw, file)
     try:
         reader = _Reader(text, loader)
         data = reader.document()
@@ -128,7 +128,7 @@ def parse(raw: bytes, file: str, loader: Loader = FASTEST_LOADER) -> Source:
 
 
 def parse_all(contents: Iterable[tuple[str, bytes]]) -> list[Source]:
-    """Return the sources of several files; raise `ConfigError` with what is wrong in any of them."""
+    """Return several files, given by names and contents; raises ConfigError with the problems of all."""
     sources: list[Source] = []
     problems: list[Problem] = []
     for file, raw in contents:
@@ -141,8 +141,8 @@ def parse_all(contents: Iterable[tuple[str, bytes]]) -> list[Source]:
     return sources
 
 
-def _decoded(raw: bytes, file: str) -> Text:
-    """Return the text of a file that holds nothing but UTF-8, printable characters and lines."""
+def _decode(raw: bytes, file: str) -> Text:
+    """Return the text of a file; raises ConfigError if it is not printable UTF-8."""
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:2]:
         raise ConfigError(
             [Problem(SourceLocation(file, 1, 1), "", "this is UTF-16 or binary; save the file as UTF-8")]
@@ -170,114 +170,116 @@ class _Reader:
     def __init__(self, text: Text, loader: Loader) -> None:
         self.problems: list[Problem] = []
         self.names: dict[Path, int] = {}
-        self._known: dict[str, str] = {}  # texts: the same one is in memory once
+        self._known: dict[str, str] = {}  # texts, so that equal ones are in memory once
         self._text = text
         self._events = YamlEvents(text.text, loader)
         self._path: list[Key] = []
 
     def document(self) -> Data:
-        """Return the only document of the text, None if it has none; raise `ConfigError` at a fault."""
+        """Return the only document of the text, or None if it has none; raises ConfigError at a fault."""
         try:
-            return self._document()
+            return self._read_document()
         except UnreadableError as error:
             raise self._end(str(error), error.offset) from None
 
-    def _document(self) -> Data:
+    def _read_document(self) -> Data:
         self._events.next()  # the stream's start
         if isinstance(self._events.next(), yaml.StreamEndEvent):
             return None
-        node = self._node(self._events.next())
+        node = self._read_node(self._events.next())
         self._events.next()  # the document's end
         if not isinstance(self._events.next(), yaml.StreamEndEvent):
             self._events.demand_portable()  # which may read further than this event, and find a fault
-            self._complain("a second document begins here; a file is one document")
+            self._report("a second document begins here; a file has one document")
         return node
 
-    def _node(self, event: Event) -> Data:
+    def _read_node(self, event: Event) -> Data:
         if isinstance(event, yaml.AliasEvent):
-            self._complain("aliases are not read; write the value out")
+            self._report("aliases are not supported; write the value itself")
             return None
         if event.tag or event.anchor:
             self._refuse_properties(event)
         match event:
             case yaml.ScalarEvent():
-                return self._scalar(event)
+                return self._read_scalar(event)
             case yaml.MappingStartEvent():
-                return self._mapping(bool(event.flow_style))
+                return self._read_mapping(bool(event.flow_style))
             case _:
-                return self._sequence()
+                return self._read_sequence()
 
-    def _mapping(self, is_flow: bool) -> dict[str, Data]:
+    def _read_mapping(self, is_flow: bool) -> dict[str, Data]:
         values: dict[str, Data] = {}
         offsets: dict[str, int] = {}
         self._enter()
-        are_noted = not is_flow and len(self._path) <= NAMED_DEPTH
+        has_names = not is_flow and len(self._path) <= NAMES_DEPTH
         while not isinstance(event := self._events.next(), yaml.MappingEndEvent):
-            if are_noted:
+            if has_names:
                 self._events.key_begins(len(self._path))
-            offset, key = self._events.offset, self._key(event)
+            offset, key = self._events.offset, self._read_key(event)
             is_first = key not in offsets
             if not is_first:
                 line = self._text.where(offsets[key]).line
-                self._complain(f"`{key}` is given twice in this map, first on line {line}", offset)
-            value = self._node(self._events.next())
+                self._report(f"`{key}` is given twice in this map, first on line {line}", offset)
+            value = self._read_node(self._events.next())
             if is_flow and value is None:
                 self._events.demand_portable()  # for the place of what may be empty
             if is_first and key != "<<":
                 values[key], offsets[key] = value, offset
-                if len(self._path) <= NAMED_DEPTH:
+                if len(self._path) <= NAMES_DEPTH:
                     self.names[tuple(self._path)] = offset
         self._path.pop()
         return values
 
-    def _sequence(self) -> list[Data]:
+    def _read_sequence(self) -> list[Data]:
         items: list[Data] = []
         self._enter()
         while not isinstance(event := self._events.next(), yaml.SequenceEndEvent):
             self._path[-1] = len(items)
-            items.append(self._node(event))
+            items.append(self._read_node(event))
         self._path.pop()
         return items
 
-    def _key(self, event: Event) -> str:
-        """Return a key as text, whatever it is, so that the map can be read on."""
+    def _read_key(self, event: Event) -> str:
+        """Return a key as text, even if it is no text, so that the rest of the map can be read."""
         offset = self._events.offset
-        self._path[-1] = text = self._known_text(event.value) if isinstance(event, yaml.ScalarEvent) else "?"
-        key = self._node(event)
+        self._path[-1] = text = self._intern(event.value) if isinstance(event, yaml.ScalarEvent) else "?"
+        key = self._read_node(event)
         if text == "<<":
-            self._complain("merge keys are not read; write the keys out", offset)
+            self._report("merge keys are not supported; write the keys themselves", offset)
         elif not isinstance(key, str):
-            self._complain("a key is text" + ("" if text == "?" else f"; write {shown(text)}"), offset)
+            self._report(
+                "a key must be text" + ("" if text == "?" else f"; write {format_value(text)}"), offset
+            )
         return text
 
-    def _scalar(self, event: Event) -> Data:
-        text = self._known_text(event.value)
+    def _read_scalar(self, event: Event) -> Data:
+        text = self._intern(event.value)
         if event.style:
             if event.style == '"' and _FORBIDDEN.search(text):
-                self._complain("an escaped control character; delete it")
+                self._report("an escaped control character; delete it")
             return text
         try:
-            return resolved(text)
+            return resolve_scalar(text)
         except AmbiguousScalarError as doubt:
-            self._complain(str(doubt))
+            self._report(str(doubt))
             return text
 
-    def _known_text(self, text: str) -> str:
+    def _intern(self, text: str) -> str:
         return self._known.setdefault(text, text)
 
     def _refuse_properties(self, event: Event) -> None:
         if event.tag:
             self._events.demand_portable()  # for the end of the tag
-            self._complain("tags are not read; delete it")
+            self._report("tags are not supported; delete it")
         if event.anchor:
-            self._complain("anchors are not read; delete it")
+            self._report("anchors are not supported; delete it")
 
     def _enter(self) -> None:
         if len(self._path) == MAX_DEPTH:
             raise self._end(f"nested more than {MAX_DEPTH} levels deep")
         self._path.append("")
 
-    def _complain(self, message: str, offset: int | None = None) -> None:
+    def _report(self, message: str, offset: int | None = None) -> None:
         if len(self.problems) == MAX_PROBLEMS:
             raise self._end(f"more than {MAX_PROBLEMS} problems; the rest of the file was not read")
         place = self._events.offset if offset is None else offset

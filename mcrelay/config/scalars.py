@@ -1,7 +1,7 @@
-"""What a plain YAML scalar means, and which ones mean different things to different readers.
+"""The values of plain YAML scalars, by the core schema of YAML 1.2 (section 10.3.2).
 
-The core schema of YAML 1.2 (section 10.3.2) decides. A number of YAML 1.1 or of 1.2 that is not one of both
-is refused: `22:22` is 1342 to PyYAML, `0123` is 83 there and 123 elsewhere, and nobody means either.
+A number of YAML 1.1 or 1.2 that has another value in the other version is refused: PyYAML, which reads
+YAML 1.1, takes `22:22` for 1342 and `0123` for 83.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 Scalar = str | int | float | bool | None
 
-MAX_DIGITS = 18  # none of our numbers has more than five, and int() refuses 4,300
+MAX_DIGITS = 18  # no valid number has more than five, and int() refuses 4,300
 
 _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -23,7 +23,7 @@ _WORDS: dict[str, Scalar] = {
 _NUMBER_START = frozenset("+-.0123456789")
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_DOUBTFUL = re.compile(
+_AMBIGUOUS = re.compile(
     r"[-+]?("
     r"[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"  # base 60
     r"|0o[0-7]+|0b[01_]+|0x[0-9a-fA-F_]+"
@@ -33,11 +33,11 @@ _DOUBTFUL = re.compile(
 
 
 class AmbiguousScalarError(ValueError):
-    """A scalar that is no safe number."""
+    """YAML readers disagree on the value of a scalar, or it has too many digits."""
 
 
-def resolved(text: str) -> Scalar:
-    """Return what a plain scalar means; raise `AmbiguousScalarError` where readers disagree."""
+def resolve_scalar(text: str) -> Scalar:
+    """Return the value of a plain scalar; raises AmbiguousScalarError."""
     if text in _WORDS:
         return _WORDS[text]
     return _number(text) if text[0] in _NUMBER_START else text
@@ -50,7 +50,7 @@ def _number(text: str) -> Scalar:
         return int(text, 0)
     if _FLOAT.fullmatch(text):
         return float(text)
-    if _DOUBTFUL.fullmatch(text):
+    if _AMBIGUOUS.fullmatch(text):
         advice = "write a plain decimal number, or quote it if it is text"
         raise AmbiguousScalarError(f"{text[:40]} is not the same number to every YAML reader; {advice}")
     return text

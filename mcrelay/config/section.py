@@ -1,7 +1,7 @@
-"""A map somewhere in the files: its sound values, its place, and the maps within it.
+"""A map of a file, with its place and without the values that the schema forbids.
 
-Checks that follow the schema's read the files through parts, so that what the schema forbids is complained of
-once, and what is sound beside it is still checked.
+The checks that follow the schema's read files through sections, so that a forbidden value is reported once,
+and the valid values beside it are still checked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mcrelay.config.schema import is_valid, schema
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A map of a file; a value that the schema forbids counts as not known."""
+    """A map of a file. `forbidden` are the paths of the values that violate the schema."""
 
     source: Source
     path: Path
@@ -24,13 +24,13 @@ class Section:
     forbidden: Set[Path]
 
     def get(self, key: str, otherwise: Data = None) -> Data:
-        """Return the value of a key, `otherwise` where the key is not given, None where it is forbidden."""
+        """Return the value of a key: `otherwise` if there is no such key, None if its value is forbidden."""
         if (*self.path, key) in self.forbidden:
             return None
         return self.data.get(key, otherwise)
 
     def within(self, *keys: Key) -> Section:
-        """Return the map below some keys, an empty one where there is no map."""
+        """Return the map at a path, or an empty one if there is no map."""
         data: Data = self.data
         for key in keys:
             data = data[key] if isinstance(key, int) else data.get(key)
@@ -39,38 +39,38 @@ class Section:
         )
 
     def maps(self, key: str) -> list[Section]:
-        """Return the items of a list of maps."""
+        """Return the items of the list of maps at a key."""
         items = self.data.get(key)
         return [self.within(key, index) for index in range(len(items))] if isinstance(items, list) else []
 
-    def sound_items(self, key: str) -> list[tuple[int, Data]]:
-        """Return the items of a list that the schema allows, each with its index."""
+    def valid_items(self, key: str) -> list[tuple[int, Data]]:
+        """Return the items of the list at a key that the schema allows, each with its index."""
         items = self.get(key)
         path = (*self.path, key)
         return [(i, item) for i, item in enumerate(items or ()) if (*path, i) not in self.forbidden]
 
     def problem(self, message: str, *keys: Key) -> Problem:
-        """Return what is wrong with the value below some keys."""
+        """Return a problem of the value at a path."""
         return self.source.problem((*self.path, *keys), message)
 
     def problem_at_key(self, message: str, *keys: Key) -> Problem:
-        """Return what is wrong with the key of that value."""
+        """Return a problem of the key at a path."""
         return self.source.problem_at_key((*self.path, *keys), message)
 
     @property
     def where(self) -> SourceLocation:
-        """The place of the map's own key."""
+        """The location of the map's own key."""
         return self.source.where_key(*self.path)
 
 
-def shaped(source: Source) -> tuple[Section, list[Problem]]:
-    """Return a file as a part, and all that is wrong with it so far: how it is written, and its shape."""
+def read_section(source: Source) -> tuple[Section, list[Problem]]:
+    """Return a file as a section, with the problems of its YAML and the violations of the schema."""
     problems = list(source.problems)
-    complained = {problem.where for problem in problems}
+    reported = {problem.where for problem in problems}
     forbidden: set[Path] = set()
     for path, problem in _violations(source):
         forbidden.add(path)
-        if problem.where not in complained:
+        if problem.where not in reported:
             problems.append(problem)
     data = source.data if isinstance(source.data, dict) else {}
     return Section(source, (), data, forbidden), problems

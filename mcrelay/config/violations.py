@@ -1,4 +1,4 @@
-"""Every violation of the schema in a file as a sentence. jsonschema finds them.
+"""The violations of the schema in a file, found by jsonschema, each as a sentence.
 
 A `title` in the schema is what a message says after "expected": one place for the rule and for its words.
 """
@@ -17,12 +17,12 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
-from mcrelay.config.problems import Path, Problem, shown
+from mcrelay.config.problems import Path, Problem, format_value
 from mcrelay.config.reader import MAX_PROBLEMS, Data, Source
 from mcrelay.config.schema import Schema, is_valid, whole_schema
 from mcrelay.model.suggestions import did_you_mean, listed
 
-AnyValidator = Any  # whose VALIDATORS and descend() jsonschema has, and its types have not
+AnyValidator = Any  # with VALIDATORS and descend(), which are missing in the type stubs of jsonschema
 Errors = Iterator[ValidationError]
 
 FEW = 50  # values that jsonschema validates in the time that a part of the schema takes to compile
@@ -34,7 +34,7 @@ _YAML_1_1_BOOLEANS = {
 
 
 def violations(source: Source) -> Iterator[tuple[Path, Problem]]:
-    """Yield what the schema forbids in a source, each with the path whose value must not be used."""
+    """Yield the violations in a file, each with the path of the value that must not be used."""
     for error in islice(_validator().iter_errors(source.data), MAX_PROBLEMS):
         yield from _explain(error, source)
 
@@ -79,7 +79,7 @@ def _either(keys: Iterable[str]) -> str:
 
 
 def _expected(value: Data, wanted: Mapping[str, Any]) -> str:
-    instead = "but nothing is here" if value is None else f"not {shown(value)}"
+    instead = "but nothing is here" if value is None else f"not {format_value(value)}"
     return f"expected {wanted['title']}, {instead}{_hint(value, wanted)}"
 
 

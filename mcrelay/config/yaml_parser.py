@@ -31,7 +31,7 @@ class PortableLoader(yaml.SafeLoader):
             ):
                 self.forward()
             self._skip_comment()
-            if not self._skipped_line_break():
+            if not self._skip_line_break():
                 return
             if not self.flow_level:
                 self.allow_simple_key = True
@@ -62,17 +62,17 @@ class PortableLoader(yaml.SafeLoader):
         return length
 
     def scan_plain_spaces(self, indent: int, start_mark: Mark) -> list[str]:
-        """Skip what is between two words of a plain scalar; return what stands for it in the value."""
-        blanks = self._skipped_blanks()
+        """Skip what separates two words of a plain scalar; return what replaces it in the value."""
+        blanks = self._skip_blanks()
         if self.peek() not in _LINE_BREAK:
             return [blanks] if blanks else []
         breaks = []
         while self.peek() in _LINE_BREAK:
-            breaks.append(self._skipped_line_break())
+            breaks.append(self._skip_line_break())
             self.allow_simple_key = True
             if self.prefix(3) in ("---", "...") and self.peek(3) in _END + _BLANK + _LINE_BREAK:
                 return []
-            self._skipped_blanks()
+            self._skip_blanks()
         return breaks[1:] or [" "]
 
     def scan_block_scalar_indicators(self, start_mark: Mark) -> tuple[bool | None, int | None]:
@@ -98,7 +98,7 @@ class PortableLoader(yaml.SafeLoader):
 
     def scan_block_scalar_ignored_line(self, start_mark: Mark) -> None:
         """Skip the rest of a block scalar's header."""
-        self._skipped_blanks()
+        self._skip_blanks()
         self._skip_comment()
         if self.peek() not in _END + _LINE_BREAK:
             raise ScannerError(
@@ -107,9 +107,9 @@ class PortableLoader(yaml.SafeLoader):
                 f"expected a comment or a line break, but found {self.peek()!r}",
                 self.get_mark(),
             )
-        self._skipped_line_break()
+        self._skip_line_break()
 
-    def _skipped_line_break(self) -> str:
+    def _skip_line_break(self) -> str:
         line_break: str = self.scan_line_break()  # type: ignore[no-untyped-call]
         return line_break
 
@@ -118,7 +118,7 @@ class PortableLoader(yaml.SafeLoader):
             while self.peek() not in _END + _LINE_BREAK:
                 self.forward()
 
-    def _skipped_blanks(self) -> str:
+    def _skip_blanks(self) -> str:
         length = 0
         while self.peek(length) in _BLANK:
             length += 1

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from mcrelay.config.compiler import compiled
+from mcrelay.config.compiler import compile_config
 from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError, Problem, SourceLocation
 from mcrelay.config.reader import parse_all
@@ -36,7 +36,7 @@ def compile_contents(contents: Contents, before: Config | None = None) -> Config
 
     A rule that is as it was `before` is the very same object.
     """
-    return compiled(parse_all(contents), before.rules if before else None)
+    return compile_config(parse_all(contents), before.rules if before else None)
 
 
 def read(path: Name) -> Contents:

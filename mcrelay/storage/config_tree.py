@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mcrelay.config.compiler import compiled
+from mcrelay.config.compiler import compile_config
 from mcrelay.config.model import Rule
 from mcrelay.config.reader import Source, parse, parse_all
 from mcrelay.storage import config_files
@@ -37,14 +37,14 @@ class ConfigTree:
         """Return the file that defines a rule, or None; raises ConfigError if several define it."""
         holders = [source for source in self.sources if name in _rules(source)]
         if len(holders) > 1:
-            compiled(self.sources)  # raises the error that names both places
+            compile_config(self.sources)  # raises the error that names both places
         return holders[0] if holders else None
 
     def rule(self, name: str, source: Source) -> Rule:
         """Return a rule that a file defines, compiled without all other rules; raises ConfigError."""
         others = [_with_rules(one, {}) for one in self.sources if one is not source]
         alone = _with_rules(source, {name: _rules(source)[name]})
-        return compiled([*others, alone] if self.is_drop_in(source) else [alone, *others]).rules[name]
+        return compile_config([*others, alone] if self.is_drop_in(source) else [alone, *others]).rules[name]
 
     def with_file(self, file: Path, text: str | None) -> list[Source]:
         """Return all files after `file` got this text, or was removed if it is None; raises ConfigError.

@@ -191,7 +191,7 @@ def test_a_flow_that_another_rule_relays_is_refused(does, folder):
     does("add", "camera", *CAMERA)
     code, out, _ = does("add", "second", *CAMERA)
     assert code == 78
-    assert f"relayed already by rule `camera` at {folder}/camera.yaml:4:3" in out
+    assert f"already relayed by rule `camera` at {folder}/camera.yaml:4:3" in out
     assert [*contents(folder)] == ["camera.yaml"]
 
 

@@ -1,7 +1,7 @@
 """Which rules two configs have differently: by name, field by field, and as counts."""
 
 from mcrelay.config.changes import MAX_NAMES, Changes, compare
-from mcrelay.config.compiler import compiled
+from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.model.state import Egress, Output, Route
 
@@ -14,7 +14,7 @@ def config(head=HEAD, **ports):
         f" outputs: [{{interface: plant}}]}}\n"
         for name, port in ports.items()
     )
-    return compiled([parse((head + rules).encode(), "mcrelay.yaml")])
+    return compile_config([parse((head + rules).encode(), "mcrelay.yaml")])
 
 
 def changes(before, after, route=None):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.config.compiler import compiled
+from mcrelay.config.compiler import compile_config
 from mcrelay.config.model import Config, Input, Interface, Output
 from mcrelay.config.problems import ConfigError, SourceLocation
 from mcrelay.config.reader import parse
@@ -24,7 +24,7 @@ INPUT = "input: {interface: studio, group: 239.1.1.1, port: 5001}"
 
 
 def config(*texts):
-    return compiled([parse(text.encode(), f"{number}.yaml") for number, text in enumerate(texts)])
+    return compile_config([parse(text.encode(), f"{number}.yaml") for number, text in enumerate(texts)])
 
 
 def problems(*texts):
@@ -122,10 +122,10 @@ def test_the_kernel_data_plane_and_what_needs_it_are_refused_until_it_exists():
         ("interface: xyz, group: 239.1.1.1",
          "rules.r.input.interface: no interface is named `xyz`; there are: again, plant, self, studio"),
         ("interface: studio, group: 10.0.0.1",
-         "rules.r.input.group: 10.0.0.1 is no multicast group (224.0.0.0 to 239.255.255.255); "
+         "rules.r.input.group: 10.0.0.1 is not a multicast group (224.0.0.0 to 239.255.255.255); "
          "for a host, write `address: 10.0.0.1`"),
         ("interface: studio, group: 255.255.255.255",
-         "rules.r.input.group: 255.255.255.255 is no multicast group (224.0.0.0 to 239.255.255.255)"),
+         "rules.r.input.group: 255.255.255.255 is not a multicast group (224.0.0.0 to 239.255.255.255)"),
         ("interface: studio, address: 239.1.1.1",
          "rules.r.input.address: 239.1.1.1 is a multicast group, not the address of a host"),
         ("interface: studio, address: 0.0.0.0",
@@ -153,7 +153,7 @@ def test_an_input_that_cannot_be_taken_says_why(part, message):
         ("interface: plnat",
          "rules.r.outputs[0].interface: no interface is named `plnat`; did you mean `plant`?"),
         ("interface: plant, group: 10.0.0.1",
-         "rules.r.outputs[0].group: 10.0.0.1 is no multicast group (224.0.0.0 to 239.255.255.255); "
+         "rules.r.outputs[0].group: 10.0.0.1 is not a multicast group (224.0.0.0 to 239.255.255.255); "
          "for a host, write `address: 10.0.0.1`"),
         ("interface: plant, address: 255.255.255.255",
          "rules.r.outputs[0].address: 255.255.255.255 is not the address of a host"),
@@ -163,9 +163,9 @@ def test_an_input_that_cannot_be_taken_says_why(part, message):
          "rules.r.outputs[0].address: takes `group` or `address`, not both"),
         ("interface: studio",
          "rules.r.outputs[0]: 239.1.1.1:5001 on eth0 is the rule's own input: "
-         "packets would go round for ever"),
+         "packets would loop forever"),
         ("interface: plant}, {interface: again",
-         "rules.r.outputs[1]: 239.1.1.1:5001 on eth1 is an output already, at 0.yaml:8:75"),
+         "rules.r.outputs[1]: 239.1.1.1:5001 on eth1 is already an output, at 0.yaml:8:75"),
     ],
 )  # fmt: skip
 def test_an_output_that_cannot_be_sent_says_why(output, message):
@@ -224,7 +224,7 @@ def taken(name, interface="plant", more="", enabled="true"):
 )
 def test_a_flow_that_another_rule_relays_is_refused_whatever_its_interface_is_called(first, second):
     assert only_problem(first + second) == (
-        "rules.b.input: 239.1.1.1:5001 on eth1 is relayed already by rule `a` at 0.yaml:8:3; "
+        "rules.b.input: 239.1.1.1:5001 on eth1 is already relayed by rule `a` at 0.yaml:8:3; "
         "add outputs there"
     )
 
@@ -326,7 +326,7 @@ def test_a_config_changed_at_random_is_valid_or_has_problems_inside_the_text(edi
         text = text[:start] + piece + text[start + length :]
     lines = text.split("\n")
     try:
-        compiled([parse(text.encode(), "f.yaml", loader)])
+        compile_config([parse(text.encode(), "f.yaml", loader)])
     except ConfigError as invalid:
         for problem in invalid.problems:
             assert 1 <= problem.where.line <= len(lines)
@@ -348,14 +348,14 @@ def parsed(text):
 
 
 def test_a_rule_that_is_as_it_was_is_the_very_same_one():
-    before, changed = compiled(parsed(TWO)), TWO.replace("239.1.1.2", "239.1.1.3")
-    after = compiled(parsed(changed), before.rules)
-    assert after == compiled(parsed(changed))
+    before, changed = compile_config(parsed(TWO)), TWO.replace("239.1.1.2", "239.1.1.3")
+    after = compile_config(parsed(changed), before.rules)
+    assert after == compile_config(parsed(changed))
     assert after.rules["first"] is before.rules["first"]
 
 
 def test_a_rule_that_moved_to_another_line_is_equal_and_has_its_new_place():
-    before = compiled(parsed(TWO))
-    after = compiled(parsed(f"# a comment\n{TWO}"), before.rules)
+    before = compile_config(parsed(TWO))
+    after = compile_config(parsed(f"# a comment\n{TWO}"), before.rules)
     assert after == before
     assert after.rules["other"].where.line == before.rules["other"].where.line + 1

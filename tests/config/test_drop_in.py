@@ -8,8 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.cli import add
-from mcrelay.config.compiler import compiled
-from mcrelay.config.drop_in import CannotSwitch, holds_only, is_by_add, switched, written
+from mcrelay.config.compiler import compile_config
+from mcrelay.config.drop_in import (
+    UnusualStyleError,
+    format_drop_in,
+    has_only_rule,
+    is_written_by_add,
+    set_enabled,
+)
 from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import parse
 
@@ -55,11 +61,11 @@ def options(**chosen):
 
 
 def config_of(name, rule):
-    return compiled([MAIN, parse(written(name, rule).encode("utf-8", "surrogateescape"), FILE)])
+    return compile_config([MAIN, parse(format_drop_in(name, rule).encode("utf-8", "surrogateescape"), FILE)])
 
 
 def test_a_rule_is_written_as_a_person_would_write_it():
-    assert written("camera", RULE).splitlines()[2:] == [
+    assert format_drop_in("camera", RULE).splitlines()[2:] == [
         "rules:",
         "  camera:",
         "    description: primary feed",
@@ -89,7 +95,7 @@ def test_whatever_rule_add_accepts_reading_its_file_gives_that_rule_back(name, c
         accepted = config_of(name, rule).rules[name]
     except (argparse.ArgumentError, ConfigError):
         return  # refused, with a message and never with a traceback
-    text = written(name, rule)
+    text = format_drop_in(name, rule)
     assert parse(text.encode(), FILE).data == {"rules": {name: rule}}
     assert yaml.safe_load(text) == {"rules": {name: rule}}  # to other readers, too
     assert (accepted.description, accepted.enabled) == (rule.get("description", ""), True)
@@ -131,12 +137,12 @@ def test_what_is_no_utf_8_is_refused_in_words():
     ],
 )
 def test_a_file_holds_only_a_rule_where_nothing_else_would_be_missed(text, holds):
-    assert holds_only(parse(text.encode(), FILE), "camera") is holds
+    assert has_only_rule(parse(text.encode(), FILE), "camera") is holds
 
 
 def test_a_file_of_add_is_known_by_its_first_line():
-    assert is_by_add(parse(written("camera", RULE).encode() + b"# edited since\n", FILE))
-    assert not is_by_add(parse(b"rules: {camera: {}}\n", FILE))
+    assert is_written_by_add(parse(format_drop_in("camera", RULE).encode() + b"# edited since\n", FILE))
+    assert not is_written_by_add(parse(b"rules: {camera: {}}\n", FILE))
 
 
 @pytest.mark.parametrize(
@@ -156,8 +162,8 @@ def test_a_file_of_add_is_known_by_its_first_line():
     ],
 )
 def test_a_switched_rule_differs_in_one_word_and_comments_stay(before, after):
-    assert switched(parse(before.encode(), FILE), "camera", False) == after
-    again = parse(switched(parse(after.encode(), FILE), "camera", True).encode(), FILE)
+    assert set_enabled(parse(before.encode(), FILE), "camera", False) == after
+    again = parse(set_enabled(parse(after.encode(), FILE), "camera", True).encode(), FILE)
     assert again.data["rules"]["camera"]["enabled"] is True
 
 
@@ -169,13 +175,13 @@ def test_a_switched_rule_differs_in_one_word_and_comments_stay(before, after):
     ],
 )
 def test_a_rule_that_would_not_be_read_as_meant_is_left_to_its_author(text):
-    with pytest.raises(CannotSwitch):
-        switched(parse(text.encode(), FILE), "camera", False)
+    with pytest.raises(UnusualStyleError):
+        set_enabled(parse(text.encode(), FILE), "camera", False)
 
 
 @given(st.booleans(), st.booleans())
 def test_a_rule_of_add_can_be_switched_to_and_fro(first, second):
-    text = written("camera", RULE)
+    text = format_drop_in("camera", RULE)
     for enabled in (first, second):
-        text = switched(parse(text.encode(), FILE), "camera", enabled)
+        text = set_enabled(parse(text.encode(), FILE), "camera", enabled)
     assert parse(text.encode(), FILE).data == {"rules": {"camera": {**RULE, "enabled": second}}}

@@ -7,9 +7,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.config.problems import ConfigError, Problem, SourceLocation, dotted, shown
+from mcrelay.config.problems import ConfigError, Problem, SourceLocation, format_path, format_value
 from mcrelay.config.reader import MAX_DEPTH, MAX_PROBLEMS, parse, parse_all
-from mcrelay.config.scalars import AmbiguousScalarError, resolved
+from mcrelay.config.scalars import AmbiguousScalarError, resolve_scalar
 from mcrelay.config.yaml_events import FASTEST_LOADER
 from mcrelay.config.yaml_parser import PortableLoader
 
@@ -66,8 +66,8 @@ def test_lines_end_as_any_system_ends_them(loader):
     ],
 )  # fmt: skip
 def test_a_plain_scalar_means_what_yaml_1_2_says(text, value):
-    assert resolved(text) == value
-    assert type(resolved(text)) is type(value)
+    assert resolve_scalar(text) == value
+    assert type(resolve_scalar(text)) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_a_plain_scalar_means_what_yaml_1_2_says(text, value):
 )  # fmt: skip
 def test_a_number_that_readers_disagree_on_is_refused(text):
     with pytest.raises(AmbiguousScalarError):
-        resolved(text)
+        resolve_scalar(text)
 
 
 @given(st.from_regex(r"[-+.0-9a-fxob_:eE]{1,12}", fullmatch=True))
 def test_a_number_that_is_read_is_never_another_one_to_pyyaml(text):
     try:
-        value = resolved(text)
+        value = resolve_scalar(text)
     except AmbiguousScalarError:
         return
     try:
@@ -106,17 +106,17 @@ def test_a_number_that_is_read_is_never_another_one_to_pyyaml(text):
         (b"a: 22:22\n", (1, 4, "a", "22:22 is not the same number to every YAML reader; "
                         "write a plain decimal number, or quote it if it is text")),
         (b"a: 9999999999999999999\n", (1, 4, "a", "a number of more than 18 digits")),
-        (b"a: *b\n", (1, 4, "a", "aliases are not read; write the value out")),
-        (b"a: &b 1\n", (1, 4, "a", "anchors are not read; delete it")),
-        (b"a: &b [1]\n", (1, 4, "a", "anchors are not read; delete it")),
-        (b"a: !!str 1\n", (1, 4, "a", "tags are not read; delete it")),
-        (b"a: !!python/object:os.system {}\n", (1, 4, "a", "tags are not read; delete it")),
-        (b"a:\n  <<: {}\n", (2, 3, 'a."<<"', "merge keys are not read; write the keys out")),
-        (b"1: a\n", (1, 1, "1", 'a key is text; write "1"')),
-        (b"true: a\n", (1, 1, "true", 'a key is text; write "true"')),
-        (b"? [x]\n: a\n", (1, 3, '"?"', "a key is text")),
+        (b"a: *b\n", (1, 4, "a", "aliases are not supported; write the value itself")),
+        (b"a: &b 1\n", (1, 4, "a", "anchors are not supported; delete it")),
+        (b"a: &b [1]\n", (1, 4, "a", "anchors are not supported; delete it")),
+        (b"a: !!str 1\n", (1, 4, "a", "tags are not supported; delete it")),
+        (b"a: !!python/object:os.system {}\n", (1, 4, "a", "tags are not supported; delete it")),
+        (b"a:\n  <<: {}\n", (2, 3, 'a."<<"', "merge keys are not supported; write the keys themselves")),
+        (b"1: a\n", (1, 1, "1", 'a key must be text; write "1"')),
+        (b"true: a\n", (1, 1, "true", 'a key must be text; write "true"')),
+        (b"? [x]\n: a\n", (1, 3, '"?"', "a key must be text")),
         (b'a: "\\x1b[31m"\n', (1, 4, "a", "an escaped control character; delete it")),
-        (b"a: 1\n--- \nb: 2\n", (2, 1, "", "a second document begins here; a file is one document")),
+        (b"a: 1\n--- \nb: 2\n", (2, 1, "", "a second document begins here; a file has one document")),
     ],
 )  # fmt: skip
 def test_what_can_be_read_on_from_is_one_problem_at_its_place(loader, raw, expected):
@@ -175,7 +175,7 @@ def test_several_files_are_read_or_refused_together():
 
 def test_a_problem_is_one_line_and_its_excerpt_points_at_the_place():
     problem = parse(b"a:\n  b: *c\n", "f.yaml").problems[0]
-    assert str(problem) == "f.yaml:2:6: a.b: aliases are not read; write the value out"
+    assert str(problem) == "f.yaml:2:6: a.b: aliases are not supported; write the value itself"
     assert problem.excerpt() == ["  b: *c", "     ^"]
     assert str(ConfigError([problem, problem])) == str(problem)
 
@@ -194,11 +194,11 @@ def test_a_problem_of_a_whole_file_has_no_line():
 
 
 def test_paths_and_values_are_shown_short_and_on_one_line():
-    assert dotted(("rules", "a-b", "outputs", 0, "x y\n")) == 'rules.a-b.outputs[0]."x y\\n"'
-    assert [shown(value) for value in (None, True, 3, [], [1], {})] == [
+    assert format_path(("rules", "a-b", "outputs", 0, "x y\n")) == 'rules.a-b.outputs[0]."x y\\n"'
+    assert [format_value(value) for value in (None, True, 3, [], [1], {})] == [
         "null", "true", "3", "an empty list", "a list", "a map",
     ]  # fmt: skip
-    assert shown("x" * 100) == json.dumps("x" * 37 + "...")
+    assert format_value("x" * 100) == json.dumps("x" * 37 + "...")
 
 
 yaml_like = st.text(alphabet=st.sampled_from(list(" \n\t:-[]{}&*!|>'\"%@#,?~<ab01._x\\U")), max_size=60)

@@ -103,7 +103,7 @@ def test_what_the_relay_cannot_accept_leaves_the_files_as_they_were(studio):
         folder = relay.config.with_name("mcrelay.d")
         done = relay.ask(*CAMERA[:2], "--input=studio:239.1.1.1:5001", "--output=left")
         assert done.returncode == 78
-        assert "is relayed already by rule `feed`" in done.stdout
+        assert "is already relayed by rule `feed`" in done.stdout
         assert not folder.exists()
         assert json.loads(says(relay, "status", "--json")[0])["reload"]["outcome"] == "started"
 

@@ -17,7 +17,7 @@ from benchmarks.plot import chart
 from benchmarks.rate import QUESTION as RATE
 from benchmarks.saturation import QUESTION as SATURATION
 from benchmarks.table import cell, number, table
-from mcrelay.config.compiler import compiled
+from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 
 GENERATOR = 1_000_000.0
@@ -180,7 +180,7 @@ def test_the_results_are_a_document_and_a_chart_for_each_question(tmp_path):
 
 @pytest.mark.parametrize("case", [ONE_FLOW, FLOWS_50, FAN_OUT_8, RULES_10000])
 def test_each_case_is_a_good_configuration(case):
-    config = compiled([parse(configuration(case).encode(), "case.yaml")])
+    config = compile_config([parse(configuration(case).encode(), "case.yaml")])
     assert len(config.rules) == case.rules
     assert all(len(rule.outputs) == case.outputs for rule in config.rules.values())
     assert len({(rule.input.destination, rule.input.port) for rule in config.rules.values()}) == case.rules

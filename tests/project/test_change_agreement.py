@@ -18,7 +18,7 @@ from mcrelay.cli import main
 from mcrelay.cli.view.plan_changes import compared
 from mcrelay.cli.view.plan_report import plan_as_json
 from mcrelay.config.changes import compare
-from mcrelay.config.compiler import compiled
+from mcrelay.config.compiler import compile_config
 from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import parse
 from mcrelay.config.schema import schema
@@ -405,7 +405,7 @@ def planned(stage):
         for name, rule in stage.picture["rules"].items()
     ]
     processes = list(stage.picture["processes"].values())
-    config = compiled([parse(stage.file.read_bytes(), str(stage.file))])
+    config = compile_config([parse(stage.file.read_bytes(), str(stage.file))])
     wanted = plan_as_json(config, plan(config, LINKS, os.cpu_count() or 1))
     return compared({"rules": rules, "processes": processes}, wanted)
 
@@ -462,7 +462,7 @@ def test_all_agree_on_what_changed(case, stage, capsys, caplog):
 def test_any_combination_of_changes_touches_the_rules_that_it_names_and_no_others(cases, is_backwards):
     try:
         configs = [
-            compiled([parse(text.encode(), "mcrelay.yaml")])
+            compile_config([parse(text.encode(), "mcrelay.yaml")])
             for text in (edited(), edited(*(case.edits for case in cases)))
         ]
     except (ConfigError, KeyError, IndexError):  # edits that do not go together

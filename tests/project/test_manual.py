@@ -16,7 +16,7 @@ from mcrelay_manual.code import SCHEMAS, parser_of
 
 from mcrelay.cli import VERBS
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.config.compiler import compiled
+from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.control import clients, connection, trace_sessions
 from mcrelay.control.methods import METHODS
@@ -250,7 +250,7 @@ def test_every_example_of_a_configuration_is_valid(example):
     if not example.startswith("version"):
         interfaces = "interfaces: {studio: {device: eth0}, plant: {device: eth1}}\n"
         example = f"version: 1\n{interfaces}{example}"
-    assert compiled([parse(example.encode(), "example.yaml")]).rules
+    assert compile_config([parse(example.encode(), "example.yaml")]).rules
 
 
 def test_there_are_examples_to_look_at():

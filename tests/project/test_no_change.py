@@ -3,7 +3,7 @@
 import pytest
 
 from mcrelay.config.changes import compare
-from mcrelay.config.compiler import compiled
+from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.reconcile.diff import diff
@@ -54,7 +54,7 @@ SAME = {
 
 
 def config(*texts):
-    return compiled([parse(text.encode(), f"{number}.yaml") for number, text in enumerate(texts)])
+    return compile_config([parse(text.encode(), f"{number}.yaml") for number, text in enumerate(texts)])
 
 
 @pytest.mark.parametrize("texts", SAME.values(), ids=SAME.keys())

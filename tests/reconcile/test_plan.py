@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.config.compiler import compiled
+from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.model.rule_status import RuleState, RuleStatus
@@ -63,7 +63,7 @@ TO_PLANT = Output("plant", NEAR, "239.2.2.2", 6001, 64, "copy")
 
 
 def config(*rules, head=HEAD):
-    return compiled([parse((head + "".join(rules)).encode(), "mcrelay.yaml")])
+    return compile_config([parse((head + "".join(rules)).encode(), "mcrelay.yaml")])
 
 
 def host(*links):

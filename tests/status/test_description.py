@@ -1,12 +1,12 @@
 """A rule is described as the file says it, with what the relay chose for what runs."""
 
-from mcrelay.config.compiler import compiled
+from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.model.links import Link
 from mcrelay.model.state import Egress, Membership, Output, Route
 from mcrelay.status.description import described_input, described_interface, described_outputs
 
-CONFIG = compiled(
+CONFIG = compile_config(
     [
         parse(
             b"""

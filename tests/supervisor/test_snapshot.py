@@ -6,7 +6,7 @@ import time
 import pytest
 
 from mcrelay import __version__
-from mcrelay.config.compiler import compiled
+from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.model.actions import Open, SetFlow
 from mcrelay.model.links import Link, LinkTable
@@ -45,7 +45,7 @@ class Studio:
             f" input: {{interface: studio, group: 239.1.1.1, port: {port}}}}}\n"
             for name, port in ports.items()
         )
-        self.configuration.config = compiled([parse((HEAD + rules).encode(), "mcrelay.yaml")])
+        self.configuration.config = compile_config([parse((HEAD + rules).encode(), "mcrelay.yaml")])
         self.configuration.generation += 1
         self.reconciler.planned(plan(self.configuration.config, LINKS, 1), self.configuration.generation)
 
