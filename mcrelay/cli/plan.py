@@ -13,7 +13,7 @@ from typing import Any
 from mcrelay.cli import config_option, session
 from mcrelay.cli.check import CheckResult
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.plan_changes import Comparison, compared
+from mcrelay.cli.view.plan_changes import Comparison, compare
 from mcrelay.cli.view.plan_report import format_reload, format_start, plan_as_json
 from mcrelay.cli.view.terminal import is_colour_wanted
 from mcrelay.client.connection import UNREACHABLE, NotRunning
@@ -88,7 +88,7 @@ def _plan(options: argparse.Namespace) -> int:
         return Exit.FAILURE
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    comparison = compared(running, prospect) if running else None
+    comparison = compare(running, prospect) if running else None
     if options.json:
         beside = {"against": _compared_daemon(running), "changes": asdict(comparison) if comparison else None}
         print(json.dumps({"file": file, **prospect, **beside}, indent=2))
@@ -141,7 +141,7 @@ def _compared_daemon(running: dict[str, Any] | None) -> dict[str, Any] | None:
 def preview(options: argparse.Namespace, file: str, config: Config) -> Iterator[str]:
     """Return the lines that tell what a start, or a reload, with this config would do; raises CannotRead."""
     running, prospect = _fetch_status(options, is_strict=False), _plan_here(config)
-    return _format(file, prospect, compared(running, prospect) if running else None)
+    return _format(file, prospect, compare(running, prospect) if running else None)
 
 
 def _format(file: str, prospect: dict[str, Any], comparison: Comparison | None) -> Iterator[str]:

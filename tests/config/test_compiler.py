@@ -1,4 +1,4 @@
-"""Rules across fields, drop-ins, and every problem at once."""
+"""The checks across fields, the merge of drop-ins, and the report of all problems at once."""
 
 import pytest
 from hypothesis import given
@@ -43,7 +43,7 @@ def only_problem(text):
     return problem.split(": ", 1)[1]
 
 
-def test_a_config_says_what_the_file_says():
+def test_a_config_has_the_values_of_the_file():
     good = config(
         GOOD
         + rule(
@@ -60,7 +60,7 @@ def test_a_config_says_what_the_file_says():
     assert feed.outputs == (Output("plant", "10.9.2.50", 6001, "10.9.2.2", 7, "decrement", 0),)
 
 
-def test_what_is_not_said_has_the_default_of_the_schema():
+def test_an_omitted_key_has_the_default_of_the_schema():
     good = config(GOOD + rule(f"{INPUT}, outputs: [{{interface: again}}]"))
     assert (good.data_plane, good.workers, good.warnings) == ("auto", 1, ())
     assert good.interfaces["studio"] == Interface("studio", "eth0", None, 64, "copy")
@@ -74,7 +74,7 @@ def test_an_output_takes_group_and_port_of_the_input_and_the_rest_of_its_interfa
     assert feed.outputs == (Output("plant", "239.1.1.1", 5001, "10.9.2.1", 0, 16, 46),)
 
 
-def test_a_rule_runs_on_the_data_plane_of_the_file_unless_it_says_another():
+def test_a_rule_has_the_data_plane_of_the_file_unless_it_gives_another():
     text = GOOD.replace("version: 1", "version: 1\ndata_plane: userspace")
     good = config(
         text
@@ -103,7 +103,7 @@ def test_a_config_without_rules_is_a_config(text):
          "0.yaml:2:13: data_plane: the kernel data plane is not built yet; use `auto` or `userspace`"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_used_as_a_whole_says_what_to_do(text, problem):
+def test_the_error_of_a_file_as_a_whole_says_what_to_do(text, problem):
     assert problems(text) == [problem]
 
 
@@ -142,7 +142,7 @@ def test_the_kernel_data_plane_and_what_needs_it_are_refused_until_it_exists():
          "rules.r.input: `group` or `address` is missing; add, for example, `group: 239.1.1.1`"),
     ],
 )  # fmt: skip
-def test_an_input_that_cannot_be_taken_says_why(part, message):
+def test_the_error_of_an_input_gives_the_reason(part, message):
     text = rule(f"input: {{{part}, port: 5001}}, outputs: [{{interface: plant, group: 239.2.2.2}}]")
     assert only_problem(text) == message
 
@@ -168,18 +168,18 @@ def test_an_input_that_cannot_be_taken_says_why(part, message):
          "rules.r.outputs[1]: 239.1.1.1:5001 on eth1 is already an output, at 0.yaml:8:75"),
     ],
 )  # fmt: skip
-def test_an_output_that_cannot_be_sent_says_why(output, message):
+def test_the_error_of_an_output_gives_the_reason(output, message):
     assert only_problem(rule(f"{INPUT}, outputs: [{{{output}}}]")) == message
 
 
-def test_an_interface_is_named_where_there_is_none():
+def test_a_rule_with_an_interface_is_refused_if_there_are_no_interfaces():
     assert problems("version: 1\n" + "rules:\n" + rule(f"{INPUT}, outputs: [{{interface: studio}}]")) == [
         "0.yaml:3:26: rules.r.input.interface: no interface is named `studio`; `interfaces` has none",
         "0.yaml:3:87: rules.r.outputs[0].interface: no interface is named `studio`; `interfaces` has none",
     ]
 
 
-def test_a_unicast_input_needs_outputs_that_say_where_to():
+def test_an_output_of_a_unicast_input_needs_a_destination():
     text = rule("input: {interface: studio, address: 10.0.0.1, port: 1}, outputs: [{interface: plant}]")
     assert only_problem(text) == (
         "rules.r.outputs[0]: the input is unicast, so this needs `group` or `address`; "
@@ -187,7 +187,7 @@ def test_a_unicast_input_needs_outputs_that_say_where_to():
     )
 
 
-def test_an_interface_with_a_source_that_no_host_has_is_refused():
+def test_an_interface_with_a_source_that_no_host_can_have_is_refused():
     assert problems("version: 1\ninterfaces:\n  a: {device: eth0, source: 127.0.0.1}\n") == [
         "0.yaml:3:29: interfaces.a.source: 127.0.0.1 is reached through the device lo alone, not through eth0"
     ]
@@ -237,7 +237,7 @@ def test_a_flow_that_another_rule_relays_is_refused_whatever_its_interface_is_ca
         (taken("a"), taken("b", enabled="false")),
     ],
 )
-def test_other_sources_or_a_disabled_rule_make_no_clash(first, second):
+def test_inputs_with_different_sources_or_of_a_disabled_rule_do_not_clash(first, second):
     assert len(config(GOOD + first + second).rules) == 2
 
 
@@ -263,7 +263,7 @@ def test_drop_ins_are_merged_by_name_and_may_omit_the_version():
     assert (list(good.interfaces), list(good.rules), good.workers) == (["studio", "plant"], ["r"], "auto")
 
 
-def test_a_name_or_a_setting_that_two_files_give_is_an_error_that_tells_both_places():
+def test_a_name_or_a_setting_in_two_files_is_an_error_with_both_places():
     first = "version: 1\nworkers: 1\nwatch: false\ninterfaces:\n  studio: {device: eth0}\n"
     assert problems(first, first) == [
         "1.yaml:2:1: workers: given twice, first at 0.yaml:2:1",
@@ -272,7 +272,7 @@ def test_a_name_or_a_setting_that_two_files_give_is_an_error_that_tells_both_pla
     ]
 
 
-def test_all_problems_show_at_once_sorted_by_position_and_none_twice():
+def test_all_problems_are_reported_once_and_sorted_by_position():
     found = problems(
         "version: 1\n"
         "interfaces:\n"
@@ -300,7 +300,7 @@ def test_all_problems_show_at_once_sorted_by_position_and_none_twice():
     ]
 
 
-def test_a_broken_interface_is_not_called_unknown():
+def test_an_invalid_interface_is_not_called_unknown():
     text = "version: 1\ninterfaces:\n  studio: {}\n  plant: {device: eth1}\nrules:\n"
     found = problems(text + rule(f"{INPUT}, outputs: [{{interface: plant}}]"))
     assert found == ["0.yaml:3:3: interfaces.studio: `device` is missing; add, for example, `device: eth0`"]
@@ -335,27 +335,27 @@ def test_a_config_changed_at_random_is_valid_or_has_problems_inside_the_text(edi
             assert "\n" not in str(problem)
 
 
-WAY = "outputs: [{interface: plant, group: 239.2.2.2}]"
+OUTPUTS = "outputs: [{interface: plant, group: 239.2.2.2}]"
 TWO = (
     GOOD
-    + rule(f"{INPUT}, {WAY}", "first")
-    + rule(f"{INPUT}, {WAY}".replace("239.1.1.1", "239.1.1.2"), "other")
+    + rule(f"{INPUT}, {OUTPUTS}", "first")
+    + rule(f"{INPUT}, {OUTPUTS}".replace("239.1.1.1", "239.1.1.2"), "other")
 )
 
 
-def parsed(text):
+def sources(text):
     return [parse(text.encode(), "mcrelay.yaml")]
 
 
-def test_a_rule_that_is_as_it_was_is_the_very_same_one():
-    before, changed = compile_config(parsed(TWO)), TWO.replace("239.1.1.2", "239.1.1.3")
-    after = compile_config(parsed(changed), before.rules)
-    assert after == compile_config(parsed(changed))
+def test_a_rule_that_did_not_change_is_the_same_object():
+    before, changed = compile_config(sources(TWO)), TWO.replace("239.1.1.2", "239.1.1.3")
+    after = compile_config(sources(changed), before.rules)
+    assert after == compile_config(sources(changed))
     assert after.rules["first"] is before.rules["first"]
 
 
-def test_a_rule_that_moved_to_another_line_is_equal_and_has_its_new_place():
-    before = compile_config(parsed(TWO))
-    after = compile_config(parsed(f"# a comment\n{TWO}"), before.rules)
+def test_a_rule_that_moved_to_another_line_is_equal_and_has_its_new_location():
+    before = compile_config(sources(TWO))
+    after = compile_config(sources(f"# a comment\n{TWO}"), before.rules)
     assert after == before
     assert after.rules["other"].where.line == before.rules["other"].where.line + 1

@@ -1,4 +1,4 @@
-"""A drop-in of one rule: what is written is what is read, and a switched rule differs in one word."""
+"""A drop-in file of one rule is read as it was written, and `set_enabled` changes one word of it."""
 
 import argparse
 
@@ -39,7 +39,7 @@ words = st.sampled_from(TRAPS) | st.text(max_size=12)
 
 
 def mostly(*right):
-    """What is right, and now and then anything else."""
+    """Valid values, and sometimes any others."""
     return st.integers(0, 19).flatmap(lambda dice: st.sampled_from(right) if dice else words)
 
 
@@ -53,7 +53,7 @@ names = mostly("camera", "on", "7", "1e5", "0x1f", "null", "2024-01-01", "a.b-c_
 
 
 def options(**chosen):
-    """What argparse makes of a command line of `mcrelay add`."""
+    """The options of `mcrelay add` as argparse parses them."""
     parser = argparse.ArgumentParser(exit_on_error=False)
     add.arguments(parser)
     words = [f"--{key}={value}" for key, values in chosen.items() for value in values]
@@ -89,7 +89,7 @@ def test_a_rule_is_written_as_a_person_would_write_it():
         },
     ),
 )
-def test_whatever_rule_add_accepts_reading_its_file_gives_that_rule_back(name, chosen):
+def test_reading_the_file_of_any_rule_gives_that_rule_back(name, chosen):
     try:
         rule = add.rule_as_data(options(**chosen))
         accepted = config_of(name, rule).rules[name]
@@ -117,7 +117,7 @@ def test_any_description_is_read_as_it_was_given_or_refused(description):
     assert read == description
 
 
-def test_what_is_no_utf_8_is_refused_in_words():
+def test_a_description_that_is_not_utf_8_is_refused_with_a_message():
     with pytest.raises(ConfigError, match="is not UTF-8"):
         config_of("camera", {**RULE, "description": "\udcff"})
 
@@ -136,7 +136,7 @@ def test_what_is_no_utf_8_is_refused_in_words():
         ("[rules]", False),
     ],
 )
-def test_a_file_holds_only_a_rule_where_nothing_else_would_be_missed(text, holds):
+def test_a_file_has_only_a_rule_if_it_has_nothing_else_but_the_version(text, holds):
     assert has_only_rule(parse(text.encode(), FILE), "camera") is holds
 
 
@@ -161,7 +161,7 @@ def test_a_file_of_add_is_known_by_its_first_line():
         ("? rules\n: ? camera\n  : a: ä\n", "? rules\n: ? camera\n  : enabled: false\n    a: ä\n"),
     ],
 )
-def test_a_switched_rule_differs_in_one_word_and_comments_stay(before, after):
+def test_enabling_or_disabling_a_rule_changes_one_word_and_keeps_comments(before, after):
     assert set_enabled(parse(before.encode(), FILE), "camera", False) == after
     again = parse(set_enabled(parse(after.encode(), FILE), "camera", True).encode(), FILE)
     assert again.data["rules"]["camera"]["enabled"] is True
@@ -174,13 +174,13 @@ def test_a_switched_rule_differs_in_one_word_and_comments_stay(before, after):
         "rules: {camera: {? a\n: 1}}",  # nothing can stand before the first key
     ],
 )
-def test_a_rule_that_would_not_be_read_as_meant_is_left_to_its_author(text):
+def test_a_file_in_an_unusual_style_is_not_changed(text):
     with pytest.raises(UnusualStyleError):
         set_enabled(parse(text.encode(), FILE), "camera", False)
 
 
 @given(st.booleans(), st.booleans())
-def test_a_rule_of_add_can_be_switched_to_and_fro(first, second):
+def test_a_rule_of_add_can_be_disabled_and_enabled_again(first, second):
     text = format_drop_in("camera", RULE)
     for enabled in (first, second):
         text = set_enabled(parse(text.encode(), FILE), "camera", enabled)

@@ -1,4 +1,4 @@
-"""Strict YAML: what is read, what is refused, and where."""
+"""The reader of strict YAML: data, problems, and their locations."""
 
 import json
 
@@ -18,7 +18,7 @@ both_parsers = pytest.mark.parametrize("loader", LOADERS)
 
 
 def problems(raw, loader=FASTEST_LOADER):
-    """Everything that `parse` finds, whether it could read on or not."""
+    """Return the problems of a text, whether or not they stop the reader."""
     try:
         found = parse(raw, "f.yaml", loader).problems
     except ConfigError as invalid:
@@ -27,7 +27,7 @@ def problems(raw, loader=FASTEST_LOADER):
 
 
 @both_parsers
-def test_data_is_plain_and_every_key_and_value_has_a_place(loader):
+def test_data_is_plain_and_every_key_and_value_has_a_location(loader):
     source = parse(b"rules:\n  mdns:\n    input: {port: 5353}\n    outputs:\n      - 7\n", "f.yaml", loader)
     assert source.data == {"rules": {"mdns": {"input": {"port": 5353}, "outputs": [7]}}}
     assert (source.file, source.problems) == ("f.yaml", ())
@@ -38,7 +38,7 @@ def test_data_is_plain_and_every_key_and_value_has_a_place(loader):
 
 
 @both_parsers
-def test_a_path_that_leads_nowhere_is_at_the_nearest_part_that_exists(loader):
+def test_a_path_that_does_not_exist_is_at_the_innermost_value_that_does(loader):
     source = parse(b"a:\n  b: 1\n", "f.yaml", loader)
     assert source.where("a", "b", "c", "d") == source.where("a", "b") == SourceLocation("f.yaml", 2, 6)
     assert source.where("x") == SourceLocation("f.yaml", 1, 1)
@@ -51,7 +51,7 @@ def test_a_file_without_data_is_none(loader, raw):
 
 
 @both_parsers
-def test_lines_end_as_any_system_ends_them(loader):
+def test_lines_may_end_as_on_any_system(loader):
     source = parse("a: ä\r\nb: 1\rc: 2\n".encode(), "f.yaml", loader)
     assert [source.where(key).line for key in "abc"] == [1, 2, 3]
 
@@ -65,7 +65,7 @@ def test_lines_end_as_any_system_ends_them(loader):
         ("-.inf", float("-inf")), ("-", "-"), ("+a", "+a"), ("239.1.1.1:5001", "239.1.1.1:5001"),
     ],
 )  # fmt: skip
-def test_a_plain_scalar_means_what_yaml_1_2_says(text, value):
+def test_a_plain_scalar_has_its_value_of_yaml_1_2(text, value):
     assert resolve_scalar(text) == value
     assert type(resolve_scalar(text)) is type(value)
 
@@ -83,7 +83,7 @@ def test_a_number_that_readers_disagree_on_is_refused(text):
 
 
 @given(st.from_regex(r"[-+.0-9a-fxob_:eE]{1,12}", fullmatch=True))
-def test_a_number_that_is_read_is_never_another_one_to_pyyaml(text):
+def test_a_number_that_is_accepted_has_the_same_value_in_pyyaml(text):
     try:
         value = resolve_scalar(text)
     except AmbiguousScalarError:
@@ -119,7 +119,7 @@ def test_a_number_that_is_read_is_never_another_one_to_pyyaml(text):
         (b"a: 1\n--- \nb: 2\n", (2, 1, "", "a second document begins here; a file has one document")),
     ],
 )  # fmt: skip
-def test_what_can_be_read_on_from_is_one_problem_at_its_place(loader, raw, expected):
+def test_a_problem_that_does_not_stop_the_reader_is_reported_at_its_place(loader, raw, expected):
     assert problems(raw, loader) == [expected]
 
 
@@ -144,7 +144,7 @@ def test_what_can_be_read_on_from_is_one_problem_at_its_place(loader, raw, expec
         (b"a: " + b"[" * 300_000, 1, 35, f"nested more than {MAX_DEPTH} levels deep"),
     ],
 )  # fmt: skip
-def test_what_ends_the_reading_is_one_problem_at_its_place(loader, raw, line, column, words):
+def test_a_problem_that_stops_the_reader_is_reported_at_its_place(loader, raw, line, column, words):
     ((at_line, at_column, _, message),) = problems(raw, loader)
     assert (at_line, at_column, message[: len(words)]) == (line, column, words)
     assert "\n" not in message
@@ -160,13 +160,13 @@ def test_an_alias_bomb_is_not_expanded(loader):
 
 
 @both_parsers
-def test_problems_of_a_hostile_file_are_counted_up_to_a_bound(loader):
+def test_a_hostile_file_has_at_most_a_fixed_number_of_problems(loader):
     found = problems(b"[" + b"*a," * (MAX_PROBLEMS + 5) + b"]", loader)
     assert len(found) == MAX_PROBLEMS + 1
     assert found[-1][3] == f"more than {MAX_PROBLEMS} problems; the rest of the file was not read"
 
 
-def test_several_files_are_read_or_refused_together():
+def test_the_problems_of_several_files_are_reported_together():
     assert [source.data for source in parse_all([("a", b"x: 1"), ("b", b"")])] == [{"x": 1}, None]
     with pytest.raises(ConfigError) as caught:
         parse_all([("a", b"x: ["), ("b", b"y: *z"), ("c", b"\tz: 1")])
@@ -180,7 +180,7 @@ def test_a_problem_is_one_line_and_its_excerpt_points_at_the_place():
     assert str(ConfigError([problem, problem])) == str(problem)
 
 
-def test_an_excerpt_of_a_long_line_shows_the_surroundings_and_nothing_unprintable():
+def test_the_excerpt_of_a_long_line_is_cut_and_printable():
     line = "x" * 1000 + "\t!\x1b" + "y" * 1000
     shown_line, caret = Problem(SourceLocation("f", 1, 1002), "", "", line).excerpt()
     assert len(shown_line) == 100
@@ -193,7 +193,7 @@ def test_a_problem_of_a_whole_file_has_no_line():
     assert (str(problem), problem.excerpt()) == ("f.yaml: no such file", [])
 
 
-def test_paths_and_values_are_shown_short_and_on_one_line():
+def test_paths_and_values_in_messages_are_short_and_on_one_line():
     assert format_path(("rules", "a-b", "outputs", 0, "x y\n")) == 'rules.a-b.outputs[0]."x y\\n"'
     assert [format_value(value) for value in (None, True, 3, [], [1], {})] == [
         "null", "true", "3", "an empty list", "a list", "a map",
@@ -208,7 +208,7 @@ yaml_like = st.text(alphabet=st.sampled_from(list(" \n\t:-[]{}&*!|>'\"%@#,?~<ab0
     st.one_of(st.binary(max_size=80), yaml_like.map(str.encode)),
     st.sampled_from([FASTEST_LOADER, PortableLoader]),
 )
-def test_no_input_ends_in_anything_but_problems_inside_the_text(raw, loader):
+def test_any_input_is_read_or_has_problems_inside_the_text(raw, loader):
     lines = raw.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for line, column, _, message in problems(raw, loader):
         assert message

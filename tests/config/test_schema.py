@@ -105,7 +105,7 @@ def references(node):
 
 
 def test_only_annotations_stand_beside_a_reference():
-    """fastjsonschema ignores what stands beside a reference, as JSON Schema did until draft 7."""
+    """fastjsonschema ignores the keywords beside a reference, as JSON Schema did until draft 7."""
     assert len(list(references(SCHEMA))) > 20
     assert all(part.keys() <= ANNOTATIONS for part in references(SCHEMA))
 

@@ -10,7 +10,7 @@ from mcrelay.config.violations import FEW, repeated_texts, violations
 
 
 def found(text):
-    """The problems of a text, each once: `Invalid` shows no sentence twice either."""
+    """Return the problems of a text without repetitions, as in ConfigError."""
     return list(dict.fromkeys(str(problem) for _, problem in violations(parse(text.encode(), "f"))))
 
 
@@ -98,7 +98,7 @@ def test_an_address_is_a_strict_dotted_quad(octet):
 @pytest.mark.parametrize(
     "quad", ["10.0.0.1.", "10.0.0", "10.0.0.1.1", "10.0.0.1/8", "10.0.0.1\n", "localhost"]
 )
-def test_what_is_almost_an_address_is_none(quad):
+def test_a_text_that_is_almost_an_address_is_refused(quad):
     assert len(found(f"interfaces: {{a: {{device: eth0, source: {json.dumps(quad)}}}}}")) == 1
 
 
@@ -112,7 +112,7 @@ def fresh():
 
 @pytest.mark.parametrize("bad", [{0}, {FEW - 1}, {FEW, 3 * FEW - 1}, {*range(3 * FEW)}])
 def test_of_many_members_exactly_the_invalid_ones_are_explained(bad, fresh):
-    """Whether jsonschema validates them all, or only those that is_valid refuses."""
+    """jsonschema validates the first members, and then only those that `is_valid` refuses."""
     rule = "{input: {interface: a, group: 239.1.1.1, port: %s}, outputs: [%s]}"
     outputs = ", ".join(f"{{interface: a, port: {0 if at in bad else 1}}}" for at in range(3 * FEW))
     names = [f"r {at}" if at in bad else f"r{at}" for at in range(3 * FEW)]

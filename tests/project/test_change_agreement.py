@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mcrelay.cli import diff as diff_verb
 from mcrelay.cli import main
-from mcrelay.cli.view.plan_changes import compared
+from mcrelay.cli.view.plan_changes import compare as compare_with_plan
 from mcrelay.cli.view.plan_report import plan_as_json
 from mcrelay.config.changes import compare
 from mcrelay.config.compiler import compile_config
@@ -407,7 +407,7 @@ def planned(stage):
     processes = list(stage.picture["processes"].values())
     config = compile_config([parse(stage.file.read_bytes(), str(stage.file))])
     wanted = plan_as_json(config, plan(config, LINKS, os.cpu_count() or 1))
-    return compared({"rules": rules, "processes": processes}, wanted)
+    return compare_with_plan({"rules": rules, "processes": processes}, wanted)
 
 
 def printed(capsys, stage, *words):
@@ -418,7 +418,7 @@ def printed(capsys, stage, *words):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_all_agree_on_what_changed(case, stage, capsys, caplog):
+def test_result_plan_history_diff_log_and_sockets_agree_on_what_changed(case, stage, capsys, caplog):
     text = edited(case.edits)
     is_new = text != stage.file.read_text()
     stage.file.write_text(text)
@@ -459,7 +459,7 @@ def test_all_agree_on_what_changed(case, stage, capsys, caplog):
 
 
 @given(st.lists(st.sampled_from([*CASES.values()]), min_size=2, max_size=4), st.booleans())
-def test_any_combination_of_changes_touches_the_rules_that_it_names_and_no_others(cases, is_backwards):
+def test_any_combination_of_changes_touches_exactly_the_rules_that_it_names(cases, is_backwards):
     try:
         configs = [
             compile_config([parse(text.encode(), "mcrelay.yaml")])

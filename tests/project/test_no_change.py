@@ -1,4 +1,4 @@
-"""What is written otherwise and says the same is no change: there is nothing to do."""
+"""Files that are written differently and mean the same are no change."""
 
 import pytest
 
@@ -58,7 +58,7 @@ def config(*texts):
 
 
 @pytest.mark.parametrize("texts", SAME.values(), ids=SAME.keys())
-def test_what_says_the_same_changes_no_rule_and_takes_no_action(texts):
+def test_files_that_mean_the_same_change_no_rule_and_need_no_action(texts):
     before, after = config(f"{HEAD}rules:\n{FEED}{CLOCK}"), config(*texts)
     changes = compare(before, after, lambda config, rule: route_of(rule, config, LINKS))
     assert str(changes) == "0 added, 0 changed, 0 removed, 2 kept"

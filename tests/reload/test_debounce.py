@@ -1,4 +1,4 @@
-"""Files are read once they are quiet, and soon after."""
+"""Files are read soon after their last change, and not while they change."""
 
 from itertools import pairwise
 
@@ -11,116 +11,116 @@ from mcrelay.reload.debounce import EVENT_DELAY_S, OPEN_QUIET_S, POLL_INTERVAL_S
 STEP = 0.01
 
 
-def read_once(stamps="first", now=100.0):
-    """What has read its files once, and looked at them at `now`."""
-    quiet = Debouncer(due=now - QUIET_S)
-    assert not quiet.stamps_taken(stamps, now - QUIET_S)
-    assert quiet.stamps_taken(stamps, now)
-    return quiet
+def debouncer_after_a_read(stamps="first", now=100.0):
+    """Return a debouncer that let the files be read at `now`."""
+    debouncer = Debouncer(due=now - QUIET_S)
+    assert not debouncer.stamps_taken(stamps, now - QUIET_S)
+    assert debouncer.stamps_taken(stamps, now)
+    return debouncer
 
 
-def test_files_are_read_when_they_have_been_the_same_for_a_while():
-    quiet = Debouncer(due=0.0)
-    assert not quiet.stamps_taken("some", 0.0)
-    assert quiet.due == QUIET_S
-    assert not quiet.stamps_taken("other", QUIET_S)
-    assert quiet.due == 2 * QUIET_S
-    assert quiet.stamps_taken("other", 2 * QUIET_S)
+def test_files_are_read_once_their_stamps_were_equal_for_a_while():
+    debouncer = Debouncer(due=0.0)
+    assert not debouncer.stamps_taken("some", 0.0)
+    assert debouncer.due == QUIET_S
+    assert not debouncer.stamps_taken("other", QUIET_S)
+    assert debouncer.due == 2 * QUIET_S
+    assert debouncer.stamps_taken("other", 2 * QUIET_S)
 
 
-def test_what_was_read_is_not_read_again():
-    quiet = read_once()
-    assert quiet.due == 100.0 + POLL_INTERVAL_S
-    assert not quiet.stamps_taken("first", 105.0)
-    assert not quiet.stamps_taken("first", 105.0 + QUIET_S)
+def test_files_that_did_not_change_are_not_read_again():
+    debouncer = debouncer_after_a_read()
+    assert debouncer.due == 100.0 + POLL_INTERVAL_S
+    assert not debouncer.stamps_taken("first", 105.0)
+    assert not debouncer.stamps_taken("first", 105.0 + QUIET_S)
 
 
-def test_files_that_are_as_they_were_before_anybody_read_them_are_not_read():
-    quiet = read_once()
-    assert not quiet.stamps_taken("second", 105.0)
-    assert not quiet.stamps_taken("first", 105.0 + QUIET_S)
-    assert quiet.due == 105.0 + QUIET_S + POLL_INTERVAL_S
+def test_files_that_changed_back_are_not_read():
+    debouncer = debouncer_after_a_read()
+    assert not debouncer.stamps_taken("second", 105.0)
+    assert not debouncer.stamps_taken("first", 105.0 + QUIET_S)
+    assert debouncer.due == 105.0 + QUIET_S + POLL_INTERVAL_S
 
 
-def test_news_bring_a_look_at_once():
-    quiet = read_once()
-    quiet.event_seen(103.0)
-    assert quiet.due == 103.0
+def test_an_event_causes_a_look_at_once():
+    debouncer = debouncer_after_a_read()
+    debouncer.event_seen(103.0)
+    assert debouncer.due == 103.0
 
 
-def test_news_that_come_thick_and_fast_bring_a_look_now_and_then():
-    quiet = read_once()
-    quiet.event_seen(103.0)
-    quiet.stamps_taken("first", 103.0)
+def test_many_events_cause_looks_at_a_limited_rate():
+    debouncer = debouncer_after_a_read()
+    debouncer.event_seen(103.0)
+    debouncer.stamps_taken("first", 103.0)
     for now in (103.1, 103.2):
-        quiet.event_seen(now)
-        assert quiet.due == 103.0 + QUIET_S
+        debouncer.event_seen(now)
+        assert debouncer.due == 103.0 + QUIET_S
 
 
-def test_news_never_put_a_look_off():
-    quiet = read_once()
-    quiet.stamps_taken("second", 101.0)
-    quiet.event_seen(101.2)
-    assert quiet.due == 101.0 + QUIET_S
-    quiet.event_seen(102.0)
-    assert quiet.due == 101.0 + QUIET_S
+def test_an_event_never_delays_a_look():
+    debouncer = debouncer_after_a_read()
+    debouncer.stamps_taken("second", 101.0)
+    debouncer.event_seen(101.2)
+    assert debouncer.due == 101.0 + QUIET_S
+    debouncer.event_seen(102.0)
+    assert debouncer.due == 101.0 + QUIET_S
 
 
 def test_a_file_that_is_open_for_writing_is_read_when_it_is_closed():
-    quiet = read_once()
-    assert not quiet.stamps_taken("second", 101.0, is_open=True)
-    assert not quiet.stamps_taken("second", 102.0, is_open=True)
-    assert quiet.due == 102.0 + QUIET_S
-    assert quiet.stamps_taken("second", 102.1)
+    debouncer = debouncer_after_a_read()
+    assert not debouncer.stamps_taken("second", 101.0, is_open=True)
+    assert not debouncer.stamps_taken("second", 102.0, is_open=True)
+    assert debouncer.due == 102.0 + QUIET_S
+    assert debouncer.stamps_taken("second", 102.1)
 
 
-def test_a_file_that_is_open_for_ever_is_read_in_the_end():
-    quiet = read_once()
-    assert not quiet.stamps_taken("second", 101.0, is_open=True)
-    assert quiet.stamps_taken("second", 101.0 + OPEN_QUIET_S, is_open=True)
+def test_a_file_that_stays_open_for_writing_is_read_later():
+    debouncer = debouncer_after_a_read()
+    assert not debouncer.stamps_taken("second", 101.0, is_open=True)
+    assert debouncer.stamps_taken("second", 101.0 + OPEN_QUIET_S, is_open=True)
 
 
-def test_a_change_without_news_tells_that_nobody_listens():
-    quiet = read_once()
-    quiet.stamps_taken("second", 105.0)
-    assert not quiet.missed_events(105.0)
-    assert quiet.missed_events(105.0 + EVENT_DELAY_S)
-    quiet.observer_restarted()
-    assert not quiet.missed_events(105.0 + EVENT_DELAY_S)
+def test_a_change_without_an_event_shows_that_events_are_missed():
+    debouncer = debouncer_after_a_read()
+    debouncer.stamps_taken("second", 105.0)
+    assert not debouncer.missed_events(105.0)
+    assert debouncer.missed_events(105.0 + EVENT_DELAY_S)
+    debouncer.observer_restarted()
+    assert not debouncer.missed_events(105.0 + EVENT_DELAY_S)
 
 
-@pytest.mark.parametrize("news", [104.9, 105.5])
-def test_news_may_come_before_a_look_or_a_little_later(news):
-    quiet = read_once()
-    if news < 105.0:
-        quiet.event_seen(news)
-    quiet.stamps_taken("second", 105.0)
-    if news > 105.0:
-        quiet.event_seen(news)
-    assert not quiet.missed_events(110.0)
+@pytest.mark.parametrize("event", [104.9, 105.5])
+def test_an_event_may_come_before_the_look_or_shortly_after_it(event):
+    debouncer = debouncer_after_a_read()
+    if event < 105.0:
+        debouncer.event_seen(event)
+    debouncer.stamps_taken("second", 105.0)
+    if event > 105.0:
+        debouncer.event_seen(event)
+    assert not debouncer.missed_events(110.0)
 
 
-def test_files_that_stay_as_they_are_need_no_news():
-    quiet = read_once()
-    quiet.stamps_taken("first", 105.0)
-    assert not quiet.missed_events(110.0)
+def test_files_that_do_not_change_need_no_event():
+    debouncer = debouncer_after_a_read()
+    debouncer.stamps_taken("first", 105.0)
+    assert not debouncer.missed_events(110.0)
 
 
 moments = st.floats(0, 20).map(lambda moment: round(moment, 2))
 
 
 @given(st.lists(moments, max_size=30), st.lists(moments, max_size=30))
-def test_every_state_that_lasts_is_read_once_soon_and_never_while_it_changes(changes, news):
-    """Play 40 seconds in which files change and news come, though maybe not of the changes."""
-    quiet = Debouncer(due=0.0)
+def test_every_state_that_lasts_is_read_once_and_none_that_does_not(changes, events):
+    """Simulate 40 seconds with changes of the files and events, which need not belong together."""
+    debouncer = Debouncer(due=0.0)
     reads, looks = [], []
     for step in range(4001):
         now = round(step * STEP, 2)
-        if now in news:
-            quiet.event_seen(now)
-        if quiet.due <= now:
+        if now in events:
+            debouncer.event_seen(now)
+        if debouncer.due <= now:
             looks.append(now)
-            if quiet.stamps_taken(state := sum(change <= now for change in changes), now):
+            if debouncer.stamps_taken(state := sum(change <= now for change in changes), now):
                 reads.append((now, state))
     times = [-1.0, *sorted(changes)]
     assert all(now - max(time for time in times if time <= now) >= QUIET_S - STEP for now, _ in reads)
@@ -131,15 +131,15 @@ def test_every_state_that_lasts_is_read_once_soon_and_never_while_it_changes(cha
 
 
 @given(st.lists(moments, min_size=1, max_size=30))
-def test_what_there_is_news_of_is_read_within_two_pauses(changes):
-    quiet = read_once(stamps=0, now=-1.0)
+def test_a_change_with_an_event_is_read_within_two_intervals(changes):
+    debouncer = debouncer_after_a_read(stamps=0, now=-1.0)
     last = max(changes)
     for step in range(-100, 3000):
         now = round(step * STEP, 2)
         state = sum(change <= now for change in changes)
         if now in changes:
-            quiet.event_seen(now)
-        if quiet.due <= now and quiet.stamps_taken(state, now) and state == len(changes):
+            debouncer.event_seen(now)
+        if debouncer.due <= now and debouncer.stamps_taken(state, now) and state == len(changes):
             assert last + QUIET_S - STEP <= now <= last + 2 * QUIET_S + 2 * STEP
             return
     raise AssertionError("never read")

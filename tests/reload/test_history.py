@@ -1,4 +1,4 @@
-"""An entry of the history is read as it was written, and nothing else is an entry."""
+"""An entry of the history is read as it was written; other documents are no entries."""
 
 import json
 
@@ -36,6 +36,6 @@ def test_an_entry_is_read_as_it_was_written():
         {"contents": [["a", "b"], None]},
     ],
 )  # fmt: skip
-def test_what_is_no_entry_is_none(change):
+def test_a_document_that_is_not_an_entry_is_none(change):
     assert parse_entry(written(**change)) is None
     assert parse_entry({}) is None

@@ -1,4 +1,4 @@
-"""A wish is read as it was written, and nothing else is a wish."""
+"""A request is read as it was written, and any other text is an error."""
 
 import json
 
@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from mcrelay.reload.requests import Confirm, RequestError, Try, format_request, parse_request
 from mcrelay.reload.trial import MAX_TRIAL_S
 
-wishes = st.builds(Try, st.floats(0.001, MAX_TRIAL_S) | st.integers(1, 86_400)) | st.builds(
+requests = st.builds(Try, st.floats(0.001, MAX_TRIAL_S) | st.integers(1, 86_400)) | st.builds(
     Confirm, st.integers(0, 10**9)
 )
 
 
-@given(wishes)
-def test_a_wish_is_read_as_it_was_written(wish):
-    assert parse_request(format_request(wish).encode()) == wish
+@given(requests)
+def test_a_request_is_read_as_it_was_written(request):
+    assert parse_request(format_request(request).encode()) == request
 
 
 @given(st.binary(max_size=200))
-def test_no_text_breaks_the_reader(text):
+def test_any_text_is_a_request_or_an_error(text):
     try:
         assert format_request(parse_request(text))
     except RequestError:
@@ -36,13 +36,13 @@ def test_no_text_breaks_the_reader(text):
         {"verb": "confirm", "generation": 1, "and": "more"}, {"verb": ["try"], "timeout": 5},
     ],
 )  # fmt: skip
-def test_what_asks_for_nothing_that_there_is_is_no_wish(fields):
+def test_an_unknown_request_is_an_error(fields):
     with pytest.raises(RequestError, match="neither `try` nor `confirm`"):
         parse_request(json.dumps(fields).encode())
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "86400.1", "1e999", "-Infinity", "NaN", "1" * 400])
-def test_a_trial_has_an_end_within_a_day(seconds):
+def test_a_trial_of_more_than_a_day_is_an_error(seconds):
     with pytest.raises(RequestError, match="at most 86400 seconds"):
         parse_request(b'{"verb": "try", "timeout": %s}' % seconds.encode())
 
@@ -50,6 +50,6 @@ def test_a_trial_has_an_end_within_a_day(seconds):
 @pytest.mark.parametrize(
     "text", [b"", b"{", b"\xff", b"[" * 100_000, b'{"verb": "try", "timeout": ' + b"1" * 5000]
 )
-def test_what_is_no_json_is_no_wish(text):
+def test_a_text_that_is_not_json_is_an_error(text):
     with pytest.raises(RequestError, match="not JSON"):
         parse_request(text)

@@ -1,4 +1,4 @@
-"""Whoever asked for a reload gets the verdict on it, also when the next one overtook it."""
+"""Every reload has a result, which is published when the accepted config runs."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from mcrelay.reload.results import MAX_EARLIER_RESULTS, MAX_PROBLEMS, Cause, Out
 
 
 def reloads(*outcomes):
-    """Return reloads that all stand, one second apart."""
+    """Return reloads with these outcomes, published one second apart."""
     result = Reloads()
     for at, outcome in enumerate(outcomes):
         result.begin(Cause.HANGUP)
@@ -17,7 +17,7 @@ def reloads(*outcomes):
     return result
 
 
-def test_a_verdict_on_what_was_accepted_waits_until_it_runs():
+def test_the_result_of_an_accepted_config_waits_until_it_runs():
     found = Reloads()
     found.begin(Cause.HANGUP)
     assert found.as_json() == {"begun": 1, "finished": 0, "earlier": []}
@@ -25,17 +25,22 @@ def test_a_verdict_on_what_was_accepted_waits_until_it_runs():
     assert found.has_unpublished_results
     assert found.waits_for_workers
     assert found.as_json()["finished"] == 0
-    [verdict] = found.publish(1000.5)
-    assert (verdict.number, verdict.outcome) == (1, Outcome.STARTED)
+    [result] = found.publish(1000.5)
+    assert (result.number, result.outcome) == (1, Outcome.STARTED)
     assert not found.has_unpublished_results
-    told = found.as_json()
-    assert (told["begun"], told["finished"], told["at"], told["generation"]) == (1, 1, 1000.5, 1)
-    assert told["changes"]["added"] == ["a"]
+    document = found.as_json()
+    assert (document["begun"], document["finished"], document["at"], document["generation"]) == (
+        1,
+        1,
+        1000.5,
+        1,
+    )
+    assert document["changes"]["added"] == ["a"]
     assert found.publish(1001.0) == []
-    assert found.as_json() == told
+    assert found.as_json() == document
 
 
-def test_what_comes_back_waits_until_it_runs():
+def test_the_result_of_a_rollback_waits_until_the_config_runs():
     found = reloads(Outcome.STARTED)
     found.begin(Cause.DEADLINE)
     found.decided(Outcome.ROLLED_BACK, 3)
@@ -43,14 +48,14 @@ def test_what_comes_back_waits_until_it_runs():
 
 
 @pytest.mark.parametrize("outcome", [Outcome.UNCHANGED, Outcome.REJECTED, Outcome.CONFIRMED, Outcome.REFUSED])
-def test_a_verdict_that_changes_nothing_waits_for_nothing(outcome):
+def test_a_result_without_a_new_config_does_not_wait_for_workers(outcome):
     found = reloads(Outcome.STARTED)
     found.begin(Cause.HANGUP)
     found.decided(outcome, 1)
     assert not found.waits_for_workers
 
 
-def test_a_reload_that_is_overtaken_has_a_verdict_of_its_own_and_the_next_one_stands_behind_it():
+def test_a_reload_that_the_next_one_overtakes_has_its_own_result():
     found = reloads(Outcome.STARTED)
     found.begin(Cause.HANGUP)
     found.decided(Outcome.APPLIED, 2)
@@ -59,25 +64,28 @@ def test_a_reload_that_is_overtaken_has_a_verdict_of_its_own_and_the_next_one_st
     assert found.waits_for_workers
     assert found.as_json()["begun"] == 3
     assert found.as_json()["finished"] == 1
-    assert [verdict.number for verdict in found.publish(5.0)] == [2, 3]
-    told = found.as_json()
-    assert (told["finished"], told["cause"], told["outcome"]) == (3, "hangup", "unchanged")
-    assert [(one["finished"], one["outcome"]) for one in told["earlier"]] == [(2, "applied"), (1, "started")]
+    assert [result.number for result in found.publish(5.0)] == [2, 3]
+    document = found.as_json()
+    assert (document["finished"], document["cause"], document["outcome"]) == (3, "hangup", "unchanged")
+    assert [(one["finished"], one["outcome"]) for one in document["earlier"]] == [
+        (2, "applied"),
+        (1, "started"),
+    ]
 
 
-def test_only_the_last_verdicts_are_remembered():
-    told = reloads(*[Outcome.UNCHANGED] * 30).as_json()
-    assert [one["finished"] for one in told["earlier"]] == list(range(29, 29 - MAX_EARLIER_RESULTS, -1))
+def test_only_the_last_results_are_kept():
+    document = reloads(*[Outcome.UNCHANGED] * 30).as_json()
+    assert [one["finished"] for one in document["earlier"]] == list(range(29, 29 - MAX_EARLIER_RESULTS, -1))
 
 
-def test_a_rejected_file_is_told_with_every_place_and_its_lines():
+def test_the_result_of_a_rejected_file_has_every_problem_with_its_lines():
     found = reloads(Outcome.STARTED)
     found.begin(Cause.HANGUP)
     bad = Problem(SourceLocation("mcrelay.yaml", 3, 5), "rules.feed", "what is this", "a: bcd")
     found.decided(Outcome.REJECTED, 1, problems=[bad])
     found.publish(2.0)
-    told = found.as_json()
-    assert told["problems"] == [
+    document = found.as_json()
+    assert document["problems"] == [
         {
             "file": "mcrelay.yaml",
             "line": 3,
@@ -86,11 +94,11 @@ def test_a_rejected_file_is_told_with_every_place_and_its_lines():
             "message": "what is this",
         }
     ]
-    assert told["lines"] == ["mcrelay.yaml:3:5: rules.feed: what is this", "a: bcd", "    ^"]
-    assert told["problem_count"] == 1
+    assert document["lines"] == ["mcrelay.yaml:3:5: rules.feed: what is this", "a: bcd", "    ^"]
+    assert document["problem_count"] == 1
 
 
-def test_of_very_many_problems_the_first_are_told_and_their_number():
+def test_a_result_has_the_first_of_very_many_problems_and_their_number():
     found = Reloads()
     found.begin(Cause.HANGUP)
     many = [
@@ -98,6 +106,6 @@ def test_of_very_many_problems_the_first_are_told_and_their_number():
     ]
     found.decided(Outcome.REJECTED, 1, problems=many)
     found.publish(2.0)
-    told = found.as_json()
-    assert len(told["problems"]) == MAX_PROBLEMS
-    assert told["problem_count"] == 2 * MAX_PROBLEMS
+    document = found.as_json()
+    assert len(document["problems"]) == MAX_PROBLEMS
+    assert document["problem_count"] == 2 * MAX_PROBLEMS

@@ -1,4 +1,4 @@
-"""The config on disk: what is read, in which order, and what is refused before it is read."""
+"""The configuration files: which are read, in which order, and which are refused."""
 
 import os
 import socket
@@ -48,7 +48,7 @@ def test_a_file_is_read_with_its_drop_ins_in_lexical_order(main, folder):
     ]
 
 
-def test_a_draft_is_read_in_the_place_that_it_is_meant_for(main, folder):
+def test_a_draft_is_read_in_place_of_the_file_that_it_replaces(main, folder):
     for name in ("a.yaml", "c.yaml"):
         (folder / name).write_bytes(name.encode())
     for place in (main, folder / "a.yaml", folder / "b.yaml"):
@@ -77,7 +77,7 @@ def test_a_config_comes_with_the_hash_of_all_its_files(main, folder):
     assert load(main)[1] != first
 
 
-def test_the_hash_tells_the_same_octets_in_other_files_apart():
+def test_the_same_bytes_in_other_files_have_another_hash():
     assert digest([("a", b"xy"), ("b", b"")]) != digest([("a", b"x"), ("b", b"y")])
     assert digest([("a", b"")]) != digest([("b", b"")])
 
@@ -90,7 +90,7 @@ def test_a_name_given_in_two_files_names_both(main, folder):
     )
 
 
-def test_what_is_wrong_with_each_file_shows_at_once(main, folder):
+def test_the_problems_of_all_files_are_reported_at_once(main, folder):
     (folder / "a.yaml").write_bytes(b"rules: [")
     (folder / "b.yaml").write_bytes(b"\trules:")
     with pytest.raises(ConfigError) as caught:
@@ -120,7 +120,7 @@ def test_a_folder_a_pipe_a_socket_and_a_device_are_refused_without_waiting(tmp_p
         assert refused("/dev/zero") == "/dev/zero: this is a device, not a file"
 
 
-def test_a_drop_in_folder_that_is_none_is_refused(main):
+def test_a_drop_in_folder_that_is_not_a_folder_is_refused(main):
     main.with_name("mcrelay.d").write_text("")
     assert refused(main) == f"{main.with_name('mcrelay.d')}: not a directory"
 
@@ -132,7 +132,7 @@ def test_a_drop_in_with_a_name_that_would_not_be_read_is_refused(main, folder):
 
 @pytest.fixture
 def open_folder():
-    """A folder that anybody may enter, as tmp_path is not."""
+    """A folder that every user may enter, unlike tmp_path."""
     with TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield Path(folder)
@@ -140,7 +140,7 @@ def open_folder():
 
 @pytest.fixture
 def nobody(open_folder):
-    """Root, whom no mode stops, is somebody else for a while."""
+    """Let the process be another user for a while, because modes do not restrict root."""
     (open_folder / "mcrelay.yaml").write_bytes(MAIN)
     (open_folder / "mcrelay.yaml").chmod(0)
     user = os.geteuid()
@@ -154,14 +154,14 @@ def test_an_unreadable_file_is_one_problem(open_folder, nobody):
     assert refused(open_folder / "mcrelay.yaml") == f"{open_folder}/mcrelay.yaml: permission denied"
 
 
-def test_a_file_beyond_the_bound_is_refused_and_read_no_further(tmp_path):
+def test_a_file_beyond_the_limit_is_refused_and_not_read_to_its_end(tmp_path):
     huge = tmp_path / "huge.yaml"
     with huge.open("wb") as opened:
         opened.truncate(50 * 2**20)  # a hole: 50 MB that take no room
     assert refused(huge) == f"{huge}: the configuration is larger than 32 MiB"
 
 
-def test_the_bound_is_for_all_files_together(main, folder):
+def test_the_limit_is_for_all_files_together(main, folder):
     for name in ("a.yaml", "b.yaml"):
         with (folder / name).open("wb") as opened:
             opened.truncate(MAX_BYTES // 2 + 1)
@@ -169,7 +169,7 @@ def test_the_bound_is_for_all_files_together(main, folder):
         read(main)
 
 
-def test_stamps_differ_when_anything_was_written_renamed_added_or_removed(main, folder):
+def test_stamps_change_when_a_file_is_written_renamed_added_or_removed(main, folder):
     seen = [read_stamps(main)]
 
     def assert_other():
@@ -196,7 +196,7 @@ def test_stamps_differ_when_anything_was_written_renamed_added_or_removed(main, 
     assert_other()
 
 
-def test_stamps_stay_when_files_were_only_read_or_others_are_written(main, folder):
+def test_stamps_stay_when_files_are_read_or_other_files_are_written(main, folder):
     (folder / "a.yaml").write_bytes(RULE % (b"a", 1))
     before = read_stamps(main)
     read(main)

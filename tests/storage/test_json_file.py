@@ -1,4 +1,4 @@
-"""Documents are read as they were written, and anything else in the place of a file is an error."""
+"""Documents are read as they were written; anything else is an error."""
 
 import os
 import socket

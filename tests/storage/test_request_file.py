@@ -1,4 +1,4 @@
-"""A wish is taken once, from those who may ask, and nothing that lies in its place stops a reload."""
+"""A request is taken once, from those who may ask, and nothing that lies in its place stops a reload."""
 
 import logging
 import os
@@ -15,35 +15,35 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other 
 
 
 @pytest.fixture(autouse=True)
-def _heard(caplog):
+def _log_level(caplog):
     caplog.set_level(logging.WARNING)
 
 
-def test_a_wish_is_taken_once(tmp_path):
+def test_a_request_is_taken_once(tmp_path):
     assert take(tmp_path) is None
-    for wish in (Try(120), Confirm(7)):
-        write(tmp_path, wish, os.geteuid())
+    for request in (Try(120), Confirm(7)):
+        write(tmp_path, request, os.geteuid())
         assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
-        assert take(tmp_path) == wish
+        assert take(tmp_path) == request
         assert take(tmp_path) is None
         assert os.listdir(tmp_path) == []
 
 
-def test_nobody_overtakes_a_wish_that_waits(tmp_path):
+def test_a_pending_request_is_not_overwritten(tmp_path):
     write(tmp_path, Try(120), os.geteuid())
     with pytest.raises(RequestPendingError, match="try again in a moment"):
         write(tmp_path, Confirm(7), os.geteuid())
     assert take(tmp_path) == Try(120)
 
 
-def test_a_wish_that_nobody_was_told_of_makes_room_for_the_next(tmp_path):
+def test_a_request_that_is_too_old_is_replaced(tmp_path):
     write(tmp_path, Try(120), os.geteuid())
     os.utime(tmp_path / NAME, (0, time.time() - MAX_AGE_S - 1))
     write(tmp_path, Confirm(7), os.geteuid())
     assert take(tmp_path) == Confirm(7)
 
 
-def test_a_wish_of_long_ago_is_ignored(tmp_path, caplog):
+def test_a_request_that_is_too_old_is_ignored(tmp_path, caplog):
     write(tmp_path, Try(120), os.geteuid())
     os.utime(tmp_path / NAME, (0, time.time() - MAX_AGE_S - 1))
     assert take(tmp_path) is None
@@ -52,7 +52,7 @@ def test_a_wish_of_long_ago_is_ignored(tmp_path, caplog):
 
 
 @needs_root
-def test_a_wish_of_root_is_for_the_user_of_the_daemon_to_read(tmp_path, monkeypatch):
+def test_a_request_of_root_belongs_to_the_user_of_the_daemon(tmp_path, monkeypatch):
     write(tmp_path, Try(120), NOBODY)
     assert (tmp_path / NAME).stat().st_uid == NOBODY
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
@@ -60,7 +60,7 @@ def test_a_wish_of_root_is_for_the_user_of_the_daemon_to_read(tmp_path, monkeypa
 
 
 @needs_root
-def test_a_wish_of_somebody_else_is_ignored(tmp_path, caplog):
+def test_a_request_of_another_user_is_ignored(tmp_path, caplog):
     write(tmp_path, Try(120), NOBODY)
     assert take(tmp_path) is None
     assert f"belongs to user {NOBODY}, who may not make requests" in caplog.text
@@ -73,7 +73,7 @@ def make_link(path):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, make_link])
-def test_what_is_no_file_is_ignored_and_removed(tmp_path, make, caplog):
+def test_a_pipe_or_link_in_the_place_of_a_request_is_ignored_and_removed(tmp_path, make, caplog):
     (tmp_path / "run").mkdir()
     make(tmp_path / "run" / NAME)
     assert take(tmp_path / "run") is None
@@ -81,7 +81,7 @@ def test_what_is_no_file_is_ignored_and_removed(tmp_path, make, caplog):
     assert os.listdir(tmp_path / "run") == []
 
 
-def test_what_cannot_be_removed_stops_nothing(tmp_path, caplog):
+def test_a_folder_in_the_place_of_a_request_is_ignored(tmp_path, caplog):
     (tmp_path / NAME / "folder").mkdir(parents=True)
     assert take(tmp_path) is None
     assert "cannot remove" in caplog.text
@@ -90,13 +90,13 @@ def test_what_cannot_be_removed_stops_nothing(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("text", "why"), [(b"{", "not JSON"), (b"{}", "neither `try`"), (b" " * 5000, "larger than 4096")]
 )
-def test_a_wish_in_other_words_is_none_and_removed(tmp_path, text, why):
+def test_an_invalid_request_is_an_error_and_removed(tmp_path, text, why):
     (tmp_path / NAME).write_bytes(text)
     with pytest.raises(RequestError, match=why):
         take(tmp_path)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path):
+def test_a_directory_that_does_not_exist_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         request_file.write(tmp_path / "absent", Try(120), os.geteuid())

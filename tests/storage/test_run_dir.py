@@ -27,13 +27,13 @@ def test_a_directory_is_the_first_that_systemd_made_or_the_usual_one(monkeypatch
     assert default() == Path("/somewhere/one")
 
 
-def test_it_is_made_with_its_parents_and_says_who_has_it(tmp_path):
+def test_the_directory_is_made_with_its_parents_and_the_lock_has_the_process_id(tmp_path):
     held = run_dir.lock(tmp_path / "run/mcrelay")
     assert (tmp_path / "run/mcrelay/lock").read_text() == f"{os.getpid()}\n"
     os.close(held)
 
 
-def test_a_second_daemon_is_told_who_has_it_and_what_to_do(tmp_path):
+def test_the_error_of_a_second_daemon_names_the_first_and_says_what_to_do(tmp_path):
     held = run_dir.lock(tmp_path)
     with pytest.raises(RunDirBusyError) as taken:
         run_dir.lock(tmp_path)
@@ -42,7 +42,7 @@ def test_a_second_daemon_is_told_who_has_it_and_what_to_do(tmp_path):
     os.close(held)
 
 
-def test_a_holder_that_has_not_said_its_name_yet_is_unknown(tmp_path):
+def test_a_holder_that_has_not_written_its_process_id_is_unknown(tmp_path):
     held = run_dir.lock(tmp_path)
     (tmp_path / "lock").write_text("")
     with pytest.raises(RunDirBusyError, match="process unknown"):
@@ -50,7 +50,7 @@ def test_a_holder_that_has_not_said_its_name_yet_is_unknown(tmp_path):
     os.close(held)
 
 
-def test_what_a_dead_daemon_left_is_no_hindrance(tmp_path):
+def test_the_lock_file_of_a_dead_daemon_is_used_again(tmp_path):
     code = f"import pathlib; from mcrelay.storage import run_dir; run_dir.lock(pathlib.{tmp_path!r})"
     subprocess.run([sys.executable, "-c", code], check=True)
     (tmp_path / "lock").write_text("123456789123456789\n")
@@ -59,13 +59,13 @@ def test_what_a_dead_daemon_left_is_no_hindrance(tmp_path):
     os.close(held)
 
 
-def test_the_lock_does_not_pass_to_children(tmp_path):
+def test_children_do_not_inherit_the_lock(tmp_path):
     held = run_dir.lock(tmp_path)
     assert not os.get_inheritable(held)
     os.close(held)
 
 
-def test_refusals_leave_no_descriptor(tmp_path):
+def test_a_failed_lock_leaves_no_descriptor_open(tmp_path):
     held = run_dir.lock(tmp_path)
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
@@ -76,7 +76,7 @@ def test_refusals_leave_no_descriptor(tmp_path):
 
 
 @pytest.mark.parametrize("obstacle", ["", "lock"])
-def test_a_directory_that_cannot_be_used_is_named_with_the_reason(tmp_path, obstacle):
+def test_the_error_of_an_unusable_directory_gives_the_reason(tmp_path, obstacle):
     directory = tmp_path / "run"
     if obstacle:
         (directory / obstacle).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What a reload would do: the running rules of a status document compared with those of a plan."""
+"""Compares the running rules of a status document with the rules of a plan."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import Any
 
 from mcrelay.config.changes import OutputFields, RuleFields, compare_fields
 
-Part = Mapping[str, Any]  # of a status document, or of what `plan --json` prints: rules look the same in both
+Document = Mapping[str, Any]  # of `status` or of `plan --json`, or a part of one: both have the same rules
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a reload would do. `change` says what differs; `astray`, what is wrong with rules that stay."""
+    """The names of the rules that a reload would add, change, remove and keep.
+
+    `change` has the differences of each rule. `astray` says of kept rules why they are not in the planned
+    state. `workers` are their numbers now and then.
+    """
 
     add: Sequence[str]
     change: Mapping[str, Sequence[str]]
@@ -28,8 +32,8 @@ class Comparison:
         return not (self.add or self.change or self.remove or self.workers[0] != self.workers[1])
 
 
-def compared(running: Part, planned: Part) -> Comparison:
-    """Return what turns what a status document shows into what a plan asks for."""
+def compare(running: Document, planned: Document) -> Comparison:
+    """Return the difference between a status document and a plan."""
     have = {rule["name"]: rule for rule in running["rules"]}
     want = {rule["name"]: rule for rule in planned["rules"]}
     changes = compare_fields(
@@ -46,15 +50,15 @@ def compared(running: Part, planned: Part) -> Comparison:
     )
 
 
-def _astray(running: Part, planned: Part) -> str:
-    """Return why a rule is not in the state that its file and the links of this host would have it in."""
+def _astray(running: Document, planned: Document) -> str:
+    """Return why a rule is in another state than planned, or an empty text."""
     if running["state"] == planned["state"]:
         return ""
     reason = f": {running['reason']}" if running["reason"] else ""
     return f"{running['state']}, not {planned['state']}{reason}"
 
 
-def _fields(rule: Part) -> RuleFields:
+def _fields(rule: Document) -> RuleFields:
     taken = rule["input"]
     return RuleFields(
         description=rule["description"],
@@ -68,7 +72,7 @@ def _fields(rule: Part) -> RuleFields:
     )
 
 
-def _output_fields(output: Part) -> OutputFields:
+def _output_fields(output: Document) -> OutputFields:
     return OutputFields(
         interface=output["interface"],
         device=output["device"],

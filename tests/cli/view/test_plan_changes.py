@@ -1,8 +1,8 @@
-"""What a reload would change of what runs, rule by rule and field by field."""
+"""A plan compared with the running rules: rule by rule and field by field."""
 
 import pytest
 
-from mcrelay.cli.view.plan_changes import compared
+from mcrelay.cli.view.plan_changes import compare
 from mcrelay.cli.view.plan_report import format_reload
 from tests.support.status_documents import document, idle, output, process, rule
 
@@ -14,30 +14,30 @@ def planned(*rules, workers=1):
 
 def differences(running, wanted):
     """What differs between two rules of one name."""
-    return list(compared(document(running), planned(wanted)).change.get("camera", ()))
+    return list(compare(document(running), planned(wanted)).change.get("camera", ()))
 
 
-def told(running, wanted):
+def text(running, wanted):
     """The text about what a reload would do."""
-    return list(format_reload("relay.yaml", wanted, compared(running, wanted), colour=False))
+    return list(format_reload("relay.yaml", wanted, compare(running, wanted), colour=False))
 
 
-def test_what_is_as_it_was_is_kept_and_counters_are_no_difference():
-    found = compared(document(rule()), planned(rule(packets=7, last_packet=None)))
+def test_an_equal_rule_is_kept_and_counters_are_not_compared():
+    found = compare(document(rule()), planned(rule(packets=7, last_packet=None)))
     assert found.is_empty
     assert found.keep == ("camera",)
 
 
 def test_rules_are_added_changed_removed_and_kept_by_their_names():
     running = document(rule("same"), rule("other"), rule("gone"))
-    found = compared(running, planned(rule("same"), rule("other", port=5002), rule("new")))
+    found = compare(running, planned(rule("same"), rule("other", port=5002), rule("new")))
     assert (found.add, found.remove, found.keep) == (("new",), ("gone",), ("same",))
     assert found.change == {"other": ("input port: 5001 -> 5002",)}
     assert not found.is_empty
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "text"),
     [
         (rule(interface="x", device="eth7"), ["input interface: studio -> x", "input device: eth0 -> eth7"]),
         (rule(destination="239.9.9.9"), ["input destination: 239.1.1.1 -> 239.9.9.9"]),
@@ -57,8 +57,8 @@ def test_rules_are_added_changed_removed_and_kept_by_their_names():
         ),
     ],
 )
-def test_every_field_that_a_file_can_change_is_told(wanted, told):
-    assert differences(rule(), wanted) == told
+def test_every_field_that_a_file_can_change_is_compared(wanted, text):
+    assert differences(rule(), wanted) == text
 
 
 def test_outputs_in_another_order_are_a_difference():
@@ -66,30 +66,30 @@ def test_outputs_in_another_order_are_a_difference():
     assert differences(rule(outputs=there), rule(outputs=there[::-1])) == ["outputs: another order"]
 
 
-def test_a_rule_that_is_kept_and_is_not_well_is_told_and_is_no_change():
+def test_a_kept_rule_in_another_state_than_planned_is_shown_and_is_no_change():
     running = document(rule(state="paused", reason="worker 0 is starting"))
-    found = compared(running, planned(rule()))
+    found = compare(running, planned(rule()))
     assert found.is_empty
     assert found.astray == {"camera": "paused, not active: worker 0 is starting"}
-    assert told(running, planned(rule()))[-1] == "= camera: paused, not active: worker 0 is starting"
+    assert text(running, planned(rule()))[-1] == "= camera: paused, not active: worker 0 is starting"
 
 
 def test_another_number_of_workers_is_a_change():
     running = document(processes=[process("control", "control"), process("worker 0", "worker")])
-    assert compared(running, planned(rule(), workers=2)).workers == (1, 2)
-    assert not compared(running, planned(rule(), workers=2)).is_empty
-    assert told(running, planned(rule(), workers=2)) == [
+    assert compare(running, planned(rule(), workers=2)).workers == (1, 2)
+    assert not compare(running, planned(rule(), workers=2)).is_empty
+    assert text(running, planned(rule(), workers=2)) == [
         "relay.yaml: a reload would run 2 workers instead of 1, and keep 1 rule"
     ]
 
 
-def test_nothing_to_change_is_one_line():
-    assert told(document(), planned(rule())) == ["relay.yaml: a reload would change nothing, and keep 1 rule"]
+def test_no_change_is_one_line():
+    assert text(document(), planned(rule())) == ["relay.yaml: a reload would change nothing, and keep 1 rule"]
 
 
-def test_each_change_has_a_sign_and_its_particulars():
+def test_each_change_has_a_sign_and_its_details():
     running = document(rule("same"), rule("other"), rule("gone"))
-    lines = told(running, planned(rule("same"), rule("other", port=5002), idle("new", "unresolved", "why")))
+    lines = text(running, planned(rule("same"), rule("other", port=5002), idle("new", "unresolved", "why")))
     assert lines == [
         "relay.yaml: a reload would add 1 rule, change 1 rule, remove 1 rule, and keep 1 rule",
         "",
