@@ -16,6 +16,7 @@ import fastjsonschema
 from mcrelay.config.reader import Data
 
 Schema = dict[str, Any]  # the schema, or a part of it
+Check = Callable[[Data], bool]  # whether a value is valid
 
 
 @cache
@@ -40,21 +41,31 @@ def whole_schema() -> Schema:
     return inlined
 
 
-def is_valid(value: Data, part: Schema) -> bool:
-    """Tell whether a value is what `schema()`, or a part of `whole_schema()`, demands.
+def is_valid(data: Data) -> bool:
+    """Return whether the data of a file is valid."""
+    return _file_check()(data)
 
-    An integer is an int here: 1.0 is an integer to JSON Schema, and no valid value is a float.
+
+@cache
+def _file_check() -> Check:
+    return compile_check(schema())
+
+
+def compile_check(part: Schema) -> Check:
+    """Return a function that tells whether a value is valid by the schema, or by a part of `whole_schema()`.
+
+    An integer is an int: JSON Schema also takes 1.0 for one, but no valid value is a float.
     """
-    if id(part) not in _validators:  # the identity, because both schemas stay in memory
-        _validators[id(part)] = fastjsonschema.compile(part, use_default=False)
-    try:
-        _validators[id(part)](value)
-    except fastjsonschema.JsonSchemaValueException:
-        return False
-    return not _has_float(value)
+    validate = fastjsonschema.compile(part, use_default=False)
 
+    def check(value: Data) -> bool:
+        try:
+            validate(value)
+        except fastjsonschema.JsonSchemaValueException:
+            return False
+        return not _has_float(value)
 
-_validators: dict[int, Callable[[Data], Data]] = {}
+    return check
 
 
 def _has_float(value: Data) -> bool:

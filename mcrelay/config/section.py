@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mcrelay.config.problems import Key, Path, Problem, SourceLocation
 from mcrelay.config.reader import Data, Source
-from mcrelay.config.schema import is_valid, schema
+from mcrelay.config.schema import is_valid
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def read_section(source: Source) -> tuple[Section, list[Problem]]:
 
 
 def _violations(source: Source) -> Iterator[tuple[Path, Problem]]:
-    if source.data is not None and not is_valid(source.data, schema()):
+    if source.data is not None and not is_valid(source.data):
         from mcrelay.config.violations import violations  # jsonschema, which is slow to import
 
         yield from violations(source)

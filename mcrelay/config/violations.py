@@ -19,13 +19,13 @@ from jsonschema.validators import extend
 
 from mcrelay.config.problems import Path, Problem, format_value
 from mcrelay.config.reader import MAX_PROBLEMS, Data, Source
-from mcrelay.config.schema import Schema, is_valid, whole_schema
+from mcrelay.config.schema import Check, Schema, compile_check, whole_schema
 from mcrelay.model.suggestions import did_you_mean, listed
 
 AnyValidator = Any  # with VALIDATORS and descend(), which are missing in the type stubs of jsonschema
 Errors = Iterator[ValidationError]
 
-FEW = 50  # values that jsonschema validates in the time that a part of the schema takes to compile
+VALUES_BEFORE_COMPILING = 50  # jsonschema validates as many in the time that compile_check() takes
 
 _YAML_1_1_BOOLEANS = {
     **dict.fromkeys(("y", "yes", "on"), "true"),
@@ -109,7 +109,7 @@ def _validator() -> Validator:
             "additionalProperties": descent.additional_properties,
             "items": descent.items,
         },
-        # An integer is an int, as in is_valid(); 1.0 and true are none.
+        # An integer is an int, as in compile_check(); 1.0 and true are none.
         type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
             "integer", lambda _, value: type(value) is int
         ),
@@ -147,18 +147,22 @@ def repeated_texts(items: Sequence[object]) -> list[int]:
 class _Descent:
     """Keywords that find the same errors as those of jsonschema, and pass over valid members quickly.
 
-    jsonschema itself validates the first values for each part of the schema: compiling the part for
-    `is_valid` takes as long as that.
+    jsonschema itself validates the first values for each part of the schema. Then the part is compiled.
     """
 
     def __init__(self) -> None:
-        self._values: Counter[int] = (
-            Counter()
-        )  # by the identity of a part of the schema, which stays in memory
+        # By the identity of a part of the schema, which stays in memory.
+        self._values: Counter[int] = Counter()
+        self._checks: dict[int, Check] = {}
 
     def _may_be_invalid(self, value: Data, wanted: Schema) -> bool:
-        self._values[id(wanted)] += 1
-        return self._values[id(wanted)] <= FEW or not is_valid(value, wanted)
+        part = id(wanted)
+        self._values[part] += 1
+        if self._values[part] <= VALUES_BEFORE_COMPILING:
+            return True
+        if part not in self._checks:
+            self._checks[part] = compile_check(wanted)
+        return not self._checks[part](value)
 
     def property_names(self, validator: AnyValidator, wanted: Schema, value: object, _: object) -> Errors:
         for name in value if isinstance(value, dict) else ():

@@ -112,21 +112,21 @@ def test_only_annotations_stand_beside_a_reference():
 
 @pytest.mark.parametrize("value", [True, 1.0, math.inf, "1", None])
 def test_an_integer_is_neither_true_nor_a_float_nor_a_text(value):
-    assert is_valid({"version": 1}, schema())
-    assert not is_valid({"version": value}, schema())
+    assert is_valid({"version": 1})
+    assert not is_valid({"version": value})
 
 
 @pytest.mark.parametrize("end", ["", "\n"])
 def test_a_pattern_ends_at_the_end_of_the_text(end):
-    assert is_valid({"interfaces": {"a": {"device": f"eth0{end}"}}}, schema()) == (not end)
-    assert is_valid({"interfaces": {f"a{end}": {"device": "eth0"}}}, schema()) == (not end)
+    assert is_valid({"interfaces": {"a": {"device": f"eth0{end}"}}}) == (not end)
+    assert is_valid({"interfaces": {f"a{end}": {"device": "eth0"}}}) == (not end)
 
 
 @pytest.mark.parametrize("sources", [["10.0.0.1", "10.0.0.1"], [1, 1], [[], []], [{"a": []}, {"a": []}]])
 def test_items_that_repeat_are_invalid(sources):
     rule = {"input": {"interface": "a", "group": "239.1.1.1", "port": 1}, "outputs": [{"interface": "a"}]}
-    assert is_valid({"rules": {"r": rule}}, schema())
-    assert not is_valid({"rules": {"r": {**rule, "input": {**rule["input"], "sources": sources}}}}, schema())
+    assert is_valid({"rules": {"r": rule}})
+    assert not is_valid({"rules": {"r": {**rule, "input": {**rule["input"], "sources": sources}}}})
 
 
 KNOWN = [
@@ -146,7 +146,7 @@ def test_a_map_is_valid_exactly_when_jsonschema_alone_says_so(data, kind):
         whole = {"rules": {"r": {**rule, **({"input": part} if kind == "input" else {"outputs": [part]})}}}
     else:
         whole = {f"{kind}s": {"x": part}}
-    assert is_valid(whole, schema()) == Draft202012Validator(SCHEMA).is_valid(whole)
+    assert is_valid(whole) == Draft202012Validator(SCHEMA).is_valid(whole)
 
 
 EXAMPLES = [
@@ -192,19 +192,19 @@ def mutated(draw):
 
 def test_examples_are_valid():
     assert len(EXAMPLES) >= 8
-    assert all(is_valid(example, schema()) for example in EXAMPLES)
+    assert all(is_valid(example) for example in EXAMPLES)
 
 
 @given(st.composite(mutated)())
 def test_a_file_is_valid_exactly_when_there_is_no_violation_to_explain(document):
     source = parse(json.dumps(document).encode(), "f")
     assert source.data == document
-    assert is_valid(document, schema()) == (not list(violations(source)))
+    assert is_valid(document) == (not list(violations(source)))
 
 
 def test_the_schema_is_not_changed_by_use():
     before = copy.deepcopy(schema())
-    is_valid({"workers": 0}, schema())
+    is_valid({"workers": 0})
     list(violations(parse(b"workers: 0", "f")))
     assert schema() == before
 

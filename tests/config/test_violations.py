@@ -6,7 +6,9 @@ import pytest
 
 from mcrelay.config import violations as module
 from mcrelay.config.reader import parse
-from mcrelay.config.violations import FEW, repeated_texts, violations
+from mcrelay.config.violations import VALUES_BEFORE_COMPILING, repeated_texts, violations
+
+FEW = VALUES_BEFORE_COMPILING
 
 
 def found(text):
@@ -112,7 +114,7 @@ def fresh():
 
 @pytest.mark.parametrize("bad", [{0}, {FEW - 1}, {FEW, 3 * FEW - 1}, {*range(3 * FEW)}])
 def test_of_many_members_exactly_the_invalid_ones_are_explained(bad, fresh):
-    """jsonschema validates the first members, and then only those that `is_valid` refuses."""
+    """jsonschema validates the first members, and then only those that the compiled check refuses."""
     rule = "{input: {interface: a, group: 239.1.1.1, port: %s}, outputs: [%s]}"
     outputs = ", ".join(f"{{interface: a, port: {0 if at in bad else 1}}}" for at in range(3 * FEW))
     names = [f"r {at}" if at in bad else f"r{at}" for at in range(3 * FEW)]
