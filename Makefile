@@ -19,7 +19,7 @@ RUNTIME ?= runtime
 TEST ?= test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit test-lowest test-latest lock bench man html install-man clean root iproute2 groff tshark peers venv unlocked-latest unlocked-lowest unlocked-lock
+.PHONY: help demo test lint unit test-hostile test-lowest test-latest lock bench man html install-man clean root iproute2 groff tshark peers venv unlocked-latest unlocked-lowest unlocked-lock
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -44,6 +44,10 @@ lint: $(VENV)/.installed-test ## ruff, mypy and the import contracts
 
 unit: $(VENV)/.installed-test ## the tests that need no root
 	@$(PY) -m pytest -n $(JOBS) -m "not netns"
+
+test-hostile: root iproute2 tshark groff lint ## every test, with the worst that a parent process can leave to it (root)
+	@folder=$$(mktemp -d "/tmp/mcrelay hostile XXXXXX") && trap 'rm -rf "$$folder"' EXIT && chmod 755 "$$folder" && \
+	$(PY) tests/hostile_environment.py "$$folder" $(abspath $(PY)) -m pytest -n $(JOBS) --dist worksteal
 
 test-lowest: ## these tests with the oldest versions that pyproject.toml allows: Debian 12's
 	@$(if $(PYTHON_3_11),$(MAKE) --no-print-directory VENV=build/venv-lowest RUNTIME=lowest TEST=lowest \
@@ -104,8 +108,8 @@ unlocked-latest: venv
 unlocked-lowest: venv
 	@echo "There is no Python 3.11: with $$($(PY) --version), the oldest versions that have wheels for it."
 	@$(PIP) uv
-	@$(VENV)/bin/uv pip install --quiet --python $(PY) --resolution lowest-direct --no-build-package numpy \
-	--no-build-package PyYAML --editable .
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --resolution lowest-direct --only-binary numpy \
+	--only-binary PyYAML --editable .
 	@$(PY) -m pip freeze --exclude-editable >$(VENV)/lowest.txt
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --constraints $(VENV)/lowest.txt --group test
 	@cat $(VENV)/lowest.txt

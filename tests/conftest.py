@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""What holds for every test: what pytest inherits does not matter (hostile_environment.py)."""
 
 import os
 import signal
@@ -6,12 +6,35 @@ import signal
 import pytest
 from hypothesis import settings
 
+from mcrelay.cli import inherited
+
 # A loaded machine is slow, not wrong.
 settings.register_profile("mcrelay", deadline=None)
 settings.load_profile("mcrelay")
 
-# Who starts the tests in the background of a shell has them ignore Ctrl-C, and with them all that they start.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+
+VARIABLES = (
+    *("COLUMNS", "LINES", "TZ", "PYTHONWARNINGS", "PYTHONIOENCODING", "NO_COLOR", "FORCE_COLOR", "MAKEFLAGS"),
+    *("RUNTIME_DIRECTORY", "STATE_DIRECTORY", "MCRELAY_SOCKET"),
+    *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"),
+)
+
+
+def make_usual():
+    """Give this process, and so all that the tests start, the usual streams, signals, mask and variables."""
+    inherited.make_usual()
+    os.umask(0o022)
+    # nohup ignores SIGHUP, and a shell SIGINT for its background jobs. A handler is not inherited: what tests
+    # start has the default again, and nohup still protects this process.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    for name in VARIABLES:
+        os.environ.pop(name, None)
+    os.environ.update(LC_ALL="C.UTF-8", TERM="xterm")
+
+
+make_usual()
 
 
 def pytest_collection_modifyitems(items):

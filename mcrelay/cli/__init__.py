@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from mcrelay import __version__
+from mcrelay.cli import inherited
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.model.suggestions import did_you_mean, listed
 
@@ -50,6 +51,7 @@ VERBS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb that the arguments name, and return its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
+    inherited.make_usual()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(

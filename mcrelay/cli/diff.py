@@ -25,6 +25,7 @@ from mcrelay.reload.history import Entry
 from mcrelay.storage import config_files, state_dir
 
 JSON_VERSION = 1  # version of the shape of --json
+NO_FILE = "/dev/null"
 COLOURS = {"---": BOLD, "+++": BOLD, "+": GREEN, "-": RED}
 
 HELP = """\
@@ -88,8 +89,13 @@ def diff_lines(before: Iterable[tuple[str, str]], after: Iterable[tuple[str, str
     for name in {**old, **new}:
         was, now = old.get(name), new.get(name)
         if was != now:
-            heads = ("/dev/null" if was is None else name, "/dev/null" if now is None else name)
+            heads = (NO_FILE if was is None else _head(name), NO_FILE if now is None else _head(name))
             yield from unified_diff((was or "").splitlines(), (now or "").splitlines(), *heads, lineterm="")
+
+
+def _head(name: str) -> str:
+    """Return a file's name as a patch has it: patch(1) reads one with spaces up to a tab."""
+    return f"{name}\t" if " " in name else name
 
 
 def format_diff(entry: Entry, lines: list[str], changed: Changes | None, colour: bool) -> Iterator[str]:

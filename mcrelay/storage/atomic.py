@@ -26,6 +26,7 @@ def open_draft(file: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with open(os.open(path, flags, mode), "wb") as opened:
+        os.fchmod(opened.fileno(), mode)  # whatever the umask
         try:
             yield path, opened
         finally:
@@ -37,7 +38,7 @@ def replace(
 ) -> None:
     """Give `file` this content; raises OSError, after which the file is as it was.
 
-    `mode` is that of open(2), subject to the umask; `prepare` gets the descriptor of the empty draft.
+    `mode` is the file's, whatever the umask; `prepare` gets the descriptor of the empty draft.
     """
     with open_draft(file, mode) as (path, draft):
         prepare(draft.fileno())

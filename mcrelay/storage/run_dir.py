@@ -6,6 +6,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from mcrelay.storage.directories import make_directory
+
 DEFAULT = Path("/run/mcrelay")
 CONTROL_SOCKET, LOCK = "control.sock", "lock"
 
@@ -27,7 +29,7 @@ def directory_from_systemd(variable: str, otherwise: Path) -> Path:
 def lock(directory: Path) -> int:
     """Make the directory, and return a descriptor that holds its lock; raises RunDirBusyError."""
     try:
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_directory(directory, 0o755)
         descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.fchmod(descriptor, 0o600)  # any user who can open it could lock it
     except OSError as error:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from mcrelay.reload.history import Entry, parse_entry
 from mcrelay.reload.trial import RolledBackContent, Trial, parse_rolled_back, parse_trial
 from mcrelay.storage import json_file
+from mcrelay.storage.directories import make_directory
 from mcrelay.storage.run_dir import directory_from_systemd
 
 log = logging.getLogger("mcrelay")
@@ -76,8 +77,8 @@ class StateDirectory:
     def open(self) -> None:
         """Make the directory and take its lock. If that fails, log why."""
         try:
-            self.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-            (self.directory / HISTORY).mkdir(mode=0o750, exist_ok=True)
+            make_directory(self.directory, 0o750)
+            make_directory(self.directory / HISTORY, 0o750)
             self._lock = _locked(self.directory)
         except OSError as error:
             self._complain(_unusable(self.directory, error))

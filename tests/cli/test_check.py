@@ -179,7 +179,7 @@ def test_colour_is_for_terminals_and_never_with_no_color(bad):
 def test_a_reader_that_has_gone_is_no_traceback(tmp_path):
     big = tmp_path / "big.yaml"
     big.write_text("version: 1\nrules:\n" + "".join(f"  r{n}: 1\n" for n in range(3000)))
-    command = f"{sys.executable} -m mcrelay check {big} | head -n 1; echo ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m mcrelay check '{big}' | head -n 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == ""
     assert done.stdout.splitlines()[1:] == ["141"]

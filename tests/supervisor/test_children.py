@@ -173,7 +173,7 @@ def test_a_worker_is_told_its_number_its_channel_the_size_of_its_rings_and_whom_
     start, tmp_path, monkeypatch
 ):
     program = tmp_path / "fake"
-    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/told\n')
+    program.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/told"\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
     for user, expected in ((None, []), (NOBODY, ["--uid=65534", "--gid=65534"])):
@@ -186,7 +186,7 @@ def test_a_worker_is_told_its_number_its_channel_the_size_of_its_rings_and_whom_
 
 def test_the_control_process_is_told_its_channel_and_whom_to_become(tmp_path, monkeypatch):
     program = tmp_path / "fake"
-    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/told\n')
+    program.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/told"\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
     child = start_control(NOBODY)
