@@ -1,6 +1,7 @@
 """What holds for every test: what pytest inherits does not matter (hostile_environment.py)."""
 
 import os
+import resource
 import signal
 
 import pytest
@@ -13,6 +14,7 @@ settings.register_profile("mcrelay", deadline=None)
 settings.load_profile("mcrelay")
 
 
+DESCRIPTORS = 4096  # a process that runs many tests, with servers in threads, has some hundreds of them
 VARIABLES = (
     *("COLUMNS", "LINES", "TZ", "PYTHONWARNINGS", "PYTHONIOENCODING", "NO_COLOR", "FORCE_COLOR", "MAKEFLAGS"),
     *("RUNTIME_DIRECTORY", "STATE_DIRECTORY", "MCRELAY_SOCKET"),
@@ -29,6 +31,8 @@ def make_usual():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, DESCRIPTORS)), hard))
     for name in VARIABLES:
         os.environ.pop(name, None)
     os.environ.update(LC_ALL="C.UTF-8", TERM="xterm")

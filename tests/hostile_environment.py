@@ -1,10 +1,11 @@
 """Run a command with the worst of what a parent can leave to it: hostile_environment.py FOLDER COMMAND ...
 
-No standard input, no terminal, ignored signals, a strict umask, and variables that no test and no daemon may
-depend on; TMPDIR and HOME are in FOLDER. `make test-hostile` runs every test like this.
+No standard input, no terminal, ignored signals, a strict umask, few descriptors, and variables that no test
+and no daemon may depend on; TMPDIR and HOME are in FOLDER. `make test-hostile` runs every test like this.
 """
 
 import os
+import resource
 import signal
 import sys
 from contextlib import suppress
@@ -27,7 +28,6 @@ def variables(folder: Path) -> dict[str, str]:
         "PYTHONWARNINGS": "error",
         "RUNTIME_DIRECTORY": "/nonexistent/run",
         "STATE_DIRECTORY": "/nonexistent/state",
-        "NOTIFY_SOCKET": "/nonexistent/notify",
         "JOURNAL_STREAM": "8:1",
     }
 
@@ -41,6 +41,8 @@ def main(folder: Path, command: list[str]) -> None:
     os.umask(0o077)
     with suppress(PermissionError):  # it leads a session already
         os.setsid()
+    hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard_limit))
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):  # it is closed already
