@@ -37,4 +37,4 @@ def _installed() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(differences(Path(sys.argv[1]).read_text(), _installed())))
+    print("\n".join(differences(Path(sys.argv[1]).read_text(), _installed())) or "none")
