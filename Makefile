@@ -18,8 +18,10 @@ LOCKS := packaging/requirements
 RUNTIME ?= runtime
 TEST ?= test
 
+unexport PYTHONWARNINGS  # pip itself fails where warnings are errors
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit test-hostile test-lowest test-latest lock bench man html install-man clean root iproute2 groff tshark peers venv unlocked-latest unlocked-lowest unlocked-lock
+.PHONY: help demo test lint unit test-lowest test-latest test-hostile lock bench man html install-man clean root iproute2 groff tshark peers venv unlocked-latest unlocked-lowest unlocked-lock
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,10 +47,6 @@ lint: $(VENV)/.installed-test ## ruff, mypy and the import contracts
 unit: $(VENV)/.installed-test ## the tests that need no root
 	@$(PY) -m pytest -n $(JOBS) -m "not netns"
 
-test-hostile: root iproute2 tshark groff lint ## every test, with the worst that a parent process can leave to it (root)
-	@folder=$$(mktemp -d "/tmp/mcrelay hostile XXXXXX") && trap 'rm -rf "$$folder"' EXIT && chmod 755 "$$folder" && \
-	$(PY) tests/hostile_environment.py "$$folder" $(abspath $(PY)) -m pytest -n $(JOBS) --dist worksteal
-
 test-lowest: ## these tests with the oldest versions that pyproject.toml allows: Debian 12's
 	@$(if $(PYTHON_3_11),$(MAKE) --no-print-directory VENV=build/venv-lowest RUNTIME=lowest TEST=lowest \
 	PYTHON=$(PYTHON_3_11) unit,$(MAKE) --no-print-directory VENV=build/venv-lowest unlocked-lowest)
@@ -56,6 +54,10 @@ test-lowest: ## these tests with the oldest versions that pyproject.toml allows:
 test-latest: ## these tests with the newest versions that the package index has
 	@rm -rf build/venv-latest
 	@$(MAKE) --no-print-directory VENV=build/venv-latest unlocked-latest
+
+test-hostile: root iproute2 tshark groff lint ## every test, with the worst that a parent process can leave to it (root)
+	@folder=$$(mktemp -d "/tmp/mcrelay hostile XXXXXX") && trap 'rm -rf "$$folder"' EXIT && chmod 755 "$$folder" && \
+	$(PY) tests/hostile_environment.py "$$folder" $(abspath $(PY)) -m pytest -n $(JOBS) --dist worksteal
 
 lock: ## renew the lock files: the newest versions, for every Python and machine that mcrelay supports
 	@rm -rf build/venv-lock
