@@ -13,7 +13,7 @@ from importlib import import_module
 from mcrelay import __version__
 from mcrelay.cli import inherited
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.model.suggestions import did_you_mean, listed
+from mcrelay.model.suggestions import did_you_mean, list_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,6 @@ def _parser(chosen: Verb | None) -> argparse.ArgumentParser:
 
 
 def _unknown(word: str, known: Iterable[str]) -> int:
-    hint = did_you_mean(word, known) or f"; there are: {listed(known)}"
+    hint = did_you_mean(word, known) or f"; there are: {list_words(known)}"
     print(f"mcrelay: no verb is named `{word}`{hint}", file=sys.stderr)
     return Exit.USAGE

@@ -20,7 +20,7 @@ from mcrelay.client.connection import (
     Unreachable,
     connect,
 )
-from mcrelay.model.suggestions import listed
+from mcrelay.model.suggestions import list_words
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.storage import run_dir
 
@@ -73,7 +73,7 @@ def explain(error: Unreachable | Failed) -> str:
         case NotRunning():
             return f"{error}; start it, or say where it runs with --socket or --run-dir"
         case Failed(code=Code.UNKNOWN_RULE, message=message, data={"names": [_, *_] as names}):
-            return message if "did you mean" in message else f"{message}; did you mean {listed(names)}?"
+            return message if "did you mean" in message else f"{message}; did you mean {list_words(names)}?"
         case Failed(code=Code.UNKNOWN_RULE, message=message):
             return f"{message}; `mcrelay list` shows those that there are"
         case _:

@@ -17,7 +17,7 @@ from mcrelay.cli.view.status_table import format_status
 from mcrelay.cli.view.terminal import format_json, is_colour_wanted
 from mcrelay.cli.view.units import format_count
 from mcrelay.client.connection import BrokenOff
-from mcrelay.model.suggestions import listed
+from mcrelay.model.suggestions import list_words
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 
@@ -119,13 +119,13 @@ def _format(document: dict[str, Any], options: argparse.Namespace) -> Sequence[s
 def find_troubles(document: Part) -> Iterator[str]:
     """Yield each: a rule that should run and does not run whole, a file that does not, a lost process."""
     if ill := [rule["name"] for rule in document["rules"] if _is_degraded(rule)]:
-        yield f"{format_count(len(ill), 'rule')} not running, or not whole: {listed(ill)}"
+        yield f"{format_count(len(ill), 'rule')} not running, or not whole: {list_words(ill)}"
     if document["reload"]["outcome"] == "rejected":
         yield "the file was rejected at the last reload"
     if document["reload"]["outcome"] == "rolled_back":
         yield "the file was rolled back: what runs is what was confirmed before"
     if lost := [one["name"] for one in document["processes"] if one["state"] == "pausing"]:
-        yield f"died, and not back yet: {listed(lost)}"
+        yield f"died, and not back yet: {list_words(lost)}"
 
 
 def _is_degraded(rule: Part) -> bool:

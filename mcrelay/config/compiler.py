@@ -22,7 +22,7 @@ from mcrelay.model.addresses import (
     is_link_local_group,
     why_no_host,
 )
-from mcrelay.model.suggestions import did_you_mean, listed
+from mcrelay.model.suggestions import did_you_mean, list_words
 
 _Destination = tuple[str, str, int]  # device, address and port: two flows with the same ones clash
 
@@ -170,7 +170,9 @@ class _Compiler:
         name = section.get("interface")
         if name is not None and name not in self._names:
             known = (
-                f"; there are: {listed(sorted(self._names))}" if self._names else "; `interfaces` has none"
+                f"; there are: {list_words(sorted(self._names))}"
+                if self._names
+                else "; `interfaces` has none"
             )
             hint = did_you_mean(name, self._names) or known
             self._report(section, f"no interface is named `{name}`{hint}", "interface")

@@ -20,7 +20,7 @@ from jsonschema.validators import extend
 from mcrelay.config.problems import Path, Problem, format_value
 from mcrelay.config.reader import MAX_PROBLEMS, Data, Source
 from mcrelay.config.schema import Check, Schema, compile_check, whole_schema
-from mcrelay.model.suggestions import did_you_mean, listed
+from mcrelay.model.suggestions import did_you_mean, list_words
 
 AnyValidator = Any  # with VALIDATORS and descend(), which are missing in the type stubs of jsonschema
 Errors = Iterator[ValidationError]
@@ -58,7 +58,7 @@ def _explain(error: ValidationError, source: Source) -> Iterator[tuple[Path, Pro
         case "additionalProperties":
             known = schema_here["properties"]
             for key in value.keys() - known.keys():
-                hint = did_you_mean(key, known) or f"; known here: {listed(known)}"
+                hint = did_you_mean(key, known) or f"; known here: {list_words(known)}"
                 yield (*path, key), source.problem_at_key((*path, key), f"unknown key{hint}")
         case "uniqueItems":
             for index in repeated_texts(value):

@@ -9,7 +9,7 @@ from mcrelay.control.connection import Connection, Reply
 from mcrelay.control.peer import may_trace, peer
 from mcrelay.control.reload_marks import ReloadMarks
 from mcrelay.control.trace_sessions import TraceSessions
-from mcrelay.model.suggestions import candidates, listed
+from mcrelay.model.suggestions import list_words, similar_words
 from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, Parameter, Request, RpcError, bind_parameters
 from mcrelay.status.documents import Documents, Now
 from mcrelay.status.replica import SnapshotReplica
@@ -45,7 +45,7 @@ class Methods:
             raise _wrong_protocol("the first request is `hello`, with the protocol that you speak")
         method = METHODS.get(request.method)
         if method is None:
-            there_are = f"there are: {listed(METHODS)}"
+            there_are = f"there are: {list_words(METHODS)}"
             raise RpcError(Code.METHOD_NOT_FOUND, f"no method is named `{request.method}`; {there_are}")
         method.call(self, call, bind_parameters(method.parameters, request.params))
 
@@ -121,7 +121,7 @@ class Methods:
 
     def _rule(self, name: str) -> str:
         if name not in self._snapshot.rules:
-            near = candidates(name, self._snapshot.rules)
+            near = similar_words(name, self._snapshot.rules)
             hint = f"; did you mean `{near[0]}`?" if near else ""
             raise RpcError(Code.UNKNOWN_RULE, f"no rule is named `{name}`{hint}", {"names": near})
         return name

@@ -65,7 +65,7 @@ def output_name(interface: str, destination: str, port: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class RouteOutput:
     """One new datagram for each packet of a flow."""
 
     interface: str
@@ -86,7 +86,7 @@ class Route:
     """Where the packets of a flow go, and in the name of which rule."""
 
     rule: str
-    outputs: tuple[Output, ...]
+    outputs: tuple[RouteOutput, ...]
 
 
 @dataclass(frozen=True, slots=True, order=True)

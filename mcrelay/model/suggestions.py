@@ -7,28 +7,30 @@ from difflib import get_close_matches
 from functools import cache
 from itertools import islice
 
-LONGEST = 64  # difflib takes quadratic time; no word of ours is longer
-EFFORT = 100  # words that are compared with a stranger's, however many there are
-MOST = 12  # more words than these are a wall, not a hint
+MAX_WORD_LENGTH = 64  # difflib takes quadratic time; no word of ours is longer
+MAX_COMPARED = 100  # words that are compared with a stranger's, however many there are
+MAX_LISTED = 12  # more words than these are a wall, not a hint
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown word: the nearest known one, or nothing."""
-    nearest = _nearest(word[:LONGEST], tuple(known))
+    nearest = _nearest(word[:MAX_WORD_LENGTH], tuple(known))
     return f"; did you mean `{nearest}`?" if nearest else ""
 
 
-def listed(known: Iterable[str]) -> str:
+def list_words(known: Iterable[str]) -> str:
     """Return the known words for a message, the first few of many."""
     words = list(known)
-    return ", ".join(words[:MOST]) + (f" and {len(words) - MOST} more" if len(words) > MOST else "")
+    return ", ".join(words[:MAX_LISTED]) + (
+        f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
+    )
 
 
-def candidates(word: str, known: Iterable[str]) -> list[str]:
+def similar_words(word: str, known: Iterable[str]) -> list[str]:
     """Return up to three of very many known words, at little cost: who asks may be hostile, and ask often."""
-    word = word[:LONGEST]
+    word = word[:MAX_WORD_LENGTH]
     alike = (one for one in known if one[:1] == word[:1] and abs(len(one) - len(word)) <= 3)
-    return get_close_matches(word, islice(alike, EFFORT), 3)
+    return get_close_matches(word, islice(alike, MAX_COMPARED), 3)
 
 
 @cache

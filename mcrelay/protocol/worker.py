@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 
 from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow, WorkerAction
-from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, Trace, WorkerResource
+from mcrelay.model.state import Egress, Flow, Ingress, Route, RouteOutput, Trace, WorkerResource
 from mcrelay.protocol.framing import Fields, Hello, WireError, parse_json
 
 MAX_REASON = 300  # characters, each at most 12 octets of JSON, so that an answer fits MAX_ANSWER
@@ -109,7 +109,7 @@ def _instruction(step: Fields) -> Instruction:
             return Instruction(Close(worker, _RESOURCES[tag](*fields)))
         case ["set-flow", worker, flow, rule, outputs, rows]:
             copies = tuple(
-                Output(interface, Egress(*egress), destination, port, ttl, dscp)
+                RouteOutput(interface, Egress(*egress), destination, port, ttl, dscp)
                 for interface, egress, destination, port, ttl, dscp in outputs
             )
             return Instruction(SetFlow(worker, Flow(*flow), Route(rule, copies)), tuple(rows))

@@ -29,7 +29,7 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class SendBatch:
     """Send these actions to a worker; it answers with the number."""
 
     worker: int
@@ -45,4 +45,4 @@ class Perform:
     actions: tuple[SupervisorAction, ...]
 
 
-Command = Start | Stop | Kill | Batch | Perform
+Command = Start | Stop | Kill | SendBatch | Perform

@@ -28,7 +28,7 @@ Subject = Flow | Resource
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedAttempt:
     """Why something could not be done, and when it is tried again: None while it is being tried."""
 
     reason: str
@@ -40,7 +40,7 @@ class Failure:
 class Failures:
     """All that failed since the last plan: news of a config or a link make every try worth while."""
 
-    by_subject: dict[Subject, Failure] = field(default_factory=dict)
+    by_subject: dict[Subject, FailedAttempt] = field(default_factory=dict)
 
     def clear(self) -> None:
         """Forget all of it: the next try is worth while at once."""
@@ -50,7 +50,7 @@ class Failures:
         """Let what an action is about rest, longer each time."""
         before = self.by_subject.get(subject(action))
         pause = min(LONGEST_RETRY, before.pause * 2) if before else FIRST_RETRY
-        self.by_subject[subject(action)] = Failure(reason, pause, now + pause)
+        self.by_subject[subject(action)] = FailedAttempt(reason, pause, now + pause)
 
     def wake(self, now: float) -> bool:
         """Let those be tried again whose time has come, and tell whether there are any."""
@@ -64,12 +64,12 @@ class Failures:
         times = (failure.retry_at for failure in self.by_subject.values() if failure.retry_at is not None)
         return min(times, default=None)
 
-    def rests(self, action: WorkerAction | SupervisorAction) -> bool:
+    def is_resting(self, action: WorkerAction | SupervisorAction) -> bool:
         """Tell whether an action is about something that rests."""
         failure = self.by_subject.get(subject(action))
         return failure is not None and failure.retry_at is not None
 
-    def forget_what_works_again(self, actions: Iterable[Action]) -> None:
+    def forget_recovered(self, actions: Iterable[Action]) -> None:
         """Forget the failures that were tried again and that none of the `actions` left to do is about.
 
         An acknowledgement alone says less: another worker may refuse still what this one has taken.
@@ -83,12 +83,12 @@ class Failures:
             if failure.retry_at is not None or one in left
         }
 
-    def spare(self, state: DesiredState) -> DesiredState:
+    def without_resting(self, state: DesiredState) -> DesiredState:
         """Return `state` less what rests."""
         resting = {one for one, failure in self.by_subject.items() if failure.retry_at is not None}
         return without(state, resting) if resting else state
 
-    def verdicts(self, plan: Plan) -> dict[str, RuleStatus]:
+    def statuses(self, plan: Plan) -> dict[str, RuleStatus]:
         """Return the state of every rule, with what failed since it was planned.
 
         A rule that lost some of its sources or outputs is active still, and says why.
@@ -99,11 +99,11 @@ class Failures:
                 verdicts[rule] = _marked(verdicts[rule], ways)
         return verdicts
 
-    def _ways(self, plan: Plan) -> dict[str, list[list[Failure]]]:
+    def _ways(self, plan: Plan) -> dict[str, list[list[FailedAttempt]]]:
         """Return every way through a rule, from one source to one output, as what fails on it."""
         forwarding = plan.state.forwarding
         rings = {ingress.ifindex: ingress for ingress in forwarding.ingress}
-        ways: dict[str, list[list[Failure]]] = {}
+        ways: dict[str, list[list[FailedAttempt]]] = {}
         for flow, route in forwarding.flows.items():
             for output in route.outputs:
                 needed = (rings[flow.ifindex], flow, claim(flow), output.egress)
@@ -123,11 +123,11 @@ def subject(action: WorkerAction | SupervisorAction) -> Subject:
             return flow
 
 
-def _is_due(failure: Failure, now: float) -> bool:
+def _is_due(failure: FailedAttempt, now: float) -> bool:
     return failure.retry_at is not None and failure.retry_at <= now
 
 
-def _marked(planned: RuleStatus, ways: Sequence[Sequence[Failure]]) -> RuleStatus:
+def _marked(planned: RuleStatus, ways: Sequence[Sequence[FailedAttempt]]) -> RuleStatus:
     if not any(ways):
         return planned
     reasons = dict.fromkeys(failure.reason for way in ways for failure in way)

@@ -55,7 +55,7 @@ class Process:
         return self.phase in (Phase.STARTING, Phase.BUSY)
 
     @property
-    def stands(self) -> str:
+    def activity(self) -> str:
         """What it does, in a word: running, starting, pausing or ending."""
         return _WORDS[self.phase]
 
@@ -75,7 +75,7 @@ class Process:
         """It is of no use any more: it is overdue at once."""
         self.phase, self.deadline = Phase.BUSY, now
 
-    def greeted(self, now: float) -> bool:
+    def said_hello(self, now: float) -> bool:
         """It said hello; tell whether that was expected."""
         if self.phase is not Phase.STARTING:
             return False

@@ -58,4 +58,4 @@ def _reason(worker: int, running: RunningState, processes: Mapping[int, Process]
     if not process.restarts:
         return f"worker {worker} is starting"
     times = f" {process.restarts} times" if process.restarts > 1 else ""
-    return f"worker {worker} died{times} ({process.reason}) and is {process.stands}"
+    return f"worker {worker} died{times} ({process.reason}) and is {process.activity}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mcrelay.config.model import Config, Input, Rule
-from mcrelay.config.model import Output as ConfigOutput
+from mcrelay.config.model import Config, Input, Output, Rule
 from mcrelay.model.addresses import is_group
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.model.rule_status import RuleState, RuleStatus, join_reasons
@@ -16,9 +15,9 @@ from mcrelay.model.state import (
     Flow,
     Ingress,
     Membership,
-    Output,
     PortReservation,
     Route,
+    RouteOutput,
     SupervisorResource,
     WorkerState,
 )
@@ -109,7 +108,7 @@ def _flows(wanted: Input, config: Config, links: LinkTable) -> list[Flow]:
     return [Flow(link.ifindex, wanted.destination, wanted.port, source) for source in sources]
 
 
-def _output(wanted: ConfigOutput, config: Config, links: LinkTable) -> Output:
+def _output(wanted: Output, config: Config, links: LinkTable) -> RouteOutput:
     link = _link(wanted.interface, config, links)
     source = wanted.source or next(iter(link.addresses), None)
     if source is None:
@@ -117,7 +116,7 @@ def _output(wanted: ConfigOutput, config: Config, links: LinkTable) -> Output:
     if not links.is_local(source):
         raise Unresolved(f"source {source} is not an address of this host")
     egress = Egress(link.ifindex, source, wanted.source_port)
-    return Output(wanted.interface, egress, wanted.destination, wanted.port, wanted.ttl, wanted.dscp)
+    return RouteOutput(wanted.interface, egress, wanted.destination, wanted.port, wanted.ttl, wanted.dscp)
 
 
 def _link(interface: str, config: Config, links: LinkTable) -> Link:

@@ -29,7 +29,7 @@ from mcrelay.model.actions import (
 )
 from mcrelay.model.rule_status import RuleStatus
 from mcrelay.model.state import DesiredState, RunningState, Trace
-from mcrelay.reconcile.commands import Batch, Command, Kill, Perform, Start, Stop
+from mcrelay.reconcile.commands import Command, Kill, Perform, SendBatch, Start, Stop
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.failures import Failures
 from mcrelay.reconcile.lifecycle import TIMEOUT_S, Phase, Process
@@ -49,22 +49,22 @@ class Reconciler:
     failures: Failures = field(default_factory=Failures)
     processes: dict[int, Process] = field(default_factory=dict)
     _traces: frozenset[Trace] = frozenset()
-    _outstanding: dict[int, Batch] = field(default_factory=dict)
+    _outstanding: dict[int, SendBatch] = field(default_factory=dict)
     """The batch that each worker has not answered yet."""
     _performing: tuple[SupervisorAction, ...] = ()
     _numbers: int = 0
-    _differs: bool = True
+    _has_unseen_events: bool = True
     _has_been_complete: bool = False
 
     # Events, in the past tense.
 
-    def planned(self, plan: Plan, generation: int) -> None:
+    def plan_changed(self, plan: Plan, generation: int) -> None:
         """There is a new plan: a config was accepted, or a link changed."""
         self.plan, self.generation = plan, generation
         self.failures.clear()
         self._aim()
 
-    def traced(self, traces: frozenset[Trace]) -> None:
+    def traces_changed(self, traces: frozenset[Trace]) -> None:
         """Other rules than before are to be traced; those that do not run cannot be."""
         if traces != self._traces:
             self._traces = traces
@@ -72,9 +72,9 @@ class Reconciler:
 
     def worker_started(self, worker: int, now: float) -> None:
         """A worker said hello: it runs, and has nothing yet."""
-        if self._process(worker).greeted(now):
+        if self._process(worker).said_hello(now):
             self.running = applied(self.running, [StartWorker(worker)])
-            self._differs = True
+            self._has_unseen_events = True
 
     def worker_exited(self, worker: int, now: float, reason: str = "") -> None:
         """A worker died, or ended as told: it does nothing now, and comes back after a pause if wanted."""
@@ -84,14 +84,14 @@ class Reconciler:
         process.exited(now, reason)
         self._outstanding.pop(worker, None)
         self.running = without_worker(self.running, worker)
-        self._differs = True
+        self._has_unseen_events = True
 
-    def acknowledged(self, worker: int, number: int) -> None:
+    def batch_acknowledged(self, worker: int, number: int) -> None:
         """A worker carried out a batch. An answer to a batch of its predecessor says nothing."""
         if batch := self._answered(worker, number):
             self.running = applied(self.running, batch.actions)
 
-    def refused(self, worker: int, number: int, reasons: Mapping[int, str], now: float) -> None:
+    def batch_refused(self, worker: int, number: int, reasons: Mapping[int, str], now: float) -> None:
         """A batch was not carried out, because of these actions of it (index: reason).
 
         A worker that can name none, or cannot let something go, is no use any more.
@@ -105,29 +105,29 @@ class Reconciler:
             else:
                 self._process(worker).give_up(now)
 
-    def performed(self, failed: Mapping[int, str], now: float) -> None:
+    def actions_performed(self, failed: Mapping[int, str], now: float) -> None:
         """The supervisor carried out its actions, all but the `failed` (index: reason)."""
         actions, self._performing = self._performing, ()
         done = (action for at, action in enumerate(actions) if at not in failed)
         self.running = applied(self.running, done)
         for index, reason in failed.items():
             self.failures.set_aside(actions[index], reason, now)
-        self._differs = True
+        self._has_unseen_events = True
 
     # Commands.
 
-    def due(self, now: float) -> list[Command]:
+    def due_commands(self, now: float) -> list[Command]:
         """Return what is to be done now. Nothing is returned twice."""
         commands: list[Command] = self._overdue(now)
-        if not (self.failures.wake(now) or self._differs or self._may_start(now)):
+        if not (self.failures.wake(now) or self._has_unseen_events or self._may_start(now)):
             return commands
-        self._differs = False
-        actions = diff(self.running, self.failures.spare(self.desired))
-        self.failures.forget_what_works_again(actions)
+        self._has_unseen_events = False
+        actions = diff(self.running, self.failures.without_resting(self.desired))
+        self.failures.forget_recovered(actions)
         self._has_been_complete |= not actions
         commands += self._starts_and_stops(actions, now)
         commands += self._batches(actions, now)
-        own = tuple(a for a in actions if isinstance(a, SupervisorAction) and not self.failures.rests(a))
+        own = tuple(a for a in actions if isinstance(a, SupervisorAction) and not self.failures.is_resting(a))
         if own and not self._performing and not self._workers_are_changing():
             self._performing = own
             commands.append(Perform(own))
@@ -145,49 +145,49 @@ class Reconciler:
         return min(times, default=None)
 
     @property
-    def differs(self) -> bool:
+    def has_unseen_events(self) -> bool:
         """Whether something happened that `due` has not looked at yet."""
-        return self._differs
+        return self._has_unseen_events
 
     @property
-    def settled(self) -> bool:
+    def is_settled(self) -> bool:
         """Nothing is under way, and all that can be done has been done.
 
         A worker that died and pauses is not waited for, but at the very start all of them are.
         """
         is_under_way = any(process.is_under_way for process in self.processes.values())
-        is_quiet = not self._differs and not self._performing and not is_under_way
+        is_quiet = not self._has_unseen_events and not self._performing and not is_under_way
         return is_quiet and self._has_been_complete
 
     def is_ending(self, worker: int) -> bool:
         """Whether a worker has been told to end."""
         return self._process(worker).phase is Phase.ENDING
 
-    def verdicts(self) -> dict[str, RuleStatus]:
+    def statuses(self) -> dict[str, RuleStatus]:
         """Return the state of every rule, with what failed since it was planned."""
-        return self.failures.verdicts(self.plan)
+        return self.failures.statuses(self.plan)
 
-    def verdicts_now(self) -> dict[str, RuleStatus]:
+    def statuses_now(self) -> dict[str, RuleStatus]:
         """Return the same, with the rules paused that no worker forwards while it is away."""
-        return with_pauses(self.verdicts(), self.desired, self.running, self.processes)
+        return with_pauses(self.statuses(), self.desired, self.running, self.processes)
 
     # The parts of it.
 
     def _aim(self) -> None:
         self.desired = _with_traces(self.plan.state, self._traces)
-        self._differs = True
+        self._has_unseen_events = True
 
     def _process(self, worker: int) -> Process:
         return self.processes.setdefault(worker, Process())
 
-    def _answered(self, worker: int, number: int) -> Batch | None:
+    def _answered(self, worker: int, number: int) -> SendBatch | None:
         """Return the batch that an answer is about, None where it is about a batch of the predecessor."""
         batch = self._outstanding.get(worker)
         if batch is None or batch.number != number:
             return None
         del self._outstanding[worker]
         self._process(worker).answered()
-        self._differs = True
+        self._has_unseen_events = True
         return batch
 
     def _overdue(self, now: float) -> list[Command]:
@@ -226,7 +226,7 @@ class Reconciler:
         commands: list[Command] = []
         for worker, steps in todo.items():
             self._numbers += 1
-            batch = Batch(worker, self._numbers, self.generation, tuple(steps))
+            batch = SendBatch(worker, self._numbers, self.generation, tuple(steps))
             self._process(worker).begin(Phase.BUSY, now)
             self._outstanding[worker] = batch
             commands.append(batch)

@@ -9,7 +9,7 @@ from mcrelay.model.state import Trace
 from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.reconciler import Reconciler
 
-MOST = 16  # rules traced at once
+MAX_TRACES = 16  # rules traced at once
 
 
 class TraceRequests:
@@ -26,15 +26,15 @@ class TraceRequests:
         """What is to be traced."""
         return frozenset(self._by_rule.values())
 
-    def asked(self, rule: str, wanted: bool) -> None:
+    def request(self, rule: str, wanted: bool) -> None:
         """The control process wants a rule to be traced, or no longer."""
         if not wanted:
             self._forget(rule)
         elif rule in self._by_rule:
             self._told.pop(self._by_rule[rule], None)  # it is told again
-        elif len(self._by_rule) == MOST:
+        elif len(self._by_rule) == MAX_TRACES:
             self._refused.append(
-                TraceState(rule, 0, (), f"{MOST} rules are traced already; end one of those")
+                TraceState(rule, 0, (), f"{MAX_TRACES} rules are traced already; end one of those")
             )
         else:
             self._numbers += 1
@@ -44,12 +44,12 @@ class TraceRequests:
         """Whoever wanted them is gone."""
         self._by_rule, self._told, self._refused = {}, {}, []
 
-    def news(self, reconciler: Reconciler) -> list[TraceState]:
+    def reports(self, reconciler: Reconciler) -> list[TraceState]:
         """Return what there is to tell now, nothing twice. What cannot be traced is wanted no more."""
         news, self._refused = self._refused, []
         if not self._by_rule:
             return news
-        verdicts = reconciler.verdicts()
+        verdicts = reconciler.statuses()
         for rule, trace in list(self._by_rule.items()):
             if reason := _why_not(trace, verdicts, reconciler):
                 self._forget(rule)

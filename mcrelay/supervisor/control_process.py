@@ -136,7 +136,7 @@ class ControlProcess:
 
     def _heard(self, request: ToSupervisor) -> None:
         match request:
-            case Hello(protocol) if protocol == PROTOCOL and self.process.greeted(time.monotonic()):
+            case Hello(protocol) if protocol == PROTOCOL and self.process.said_hello(time.monotonic()):
                 self._let_in()
                 self.is_outdated = True
             case Hello(protocol):
@@ -146,7 +146,7 @@ class ControlProcess:
             case Mark(mark):
                 self._say(MarkAnswer(mark, self._reloads.begun))
             case TraceRule(rule, wanted):
-                self._traced.asked(rule, wanted)
+                self._traced.request(rule, wanted)
 
     def _let_in(self) -> None:
         """Let it answer whoever knocks, and show from now on that it does."""

@@ -9,7 +9,7 @@ from mcrelay.config.model import Config, Rule
 from mcrelay.ipc.shared_memory import Shared
 from mcrelay.model.actions import Open, SetFlow, WorkerAction
 from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES, Table
-from mcrelay.model.state import DesiredState, Ingress, Output
+from mcrelay.model.state import DesiredState, Ingress, RouteOutput
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor.supply import SupplyError
 
@@ -154,7 +154,7 @@ class CounterRows:
         """Return the counts of a rule over all workers; the last packet is the youngest of any."""
         return self._total(RULES, self._rules.get(name))
 
-    def output(self, rule: str, output: Output) -> dict[str, int]:
+    def output(self, rule: str, output: RouteOutput) -> dict[str, int]:
         """Return the counts of an output over all workers."""
         return self._total(OUTPUTS, self._outputs.get((rule, output.name)))
 

@@ -12,7 +12,7 @@ from mcrelay.linux.netlink import LinkMonitor, LinkTableError, read_links
 from mcrelay.model.links import LinkTable
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.protocol.control import TraceState
-from mcrelay.reconcile.commands import Batch, Command, Kill, Perform, Start, Stop
+from mcrelay.reconcile.commands import Command, Kill, Perform, SendBatch, Start, Stop
 from mcrelay.reconcile.plan import plan
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.reconcile.trace_requests import TraceRequests
@@ -132,7 +132,7 @@ class Supervisor:
             self._alive_due = now + (self._notifier.watchdog_pause or 0)
 
     def _pause(self) -> float | None:
-        if self._reconciler.differs:
+        if self._reconciler.has_unseen_events:
             return 0.0
         left = self._configuration.trials.left(moment())
         deadlines = (
@@ -204,15 +204,15 @@ class Supervisor:
         before = self._reconciler.plan
         desired = plan(self._configuration.config, self._links, os.cpu_count() or 1, before)
         self._sockets.expect(desired.state)
-        self._reconciler.planned(desired, self._configuration.generation)
+        self._reconciler.plan_changed(desired, self._configuration.generation)
         self._is_tidy = False
 
     # What is to be done.
 
     def _carry_out_what_is_due(self) -> None:
-        self._reconciler.traced(self._traced.traces)
-        self._control.is_outdated |= self._reconciler.differs
-        for command in self._reconciler.due(time.monotonic()):
+        self._reconciler.traces_changed(self._traced.traces)
+        self._control.is_outdated |= self._reconciler.has_unseen_events
+        for command in self._reconciler.due_commands(time.monotonic()):
             self._is_tidy = False
             self._carry_out(command)
         self._control.keep_alive(time.monotonic())
@@ -225,17 +225,17 @@ class Supervisor:
                 self._workers.stop(worker)
             case Kill(worker):
                 self._workers.kill(worker)
-            case Batch():
+            case SendBatch():
                 self._workers.send(command)
             case Perform(actions):
                 failed = self._sockets.perform(actions)
                 for line in log_summary.first(failed.values()):
                     log.warning("%s", line)
-                self._reconciler.performed(failed, time.monotonic())
+                self._reconciler.actions_performed(failed, time.monotonic())
 
     def _tidy_up_when_settled(self) -> None:
         """Give up what is needed no more, and log what came of it all, once nothing is under way any more."""
-        if self._reconciler.settled and not self._is_tidy:
+        if self._reconciler.is_settled and not self._is_tidy:
             self._is_tidy = True
             self._tidy_up()
             self._log_verdicts()
@@ -260,7 +260,7 @@ class Supervisor:
 
     def _log_verdicts(self) -> None:
         """Log each rule whose state or reason is another than before."""
-        before, self._verdicts = self._verdicts, self._reconciler.verdicts()
+        before, self._verdicts = self._verdicts, self._reconciler.statuses()
         lines: dict[int, list[str]] = {logging.INFO: [], logging.WARNING: []}
         for name, verdict in self._verdicts.items():
             if verdict != before.get(name, RuleStatus(RuleState.ACTIVE)):
@@ -282,7 +282,7 @@ class Supervisor:
         log.info(
             "generation %d of %s: %s", configuration.generation, configuration.path, self._counted_states()
         )
-        for line in log_summary.lines(self._reconciler.plan, self._reconciler.verdicts_now(), self._ledger):
+        for line in log_summary.lines(self._reconciler.plan, self._reconciler.statuses_now(), self._ledger):
             log.info("%s", line)
 
     # What the control process is told.
@@ -294,13 +294,13 @@ class Supervisor:
         if self._control.is_outdated:
             members = [self._control.member(), *self._workers.members()]
             self._control.tell(self._portrait.drawn(self._links, members), self._ledger.memories)
-        for tracing in self._traced.news(self._reconciler):
+        for tracing in self._traced.reports(self._reconciler):
             self._tell_of_trace(tracing)
 
     def _tell_of_trace(self, tracing: TraceState) -> None:
         try:
             rings = self._rings.for_reading(tracing)
         except SupplyError as failure:
-            self._traced.asked(tracing.rule, wanted=False)
+            self._traced.request(tracing.rule, wanted=False)
             tracing, rings = TraceState(tracing.rule, 0, (), str(failure)), []
         self._control.tell_of_trace(tracing, rings)

@@ -108,7 +108,7 @@ class SnapshotBuilder:
             "reload": configuration.reloads.as_json(),
             "trial": configuration.trials.as_json(generation),
             "rules": self._rules,
-            "verdicts": self._reconciler.verdicts_now(),
+            "verdicts": self._reconciler.statuses_now(),
             "interfaces": self._interfaces,
             "processes": self._drawn_processes(members),
         }
@@ -164,7 +164,7 @@ class SnapshotBuilder:
         return {
             "kind": member.kind,
             "pid": child.pid if child else None,
-            "state": process.stands,
+            "state": process.activity,
             "started": child.started if child else None,
             "restarts": process.restarts,
             "reason": process.reason,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from mcrelay.model.state import Ingress
 from mcrelay.protocol.framing import PROTOCOL, Hello, WireError
 from mcrelay.protocol.worker import Acknowledged, Answer, BatchMessage, Refused, encode_batch
-from mcrelay.reconcile.commands import Batch
+from mcrelay.reconcile.commands import SendBatch
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.supervisor import log_summary
 from mcrelay.supervisor.children import Child, start_worker, why_not
@@ -82,7 +82,7 @@ class Workers:
         """End a worker that does not answer."""
         self.children[worker].kill("it did not do in time what was asked of it")
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: SendBatch) -> None:
         """Give a worker its batch, with all that it needs for it."""
         try:
             supply = self._sockets.supply(batch.actions)
@@ -104,7 +104,7 @@ class Workers:
             case Hello(protocol):
                 raise WireError(f"it speaks protocol {protocol}, not {PROTOCOL}")
             case Acknowledged(number):
-                self._reconciler.acknowledged(worker, number)
+                self._reconciler.batch_acknowledged(worker, number)
                 self._read[worker] = self._reconciler.running.workers[worker].ingress
             case Refused(number, index, reason):
                 self._refused(worker, number, {index: reason})
@@ -113,7 +113,7 @@ class Workers:
         for reason in log_summary.first(reasons.values()):
             log.warning("worker %d: %s", worker, reason)
         self._forget_unread_rings(worker)
-        self._reconciler.refused(worker, number, reasons, time.monotonic())
+        self._reconciler.batch_refused(worker, number, reasons, time.monotonic())
 
     def _exited(self, worker: int, how: str) -> None:
         child = self.children.pop(worker)

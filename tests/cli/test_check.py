@@ -11,7 +11,7 @@ import pytest
 
 from mcrelay import __version__
 from mcrelay.cli import VERBS, main
-from mcrelay.model.suggestions import listed
+from mcrelay.model.suggestions import list_words
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BAD = "version: 1\nrules:\n  a:\n    input: {interface: x, group: 239.1.1.1, port: 0123}\n    outputs: []\n"
@@ -234,7 +234,7 @@ def test_the_version_is_that_of_the_package():
     ("words", "message"),
     [
         (["chek"], "mcrelay: no verb is named `chek`; did you mean `check`?\n"),
-        (["xyz"], f"mcrelay: no verb is named `xyz`; there are: {listed(verb.name for verb in VERBS)}\n"),
+        (["xyz"], f"mcrelay: no verb is named `xyz`; there are: {list_words(verb.name for verb in VERBS)}\n"),
     ],
 )
 def test_an_unknown_verb_is_a_usage_error_that_helps(words, message, capsys):

@@ -3,7 +3,7 @@
 from mcrelay.config.changes import MAX_NAMES, Changes, compare
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
-from mcrelay.model.state import Egress, Output, Route
+from mcrelay.model.state import Egress, Route, RouteOutput
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\nrules:\n"
 
@@ -44,7 +44,7 @@ def test_a_new_device_of_an_interface_changes_the_rules_that_use_it():
 
 
 def test_a_source_that_the_relay_chose_already_is_no_change():
-    route = Route("a", (Output("plant", Egress(3, "10.9.2.1"), "239.1.1.1", 1, 64, "copy"),))
+    route = Route("a", (RouteOutput("plant", Egress(3, "10.9.2.1"), "239.1.1.1", 1, 64, "copy"),))
     after = config(HEAD.replace("eth1", "eth1, source: 10.9.2.1"), a=1)
     assert changes(config(a=1), after, route) == Changes(kept=("a",))
     assert changes(config(a=1), after).changed == {

@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.model.actions import Close, Open, SetFlow, StartWorker, StopWorker, applied, without_worker
-from mcrelay.model.state import Egress, Flow, Ingress, Output, Route, RunningState, WorkerState
+from mcrelay.model.state import Egress, Flow, Ingress, Route, RouteOutput, RunningState, WorkerState
 from tests.support.strategies import actions, running_states
 
 SMALL, LARGE = Ingress(1, 2048), Ingress(1, 4096)
 EGRESS = Egress(2, "10.9.2.1")
 FLOW = Flow(1, "239.1.1.1", 5001)
-ROUTE = Route("camera", (Output("plant", EGRESS, "239.2.2.2", 6001, 64, "copy"),))
+ROUTE = Route("camera", (RouteOutput("plant", EGRESS, "239.2.2.2", 6001, 64, "copy"),))
 
 
 def possible(state, steps):
@@ -71,6 +71,6 @@ def test_a_dead_worker_takes_only_its_own(state):
 
 
 def test_an_output_keeps_its_name_when_its_ttl_and_source_change():
-    before = Output("plant", EGRESS, "239.2.2.2", 6001, 64, "copy")
-    after = Output("plant", Egress(2, "10.9.2.7", 4000), "239.2.2.2", 6001, 1, 34)
+    before = RouteOutput("plant", EGRESS, "239.2.2.2", 6001, 64, "copy")
+    after = RouteOutput("plant", Egress(2, "10.9.2.7", 4000), "239.2.2.2", 6001, 1, 34)
     assert before.name == after.name == "plant:239.2.2.2:6001"

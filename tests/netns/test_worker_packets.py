@@ -7,7 +7,7 @@ import pytest
 
 from mcrelay.lab.offload import switch_offload
 from mcrelay.model.actions import Open
-from mcrelay.model.state import Egress, Ingress, Output
+from mcrelay.model.state import Egress, Ingress, RouteOutput
 from mcrelay.protocol.worker import Acknowledged
 from mcrelay.supervisor.privileged import RING_OCTETS
 from tests.netns.support.frames import (
@@ -212,7 +212,7 @@ def test_all_drop_reasons_in_one_batch_are_counted_exactly(harness, left):
 @pytest.mark.parametrize("companions", [FEW, MANY])
 def test_packets_from_an_endpoint_of_the_relay_are_not_relayed_again(harness, left, companions):
     own = Egress(harness.eth1, "10.2.0.1", 7777)
-    harness.apply_rule(Output("left", own, "239.2.2.2", 6001, 64, 0))
+    harness.apply_rule(RouteOutput("left", own, "239.2.2.2", 6001, 64, 0))
     payloads = numbered_payloads(companions)
     harness.relay(
         *frames_of(payloads, source="10.2.0.1", source_port=7776),
@@ -225,7 +225,7 @@ def test_packets_from_an_endpoint_of_the_relay_are_not_relayed_again(harness, le
 
 def test_packets_from_an_endpoint_of_the_relay_without_a_rule_are_counted_as_no_rule(harness):
     own = Egress(harness.eth1, "10.2.0.1", 7777)
-    harness.apply_rule(Output("left", own, "239.2.2.2", 6001, 64, 0))
+    harness.apply_rule(RouteOutput("left", own, "239.2.2.2", 6001, 64, 0))
     harness.relay(Frame(source="10.2.0.1", source_port=7777, destination=OTHER_GROUP))
     assert harness.drops() == ({}, {"no_rule": 1})
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.model.addresses import address_to_number
-from mcrelay.model.state import Egress, Flow, Output, Route
+from mcrelay.model.state import Egress, Flow, RouteOutput, Route
 from mcrelay.packet.fib import FROM_PACKET, NO_ROUTE, Fib, RouteEntry, RouteTable
 from mcrelay.packet.keys import endpoint_key
 
@@ -104,7 +104,7 @@ def test_any_source_routes_are_those_of_the_destinations_without_sources(table):
 
 EGRESS = [Egress(2, "10.9.2.1"), Egress(3, "10.9.3.1"), Egress(2, "10.9.2.1", 4000)]
 outputs = st.builds(
-    Output,
+    RouteOutput,
     interface=st.just("plant"),
     egress=st.sampled_from(EGRESS),
     destination=destinations,
@@ -171,7 +171,7 @@ def test_the_table_knows_whether_any_output_copies_a_field_of_the_packet(entries
 
 
 def test_expand_returns_no_packet_column_where_each_packet_becomes_one_datagram():
-    output = Output("plant", EGRESS[0], "239.2.2.2", 6001, 64, "copy")
+    output = RouteOutput("plant", EGRESS[0], "239.2.2.2", 6001, 64, "copy")
     routes = RouteTable([RouteEntry(Route("camera", (output,)), (0, 0))], EGRESS)
     packet, outputs = routes.expand(np.zeros(3, np.int64))
     assert packet is None

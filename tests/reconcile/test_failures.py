@@ -31,7 +31,7 @@ def test_what_was_refused_is_left_out_and_all_else_is_done():
     world = failing(TWO_RULES, FAR)
     assert world.workers[0].has.flows.keys() == {CAMERA}
     assert world.has.memberships == TWO_RULES.state.memberships
-    assert world.reconciler.settled
+    assert world.reconciler.is_settled
 
 
 def pauses_of_failure(world, count):
@@ -106,7 +106,7 @@ WELL = RuleStatus(RuleState.ACTIVE)
 
 def states(world):
     return {
-        name: str(verdict.state) for name, verdict in world.reconciler.verdicts().items() if verdict != WELL
+        name: str(verdict.state) for name, verdict in world.reconciler.statuses().items() if verdict != WELL
     }
 
 
@@ -143,9 +143,9 @@ def test_a_verdict_gives_every_reason_once_after_the_one_of_the_plan():
         at = [subject(action) for action in world.workers[0].batch.actions].index(thing)
         number = world.workers[0].batch.number
         world.workers[0].batch = None
-        world.reconciler.refused(0, number, {at: reason}, world.now)
+        world.reconciler.batch_refused(0, number, {at: reason}, world.now)
         world.look()
-    verdicts = world.reconciler.verdicts()
+    verdicts = world.reconciler.statuses()
     assert verdicts["camera"] == RuleStatus(RuleState.FAILED, "1 of 3 outputs does not run; in use; no room")
     assert verdicts["feed"] == RuleStatus(RuleState.FAILED, "in use")
 
@@ -157,7 +157,7 @@ def test_a_refusal_that_comes_after_the_plan_has_changed_says_nothing_of_the_new
     world.plan(planned({"camera": ([CAMERA], [TO_NEAR])}, frame_size=4096))
     world.refuse(0, 0)
     world.converge()
-    assert world.reconciler.verdicts() == ONE_RULE.rules
+    assert world.reconciler.statuses() == ONE_RULE.rules
 
 
 def test_a_ring_that_cannot_grow_is_closed_with_its_flows_until_it_can():

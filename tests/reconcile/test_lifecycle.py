@@ -85,13 +85,13 @@ def test_a_start_is_settled_once_every_worker_has_run_and_stays_so_when_one_dies
     world = World()
     world.plan(Plan(DesiredState(worker_count=1)))
     world.exit(0)
-    assert not world.reconciler.settled
+    assert not world.reconciler.is_settled
     world.wait(0.1)
-    assert not world.reconciler.settled
+    assert not world.reconciler.is_settled
     world.hello(0)
-    assert world.reconciler.settled
+    assert world.reconciler.is_settled
     world.exit(0)
-    assert world.reconciler.settled
+    assert world.reconciler.is_settled
 
 
 def test_a_start_is_not_settled_by_a_worker_that_dies_of_its_first_batch():
@@ -99,9 +99,9 @@ def test_a_start_is_not_settled_by_a_worker_that_dies_of_its_first_batch():
     world.plan(ONE_RULE)
     for _ in range(3):
         world.hello(0)
-        assert not world.reconciler.settled
+        assert not world.reconciler.is_settled
         world.exit(0)
-        assert not world.reconciler.settled
+        assert not world.reconciler.is_settled
         world.wait(world.reconciler.next_deadline() - world.now)
 
 
@@ -111,9 +111,9 @@ def test_a_worker_that_is_not_wanted_any_more_ends_and_stays_away():
     assert world.since() == [Stop(1)]
     assert world.reconciler.is_ending(1)
     assert not world.reconciler.is_ending(0)
-    assert not world.reconciler.settled
+    assert not world.reconciler.is_settled
     world.exit(1)
-    assert world.reconciler.settled
+    assert world.reconciler.is_settled
     assert world.reconciler.next_deadline() is None
     assert [process.restarts for process in world.reconciler.processes.values()] == [0, 0]
 

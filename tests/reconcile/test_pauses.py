@@ -22,19 +22,19 @@ TWO_WORKERS = planned({"camera": ([CAMERA], [TO_NEAR])}, count=2)
 
 
 def camera(world):
-    verdict = world.reconciler.verdicts_now()["camera"]
+    verdict = world.reconciler.statuses_now()["camera"]
     return verdict.state, verdict.reason
 
 
 def test_without_a_plan_nothing_is_paused():
-    assert Reconciler().verdicts_now() == {}
+    assert Reconciler().statuses_now() == {}
 
 
 def test_a_plan_without_workers_leaves_its_verdicts_alone():
     reconciler = Reconciler()
     off = {"camera": RuleStatus(RuleState.DISABLED, "off")}
-    reconciler.planned(Plan(rules=off), 1)
-    assert reconciler.verdicts_now() == off
+    reconciler.plan_changed(Plan(rules=off), 1)
+    assert reconciler.statuses_now() == off
 
 
 def test_at_the_start_a_rule_waits_for_its_worker_and_then_for_the_workers_answer():
@@ -83,7 +83,7 @@ def test_a_rule_that_another_worker_forwards_is_active_and_says_what_is_missing(
 def test_a_new_rule_is_paused_alone_until_its_worker_confirms_it():
     world = settled(planned({"camera": ([CAMERA], [TO_NEAR])}))
     world.plan(TWO_RULES)
-    states = {name: verdict.state for name, verdict in world.reconciler.verdicts_now().items()}
+    states = {name: verdict.state for name, verdict in world.reconciler.statuses_now().items()}
     assert states == {"camera": RuleState.ACTIVE, "sensors": RuleState.PAUSED}
 
 
@@ -92,13 +92,13 @@ def test_a_rule_that_failed_is_failed_whether_its_worker_lives_or_not(is_away):
     world = failing(TWO_RULES, FAR)
     if is_away:
         world.exit(0)
-    assert world.reconciler.verdicts_now()["sensors"].state is RuleState.FAILED
+    assert world.reconciler.statuses_now()["sensors"].state is RuleState.FAILED
 
 
 def test_what_is_missing_of_a_rule_stays_part_of_the_reason():
     both = planned({"camera": ([CAMERA], [TO_NEAR, TO_FAR]), "sensors": ([SENSORS], [TO_NEAR])})
     world = failing(both, FAR)
-    partly = world.reconciler.verdicts()["camera"]
+    partly = world.reconciler.statuses()["camera"]
     assert partly.state is RuleState.ACTIVE
     world.exit(0)
     assert camera(world) == (

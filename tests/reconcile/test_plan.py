@@ -17,9 +17,9 @@ from mcrelay.model.state import (
     Flow,
     Ingress,
     Membership,
-    Output,
     PortReservation,
     Route,
+    RouteOutput,
     WorkerState,
 )
 from mcrelay.reconcile.plan import claim, plan
@@ -59,7 +59,7 @@ ETH2 = Link(4, "eth2", mtu=9000, addresses=("10.20.0.1", "10.20.0.7"))
 
 NEAR = Egress(3, "10.9.2.1")
 CAMERA_FLOW = Flow(2, "239.1.1.1", 5001)
-TO_PLANT = Output("plant", NEAR, "239.2.2.2", 6001, 64, "copy")
+TO_PLANT = RouteOutput("plant", NEAR, "239.2.2.2", 6001, 64, "copy")
 
 
 def config(*rules, head=HEAD):
@@ -108,7 +108,9 @@ def test_a_unicast_input_holds_its_port_and_joins_nothing():
 
 def test_an_output_says_where_it_sends_from_and_how():
     (route,) = planned(TUNNEL).state.forwarding.flows.values()
-    assert route.outputs == (Output("lab", Egress(4, "10.20.0.1", 4000), "239.3.3.3", 6001, "decrement", 34),)
+    assert route.outputs == (
+        RouteOutput("lab", Egress(4, "10.20.0.1", 4000), "239.3.3.3", 6001, "decrement", 34),
+    )
 
 
 def test_outputs_that_send_from_one_address_share_a_socket():

@@ -119,9 +119,9 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(worker=st.integers(0, 3), number=st.integers(-1, 0) | st.integers(10**6), refused=st.booleans())
     def an_answer_that_says_nothing_comes(self, worker, number, refused):
         if refused:
-            self.world.reconciler.refused(worker, number, {0: "no"}, self.world.now)
+            self.world.reconciler.batch_refused(worker, number, {0: "no"}, self.world.now)
         else:
-            self.world.reconciler.acknowledged(worker, number)
+            self.world.reconciler.batch_acknowledged(worker, number)
         self.world.look()
 
     @rule(worker=st.integers(0, 3))
@@ -150,9 +150,9 @@ class AnyHistory(RuleBasedStateMachine):
         assert without_traces(desired) == plan.state
         assert {worker: fake.has for worker, fake in world.workers.items()} == reached(desired).workers
         assert world.has.resources == plan.state.resources
-        assert world.reconciler.verdicts() == world.reconciler.verdicts_now() == plan.rules
+        assert world.reconciler.statuses() == world.reconciler.statuses_now() == plan.rules
         assert world.reconciler.failures.by_subject == {}
-        assert world.reconciler.settled
+        assert world.reconciler.is_settled
 
 
 TestAnyHistoryConverges = AnyHistory.TestCase
@@ -173,20 +173,20 @@ def test_a_start_is_a_process_then_a_batch_then_the_groups():
         Open(0, NEAR),
         SetFlow(0, CAMERA, ONE_RULE.state.forwarding.flows[CAMERA]),
     )
-    assert not world.reconciler.settled
+    assert not world.reconciler.is_settled
     world.answer(0)
     assert world.since() == [Perform((Acquire(Membership(1, "239.1.1.1")),))]
-    assert not world.reconciler.settled
+    assert not world.reconciler.is_settled
     world.perform()
     assert world.since() == []
-    assert world.reconciler.settled
+    assert world.reconciler.is_settled
 
 
 def test_the_same_plan_again_does_nothing():
     world = settled(ONE_RULE)
     world.plan(planned({"camera": ([CAMERA], [TO_NEAR])}))
     assert world.since() == []
-    assert world.reconciler.settled
+    assert world.reconciler.is_settled
 
 
 def test_without_a_plan_nothing_happens_however_long_one_waits():
@@ -244,9 +244,9 @@ def test_an_answer_of_a_dead_worker_says_nothing(is_refusal):
     number = world.workers[0].batch.number
     world.exit(0)
     if is_refusal:
-        world.reconciler.refused(0, number, {0: "no"}, world.now)
+        world.reconciler.batch_refused(0, number, {0: "no"}, world.now)
     else:
-        world.reconciler.acknowledged(0, number)
+        world.reconciler.batch_acknowledged(0, number)
     assert world.reconciler.running == RunningState()
     assert world.reconciler.failures.by_subject == {}
     world.check()
@@ -346,5 +346,5 @@ def test_a_trace_that_a_worker_refuses_harms_no_rule():
     world.broken.add(CAMERA_TRACED)
     world.trace(CAMERA_TRACED)
     world.answer(0)
-    assert world.reconciler.verdicts_now() == ONE_RULE.rules
+    assert world.reconciler.statuses_now() == ONE_RULE.rules
     assert world.reconciler.failures.by_subject[CAMERA_TRACED].reason == "no 0"

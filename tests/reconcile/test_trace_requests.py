@@ -6,7 +6,7 @@ from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import Trace
 from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.plan import Plan
-from mcrelay.reconcile.trace_requests import MOST, TraceRequests
+from mcrelay.reconcile.trace_requests import MAX_TRACES, TraceRequests
 from tests.support.reconciler_harness import CAMERA, ONE_RULE, TO_NEAR, World, settled
 from tests.support.strategies import planned, reached
 
@@ -21,12 +21,12 @@ class Desk:
         self.traced = TraceRequests()
 
     def ask(self, rule, wanted=True):
-        self.traced.asked(rule, wanted)
+        self.traced.request(rule, wanted)
         return self.news()
 
     def news(self):
         self.world.trace(*self.traced.traces)
-        return self.traced.news(self.world.reconciler)
+        return self.traced.reports(self.world.reconciler)
 
     def answer(self):
         for worker, fake in self.world.workers.items():
@@ -132,10 +132,10 @@ def test_a_trace_that_a_worker_refuses_is_over_and_the_reason_is_told():
 
 def test_so_many_rules_are_traced_and_no_more():
     traced, world = TraceRequests(), World()
-    for number in range(MOST):
-        traced.asked(f"rule-{number}", True)
-    traced.asked("one-more", True)
-    refused, *_ = traced.news(world.reconciler)
+    for number in range(MAX_TRACES):
+        traced.request(f"rule-{number}", True)
+    traced.request("one-more", True)
+    refused, *_ = traced.reports(world.reconciler)
     assert refused == TraceState("one-more", 0, (), "16 rules are traced already; end one of those")
 
 

@@ -3,7 +3,7 @@
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.model.links import Link
-from mcrelay.model.state import Egress, Membership, Output, Route
+from mcrelay.model.state import Egress, Membership, Route, RouteOutput
 from mcrelay.status.description import described_input, described_interface, described_outputs
 
 CONFIG = compile_config(
@@ -27,7 +27,7 @@ rules:
 )
 FEED = CONFIG.rules["feed"]
 DEVICES = {"studio": "eth0", "plant": "eth1"}
-FIRST = Output("plant", Egress(3, "10.9.2.1"), "239.2.2.2", 6001, 16, "copy")
+FIRST = RouteOutput("plant", Egress(3, "10.9.2.1"), "239.2.2.2", 6001, 16, "copy")
 
 
 def test_the_input_is_where_packets_come_from():

@@ -15,7 +15,7 @@ from mcrelay.protocol.control import (
     TraceState,
     decode_to_control,
 )
-from mcrelay.reconcile.lifecycle import PATIENCE as LONG
+from mcrelay.reconcile.lifecycle import TIMEOUT_S as LONG
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Cause, Reloads
 from mcrelay.storage import run_dir
@@ -111,7 +111,7 @@ def test_it_is_told_nothing_before_it_said_hello(desk):
     assert not found.control.is_listening
     member = found.control.member()
     assert (member.name, member.kind, member.child) == ("control", "control", found.control.child)
-    assert member.process.stands == "starting"
+    assert member.process.activity == "starting"
 
 
 def test_it_gets_the_listening_socket_first_and_then_all_there_is_and_later_what_is_new(desk):
@@ -174,7 +174,7 @@ def test_whatever_it_does_wrong_it_is_put_down_and_comes_back(desk, body, how):
 def test_a_successor_is_told_everything_anew_and_traces_nothing(desk):
     found = desk(HELLO + LISTEN)
     found.greeted()
-    found.traced.asked("feed", True)
+    found.traced.request("feed", True)
     found.control.tell({"daemon": 1}, {0: CounterMemory("test")})
     found.heard(3)
     os.kill(found.control.child.pid, 9)
@@ -199,7 +199,7 @@ def test_to_stop_what_does_not_run_is_nothing(desk):
     found = desk("os._exit(7)")
     wait_until(lambda: found.switchboard.wait(0.01) or found.control.child is None, "its end")
     found.control.stop()
-    assert found.control.process.stands == "pausing"
+    assert found.control.process.activity == "pausing"
 
 
 # Patience.

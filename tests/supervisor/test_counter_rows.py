@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.config.model import Config, Input, Rule
-from mcrelay.config.model import Output as ConfigOutput
+from mcrelay.config.model import Config, Input, Output, Rule
 from mcrelay.model.actions import Close, Open, SetFlow
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
-from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Output, Route, WorkerState
+from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Route, RouteOutput, WorkerState
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor import counter_rows
 from mcrelay.supervisor.counter_rows import CounterMemory, CounterRows, Rows, RowsExhausted
@@ -66,7 +65,7 @@ def test_a_row_is_used_again_only_after_it_was_given_up():
 
 
 def output(port=6001, ttl=64):
-    return Output("plant", EGRESS, "239.2.2.2", port, ttl, 0)
+    return RouteOutput("plant", EGRESS, "239.2.2.2", port, ttl, 0)
 
 
 def set_flow(rule, *outputs, port=5001):
@@ -76,7 +75,7 @@ def set_flow(rule, *outputs, port=5001):
 def config(**rules):
     """A file with these rules and the ports of their outputs."""
     source = Input("studio", "239.1.1.1", 5001)
-    way_out = partial(ConfigOutput, "plant", "239.2.2.2", source=None, source_port=0, ttl=64, dscp=0)
+    way_out = partial(Output, "plant", "239.2.2.2", source=None, source_port=0, ttl=64, dscp=0)
     return Config(
         "auto",
         1,

@@ -4,7 +4,7 @@ import numpy as np
 
 from mcrelay.model.actions import Open, SetFlow
 from mcrelay.model.rule_status import RuleState, RuleStatus
-from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Output, Route, WorkerState
+from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Route, RouteOutput, WorkerState
 from mcrelay.reconcile.plan import Plan
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.log_summary import lines
@@ -12,8 +12,8 @@ from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.segments import find_runs
 
 RING = Ingress(7, 2048)
-PLANT = Output("plant", Egress(8, "10.2.0.1"), "239.2.2.2", 6001, 64, 0)
-LAB = Output("lab", Egress(9, "10.3.0.1"), "10.3.0.2", 6002, "decrement", 0)
+PLANT = RouteOutput("plant", Egress(8, "10.2.0.1"), "239.2.2.2", 6001, 64, 0)
+LAB = RouteOutput("lab", Egress(9, "10.3.0.1"), "10.3.0.2", 6002, "decrement", 0)
 FLOW = Flow(7, "239.1.1.1", 5001)
 ROUTE = Route("feed", (PLANT, LAB))
 FORWARDING = DesiredState(WorkerState(frozenset({RING, PLANT.egress, LAB.egress}), {FLOW: ROUTE}), 1)

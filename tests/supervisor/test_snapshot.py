@@ -47,7 +47,7 @@ class Studio:
         )
         self.configuration.config = compile_config([parse((HEAD + rules).encode(), "mcrelay.yaml")])
         self.configuration.generation += 1
-        self.reconciler.planned(plan(self.configuration.config, LINKS, 1), self.configuration.generation)
+        self.reconciler.plan_changed(plan(self.configuration.config, LINKS, 1), self.configuration.generation)
 
     def settle(self):
         self.reconciler.running = reached(self.reconciler.desired)

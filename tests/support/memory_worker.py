@@ -9,7 +9,7 @@ import numpy as np
 
 from mcrelay.linux import sendmmsg
 from mcrelay.model.counters import MEMORY_SIZE
-from mcrelay.model.state import Egress, Flow, Output, Route
+from mcrelay.model.state import Egress, Flow, RouteOutput, Route
 from mcrelay.packet.fib import Fib, RouteEntry, RouteTable
 from mcrelay.packet.frame import SMALLEST_FRAME
 from mcrelay.packet.keys import endpoint_key
@@ -51,7 +51,7 @@ class MemoryRing:
 
 def outputs(count, ttl, dscp):
     """Return outputs to 239.2.2.0 and the addresses after it."""
-    return tuple(Output("plant", SOCKET, f"239.2.2.{n}", 6001, ttl, dscp) for n in range(count))
+    return tuple(RouteOutput("plant", SOCKET, f"239.2.2.{n}", 6001, ttl, dscp) for n in range(count))
 
 
 def ring_octets(frames):

@@ -6,8 +6,8 @@ import pytest
 
 from mcrelay.model.actions import Acquire, DeleteFlow, Open, Release, SetFlow, applied
 from mcrelay.model.rule_status import RuleState
-from mcrelay.model.state import Egress, Flow, Output, RunningState, WorkerState
-from mcrelay.reconcile.commands import Batch, Kill, Perform, Start, Stop
+from mcrelay.model.state import Egress, Flow, RouteOutput, RunningState, WorkerState
+from mcrelay.reconcile.commands import Kill, Perform, SendBatch, Start, Stop
 from mcrelay.reconcile.reconciler import Reconciler
 from tests.support.strategies import planned
 
@@ -27,7 +27,7 @@ class FakeWorker:
 
     has: WorkerState = field(default_factory=WorkerState)
     confirmed: WorkerState | None = None  # None until it said hello
-    batch: Batch | None = None
+    batch: SendBatch | None = None
     is_stopped: bool = False
     is_killed: bool = False  # but what it said before may be heard still
 
@@ -50,11 +50,11 @@ class World:
 
     def plan(self, plan):
         self.generation += 1
-        self.reconciler.planned(plan, self.generation)
+        self.reconciler.plan_changed(plan, self.generation)
         self.look()
 
     def trace(self, *traces):
-        self.reconciler.traced(frozenset(traces))
+        self.reconciler.traces_changed(frozenset(traces))
         self.look()
 
     def hello(self, worker):
@@ -72,12 +72,12 @@ class World:
                 return
         fake.batch = None
         fake.has = fake.confirmed = applied(RunningState({worker: fake.has}), batch.actions).workers[worker]
-        self.reconciler.acknowledged(worker, batch.number)
+        self.reconciler.batch_acknowledged(worker, batch.number)
         self.look()
 
     def refuse(self, worker, index):
         batch, self.workers[worker].batch = self.workers[worker].batch, None
-        self.reconciler.refused(worker, batch.number, {index: f"no {index}"}, self.now)
+        self.reconciler.batch_refused(worker, batch.number, {index: f"no {index}"}, self.now)
         self.look()
 
     def exit(self, worker):
@@ -89,7 +89,7 @@ class World:
         actions, self.performing = self.performing.actions, None
         failed = {at: f"no {action}" for at, action in enumerate(actions) if subject(action) in self.broken}
         self.has = applied(self.has, (action for at, action in enumerate(actions) if at not in failed))
-        self.reconciler.performed(failed, self.now)
+        self.reconciler.actions_performed(failed, self.now)
         self.look()
 
     def wait(self, seconds):
@@ -126,9 +126,9 @@ class World:
     def look(self):
         """Take every command, as the supervisor's loop does after each event."""
         for _ in range(5):
-            commands = self.reconciler.due(self.now)
+            commands = self.reconciler.due_commands(self.now)
             if not commands:
-                assert not self.reconciler.differs, "it has looked at everything"
+                assert not self.reconciler.has_unseen_events, "it has looked at everything"
                 return
             for command in commands:
                 self.commands.append(command)
@@ -146,7 +146,7 @@ class World:
                 self.workers[worker].is_stopped = True
             case Kill(worker):
                 self.workers[worker].is_killed = True
-            case Batch(worker):
+            case SendBatch(worker):
                 self._check_batch(command)
                 self.workers[worker].batch = command
                 self.numbers.append((worker, command.number))
@@ -185,7 +185,7 @@ class World:
     @property
     def possible(self):
         """What is wanted, less what failed and is not tried at the moment."""
-        return self.reconciler.failures.spare(self.reconciler.desired)
+        return self.reconciler.failures.without_resting(self.reconciler.desired)
 
     def check(self):
         running = self.reconciler.running
@@ -195,8 +195,8 @@ class World:
         assert running.resources == self.has.resources
         deadline = self.reconciler.next_deadline()
         assert deadline is None or deadline > self.now, "the loop would spin"
-        assert self.reconciler.due(self.now) == [], "nothing is returned twice"
-        assert self.reconciler.verdicts().keys() == self.reconciler.plan.rules.keys()
+        assert self.reconciler.due_commands(self.now) == [], "nothing is returned twice"
+        assert self.reconciler.statuses().keys() == self.reconciler.plan.rules.keys()
         self._check_pauses()
 
     def _check_pauses(self):
@@ -208,8 +208,8 @@ class World:
             if worker in staying
             for route in (fake.confirmed or WorkerState()).flows.values()
         }
-        now = self.reconciler.verdicts_now()
-        for rule, verdict in self.reconciler.verdicts().items():
+        now = self.reconciler.statuses_now()
+        for rule, verdict in self.reconciler.statuses().items():
             is_paused = verdict.state is RuleState.ACTIVE and rule not in forwarded
             assert now[rule].state is (RuleState.PAUSED if is_paused else verdict.state)
             assert now[rule].reason or now[rule] == verdict
@@ -221,8 +221,8 @@ class World:
 
 
 NEAR, FAR = Egress(2, "10.9.2.1"), Egress(3, "10.9.3.1")
-TO_NEAR = Output("near", NEAR, "239.2.2.2", 6001, 64, "copy")
-TO_FAR = Output("far", FAR, "239.3.3.3", 6001, 64, "copy")
+TO_NEAR = RouteOutput("near", NEAR, "239.2.2.2", 6001, 64, "copy")
+TO_FAR = RouteOutput("far", FAR, "239.3.3.3", 6001, 64, "copy")
 CAMERA, SENSORS = Flow(1, "239.1.1.1", 5001), Flow(1, "239.1.1.2", 5001)
 LINE_A, LINE_B = Flow(4, "232.1.1.1", 5001, "10.0.0.1"), Flow(4, "232.1.1.1", 5001, "10.0.0.2")
 TUNNEL = Flow(5, "10.0.0.9", 6001)

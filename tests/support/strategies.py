@@ -20,9 +20,9 @@ from mcrelay.model.state import (
     Flow,
     Ingress,
     Membership,
-    Output,
     PortReservation,
     Route,
+    RouteOutput,
     RunningState,
     Trace,
     WorkerState,
@@ -47,7 +47,7 @@ flows = st.builds(Flow, ifindexes, destinations, ports, sources)
 memberships = st.builds(Membership, ifindexes, st.sampled_from(GROUPS), sources)
 reservations = st.builds(PortReservation, hosts, ports)
 outputs = st.builds(
-    Output,
+    RouteOutput,
     interface=st.sampled_from(["plant", "lab"]),
     egress=egresses,
     destination=destinations,

@@ -304,7 +304,7 @@ class Stage:
         """Turn the loop until it would wait."""
         for _ in range(10):
             self.supervisor.turn()
-            if not self.supervisor._reconciler.differs:
+            if not self.supervisor._reconciler.has_unseen_events:
                 return
         raise AssertionError("the loop turns for ever")
 

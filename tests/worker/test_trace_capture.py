@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mcrelay.linux import sendmmsg
 from mcrelay.model.counters import OUTPUTS, RULES
-from mcrelay.model.state import Flow, Output, Route, Trace
+from mcrelay.model.state import Flow, RouteOutput, Route, Trace
 from mcrelay.packet.fib import RouteEntry
 from mcrelay.packet.frame import TP_STATUS_USER, TP_STATUS_VLAN_VALID
 from mcrelay.tracing.events import EXPIRED, MAX_OUTCOMES, NO_VLAN, SENT, PacketVerdict
@@ -140,7 +140,7 @@ def test_events_beyond_the_rate_limit_are_counted_and_not_written():
 def test_a_link_without_a_traced_rule_has_no_capture():
     with pytest.MonkeyPatch.context() as monkeypatch:
         worker = MemoryWorker(monkeypatch)
-        other = Output("plant", SOCKET, "239.2.2.9", 6001, 64, 0)
+        other = RouteOutput("plant", SOCKET, "239.2.2.9", 6001, 64, 0)
         flow = Flow(LINK, "239.1.1.9", 5001)
         entries = {worker.flow: worker.entry, flow: RouteEntry(Route("other", (other,)), (9, 9))}
         builder = CaptureBuilder({TRACE: None}, entries, worker.routes, [SOCKET])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mcrelay.ipc.channel import BlockingChannel
 from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.model.actions import Open, SetFlow
-from mcrelay.model.state import Egress, Flow, Ingress, Output, Route
+from mcrelay.model.state import Egress, Flow, Ingress, RouteOutput, Route
 from mcrelay.protocol.framing import MAX_PACKET, cut_into_packets
 from mcrelay.protocol.worker import BatchMessage, decode_answer, encode_batch
 from mcrelay.supervisor.counter_rows import CounterRows
@@ -96,11 +96,11 @@ class WorkerHarness:
 
     def to_left(self, destination="239.2.2.2", port=6001, ttl=64, dscp=0):
         """Return an output to the left network."""
-        return Output("left", self.left, destination, port, ttl, dscp)
+        return RouteOutput("left", self.left, destination, port, ttl, dscp)
 
     def to_right(self, destination="239.2.2.2", port=6001, ttl=64, dscp=0):
         """Return an output to the right network."""
-        return Output("right", self.right, destination, port, ttl, dscp)
+        return RouteOutput("right", self.right, destination, port, ttl, dscp)
 
     def send(self, *frames):
         """Send frames to the relay."""
