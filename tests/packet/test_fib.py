@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.model.addresses import address_to_number
-from mcrelay.model.state import Egress, Flow, RouteOutput, Route
+from mcrelay.model.state import Egress, Flow, Route, RouteOutput
 from mcrelay.packet.fib import FROM_PACKET, NO_ROUTE, Fib, RouteEntry, RouteTable
 from mcrelay.packet.keys import endpoint_key
 

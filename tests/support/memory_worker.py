@@ -9,7 +9,7 @@ import numpy as np
 
 from mcrelay.linux import sendmmsg
 from mcrelay.model.counters import MEMORY_SIZE
-from mcrelay.model.state import Egress, Flow, RouteOutput, Route
+from mcrelay.model.state import Egress, Flow, Route, RouteOutput
 from mcrelay.packet.fib import Fib, RouteEntry, RouteTable
 from mcrelay.packet.frame import SMALLEST_FRAME
 from mcrelay.packet.keys import endpoint_key

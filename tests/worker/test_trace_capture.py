@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mcrelay.linux import sendmmsg
 from mcrelay.model.counters import OUTPUTS, RULES
-from mcrelay.model.state import Flow, RouteOutput, Route, Trace
+from mcrelay.model.state import Flow, Route, RouteOutput, Trace
 from mcrelay.packet.fib import RouteEntry
 from mcrelay.packet.frame import TP_STATUS_USER, TP_STATUS_VLAN_VALID
 from mcrelay.tracing.events import EXPIRED, MAX_OUTCOMES, NO_VLAN, SENT, PacketVerdict
