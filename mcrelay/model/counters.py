@@ -1,4 +1,4 @@
-"""Where each count lies in the shared memory of a worker.
+"""The layout of the counters in the shared memory of a worker.
 
 A worker writes into its own memory, all other processes read it; a count is one aligned unsigned 64-bit
 number. The memory is one table for links, one for rules and one for outputs. A row belongs to a name for as
@@ -15,7 +15,7 @@ from mcrelay.model.drops import SEND_ERROR_NAMES
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of columns; `offset` is where the first row lies in the memory, in octets."""
+    """A table of counts, row by row; `offset` is where its first row begins in the memory, in bytes."""
 
     columns: tuple[str, ...]
     rows: int
@@ -23,15 +23,15 @@ class Table:
 
     @property
     def size(self) -> int:
-        """Octets of the table."""
+        """Bytes of the table."""
         return 8 * len(self.columns) * self.rows
 
     def column(self, name: str) -> int:
-        """Return the place of a column in a row."""
+        """Return the index of a column in a row."""
         return self.columns.index(name)
 
     def place(self, row: int, name: str) -> int:
-        """Return where a count lies, in numbers of 64 bits from the start of the memory."""
+        """Return the index of a count in the memory, taken as an array of 64-bit numbers."""
         return self.offset // 8 + row * len(self.columns) + self.column(name)
 
     def counts(self, numbers: memoryview, row: int) -> list[int]:
@@ -41,7 +41,7 @@ class Table:
         return numbers[first : first + width].tolist()
 
     def total(self, counts: Sequence[Sequence[int]]) -> Sequence[int]:
-        """Return the counts of a row over all workers: sums, and the last packet is the youngest of any."""
+        """Return the counts of a row over all workers: sums, and of the last packets the latest."""
         if len(counts) == 1:
             return counts[0]
         sums = [sum(of_workers) for of_workers in zip([0] * len(self.columns), *counts, strict=True)]
@@ -51,15 +51,15 @@ class Table:
         return sums
 
 
-# A link: all its frames, and those that no rule can answer for. `head` is the ring's next frame, kept here so
-# that the worker's successor goes on where it stopped.
+# A link: all its frames, and the drops that belong to no rule. `head` is the index of the ring's next frame; it
+# is kept here so that the successor of a worker continues where the worker stopped.
 LINKS = Table(
     columns=("packets", "octets", "no_rule", "fragment", "malformed", "oversize", "overrun", "head"),
     rows=4096,
     offset=0,
 )
-# A rule: the packets and payload octets it relayed, why others were not relayed, and the last one relayed
-# (CLOCK_REALTIME, nanoseconds; IPv4 address as a number).
+# A rule: the packets and payload bytes that it relayed, its drops, and the last packet that it relayed
+# (CLOCK_REALTIME in nanoseconds, and the number of the source address).
 RULES = Table(
     columns=(
         "packets",
@@ -75,10 +75,10 @@ RULES = Table(
     rows=65_536,
     offset=LINKS.offset + LINKS.size,
 )
-# An output: what it sent, packets and payload octets, and what it did not.
+# An output: the packets and payload bytes that it sent, and its drops.
 OUTPUTS = Table(
     columns=("packets", "octets", "ttl", *SEND_ERROR_NAMES),
     rows=262_144,
     offset=RULES.offset + RULES.size,
 )
-MEMORY_SIZE = OUTPUTS.offset + OUTPUTS.size  # untouched pages take no memory
+MEMORY_SIZE = OUTPUTS.offset + OUTPUTS.size  # bytes; pages that nobody writes take no memory

@@ -21,44 +21,44 @@ class Drop(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """What it means and what to do, in one line."""
+        """What happened and what to do about it, in one line."""
         return _MEANINGS[self]
 
 
-# Written once, for `status`, `trace` and the manual: what it is, and after the colon what to do about it.
+# The texts of `status`, `trace` and the manual: what happened and, after the colon, what to do about it.
 _MEANINGS = {
-    Drop.NO_RULE: "no rule's input has this device, address and port, or the frame has a VLAN tag: "
+    Drop.NO_RULE: "no rule takes this device, address and port, or the frame has a VLAN tag: "
     "harmless unless a rule should have taken it",
-    Drop.FRAGMENT: "a part of a datagram that came in several, which are not put together: "
-    "let the sender send at most what its MTU holds",
+    Drop.FRAGMENT: "a fragment of a larger datagram, and fragments are not reassembled: "
+    "let the sender send no more than fits its MTU",
     Drop.MALFORMED: "a wrong IP checksum, or lengths that contradict each other: "
-    "look at the sender, and at the cable and the cards between",
-    Drop.OVERSIZE: "a frame of several datagrams (GRO, GSO) or beyond the MTU: "
+    "check the sender, the cable and the network cards in between",
+    Drop.OVERSIZE: "a frame of several datagrams (GRO, GSO), or larger than the MTU: "
     "`ethtool -K DEVICE gro off tx-udp-segmentation off`, on a veth at both ends",
-    Drop.SOURCE: "sent by a host that is not among the rule's `sources`: "
-    "add its address, or leave `sources` out to take every sender",
-    Drop.OWN: "sent by the relay itself, and come back to a rule's input: "
-    "find the way by which an output's network leads there",
-    Drop.TTL: "`ttl: decrement` left nothing of its time to live: "
+    Drop.SOURCE: "the sender is not among the `sources` of the rule: "
+    "add its address, or leave out `sources` to take every sender",
+    Drop.OWN: "the relay itself sent it, and it came back to the input of a rule: "
+    "find out how the network of an output leads to that input",
+    Drop.TTL: "`ttl: decrement` left no time to live: "
     "raise the TTL at the sender, or give the output a fixed `ttl`",
-    Drop.OVERRUN: "came faster than the workers could relay, and the packet ring was full: "
-    "raise `workers`, or leave them more CPU time",
-    Drop.SEND_ERROR: "refused by the kernel when it was to be sent: the name of the error says why",
+    Drop.OVERRUN: "packets came faster than the workers relay, and the packet ring was full: "
+    "raise `workers`, or give them more CPU time",
+    Drop.SEND_ERROR: "the kernel refused to send it: the name of the error says why",
 }
 
-# The errors of sendmsg(2) that a relay meets, each with a column of its own; the rest share "other".
+# The errors of sendmsg(2) that a relay meets have a column each; all others share the column "other".
 _SEND_ERRORS = {
     errno.EPERM: "a packet filter of this host refused it: see `nft list ruleset`",
-    errno.EAGAIN: "the socket's buffer was full: the output's device is slower than the input",
+    errno.EAGAIN: "the buffer of the socket was full: the output's device is slower than the input",
     errno.EINVAL: "source, destination and device do not go together: try `ip route get ADDRESS oif DEVICE`",
     errno.EMSGSIZE: "too long for one datagram through this device: raise its MTU, or send less at once",
-    errno.ENETDOWN: "the output's device is down: `ip link set DEVICE up`",
-    errno.ENETUNREACH: "no route leads there through the device: add one, or give the device an address",
+    errno.ENETDOWN: "the device of the output is down: `ip link set DEVICE up`",
+    errno.ENETUNREACH: "no route through the device leads there: add one, or give the device an address",
     errno.ENOBUFS: "the device's queue was full: it is slower than the input (`tc -s qdisc show dev DEVICE`)",
     errno.EHOSTUNREACH: "a route forbids it, or no host answers: see `ip neigh` and `ip route get ADDRESS`",
-    errno.ENODEV: "the output's device has gone: the output comes back with it",
+    errno.ENODEV: "the device of the output is gone: the output comes back with it",
     errno.EACCES: "a route prohibits it, or it is a broadcast address: see `ip route get ADDRESS`",
-    errno.ECONNREFUSED: "the host has nobody at this port: start the receiver, or correct `port`",
+    errno.ECONNREFUSED: "no program of that host listens at this port: start the receiver, or correct `port`",
     errno.ENOMEM: "the kernel had no memory for it: see `free` and the kernel's log",
 }
 SEND_ERRNOS = tuple(_SEND_ERRORS)

@@ -1,4 +1,4 @@
-"""The devices of this host, as netlink last told."""
+"""The network devices of the host, as the last messages of netlink describe them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mcrelay.model.addresses import is_loopback
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One device. `addresses` are its global IPv4 addresses, dotted quads, in the kernel's order."""
+    """A network device. `addresses` are its global IPv4 addresses, in the order of the kernel."""
 
     ifindex: int
     device: str
@@ -21,14 +21,14 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class LinkTable:
-    """All devices by name."""
+    """All network devices by their names."""
 
     links: Mapping[str, Link] = field(default_factory=dict)
 
     def get(self, device: str) -> Link | None:
-        """Return the device of that name, or None where there is none."""
+        """Return the device of this name, None where there is none."""
         return self.links.get(device)
 
     def is_local(self, address: str) -> bool:
-        """Tell whether the host owns `address`, on whatever device."""
+        """Return whether an address belongs to the host, on any device."""
         return is_loopback(address) or any(address in link.addresses for link in self.links.values())

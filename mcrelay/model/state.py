@@ -1,6 +1,7 @@
-"""The vocabulary of supervisor and workers: what runs, or should run.
+"""The vocabulary of the supervisor and the workers: resources, flows, routes, and the states made of them.
 
-Addresses are dotted quads. Values are frozen, so that two states compare field by field.
+Addresses are dotted quads, ports are numbers, and a link is known by its index (`ifindex`). Values are
+frozen, so that states can be compared and shared.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from typing import Literal
 from mcrelay.model.addresses import format_endpoint
 
 Ttl = int | Literal["decrement"]
+"""1 to 255, or one less than that of the packet."""
+
 Dscp = int | Literal["copy"]
+"""0 to 63, or that of the packet."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Membership:
-    """A group that the relay joins on a link; with a `source`, source-specifically."""
+    """Membership in a group on a link, for any source or, source-specifically, for one (RFC 4607)."""
 
     ifindex: int
     group: str
@@ -26,7 +30,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True, order=True)
 class PortReservation:
-    """A local UDP port that the relay holds, so that the host answers no ICMP error for a unicast input."""
+    """A local UDP port that the relay reserves, so that the host sends no ICMP errors for a unicast input."""
 
     address: str
     port: int
@@ -34,7 +38,7 @@ class PortReservation:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Ingress:
-    """A packet ring on a link, with room for `frame_size` octets a frame (a power of two)."""
+    """A packet ring on a link, with frames of `frame_size` bytes (a power of two)."""
 
     ifindex: int
     frame_size: int
@@ -42,7 +46,7 @@ class Ingress:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Egress:
-    """A UDP socket to send from. Port 0 is chosen by the kernel once and kept while the supervisor lives."""
+    """A UDP socket to send from. For port 0 the kernel chooses a port, once for each supervisor."""
 
     ifindex: int
     source: str
@@ -51,7 +55,7 @@ class Egress:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What a packet is looked up by: link, destination, UDP port, and source where one is demanded."""
+    """The key by which a packet is looked up; a `source` of None stands for any source."""
 
     ifindex: int
     destination: str
@@ -60,13 +64,13 @@ class Flow:
 
 
 def output_name(interface: str, destination: str, port: int) -> str:
-    """Return what tells an output from the rule's others, and stays when its TTL or its source changes."""
+    """Return the name of an output among those of its rule; it does not depend on TTL, DSCP or source."""
     return f"{interface}:{format_endpoint(destination, port)}"
 
 
 @dataclass(frozen=True, slots=True)
 class RouteOutput:
-    """One new datagram for each packet of a flow."""
+    """An output of a route: one new datagram for each packet of a flow."""
 
     interface: str
     egress: Egress
@@ -77,13 +81,13 @@ class RouteOutput:
 
     @property
     def name(self) -> str:
-        """The name of this output among the rule's."""
+        """The name of this output among those of its rule."""
         return output_name(self.interface, self.destination, self.port)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where the packets of a flow go, and in the name of which rule."""
+    """The rule to which a flow belongs, and the outputs to which its packets go."""
 
     rule: str
     outputs: tuple[RouteOutput, ...]
@@ -91,7 +95,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Trace:
-    """A rule whose packets are being watched; the number tells it from the rule's earlier ones."""
+    """A trace of the packets of a rule; its number is new each time the rule is traced."""
 
     rule: str
     number: int

@@ -1,4 +1,4 @@
-"""Which word was meant: the nearest of those that are known."""
+"""Suggestions for a mistyped word: the known words that resemble it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from difflib import get_close_matches
 from functools import cache
 from itertools import islice
 
-MAX_WORD_LENGTH = 64  # difflib takes quadratic time; no word of ours is longer
-MAX_COMPARED = 100  # words that are compared with a stranger's, however many there are
-MAX_LISTED = 12  # more words than these are a wall, not a hint
+MAX_WORD_LENGTH = 64  # characters; difflib takes quadratic time, and no known word is longer
+MAX_COMPARED = 100  # words that are compared with the word of a client, however many are known
+MAX_LISTED = 12  # words in a message
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown word: the nearest known one, or nothing."""
+    """Return the end of a message about an unknown word: a known word that resembles it, or nothing."""
     nearest = _nearest(word[:MAX_WORD_LENGTH], tuple(known))
     return f"; did you mean `{nearest}`?" if nearest else ""
 
 
 def list_words(known: Iterable[str]) -> str:
-    """Return the known words for a message, the first few of many."""
+    """Return the known words for a message; of many, the first few and how many more there are."""
     words = list(known)
     return ", ".join(words[:MAX_LISTED]) + (
         f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
@@ -27,7 +27,7 @@ def list_words(known: Iterable[str]) -> str:
 
 
 def similar_words(word: str, known: Iterable[str]) -> list[str]:
-    """Return up to three of very many known words, at little cost: who asks may be hostile, and ask often."""
+    """Return up to three of very many known words, at a small cost, since a hostile client may ask often."""
     word = word[:MAX_WORD_LENGTH]
     alike = (one for one in known if one[:1] == word[:1] and abs(len(one) - len(word)) <= 3)
     return get_close_matches(word, islice(alike, MAX_COMPARED), 3)

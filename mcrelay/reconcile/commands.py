@@ -1,4 +1,4 @@
-"""What the reconciler asks of the supervisor."""
+"""The commands of the reconciler, which the supervisor carries out."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from mcrelay.model.actions import SupervisorAction, WorkerAction
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start a worker's process."""
+    """Start the process of a worker."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Let a worker's process end."""
+    """Ask the process of a worker to end."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End a worker's process that does not answer."""
+    """Kill the process of a worker that does not answer."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class SendBatch:
-    """Send these actions to a worker; it answers with the number."""
+    """Send actions to a worker as one batch, whose number the worker's answer repeats."""
 
     worker: int
     number: int
@@ -40,7 +40,7 @@ class SendBatch:
 
 @dataclass(frozen=True, slots=True)
 class Perform:
-    """Carry these actions out in the supervisor itself; the answer is `performed`."""
+    """Carry out actions in the supervisor itself, then report `actions_performed`."""
 
     actions: tuple[SupervisorAction, ...]
 

@@ -1,4 +1,4 @@
-"""What could not be done: set aside, with a time to try again, while everything else goes on without it."""
+"""What could not be done is set aside until its next attempt, and everything else goes on without it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ from mcrelay.model.actions import (
 )
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import DesiredState, Flow, Resource, Route, WorkerState
-from mcrelay.reconcile.plan import Plan, claim
+from mcrelay.reconcile.plan import Plan, supervisor_resource
 
-FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0  # seconds before what failed is tried again
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # before the next attempt; each pause is twice the one before
 
 Subject = Flow | Resource
 
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """Why something could not be done, and when it is tried again: None while it is being tried."""
+    """Why an attempt failed, the pause after it in seconds, and when the next one is due.
+
+    `retry_at` is None while that next attempt is under way.
+    """
 
     reason: str
     pause: float
@@ -38,41 +41,41 @@ class FailedAttempt:
 
 @dataclass(slots=True)
 class Failures:
-    """All that failed since the last plan: news of a config or a link make every try worth while."""
+    """The resources and flows that failed since the last plan, which a new configuration or link may cure."""
 
     by_subject: dict[Subject, FailedAttempt] = field(default_factory=dict)
 
     def clear(self) -> None:
-        """Forget all of it: the next try is worth while at once."""
+        """Forget all failures, so that everything is tried again at once."""
         self.by_subject.clear()
 
     def set_aside(self, action: WorkerAction | SupervisorAction, reason: str, now: float) -> None:
-        """Let what an action is about rest, longer each time."""
+        """Set aside the subject of an action, after each failure for a longer pause."""
         before = self.by_subject.get(subject(action))
-        pause = min(LONGEST_RETRY, before.pause * 2) if before else FIRST_RETRY
+        pause = min(LONGEST_PAUSE_S, before.pause * 2) if before else FIRST_PAUSE_S
         self.by_subject[subject(action)] = FailedAttempt(reason, pause, now + pause)
 
     def wake(self, now: float) -> bool:
-        """Let those be tried again whose time has come, and tell whether there are any."""
+        """Release the subjects whose pause is over for their next attempt; return whether there are any."""
         awake = [one for one, failure in self.by_subject.items() if _is_due(failure, now)]
         for one in awake:
             self.by_subject[one] = replace(self.by_subject[one], retry_at=None)
         return bool(awake)
 
     def next_retry(self) -> float | None:
-        """Return when the next one wakes."""
+        """Return when the next pause is over, None where nothing is set aside."""
         times = (failure.retry_at for failure in self.by_subject.values() if failure.retry_at is not None)
         return min(times, default=None)
 
     def is_resting(self, action: WorkerAction | SupervisorAction) -> bool:
-        """Tell whether an action is about something that rests."""
+        """Return whether the subject of an action is set aside."""
         failure = self.by_subject.get(subject(action))
         return failure is not None and failure.retry_at is not None
 
     def forget_recovered(self, actions: Iterable[Action]) -> None:
-        """Forget the failures that were tried again and that none of the `actions` left to do is about.
+        """Forget the failures whose next attempt succeeded: no action that is left to do is about them.
 
-        An acknowledgement alone says less: another worker may refuse still what this one has taken.
+        The acknowledgement of one worker is not enough, because another worker may still refuse the same.
         """
         if not self.by_subject:
             return
@@ -84,32 +87,32 @@ class Failures:
         }
 
     def without_resting(self, state: DesiredState) -> DesiredState:
-        """Return `state` less what rests."""
+        """Return `state` without what is set aside, and without what depends on that."""
         resting = {one for one, failure in self.by_subject.items() if failure.retry_at is not None}
         return without(state, resting) if resting else state
 
     def statuses(self, plan: Plan) -> dict[str, RuleStatus]:
-        """Return the state of every rule, with what failed since it was planned.
+        """Return the status of every rule: the plan's, with what failed since then.
 
-        A rule that lost some of its sources or outputs is active still, and says why.
+        A rule that lost some of its sources or outputs stays active, with the reasons.
         """
-        verdicts = dict(plan.rules)
+        statuses = dict(plan.rules)
         if self.by_subject:
-            for rule, ways in self._ways(plan).items():
-                verdicts[rule] = _marked(verdicts[rule], ways)
-        return verdicts
+            for rule, paths in self._failures_by_path(plan).items():
+                statuses[rule] = _add_failures(statuses[rule], paths)
+        return statuses
 
-    def _ways(self, plan: Plan) -> dict[str, list[list[FailedAttempt]]]:
-        """Return every way through a rule, from one source to one output, as what fails on it."""
+    def _failures_by_path(self, plan: Plan) -> dict[str, list[list[FailedAttempt]]]:
+        """Return, for each path of a rule from one source to one output, the failures on that path."""
         forwarding = plan.state.forwarding
         rings = {ingress.ifindex: ingress for ingress in forwarding.ingress}
-        ways: dict[str, list[list[FailedAttempt]]] = {}
+        paths: dict[str, list[list[FailedAttempt]]] = {}
         for flow, route in forwarding.flows.items():
             for output in route.outputs:
-                needed = (rings[flow.ifindex], flow, claim(flow), output.egress)
+                needed = (rings[flow.ifindex], flow, supervisor_resource(flow), output.egress)
                 failed = [self.by_subject[one] for one in needed if one in self.by_subject]
-                ways.setdefault(route.rule, []).append(failed)
-        return ways
+                paths.setdefault(route.rule, []).append(failed)
+        return paths
 
 
 def subject(action: WorkerAction | SupervisorAction) -> Subject:
@@ -117,8 +120,8 @@ def subject(action: WorkerAction | SupervisorAction) -> Subject:
     match action:
         case Open(_, resource) | Close(_, resource):
             return resource
-        case Acquire(claimed) | Release(claimed):
-            return claimed
+        case Acquire(acquired) | Release(acquired):
+            return acquired
         case SetFlow(_, flow, _) | DeleteFlow(_, flow):  # pragma: no branch: there is no other
             return flow
 
@@ -127,16 +130,16 @@ def _is_due(failure: FailedAttempt, now: float) -> bool:
     return failure.retry_at is not None and failure.retry_at <= now
 
 
-def _marked(planned: RuleStatus, ways: Sequence[Sequence[FailedAttempt]]) -> RuleStatus:
-    if not any(ways):
+def _add_failures(planned: RuleStatus, paths: Sequence[Sequence[FailedAttempt]]) -> RuleStatus:
+    if not any(paths):
         return planned
-    reasons = dict.fromkeys(failure.reason for way in ways for failure in way)
-    state = RuleState.FAILED if all(ways) else planned.state
+    reasons = dict.fromkeys(failure.reason for path in paths for failure in path)
+    state = RuleState.FAILED if all(paths) else planned.state
     return RuleStatus(state, planned.reason).because(*reasons)
 
 
 def without(state: DesiredState, failed: set[Subject]) -> DesiredState:
-    """Return `state` less what failed and what cannot be without it."""
+    """Return `state` without what failed, and without the flows and outputs that need it."""
     forwarding = _forwarding_without(state.forwarding, failed)
     return DesiredState(forwarding, state.worker_count, state.resources - failed)
 

@@ -1,4 +1,4 @@
-"""What should run: a config and the links of this host, compiled to the desired state."""
+"""The plan: the desired state, and the status of every rule, for a configuration and the links of a host."""
 
 from __future__ import annotations
 
@@ -26,26 +26,27 @@ from mcrelay.packet.frame import frame_size
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The desired state, and a verdict on every rule."""
+    """The desired state, and the status of every rule by its name."""
 
     state: DesiredState = field(default_factory=DesiredState)
     rules: Mapping[str, RuleStatus] = field(default_factory=dict)
 
 
 class Unresolved(Exception):
-    """A rule, or one of its outputs, asks for something that this host does not have now."""
+    """A rule, or one of its outputs, needs a device or an address that this host does not have now."""
 
 
 def plan(config: Config, links: LinkTable, cpus: int, before: Plan | None = None) -> Plan:
-    """Return what should run for `config` on a host with these links and that many CPUs.
+    """Return what should run for `config` on a host with these links and this number of CPUs.
 
-    A route that is as it was `before` is the very same object.
+    A route that equals the route of the same flow in `before` is the same object, so that ten thousand routes
+    are compared quickly.
     """
     known: Mapping[Flow, Route] = before.state.forwarding.flows if before else {}
     flows: dict[Flow, Route] = {}
-    verdicts = {}
+    statuses = {}
     for rule in config.rules.values():
-        verdicts[rule.name], routed = _planned(rule, config, links)
+        statuses[rule.name], routed = _plan_rule(rule, config, links)
         for flow, route in routed.items():
             flows[flow] = known[flow] if known.get(flow) == route else route
     mtus = {link.ifindex: link.mtu for link in links.links.values()}
@@ -53,23 +54,23 @@ def plan(config: Config, links: LinkTable, cpus: int, before: Plan | None = None
     sockets = (output.egress for route in flows.values() for output in route.outputs)
     forwarding = WorkerState(frozenset((*rings, *sockets)), flows)
     workers = cpus if config.workers == "auto" else config.workers
-    return Plan(DesiredState(forwarding, workers, frozenset(map(claim, flows))), verdicts)
+    return Plan(DesiredState(forwarding, workers, frozenset(map(supervisor_resource, flows))), statuses)
 
 
 def route_of(rule: Rule, config: Config, links: LinkTable) -> Route | None:
-    """Return the route of a rule on a host with these links; None where the rule does not run."""
-    _, flows = _planned(rule, config, links)
+    """Return the route of a rule on a host with these links, None where the rule does not run."""
+    _, flows = _plan_rule(rule, config, links)
     return next(iter(flows.values()), None)
 
 
-def claim(flow: Flow) -> SupervisorResource:
-    """Return what the relay holds for a flow, so that its packets come and the host refuses none."""
+def supervisor_resource(flow: Flow) -> SupervisorResource:
+    """Return what the supervisor acquires, so that the packets of a flow arrive and the host refuses none."""
     if is_group(flow.destination):
         return Membership(flow.ifindex, flow.destination, flow.source)
     return PortReservation(flow.destination, flow.port)
 
 
-def _planned(rule: Rule, config: Config, links: LinkTable) -> tuple[RuleStatus, dict[Flow, Route]]:
+def _plan_rule(rule: Rule, config: Config, links: LinkTable) -> tuple[RuleStatus, dict[Flow, Route]]:
     if not rule.enabled:
         return RuleStatus(RuleState.DISABLED, "`enabled: false` in the file"), {}
     try:
@@ -88,12 +89,12 @@ def _planned(rule: Rule, config: Config, links: LinkTable) -> tuple[RuleStatus, 
     if missing:
         share = f"{len(missing)} of {len(rule.outputs)} outputs do not run"
         status = status.because(f"{share}: {join_reasons(*missing)}")
-    status = status.because(*_down(rule, config, links))
+    status = status.because(*_devices_down(rule, config, links))
     return status, dict.fromkeys(flows, Route(rule.name, tuple(outputs)))
 
 
-def _down(rule: Rule, config: Config, links: LinkTable) -> list[str]:
-    """Return what there is to say of devices that are there and down: the rule works when they are up."""
+def _devices_down(rule: Rule, config: Config, links: LinkTable) -> list[str]:
+    """Return a remark for each device of a rule that is present and down; the rule works once it is up."""
     interfaces = (rule.input.interface, *(output.interface for output in rule.outputs))
     devices = dict.fromkeys(config.interfaces[name].device for name in interfaces)
     present = (link for device in devices if (link := links.get(device)))

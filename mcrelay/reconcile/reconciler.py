@@ -1,14 +1,15 @@
-"""Brings what runs to what should run: events in, commands out, one batch at a time for each worker.
+"""Turns the running state into the desired state: events in, commands out, one batch a worker at a time.
 
-The rules of the house:
+The rules of the model:
 
-- `running` is what has been acknowledged, nothing else. A worker that died has taken its part of it away,
-  and the same comparison that serves a reload brings that part back.
-- A worker has at most one batch outstanding, so that every comparison starts from a state it has confirmed.
-- What could not be done is set aside, with a time to try again, and everything else goes on without it.
-- The supervisor's own actions (memberships, held ports) wait for the workers, so that the first packet of a
-  group meets a rule that is in place. They do not wait for a worker that keeps dying.
-- Time is an argument.
+- The running state holds what has been acknowledged, and nothing else. When a worker dies, its part is
+  removed from the running state, and the comparison that serves a reload also restores that part.
+- A worker has at most one batch outstanding, so every comparison starts from a state that the worker has
+  confirmed.
+- What could not be done is set aside until a later attempt, and everything else goes on without it.
+- The supervisor's own actions (memberships, port reservations) wait for the workers, so that the first packet
+  of a group finds its rule in place. They do not wait for a worker that keeps dying.
+- Time is an argument: seconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -39,45 +40,45 @@ from mcrelay.reconcile.plan import Plan
 
 @dataclass(slots=True)
 class Reconciler:
-    """The owner of `running`."""
+    """The owner of the running state: the caller reports events and carries out the commands."""
 
     running: RunningState = field(default_factory=RunningState)
     plan: Plan = field(default_factory=Plan)
     desired: DesiredState = field(default_factory=DesiredState)
-    """What the plan asks for, with the traces."""
+    """The state of the plan, with the traces of the rules that it forwards."""
     generation: int = 0
     failures: Failures = field(default_factory=Failures)
     processes: dict[int, Process] = field(default_factory=dict)
     _traces: frozenset[Trace] = frozenset()
     _outstanding: dict[int, SendBatch] = field(default_factory=dict)
-    """The batch that each worker has not answered yet."""
+    """For each worker, the batch that it has not answered yet."""
     _performing: tuple[SupervisorAction, ...] = ()
     _numbers: int = 0
     _has_unseen_events: bool = True
     _has_been_complete: bool = False
 
-    # Events, in the past tense.
+    # Events.
 
     def plan_changed(self, plan: Plan, generation: int) -> None:
-        """There is a new plan: a config was accepted, or a link changed."""
+        """There is a new plan, because a configuration was accepted or a link changed."""
         self.plan, self.generation = plan, generation
         self.failures.clear()
-        self._aim()
+        self._update_desired()
 
     def traces_changed(self, traces: frozenset[Trace]) -> None:
-        """Other rules than before are to be traced; those that do not run cannot be."""
+        """There is a new set of traces; a trace of a rule that does not run is ignored."""
         if traces != self._traces:
             self._traces = traces
-            self._aim()
+            self._update_desired()
 
     def worker_started(self, worker: int, now: float) -> None:
-        """A worker said hello: it runs, and has nothing yet."""
+        """A worker said hello: it runs, and has nothing open yet."""
         if self._process(worker).said_hello(now):
             self.running = applied(self.running, [StartWorker(worker)])
             self._has_unseen_events = True
 
     def worker_exited(self, worker: int, now: float, reason: str = "") -> None:
-        """A worker died, or ended as told: it does nothing now, and comes back after a pause if wanted."""
+        """The process of a worker died or ended; a worker that should run is restarted after a pause."""
         process = self._process(worker)
         if process.phase is Phase.ABSENT:
             return
@@ -87,14 +88,14 @@ class Reconciler:
         self._has_unseen_events = True
 
     def batch_acknowledged(self, worker: int, number: int) -> None:
-        """A worker carried out a batch. An answer to a batch of its predecessor says nothing."""
+        """A worker carried out a batch. An answer about a batch of its predecessor is ignored."""
         if batch := self._answered(worker, number):
             self.running = applied(self.running, batch.actions)
 
     def batch_refused(self, worker: int, number: int, reasons: Mapping[int, str], now: float) -> None:
-        """A batch was not carried out, because of these actions of it (index: reason).
+        """A worker did not carry out a batch. `reasons` are by the index of the action that failed.
 
-        A worker that can name none, or cannot let something go, is no use any more.
+        A worker that names no valid index, or that cannot close or delete something, is killed.
         """
         if not (batch := self._answered(worker, number)):
             return
@@ -106,7 +107,7 @@ class Reconciler:
                 self._process(worker).give_up(now)
 
     def actions_performed(self, failed: Mapping[int, str], now: float) -> None:
-        """The supervisor carried out its actions, all but the `failed` (index: reason)."""
+        """The supervisor carried out its actions. `failed` has a reason for the index of each that failed."""
         actions, self._performing = self._performing, ()
         done = (action for at, action in enumerate(actions) if at not in failed)
         self.running = applied(self.running, done)
@@ -117,16 +118,16 @@ class Reconciler:
     # Commands.
 
     def due_commands(self, now: float) -> list[Command]:
-        """Return what is to be done now. Nothing is returned twice."""
-        commands: list[Command] = self._overdue(now)
+        """Return the commands to carry out now. No command is returned twice."""
+        commands: list[Command] = self._kill_overdue(now)
         if not (self.failures.wake(now) or self._has_unseen_events or self._may_start(now)):
             return commands
         self._has_unseen_events = False
         actions = diff(self.running, self.failures.without_resting(self.desired))
         self.failures.forget_recovered(actions)
         self._has_been_complete |= not actions
-        commands += self._starts_and_stops(actions, now)
-        commands += self._batches(actions, now)
+        commands += self._start_and_stop(actions, now)
+        commands += self._send_batches(actions, now)
         own = tuple(a for a in actions if isinstance(a, SupervisorAction) and not self.failures.is_resting(a))
         if own and not self._performing and not self._workers_are_changing():
             self._performing = own
@@ -134,7 +135,7 @@ class Reconciler:
         return commands
 
     def next_deadline(self) -> float | None:
-        """Return when `due` has something to do although no event comes; None where it never has."""
+        """Return when `due_commands` must be called next although no event happens; None: never."""
         retry = self.failures.next_retry()
         times = [] if retry is None else [retry]
         for worker, process in self.processes.items():
@@ -146,34 +147,34 @@ class Reconciler:
 
     @property
     def has_unseen_events(self) -> bool:
-        """Whether something happened that `due` has not looked at yet."""
+        """Whether there was an event since the last call of `due_commands`."""
         return self._has_unseen_events
 
     @property
     def is_settled(self) -> bool:
-        """Nothing is under way, and all that can be done has been done.
+        """Whether nothing is under way, and all that can be done has been done.
 
-        A worker that died and pauses is not waited for, but at the very start all of them are.
+        After the first time, this does not wait for a worker that died and is in its pause.
         """
         is_under_way = any(process.is_under_way for process in self.processes.values())
         is_quiet = not self._has_unseen_events and not self._performing and not is_under_way
         return is_quiet and self._has_been_complete
 
     def is_ending(self, worker: int) -> bool:
-        """Whether a worker has been told to end."""
+        """Return whether a worker has been commanded to end, and has not ended yet."""
         return self._process(worker).phase is Phase.ENDING
 
     def statuses(self) -> dict[str, RuleStatus]:
-        """Return the state of every rule, with what failed since it was planned."""
+        """Return the status of every rule by its name: the plan's, with the failures since then."""
         return self.failures.statuses(self.plan)
 
     def statuses_now(self) -> dict[str, RuleStatus]:
-        """Return the same, with the rules paused that no worker forwards while it is away."""
+        """Return the same, where a rule is paused as long as every worker that should forward it is away."""
         return with_pauses(self.statuses(), self.desired, self.running, self.processes)
 
-    # The parts of it.
+    # Steps of the above.
 
-    def _aim(self) -> None:
+    def _update_desired(self) -> None:
         self.desired = _with_traces(self.plan.state, self._traces)
         self._has_unseen_events = True
 
@@ -181,7 +182,7 @@ class Reconciler:
         return self.processes.setdefault(worker, Process())
 
     def _answered(self, worker: int, number: int) -> SendBatch | None:
-        """Return the batch that an answer is about, None where it is about a batch of the predecessor."""
+        """Return the batch that an answer is about; None where it is about a batch of the predecessor."""
         batch = self._outstanding.get(worker)
         if batch is None or batch.number != number:
             return None
@@ -190,7 +191,7 @@ class Reconciler:
         self._has_unseen_events = True
         return batch
 
-    def _overdue(self, now: float) -> list[Command]:
+    def _kill_overdue(self, now: float) -> list[Command]:
         late: list[Command] = []
         for worker, process in self.processes.items():
             if process.is_overdue(now):
@@ -202,7 +203,7 @@ class Reconciler:
         wanted = self.desired.workers
         return any(process.may_start(now) for worker, process in self.processes.items() if worker in wanted)
 
-    def _starts_and_stops(self, actions: list[Action], now: float) -> list[Command]:
+    def _start_and_stop(self, actions: list[Action], now: float) -> list[Command]:
         commands: list[Command] = []
         for action in actions:
             match action:
@@ -218,7 +219,7 @@ class Reconciler:
                         commands.append(Stop(worker))
         return commands
 
-    def _batches(self, actions: list[Action], now: float) -> list[Command]:
+    def _send_batches(self, actions: list[Action], now: float) -> list[Command]:
         todo: dict[int, list[WorkerAction]] = {}
         for action in actions:
             if isinstance(action, WorkerAction) and self._process(action.worker).phase is Phase.IDLE:

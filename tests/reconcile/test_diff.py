@@ -18,7 +18,7 @@ from mcrelay.model.state import (
     WorkerState,
 )
 from mcrelay.reconcile.diff import diff
-from mcrelay.reconcile.plan import claim
+from mcrelay.reconcile.plan import supervisor_resource
 from tests.support.strategies import desired_states, plans, reached, running_states
 
 ADDITIONS = (StartWorker, Open, SetFlow, Acquire)
@@ -50,7 +50,7 @@ def assert_sound(state):
         for flow, route in worker.flows.items():
             assert flow.ifindex in {ingress.ifindex for ingress in worker.ingress}
             assert {output.egress for output in route.outputs} <= worker.egress
-    relayed = {claim(flow) for worker in state.workers.values() for flow in worker.flows}
+    relayed = {supervisor_resource(flow) for worker in state.workers.values() for flow in worker.flows}
     assert state.resources <= relayed
 
 

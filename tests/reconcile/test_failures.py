@@ -6,7 +6,7 @@ from mcrelay.model.actions import Acquire, Close, DeleteFlow
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import Ingress, Membership, PortReservation
 from mcrelay.reconcile.commands import Perform, Start
-from mcrelay.reconcile.plan import Plan, claim
+from mcrelay.reconcile.plan import Plan, supervisor_resource
 from tests.support.reconciler_harness import (
     CAMERA,
     FAR,
@@ -119,10 +119,10 @@ def states(world):
         ([Ingress(1, 2048)], {"camera": "failed", "sensors": "failed"}),
         ([Ingress(1, 2048), FAR], {"camera": "failed", "sensors": "failed"}),
         ([SENSORS], {"sensors": "failed"}),
-        ([claim(CAMERA)], {"camera": "failed"}),
-        ([claim(CAMERA), FAR], {"camera": "failed", "sensors": "failed"}),
-        ([claim(LINE_A)], {"feed": "active"}),
-        ([claim(LINE_A), claim(LINE_B)], {"feed": "failed"}),
+        ([supervisor_resource(CAMERA)], {"camera": "failed"}),
+        ([supervisor_resource(CAMERA), FAR], {"camera": "failed", "sensors": "failed"}),
+        ([supervisor_resource(LINE_A)], {"feed": "active"}),
+        ([supervisor_resource(LINE_A), supervisor_resource(LINE_B)], {"feed": "failed"}),
         ([PortReservation("10.0.0.9", 6001)], {"tunnel": "failed"}),
     ],
 )

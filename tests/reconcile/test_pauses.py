@@ -42,7 +42,7 @@ def test_at_the_start_a_rule_waits_for_its_worker_and_then_for_the_workers_answe
     world.plan(TWO_RULES)
     assert camera(world) == (RuleState.PAUSED, "worker 0 is starting")
     world.hello(0)
-    assert camera(world) == (RuleState.PAUSED, "worker 0 is about to take it over")
+    assert camera(world) == (RuleState.PAUSED, "worker 0 is about to forward it")
     world.answer(0)
     assert camera(world) == (RuleState.ACTIVE, "")
 

@@ -22,7 +22,7 @@ from mcrelay.model.state import (
     RouteOutput,
     WorkerState,
 )
-from mcrelay.reconcile.plan import claim, plan
+from mcrelay.reconcile.plan import plan, supervisor_resource
 
 HEAD = """
 version: 1
@@ -229,7 +229,7 @@ def test_a_plan_holds_what_its_flows_need_and_nothing_else(links):
     }
     sent = {output.egress for route in state.forwarding.flows.values() for output in route.outputs}
     assert state.forwarding.egress == sent
-    assert state.resources == {claim(flow) for flow in state.forwarding.flows}
+    assert state.resources == {supervisor_resource(flow) for flow in state.forwarding.flows}
 
 
 @given(links)

@@ -27,7 +27,7 @@ from mcrelay.model.state import (
     Trace,
     WorkerState,
 )
-from mcrelay.reconcile.plan import Plan, claim
+from mcrelay.reconcile.plan import Plan, supervisor_resource
 
 GROUPS = ["239.1.1.1", "239.1.1.2"]
 HOSTS = ["10.0.0.1", "10.0.0.2"]
@@ -107,7 +107,7 @@ def planned(rules, frame_size=2048, count=1):
     sockets = {output.egress for route in table.values() for output in route.outputs}
     forwarding = WorkerState(frozenset(rings | sockets), table)
     active = {route.rule: RuleStatus(RuleState.ACTIVE) for route in table.values()}
-    return Plan(DesiredState(forwarding, count, frozenset(map(claim, table))), active)
+    return Plan(DesiredState(forwarding, count, frozenset(map(supervisor_resource, table))), active)
 
 
 plans = st.builds(
