@@ -51,8 +51,8 @@ class Table:
         return sums
 
 
-# A link: all its frames, and the drops that belong to no rule. `head` is the index of the ring's next frame; it
-# is kept here so that the successor of a worker continues where the worker stopped.
+# A link: all its frames, and the drops that belong to no rule. `head` is the index of the next frame of the
+# ring, which is kept here so that the successor of a worker continues where the worker stopped.
 LINKS = Table(
     columns=("packets", "octets", "no_rule", "fragment", "malformed", "oversize", "overrun", "head"),
     rows=4096,

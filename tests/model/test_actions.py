@@ -1,4 +1,4 @@
-"""What the actions mean."""
+"""Actions change a running state, and nothing else, in their order."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ ROUTE = Route("camera", (RouteOutput("plant", EGRESS, "239.2.2.2", 6001, 64, "co
 
 
 def possible(state, steps):
-    """Release out what is asked of a worker that does not run then."""
+    """Leave out the actions for a worker that does not run at that point."""
     running = set(state.workers)
     for action in steps:
         match action:
@@ -37,12 +37,12 @@ def test_no_action_changes_nothing(state):
     assert applied(state, []) == state
 
 
-def test_a_started_worker_has_nothing_even_where_its_predecessor_was_given_something_before():
+def test_a_started_worker_has_nothing_of_what_its_predecessor_had():
     state = RunningState({0: WorkerState()})
     assert applied(state, [Open(0, EGRESS), StartWorker(0)]) == RunningState({0: WorkerState()})
 
 
-def test_a_stopped_worker_takes_all_it_has_along():
+def test_all_that_a_stopped_worker_had_is_gone():
     state = applied(RunningState(), [StartWorker(0), Open(0, SMALL), Open(0, EGRESS)])
     assert applied(state, [SetFlow(0, FLOW, ROUTE), StopWorker(0)]) == RunningState()
 
@@ -57,14 +57,14 @@ def test_closing_a_ring_that_was_replaced_leaves_its_successor_open():
     assert state.workers[0].ingress == {LARGE}
 
 
-def test_the_state_before_stays_as_it_was():
+def test_actions_do_not_change_the_state_that_they_are_applied_to():
     before = RunningState({0: WorkerState()})
     applied(before, [Open(0, SMALL), SetFlow(0, FLOW, ROUTE)])
     assert before == RunningState({0: WorkerState()})
 
 
 @given(running_states)
-def test_a_dead_worker_takes_only_its_own(state):
+def test_the_death_of_a_worker_removes_only_what_it_had(state):
     left = without_worker(state, 1)
     assert left.resources == state.resources
     assert left.workers == {worker: has for worker, has in state.workers.items() if worker != 1}

@@ -42,7 +42,7 @@ counts = st.lists(st.lists(st.integers(0, 2**64 - 1), min_size=9, max_size=9), m
 
 
 @given(counts)
-def test_the_total_of_workers_is_a_sum_but_for_the_last_packet_which_is_the_youngest(of_workers):
+def test_the_total_of_workers_is_a_sum_except_for_the_last_packet_which_is_the_latest(of_workers):
     total = dict(zip(RULES.columns, RULES.total(of_workers), strict=True))
     rows = [dict(zip(RULES.columns, one, strict=True)) for one in of_workers]
     for name in ("packets", "octets", "fragment", "own"):

@@ -1,4 +1,4 @@
-"""What a host has."""
+"""A link table finds devices by name, and knows which addresses belong to the host."""
 
 from mcrelay.model.links import Link, LinkTable
 

@@ -1,9 +1,9 @@
-"""The nearest of the known words, at a cost that a stranger's word cannot raise."""
+"""Similar words are found at a cost that no word of a client can raise."""
 
 from mcrelay.model.suggestions import MAX_WORD_LENGTH, similar_words
 
 
-def test_candidates_are_those_that_begin_alike_and_are_about_as_long():
+def test_similar_words_begin_with_the_same_letter_and_are_about_as_long():
     known = ["market-data", "market-date", "discovery", "m"]
     assert sorted(similar_words("market-dat", known)) == ["market-data", "market-date"]
     assert similar_words("xarket-data", known) == []

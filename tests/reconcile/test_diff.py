@@ -1,4 +1,4 @@
-"""The difference reaches what is desired, touches nothing else, and is sound at every step on the way."""
+"""The difference leads to the desired state, touches nothing else, and is sound after every action."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -25,7 +25,7 @@ ADDITIONS = (StartWorker, Open, SetFlow, Acquire)
 
 
 def in_both(running, desired):
-    """Return what stays as it is: (worker, thing) and, of the supervisor, (None, thing)."""
+    """Return what does not change, as (worker, thing); the worker is None for what the supervisor has."""
     for worker in running.workers.keys() & desired.workers.keys():
         have, wanted = running.workers[worker], desired.workers[worker]
         yield from ((worker, one) for one in have.resources & wanted.resources)
@@ -34,7 +34,7 @@ def in_both(running, desired):
 
 
 def touched(action):
-    """Return (worker, thing) of an action, None where it is about a process."""
+    """Return (worker, thing) of an action, None where the action is about a process."""
     match action:
         case Open(worker, thing) | Close(worker, thing):
             return worker, thing
@@ -45,7 +45,7 @@ def touched(action):
 
 
 def assert_sound(state):
-    """Every flow has its ring and its sockets; what is joined or held has its flow."""
+    """Every flow has its ring and its sockets; every membership and reservation has its flow."""
     for worker in state.workers.values():
         for flow, route in worker.flows.items():
             assert flow.ifindex in {ingress.ifindex for ingress in worker.ingress}
@@ -66,14 +66,14 @@ def test_the_same_state_needs_no_action(desired):
 
 
 @given(running_states, desired_states)
-def test_what_stays_as_it_is_is_in_no_action(running, desired):
+def test_no_action_is_about_what_does_not_change(running, desired):
     assert not {touched(action) for action in diff(running, desired)} & set(
         in_both(running, reached(desired))
     )
 
 
 @given(running_states, desired_states)
-def test_additions_stand_before_removals_and_no_action_is_there_twice(running, desired):
+def test_additions_come_before_removals_and_no_action_comes_twice(running, desired):
     actions = diff(running, desired)
     is_addition = [isinstance(action, ADDITIONS) for action in actions]
     assert is_addition == sorted(is_addition, reverse=True)
@@ -89,7 +89,7 @@ def test_every_step_on_the_way_is_sound(running, desired):
 
 
 @given(plans)
-def test_groups_are_joined_and_ports_held_after_all_else_is_in_place(desired):
+def test_groups_are_joined_and_ports_reserved_after_everything_else_is_in_place(desired):
     kinds = [isinstance(action, Acquire) for action in diff(RunningState(), desired.state)]
     assert kinds == sorted(kinds)
 

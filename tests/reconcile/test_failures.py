@@ -1,4 +1,4 @@
-"""What fails is tried again and again, harms nothing else, and is told in the verdicts."""
+"""What fails is tried again, affects nothing else, and shows in the status of its rules."""
 
 import pytest
 
@@ -19,7 +19,7 @@ from tests.support.reconciler_harness import (
     TO_NEAR,
     TUNNEL,
     TWO_RULES,
-    World,
+    ReconcilerHarness,
     failing,
     settled,
     subject,
@@ -27,71 +27,71 @@ from tests.support.reconciler_harness import (
 from tests.support.strategies import planned, reached
 
 
-def test_what_was_refused_is_left_out_and_all_else_is_done():
-    world = failing(TWO_RULES, FAR)
-    assert world.workers[0].has.flows.keys() == {CAMERA}
-    assert world.has.memberships == TWO_RULES.state.memberships
-    assert world.reconciler.is_settled
+def test_everything_except_what_was_refused_is_done():
+    harness = failing(TWO_RULES, FAR)
+    assert harness.workers[0].has.flows.keys() == {CAMERA}
+    assert harness.has.memberships == TWO_RULES.state.memberships
+    assert harness.reconciler.is_settled
 
 
-def pauses_of_failure(world, count):
-    """Return the seconds between the tries of what is broken."""
+def pauses_of_failure(harness, count):
+    """Return the seconds between the attempts to do what fails."""
     pauses = []
     for _ in range(count):
-        pauses.append(world.reconciler.next_deadline() - world.now)
-        world.wait(pauses[-1])
-        while world.workers[0].batch:
-            world.answer(0)
-        if world.performing:
-            world.perform()
+        pauses.append(harness.reconciler.next_deadline() - harness.now)
+        harness.wait(pauses[-1])
+        while harness.workers[0].batch:
+            harness.answer(0)
+        if harness.performing:
+            harness.perform()
     return pauses
 
 
 @pytest.mark.parametrize("thing", [NEAR, CAMERA, Ingress(1, 2048), Membership(1, "239.1.1.1")])
-def test_what_failed_is_tried_again_after_one_second_doubling_to_thirty(thing):
-    world = failing(ONE_RULE, thing)
-    assert pauses_of_failure(world, 7) == [1, 2, 4, 8, 16, 30, 30]
-    world.broken.clear()
-    world.converge()
-    assert world.reconciler.running == reached(ONE_RULE.state)
-    assert world.reconciler.failures.by_subject == {}
+def test_pauses_between_attempts_double_from_one_second_to_thirty(thing):
+    harness = failing(ONE_RULE, thing)
+    assert pauses_of_failure(harness, 7) == [1, 2, 4, 8, 16, 30, 30]
+    harness.broken.clear()
+    harness.converge()
+    assert harness.reconciler.running == reached(ONE_RULE.state)
+    assert harness.reconciler.failures.by_subject == {}
 
 
-def test_a_new_plan_tries_at_once_what_had_failed():
-    world = failing(ONE_RULE, Membership(1, "239.1.1.1"))
-    world.since()
-    world.plan(ONE_RULE)
-    assert world.since() == [Perform((Acquire(Membership(1, "239.1.1.1")),))]
+def test_after_a_new_plan_what_failed_is_tried_again_at_once():
+    harness = failing(ONE_RULE, Membership(1, "239.1.1.1"))
+    harness.since()
+    harness.plan(ONE_RULE)
+    assert harness.since() == [Perform((Acquire(Membership(1, "239.1.1.1")),))]
 
 
 def test_a_group_that_cannot_be_left_is_tried_again_after_a_pause_and_not_at_once():
-    world = settled(ONE_RULE)
-    world.broken.add(Membership(1, "239.1.1.1"))
-    world.plan(planned({"sensors": ([SENSORS], [TO_NEAR])}))
-    world.answer(0)
-    world.perform()
-    assert not world.performing
-    assert pauses_of_failure(world, 3) == [1, 2, 4]
+    harness = settled(ONE_RULE)
+    harness.broken.add(Membership(1, "239.1.1.1"))
+    harness.plan(planned({"sensors": ([SENSORS], [TO_NEAR])}))
+    harness.answer(0)
+    harness.perform()
+    assert not harness.performing
+    assert pauses_of_failure(harness, 3) == [1, 2, 4]
 
 
-def test_what_one_of_two_workers_refuses_is_not_tried_at_once_because_the_other_could():
-    world = World()
-    world.plan(planned({"camera": ([CAMERA], [TO_NEAR])}, count=2))
-    world.hello(0)
-    world.hello(1)
-    world.refuse(1, 0)
-    world.answer(0)
+def test_a_refusal_of_one_worker_is_not_forgotten_because_another_worker_succeeds():
+    harness = ReconcilerHarness()
+    harness.plan(planned({"camera": ([CAMERA], [TO_NEAR])}, count=2))
+    harness.hello(0)
+    harness.hello(1)
+    harness.refuse(1, 0)
+    harness.answer(0)
     for _ in range(5):
         for worker in (0, 1):
-            if world.workers[worker].batch:
-                world.answer(worker)
-    assert world.reconciler.failures.by_subject.keys() == {Ingress(1, 2048)}
-    assert world.reconciler.next_deadline() == world.now + 1
-    world.converge()
-    assert world.reconciler.failures.by_subject == {}
+            if harness.workers[worker].batch:
+                harness.answer(worker)
+    assert harness.reconciler.failures.by_subject.keys() == {Ingress(1, 2048)}
+    assert harness.reconciler.next_deadline() == harness.now + 1
+    harness.converge()
+    assert harness.reconciler.failures.by_subject == {}
 
 
-# The verdicts.
+# The statuses.
 
 MANY = planned(
     {
@@ -104,9 +104,9 @@ MANY = planned(
 WELL = RuleStatus(RuleState.ACTIVE)
 
 
-def states(world):
+def states(harness):
     return {
-        name: str(verdict.state) for name, verdict in world.reconciler.statuses().items() if verdict != WELL
+        name: str(status.state) for name, status in harness.reconciler.statuses().items() if status != WELL
     }
 
 
@@ -126,51 +126,51 @@ def states(world):
         ([PortReservation("10.0.0.9", 6001)], {"tunnel": "failed"}),
     ],
 )
-def test_a_verdict_is_failed_where_no_packet_can_pass_and_active_with_a_reason_where_some_can(
+def test_a_rule_has_failed_where_no_packet_can_pass_and_is_active_with_a_reason_where_some_can(
     broken, expected
 ):
     assert states(failing(MANY, *broken)) == expected
 
 
-def test_a_verdict_gives_every_reason_once_after_the_one_of_the_plan():
+def test_a_status_gives_every_reason_once_after_the_reason_of_the_plan():
     plan = Plan(
         MANY.state, {**MANY.rules, "camera": RuleStatus(RuleState.ACTIVE, "1 of 3 outputs does not run")}
     )
-    world = World()
-    world.plan(plan)
-    world.hello(0)
+    harness = ReconcilerHarness()
+    harness.plan(plan)
+    harness.hello(0)
     for thing, reason in ((NEAR, "in use"), (FAR, "no room")):
-        at = [subject(action) for action in world.workers[0].batch.actions].index(thing)
-        number = world.workers[0].batch.number
-        world.workers[0].batch = None
-        world.reconciler.batch_refused(0, number, {at: reason}, world.now)
-        world.look()
-    verdicts = world.reconciler.statuses()
-    assert verdicts["camera"] == RuleStatus(RuleState.FAILED, "1 of 3 outputs does not run; in use; no room")
-    assert verdicts["feed"] == RuleStatus(RuleState.FAILED, "in use")
+        at = [subject(action) for action in harness.workers[0].batch.actions].index(thing)
+        number = harness.workers[0].batch.number
+        harness.workers[0].batch = None
+        harness.reconciler.batch_refused(0, number, {at: reason}, harness.now)
+        harness.take_commands()
+    statuses = harness.reconciler.statuses()
+    assert statuses["camera"] == RuleStatus(RuleState.FAILED, "1 of 3 outputs does not run; in use; no room")
+    assert statuses["feed"] == RuleStatus(RuleState.FAILED, "in use")
 
 
-def test_a_refusal_that_comes_after_the_plan_has_changed_says_nothing_of_the_new_one():
-    world = World()
-    world.plan(ONE_RULE)
-    world.hello(0)
-    world.plan(planned({"camera": ([CAMERA], [TO_NEAR])}, frame_size=4096))
-    world.refuse(0, 0)
-    world.converge()
-    assert world.reconciler.statuses() == ONE_RULE.rules
+def test_a_refusal_of_an_earlier_plan_is_no_failure_of_the_new_plan():
+    harness = ReconcilerHarness()
+    harness.plan(ONE_RULE)
+    harness.hello(0)
+    harness.plan(planned({"camera": ([CAMERA], [TO_NEAR])}, frame_size=4096))
+    harness.refuse(0, 0)
+    harness.converge()
+    assert harness.reconciler.statuses() == ONE_RULE.rules
 
 
 def test_a_ring_that_cannot_grow_is_closed_with_its_flows_until_it_can():
-    world = settled(ONE_RULE)
-    world.broken.add(Ingress(1, 4096))
-    world.plan(planned({"camera": ([CAMERA], [TO_NEAR])}, frame_size=4096))
-    world.answer(0)
-    (_, last) = world.since()
+    harness = settled(ONE_RULE)
+    harness.broken.add(Ingress(1, 4096))
+    harness.plan(planned({"camera": ([CAMERA], [TO_NEAR])}, frame_size=4096))
+    harness.answer(0)
+    (_, last) = harness.since()
     assert last.actions == (DeleteFlow(0, CAMERA), Close(0, Ingress(1, 2048)))
 
 
-def test_a_failure_keeps_no_dead_worker_from_coming_back():
-    world = failing(ONE_RULE, NEAR)
-    world.exit(0)
-    world.wait(0.1)
-    assert world.since()[-1] == Start(0)
+def test_a_worker_restarts_after_its_death_even_while_something_is_set_aside():
+    harness = failing(ONE_RULE, NEAR)
+    harness.exit(0)
+    harness.wait(0.1)
+    assert harness.since()[-1] == Start(0)

@@ -1,4 +1,4 @@
-"""What should run, from what the file asks for and what the host has."""
+"""The plan follows from the configuration and from the links and addresses of the host."""
 
 import random
 from dataclasses import replace
@@ -100,7 +100,7 @@ def test_each_source_is_a_flow_and_a_membership_of_its_own():
     }
 
 
-def test_a_unicast_input_holds_its_port_and_joins_nothing():
+def test_a_unicast_input_reserves_its_port_and_joins_no_group():
     state = planned(TUNNEL).state
     assert state.reservations == {PortReservation("10.9.2.1", 6001)}
     assert state.memberships == frozenset()
@@ -130,7 +130,7 @@ def test_the_file_or_the_number_of_cpus_says_how_many_workers_run(workers, count
     assert list(state.workers) == list(range(count))
 
 
-def test_without_rules_a_worker_waits_for_some():
+def test_without_rules_one_worker_runs_and_forwards_nothing():
     without_rules = config(head="version: 1\ninterfaces: {}\nrules: {}\n")
     assert plan(without_rules, HOST, cpus=2).state == DesiredState(worker_count=1)
 
@@ -178,8 +178,8 @@ FOREIGN_SOURCE = CAMERA.replace("port: 6001", "port: 6001, source: 10.9.2.9")
     ],
 )
 def test_a_rule_that_does_not_run_as_it_should_says_why(rule, links, state, reason):
-    (verdict,) = planned(rule, links=links).rules.values()
-    assert verdict == RuleStatus(state, reason)
+    (status,) = planned(rule, links=links).rules.values()
+    assert status == RuleStatus(state, reason)
 
 
 @pytest.mark.parametrize(("rule", "links"), [(DISABLED, HOST), (CAMERA, host(ETH1)), (CAMERA, host(ETH0))])
@@ -187,12 +187,12 @@ def test_a_rule_that_does_not_run_takes_nothing_from_the_host(rule, links):
     assert planned(rule, links=links).state == DesiredState(worker_count=1)
 
 
-def test_an_output_that_cannot_run_leaves_the_others_to_run():
+def test_the_other_outputs_run_where_one_cannot():
     (route,) = planned(BOTH, links=host(ETH0, ETH1)).state.forwarding.flows.values()
     assert route.outputs == (TO_PLANT,)
 
 
-def test_a_rule_that_does_not_run_leaves_the_others_as_they_are():
+def test_a_rule_that_does_not_run_changes_no_other_rule():
     assert planned(CAMERA, FEED, TUNNEL, links=host(ETH0, ETH1)).state == planned(CAMERA).state
 
 
@@ -222,7 +222,7 @@ def test_the_order_of_rules_and_links_does_not_matter(rules, links, chance: rand
 
 
 @given(links)
-def test_a_plan_holds_what_its_flows_need_and_nothing_else(links):
+def test_a_plan_has_what_its_flows_need_and_nothing_else(links):
     state = planned(CAMERA, FEED, TUNNEL, BOTH, links=links).state
     assert {ingress.ifindex for ingress in state.forwarding.ingress} == {
         flow.ifindex for flow in state.forwarding.flows
@@ -233,15 +233,15 @@ def test_a_plan_holds_what_its_flows_need_and_nothing_else(links):
 
 
 @given(links)
-def test_every_rule_has_a_verdict_and_runs_exactly_when_it_is_active(links):
+def test_every_rule_has_a_status_and_runs_exactly_when_it_is_active(links):
     found = planned(CAMERA, FEED, TUNNEL, BOTH, links=links)
     running = {route.rule for route in found.state.forwarding.flows.values()}
     assert set(found.rules) == {"camera", "feed", "tunnel", "both"}
-    assert {name for name, verdict in found.rules.items() if verdict.state is RuleState.ACTIVE} == running
-    assert all(verdict.reason for verdict in found.rules.values() if verdict.state is not RuleState.ACTIVE)
+    assert {name for name, status in found.rules.items() if status.state is RuleState.ACTIVE} == running
+    assert all(status.reason for status in found.rules.values() if status.state is not RuleState.ACTIVE)
 
 
-def test_a_route_that_is_as_it_was_is_the_very_same_one():
+def test_a_route_that_does_not_change_is_the_same_object():
     links = host(ETH0, ETH1, ETH2)
     before = plan(config(CAMERA, FEED), links, 1)
     changed = config(CAMERA.replace("6001", "6002"), FEED)

@@ -1,4 +1,4 @@
-"""All that is around a reconciler, as fakes: a worker is `state.applied`, a clock is a number."""
+"""The surroundings of a reconciler, as fakes: a worker is `actions.applied`, the clock is a number."""
 
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ from tests.support.strategies import planned
 
 
 def subject(action):
-    """Return what an action adds, or what the supervisor lets go of."""
+    """Return what an action adds, or what the supervisor releases; None for other removals."""
     match action:
         case Open(_, thing) | SetFlow(_, thing, _):
             return thing
@@ -23,18 +23,18 @@ def subject(action):
 
 @dataclass
 class FakeWorker:
-    """A process: what it has, what it has said so far, and what it was told."""
+    """The process of a worker: what it has, what it has confirmed, and which commands it got."""
 
     has: WorkerState = field(default_factory=WorkerState)
-    confirmed: WorkerState | None = None  # None until it said hello
+    confirmed: WorkerState | None = None  # None before its hello
     batch: SendBatch | None = None
     is_stopped: bool = False
-    is_killed: bool = False  # but what it said before may be heard still
+    is_killed: bool = False  # an answer from before may still arrive
 
 
 @dataclass
-class World:
-    """All that is around a reconciler. It checks each command, and carries it out when asked to."""
+class ReconcilerHarness:
+    """The surroundings of a reconciler. They check each command, and carry it out when a test says so."""
 
     reconciler: Reconciler = field(default_factory=Reconciler)
     now: float = 1000.0
@@ -46,24 +46,24 @@ class World:
     numbers: list[tuple[int, int]] = field(default_factory=list)  # worker, batch
     commands: list = field(default_factory=list)
 
-    # What happens.
+    # Events.
 
     def plan(self, plan):
         self.generation += 1
         self.reconciler.plan_changed(plan, self.generation)
-        self.look()
+        self.take_commands()
 
     def trace(self, *traces):
         self.reconciler.traces_changed(frozenset(traces))
-        self.look()
+        self.take_commands()
 
     def hello(self, worker):
         self.workers[worker].confirmed = WorkerState()
         self.reconciler.worker_started(worker, self.now)
-        self.look()
+        self.take_commands()
 
     def answer(self, worker):
-        """A worker carries out its batch, or refuses it for what is broken."""
+        """Let a worker carry out its batch, or refuse the batch because of something broken."""
         fake = self.workers[worker]
         batch = fake.batch
         for index, action in enumerate(batch.actions):
@@ -73,31 +73,31 @@ class World:
         fake.batch = None
         fake.has = fake.confirmed = applied(RunningState({worker: fake.has}), batch.actions).workers[worker]
         self.reconciler.batch_acknowledged(worker, batch.number)
-        self.look()
+        self.take_commands()
 
     def refuse(self, worker, index):
         batch, self.workers[worker].batch = self.workers[worker].batch, None
         self.reconciler.batch_refused(worker, batch.number, {index: f"no {index}"}, self.now)
-        self.look()
+        self.take_commands()
 
     def exit(self, worker):
         del self.workers[worker]
         self.reconciler.worker_exited(worker, self.now, "killed by SIGKILL")
-        self.look()
+        self.take_commands()
 
     def perform(self):
         actions, self.performing = self.performing.actions, None
         failed = {at: f"no {action}" for at, action in enumerate(actions) if subject(action) in self.broken}
         self.has = applied(self.has, (action for at, action in enumerate(actions) if at not in failed))
         self.reconciler.actions_performed(failed, self.now)
-        self.look()
+        self.take_commands()
 
     def wait(self, seconds):
         self.now += seconds
-        self.look()
+        self.take_commands()
 
     def converge(self):
-        """Answer everything, and let time pass when there is nothing to answer."""
+        """Answer everything, and let time pass while there is nothing to answer."""
         for _ in range(500):
             if self.performing:
                 self.perform()
@@ -107,7 +107,7 @@ class World:
                 self.wait(deadline - self.now)
             else:
                 return
-        pytest.fail("it does not come to rest")
+        pytest.fail("it does not settle")
 
     def _moves(self, worker):
         fake = self.workers[worker]
@@ -121,14 +121,14 @@ class World:
             return False
         return True
 
-    # What is commanded.
+    # Commands.
 
-    def look(self):
-        """Take every command, as the supervisor's loop does after each event."""
+    def take_commands(self):
+        """Take all commands that are due, as the supervisor's loop does after each event."""
         for _ in range(5):
             commands = self.reconciler.due_commands(self.now)
             if not commands:
-                assert not self.reconciler.has_unseen_events, "it has looked at everything"
+                assert not self.reconciler.has_unseen_events, "no event is left unseen"
                 return
             for command in commands:
                 self.commands.append(command)
@@ -157,8 +157,8 @@ class World:
 
     def _check_batch(self, batch):
         fake = self.workers[batch.worker]
-        assert fake.confirmed is not None, "only to a worker that said hello"
-        assert fake.batch is None, "one at a time"
+        assert fake.confirmed is not None, "a batch goes only to a worker that said hello"
+        assert fake.batch is None, "one batch at a time"
         assert not any(number >= batch.number for _, number in self.numbers), "numbers are never used again"
         assert batch.generation == self.generation
         assert batch.actions
@@ -172,7 +172,7 @@ class World:
                 needs = {action.flow, *(output.egress for output in route.outputs)}
                 needs |= {one for one in wanted.ingress if one.ifindex == action.flow.ifindex}
                 assert not is_as_planned or needs & self.reconciler.failures.by_subject.keys(), (
-                    "what is as it should be is touched only when something it needs has failed"
+                    "a flow that is as planned is touched only when something that it needs has failed"
                 )
 
     def _check_performance(self, performance):
@@ -180,11 +180,11 @@ class World:
         if any(isinstance(action, Acquire) for action in performance.actions):
             for worker, fake in self.workers.items():
                 if worker in self.possible.workers and not fake.is_stopped:
-                    assert fake.confirmed == self.possible.forwarding, "the flows first"
+                    assert fake.confirmed == self.possible.forwarding, "flows come before groups and ports"
 
     @property
     def possible(self):
-        """What is wanted, less what failed and is not tried at the moment."""
+        """The desired state without what is set aside at the moment."""
         return self.reconciler.failures.without_resting(self.reconciler.desired)
 
     def check(self):
@@ -200,7 +200,7 @@ class World:
         self._check_pauses()
 
     def _check_pauses(self):
-        """A rule is paused that nobody who stays forwards, although nothing is wrong with it; no other is."""
+        """A rule is paused exactly when it is active and no worker that stays forwards it."""
         staying = self.reconciler.desired.workers
         forwarded = {
             route.rule
@@ -209,10 +209,10 @@ class World:
             for route in (fake.confirmed or WorkerState()).flows.values()
         }
         now = self.reconciler.statuses_now()
-        for rule, verdict in self.reconciler.statuses().items():
-            is_paused = verdict.state is RuleState.ACTIVE and rule not in forwarded
-            assert now[rule].state is (RuleState.PAUSED if is_paused else verdict.state)
-            assert now[rule].reason or now[rule] == verdict
+        for rule, status in self.reconciler.statuses().items():
+            is_paused = status.state is RuleState.ACTIVE and rule not in forwarded
+            assert now[rule].state is (RuleState.PAUSED if is_paused else status.state)
+            assert now[rule].reason or now[rule] == status
 
     def since(self):
         """Return the commands since the last call."""
@@ -231,20 +231,20 @@ TWO_RULES = planned({"camera": ([CAMERA], [TO_NEAR]), "sensors": ([SENSORS], [TO
 
 
 def settled(plan):
-    world = World()
-    world.plan(plan)
-    world.converge()
-    world.since()
-    return world
+    harness = ReconcilerHarness()
+    harness.plan(plan)
+    harness.converge()
+    harness.since()
+    return harness
 
 
 def failing(plan, *broken):
-    """Return a world in which these things do not work, at the moment when all else has been done."""
-    world = World(broken=set(broken))
-    world.plan(plan)
-    world.hello(0)
-    while world.workers[0].batch:
-        world.answer(0)
-    if world.performing:
-        world.perform()
-    return world
+    """Return a harness in which these things are broken, after everything else has been done."""
+    harness = ReconcilerHarness(broken=set(broken))
+    harness.plan(plan)
+    harness.hello(0)
+    while harness.workers[0].batch:
+        harness.answer(0)
+    if harness.performing:
+        harness.perform()
+    return harness

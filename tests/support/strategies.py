@@ -1,4 +1,4 @@
-"""Values of the vocabulary for properties: few of each kind, so that they meet often."""
+"""Hypothesis strategies for the values of the model: few of each kind, so that equal ones are frequent."""
 
 from hypothesis import strategies as st
 
@@ -96,12 +96,12 @@ desired_states = st.builds(
 
 
 def reached(desired):
-    """Return what runs once all that is desired runs."""
+    """Return the running state that has all of a desired state."""
     return RunningState(dict.fromkeys(desired.workers, desired.forwarding), desired.resources)
 
 
 def planned(rules, frame_size=2048, count=1):
-    """Return the plan of rules, {name: (flows, outputs)}, with all that they need."""
+    """Return the plan of some rules, {name: (flows, outputs)}, with all that they need."""
     table = {flow: Route(name, tuple(sent)) for name, (taken, sent) in rules.items() for flow in taken}
     rings = {Ingress(flow.ifindex, frame_size) for flow in table}
     sockets = {output.egress for route in table.values() for output in route.outputs}

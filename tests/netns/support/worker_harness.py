@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mcrelay.ipc.channel import BlockingChannel
 from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.model.actions import Open, SetFlow
-from mcrelay.model.state import Egress, Flow, Ingress, RouteOutput, Route
+from mcrelay.model.state import Egress, Flow, Ingress, Route, RouteOutput
 from mcrelay.protocol.framing import MAX_PACKET, cut_into_packets
 from mcrelay.protocol.worker import BatchMessage, decode_answer, encode_batch
 from mcrelay.supervisor.counter_rows import CounterRows
