@@ -16,6 +16,7 @@ from mcrelay.config.reader import Source
 from mcrelay.config.schema import default
 from mcrelay.config.section import Section, read_section
 from mcrelay.model.addresses import (
+    GROUP_RANGE,
     LOOPBACK_DEVICE,
     format_endpoint,
     is_group,
@@ -185,7 +186,7 @@ class _Compiler:
         if is_group(group):
             return group
         instead = "" if why_no_host(group) else f"; for a host, write `address: {group}`"
-        message = f"{group} is not a multicast group (224.0.0.0 to 239.255.255.255){instead}"
+        message = f"{group} is not a multicast group ({GROUP_RANGE}){instead}"
         self._report(section, message, "group")
         return None
 

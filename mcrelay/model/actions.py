@@ -94,7 +94,7 @@ def applied(state: RunningState, actions: Iterable[Action]) -> RunningState:
     """Return what `state` becomes when `actions` are carried out in their order."""
     resources = set(state.resources)
     workers = dict(state.workers)
-    drafts: dict[int, _Draft] = {}
+    drafts: dict[int, _WorkerDraft] = {}
     for action in actions:
         match action:
             case StartWorker(worker):
@@ -109,13 +109,13 @@ def applied(state: RunningState, actions: Iterable[Action]) -> RunningState:
                 resources.discard(resource)
             case _:
                 if action.worker not in drafts:
-                    drafts[action.worker] = _Draft(workers[action.worker])
+                    drafts[action.worker] = _WorkerDraft(workers[action.worker])
                 drafts[action.worker].take(action)
     workers.update((worker, draft.finished()) for worker, draft in drafts.items())
     return RunningState(workers, frozenset(resources))
 
 
-class _Draft:
+class _WorkerDraft:
     """The state of a worker while actions change it, copied once, however many actions there are."""
 
     def __init__(self, state: WorkerState) -> None:

@@ -14,6 +14,8 @@ from ipaddress import AddressValueError, IPv4Address
 LOOPBACK_DEVICE = "lo"
 FIRST_GROUP, LAST_GROUP = 0xE000_0000, 0xEFFF_FFFF
 """The numbers of the multicast groups: 224.0.0.0/4 (RFC 5771)."""
+GROUP_RANGE = "224.0.0.0 to 239.255.255.255"
+"""The multicast groups, for messages."""
 
 _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 

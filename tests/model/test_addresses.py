@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.model.addresses import (
+    FIRST_GROUP,
+    GROUP_RANGE,
+    LAST_GROUP,
     address_to_bytes,
     address_to_number,
     format_endpoint,
@@ -68,6 +71,7 @@ def test_an_endpoint_is_written_and_read_alike():
 def test_the_groups_end_where_the_standard_says():
     borders = ("223.255.255.255", "224.0.0.0", "239.255.255.255", "240.0.0.0")
     assert [is_group(address) for address in borders] == [False, True, True, False]
+    assert f"{number_to_address(FIRST_GROUP)} to {number_to_address(LAST_GROUP)}" == GROUP_RANGE
     assert is_link_local_group("224.0.0.255")
     assert not is_link_local_group("224.0.1.0")
 

@@ -1,6 +1,6 @@
 """Each example yields its plan, on a host with four devices and four CPUs.
 
-`python -m tests.test_golden` writes the plans anew; the difference is then to be read.
+`python -m tests.project.test_golden` writes the plans again; review the difference before a commit.
 """
 
 import json
