@@ -69,7 +69,8 @@ def _additions(worker: int, have: WorkerState, wanted: WorkerState) -> list[Acti
         *(
             SetFlow(worker, flow, route)
             for flow, route in wanted.flows.items()
-            if have.flows.get(flow) != route
+            # Routes that do not change are mostly the same objects, which is quickly seen.
+            if (before := have.flows.get(flow)) is not route and before != route
         ),
         *(Open(worker, one) for one in opened if _ORDER[type(one)] > _ORDER[Flow]),
     ]
