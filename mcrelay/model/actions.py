@@ -57,7 +57,7 @@ class SetFlow:
 
 @dataclass(frozen=True, slots=True)
 class DeleteFlow:
-    """Let a worker relay a flow no longer."""
+    """Let a worker stop relaying a flow."""
 
     worker: int
     flow: Flow

@@ -1,1 +1,1 @@
-"""Pure: desired versus running: plan, diff, reconciler, failures, pauses, process lifecycle."""
+"""Pure: desired versus running: plan, diff, reconciler, failures, pauses, lifecycle, trace requests."""

@@ -89,7 +89,7 @@ class Failures:
     def without_resting(self, state: DesiredState) -> DesiredState:
         """Return `state` without what is set aside, and without what depends on that."""
         resting = {one for one, failure in self.by_subject.items() if failure.retry_at is not None}
-        return without(state, resting) if resting else state
+        return _without(state, resting) if resting else state
 
     def statuses(self, plan: Plan) -> dict[str, RuleStatus]:
         """Return the status of every rule: the plan's, with what failed since then.
@@ -138,7 +138,7 @@ def _add_failures(planned: RuleStatus, paths: Sequence[Sequence[FailedAttempt]])
     return RuleStatus(state, planned.reason).because(*reasons)
 
 
-def without(state: DesiredState, failed: set[Subject]) -> DesiredState:
+def _without(state: DesiredState, failed: set[Subject]) -> DesiredState:
     """Return `state` without what failed, and without the flows and outputs that need it."""
     forwarding = _forwarding_without(state.forwarding, failed)
     return DesiredState(forwarding, state.worker_count, state.resources - failed)

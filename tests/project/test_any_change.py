@@ -1,6 +1,7 @@
-"""Whatever was changed, tried, rolled back, broken or killed: what runs is what a fresh start would run.
+"""After any changes, trials, rollbacks, failures and deaths, the daemon runs what a fresh start would run.
 
-A model says which text that is. It knows files as texts, time as a number, and nothing of how it is done.
+A model says which text a fresh start would run. The model knows files as texts and time as a number, and
+nothing of the daemon.
 """
 
 import shutil
@@ -58,14 +59,14 @@ TIMES = st.sampled_from([0.0, 0.05, 1.0, 11.0, 59.0, 120.0])
 
 @dataclass
 class Model:
-    """Which text runs, and why."""
+    """The text that should run, and what decides about the next one."""
 
     file: str
     running: str
     judged: str
-    end: float | None = None  # of the trial that runs
+    end: float | None = None  # seconds; of the trial that runs
     boot: str = "boot 0"
-    confirmed: str | None = None  # what comes back: of the trial, or of what was refused
+    confirmed: str | None = None  # runs again after the trial that runs, or instead of the refused text
     refused: str | None = None
 
     def reload(self):
@@ -110,7 +111,7 @@ class Model:
 
 
 class AnyChange(RuleBasedStateMachine):
-    """Files, trials, deaths, links and time, in any order."""
+    """Changes of files, trials, deaths, changes of links and time, in any order."""
 
     def __init__(self):
         super().__init__()
@@ -128,19 +129,19 @@ class AnyChange(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "stage"):
-            self.all_comes_to_rest()
+            self.everything_settles()
             self.stage.close()
         self.monkeypatch.undo()
         shutil.rmtree(self.folder)
 
-    # The files.
+    # Files.
 
     def write(self, content):
         self.stage.file.write_text(content)
         self.model.file = content
 
     def another(self, data):
-        """Return a good text that does not run."""
+        """Return a good text other than the one that runs."""
         return data.draw(st.sampled_from([content for content in GOOD if content != self.model.running]))
 
     @rule(data=st.data())
@@ -179,7 +180,7 @@ class AnyChange(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 10.0, 60.0, 120.0]))
     def a_try_comes(self, seconds):
         if self.model.end is None:
-            self.all_comes_to_rest()
+            self.everything_settles()
             self.remembered = self.stage.kernel.serials("egress")
         self.stage.hang_up(Try(seconds))
         self.model.try_(self.stage.now.seconds + seconds)
@@ -198,20 +199,20 @@ class AnyChange(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.end is not None)
     @rule()
-    def the_trial_is_confirmed_when_all_is_at_rest(self):
-        self.all_comes_to_rest()
-        if self.model.end is not None:  # its time was not over meanwhile
+    def the_trial_is_confirmed_after_everything_settled(self):
+        self.everything_settles()
+        if self.model.end is not None:  # its time was not over in between
             self.a_confirmation_comes(right=True)
-            self.all_comes_to_rest()
+            self.everything_settles()
 
     @precondition(lambda self: self.model.end is not None)
     @rule(is_restarted=st.booleans())
     def the_time_of_the_trial_is_over(self, is_restarted):
         self.time_passes(self.model.end - self.stage.now.seconds)
-        self.all_comes_to_rest()
+        self.everything_settles()
         if is_restarted and self.model.file in GOOD:
-            self.the_supervisor_dies_and_comes_back(0.0, is_boot=False)
-            self.all_comes_to_rest()
+            self.the_supervisor_dies_and_restarts(0.0, is_boot=False)
+            self.everything_settles()
 
     # Deaths.
 
@@ -222,7 +223,7 @@ class AnyChange(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.file in GOOD or self.model.end is not None)
     @rule(seconds=TIMES, is_boot=st.booleans())
-    def the_supervisor_dies_and_comes_back(self, seconds, is_boot):
+    def the_supervisor_dies_and_restarts(self, seconds, is_boot):
         boot = f"{self.model.boot}, again" if is_boot else self.model.boot
         self.stage.now = BootTime(boot, self.stage.now.seconds + seconds, self.stage.now.time + seconds)
         self.model.restart(self.stage.now.seconds, boot)
@@ -255,7 +256,7 @@ class AnyChange(RuleBasedStateMachine):
         self.remembered = {}
         self.stage.change_links(LinkTable(links))
 
-    # What comes of it.
+    # Results.
 
     @rule(moves=st.integers(1, 4))
     def workers_do_something(self, moves):
@@ -263,44 +264,44 @@ class AnyChange(RuleBasedStateMachine):
             any(self.stage.speak(child) for child in list(self.stage.board.children))
 
     @rule()
-    def all_comes_to_rest(self):
+    def everything_settles(self):
         self.stage.settle()
         self.model.time_is(self.stage.now.seconds)
         self.compare_with_a_fresh_start()
 
     def compare_with_a_fresh_start(self):
         stage, model = self.stage, self.model
-        fresh = self.started_afresh(model.running)
+        fresh = self.run_fresh(model.running)
         *running, egress = stage.running
         *wanted, sending = fresh
         assert running == wanted
         if model.end is None:
             assert egress == sending
         else:
-            assert sending <= egress <= sending | self.started_afresh(model.confirmed)[-1]
-        self.check_what_comes_back()
-        self.check_what_is_told()
+            assert sending <= egress <= sending | self.run_fresh(model.confirmed)[-1]
+        self.check_sockets_are_kept()
+        self.check_snapshot()
 
-    def check_what_comes_back(self):
-        """What was confirmed has the very sockets that it had before the trial."""
+    def check_sockets_are_kept(self):
+        """The confirmed configuration has the same sockets as before the trial."""
         serials = self.stage.kernel.serials("egress")
         if self.model.end is not None or self.model.running == self.model.confirmed:
             assert serials.items() >= self.remembered.items()
         if self.model.end is None:
             self.remembered = {}
 
-    def check_what_is_told(self):
-        picture, trial = self.stage.picture, self.stage.picture["trial"]
+    def check_snapshot(self):
+        snapshot, trial = self.stage.picture, self.stage.picture["trial"]
         assert (trial is None) == (self.model.end is None)
         if trial is not None:
-            assert trial["generation"] == picture["generation"]["number"]
-            assert trial["hash"] == picture["generation"]["hash"]
-        assert self.stage.systemd.said, "somebody waits for the start"
+            assert trial["generation"] == snapshot["generation"]["number"]
+            assert trial["hash"] == snapshot["generation"]["hash"]
+        assert self.stage.systemd.said, "systemd gets a message at the start"
         assert not self.stage.configuration.reloads.has_unpublished_results
-        assert self.stage.file.read_text() == self.model.file, "the files are the user's"
+        assert self.stage.file.read_text() == self.model.file, "the daemon does not write the user's files"
 
-    def started_afresh(self, content):
-        """Return what a daemon runs that knows nothing but this text."""
+    def run_fresh(self, content):
+        """Return what a daemon runs that starts with nothing but this text."""
         self.others += 1
         folder = self.folder / f"other {self.others}"
         folder.mkdir()

@@ -159,7 +159,7 @@ TestAnyHistoryConverges = AnyHistory.TestCase
 TestAnyHistoryConverges.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
-# The rules of the house, one by one.
+# The rules of the model, one by one.
 
 
 def test_a_start_is_a_process_then_a_batch_then_the_groups():
