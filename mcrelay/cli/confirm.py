@@ -12,13 +12,13 @@ from mcrelay.client import operator_request
 from mcrelay.reload.requests import Confirm
 
 HELP = """\
-What is confirmed is the generation that is on trial when the verb is called. If another one runs by the time
-that the daemon hears of it, nothing is confirmed.
+This confirms the generation that is on trial when the verb is called. If another generation runs when the
+daemon gets the request, nothing is confirmed.
 
 With --json, one object: version (of this shape, 1), outcome (confirmed or refused), at (seconds since 1970),
 generation, and problems: a list that says why it was refused.
 
-Exit codes: 0 confirmed, 1 refused (nothing is on trial, or another generation), or no verdict, 2 usage,
+Exit codes: 0 confirmed, 1 refused (nothing is on trial, or another generation), or no result, 2 usage,
 3 mcrelay does not run, 4 not permitted."""
 
 
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Keep what is on trial: `mcrelay try` began it, and it would be rolled back."
     parser.epilog = HELP
-    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     session.arguments(parser)
 
 
@@ -40,11 +40,13 @@ def _confirm(options: argparse.Namespace) -> int:
     with session.connect_to_daemon(options) as client:
         status = client.call("status")
     generation = (status["trial"] or status["generation"]).get("generation", status["generation"]["number"])
-    _, verdict = operator_request.submit(session.socket_path(options), Confirm(generation))
+    _, result = operator_request.submit(session.socket_path(options), Confirm(generation))
     if options.json:
-        print(format_json({key: value for key, value in reload.shape(verdict).items() if key != "changes"}))
-    elif verdict["outcome"] == "confirmed":
-        print(f"generation {verdict['generation']} is confirmed")
+        document = reload.result_document(result)
+        del document["changes"]
+        print(format_json(document))
+    elif result["outcome"] == "confirmed":
+        print(f"generation {result['generation']} is confirmed")
     else:
-        print(f"mcrelay: not confirmed: {operator_request.why(verdict)}", file=sys.stderr)
-    return Exit.OK if verdict["outcome"] == "confirmed" else Exit.FAILURE
+        print(f"mcrelay: not confirmed: {operator_request.refusal(result)}", file=sys.stderr)
+    return Exit.OK if result["outcome"] == "confirmed" else Exit.FAILURE

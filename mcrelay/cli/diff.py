@@ -110,7 +110,7 @@ def format_diff(entry: Entry, lines: list[str], changed: Changes | None, colour:
         yield f"{since}: the files are no valid configuration now; see `mcrelay check`"
     else:
         yield f"{since}:"
-        yield from reload.changed(changed.as_json())
+        yield from reload.format_changes(changed.as_json())
 
 
 def _paint_line(line: str, colour: bool) -> str:

@@ -28,7 +28,7 @@ from mcrelay.storage.config_tree import ConfigTree, read_tree
 LOCK_RETRY_S = 0.05  # seconds between two tries to be the only one who changes the files
 
 EXIT_CODES = """\
-Exit codes: 0 done, or so already, 1 refused, or no verdict, 2 usage, 3 mcrelay does not run where --run-dir
+Exit codes: 0 done, or so already, 1 refused, or no result, 2 usage, 3 mcrelay does not run where --run-dir
 or --socket says, 4 not permitted, 78 the files would be invalid: nothing was changed."""
 
 
@@ -159,24 +159,23 @@ def _carry_out(options: argparse.Namespace, target: _Target, change: Change, con
         print(change.said)
         print(f"mcrelay: not reloaded: {target.why_not_reloaded}", file=sys.stderr)
         return Exit.OK
+    path = session.socket_path(options)
     try:
-        greeting, verdict = reload_request.request_reload(session.socket_path(options), options.timeout)
+        greeting, result = reload_request.request_reload(path, options.timeout)
     except UNREACHABLE:
         print(change.said)
         raise
-    if verdict["outcome"] == "rejected":
+    if result["outcome"] == "rejected":
         undo()
-        with suppress(*UNREACHABLE):
-            reload_request.request_reload(
-                session.socket_path(options), options.timeout
-            )  # so that the daemon's last word is on what stands again
+        with suppress(*UNREACHABLE):  # so that the last result of the daemon is about the files as they are
+            reload_request.request_reload(path, options.timeout)
     else:
         print(change.said)
-    if verdict["outcome"] != "unchanged":
-        reload.tell(greeting, verdict, options)
+    if result["outcome"] != "unchanged":
+        reload.print_result(greeting, result, options)
     elif change.file is not None:  # the daemon watches its files, and was faster
-        print(f"{greeting['config']}: applied already, generation {verdict['generation']}")
-    return reload.code(verdict)
+        print(f"{greeting['config']}: applied already, generation {result['generation']}")
+    return reload.exit_code(result)
 
 
 def _write(change: Change, main: Path) -> Callable[[], None]:

@@ -58,8 +58,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Relay until SIGTERM or SIGINT; SIGHUP reloads the file, SIGUSR1 logs a summary."""
-    signals = Signals(signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    """Relay until SIGTERM or SIGINT; SIGHUP reloads, SIGUSR1 logs a summary, SIGUSR2 takes a request."""
+    signals = Signals(signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
     _log_to_stderr()
     try:
         privileged.keep_needed_capabilities()

@@ -1,4 +1,4 @@
-"""`mcrelay try`: whatever the files say is on trial, and rolled back unless somebody confirms it in time."""
+"""`mcrelay try`: puts the files on trial; without `mcrelay confirm` in time, they are rolled back."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from mcrelay.client import operator_request, reload_request
 from mcrelay.reload.requests import Try
 from mcrelay.reload.trial import MAX_TRIAL_S
 
-TIMEOUT = 120.0  # seconds
+TRIAL_S = 120.0
 
 HELP = """\
-The files are read and applied as `mcrelay reload` does it, and from then on everything that is applied is on
-trial until the same time, whoever changes it. If `mcrelay confirm` does not come before, the configuration
-that ran before the trial runs again, on the same sockets. The files stay as they are.
+The files are read and applied as with `mcrelay reload`. Until the trial ends, everything that is applied is
+on trial, too. Without `mcrelay confirm` before the end, the configuration that ran before the trial runs
+again, on the same sockets. The files stay as they are.
 
-A daemon that watches its files takes a change before anyone can try it, so begin with `mcrelay try`, and
-change the files then. Once more moves the end of the trial.
+A daemon that watches its files applies a change at once. So begin with `mcrelay try`, then change the files.
+A second `mcrelay try` moves the end of the trial.
 
 With --json, what `mcrelay reload --json` prints, and trial: {generation, hash, until (seconds since 1970),
 confirmed (the hash of what would come back)}, null where no trial runs; outcome may be refused, too.
 
-Exit codes: 0 on trial, 1 refused (there is no state directory, for example), or no verdict, 2 usage,
+Exit codes: 0 on trial, 1 refused (there is no state directory, for example), or no result, 2 usage,
 3 mcrelay does not run, 4 not permitted, 78 rejected: what ran before runs on, and not on trial."""
 
 
@@ -38,15 +38,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Put the files, and all changes from now on, on trial: `mcrelay confirm` keeps them."
     parser.epilog = HELP
     parser.add_argument(
-        "--timeout", metavar="SEC", type=_seconds, default=TIMEOUT,
+        "--timeout", metavar="SEC", type=_seconds, default=TRIAL_S,
         help="how long the trial lasts (default: %(default)g)",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     session.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Begin a trial, and tell until when it lasts."""
+    """Begin a trial, and print when it ends."""
     return session.run_with_daemon(_try, options)
 
 
@@ -58,23 +58,22 @@ def _seconds(text: str) -> float:
 
 
 def _try(options: argparse.Namespace) -> int:
-    greeting, verdict = operator_request.submit(session.socket_path(options), Try(options.timeout))
-    _, status = reload_request.call_with_retry(
-        session.socket_path(options), "status", reload_request.PATIENCE
-    )
+    path = session.socket_path(options)
+    greeting, result = operator_request.submit(path, Try(options.timeout))
+    _, status = reload_request.call_with_retry(path, "status", reload_request.RELOAD_TIMEOUT_S)
     trial = status["trial"]
     if options.json:
-        print(format_json({**reload.shape(verdict), "trial": trial}))
-    elif verdict["outcome"] == "refused":
-        print(f"mcrelay: not on trial: {operator_request.why(verdict)}", file=sys.stderr)
+        print(format_json({**reload.result_document(result), "trial": trial}))
+    elif result["outcome"] == "refused":
+        print(f"mcrelay: not on trial: {operator_request.refusal(result)}", file=sys.stderr)
     else:
-        reload.tell(greeting, verdict, options)
-        print(*told(trial), sep="\n", end="\n" if trial else "")
-    return Exit.FAILURE if verdict["outcome"] == "refused" else reload.code(verdict)
+        reload.print_result(greeting, result, options)
+        print(*format_trial(trial), sep="\n", end="\n" if trial else "")
+    return Exit.FAILURE if result["outcome"] == "refused" else reload.exit_code(result)
 
 
-def told(trial: dict[str, Any] | None) -> list[str]:
-    """Return what is to be done, and until when."""
+def format_trial(trial: dict[str, Any] | None) -> list[str]:
+    """Return a line with the end of the trial and how to keep it; none where no trial runs."""
     if trial is None:
         return []
     until = time.strftime("%H:%M:%S", time.localtime(trial["until"]))

@@ -1,12 +1,22 @@
-"""A wish for more than a reload: the supervisor finds it beside its control socket when SIGHUP comes."""
+"""A request that a plain reload cannot express: a file in the daemon's run directory, and SIGUSR2.
+
+Not SIGHUP: the kernel makes one of two pending signals of a kind, and a reload would get lost.
+"""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
-from mcrelay.client import reload_request
 from mcrelay.client.connection import BrokenOff, NotPermitted
+from mcrelay.client.reload_request import (
+    RELOAD_TIMEOUT_S,
+    must_be_permitted,
+    send_signal,
+    set_mark,
+    wait_for_result,
+)
 from mcrelay.reload.requests import Confirm, OperatorRequest
 from mcrelay.reload.results import Cause
 from mcrelay.storage import request_file
@@ -14,22 +24,21 @@ from mcrelay.storage import request_file
 Answer = dict[str, Any]
 
 
-def submit(path: str, wish: OperatorRequest) -> tuple[Answer, Answer]:
+def submit(path: str, request: OperatorRequest) -> tuple[Answer, Answer]:
     """Ask the daemon at a socket path; return its greeting and the result. Raises one of `UNREACHABLE`."""
-    cause = Cause.CONFIRM if isinstance(wish, Confirm) else Cause.TRY
-    return reload_request.request_reload(
-        path,
-        reload_request.PATIENCE,
-        before=lambda greeting: _place(greeting, wish),
-        answers=lambda verdict: verdict["cause"] == cause,
-    )
+    mark = set_mark(path, RELOAD_TIMEOUT_S)
+    pid = mark.greeting["pid"]
+    must_be_permitted(pid)  # else the file would stay there without a signal
+    _place(mark.greeting, request)
+    send_signal(pid, signal.SIGUSR2)
+    cause = Cause.CONFIRM if isinstance(request, Confirm) else Cause.TRY
+    return mark.greeting, wait_for_result(mark, cause)
 
 
-def _place(greeting: Answer, wish: OperatorRequest) -> None:
-    reload_request.must_be_permitted(greeting["pid"])  # or it would lie there without a signal
+def _place(greeting: Answer, request: OperatorRequest) -> None:
     run_dir = Path(greeting["run_dir"])
     try:
-        request_file.write(run_dir, wish, greeting["uid"])
+        request_file.write(run_dir, request, greeting["uid"])
     except request_file.RequestPendingError as error:
         raise BrokenOff(str(error)) from None
     except PermissionError:
@@ -38,6 +47,6 @@ def _place(greeting: Answer, wish: OperatorRequest) -> None:
         raise BrokenOff(f"cannot write into {run_dir}: {(error.strerror or str(error)).lower()}") from None
 
 
-def why(verdict: Answer) -> str:
-    """Return why what was wished cannot be had."""
-    return "; ".join(str(problem["message"]) for problem in verdict["problems"])
+def refusal(result: Answer) -> str:
+    """Return why a request was refused."""
+    return "; ".join(str(problem["message"]) for problem in result["problems"])

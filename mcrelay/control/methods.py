@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mcrelay.control.connection import Connection, Reply
 from mcrelay.control.peer import may_trace, peer
 from mcrelay.control.reload_marks import ReloadMarks
+from mcrelay.control.reload_waits import ReloadWaits
 from mcrelay.control.trace_sessions import TraceSessions
 from mcrelay.model.suggestions import list_words, similar_words
 from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, Parameter, Request, RpcError, bind_parameters
@@ -32,11 +33,17 @@ class Methods:
     """Carries out what clients ask for."""
 
     def __init__(
-        self, snapshot: SnapshotReplica, documents: Documents, marks: ReloadMarks, traces: TraceSessions
+        self,
+        snapshot: SnapshotReplica,
+        documents: Documents,
+        marks: ReloadMarks,
+        waits: ReloadWaits,
+        traces: TraceSessions,
     ) -> None:
         self._snapshot = snapshot
         self._documents = documents
         self._marks = marks
+        self._waits = waits
         self._traces = traces
 
     def carry_out(self, request: Request, call: Call) -> None:
@@ -67,6 +74,7 @@ class Methods:
                 "uid": daemon.get("uid"),
                 "generation": generation.get("number"),
                 "hash": generation.get("hash"),
+                "methods": list(METHODS),
             }
         )
 
@@ -89,6 +97,10 @@ class Methods:
     def reload_verdict(self, call: Call, given: Arguments) -> None:
         """Show what came of the last reload."""
         call.reply.result(self._snapshot.section("reload"))
+
+    def reload_wait(self, call: Call, given: Arguments) -> None:
+        """Answer when a reload that began after number `begun` has a result, or with null after a while."""
+        self._waits.add(call.connection, call.reply, given["begun"], given["cause"], call.now.monotonic)
 
     def trace_start(self, call: Call, given: Arguments) -> None:
         """Trace a rule for a client that may see what packets carry."""
@@ -145,6 +157,9 @@ METHODS = {
     "stats": Method(Methods.stats, (_RULE,)),
     "reload.mark": Method(Methods.reload_mark),
     "reload.verdict": Method(Methods.reload_verdict),
+    "reload.wait": Method(
+        Methods.reload_wait, (Parameter("begun", int, is_required=True), Parameter("cause", str))
+    ),
     "trace.start": Method(Methods.trace_start, (Parameter("rule", str, is_required=True),)),
     "trace.read": Method(Methods.trace_read, (_TRACE, Parameter("packets", bool), Parameter("most", int))),
     "trace.stop": Method(Methods.trace_stop, (_TRACE,)),

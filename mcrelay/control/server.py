@@ -9,8 +9,10 @@ import time
 from typing import NoReturn
 
 from mcrelay.control.clients import Clients
+from mcrelay.control.connection import Connection
 from mcrelay.control.methods import Methods
 from mcrelay.control.reload_marks import ReloadMarks
+from mcrelay.control.reload_waits import ReloadWaits
 from mcrelay.control.trace_sessions import TraceSessions
 from mcrelay.ipc.channel import NonBlockingChannel
 from mcrelay.ipc.heartbeat import HeartbeatWriter
@@ -46,9 +48,10 @@ class Server:
         self._snapshot = SnapshotReplica(self._counters)
         self._documents = Documents(self._snapshot, self._counters, read_usage)
         self._marks = ReloadMarks(self._request)
+        self._waits = ReloadWaits(self._snapshot.reload_results)
         self._traces = TraceSessions(self._request, self._snapshot.devices)
-        methods = Methods(self._snapshot, self._documents, self._marks, self._traces)
-        self._clients = Clients(self._selector, methods, self._traces.client_gone)
+        methods = Methods(self._snapshot, self._documents, self._marks, self._waits, self._traces)
+        self._clients = Clients(self._selector, methods, self._client_gone)
         self._listener: socket.socket | None = None
         self._pulse = HeartbeatWriter()
         self._next_beat = time.monotonic() + BEAT
@@ -73,6 +76,7 @@ class Server:
             self._documents.sample(now)
             self._pulse.beat()
             self._traces.expire(now.monotonic)
+            self._waits.expire(now.monotonic)
             self._clients.close_overdue(now.monotonic)
             self._clients.carry_on()
 
@@ -111,10 +115,16 @@ class Server:
                 if "rules" in sections:
                     gc.freeze()  # 10,000 rules are no garbage: not to be looked through again and again
                 self._open()
+                if "reload" in sections:
+                    self._waits.answer()
             case MarkAnswer(mark, begun):
                 self._marks.answered(mark, begun, now.monotonic)
             case TraceState():
                 self._traces.told(news, descriptors)
+
+    def _client_gone(self, client: Connection) -> None:
+        self._waits.client_gone(client)
+        self._traces.client_gone(client)
 
     def _open(self) -> None:
         """Let clients in, once there is something to show to them."""

@@ -69,8 +69,15 @@ class Daemon:
         """Write the configuration, send SIGHUP, and return the STATUS with which the reload was answered."""
         if config is not None:
             self.config.write_text(config)
+        return self._signal(signal.SIGHUP)
+
+    def take_request(self) -> str:
+        """Send SIGUSR2, for a request in the run directory, and return the STATUS with its result."""
+        return self._signal(signal.SIGUSR2)
+
+    def _signal(self, number: signal.Signals) -> str:
         self._forget_notifications()
-        self.process.send_signal(signal.SIGHUP)
+        self.process.send_signal(number)
         return self.await_reload()
 
     def await_reload(self) -> str:

@@ -1,7 +1,7 @@
 """What an operator can request of the supervisor besides a reload, and its text.
 
-The text is in a file of the run directory when SIGHUP arrives (`storage/request_file.py`). The control socket
-takes no such request, so that its clients can change nothing.
+The text is in a file of the run directory when SIGUSR2 arrives (`storage/request_file.py`). The control
+socket takes no such request, so that its clients can change nothing.
 """
 
 from __future__ import annotations

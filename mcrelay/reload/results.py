@@ -58,6 +58,11 @@ class ReloadResult:
     changes: Changes = field(default_factory=Changes)
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def is_about_files(self) -> bool:
+        """Whether the files were read and decided on, so that this answers a request for a reload, too."""
+        return self.cause not in (Cause.CONFIRM, Cause.DEADLINE) and self.outcome is not Outcome.REFUSED
+
     def as_json(self, at: float) -> dict[str, Any]:
         """Return the result as clients get it; `at` is the time of its publication, in seconds since 1970."""
         shown = self.problems[:MAX_PROBLEMS]
@@ -66,6 +71,7 @@ class ReloadResult:
             "at": at,
             "cause": str(self.cause),
             "outcome": str(self.outcome),
+            "is_about_files": self.is_about_files,
             "generation": self.generation,
             "changes": self.changes.as_json(),
             "problems": [problem.as_json() for problem in shown],

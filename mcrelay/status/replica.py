@@ -55,6 +55,12 @@ class SnapshotReplica:
         """Return the names of the devices by ifindex."""
         return {one.ifindex: one.device for one in self.interfaces.values() if one.ifindex is not None}
 
+    def reload_results(self) -> Sequence[Mapping[str, Any]]:
+        """Return the results of the last reloads, the latest first."""
+        reload = self.section("reload")
+        latest = {name: value for name, value in reload.items() if name not in ("begun", "earlier")}
+        return [one for one in (latest, *reload.get("earlier", ())) if one.get("finished")]
+
     def rule_status(self, rule: str) -> Sequence[str]:
         """Return the state of a rule, and the reason."""
         status: Sequence[str] = self.section("verdicts").get(rule, _UNKNOWN_STATUS)

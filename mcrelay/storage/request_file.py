@@ -1,6 +1,6 @@
-"""The file in the run directory that holds an operator's request. SIGHUP follows it.
+"""The file in the run directory that holds an operator's request. SIGUSR2 follows it.
 
-Whoever may write to the run directory may make a request: the kernel decides that.
+Every user who may write to the run directory may make a request: the kernel decides that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RequestPendingError(Exception):
 def write(directory: Path, request: OperatorRequest, uid: int) -> None:
     """Write a request for the supervisor, which runs as user `uid`; raises RequestPendingError and OSError.
 
-    SIGHUP has to follow within `MAX_AGE_S`.
+    SIGUSR2 has to follow within `MAX_AGE_S`.
     """
     path = directory / NAME
     with atomic.open_draft(path, 0o600) as (draft, opened):

@@ -150,22 +150,30 @@ class Supervisor:
         for number in self._signals.arrived():
             match number:
                 case signal.SIGHUP:
-                    self._hung_up()
+                    self._reload()
+                case signal.SIGUSR2:
+                    self._take_request()
                 case signal.SIGUSR1:
                     self._log_summary()
                 case signal.SIGTERM | signal.SIGINT:
                     self._is_stopping = True
 
-    def _hung_up(self) -> None:
-        """Somebody wants the files to be read, or left word of what else he wants."""
+    def _reload(self) -> None:
         self._control.is_outdated = True
         self._is_tidy = False  # what is on trial keeps what is confirmed, and does so no longer
+        if self._configuration.reload():
+            self._accepted()
+
+    def _take_request(self) -> None:
+        """Carry out the operator's request (mcrelay try, mcrelay confirm) in the run directory, if any."""
+        self._control.is_outdated = True
+        self._is_tidy = False  # a trial keeps the confirmed configuration, and its end gives that up
         try:
-            wish = request_file.take(self._run_dir)
+            request = request_file.take(self._run_dir)
         except RequestError as why:
             self._configuration.refuse(Cause.HANGUP, f"{self._run_dir / request_file.NAME}: {why}")
             return
-        if self._configuration.asked(wish, moment()) if wish else self._configuration.reload():
+        if request and self._configuration.asked(request, moment()):
             self._accepted()
 
     def _look_at_the_trial(self) -> None:

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -391,14 +392,21 @@ def test_many_at_once_wait_for_one_another_and_each_has_its_place(file, folder):
 
 
 @contextmanager
-def playing(file, *verdicts):
-    """A daemon that runs this file and answers with these verdicts in turn; yields its socket and process."""
-    left = [{**RELOAD, "finished": 5 + number, **verdict} for number, verdict in enumerate(verdicts)]
-    marks = [{"begun": 4 + number} for number in range(len(verdicts))]
+def playing(file, *results):
+    """A daemon that runs this file and has these results in turn; yields its socket and process."""
+    left = [{**RELOAD, **result} for result in results if result is not None]
+    marks = [{"begun": 4 + number} for number in range(len(results))]
+
+    def wait(begun):
+        return left.pop(0) if left else time.sleep(60)
+
     with subprocess.Popen(["sh", "-c", "trap : HUP; while :; do sleep 0.05; done"]) as process:
         try:
             hello = {**GREETING, "pid": process.pid, "config": str(file)}
-            methods = {"reload__mark": lambda: marks.pop(0), "reload__verdict": lambda: left.pop(0)}
+            methods = {
+                "reload__mark": lambda: marks.pop(0),
+                "reload__wait": wait,
+            }
             path = file.with_name("control.sock")
             with answering(path, hello=hello, list={"version": 1, "rules": []}, **methods) as at:
                 yield at, process
@@ -406,7 +414,7 @@ def playing(file, *verdicts):
             process.kill()
 
 
-def test_the_daemons_file_is_the_one_that_is_meant_and_its_verdict_is_told(file, folder, capsys):
+def test_the_daemons_file_is_the_default_and_its_result_is_printed(file, folder, capsys):
     with playing(file, {}) as (at, _):
         assert main(["add", "camera", *CAMERA, "--socket", at]) == 0
     out, err = capsys.readouterr()
@@ -510,9 +518,9 @@ def test_a_daemon_that_is_named_and_does_not_run_is_an_error_and_not_another_fil
     assert "no daemon at " in capsys.readouterr().err
 
 
-def test_no_verdict_leaves_the_change_and_says_so(file, folder, capsys):
-    with playing(file, *[{"finished": 4}] * 1000) as (at, _):
+def test_without_a_result_the_change_stays_and_the_message_says_so(file, folder, capsys):
+    with playing(file, None) as (at, _):
         assert main(["add", "camera", *CAMERA, "--timeout", "0.2", "--socket", at]) == 1
     out, err = capsys.readouterr()
     assert out == f"camera: added, {folder}/camera.yaml\n"
-    assert "no verdict within 0.2 s" in err
+    assert "no result within 0.2 s" in err

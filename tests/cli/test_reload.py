@@ -1,4 +1,4 @@
-"""`mcrelay reload` before a daemon that a test plays: whom it signals, and what it makes of the verdict."""
+"""`mcrelay reload` with a fake daemon: which process gets a signal, and what is printed of the result."""
 
 import json
 import os
@@ -6,20 +6,28 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 
 import pytest
 
 from mcrelay.cli import main
 from mcrelay.cli.check import CheckResult
-from mcrelay.client.connection import PATIENCE
+from mcrelay.client import connection
 from mcrelay.config.problems import Problem, SourceLocation
 from tests.support.fake_daemon import GREETING, answering, listening
 from tests.support.status_documents import RELOAD
 
-LIST = {"version": 1, "rules": []}
+UNCHANGED = {**RELOAD, "outcome": "unchanged", "changes": {}}
 PROBLEM = Problem(
     SourceLocation("/etc/mcrelay.yaml", 9, 11), "rules.a.input.port", "too high", "    port: 70000"
 )
+COUNTS_SIGNALS = """
+import signal
+signal.signal(signal.SIGHUP, lambda *_: print("SIGHUP", flush=True))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
 
 
 @pytest.fixture
@@ -28,41 +36,54 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def target():
-    """A process to signal, that tells whether it was: it ends on SIGHUP."""
-    with subprocess.Popen(["sleep", "60"]) as process:
+def process():
+    """A process that prints a line for each SIGHUP, also where this one ignores the signal (nohup)."""
+    command = [sys.executable, "-I", "-c", COUNTS_SIGNALS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
         yield process
         process.kill()
 
 
-def reloading(path, target, verdicts, **methods):
-    """A daemon that answers with these verdicts, one after the other, and then with the last again."""
-    left = list(verdicts)
-    return answering(
-        path,
-        hello={**GREETING, "pid": target.pid},
-        reload__mark={"begun": 4},
-        reload__verdict=lambda: left.pop(0) if len(left) > 1 else left[0],
-        list=LIST,
-        **methods,
-    )
+def signals_to(process):
+    """End the process; return how many signals it got."""
+    process.kill()
+    return process.stdout.read().count("SIGHUP")
 
 
-def told(capsys, *words):
+@dataclass
+class FakeDaemon:
+    """Answers `reload.wait` with results in turn, null included, and keeps the questions."""
+
+    pid: int
+    results: list
+    rules: list = field(default_factory=list)
+    questions: list = field(default_factory=list)
+
+    def answering(self, path):
+        return answering(
+            path,
+            hello={**GREETING, "pid": self.pid},
+            reload__mark={"begun": 4},
+            reload__wait=self._wait,
+            list={"version": 1, "rules": self.rules},
+        )
+
+    def _wait(self, **params):
+        self.questions.append(params)
+        return self.results.pop(0)
+
+
+def mcrelay_reload(capsys, *words):
     code = main(["reload", *words])
     out, err = capsys.readouterr()
     return code, out, err
 
 
-def test_it_signals_the_daemon_and_waits_for_a_reload_that_began_after_it_asked(path, target, capsys):
-    verdicts = [
-        {**RELOAD, "outcome": "rejected", "finished": 4},
-        {**RELOAD, "finished": 4},
-        {**RELOAD, "finished": 5},
-    ]
-    with reloading(path, target, verdicts) as at:
-        code, out, err = told(capsys, "--socket", at)
-    assert target.wait(20) == -signal.SIGHUP
+def test_it_signals_once_asks_once_and_prints_the_result(path, process, capsys):
+    daemon = FakeDaemon(process.pid, [RELOAD])
+    with daemon.answering(path) as at:
+        code, out, err = mcrelay_reload(capsys, "--socket", at)
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         "/etc/mcrelay.yaml: applied, generation 7",
@@ -70,41 +91,62 @@ def test_it_signals_the_daemon_and_waits_for_a_reload_that_began_after_it_asked(
         "  removed  2 rules: old, older",
         "  kept     3 rules",
     ]
+    assert process.stdout.readline() == "SIGHUP\n"
+    assert daemon.questions == [{"begun": 4}]
+    assert signals_to(process) == 0
 
 
-def test_a_new_rule_that_does_not_run_is_told_too(path, target, capsys):
+def test_without_a_result_it_asks_again_and_signals_no_more(path, process, capsys):
+    daemon = FakeDaemon(process.pid, [None, None, UNCHANGED])
+    with daemon.answering(path) as at:
+        assert mcrelay_reload(capsys, "--socket", at)[0] == 0
+    assert process.stdout.readline() == "SIGHUP\n"
+    assert daemon.questions == [{"begun": 4}] * 3
+    assert signals_to(process) == 0
+
+
+def test_the_signal_is_sent_before_it_waits(path, process, capsys):
+    def wait(begun):
+        assert process.stdout.readline() == "SIGHUP\n"
+        return UNCHANGED
+
+    methods = {"reload__mark": {"begun": 4}, "reload__wait": wait}
+    with answering(path, hello={**GREETING, "pid": process.pid}, **methods) as at:
+        assert mcrelay_reload(capsys, "--socket", at)[0] == 0
+
+
+def test_a_new_rule_that_does_not_run_is_printed_with_the_reason(path, process, capsys):
     rules = [
         {"name": "extra", "state": "unresolved", "reason": "device eth9 is absent"},
         {"name": "elsewhere", "state": "failed", "reason": "not of this reload"},
     ]
-    with reloading(path, target, [{**RELOAD, "finished": 5}]) as at:
-        LIST["rules"] = rules
-        _, out, _ = told(capsys, "--socket", at)
-        LIST["rules"] = []
+    with FakeDaemon(process.pid, [RELOAD], rules).answering(path) as at:
+        _, out, _ = mcrelay_reload(capsys, "--socket", at)
     assert out.splitlines()[-1] == "  extra is unresolved: device eth9 is absent"
     assert "elsewhere" not in out
 
 
-def test_an_unchanged_file_is_one_line(path, target, capsys):
-    with reloading(path, target, [{**RELOAD, "outcome": "unchanged", "changes": {}, "finished": 5}]) as at:
-        assert told(capsys, "--socket", at) == (0, "/etc/mcrelay.yaml: unchanged, generation 7 runs on\n", "")
+def test_an_unchanged_file_is_one_line(path, process, capsys):
+    with FakeDaemon(process.pid, [UNCHANGED]).answering(path) as at:
+        done = mcrelay_reload(capsys, "--socket", at)
+    assert done == (0, "/etc/mcrelay.yaml: unchanged, generation 7 runs on\n", "")
 
 
-def test_a_rejected_file_is_told_exactly_as_check_tells_it_and_ends_with_78(path, target, capsys):
+def test_a_rejected_file_is_printed_as_check_prints_it_and_ends_with_78(path, process, capsys):
     rejected = {
-        **RELOAD, "outcome": "rejected", "finished": 5,
+        **RELOAD, "outcome": "rejected",
         "problems": [PROBLEM.as_json()], "lines": [str(PROBLEM), *PROBLEM.excerpt()],
     }  # fmt: skip
-    with reloading(path, target, [rejected]) as at:
-        code, out, _ = told(capsys, "--socket", at)
+    with FakeDaemon(process.pid, [rejected]).answering(path) as at:
+        code, out, _ = mcrelay_reload(capsys, "--socket", at)
     as_checked = CheckResult("/etc/mcrelay.yaml", (PROBLEM,)).as_text(colour=False)
     assert code == 78
     assert out == f"{as_checked}: rejected, generation 7 runs on\n"
 
 
-def test_json_is_the_verdict(path, target, capsys):
-    with reloading(path, target, [{**RELOAD, "finished": 5}]) as at:
-        code, out, _ = told(capsys, "--json", "--socket", at)
+def test_json_is_the_result(path, process, capsys):
+    with FakeDaemon(process.pid, [RELOAD]).answering(path) as at:
+        code, out, _ = mcrelay_reload(capsys, "--json", "--socket", at)
     assert code == 0
     assert json.loads(out) == {
         "version": 1,
@@ -112,76 +154,101 @@ def test_json_is_the_verdict(path, target, capsys):
     }
 
 
-def test_a_verdict_that_does_not_come_is_not_waited_for_longer_than_told(path, target, capsys):
-    with reloading(path, target, [{**RELOAD, "finished": 4}]) as at:
-        code, out, err = told(capsys, "--timeout", "0.2", "--socket", at)
+def test_it_waits_no_longer_than_the_timeout(path, process, capsys):
+    def wait(begun):
+        time.sleep(60)
+
+    methods = {"reload__mark": {"begun": 4}, "reload__wait": wait}
+    with answering(path, hello={**GREETING, "pid": process.pid}, **methods) as at:
+        code, out, err = mcrelay_reload(capsys, "--timeout", "0.2", "--socket", at)
     assert (code, out) == (1, "")
-    assert err == "mcrelay: no verdict within 0.2 s; the reload goes on: see `mcrelay status`\n"
+    assert err == "mcrelay: no result within 0.2 s; the reload goes on: see `mcrelay status`\n"
 
 
-def test_a_control_process_that_hangs_is_not_waited_for_longer_than_told(path, target, capsys):
-    began = time.monotonic()
-    with listening(path, lambda client: client.recv(1 << 16) and time.sleep(PATIENCE)):
-        code, out, err = told(capsys, "--timeout", "0.5", "--socket", str(path))
-    assert time.monotonic() - began < PATIENCE
+def test_a_control_process_that_hangs_is_not_waited_for_longer_than_the_timeout(path, process, capsys):
+    with listening(path, lambda client: client.recv(1 << 16) and time.sleep(60)):
+        code, out, err = mcrelay_reload(capsys, "--timeout", "0.5", "--socket", str(path))
     assert (code, out, err) == (1, "", f"mcrelay: no answer in time at {path}\n")
+    assert signals_to(process) == 0
 
 
-@pytest.mark.parametrize("patience", ["0", "-1", "nan", "inf", "soon"])
-def test_a_patience_that_is_no_time_is_refused_before_anything_is_done(path, target, capsys, patience):
-    with reloading(path, target, [RELOAD]) as at, pytest.raises(SystemExit) as ended:
-        told(capsys, "--timeout", patience, "--socket", at)
+@pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf", "soon"])
+def test_a_timeout_that_is_no_time_is_refused_before_anything_is_done(path, process, capsys, timeout):
+    daemon = FakeDaemon(process.pid, [RELOAD])
+    with daemon.answering(path) as at, pytest.raises(SystemExit) as ended:
+        mcrelay_reload(capsys, "--timeout", timeout, "--socket", at)
     assert ended.value.code == 2
     assert "is not a number above 0" in capsys.readouterr().err
-    assert target.poll() is None  # SIGHUP would have ended it
+    assert (signals_to(process), daemon.questions) == (0, [])
 
 
-def test_a_daemon_that_ended_meanwhile_is_told(path, target, capsys):
-    target.kill()
-    target.wait()
-    with reloading(path, target, [RELOAD]) as at:
-        code, _, err = told(capsys, "--socket", at)
+def test_a_daemon_that_ended_meanwhile_is_reported(path, process, capsys):
+    process.kill()
+    process.wait()
+    with FakeDaemon(process.pid, [RELOAD]).answering(path) as at:
+        code, _, err = mcrelay_reload(capsys, "--socket", at)
     assert code == 1
     assert "has ended, or is hidden from here: nothing was reloaded" in err
 
 
-def test_another_daemon_in_its_place_is_no_verdict(path, target, capsys):
-    greetings = [{**GREETING, "pid": target.pid}, GREETING]
-    methods = {"reload__mark": {"begun": 4}, "reload__verdict": {**RELOAD, "finished": 5}}
+def test_another_daemon_in_its_place_is_neither_asked_nor_signalled(path, process, capsys):
+    greetings = [{**GREETING, "pid": process.pid}, {**GREETING, "pid": os.getppid()}]
+    questions = []
+    methods = {"reload__mark": {"begun": 4}, "reload__wait": questions.append}
     with answering(path, hello=lambda protocol: greetings.pop(0), **methods) as at:
-        code, _, err = told(capsys, "--socket", at)
+        code, _, err = mcrelay_reload(capsys, "--socket", at)
     assert code == 1
     assert "mcrelay was restarted meanwhile" in err
+    assert questions == []
 
 
-def test_a_control_process_that_dies_meanwhile_is_asked_again(path, target, capsys):
-    tries = []
+def test_a_control_process_that_dies_meanwhile_is_asked_again_without_another_signal(path, process, capsys):
+    questions = []
 
-    def verdict():
-        tries.append(None)
-        if len(tries) == 1:
+    def wait(begun):
+        questions.append(begun)
+        if len(questions) == 1:
             raise ConnectionError("as if it had died")
-        return {**RELOAD, "outcome": "unchanged", "changes": {}, "finished": 5}
+        return UNCHANGED
 
-    methods = {"reload__mark": {"begun": 4}, "reload__verdict": verdict}
-    with answering(path, hello={**GREETING, "pid": target.pid}, **methods) as at:
-        code, _, err = told(capsys, "--socket", at)
+    methods = {"reload__mark": {"begun": 4}, "reload__wait": wait}
+    with answering(path, hello={**GREETING, "pid": process.pid}, **methods) as at:
+        code, _, err = mcrelay_reload(capsys, "--socket", at)
     assert (code, err) == (0, "")
-    assert len(tries) == 2
+    assert questions == [4, 4]
+    assert process.stdout.readline() == "SIGHUP\n"
+    assert signals_to(process) == 0
 
 
-def test_who_may_not_signal_the_daemon_is_told_so_and_ends_with_4(path, target, capsys, monkeypatch):
+def test_a_daemon_of_an_older_version_is_not_signalled(path, process, capsys):
+    hello = {**GREETING, "pid": process.pid, "version": "0.0.1"}
+    del hello["methods"]
+    with answering(path, hello=hello, reload__mark={"begun": 4}) as at:
+        code, _, err = mcrelay_reload(capsys, "--socket", at)
+    assert code == 1
+    assert "is of version 0.0.1, which cannot tell when a reload has ended: restart it" in err
+    assert signals_to(process) == 0
+
+
+def test_a_user_who_may_not_signal_the_daemon_reads_so_and_ends_with_4(path, process, capsys, monkeypatch):
     def forbidden(descriptor, number):
         raise PermissionError
 
     monkeypatch.setattr(signal, "pidfd_send_signal", forbidden)
-    with reloading(path, target, [RELOAD]) as at:
-        code, out, err = told(capsys, "--socket", at)
+    with FakeDaemon(process.pid, [RELOAD]).answering(path) as at:
+        code, out, err = mcrelay_reload(capsys, "--socket", at)
     assert (code, out) == (4, "")
-    assert err == f"mcrelay: you may not signal process {target.pid}: use sudo\n"
+    assert err == f"mcrelay: you may not signal process {process.pid}: use sudo\n"
 
 
-def test_the_help_tells_the_exit_codes():
+def test_the_daemon_answers_a_wait_sooner_than_the_client_gives_it_up():
+    from mcrelay.control.reload_waits import MAX_WAIT_S
+    from mcrelay.control.server import BEAT
+
+    assert MAX_WAIT_S + BEAT < connection.PATIENCE / 1.5
+
+
+def test_the_help_has_the_exit_codes():
     done = subprocess.run(
         [sys.executable, "-m", "mcrelay", "reload", "--help"], capture_output=True, text=True, timeout=60,
         check=True, env={**os.environ, "COLUMNS": "200"},

@@ -415,4 +415,4 @@ def test_the_verbs_import_no_library_that_takes_long(verb, path):
 
 
 def test_the_greeting_of_the_daemon_that_the_tests_play_is_that_of_a_real_one():
-    assert GREETING.keys() == {"protocol", "version", "pid", "config", "generation"}
+    assert GREETING.keys() == {"protocol", "version", "pid", "config", "generation", "methods"}

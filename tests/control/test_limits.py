@@ -11,7 +11,7 @@ from mcrelay.control import clients, connection
 from mcrelay.control.server import Server
 from mcrelay.ipc.channel import NonBlockingChannel
 from mcrelay.protocol.framing import WireError
-from tests.support.control_harness import PATIENCE, VERDICT, Desk, rule, sections
+from tests.support.control_harness import PATIENCE, RESULT, Desk, rule, sections
 
 HELLO = b'{"jsonrpc": "2.0", "id": 1, "method": "hello", "params": {"protocol": 1}}\n'
 STATUS = b'{"jsonrpc": "2.0", "id": 2, "method": "status"}\n'
@@ -50,7 +50,7 @@ def test_who_does_not_come_to_the_point_is_cut_off(desk, said):
     client = desk.raw()
     client.sendall(said)
     assert until_closed(client).count(b"\n") == said.count(b"\n")
-    assert desk.client().call("reload.verdict") == VERDICT
+    assert desk.client().call("reload.verdict") == RESULT
 
 
 def test_who_does_not_take_its_answer_is_cut_off(desk):
@@ -62,7 +62,7 @@ def test_who_does_not_take_its_answer_is_cut_off(desk):
     cut_off = until_closed(client)
     assert cut_off.startswith(b'{"jsonrpc":"2.0","id":2,"result":')
     assert b"\n" not in cut_off
-    assert desk.client().call("reload.verdict") == VERDICT
+    assert desk.client().call("reload.verdict") == RESULT
 
 
 def test_who_takes_its_answer_slowly_gets_all_of_it(desk, monkeypatch):
@@ -121,7 +121,7 @@ def test_a_client_that_goes_in_the_middle_of_its_answer_is_forgotten(desk):
         client.sendall(STATUS * 3)
         client.recv(100)
         client.close()
-    assert desk.client().call("reload.verdict") == VERDICT
+    assert desk.client().call("reload.verdict") == RESULT
 
 
 # The channel.

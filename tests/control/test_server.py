@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import select
 import selectors
 import socket
 import time
@@ -12,12 +13,13 @@ import jsonschema
 import pytest
 
 from mcrelay.client.connection import BrokenOff, Failed, NotRunning
-from mcrelay.control import server
+from mcrelay.control import reload_waits, server
 from mcrelay.control.clients import MOST, Clients
+from mcrelay.control.methods import METHODS
 from mcrelay.model.drops import SEND_ERROR_NAMES
 from mcrelay.protocol.control import Counters, Mark, MarkAnswer, TraceRule, TraceState
 from mcrelay.protocol.jsonrpc import MAX_LINE, Code
-from tests.support.control_harness import PATIENCE, VERDICT, Desk, Memory, interface, process, rule, sections
+from tests.support.control_harness import PATIENCE, RESULT, Desk, Memory, interface, process, rule, sections
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/status.schema.json").read_text())
 SECONDS = 1_000_000_000  # in nanoseconds
@@ -87,6 +89,7 @@ def test_hello_says_who_answers(client):
         "uid": os.geteuid(),
         "generation": 1,
         "hash": "abc",
+        "methods": list(METHODS),
     }
 
 
@@ -201,7 +204,7 @@ def test_the_counters_of_all_workers_are_one_and_rates_come_after_a_while(desk, 
 
 
 def test_the_verdict_of_the_last_reload_is_told_as_it_is(client):
-    assert client.call("reload.verdict") == VERDICT
+    assert client.call("reload.verdict") == RESULT
 
 
 def test_a_mark_is_what_the_supervisor_says_and_nobody_else_waits_for_it(desk, client):
@@ -210,7 +213,7 @@ def test_a_mark_is_what_the_supervisor_says_and_nobody_else_waits_for_it(desk, c
     answers(waiting, 1)
     mark = desk.supervisor.asked()
     assert isinstance(mark, Mark)
-    assert client.call("reload.verdict") == VERDICT
+    assert client.call("reload.verdict") == RESULT
     desk.supervisor.tell(MarkAnswer(mark.mark, 4))
     marked, listed = answers(waiting, 2)
     assert marked["result"] == {"begun": 4}
@@ -224,7 +227,69 @@ def test_a_client_that_goes_before_its_mark_comes_harms_nobody(desk, client):
     mark = desk.supervisor.asked()
     impatient.close()
     desk.supervisor.tell(MarkAnswer(mark.mark, 1))
-    assert client.call("reload.verdict") == VERDICT
+    assert client.call("reload.verdict") == RESULT
+
+
+def has_data(connection):
+    return bool(select.select([connection], [], [], 0)[0])
+
+
+def later_result(number, **fields):
+    return {**RESULT, "begun": number, "finished": number, "cause": "hangup", **fields}
+
+
+def test_a_client_waits_for_a_reload_until_its_result_stands_and_nobody_else_does(desk, client):
+    waiting = desk.raw()
+    waiting.sendall(HELLO + line("reload.wait", begun=1) + line("list"))
+    answers(waiting, 1)
+    assert client.call("reload.verdict") == RESULT
+    desk.supervisor.change(reload={**RESULT, "begun": 2})
+    until(lambda: client.call("reload.verdict")["begun"] == 2)
+    assert not has_data(waiting)
+    confirmed = later_result(3, cause="confirm", is_about_files=False)
+    desk.supervisor.change(reload={**confirmed, "begun": 3, "earlier": [later_result(2), RESULT]})
+    result, listed = answers(waiting, 2)
+    assert (result["result"]["finished"], result["result"]["cause"]) == (2, "hangup")
+    assert "earlier" not in result["result"]
+    assert "rules" in listed["result"]
+    assert client.call("reload.wait", begun=1, cause="confirm")["finished"] == 3
+    assert not has_data(desk.supervisor.channel), "the supervisor is not asked"
+
+
+def test_a_client_that_waits_in_vain_is_answered_after_a_while(desk, monkeypatch):
+    monkeypatch.setattr(server, "BEAT", 0.05)
+    monkeypatch.setattr(reload_waits, "MAX_WAIT_S", 0.2)
+    desk.supervisor.change(**sections())
+    client = desk.client()
+    assert client.call("reload.wait", begun=1) is None
+    assert client.call("reload.wait", begun=0)["finished"] == 1
+
+
+def test_a_client_that_goes_while_it_waits_for_a_reload_harms_nobody(desk, client):
+    for _ in range(3):
+        impatient = desk.raw()
+        impatient.sendall(HELLO + line("reload.wait", begun=1))
+        answers(impatient, 1)
+        impatient.close()
+    waiting = desk.raw()
+    waiting.sendall(HELLO + line("reload.wait", begun=1))
+    answers(waiting, 1)
+    desk.supervisor.change(reload=later_result(2))
+    [result] = answers(waiting, 1)
+    assert result["result"]["finished"] == 2
+    assert client.call("list")["rules"]
+
+
+def test_a_client_that_waits_for_a_reload_makes_room_for_others(desk, client):
+    waiting = desk.raw()
+    waiting.sendall(HELLO + line("reload.wait", begun=1))
+    answers(waiting, 1)
+    client.call("list")
+    others = [desk.raw() for _ in range(MOST - 1)]
+    assert is_closed(waiting)
+    desk.supervisor.change(reload=later_result(2))
+    until(lambda: client.call("reload.verdict")["finished"] == 2)
+    assert len(others) == MOST - 1
 
 
 def test_a_trace_begins_when_the_supervisor_says_so(desk, client):
@@ -321,7 +386,7 @@ def test_a_line_that_does_not_end_is_cut_off_with_a_word(desk, client):
     [answer] = answers(endless, 1)
     assert f"at most {MAX_LINE} octets" in answer["error"]["message"]
     assert is_closed(endless)
-    assert client.call("reload.verdict") == VERDICT
+    assert client.call("reload.verdict") == RESULT
 
 
 def test_a_client_that_has_said_all_it_wants_still_gets_all_answers(desk, client):
@@ -339,12 +404,12 @@ def test_when_there_are_too_many_the_one_that_asked_longest_ago_goes(desk, clien
     client.call("list")
     others = [desk.raw() for _ in range(MOST - 1)]
     assert is_closed(first)
-    assert client.call("reload.verdict") == VERDICT
+    assert client.call("reload.verdict") == RESULT
     assert len(others) == MOST - 1
 
 
 def test_a_mistake_of_our_own_costs_one_request_and_is_logged_in_a_line(desk, client, capfd):
-    desk.supervisor.change(processes={"set": {"broken": {"pid": None}}}, reload=VERDICT | {"begun": 2})
+    desk.supervisor.change(processes={"set": {"broken": {"pid": None}}}, reload=RESULT | {"begun": 2})
     until(lambda: client.call("reload.verdict")["begun"] == 2)
     with pytest.raises(Failed) as refused:
         client.call("status")

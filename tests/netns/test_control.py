@@ -6,6 +6,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from itertools import pairwise
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.client.connection import Failed, connect
+from mcrelay.client.connection import BrokenOff, Failed, connect
+from mcrelay.client.reload_request import call_with_retry
 from mcrelay.control.methods import METHODS
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import TIMEOUT_S, wait_until
@@ -283,3 +285,74 @@ def test_status_is_for_all_who_may_open_the_socket_and_traces_for_its_group(stud
         assert answer["result"]["rule"] == "feed"
     else:
         assert answer["error"]["code"] == Code.NOT_PERMITTED
+
+
+# Reloads, with the command line and a real daemon.
+
+
+def begin_mcrelay(relay, *words):
+    command = [sys.executable, "-m", "mcrelay", *words, "--socket", control_of(relay)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def end_mcrelay(process):
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def begun(relay):
+    return asked(relay, "reload.mark")["begun"]
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN], ids=["plain", "nohup"])
+def test_one_call_of_reload_is_one_reload_even_where_sighup_is_ignored(studio, handler):
+    before = signal.signal(signal.SIGHUP, handler)  # what nohup(1) does; children inherit it
+    try:
+        with studio.relaying(FEED) as relay:
+            for number, config in enumerate((studio.config(FEED, OTHER), studio.config(FEED)), start=2):
+                relay.config.write_text(config)
+                code, out, err = end_mcrelay(begin_mcrelay(relay, "reload"))
+                assert (code, err, begun(relay)) == (0, "", number)
+                assert out.startswith(f"{relay.config}: applied, generation {number}\n")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_reloads_at_once_are_each_answered_about_the_files_as_they_are(studio):
+    with studio.relaying(FEED) as relay:
+        relay.config.write_text(studio.config(FEED, OTHER))
+        processes = [begin_mcrelay(relay, "reload", "--json") for _ in range(4)]
+        results = [json.loads(end_mcrelay(process)[1]) for process in processes]
+        assert {(one["outcome"], one["generation"]) for one in results} <= {("applied", 2), ("unchanged", 2)}
+        assert 2 <= begun(relay) <= 5
+
+
+def test_a_reload_beside_trials_and_confirmations_is_answered_about_the_files(studio):
+    with studio.relaying(FEED) as relay:
+        relay.config.write_text(studio.config(FEED, OTHER))
+        assert end_mcrelay(begin_mcrelay(relay, "try"))[0] == 0
+        processes = [begin_mcrelay(relay, *words) for words in (["confirm"], ["reload"], ["reload"])]
+        (confirmed, *_), *reloaded = [end_mcrelay(process) for process in processes]
+        assert confirmed == 0
+        for done in reloaded:
+            assert done == (0, f"{relay.config}: unchanged, generation 2 runs on\n", "")
+        assert asked(relay)["trial"] is None
+
+
+def test_a_reload_whose_control_process_is_killed_meanwhile_is_answered_by_the_next_one(studio):
+    with studio.relaying(FEED) as relay:
+        os.kill(relay.process.pid, signal.SIGSTOP)  # the reload cannot end before
+        relay.config.write_text(studio.config(FEED, OTHER))
+        try:
+            with connect(control_of(relay)) as client:
+                mark = client.call("reload.verdict")["begun"]
+                relay.process.send_signal(signal.SIGHUP)
+                processes = client.call("status")["processes"]
+                [control] = [one["pid"] for one in processes if one["kind"] == "control"]
+                threading.Timer(0.5, os.kill, (control, signal.SIGKILL)).start()
+                with pytest.raises(BrokenOff):
+                    client.call("reload.wait", begun=mark)
+        finally:
+            os.kill(relay.process.pid, signal.SIGCONT)
+        _, result = call_with_retry(control_of(relay), "reload.wait", 20, begun=mark)
+        assert (result["outcome"], result["generation"]) == ("applied", 2)

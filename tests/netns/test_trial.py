@@ -1,6 +1,7 @@
 """What was confirmed comes back exactly as it was and in time, whoever dies and whatever lies in the way."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -52,13 +53,13 @@ def begin_trial(relay, config, seconds=LONG):
     """Put a configuration on trial; return the answer."""
     relay.config.write_text(config)
     request_file.write(relay.run_dir, Try(seconds), os.geteuid())
-    return relay.reload()
+    return relay.take_request()
 
 
 def confirm(relay, generation):
     """Confirm what is on trial; return the answer."""
     request_file.write(relay.run_dir, Confirm(generation), os.geteuid())
-    return relay.reload()
+    return relay.take_request()
 
 
 def asked(relay, method):
@@ -73,7 +74,7 @@ def outcome(relay):
 def end_trial(relay):
     """Let the trial that runs end soon, and wait until all is as it was."""
     request_file.write(relay.run_dir, Try(0.2), os.geteuid())
-    relay.reload()
+    relay.take_request()
     await_rollback(relay)
 
 
@@ -266,18 +267,23 @@ def make_foreign(path):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, make_link, make_foreign])
-def test_what_is_nobodys_wish_is_ignored_and_the_files_are_reloaded(studio, make):
+def test_a_request_file_that_is_none_is_ignored_and_stops_no_reload(studio, make):
     with studio.relaying(FEED) as relay:
-        make(relay.run_dir / request_file.NAME)
+        path = relay.run_dir / request_file.NAME
+        make(path)
         assert relay.reload(studio.config(FEED, EXTRA)).startswith("applied: generation 2, 2 rules")
-        assert f"{relay.run_dir / request_file.NAME} is ignored: " in relay.log()
+        relay.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: f"{path} is ignored: " in relay.log(), "a line in the log")
+        assert outcome(relay) == "applied"
+        assert relay.reload().startswith("unchanged: generation 2, 2 rules")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 4000, "x" * 10_000_000, '{"verb": "try"}', '{"verb": "rm"}'])
-def test_a_wish_that_nobody_understands_applies_nothing_for_good(studio, text):
+def test_a_request_that_cannot_be_read_is_refused_and_applies_nothing(studio, text):
     with studio.relaying(FEED) as relay:
+        relay.config.write_text(studio.config(FEED, EXTRA))
         (relay.run_dir / request_file.NAME).write_text(text)
-        assert relay.reload(studio.config(FEED, EXTRA)).startswith("refused: ")
+        assert relay.take_request().startswith("refused: ")
         assert names(relay) == ["feed"]
         assert relay.reload().startswith("applied: generation 2, 2 rules")
 

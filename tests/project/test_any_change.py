@@ -167,7 +167,7 @@ class AnyChange(RuleBasedStateMachine):
 
     @rule()
     def a_hangup_comes(self):
-        self.stage.hang_up()
+        self.stage.reload()
         self.model.reload()
 
     @rule()
@@ -182,13 +182,13 @@ class AnyChange(RuleBasedStateMachine):
         if self.model.end is None:
             self.everything_settles()
             self.remembered = self.stage.kernel.serials("egress")
-        self.stage.hang_up(Try(seconds))
+        self.stage.request(Try(seconds))
         self.model.try_(self.stage.now.seconds + seconds)
 
     @rule(right=st.booleans())
     def a_confirmation_comes(self, right):
         generation = self.stage.configuration.generation
-        self.stage.hang_up(Confirm(generation if right else generation + 1))
+        self.stage.request(Confirm(generation if right else generation + 1))
         if right:
             self.model.confirm()
 

@@ -433,7 +433,7 @@ def test_result_plan_history_diff_log_and_sockets_agree_on_what_changed(case, st
     running = stage.supervisor._reconciler.running
     sockets = {*stage.kernel.open}
     caplog.clear()
-    stage.hang_up()
+    stage.reload()
     actions = diff(running, stage.supervisor._reconciler.desired)
     touched = rules_touched(running, actions) if case.key != "file.workers" else set()
     assert touched == {*case.changed, *case.added, *case.removed} - {*case.shown_only}

@@ -60,8 +60,9 @@ def process(**changes):
     }  # fmt: skip
 
 
-VERDICT = {
-    "begun": 1, "finished": 1, "at": 1000.5, "outcome": "started", "generation": 1,
+RESULT = {
+    "begun": 1, "finished": 1, "at": 1000.5, "cause": "start", "outcome": "started", "is_about_files": True,
+    "generation": 1,
     "changes": {"added": ["feed"], "changed": [], "removed": [], "kept": 0}, "problems": [], "lines": [],
 }  # fmt: skip
 
@@ -76,7 +77,7 @@ def sections(**rules):
             "uid": os.geteuid(), "socket_gid": os.getegid(),
         },
         "generation": {"number": 1, "hash": "abc", "accepted": 1000.1},
-        "reload": VERDICT,
+        "reload": RESULT,
         "trial": None,
         "rules": {"set": rules},
         "verdicts": {"set": {name: ["active", ""] for name in rules}},

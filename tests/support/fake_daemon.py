@@ -5,7 +5,10 @@ import socket
 import threading
 from contextlib import contextmanager
 
-GREETING = {"protocol": 1, "version": "0.1.0", "pid": 4710, "config": "/etc/mcrelay.yaml", "generation": 7}
+GREETING = {
+    "protocol": 1, "version": "0.1.0", "pid": 4710, "config": "/etc/mcrelay.yaml", "generation": 7,
+    "methods": ["reload.mark", "reload.wait"],
+}  # fmt: skip
 
 
 def answer(request, methods):

@@ -242,7 +242,7 @@ class Stage:
         self._lock = archive._lock
         self.configuration = Configuration(self.file, self.systemd, archive)
         self.configuration.load(self.now)
-        self.signals = SimpleNamespace(arrived=lambda: bytes([signal.SIGHUP]))
+        self.signals = SimpleNamespace()
         self.supervisor = loop.Supervisor(
             self.configuration, None, self.folder / "run", None, self.signals, self.systemd
         )
@@ -250,9 +250,15 @@ class Stage:
         self.supervisor._accepted()
         self.turn()
 
-    def hang_up(self, wish=None):
-        if wish is not None:
-            request_file.write(self.folder / "run", wish, os.geteuid())
+    def reload(self):
+        self._signal(signal.SIGHUP)
+
+    def request(self, request):
+        request_file.write(self.folder / "run", request, os.geteuid())
+        self._signal(signal.SIGUSR2)
+
+    def _signal(self, number):
+        self.signals.arrived = lambda: bytes([number])
         self.supervisor._signalled()
         self.turn()
 

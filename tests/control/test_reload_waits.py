@@ -1,0 +1,103 @@
+"""A client that waits for a reload gets the first result that it asked for, and none of another."""
+
+import json
+
+import pytest
+
+from mcrelay.control.connection import Reply
+from mcrelay.control.reload_waits import MAX_WAIT_S, ReloadWaits
+
+
+def result(number, cause="hangup", is_about_files=True):
+    return {"finished": number, "cause": cause, "is_about_files": is_about_files}
+
+
+class Desk:
+    """The results that stand, and the answers that clients got, by the name of the client."""
+
+    def __init__(self, *results):
+        self.results, self.answers = list(results), {}
+        self.waits = ReloadWaits(lambda: self.results)
+
+    def wait(self, client, begun, cause=None, now=10.0):
+        def send(pieces):
+            assert client not in self.answers, "a request has one answer"
+            self.answers[client] = json.loads(b"".join(pieces))["result"]
+
+        self.waits.add(client, Reply(send, 1, False), begun, cause, now)
+
+    def add(self, *results):
+        self.results = [*results, *self.results]
+        self.waits.answer()
+
+
+def test_the_answer_comes_when_a_later_reload_has_a_result():
+    desk = Desk(result(4))
+    desk.wait("one", begun=4)
+    assert desk.answers == {}
+    desk.add(result(5))
+    assert desk.answers == {"one": result(5)}
+
+
+def test_a_result_that_stands_already_is_the_answer_at_once():
+    desk = Desk(result(7), result(6), result(5), result(4))
+    desk.wait("one", begun=4)
+    desk.wait("two", begun=6)
+    assert desk.answers == {"one": result(5), "two": result(7)}
+
+
+@pytest.mark.parametrize("cause", ["confirm", "deadline", "try"])
+def test_a_result_that_says_nothing_of_the_files_is_no_answer_to_a_reload(cause):
+    desk = Desk()
+    desk.wait("one", begun=4)
+    desk.add(result(5, cause, is_about_files=False))
+    assert desk.answers == {}
+    desk.add(result(6, "watch"))
+    assert desk.answers == {"one": result(6, "watch")}
+
+
+def test_a_client_that_names_a_cause_gets_a_result_with_this_cause_only():
+    desk = Desk()
+    desk.wait("one", begun=4, cause="try")
+    desk.add(result(6, "confirm", is_about_files=False), result(5))
+    assert desk.answers == {}
+    desk.add(result(7, "try", is_about_files=False))
+    assert desk.answers["one"]["finished"] == 7
+
+
+def test_each_of_several_clients_gets_the_first_result_after_its_own_mark():
+    desk = Desk()
+    for number in range(4, 7):
+        desk.wait(f"after {number}", begun=number)
+    desk.add(result(6), result(5))
+    desk.add(result(7))
+    assert {client: answer["finished"] for client, answer in desk.answers.items()} == {
+        "after 4": 5, "after 5": 6, "after 6": 7,
+    }  # fmt: skip
+
+
+def test_without_a_result_the_answer_is_null_after_a_while():
+    desk = Desk()
+    desk.wait("one", begun=4, now=10.0)
+    desk.wait("two", begun=4, now=11.0)
+    desk.waits.expire(10.0 + MAX_WAIT_S)
+    assert desk.answers == {"one": None}
+    desk.add(result(5))
+    assert desk.answers == {"one": None, "two": result(5)}
+
+
+def test_a_client_that_has_gone_is_not_answered():
+    desk = Desk()
+    desk.wait("one", begun=4)
+    desk.wait("two", begun=4)
+    desk.waits.client_gone("one")
+    desk.add(result(5))
+    assert desk.answers == {"two": result(5)}
+
+
+def test_a_client_whose_connection_closes_while_another_is_answered_is_not_answered():
+    desk = Desk()
+    desk.waits.add("one", Reply(lambda pieces: desk.waits.client_gone("two"), 1, False), 4, None, 10.0)
+    desk.wait("two", begun=4)
+    desk.add(result(5))
+    assert desk.answers == {}
