@@ -14,7 +14,7 @@ from mcrelay.cli.history import HASH_DIGITS
 from mcrelay.cli.history_option import Greeting
 from mcrelay.cli.view.terminal import BOLD, GREEN, RED, format_json, is_colour_wanted, paint
 from mcrelay.cli.view.units import format_time
-from mcrelay.config.changes import Changes, compare
+from mcrelay.config.changes import Changes, compare_configs
 from mcrelay.config.model import Config, Rule
 from mcrelay.config.problems import ConfigError
 from mcrelay.linux.netlink import LinkTableError, read_links
@@ -132,7 +132,7 @@ def _compare_rules(entry: Entry, now: config_files.Contents) -> Changes | None:
     def route(config: Config, rule: Rule) -> Route | None:
         return route_of(rule, config, links)
 
-    return compare(before, after, route)
+    return compare_configs(before, after, route)
 
 
 def _read_links() -> LinkTable:

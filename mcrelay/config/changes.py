@@ -83,7 +83,7 @@ class Changes:
         }
 
 
-def compare(before: Config | None, after: Config, route_of: RouteOf) -> Changes:
+def compare_configs(before: Config | None, after: Config, route_of: RouteOf) -> Changes:
     """Return how the rules of two configs differ on the host that `route_of` knows."""
     if before is None:
         return Changes(added=tuple(after.rules))
@@ -94,20 +94,20 @@ def compare(before: Config | None, after: Config, route_of: RouteOf) -> Changes:
         # Most rules of a reload are equal, and equal values are found faster than compared field by field.
         if old == new and all(is_same_device[name] for name in _interfaces(old)):
             return ()
-        return rule_differences(
+        return find_differences(
             _fields(old, devices[0], route_of(before, old)), _fields(new, devices[1], route_of(after, new))
         )
 
-    return _sort(before.rules, after.rules, differences)
+    return _compare_by_name(before.rules, after.rules, differences)
 
 
-def compare_fields(before: Mapping[str, RuleFields], after: Mapping[str, RuleFields]) -> Changes:
-    """Return how rules differ, given by their names."""
-    return _sort(before, after, rule_differences)
+def compare_rules(before: Mapping[str, RuleFields], after: Mapping[str, RuleFields]) -> Changes:
+    """Return how rules differ, which are given by name."""
+    return _compare_by_name(before, after, find_differences)
 
 
-def rule_differences(before: RuleFields, after: RuleFields) -> tuple[str, ...]:
-    """Return a text for each difference of two rules; none where they do the same under the same words."""
+def find_differences(before: RuleFields, after: RuleFields) -> tuple[str, ...]:
+    """Return a text for each difference of two rules."""
     return (
         *_changed_fields("", before, after, _OF_THE_RULE),
         *_changed_fields("input ", before, after, _OF_THE_INPUT),
@@ -118,7 +118,7 @@ def rule_differences(before: RuleFields, after: RuleFields) -> tuple[str, ...]:
 _Rule = TypeVar("_Rule")
 
 
-def _sort(
+def _compare_by_name(
     before: Mapping[str, _Rule],
     after: Mapping[str, _Rule],
     differences: Callable[[_Rule, _Rule], tuple[str, ...]],

@@ -21,7 +21,7 @@ Check = Callable[[Data], bool]  # whether a value is valid
 
 @cache
 def schema() -> Schema:
-    """Return the schema as the package has it."""
+    """Return the schema. It is part of the package, as the modules are, and read as they are."""
     text = resources.files("mcrelay").joinpath("schema.json").read_bytes()
     loaded: Schema = json.loads(text)
     return loaded

@@ -97,7 +97,7 @@ def drop_in_folder(main: Path) -> Path:
 
 
 def is_drop_in(name: str) -> bool:
-    """Tell whether a file of this name in the drop-in folder matters: it is read, or refused for `.yml`."""
+    """Return whether a file of this name in the drop-in folder matters: it is read, or refused for `.yml`."""
     return name.endswith((".yaml", ".yml")) and not name.startswith(".")
 
 

@@ -25,7 +25,7 @@ class ConfigTree:
         return config_files.drop_in_folder(self.main) / f"{name}.yaml"
 
     def is_drop_in(self, source: Source) -> bool:
-        """Tell whether one of these files is in the drop-in folder."""
+        """Return whether one of these files is in the drop-in folder."""
         return source is not self.sources[0]
 
     def rule_names(self) -> Iterator[str]:

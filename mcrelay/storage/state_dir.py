@@ -71,7 +71,7 @@ class StateDirectory:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._complaint = ""
+        self._logged = ""
         self._lock: int | None = None
 
     def open(self) -> None:
@@ -81,14 +81,14 @@ class StateDirectory:
             make_directory(self.directory / HISTORY, 0o750)
             self._lock = _locked(self.directory)
         except OSError as error:
-            self._complain(_unusable(self.directory, error))
+            self._log_once(_unusable(self.directory, error))
         except StateDirectoryError as error:
-            self._complain(error)
+            self._log_once(error)
 
     def check_usable(self) -> None:
         """Raise StateDirectoryError if the directory cannot be used."""
         if self._lock is None:
-            raise StateDirectoryError(self._complaint)
+            raise StateDirectoryError(self._logged)
 
     # The history.
 
@@ -99,12 +99,12 @@ class StateDirectory:
             number = max(self._numbers(), default=0) + 1
             json_file.write(_path(self.directory, number), make_entry(number).as_json())
         except OSError as error:
-            self._complain(_unusable(self.directory / HISTORY, error))
+            self._log_once(_unusable(self.directory / HISTORY, error))
             return None
         except StateDirectoryError as error:
-            self._complain(error)
+            self._log_once(error)
             return None
-        self._complaint = ""
+        self._logged = ""
         return number
 
     def confirm(self, number: int) -> None:
@@ -114,9 +114,9 @@ class StateDirectory:
                 _path(self.directory, number), replace(self.entry(number), on_trial=False).as_json()
             )
         except OSError as error:
-            self._complain(_unusable(_path(self.directory, number), error))
+            self._log_once(_unusable(_path(self.directory, number), error))
         except StateDirectoryError as error:
-            self._complain(error)
+            self._log_once(error)
 
     def entry(self, number: int) -> Entry:
         """Return an entry of the history; raises StateDirectoryError."""
@@ -142,7 +142,7 @@ class StateDirectory:
         try:
             return entry_numbers(self.directory) if self._lock is not None else []
         except StateDirectoryError as error:
-            self._complain(error)
+            self._log_once(error)
             return []
 
     # The trial and the content that was rolled back, for the next start of the daemon.
@@ -196,7 +196,7 @@ class StateDirectory:
         try:
             self._remove(path)
         except StateDirectoryError as error:
-            self._complain(error)
+            self._log_once(error)
 
     def _remove(self, path: Path) -> None:
         if self._lock is None:
@@ -206,9 +206,9 @@ class StateDirectory:
         except OSError as error:
             raise _unusable(path, error) from None
 
-    def _complain(self, why: StateDirectoryError) -> None:
-        if str(why) != self._complaint:
-            self._complaint = str(why)
+    def _log_once(self, why: StateDirectoryError) -> None:
+        if str(why) != self._logged:
+            self._logged = str(why)
             log.warning("without history and trials: %s", why)
 
 

@@ -7,7 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from mcrelay.config.changes import Changes, compare
+from mcrelay.config.changes import Changes, compare_configs
 from mcrelay.config.model import Config, Rule
 from mcrelay.config.problems import ConfigError, Problem, SourceLocation
 from mcrelay.model.links import LinkTable
@@ -174,7 +174,7 @@ class Configuration:
             log.warning("%s", warning)
         self.config, self.hash, self.accepted = version.config, version.hash, time.time()
         self.generation += 1
-        changed = compare(before, version.config, self._route_of)
+        changed = compare_configs(before, version.config, self._route_of)
         log.info("generation %d, rules: %s", self.generation, changed)
         self.reloads.decided(outcome, self.generation, changed)
         self._write_down(version, outcome, changed)

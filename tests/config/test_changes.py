@@ -1,6 +1,6 @@
 """Which rules two configs have differently: by name, field by field, and as counts."""
 
-from mcrelay.config.changes import MAX_NAMES, Changes, compare
+from mcrelay.config.changes import MAX_NAMES, Changes, compare_configs
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.model.state import Egress, Route, RouteOutput
@@ -18,7 +18,7 @@ def config(head=HEAD, **ports):
 
 
 def changes(before, after, route=None):
-    return compare(before, after, lambda config, rule: route)
+    return compare_configs(before, after, lambda config, rule: route)
 
 
 def test_added_changed_and_removed_rules_are_named_in_the_order_of_the_file():

@@ -17,7 +17,7 @@ from mcrelay.cli import diff as diff_verb
 from mcrelay.cli import main
 from mcrelay.cli.view.plan_changes import compare as compare_with_plan
 from mcrelay.cli.view.plan_report import plan_as_json
-from mcrelay.config.changes import compare
+from mcrelay.config.changes import compare_configs
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import parse
@@ -468,7 +468,7 @@ def test_any_combination_of_changes_touches_exactly_the_rules_that_it_names(case
     except (ConfigError, KeyError, IndexError):  # edits that do not go together
         assume(False)
     before, after = configs[::-1] if is_backwards else configs
-    changes = compare(before, after, lambda config, rule: route_of(rule, config, LINKS))
+    changes = compare_configs(before, after, lambda config, rule: route_of(rule, config, LINKS))
     states = (plan(config, LINKS, 4).state for config in (before, after))
     running, desired = (replace(state, worker_count=1) for state in states)
     running = reached(running)

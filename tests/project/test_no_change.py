@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcrelay.config.changes import compare
+from mcrelay.config.changes import compare_configs
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkTable
@@ -60,7 +60,7 @@ def config(*texts):
 @pytest.mark.parametrize("texts", SAME.values(), ids=SAME.keys())
 def test_files_that_mean_the_same_change_no_rule_and_need_no_action(texts):
     before, after = config(f"{HEAD}rules:\n{FEED}{CLOCK}"), config(*texts)
-    changes = compare(before, after, lambda config, rule: route_of(rule, config, LINKS))
+    changes = compare_configs(before, after, lambda config, rule: route_of(rule, config, LINKS))
     assert str(changes) == "0 added, 0 changed, 0 removed, 2 kept"
     running, desired = plan(before, LINKS, 1).state, plan(after, LINKS, 1).state
     assert len(desired.forwarding.flows) == 2

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcrelay.config.changes import OutputFields, RuleFields, compare_fields
+from mcrelay.config.changes import OutputFields, RuleFields, compare_rules
 
 Document = Mapping[str, Any]  # of `status` or of `plan --json`, or a part of one: both have the same rules
 
@@ -36,7 +36,7 @@ def compare(running: Document, planned: Document) -> Comparison:
     """Return the difference between a status document and a plan."""
     have = {rule["name"]: rule for rule in running["rules"]}
     want = {rule["name"]: rule for rule in planned["rules"]}
-    changes = compare_fields(
+    changes = compare_rules(
         {name: _fields(rule) for name, rule in have.items()},
         {name: _fields(rule) for name, rule in want.items()},
     )
