@@ -20,8 +20,8 @@ from types import TracebackType
 import numpy as np
 
 from benchmarks.case import Case
-from mcrelay.cli.send import PR_SET_TIMERSLACK
 from mcrelay.lab import Host
+from mcrelay.linux.constants import PR_SET_TIMERSLACK
 from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, MAX_SEGMENTS, Messages, address_of, sockaddrs
 from mcrelay.traffic.endpoint import bind_to_device
 from mcrelay.traffic.pacer import Pacer

@@ -15,12 +15,8 @@ from mcrelay.cli.exit_codes import Exit
 from mcrelay.config.problems import ConfigError
 from mcrelay.storage import config_files, run_dir, state_dir
 from mcrelay.supervisor import privileged
-from mcrelay.supervisor.boot_clock import moment
-from mcrelay.supervisor.configuration import Configuration
-from mcrelay.supervisor.listener import listen
-from mcrelay.supervisor.loop import Supervisor
+from mcrelay.supervisor.daemon import DaemonPaths, build
 from mcrelay.supervisor.signals import Signals
-from mcrelay.supervisor.systemd import Notifier
 
 log = logging.getLogger("mcrelay")
 
@@ -65,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         privileged.keep_needed_capabilities()
         user = privileged.unprivileged_user()
         held = run_dir.lock(options.run_dir)
-    except privileged.NotPermitted as error:
+    except privileged.PrivilegeError as error:
         log.error("not permitted: %s", error)
         return Exit.NOT_PERMITTED
     except run_dir.RunDirBusyError as error:
@@ -75,14 +71,10 @@ def run(options: argparse.Namespace) -> int:
     # Configurations and plans have no cycles, and to look at ten thousand rules takes a quarter of a second.
     gc.freeze()
     gc.set_threshold(YOUNG)
-    notifier = Notifier()
-    states = state_dir.StateDirectory(options.state_dir)
-    states.open()
-    configuration = Configuration(options.config, notifier, states, options.watch)
+    paths = DaemonPaths(options.config, options.run_dir, options.state_dir)
     try:
-        configuration.load(moment())
-        with listen(options.run_dir, privileged.group_of_clients(), held) as listener:
-            Supervisor(configuration, user, options.run_dir, listener, signals, notifier).run()
+        with build(paths, options.watch, user, signals, held) as supervisor:
+            supervisor.run()
     except run_dir.RunDirBusyError as error:
         log.error("%s", error)
         return Exit.FAILURE

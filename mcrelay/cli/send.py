@@ -16,6 +16,7 @@ from mcrelay.cli.argument_types import positive_number, whole_number
 from mcrelay.cli.error_report import report_error
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.progress import Interrupt, ProgressLine
+from mcrelay.linux.constants import PR_SET_TIMERSLACK
 from mcrelay.traffic.endpoint import (
     UsageError,
     bind,
@@ -33,7 +34,6 @@ HEADER_BYTES = 28  # octets of IPv4 and UDP
 UNLIMITED_PPS = 1e9  # packets a second: more than any machine sends
 MAX_SLEEP_S = 0.1  # seconds, so that Ctrl-C is answered at any rate
 SPIN_S = 0.00005  # seconds before a packet is due that are not worth a sleep
-PR_SET_TIMERSLACK = 29  # linux/prctl.h
 
 EPILOG = """\
 --rate and --count are for each GROUP; several get their packets in turn. A payload holds the flow, a sequence

@@ -6,7 +6,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
-_SO_PEERGROUPS = 59  # asm-generic/socket.h
+from mcrelay.linux.constants import SO_PEERGROUPS
+
 _MAX_GROUPS = 256  # Python reads at most 1024 octets of an option
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
@@ -28,7 +29,7 @@ def peer(connected: socket.socket) -> Peer:
 
 def _supplementary(connected: socket.socket) -> tuple[int, ...]:
     try:
-        groups = connected.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MAX_GROUPS)
+        groups = connected.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * _MAX_GROUPS)
     except OSError:  # ERANGE: there are more; whoever is in so many is known by the first of them
         return ()
     return struct.unpack(f"{len(groups) // 4}I", groups)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from mcrelay.lab.command import LabError
+from mcrelay.linux.constants import CLONE_NEWNET
 from mcrelay.model.addresses import address_to_bytes, is_group
 
 NAMESPACES = Path("/run/netns")  # where `ip netns` keeps them
-CLONE_NEWNET = 0x40000000
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,9 @@ from types import TracebackType
 from mcrelay.lab.command import wait_until
 from mcrelay.lab.host import NAMESPACES, End, Host, iproute, remove
 from mcrelay.lab.offload import switch_offload
+from mcrelay.linux.constants import IFF_RUNNING, SIOCGIFFLAGS
 
 PREFIX = "mcrelay"
-
-SIOCGIFFLAGS = 0x8913  # include/uapi/linux/sockios.h
-IFF_RUNNING = 0x40  # include/uapi/linux/if.h
 
 
 class Lab:

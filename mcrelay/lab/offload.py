@@ -7,8 +7,9 @@ import fcntl
 import socket
 import struct
 
-# include/uapi/linux/sockios.h and include/uapi/linux/ethtool.h
-SIOCETHTOOL = 0x8946
+from mcrelay.linux.constants import SIOCETHTOOL
+
+# linux/ethtool.h
 ETHTOOL_GSTRINGS = 0x1B
 ETHTOOL_GSSET_INFO = 0x37
 ETHTOOL_SFEATURES = 0x3B

@@ -1,4 +1,4 @@
-"""Capabilities of this process: what it has, and giving them up for good (capabilities(7))."""
+"""Reads and drops the capabilities of this process (capabilities(7))."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from mcrelay.linux.constants import (
+    PR_CAP_AMBIENT,
+    PR_CAP_AMBIENT_CLEAR_ALL,
+    PR_CAPBSET_DROP,
+    PR_SET_NO_NEW_PRIVS,
+)
+
 
 class Capability(IntEnum):
-    """The few that mcrelay knows, with the kernel's numbers (linux/capability.h)."""
+    """The capabilities that mcrelay uses, with their numbers (linux/capability.h)."""
 
     CAP_DAC_READ_SEARCH = 2
     CAP_KILL = 5
@@ -24,14 +31,13 @@ class Capability(IntEnum):
 
 
 _HEADER_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
-_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 24, 38, 47, 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Privileges:
-    """What /proc says a process holds: its user, and its capability sets as bits."""
+    """User and groups of a process, and its capability sets as bits."""
 
     uid: int
     gid: int
@@ -44,12 +50,12 @@ class Privileges:
     no_new_privs: bool
 
     def has(self, capability: Capability) -> bool:
-        """Tell whether the process may use `capability` now."""
+        """Return whether the process may use `capability` now."""
         return bool(self.effective >> capability & 1)
 
 
 def privileges() -> Privileges:
-    """Return what this process holds, from /proc/self/status."""
+    """Return the privileges of this process, from /proc/self/status."""
     lines = Path("/proc/self/status").read_text().splitlines()
     fields = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
     inheritable, permitted, effective, bounding, ambient = (
@@ -69,29 +75,29 @@ def privileges() -> Privileges:
 
 
 def keep_only(kept: Iterable[Capability]) -> None:
-    """Give up every capability but these (of which it may lack some), in every set.
+    """Drop every capability except these, of which the process may lack some, from every set.
 
-    The bounding set is out of reach without CAP_SETPCAP. OSError where the kernel refuses.
+    The bounding set stays as it is without CAP_SETPCAP. Raises OSError.
     """
     mask = sum(1 << capability for capability in kept) & privileges().permitted
     bound(mask)
-    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     _capset(mask)
 
 
 def bound(mask: int) -> None:
-    """Take all capabilities but those of the `mask` out of the bounding set, where that is permitted."""
+    """Drop all capabilities except those of `mask` from the bounding set, if CAP_SETPCAP permits it."""
     if not privileges().has(Capability.CAP_SETPCAP):
         return
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     for capability in range(last + 1):
         if not mask >> capability & 1:
-            _prctl(_PR_CAPBSET_DROP, capability)
+            _prctl(PR_CAPBSET_DROP, capability)
 
 
 def forbid_new_privileges() -> None:
-    """From now on no exec can bring a privilege back (PR_SET_NO_NEW_PRIVS)."""
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    """Let no exec bring a privilege back (PR_SET_NO_NEW_PRIVS)."""
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 def _prctl(option: int, argument: int) -> None:

@@ -1,4 +1,4 @@
-"""The links of this host from netlink, and a bell that rings when they change (rtnetlink(7))."""
+"""The links of this host from netlink, and a monitor of their changes (rtnetlink(7))."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from pyroute2 import IPRoute
 from pyroute2.netlink import nlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 
+from mcrelay.linux.constants import IFF_UP, RT_SCOPE_UNIVERSE, RTMGRP_IPV4_IFADDR, RTMGRP_LINK
 from mcrelay.model.links import Link, LinkTable
 
-_RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10  # linux/rtnetlink.h
-_IFF_UP = 0x1  # linux/if.h
-_RT_SCOPE_UNIVERSE = 0
+_RECEIVE_SIZE = 65536  # bytes
 
 
 class LinkTableError(Exception):
-    """Netlink gives no answer now: links changed under its hands, or descriptors or memory are short."""
+    """Netlink cannot answer now: links changed during the answer, or descriptors or memory are short."""
 
 
 def read_links() -> LinkTable:
-    """Return the devices of this network namespace with their global IPv4 addresses. Needs no privilege."""
+    """Return the devices of this network namespace with their global IPv4 addresses. Needs no privilege.
+
+    Raises LinkTableError.
+    """
     try:
         return _read()
     except (OSError, NetlinkError) as error:
@@ -28,7 +30,7 @@ def read_links() -> LinkTable:
 
 
 def device_of(ifindex: int) -> str:
-    """Return the name of a device, or its number once it is gone."""
+    """Return the name of a device, or its number if there is no such device."""
     try:
         return socket.if_indextoname(ifindex)
     except OSError:
@@ -39,7 +41,7 @@ def _read() -> LinkTable:
     with IPRoute() as netlink:
         addresses: dict[int, list[str]] = {}
         for message in netlink.get_addr(family=socket.AF_INET):
-            if message["scope"] == _RT_SCOPE_UNIVERSE:
+            if message["scope"] == RT_SCOPE_UNIVERSE:
                 addresses.setdefault(message["index"], []).append(message.get_attr("IFA_LOCAL"))
         links = [_link(message, addresses.get(message["index"], [])) for message in netlink.get_links()]
     return LinkTable({link.device: link for link in links})
@@ -50,13 +52,13 @@ def _link(message: nlmsg, addresses: list[str]) -> Link:
         ifindex=message["index"],
         device=message.get_attr("IFLA_IFNAME"),
         mtu=message.get_attr("IFLA_MTU"),
-        up=bool(message["flags"] & _IFF_UP),
+        up=bool(message["flags"] & IFF_UP),
         addresses=tuple(addresses),
     )
 
 
 class LinkMonitor:
-    """Rings when a link or an address has changed. What changed is read anew: no message can be missed."""
+    """Readable after a link or an address has changed. It does not say what: `read_links` reads all again."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(
@@ -64,18 +66,18 @@ class LinkMonitor:
             socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
             socket.NETLINK_ROUTE,
         )
-        self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR))
+        self._socket.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR))
 
     def fileno(self) -> int:
         """Return the descriptor to poll."""
         return self._socket.fileno()
 
-    def silence(self) -> None:
-        """Take everything that has been said."""
+    def drain(self) -> None:
+        """Discard all messages that have arrived."""
         while True:
             try:
-                self._socket.recv(65536)
+                self._socket.recv(_RECEIVE_SIZE)
             except BlockingIOError:
                 return
             except OSError:
-                continue  # ENOBUFS: more was said than the socket could hold, and it is read anew anyway
+                continue  # ENOBUFS: messages were lost, which does not matter

@@ -1,4 +1,4 @@
-"""What a process uses of the machine, from /proc/PID/stat (proc(5))."""
+"""CPU time and memory of a process, from /proc/PID/stat (proc(5))."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from mcrelay.status.process_usage import Usage
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-# Positions behind the name, which is in brackets and may contain any: fields 14, 15 and 24 of proc(5).
+# Fields 14, 15 and 24 of proc(5), counted from the closing bracket of the name, which may contain brackets.
 _UTIME, _STIME, _RSS = 11, 12, 21
 
 
 def read_usage(pid: int) -> Usage | None:
-    """Return what a process uses; None where it has ended, or is not shown to this user."""
+    """Return what a process uses; None if it has ended or this user may not see it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""Many datagrams in one system call: the arrays that recvmmsg(2) writes, read as numpy columns."""
+"""Receives many datagrams in one system call; recvmmsg(2) writes arrays that are read as numpy columns."""
 
 import ctypes
 import errno
@@ -8,12 +8,10 @@ import socket
 import numpy as np
 from numpy.typing import NDArray
 
+from mcrelay.linux.constants import IP_RECVTTL, SO_TIMESTAMPNS
 from mcrelay.linux.sendmmsg import IOVEC, MESSAGE, SOCKADDR_IN, address_of
 
-SO_TIMESTAMPNS = 35  # asm-generic/socket.h, on 64-bit machines
-IP_RECVTTL = 12  # linux/in.h
-
-# The control messages that `announce` asks for, in the order in which the kernel writes them.
+# The control messages that `request_control_messages` asks for, in the order in which the kernel writes them.
 CONTROL = np.dtype(
     [
         ("time_header", "V16"), ("seconds", "<i8"), ("nanoseconds", "<i8"),
@@ -22,8 +20,8 @@ CONTROL = np.dtype(
     ]
 )  # fmt: skip
 
-# Room for the largest datagram, so that none is cut. The odd 64 octets keep equal places of neighbouring rows
-# from competing for one line of the processor's cache; memory that no datagram reaches is never taken.
+# Octets of a row: room for the largest datagram. The additional 64 keep the starts of rows from competing for
+# one line of the processor's cache. Memory that no datagram reaches is never allocated.
 ROW = 65536 + 64
 
 _recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg
@@ -31,15 +29,15 @@ _recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int
 _recvmmsg.restype = ctypes.c_int
 
 
-def announce(sock: socket.socket) -> None:
-    """Ask the kernel to hand over time of arrival, TTL and TOS with each datagram of a socket."""
+def request_control_messages(sock: socket.socket) -> None:
+    """Let the kernel add time of arrival, TTL and TOS to each datagram of a socket."""
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     sock.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
 
 
 class Arrivals:
-    """Room for `capacity` datagrams of sockets that were `announce`d.
+    """Room for `capacity` datagrams of sockets with control messages (`request_control_messages`).
 
     After `receive` returned n, the first n rows are valid: `octets` (uint8, shape (capacity, ROW)), and the
     columns of shape (capacity,): `length` of the payload, `source` (IPv4 address), `source_port`, `ttl` and
@@ -64,14 +62,14 @@ class Arrivals:
         self.source, self.source_port = self._sender["address"], self._sender["port"]
         self.ttl, self.tos = self._control["ttl"], self._control["tos"]
         self._header_address = address_of(self._header)
-        self._make_ready(capacity)
+        self._restore_lengths(capacity)
 
     def receive(self, descriptor: int) -> int:
-        """Take what waits at a socket, without waiting for more, and return how many datagrams that is."""
+        """Receive the datagrams that wait at a socket; return how many. Never blocks; raises OSError."""
         while True:
             count = _recvmmsg(descriptor, self._header_address, self.capacity, socket.MSG_DONTWAIT, None)
             if count > 0:
-                self._make_ready(count)
+                self._restore_lengths(count)
                 return int(count)
             match ctypes.get_errno():
                 case errno.EAGAIN:
@@ -81,13 +79,13 @@ class Arrivals:
                 case code:
                     raise OSError(code, os.strerror(code))
 
-    def _make_ready(self, count: int) -> None:
-        """Say again how much room there is, where the kernel wrote how much of it was taken."""
+    def _restore_lengths(self, count: int) -> None:
+        """Restore the lengths of the buffers, which the kernel overwrites with the lengths that it used."""
         self._header["name_length"][:count] = SOCKADDR_IN.itemsize
         self._header["control_length"][:count] = CONTROL.itemsize
 
     def times(self, count: int) -> NDArray[np.int64]:
-        """Return when each of the first `count` came, in nanoseconds since 1970; shape (count,)."""
+        """Return when the first `count` datagrams arrived, in nanoseconds since 1970; shape (count,)."""
         stamps = self._control[:count]
         nanoseconds: NDArray[np.int64] = stamps["seconds"] * 10**9 + stamps["nanoseconds"]
         return nanoseconds

@@ -1,24 +1,25 @@
-"""How a process gives up every privilege, and proves it."""
+"""Drops every privilege of this process, and verifies that none is left."""
 
 from __future__ import annotations
 
 import os
 
 from mcrelay.linux.capabilities import Capability, bound, forbid_new_privileges, keep_only, privileges
-from mcrelay.linux.landlock import keep_to_itself
+from mcrelay.linux.landlock import forbid_writing_and_signalling
 
 
 class PrivilegesHeldError(Exception):
-    """The process still holds something that it must not have."""
+    """The process still holds a privilege that it must not have; the text says which."""
 
 
 def drop_all_privileges(uid: int | None, gid: int | None) -> None:
-    """Become that user without groups and capabilities, for good; PrivilegesHeldError where the proof fails.
+    """Become the user without groups and capabilities, for good.
 
-    Without a `uid` the supervisor was no root either. What its user may do to it and to its files, above all
-    to its history, this process gives up, too, where the kernel knows how.
+    Without a `uid`, the supervisor is not root and the process keeps its user, to whom the supervisor and its
+    files belong. The process then also gives up writing files and signalling other processes, if the kernel
+    has Landlock. Raises PrivilegesHeldError if a privilege is left, and OSError.
     """
-    could_bound = privileges().has(Capability.CAP_SETPCAP)
+    can_bound = privileges().has(Capability.CAP_SETPCAP)
     bound(0)
     if uid is not None and gid is not None:
         keep_only((Capability.CAP_SETUID, Capability.CAP_SETGID))
@@ -27,20 +28,20 @@ def drop_all_privileges(uid: int | None, gid: int | None) -> None:
         os.setresuid(uid, uid, uid)
     keep_only(())
     forbid_new_privileges()
-    _prove(uid, gid, could_bound)
+    _verify(uid, gid, can_bound)
     if uid is None:
-        keep_to_itself()
+        forbid_writing_and_signalling()
 
 
-def _prove(uid: int | None, gid: int | None, could_bound: bool) -> None:
+def _verify(uid: int | None, gid: int | None, can_bound: bool) -> None:
     held = privileges()
     sets = {
         "inheritable": held.inheritable,
         "permitted": held.permitted,
         "effective": held.effective,
         "ambient": held.ambient,
-        # Nobody without CAP_SETPCAP can empty this one; with no_new_privs it gives nothing.
-        "bounding": held.bounding if could_bound else 0,
+        # Without CAP_SETPCAP it cannot be emptied; with no_new_privs it grants nothing.
+        "bounding": held.bounding if can_bound else 0,
     }
     faults = [f"capabilities {bits:#x} in the {name} set" for name, bits in sets.items() if bits]
     if held.uid == 0 or (uid is not None and (held.uid, held.gid, held.groups) != (uid, gid, ())):

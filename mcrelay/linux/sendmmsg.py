@@ -1,4 +1,4 @@
-"""Many datagrams in one system call: the arrays that sendmmsg(2) reads, kept as numpy columns."""
+"""Sends many datagrams in one system call; sendmmsg(2) reads arrays that are kept as numpy columns."""
 
 import ctypes
 import errno
@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mcrelay.linux.constants import SOL_UDP, UDP_SEGMENT
 
 # struct iovec, struct sockaddr_in, struct cmsghdr and struct mmsghdr as they lie in memory on 64-bit Linux.
 IOVEC = np.dtype([("base", "<u8"), ("length", "<u8")])
@@ -27,21 +29,20 @@ MESSAGE = np.dtype(
     ]
 )  # fmt: skip
 
-SOL_UDP, UDP_SEGMENT = 17, 103  # linux/udp.h
 MAX_SEGMENTS = 64  # UDP_MAX_SEGMENTS of linux/udp.h, as old kernels have it
 MAX_SEGMENTED_OCTETS = 65507  # one IPv4 datagram: 65535 less the headers of IP and UDP
 
 CMSG_HEADER = 16
 CONTROL_WORDS = CONTROL.itemsize // 8
-TTL_WORD, TOS_WORD = 2, 5  # where the values lie in a CONTROL, in words of 64 bits
+TTL_WORD, TOS_WORD = 2, 5  # indexes of the values in a CONTROL, in words of 64 bits
 CONTROL_PLAIN = 48  # TTL and TOS
 CONTROL_SEGMENTED = 72  # TTL, TOS and the size of a segment
 
 # A segmented message that the device cannot take: no checksum offload (EIO), or a segment over the MTU
 # (EINVAL, EMSGSIZE). The same payloads go out one by one instead.
 SEGMENTS_REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE})
-# What ICMP said of an earlier packet comes as the error of the next send, which itself was not tried.
-SAID_OF_ANOTHER = frozenset(
+# An ICMP error about an earlier packet is returned by the next send, which is then not tried.
+ERRORS_OF_EARLIER_PACKETS = frozenset(
     {
         errno.ECONNREFUSED,
         errno.EHOSTUNREACH,
@@ -58,7 +59,7 @@ _sendmmsg.restype = ctypes.c_int
 
 
 def address_of(array: NDArray[Any]) -> int:
-    """Return where the first item of `array` lies in memory."""
+    """Return the memory address of the first item of `array`."""
     return int(array.__array_interface__["data"][0])
 
 
@@ -72,8 +73,8 @@ def sockaddrs(destinations: list[tuple[int, int]]) -> NDArray[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A message, or a datagram of it, that the kernel did not take."""
+class MessageFailure:
+    """A message, or a datagram of it, that the kernel did not send."""
 
     message: int
     code: int
@@ -84,9 +85,9 @@ class Failure:
 
 
 class Messages:
-    """Room for datagrams on their way out: `capacity` payloads and as many messages.
+    """Arrays for sending `capacity` payloads in as many messages.
 
-    Fill `iovec` with where each payload lies, then `header` and `control` of each message, and `send` them.
+    Fill `iovec` with address and length of each payload, `header` and `control` of each message, then `send`.
     A message takes one payload, or a run of up to MAX_SEGMENTS consecutive payloads of one length (the last
     may be shorter) that the kernel or the device cuts into datagrams again.
     """
@@ -94,7 +95,7 @@ class Messages:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.refused_segment: int | None = None
-        """Octets of a segment that the kernel refused; whoever reads it sets it back to None."""
+        """The length in octets of a segment that the kernel refused. The reader sets it back to None."""
         self.iovec = np.zeros(capacity, IOVEC)
         self.control = np.zeros(capacity, CONTROL)
         self.header = np.zeros(capacity, MESSAGE)
@@ -122,10 +123,10 @@ class Messages:
         ttl: NDArray[Any] | int,
         tos: NDArray[Any] | int,
     ) -> int:
-        """Fill one message for each run of payloads, and return how many messages that is.
+        """Fill one message for each run of payloads, and return the number of messages, m.
 
-        `first` and `count` (integers, shape (m,)) say which of the payloads in `iovec` a message takes,
-        `name` where the sockaddr_in of its destination lies in memory, `ttl` and `tos` its header fields.
+        A message takes `count` payloads of `iovec` from index `first` on. `name` is the memory address of its
+        destination (sockaddr_in), `ttl` and `tos` are its header fields. All are integers of shape (m,).
         """
         size = len(first)
         header, control = self.header[:size], self.control[:size]
@@ -139,7 +140,7 @@ class Messages:
         return size
 
     def prepare(self, names: NDArray[Any]) -> None:
-        """Make a message of one payload for each of the `names` (dtype SOCKADDR_IN), for `send_one`."""
+        """Prepare a message of one payload for each of the `names` (dtype SOCKADDR_IN), for `send_one`."""
         place = np.arange(len(names), dtype=np.uint64)
         header = self.header[: len(names)]
         header["name"] = address_of(names) + place * SOCKADDR_IN.itemsize
@@ -148,26 +149,28 @@ class Messages:
         header["control_length"] = CONTROL_PLAIN
 
     def set_ttl(self, message: int, ttl: int) -> None:
-        """Say the TTL of one message."""
+        """Set the TTL of one message."""
         self._control_words[message * CONTROL_WORDS + TTL_WORD] = ttl
 
     def set_tos(self, message: int, tos: int) -> None:
-        """Say the TOS octet of one message."""
+        """Set the TOS octet of one message."""
         self._control_words[message * CONTROL_WORDS + TOS_WORD] = tos
 
     def send_one(self, descriptor: int, message: int, payload: int, length: int) -> int:
-        """Send one prepared message with a payload that lies at that address; return an errno, or 0."""
+        """Send a prepared message with the payload at memory address `payload`; return an errno, or 0."""
         self._iovec_words[2 * message] = payload
         self._iovec_words[2 * message + 1] = length
         return _failure_of(descriptor, self._header_address + message * MESSAGE.itemsize, socket.MSG_DONTWAIT)
 
-    def send(self, descriptor: int, first: int, last: int, flags: int = socket.MSG_DONTWAIT) -> list[Failure]:
-        """Send messages `first` to `last` - 1 and return what failed.
+    def send(
+        self, descriptor: int, first: int, last: int, flags: int = socket.MSG_DONTWAIT
+    ) -> list[MessageFailure]:
+        """Send messages `first` to `last` - 1, and return the failures.
 
-        A message that fails does not keep the next ones from being sent. With the usual `flags` it never
-        waits: where the socket's buffer is full, the message fails with EAGAIN. With 0 it waits for room.
+        Messages after one that fails are sent, too. With the default `flags` the call never blocks: if the
+        socket's buffer is full, a message fails with EAGAIN. With 0 it waits for room.
         """
-        failures: list[Failure] = []
+        failures: list[MessageFailure] = []
         while first < last:
             at = self._header_address + first * MESSAGE.itemsize
             sent = _sendmmsg(descriptor, at, last - first, flags)
@@ -179,16 +182,16 @@ class Messages:
             first += 1
         return failures
 
-    def _failures(self, descriptor: int, message: int, code: int, flags: int) -> list[Failure]:
-        """Return what is lost of a message that failed; the payloads of a refused run go out one by one."""
+    def _failures(self, descriptor: int, message: int, code: int, flags: int) -> list[MessageFailure]:
+        """Return the failures of a message that failed; send the payloads of a refused run one by one."""
         datagrams = int(self.header["iovec_count"][message])
         if code not in SEGMENTS_REFUSED or datagrams == 1:
-            return [Failure(message, code, datagrams)]
+            return [MessageFailure(message, code, datagrams)]
         self.refused_segment = int(self.control["segment"][message])
         return self._send_singly(descriptor, message, flags)
 
-    def _send_singly(self, descriptor: int, message: int, flags: int) -> list[Failure]:
-        """Send the payloads of a refused segmented message one by one; return what failed."""
+    def _send_singly(self, descriptor: int, message: int, flags: int) -> list[MessageFailure]:
+        """Send the payloads of a refused segmented message one by one; return the failures."""
         one = self.header[message : message + 1].copy()
         payloads = int(one["iovec_count"][0])
         one["iovec_count"] = 1
@@ -196,15 +199,18 @@ class Messages:
         failures = []
         for payload in range(payloads):
             if code := _failure_of(descriptor, address_of(one), flags):
-                failures.append(Failure(message, code, 1, payload))
+                failures.append(MessageFailure(message, code, 1, payload))
             one["iovecs"] += IOVEC.itemsize
         return failures
 
 
 def _failure_of(descriptor: int, at: int, flags: int, code: int = errno.EINTR) -> int:
-    """Send the message at that address, which failed with `code` if it was tried; return its errno, or 0."""
+    """Send the message at memory address `at` until it succeeds or fails for good; return its errno, or 0.
+
+    `code` is the errno of a try before, EINTR if there was none.
+    """
     tries = 2
-    while code == errno.EINTR or (code in SAID_OF_ANOTHER and tries):
+    while code == errno.EINTR or (code in ERRORS_OF_EARLIER_PACKETS and tries):
         tries -= code != errno.EINTR
         if _sendmmsg(descriptor, at, 1, flags) == 1:
             return 0

@@ -1,4 +1,4 @@
-"""Classic BPF programs for sockets (linux/filter.h): which packets the kernel hands over at all."""
+"""Classic BPF programs (linux/filter.h) that choose which packets a socket gets."""
 
 from __future__ import annotations
 
@@ -7,40 +7,39 @@ import socket
 import struct
 from collections.abc import Iterable
 
+from mcrelay.linux.constants import ETH_P_IP, PACKET_MULTICAST, SO_ATTACH_FILTER
 from mcrelay.model.addresses import FIRST_GROUP, LAST_GROUP
 
-Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
+FilterInstruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
 
-SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS of linux/bpf_common.h
 
 _LD_WORD, _LD_OCTET, _JEQ, _JGT, _JGE, _RET = 0x20, 0x30, 0x15, 0x25, 0x35, 0x06
 _ETHERTYPE, _PACKET_TYPE = 0xFFFFF000, 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PROTOCOL, + SKF_AD_PKTTYPE
-_NETWORK = 0xFFF00000  # SKF_NET_OFF: from the IP header on
-_PACKET_MULTICAST = 2  # linux/if_packet.h; above it are packets for other hosts, and our own
+_NETWORK = 0xFFF00000  # SKF_NET_OFF: offsets from the IP header on
 _WHOLE = 0xFFFFFFFF
 
-NOTHING: list[Instruction] = [(_RET, 0, 0, 0)]
+NOTHING: list[FilterInstruction] = [(_RET, 0, 0, 0)]
 
-# IPv4 and UDP, and neither for other hosts nor our own.
-_UDP: list[Instruction] = [
+# IPv4 and UDP, except for packets to other hosts and packets that this host sends.
+_UDP: list[FilterInstruction] = [
     (_LD_WORD, 0, 0, _ETHERTYPE),
-    (_JEQ, 1, 0, 0x0800),
+    (_JEQ, 1, 0, ETH_P_IP),
     (_RET, 0, 0, 0),
     (_LD_WORD, 0, 0, _PACKET_TYPE),
-    (_JGT, 0, 1, _PACKET_MULTICAST),
+    (_JGT, 0, 1, PACKET_MULTICAST),  # greater are packets to other hosts, and outgoing ones
     (_RET, 0, 0, 0),
     (_LD_OCTET, 0, 0, _NETWORK + 9),
     (_JEQ, 1, 0, socket.IPPROTO_UDP),
     (_RET, 0, 0, 0),
 ]
-ANY_UDP: list[Instruction] = [*_UDP, (_RET, 0, 0, _WHOLE)]
+ANY_UDP: list[FilterInstruction] = [*_UDP, (_RET, 0, 0, _WHOLE)]
 
 
-def udp_to(unicast: Iterable[int]) -> list[Instruction]:
-    """Return a program that takes IPv4 UDP packets to any group, and to these addresses (as numbers).
+def udp_to(unicast: Iterable[int]) -> list[FilterInstruction]:
+    """Return a program that accepts IPv4 UDP packets to any group and to these addresses (numbers).
 
-    Where they are too many for a program, it takes all.
+    If the addresses are too many for a program, it accepts packets to all addresses.
     """
     addresses = sorted(unicast)
     if 2 * len(addresses) + 16 > MAX_INSTRUCTIONS:
@@ -56,8 +55,8 @@ def udp_to(unicast: Iterable[int]) -> list[Instruction]:
     ]
 
 
-def attach(sock: socket.socket, program: list[Instruction]) -> None:
-    """Let the kernel run `program` for every packet of the socket. Needs no capability."""
+def attach(sock: socket.socket, program: list[FilterInstruction]) -> None:
+    """Let the kernel run `program` for every packet of the socket. Needs no capability; raises OSError."""
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     memory = ctypes.create_string_buffer(code)
     descriptor = struct.pack("@HP", len(program), ctypes.addressof(memory))  # struct sock_fprog

@@ -1,4 +1,4 @@
-"""Which boot this is, and for how long it has run."""
+"""A clock that identifies the boot, so that a deadline can outlive the process that set it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from mcrelay.reload.trial import BootTime
 
 
-def moment() -> BootTime:
-    """Return the moment that it is."""
-    return BootTime(_boot(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
+def read_boot_time() -> BootTime:
+    """Return the time now: which boot, seconds since the boot (with suspension), seconds since 1970."""
+    return BootTime(_boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
 
 
 @cache
-def _boot() -> str:
+def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

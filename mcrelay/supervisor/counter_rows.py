@@ -1,4 +1,4 @@
-"""Which counters belong to what, over all workers."""
+"""The rows of the counter tables, and the memory of each worker that holds the tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Hashable, Iterable, Sequence, Set
 
 from mcrelay.config.model import Config, Rule
-from mcrelay.ipc.shared_memory import Shared
+from mcrelay.ipc.shared_memory import SharedMemory
 from mcrelay.model.actions import Open, SetFlow, WorkerAction
 from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES, Table
 from mcrelay.model.state import DesiredState, Ingress, RouteOutput
@@ -18,7 +18,7 @@ class CounterMemory:
     """The counter tables of one worker, which the worker writes, and the supervisor reads and clears."""
 
     def __init__(self, name: str) -> None:
-        self.shared = Shared(name, MEMORY_SIZE)
+        self.shared = SharedMemory(name, MEMORY_SIZE)
         self._numbers = memoryview(mmap.mmap(self.shared.descriptor, MEMORY_SIZE)).cast("Q")
 
     def row(self, table: Table, row: int) -> list[int]:
@@ -37,25 +37,25 @@ class RowsExhausted(Exception):
 
 
 class Rows:
-    """Which row of a table belongs to which name."""
+    """The rows of one table, by the name of what they count."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._rows: dict[Hashable, int] = {}
         self._free: list[int] = []
-        self._fresh = 0
-        self.taken = 0
+        self._used = 0
+        self.assignments = 0
         """How often a name got a row."""
 
     def row(self, name: Hashable) -> int:
-        """Return the row of `name`, a new one where it has none yet."""
+        """Return the row of `name`, a new one if it has none; raises RowsExhausted."""
         if name not in self._rows:
             self._rows[name] = self._take()
-            self.taken += 1
+            self.assignments += 1
         return self._rows[name]
 
     def get(self, name: Hashable) -> int | None:
-        """Return the row of `name`, None where it has none."""
+        """Return the row of `name`, None if it has none."""
         return self._rows.get(name)
 
     def all(self) -> dict[Hashable, int]:
@@ -63,7 +63,7 @@ class Rows:
         return dict(self._rows)
 
     def keep(self, names: Iterable[Hashable]) -> list[int]:
-        """Give up the rows of all names but these, and return them: they are to be cleared."""
+        """Free the rows of all names but these, and return them. The caller must clear them."""
         kept = set(names)
         gone = [name for name in self._rows if name not in kept]
         freed = [self._rows.pop(name) for name in gone]
@@ -73,14 +73,14 @@ class Rows:
     def _take(self) -> int:
         if self._free:
             return self._free.pop()
-        if self._fresh == self._table.rows:
+        if self._used == self._table.rows:
             raise RowsExhausted(f"no room for more than {self._table.rows} counters of a kind")
-        self._fresh += 1
-        return self._fresh - 1
+        self._used += 1
+        return self._used - 1
 
 
 class CounterRows:
-    """The rows of links, rules and outputs, and the memories they stand in."""
+    """The rows of links, rules and outputs, the same for all workers, and the memory of each worker."""
 
     def __init__(self) -> None:
         self.memories: dict[int, CounterMemory] = {}
@@ -88,21 +88,24 @@ class CounterRows:
 
     @property
     def revision(self) -> int:
-        """A number that changes when a rule or an output gets a row; it keeps it while it is in the file."""
-        return self._rules.taken + self._outputs.taken
+        """Return a number that changes whenever a rule or an output gets a row."""
+        return self._rules.assignments + self._outputs.assignments
 
-    def rows_of_links(self) -> dict[Hashable, int]:
-        """Return the rows of the links that are read, by ifindex."""
+    def link_rows(self) -> dict[Hashable, int]:
+        """Return the rows of the links that the relay reads, by ifindex."""
         return self._links.all()
 
     def memory(self, worker: int) -> CounterMemory:
-        """Return the memory of a worker; its successors have the same."""
+        """Return the memory of a worker. A restart of the worker keeps it, with its counts."""
         if worker not in self.memories:
             self.memories[worker] = CounterMemory(f"mcrelay-counters-{worker}")
         return self.memories[worker]
 
     def instructions(self, actions: Sequence[WorkerAction], resumed: Set[int]) -> tuple[Instruction, ...]:
-        """Return actions with the rows they need; `resumed` are the places of rings that are half read."""
+        """Return actions with the rows that they need; raises SupplyError.
+
+        `resumed` has the indexes of the rings that were read before.
+        """
         instructions, failed = [], {}
         for index, action in enumerate(actions):
             try:
@@ -114,7 +117,7 @@ class CounterRows:
         return tuple(instructions)
 
     def instruction(self, action: WorkerAction, resume: bool) -> Instruction:
-        """Return an action with the rows it needs; raises RowsExhausted."""
+        """Return an action with the rows that it needs; raises RowsExhausted."""
         match action:
             case Open(_, Ingress() as ingress):
                 return Instruction(action, (self._links.row(ingress.ifindex),), resume)
@@ -125,9 +128,9 @@ class CounterRows:
                 return Instruction(action)
 
     def keep(self, configs: Iterable[Config], states: Iterable[DesiredState]) -> None:
-        """Give up the rows of rules and outputs that are in no config, and of links that no state reads.
+        """Free and clear the rows of rules and outputs in no config, and of links that no state reads.
 
-        A rule that does not run for a while, because its device is gone, keeps its counts.
+        A rule that does not run, for example because its device is absent, keeps its counts.
         """
         rules = [rule for config in configs for rule in config.rules.values()]
         outputs = {(rule.name, output.name) for rule in rules for output in rule.outputs}
@@ -141,8 +144,8 @@ class CounterRows:
                 for memory in self.memories.values():
                     memory.clear(table, row)
 
-    def rows_of(self, rule: Rule) -> tuple[int | None, ...]:
-        """Return the row of a rule and then of each output, None where there is none."""
+    def rule_rows(self, rule: Rule) -> tuple[int | None, ...]:
+        """Return the row of a rule and then of each of its outputs; None stands for no row."""
         outputs = (self._outputs.get((rule.name, output.name)) for output in rule.outputs)
         return self._rules.get(rule.name), *outputs
 
@@ -151,7 +154,7 @@ class CounterRows:
         return self._total(LINKS, self._links.get(ifindex))
 
     def rule(self, name: str) -> dict[str, int]:
-        """Return the counts of a rule over all workers; the last packet is the youngest of any."""
+        """Return the counts of a rule over all workers, with the time of the latest packet of any worker."""
         return self._total(RULES, self._rules.get(name))
 
     def output(self, rule: str, output: RouteOutput) -> dict[str, int]:

@@ -1,62 +1,94 @@
-"""What runs and what became of the packets, as lines that a human reads."""
+"""The state of the rules and their traffic, as lines for the log."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 
 from mcrelay.linux.netlink import device_of
 from mcrelay.model.counters import RULES
 from mcrelay.model.drops import SEND_ERROR_NAMES, Drop
-from mcrelay.model.rule_status import RuleStatus
+from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import Plan
 from mcrelay.supervisor.counter_rows import CounterRows
 
-MOST = 50  # lines in the log for one event
+log = logging.getLogger("mcrelay")
+
+MAX_LINES = 50  # in the log for one event
 
 _RULE_DROPS = [reason for reason in Drop if reason in RULES.columns]
+_LINK_DROPS = (Drop.NO_RULE, Drop.FRAGMENT, Drop.MALFORMED, Drop.OVERSIZE, Drop.OVERRUN)
+_NORMAL_STATES = (RuleState.ACTIVE, RuleState.DISABLED)
 
 
-def lines(plan: Plan, verdicts: Mapping[str, RuleStatus], ledger: CounterRows) -> Iterator[str]:
-    """Describe every rule with its state and counters, its outputs below it, and the links."""
+class StatusLog:
+    """Logs the rules whose status has changed since the last call."""
+
+    def __init__(self) -> None:
+        self._statuses: Mapping[str, RuleStatus] = {}
+
+    def log_changes(self, statuses: Mapping[str, RuleStatus]) -> None:
+        """Log each change: as a warning if the rule does not run or has a reason, else as information."""
+        before, self._statuses = self._statuses, statuses
+        lines: dict[int, list[str]] = {logging.INFO: [], logging.WARNING: []}
+        for name, status in statuses.items():
+            if status != before.get(name, RuleStatus(RuleState.ACTIVE)):
+                is_normal = status.state in _NORMAL_STATES and not status.reason
+                lines[logging.INFO if is_normal else logging.WARNING].append(_describe_rule(name, status))
+        for level, those in lines.items():
+            log_lines(level, those)
+
+    def count_states(self) -> str:
+        """Return how many rules have which state, as of the last call: `3 rules (2 active, 1 disabled)`."""
+        states = [status.state for status in self._statuses.values()]
+        counts = [f"{states.count(state)} {state}" for state in RuleState if state in states]
+        noun = "rule" if len(states) == 1 else "rules"
+        return f"{len(states)} {noun}" + (f" ({', '.join(counts)})" if counts else "")
+
+
+def log_lines(level: int, lines: Collection[str], prefix: str = "") -> None:
+    """Log lines that one event causes: at most MAX_LINES of them, and how many more there are."""
+    for line in islice(lines, MAX_LINES):
+        log.log(level, "%s%s", prefix, line)
+    if len(lines) > MAX_LINES:
+        log.log(level, "%s... and %d more: see `mcrelay status`", prefix, len(lines) - MAX_LINES)
+
+
+def describe_traffic(
+    plan: Plan, statuses: Mapping[str, RuleStatus], counter_rows: CounterRows
+) -> Iterator[str]:
+    """Yield lines with the status and counters of each rule, its input and outputs, and each link."""
     forwarding = plan.state.forwarding
     routes = forwarding.routes_by_rule()
-    for name, verdict in verdicts.items():
-        reason = f": {verdict.reason}" if verdict.reason else ""
-        yield f"rule {name}: {verdict.state}{reason}"
+    for name, status in statuses.items():
+        yield _describe_rule(name, status)
         if name in routes:
-            yield from _traffic(routes[name], ledger)
+            yield from _describe_route(routes[name], counter_rows)
     for ifindex in sorted({flow.ifindex for flow in forwarding.flows}):
-        yield f"device {device_of(ifindex)}: {_link(ifindex, ledger)}"
+        counts = counter_rows.link(ifindex)
+        yield f"device {device_of(ifindex)}: {_packets(counts)}{_drops(counts, _LINK_DROPS)}"
 
 
-def first(lines: Collection[str]) -> Iterator[str]:
-    """Yield lines for the log, of very many only the first and how many more there are."""
-    yield from islice(lines, MOST)
-    if len(lines) > MOST:
-        yield f"... and {len(lines) - MOST} more: `mcrelay status` has all of them"
+def _describe_rule(name: str, status: RuleStatus) -> str:
+    reason = f": {status.reason}" if status.reason else ""
+    return f"rule {name}: {status.state}{reason}"
 
 
-def _traffic(route: Route, ledger: CounterRows) -> Iterator[str]:
-    counts = ledger.rule(route.rule)
-    yield f"  in  {_packets(counts)}{_drops({reason: counts[reason] for reason in _RULE_DROPS})}"
+def _describe_route(route: Route, counter_rows: CounterRows) -> Iterator[str]:
+    counts = counter_rows.rule(route.rule)
+    yield f"  in  {_packets(counts)}{_drops(counts, _RULE_DROPS)}"
     for output in route.outputs:
-        counts = ledger.output(route.rule, output)
-        drops = {name: counts[name] for name in ("ttl", *SEND_ERROR_NAMES)}
-        yield f"  out {_packets(counts)} to {output.name} from {output.egress.source}{_drops(drops)}"
-
-
-def _link(ifindex: int, ledger: CounterRows) -> str:
-    counts = ledger.link(ifindex)
-    reasons = ("no_rule", "fragment", "malformed", "oversize", "overrun")
-    return _packets(counts) + _drops({reason: counts[reason] for reason in reasons})
+        counts = counter_rows.output(route.rule, output)
+        drops = _drops(counts, (Drop.TTL, *SEND_ERROR_NAMES))
+        yield f"  out {_packets(counts)} to {output.name} from {output.egress.source}{drops}"
 
 
 def _packets(counts: Mapping[str, int]) -> str:
-    return f"{counts['packets']} packets, {counts['octets']} octets"
+    return f"{counts['packets']} packets, {counts['octets']} bytes"
 
 
-def _drops(counts: Mapping[str, int]) -> str:
-    dropped = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+def _drops(counts: Mapping[str, int], reasons: Iterable[str]) -> str:
+    dropped = ", ".join(f"{reason} {counts[reason]}" for reason in reasons if counts[reason])
     return f"; dropped: {dropped}" if dropped else ""

@@ -1,4 +1,4 @@
-"""Waits for whatever happens to the supervisor, and passes it on to whom it concerns."""
+"""Waits for events of all descriptors of the supervisor, and calls what handles them."""
 
 from __future__ import annotations
 
@@ -10,75 +10,83 @@ from mcrelay.ipc.channel import ChannelClosed, Message
 from mcrelay.protocol.framing import WireError
 from mcrelay.supervisor.children import Child
 
-LATER = 0.1  # seconds until what the system had no room for is said again
+SHORTAGE_DELAY_S = 0.1  # until a message is sent again for which the kernel had no memory
 
 
 class HasDescriptor(Protocol):
-    """What can be polled."""
+    """An object that can be polled."""
 
     def fileno(self) -> int:
         """Return the descriptor to poll."""
 
 
 class Poller:
-    """All descriptors that are waited on, and the children they belong to."""
+    """All descriptors that are polled, and the children that they belong to."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self.children: list[Child[Any]] = []
-        """Those whose end has not been told yet."""
+        """The children whose exit has not been handled yet."""
 
-    def watch(self, source: HasDescriptor, happened: Callable[[], None]) -> None:
-        """From now on tell when there is something to read."""
-        self._selector.register(source, selectors.EVENT_READ, lambda _: happened())
+    def watch(self, source: HasDescriptor, on_readable: Callable[[], None]) -> None:
+        """Call `on_readable` whenever `source` has something to read."""
+        self._selector.register(source, selectors.EVENT_READ, lambda _: on_readable())
 
     def connect(
-        self, child: Child[Message], heard: Callable[[Message], None], exited: Callable[[str], None]
+        self,
+        child: Child[Message],
+        on_message: Callable[[Message], None],
+        on_exit: Callable[[str], None],
     ) -> None:
-        """From now on tell what a child says, and how it ended. ChannelClosed out of `heard` puts it down."""
+        """Call `on_message` with each message of a child, and `on_exit` with how the child has ended.
+
+        A child that breaks the protocol is killed. `on_message` raises WireError for that.
+        """
         self.children.append(child)
         self._selector.register(
-            child.channel, selectors.EVENT_READ, lambda events: self._speaks(child, events, heard)
+            child.channel, selectors.EVENT_READ, lambda events: self._channel_ready(child, events, on_message)
         )
-        self._selector.register(child.exit, selectors.EVENT_READ, lambda _: self._ended(child, exited))
+        self._selector.register(child.pidfd, selectors.EVENT_READ, lambda _: self._exited(child, on_exit))
 
     def wait(self, timeout: float | None) -> None:
-        """Wait until something happens, and pass it on."""
-        self._watch_for_room()
-        refused = [child.channel for child in self.children if child.channel.is_short_of_memory]
-        if refused:
-            timeout = LATER if timeout is None else min(timeout, LATER)
+        """Wait at most `timeout` seconds (None: without limit) for events, and handle them."""
+        self._poll_for_room()
+        short_of_memory = [child.channel for child in self.children if child.channel.is_short_of_memory]
+        if short_of_memory:
+            timeout = SHORTAGE_DELAY_S if timeout is None else min(timeout, SHORTAGE_DELAY_S)
         for key, events in self._selector.select(timeout):
-            if key.fd in self._selector.get_map():  # what came before may have closed it
+            if key.fd in self._selector.get_map():  # an event before may have closed it
                 key.data(events)
-        for channel in refused:
+        for channel in short_of_memory:
             channel.flush()
 
-    def _watch_for_room(self) -> None:
-        """Wait for room in the channels of those children that are still to be told something."""
-        channels = self._selector.get_map()
+    def _poll_for_room(self) -> None:
+        """Poll the channels with unsent messages for room, too."""
+        registered = self._selector.get_map()
         for child in self.children:
-            waits = child.channel.has_unsent and not child.channel.is_short_of_memory
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if waits else 0)
-            key = channels.get(child.channel)
-            if key is not None and key.events != wanted:
-                self._selector.modify(child.channel, wanted, key.data)
+            has_to_wait = child.channel.has_unsent and not child.channel.is_short_of_memory
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if has_to_wait else 0)
+            key = registered.get(child.channel)
+            if key is not None and key.events != events:
+                self._selector.modify(child.channel, events, key.data)
 
-    def _speaks(self, child: Child[Message], events: int, heard: Callable[[Message], None]) -> None:
+    def _channel_ready(
+        self, child: Child[Message], events: int, on_message: Callable[[Message], None]
+    ) -> None:
         if events & selectors.EVENT_WRITE:
             child.channel.flush()
         if events & selectors.EVENT_READ:
             try:
                 for message in child.channel.receive():
-                    heard(message)
+                    on_message(message)
             except (ChannelClosed, WireError) as fault:
                 self._selector.unregister(child.channel)
-                if not child.is_to_end:
-                    child.put_down(str(fault))
+                if not child.is_stopping:
+                    child.kill_unless_exiting(str(fault))
 
-    def _ended(self, child: Child[Message], exited: Callable[[str], None]) -> None:
-        for descriptor in (child.channel, child.exit):
-            if descriptor in self._selector.get_map():
-                self._selector.unregister(descriptor)
+    def _exited(self, child: Child[Message], on_exit: Callable[[str], None]) -> None:
+        for source in (child.channel, child.pidfd):
+            if source in self._selector.get_map():
+                self._selector.unregister(source)
         self.children.remove(child)
-        exited(child.reaped())
+        on_exit(child.reap())

@@ -1,13 +1,15 @@
-"""Signals, taken by the loop in its turn."""
+"""Signals as bytes on a socket, so that the loop handles them in its turn."""
 
 from __future__ import annotations
 
 import signal
 import socket
 
+MAX_SIGNALS_PER_READ = 64
+
 
 class Signals:
-    """Signals as bytes on a socket, so that the loop answers them in its turn."""
+    """The signals that the daemon handles, from its creation on."""
 
     def __init__(self, *numbers: signal.Signals) -> None:
         self._inbox, self._outbox = socket.socketpair()
@@ -21,6 +23,6 @@ class Signals:
         """Return the descriptor to poll."""
         return self._inbox.fileno()
 
-    def arrived(self) -> bytes:
-        """Return the numbers of the signals that came, one octet each."""
-        return self._inbox.recv(64)
+    def read(self) -> bytes:
+        """Return the numbers of the signals that have arrived, one byte each."""
+        return self._inbox.recv(MAX_SIGNALS_PER_READ)

@@ -1,4 +1,4 @@
-"""Draws the picture that clients see of the daemon; the rules, which are many, only where they changed."""
+"""Builds the snapshot, which is all that clients see of the daemon, from the parts that changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """One of the daemon's processes, by the name that clients see."""
+    """One of the daemon's processes, with the name and kind that clients see."""
 
     name: str
     kind: str
@@ -38,18 +38,18 @@ class ProcessInfo:
 
 @dataclass(frozen=True, slots=True)
 class RuleSnapshot:
-    """All that the picture shows of a rule. Drawn only to be told: drawings take ten times the room."""
+    """All that the snapshot has of a rule. The JSON, ten times as large, is built when it is sent."""
 
     rule: Rule
     where: SourceLocation
     devices: tuple[str, ...]
-    """Of the input, and then of each output."""
+    """The devices of the input and then of each output."""
     route: Route | None
     workers: int
     rows: tuple[int | None, ...]
 
     def as_json(self) -> Entry:
-        """Draw it."""
+        """Return the rule as the control process gets it."""
         rule, rows = self.rule, self.rows
         devices = dict(zip(_interfaces(rule), self.devices, strict=True))
         outputs = described_outputs(rule, devices, self.route)
@@ -67,10 +67,10 @@ class RuleSnapshot:
 
 
 class SnapshotBuilder:
-    """What the picture is drawn of, and the larger sections as they were drawn last."""
+    """The sources of the snapshot, and its larger sections as they were built last."""
 
     def __init__(
-        self, run_dir: Path, configuration: Configuration, reconciler: Reconciler, ledger: CounterRows
+        self, run_dir: Path, configuration: Configuration, reconciler: Reconciler, counter_rows: CounterRows
     ) -> None:
         self._daemon = {
             "pid": os.getpid(),
@@ -84,20 +84,20 @@ class SnapshotBuilder:
         }
         self._configuration = configuration
         self._reconciler = reconciler
-        self._ledger = ledger
-        self._shown: dict[str, tuple[object, ...]] = {}
+        self._counter_rows = counter_rows
+        self._built_from: dict[str, tuple[object, ...]] = {}
         self._rules: dict[str, RuleSnapshot] = {}
         self._interfaces: dict[str, Entry] = {}
 
-    def drawn(self, links: LinkTable, members: Iterable[ProcessInfo]) -> dict[str, Any]:
-        """Return the picture as it is now."""
+    def build(self, links: LinkTable, processes: Iterable[ProcessInfo]) -> dict[str, Any]:
+        """Return the snapshot as of now."""
         configuration, plan = self._configuration, self._reconciler.plan
         generation, running = configuration.generation, self._reconciler.running
-        if self._is_new("rules", plan, generation, self._ledger.revision):
-            self._draw_rules(plan, configuration.config)
-        rows = self._ledger.rows_of_links()
+        if self._is_new("rules", plan, generation, self._counter_rows.revision):
+            self._build_rules(plan, configuration.config)
+        rows = self._counter_rows.link_rows()
         if self._is_new("interfaces", links, generation, running.resources, rows):
-            self._draw_interfaces(links, running.memberships, rows)
+            self._build_interfaces(links, running.memberships, rows)
         return {
             "daemon": {**self._daemon, "watch": configuration.is_watched},
             "generation": {
@@ -110,27 +110,27 @@ class SnapshotBuilder:
             "rules": self._rules,
             "verdicts": self._reconciler.statuses_now(),
             "interfaces": self._interfaces,
-            "processes": self._drawn_processes(members),
+            "processes": self._build_processes(processes),
         }
 
-    def _is_new(self, section: str, *shown: object) -> bool:
-        """Tell whether a section shows other things than when it was drawn last."""
-        before, self._shown[section] = self._shown.get(section), shown
-        return before is None or any(map(_differ, before, shown))
+    def _is_new(self, section: str, *sources: object) -> bool:
+        """Return whether the sources of a section differ from those that it was built from last."""
+        before, self._built_from[section] = self._built_from.get(section), sources
+        return before is None or any(map(_differ, before, sources))
 
-    def _draw_rules(self, plan: Plan, config: Config) -> None:
+    def _build_rules(self, plan: Plan, config: Config) -> None:
         routes = plan.state.forwarding.routes_by_rule()
         devices = {name: interface.device for name, interface in config.interfaces.items()}
-        drawn = {}
+        rules = {}
         for name, rule in config.rules.items():
             ends = tuple(devices[interface] for interface in _interfaces(rule))
-            rows = self._ledger.rows_of(rule)
+            rows = self._counter_rows.rule_rows(rule)
             entry = RuleSnapshot(rule, rule.where, ends, routes.get(name), plan.state.worker_count, rows)
             before = self._rules.get(name)
-            drawn[name] = before if before == entry else entry
-        self._rules = drawn
+            rules[name] = before if before == entry else entry
+        self._rules = rules
 
-    def _draw_interfaces(
+    def _build_interfaces(
         self, links: LinkTable, memberships: Iterable[Membership], rows: Mapping[Hashable, int]
     ) -> None:
         groups: dict[int, list[Membership]] = {}
@@ -143,9 +143,7 @@ class SnapshotBuilder:
             row = rows.get(link.ifindex) if link else None
             self._interfaces[name] = {**described_interface(interface, link, joined), "row": row}
 
-    # The processes.
-
-    def _drawn_processes(self, members: Iterable[ProcessInfo]) -> dict[str, Entry]:
+    def _build_processes(self, processes: Iterable[ProcessInfo]) -> dict[str, Entry]:
         supervisor = {
             "kind": "supervisor",
             "pid": self._daemon["pid"],
@@ -156,23 +154,24 @@ class SnapshotBuilder:
         }
         return {
             "supervisor": supervisor,
-            **{member.name: self._drawn_process(member) for member in members},
+            **{process.name: _process_as_json(process) for process in processes},
         }
 
-    def _drawn_process(self, member: ProcessInfo) -> Entry:
-        process, child = member.process, member.child
-        return {
-            "kind": member.kind,
-            "pid": child.pid if child else None,
-            "state": process.activity,
-            "started": child.started if child else None,
-            "restarts": process.restarts,
-            "reason": process.reason,
-        }
+
+def _process_as_json(info: ProcessInfo) -> Entry:
+    process, child = info.process, info.child
+    return {
+        "kind": info.kind,
+        "pid": child.pid if child else None,
+        "state": process.activity,
+        "started": child.started if child else None,
+        "restarts": process.restarts,
+        "reason": process.reason,
+    }
 
 
 def _differ(one: object, other: object) -> bool:
-    # Configs and plans of ten thousand rules are new objects when there is anything new about them.
+    # Large values are compared by identity: a config or plan that changed is a new object.
     return one != other if isinstance(one, int | frozenset | dict) else one is not other
 
 

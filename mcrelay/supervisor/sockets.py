@@ -1,6 +1,6 @@
-"""The sockets that the supervisor keeps open for its workers, so that a worker's death closes none.
+"""The sockets of the relay. The supervisor keeps them open, so that the death of a worker closes none.
 
-A worker works with duplicates of the descriptors. Memberships and held ports need no worker at all.
+Workers get duplicates of the descriptors. Memberships and reserved ports need no worker.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger("mcrelay")
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """The sockets for a batch, in the order of its actions, and which rings are taken over half read."""
+    """The sockets for a batch, in the order of its actions, and the indexes of rings that were in use."""
 
     sockets: tuple[socket.socket, ...]
     resumed: frozenset[int]
@@ -31,7 +31,7 @@ class Supply:
 
 @dataclass(slots=True)
 class _Ring:
-    """A packet socket, and the number of the fanout group in which it shares its link's packets."""
+    """A packet socket, and its fanout group (packet(7)), None if it gets all packets of its link."""
 
     ingress: Ingress
     socket: socket.socket
@@ -39,56 +39,56 @@ class _Ring:
 
 
 class Sockets:
-    """All sockets that are open, by what they are for."""
+    """All open sockets, by the resource that they serve."""
 
     def __init__(self) -> None:
         self._rings: dict[tuple[int, int], _Ring] = {}
         self._egress: dict[Egress, socket.socket] = {}
-        self._holds: dict[PortReservation, socket.socket | None] = {}
-        self._groups = {False: _Memberships(), True: _Memberships()}
-        self._needed = 0  # descriptors, about
+        self._reservations: dict[PortReservation, socket.socket | None] = {}
+        self._memberships = {False: _Memberships(), True: _Memberships()}
+        self._needed = 0  # descriptors for the planned state, roughly
 
-    def expect(self, state: DesiredState) -> None:
-        """Say so where what is to run takes more open files than there may be."""
-        before, self._needed = self._needed, limits.descriptors(state)
-        if before != self._needed > limits.open_files():
-            log.warning("rules will fail: %s", limits.too_few_files(self._needed))
+    def warn_if_too_many(self, state: DesiredState) -> None:
+        """Log a warning if `state` needs more open files than this process may have."""
+        before, self._needed = self._needed, limits.count_descriptors(state)
+        if before != self._needed > limits.max_open_files():
+            log.warning("rules will fail: %s", limits.describe_file_limit(self._needed))
 
     def supply(self, actions: Sequence[WorkerAction]) -> Supply:
-        """Return what a worker needs for these actions, opening what is not open yet; raises SupplyError."""
+        """Return the sockets that a worker needs for these actions, opened if missing; raises SupplyError."""
         sockets, resumed, failed = [], set(), {}
         for index, action in enumerate(actions):
             try:
                 match action:
                     case Open(worker, Ingress() as ingress):
-                        ring, is_kept = self._ring(worker, ingress)
+                        ring, is_in_use = self._open_ring(worker, ingress)
                         sockets.append(ring)
-                        if is_kept:
+                        if is_in_use:
                             resumed.add(index)
                     case Open(_, Egress() as egress):
                         if egress not in self._egress:
                             self._egress[egress] = limits.keep_reserve(privileged.open_egress(egress))
                         sockets.append(self._egress[egress])
             except OSError as error:
-                failed[index] = _reason(action, limits.why(error, self._needed))
+                failed[index] = _describe_failure(action, limits.describe_error(error, self._needed))
         if failed:
             raise SupplyError(failed)
         return Supply(tuple(sockets), frozenset(resumed))
 
     def perform(self, actions: Sequence[SupervisorAction]) -> dict[int, str]:
-        """Join, leave, hold and release; return why an action failed, by its place."""
+        """Join and leave groups, reserve and release ports; return the reasons of failures by index."""
         failed = {}
         for index, action in enumerate(actions):
             try:
                 self._perform(action)
             except OSError as error:
-                failed[index] = _reason(action, limits.why(error, self._needed))
+                failed[index] = _describe_failure(action, limits.describe_error(error, self._needed))
         return failed
 
     def keep(self, state: DesiredState, *others: DesiredState) -> None:
-        """Close what `state` has no use for, but no socket to send from that one of the `others` uses.
+        """Close the sockets that `state` does not use, except egress sockets that one of the `others` uses.
 
-        Such a socket has a source port that receivers know. A ring that nobody reads would only fill up.
+        Receivers may know the source port of an egress socket. A ring without a reader would only fill up.
         """
         rings = {(worker, one.ifindex) for worker in state.workers for one in state.forwarding.ingress}
         for key in self._rings.keys() - rings:
@@ -97,13 +97,14 @@ class Sockets:
         for one in self._egress.keys() - egress:
             self._egress.pop(one).close()
 
-    def forget_rings(self, worker: int, read: frozenset[Ingress]) -> None:
-        """Close the rings of a worker but those that it reads."""
+    def close_rings(self, worker: int, except_for: frozenset[Ingress]) -> None:
+        """Close the rings of a worker, except for some."""
         for key, ring in list(self._rings.items()):
-            if key[0] == worker and ring.ingress not in read:
+            if key[0] == worker and ring.ingress not in except_for:
                 self._rings.pop(key).socket.close()
 
-    def _ring(self, worker: int, ingress: Ingress) -> tuple[socket.socket, bool]:
+    def _open_ring(self, worker: int, ingress: Ingress) -> tuple[socket.socket, bool]:
+        """Return the ring of a worker, and whether it was open already and may hold packets."""
         key = (worker, ingress.ifindex)
         if before := self._rings.get(key):
             if before.ingress == ingress:
@@ -112,16 +113,17 @@ class Sockets:
         ring = self._rings[key] = _Ring(ingress, limits.keep_reserve(privileged.open_ring(ingress)))
         self._share(ingress.ifindex)
         if ring.fanout is not None:
-            # Its share comes to no other ring any more, so it waits here until the worker reads it.
+            # The other rings of the group no longer get its share of the packets: the ring keeps them from
+            # now on, until the worker reads it.
             socket_filters.attach(ring.socket, socket_filters.ANY_UDP)
         return ring.socket, False
 
     def _share(self, ifindex: int) -> None:
-        """Let the rings of one link share its packets as soon as there are two of them."""
+        """Put the rings of a link into one fanout group if there are several."""
         rings = [ring for (_, link), ring in self._rings.items() if link == ifindex]
         if len(rings) == 1:
             return
-        # A group ends with its last ring, so it is known by its rings.
+        # The kernel deletes a group with its last socket, so the number of the group is kept with the rings.
         fanout = next((ring.fanout for ring in rings if ring.fanout is not None), None)
         for ring in rings:
             if ring.fanout is None:
@@ -130,75 +132,75 @@ class Sockets:
     def _perform(self, action: SupervisorAction) -> None:
         match action:
             case Acquire(Membership() as membership):
-                self._groups[membership.source is None].join(membership)
+                self._memberships[membership.source is None].join(membership)
             case Release(Membership() as membership):
-                self._groups[membership.source is None].leave(membership)
-            case Acquire(PortReservation() as hold):
-                held = privileged.hold_port(hold)
-                self._holds[hold] = held and limits.keep_reserve(held)
-            case Release(PortReservation() as hold):
-                if held := self._holds.pop(hold, None):
-                    held.close()
+                self._memberships[membership.source is None].leave(membership)
+            case Acquire(PortReservation() as reservation):
+                sock = privileged.hold_port(reservation)
+                self._reservations[reservation] = sock and limits.keep_reserve(sock)
+            case Release(PortReservation() as reservation):
+                if sock := self._reservations.pop(reservation, None):
+                    sock.close()
 
 
 @dataclass(slots=True)
 class _Memberships:
-    """Memberships, as many on a socket as the kernel allows.
+    """Memberships on as few sockets as the kernel allows (igmp_max_memberships).
 
-    A socket cannot be a member of one group both for any source and for some, so each kind has its own.
+    A socket cannot join a group both for any source and for one, so there is one object for each kind.
     """
 
-    places: dict[Membership, socket.socket] = field(default_factory=dict)
-    roomy: list[socket.socket] = field(default_factory=list)
-    sizes: dict[socket.socket, int] = field(default_factory=dict)
+    sockets: dict[Membership, socket.socket] = field(default_factory=dict)
+    with_room: list[socket.socket] = field(default_factory=list)
+    counts: dict[socket.socket, int] = field(default_factory=dict)
 
     def join(self, membership: Membership) -> None:
-        while self.roomy:
-            if self._joined(self.roomy[-1], membership):
+        while self.with_room:
+            if self._try_to_join(self.with_room[-1], membership):
                 return
-            self.roomy.pop()
+            self.with_room.pop()
         fresh = limits.keep_reserve(privileged.join_socket())
-        self.sizes[fresh] = 0
-        self.roomy.append(fresh)
+        self.counts[fresh] = 0
+        self.with_room.append(fresh)
         try:
-            if not self._joined(fresh, membership):
-                raise OSError(errno.ENOBUFS, "not even one membership fits a socket")
+            if not self._try_to_join(fresh, membership):
+                raise OSError(errno.ENOBUFS, "a socket has no room for a membership")
         finally:
             self._close_if_empty(fresh)
 
     def leave(self, membership: Membership) -> None:
-        sock = self.places[membership]
+        sock = self.sockets[membership]
         try:
             privileged.leave(sock, membership)
         except OSError as error:
-            # The link took the membership with it.
+            # The kernel dropped the membership together with the link.
             if error.errno not in (errno.ENODEV, errno.EADDRNOTAVAIL):
                 raise
-        del self.places[membership]
-        self.sizes[sock] -= 1
-        if sock not in self.roomy:
-            self.roomy.append(sock)
+        del self.sockets[membership]
+        self.counts[sock] -= 1
+        if sock not in self.with_room:
+            self.with_room.append(sock)
         self._close_if_empty(sock)
 
-    def _joined(self, sock: socket.socket, membership: Membership) -> bool:
+    def _try_to_join(self, sock: socket.socket, membership: Membership) -> bool:
         try:
             privileged.join(sock, membership)
         except OSError as error:
             if error.errno == errno.ENOBUFS:
                 return False
             raise
-        self.places[membership] = sock
-        self.sizes[sock] += 1
+        self.sockets[membership] = sock
+        self.counts[sock] += 1
         return True
 
     def _close_if_empty(self, sock: socket.socket) -> None:
-        if self.sizes[sock] == 0:
-            del self.sizes[sock]
-            self.roomy.remove(sock)
+        if self.counts[sock] == 0:
+            del self.counts[sock]
+            self.with_room.remove(sock)
             sock.close()
 
 
-def _reason(action: WorkerAction | SupervisorAction, why: str) -> str:
+def _describe_failure(action: WorkerAction | SupervisorAction, why: str) -> str:
     match action:
         case Open(_, Ingress() as ingress):
             return f"cannot read packets of device {device_of(ingress.ifindex)}: {why}"
@@ -208,7 +210,7 @@ def _reason(action: WorkerAction | SupervisorAction, why: str) -> str:
         case Acquire(Membership() as membership):
             of = f" of {membership.source}" if membership.source else ""
             return f"cannot join {membership.group}{of} on device {device_of(membership.ifindex)}: {why}"
-        case Acquire(PortReservation() as hold):
-            return f"cannot hold {hold.address} port {hold.port}: {why}"
+        case Acquire(PortReservation() as reservation):
+            return f"cannot reserve {reservation.address} port {reservation.port}: {why}"
         case _:
             return why

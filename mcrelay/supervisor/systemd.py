@@ -1,4 +1,4 @@
-"""What systemd is told (sd_notify(3)); nothing where mcrelay is no service."""
+"""Notifications to systemd (sd_notify(3)). Without a NOTIFY_SOCKET they do nothing."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ import time
 
 from sdnotify import SystemdNotifier
 
-PATIENCE = 1  # seconds in which systemd is to take a message; its queue is full only where it hangs itself
+SEND_TIMEOUT_S = 1  # systemd's queue is full only if systemd itself hangs
 
 
 class Notifier:
-    """Speaks to the socket in NOTIFY_SOCKET."""
+    """Sends the state of the service to the socket in NOTIFY_SOCKET."""
 
     def __init__(self) -> None:
         self._systemd = SystemdNotifier()
         if self._systemd.socket is not None:
-            patience = struct.pack(
-                "ll", PATIENCE, 0
-            )  # struct timeval: workers die, whether systemd lives or not
-            self._systemd.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
-        self.watchdog_pause = _watchdog_pause()
-        """Seconds between signs of life, None where systemd wants none."""
+            # The supervisor must go on to watch its workers if systemd does not read.
+            timeout = struct.pack("ll", SEND_TIMEOUT_S, 0)  # struct timeval
+            self._systemd.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        self.watchdog_interval = _watchdog_interval()
+        """Seconds between two calls of `alive`; None if systemd expects none."""
 
     def ready(self, status: str) -> None:
-        """What was asked for has been done."""
-        self._systemd.notify(f"READY=1\nSTATUS={_line(status)}")
+        """Report that the start or the last reload is complete."""
+        self._systemd.notify(f"READY=1\nSTATUS={_one_line(status)}")
 
     def reloading(self) -> None:
-        """A reload begins; `ready` ends it, whatever its verdict."""
+        """Report that a reload begins. `ready` ends it, whatever its result."""
         self._systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """The service ends."""
+        """Report that the service ends."""
         self._systemd.notify("STOPPING=1\nSTATUS=stopping")
 
     def alive(self) -> None:
-        """The loop turns."""
+        """Report that the loop runs."""
         self._systemd.notify("WATCHDOG=1")
 
 
-def _watchdog_pause() -> float | None:
+def _watchdog_interval() -> float | None:
+    """Return half of the time that sd_watchdog_enabled(3) gives this process."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     try:
@@ -51,6 +51,6 @@ def _watchdog_pause() -> float | None:
         return None
 
 
-def _line(status: str) -> str:
-    """Return a status as one line of ASCII: sdnotify encodes nothing else."""
+def _one_line(status: str) -> str:
+    """Return a status as one line of ASCII, the only encoding of sdnotify."""
     return " ".join(status.split()).encode("ascii", "replace").decode()

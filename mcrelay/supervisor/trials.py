@@ -1,4 +1,4 @@
-"""The trial that runs, if one does: what is tried, until when, and what comes back."""
+"""The trial of a config: what is tried, until when, and which confirmed config returns if nobody confirms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("mcrelay")
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A config, what the files say that ask for it, and a hash of that."""
+    """A config, and the contents of the files that it was compiled from, with their hash."""
 
     config: Config
     hash: str
@@ -26,80 +26,85 @@ class Version:
 
 
 class Trials:
-    """A trial with the config that was confirmed, here and in the state directory."""
+    """The trial that runs, if any. A copy in the state directory lets a restart continue it."""
 
-    def __init__(self, path: config_files.Name, archive: StateDirectory) -> None:
+    def __init__(self, path: config_files.Name, state_directory: StateDirectory) -> None:
         self.trial: Trial | None = None
         self.confirmed: Version | None = None
-        """What comes back; None where no trial runs."""
+        """The config that returns at the end of the trial; None if no trial runs."""
         self._path = os.path.abspath(path)
-        self._archive = archive
+        self._state_directory = state_directory
 
-    def found(self, content: str, now: BootTime) -> StartDecision:
-        """Return what a start runs whose files have this hash; `confirmed` is there if that needs it."""
-        trial, refusal = self._archive.trial(), self._archive.rolled_back()
-        found = decide_start(self._path, content, trial, refusal, now)
-        if found is StartDecision.FILES:
+    def decide_start(self, content_hash: str, now: BootTime) -> StartDecision:
+        """Return what to run at a start with files of this hash, and load `confirmed` if that is needed."""
+        trial, refusal = self._state_directory.trial(), self._state_directory.rolled_back()
+        decision = decide_start(self._path, content_hash, trial, refusal, now)
+        if decision is StartDecision.FILES:
             self.end()
-            return found
-        if found is StartDecision.STILL_REFUSED:
+            return decision
+        if decision is StartDecision.STILL_REFUSED:
             trial = None
+        number = trial.confirmed if trial else refusal.confirmed if refusal else 0
         try:
-            self.confirmed = self._version(trial.confirmed if trial else refusal.confirmed if refusal else 0)
+            self.confirmed = self._version(number)
         except StateDirectoryError as error:
-            log.error("what was confirmed cannot come back, and the files are taken as they are: %s", error)
+            log.error("the confirmed config cannot return, and the files are taken as they are: %s", error)
             self.end()
             return StartDecision.FILES
         self.trial = trial
-        return found
+        return decision
 
-    def begin(self, running: Config, number: int | None, tried: str, end: BootTime) -> None:
-        """Put a content (its hash) on trial: what is `running`, entry `number` of the history, is confirmed.
+    def begin(self, running: Config, number: int | None, tried_hash: str, end: BootTime) -> None:
+        """Put the files of hash `tried_hash` on trial until `end`.
 
-        Where a trial runs, that is still the one that was confirmed before. Raises Unusable.
+        The `running` config, entry `number` of the history, counts as confirmed. If a trial runs already, its
+        confirmed config stays, and its end becomes `end`. Raises StateDirectoryError.
         """
         if self.trial is not None:
             trial, confirmed = self.trial.with_end(end), self.confirmed
         elif number is None:
-            self._archive.check_usable()
-            raise StateDirectoryError("what runs could not be written to the history; the log says why")
+            self._state_directory.check_usable()
+            raise StateDirectoryError("the running config could not be written to the history; see the log")
         else:
-            content, contents = self._contents(number)
-            trial = Trial(self._path, tried, end, number, content)
-            confirmed = Version(running, content, contents)
-        self._archive.keep_trial(trial)
+            content_hash, contents = self._contents(number)
+            trial = Trial(self._path, tried_hash, end, number, content_hash)
+            confirmed = Version(running, content_hash, contents)
+        self._state_directory.keep_trial(trial)
         self.trial, self.confirmed = trial, confirmed
 
-    def accepted(self, tried: str) -> None:
-        """What runs now is on trial, too, if a trial runs; if none does, no successor may find one."""
+    def config_accepted(self, content_hash: str) -> None:
+        """A config was accepted: a trial that runs goes on with it; without one, a restart must find none."""
         try:
             if self.trial is None:
-                self._archive.forget_trial()
-            elif self.trial.hash != tried:
-                self.trial = self.trial.with_hash(tried)
-                self._archive.keep_trial(self.trial)
+                self._state_directory.forget_trial()
+            elif self.trial.hash != content_hash:
+                self.trial = self.trial.with_hash(content_hash)
+                self._state_directory.keep_trial(self.trial)
         except StateDirectoryError as error:
-            log.warning("what a successor finds of a trial is as it was before: %s", error)
+            log.warning("a restart will find the trial as it was before: %s", error)
 
     def confirm(self) -> None:
-        """What runs is confirmed; raises Unusable where a successor would go back all the same."""
-        self._archive.forget_trial()
+        """End the trial in favor of the running config.
+
+        Raises StateDirectoryError if a restart would still go back to the config before.
+        """
+        self._state_directory.forget_trial()
         self.trial = self.confirmed = None
 
     def end(self) -> None:
-        """The trial is over."""
+        """Forget the trial."""
         self.trial = self.confirmed = None
         try:
-            self._archive.forget_trial()
+            self._state_directory.forget_trial()
         except StateDirectoryError as error:
             log.warning("a restart would end the trial once more: %s", error)
 
-    def left(self, now: BootTime) -> float | None:
-        """Return the seconds that are left, None where no trial runs."""
+    def seconds_left(self, now: BootTime) -> float | None:
+        """Return the seconds that are left of the trial, None if no trial runs."""
         return None if self.trial is None else self.trial.left(now)
 
     def as_json(self, generation: int) -> dict[str, Any] | None:
-        """Return what clients see of the trial, which is that of this generation."""
+        """Return the trial as clients see it; `generation` is the one on trial."""
         if self.trial is None:
             return None
         return {
@@ -110,22 +115,24 @@ class Trials:
         }
 
     def _version(self, number: int) -> Version:
-        """Return what an entry of the history says; raises Unusable."""
-        content, contents = self._contents(number)
+        """Return the version in an entry of the history; raises StateDirectoryError."""
+        content_hash, contents = self._contents(number)
         try:
-            return Version(config_files.compile_contents(contents), content, contents)
-        except ConfigError as invalid:
-            why = invalid.problems[0]
-            raise StateDirectoryError(f"entry {number} of the history is no config any more: {why}") from None
+            return Version(config_files.compile_contents(contents), content_hash, contents)
+        except ConfigError as error:
+            problem = error.problems[0]
+            raise StateDirectoryError(
+                f"entry {number} of the history is no valid config: {problem}"
+            ) from None
 
     def _contents(self, number: int) -> tuple[str, config_files.Contents]:
-        """Return the hash of what the files said in an entry of the history, and that; raises Unusable."""
-        entry = self._archive.entry(number)
+        """Return hash and contents of the files in an entry of the history; raises StateDirectoryError."""
+        entry = self._state_directory.entry(number)
         try:
             contents = [(name, text.encode()) for name, text in entry.contents]
-            is_whole = config_files.digest(contents) == entry.hash
+            is_intact = config_files.digest(contents) == entry.hash
         except UnicodeEncodeError:
-            is_whole = False
-        if not is_whole:
-            raise StateDirectoryError(f"entry {number} of the history was changed by somebody")
+            is_intact = False
+        if not is_intact:
+            raise StateDirectoryError(f"entry {number} of the history was changed after it was written")
         return entry.hash, contents

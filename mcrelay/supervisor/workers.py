@@ -1,4 +1,4 @@
-"""The workers from the supervisor's side: what they are given, what they say, and how they end."""
+"""The workers as the supervisor sees them: what they are sent, what they answer, and how they end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mcrelay.protocol.framing import PROTOCOL, Hello, WireError
 from mcrelay.protocol.worker import Acknowledged, Answer, BatchMessage, Refused, encode_batch
 from mcrelay.reconcile.commands import SendBatch
 from mcrelay.reconcile.reconciler import Reconciler
-from mcrelay.supervisor import log_summary
-from mcrelay.supervisor.children import Child, start_worker, why_not
+from mcrelay.supervisor.children import Child, describe_start_error, start_worker
 from mcrelay.supervisor.counter_rows import CounterRows
+from mcrelay.supervisor.log_summary import log_lines
 from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.privileged import User
 from mcrelay.supervisor.snapshot import ProcessInfo
@@ -25,28 +25,28 @@ log = logging.getLogger("mcrelay")
 
 
 class Workers:
-    """The processes that forward. What happens to them is an event of the reconciler."""
+    """The processes that forward packets. Each event of theirs is passed to the reconciler."""
 
     def __init__(
         self,
         user: User | None,
-        switchboard: Poller,
+        poller: Poller,
         reconciler: Reconciler,
         sockets: Sockets,
-        ledger: CounterRows,
-        rings: TraceRings,
+        counter_rows: CounterRows,
+        trace_rings: TraceRings,
     ) -> None:
         self.children: dict[int, Child[Answer]] = {}
         self._user = user
-        self._switchboard = switchboard
+        self._poller = poller
         self._reconciler = reconciler
         self._sockets = sockets
-        self._ledger = ledger
-        self._rings = rings
-        self._read: dict[int, frozenset[Ingress]] = {}
+        self._counter_rows = counter_rows
+        self._trace_rings = trace_rings
+        self._rings_read: dict[int, frozenset[Ingress]] = {}  # by a worker or one before it
 
-    def members(self) -> Iterator[ProcessInfo]:
-        """Yield the workers that there are or shall be."""
+    def infos(self) -> Iterator[ProcessInfo]:
+        """Yield what clients see of each worker that exists or should exist."""
         for number, process in sorted(self._reconciler.processes.items()):
             child = self.children.get(number)
             if child is not None or number in self._reconciler.desired.workers:
@@ -55,49 +55,50 @@ class Workers:
     def start(self, worker: int) -> None:
         """Start a worker's process."""
         try:
-            child = start_worker(worker, self._user, self._ledger.memory(worker))
+            child = start_worker(worker, self._user, self._counter_rows.memory(worker))
         except OSError as error:
-            log.warning("cannot start worker %d: %s", worker, why_not(error))
-            self._reconciler.worker_exited(worker, time.monotonic(), f"it cannot start: {why_not(error)}")
+            reason = describe_start_error(error)
+            log.warning("cannot start worker %d: %s", worker, reason)
+            self._reconciler.worker_exited(worker, time.monotonic(), f"it cannot start: {reason}")
             return
         self.children[worker] = child
-        self._switchboard.connect(
-            child, lambda answer: self._heard(worker, answer), lambda how: self._exited(worker, how)
+        self._poller.connect(
+            child, lambda answer: self._handle(worker, answer), lambda how: self._exited(worker, how)
         )
         log.info("worker %d is process %d", worker, child.pid)
 
     def stop(self, worker: int) -> None:
         """Let a worker end."""
-        # Its rings end with it, and not later: their share of the packets is for the others.
-        self._read.pop(worker, None)
-        self._forget_unread_rings(worker)
+        # Its rings close now, not when it has ended: other workers take over their share of the packets.
+        self._rings_read.pop(worker, None)
+        self._close_unread_rings(worker)
         self.children[worker].stop()
 
     def stop_all(self) -> None:
-        """Let all of them end."""
+        """Let all workers end."""
         for child in self.children.values():
             child.stop()
 
     def kill(self, worker: int) -> None:
-        """End a worker that does not answer."""
-        self.children[worker].kill("it did not do in time what was asked of it")
+        """Kill a worker that does not answer."""
+        self.children[worker].kill("it did not answer in time")
 
     def send(self, batch: SendBatch) -> None:
-        """Give a worker its batch, with all that it needs for it."""
+        """Send a worker its batch, with the sockets, counter rows and trace rings that it needs."""
         try:
             supply = self._sockets.supply(batch.actions)
-            instructions = self._ledger.instructions(batch.actions, supply.resumed)
-            rings = self._rings.supply(batch.actions)
-        except SupplyError as failure:
-            # Nothing to give to the worker: it is not asked.
-            self._refused(batch.worker, batch.number, failure.reasons)
+            instructions = self._counter_rows.instructions(batch.actions, supply.resumed)
+            rings = self._trace_rings.supply(batch.actions)
+        except SupplyError as error:
+            # The batch is not sent, which counts as refused.
+            self._refused(batch.worker, batch.number, error.reasons)
         else:
             message = BatchMessage(batch.number, batch.generation, instructions)
-            # A batch opens traces last.
+            # Actions that open traces are the last ones of a batch.
             descriptors = [*(sock.fileno() for sock in supply.sockets), *rings]
             self.children[batch.worker].channel.send(encode_batch(message), descriptors)
 
-    def _heard(self, worker: int, answer: Answer) -> None:
+    def _handle(self, worker: int, answer: Answer) -> None:
         match answer:
             case Hello(protocol) if protocol == PROTOCOL:
                 self._reconciler.worker_started(worker, time.monotonic())
@@ -105,28 +106,27 @@ class Workers:
                 raise WireError(f"it speaks protocol {protocol}, not {PROTOCOL}")
             case Acknowledged(number):
                 self._reconciler.batch_acknowledged(worker, number)
-                self._read[worker] = self._reconciler.running.workers[worker].ingress
+                self._rings_read[worker] = self._reconciler.running.workers[worker].ingress
             case Refused(number, index, reason):
                 self._refused(worker, number, {index: reason})
 
     def _refused(self, worker: int, number: int, reasons: Mapping[int, str]) -> None:
-        for reason in log_summary.first(reasons.values()):
-            log.warning("worker %d: %s", worker, reason)
-        self._forget_unread_rings(worker)
+        log_lines(logging.WARNING, reasons.values(), f"worker {worker}: ")
+        self._close_unread_rings(worker)
         self._reconciler.batch_refused(worker, number, reasons, time.monotonic())
 
     def _exited(self, worker: int, how: str) -> None:
         child = self.children.pop(worker)
-        self._forget_unread_rings(worker)
-        if child.is_to_end:
+        self._close_unread_rings(worker)
+        if child.is_stopping:
             log.info("worker %d (process %d) has ended", worker, child.pid)
         else:
-            log.warning("worker %d (process %d) died: %s; it comes back", worker, child.pid, how)
+            log.warning("worker %d (process %d) died: %s; it is restarted", worker, child.pid, how)
         self._reconciler.worker_exited(worker, time.monotonic(), how)
 
-    def _forget_unread_rings(self, worker: int) -> None:
-        """Close the rings that neither a worker nor a predecessor has begun to read.
+    def _close_unread_rings(self, worker: int) -> None:
+        """Close the rings that neither this worker nor one before it has begun to read.
 
-        The next try begins with new ones; those that were read wait for the successor with what they hold.
+        The next try opens new ones. A ring that was read stays open for the next worker, with its packets.
         """
-        self._sockets.forget_rings(worker, self._read.get(worker, frozenset()))
+        self._sockets.close_rings(worker, except_for=self._rings_read.get(worker, frozenset()))

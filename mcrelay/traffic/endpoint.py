@@ -8,9 +8,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from mcrelay.linux.constants import SIOCGIFMTU
 from mcrelay.model.addresses import format_endpoint, is_group, normalize_address, split_endpoint
-
-SIOCGIFMTU = 0x8921  # linux/sockios.h
 
 
 class UsageError(Exception):

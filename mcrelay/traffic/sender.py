@@ -12,7 +12,7 @@ import numpy as np
 from mcrelay.linux.sendmmsg import (
     MAX_SEGMENTED_OCTETS,
     MAX_SEGMENTS,
-    Failure,
+    MessageFailure,
     Messages,
     address_of,
     describe,
@@ -98,7 +98,7 @@ class ProbeSender:
         self.taken += last - first
         return last - first
 
-    def _failed(self, failure: Failure, place: int) -> None:
+    def _failed(self, failure: MessageFailure, place: int) -> None:
         if self.taken == 0:
             raise OSError(failure.code, _reason(failure.code, self.destinations[place]))
         self.failures[failure.code] += failure.datagrams

@@ -7,18 +7,19 @@ import resource
 import socket
 import struct
 
-from mcrelay.linux.recvmmsg import announce
+from mcrelay.linux.constants import (
+    IP_MULTICAST_ALL,
+    MCAST_JOIN_GROUP,
+    MCAST_JOIN_SOURCE_GROUP,
+    SK_MEMINFO_DROPS,
+    SO_MEMINFO,
+    SO_RCVBUFFORCE,
+)
+from mcrelay.linux.recvmmsg import request_control_messages
 from mcrelay.model.addresses import address_to_bytes
 from mcrelay.traffic.endpoint import Endpoint, UsageError, bind, bind_to_device, device_index
 
-# linux/in.h, asm-generic/socket.h and linux/sock_diag.h
-IP_MULTICAST_ALL = 49
-MCAST_JOIN_GROUP = 42
-MCAST_JOIN_SOURCE_GROUP = 46
-SO_RCVBUFFORCE = 33
-SO_MEMINFO = 55
-MEMINFO = struct.Struct("9I")
-MEMINFO_DROPS = 8  # SK_MEMINFO_DROPS
+MEMINFO = struct.Struct("9I")  # the answer of SO_MEMINFO, linux/sock_diag.h
 
 BUFFER_BYTES = (
     64 << 20
@@ -41,7 +42,7 @@ def open_receiver(endpoint: Endpoint, device: str | None, sources: list[str]) ->
 def _set_up(sock: socket.socket, endpoint: Endpoint, device: str | None, sources: list[str]) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # other receivers may listen, too
     sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)  # nothing that only others have joined
-    announce(sock)
+    request_control_messages(sock)
     _enlarge_buffer(sock)
     if device is not None:
         bind_to_device(sock, device)
@@ -87,7 +88,7 @@ def count_drops(sock: socket.socket) -> int:
     SO_RXQ_OVFL tells the same number, but only with the next datagram: not what is dropped after the last.
     """
     answer = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
-    return int(MEMINFO.unpack(answer)[MEMINFO_DROPS])
+    return int(MEMINFO.unpack(answer)[SK_MEMINFO_DROPS])
 
 
 def allow_many_sockets() -> None:

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, SOCKADDR_IN, Failure, Messages, address_of, sockaddrs
+from mcrelay.linux.sendmmsg import (
+    MAX_SEGMENTED_OCTETS,
+    SOCKADDR_IN,
+    MessageFailure,
+    Messages,
+    address_of,
+    sockaddrs,
+)
 from mcrelay.packet.fib import FROM_PACKET, RouteTable
 from mcrelay.worker.segments import Runs, find_runs, run_spans, run_starts
 
@@ -155,7 +162,7 @@ class BatchSender:
                 payload = int(first[failure.message]) + failure.payload
                 yield SendFailure(int(output[failure.message]), failure.code, payload, failure.datagrams)
 
-    def _send_composed(self, socket: Column) -> Iterator[Failure]:
+    def _send_composed(self, socket: Column) -> Iterator[MessageFailure]:
         for start, stop in run_spans(socket):
             index = int(socket[start])
             yield from self._messages.send(self._descriptors[index], start, stop)

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcrelay.linux import socket_filters
+from mcrelay.linux.constants import PACKET_STATISTICS, SOL_PACKET
 from mcrelay.packet.frame import STATUS, TP_STATUS_KERNEL, TP_STATUS_USER
 
 _FREE = TP_STATUS_KERNEL.to_bytes(4, "little")
-_SOL_PACKET, _PACKET_STATISTICS = 263, 6  # linux/if_packet.h
 
 
 class Ring:
@@ -91,7 +91,7 @@ class Ring:
 
     def take_overruns(self) -> int:
         """Return how many packets the kernel dropped since the last call because no frame was free."""
-        statistics = self.socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        statistics = self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
         _, drops = struct.unpack("=II", statistics)  # struct tpacket_stats
         return int(drops)
 
@@ -99,7 +99,7 @@ class Ring:
         """Clear the error of the socket, such as ENETDOWN: the socket works again when its link is up."""
         self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
-    def attach_filter(self, program: list[socket_filters.Instruction]) -> None:
+    def attach_filter(self, program: list[socket_filters.FilterInstruction]) -> None:
         """Let the kernel put only packets that the filter accepts into the ring."""
         socket_filters.attach(self.socket, program)
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mcrelay.ipc.shared_memory import Shared
+from mcrelay.ipc.shared_memory import SharedMemory
 
 NOBODY = 65534
 
@@ -36,7 +36,7 @@ print(
 
 @pytest.fixture
 def shared():
-    made = Shared("test", 4096)
+    made = SharedMemory("test", 4096)
     yield made
     made.close()
 
@@ -75,7 +75,7 @@ def test_its_size_cannot_be_changed(shared):
 
 
 def test_both_descriptors_are_closed_with_it():
-    made = Shared("test", 4096)
+    made = SharedMemory("test", 4096)
     made.close()
     for descriptor in (made.descriptor, made.for_reading):
         with pytest.raises(OSError, match=os.strerror(errno.EBADF)):

@@ -178,7 +178,7 @@ def proof(monkeypatch):
 
     def prove(held, uid=NOBODY, gid=NOBODY, could_bound=True):
         monkeypatch.setattr(sandbox, "privileges", lambda: held)
-        sandbox._prove(uid, gid, could_bound)
+        sandbox._verify(uid, gid, could_bound)
 
     return prove
 
@@ -320,17 +320,17 @@ def test_a_kernel_that_knows_nothing_of_landlock_is_done_without(monkeypatch, er
         assert number == landlock._CREATE_RULESET
         raise OSError(error, os.strerror(error))
 
-    monkeypatch.setattr(landlock, "_called", unknown)
-    assert landlock.keep_to_itself() is False
+    monkeypatch.setattr(landlock, "_syscall", unknown)
+    assert landlock.forbid_writing_and_signalling() is False
 
 
 def test_another_fault_of_landlock_is_told(monkeypatch):
     def broken(*_):
         raise OSError(errno.ENOMEM, "no memory")
 
-    monkeypatch.setattr(landlock, "_called", broken)
+    monkeypatch.setattr(landlock, "_syscall", broken)
     with pytest.raises(OSError, match="no memory"):
-        landlock.keep_to_itself()
+        landlock.forbid_writing_and_signalling()
 
 
 @pytest.mark.parametrize(

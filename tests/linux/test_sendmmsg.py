@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from mcrelay.linux.recvmmsg import Arrivals, announce
-from mcrelay.linux.sendmmsg import Failure, Messages, address_of, describe, sockaddrs
+from mcrelay.linux.recvmmsg import Arrivals, request_control_messages
+from mcrelay.linux.sendmmsg import MessageFailure, Messages, address_of, describe, sockaddrs
 
 SO_NO_CHECK = 11  # asm-generic/socket.h; a socket without checksums is refused segments (EINVAL)
 LOCALHOST = int.from_bytes(socket.inet_aton("127.0.0.1"))
@@ -17,7 +17,7 @@ LOCALHOST = int.from_bytes(socket.inet_aton("127.0.0.1"))
 @pytest.fixture
 def receiving():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        announce(sock)
+        request_control_messages(sock)
         sock.bind(("127.0.0.1", 0))
         yield sock
 
@@ -94,15 +94,15 @@ def test_a_run_that_the_kernel_refuses_goes_out_one_by_one(sending, receiving):
 
 def test_a_message_that_fails_keeps_no_other_from_being_sent(sending, receiving):
     outbox = Outbox(port(receiving), [b"first", bytes(70_000), b"last"])
-    assert outbox.send(sending, [1, 1, 1]) == [Failure(1, errno.EMSGSIZE, 1)]
+    assert outbox.send(sending, [1, 1, 1]) == [MessageFailure(1, errno.EMSGSIZE, 1)]
     assert [payload for payload, *_ in received(receiving)] == [b"first", b"last"]
 
 
 def test_each_datagram_of_a_run_that_fails_is_told(sending):
     nowhere = Outbox(0, [b"one", b"two"])
     assert nowhere.send(sending, [2]) == [
-        Failure(0, errno.EINVAL, 1, 0),
-        Failure(0, errno.EINVAL, 1, 1),
+        MessageFailure(0, errno.EINVAL, 1, 0),
+        MessageFailure(0, errno.EINVAL, 1, 1),
     ]
 
 

@@ -11,12 +11,12 @@ import pytest
 from mcrelay.lab import Receiver, send
 from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.lab.offload import switch_offload
+from mcrelay.linux.constants import ETH_P_IP, SO_RCVBUFFORCE
 from mcrelay.supervisor.privileged import RING_OCTETS
 from tests.netns.support.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
 from tests.netns.support.relay_observer import link_of, summary
-from tests.netns.support.worker_harness import FEW, MANY, SO_RCVBUFFORCE, UdpListener, numbered_payloads
+from tests.netns.support.worker_harness import FEW, MANY, UdpListener, numbered_payloads
 
-ETH_P_IP = 0x0800  # linux/if_ether.h
 DONT_FRAGMENT = 0x4000
 CHECKSUM_OFFLOAD = "tx-checksum-ip-generic"
 LEFT, RIGHT = "left:239.2.2.2:6001", "right:239.2.2.2:6001"

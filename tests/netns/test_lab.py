@@ -13,9 +13,7 @@ import pytest
 from mcrelay.lab import Lab, Receiver, send
 from mcrelay.lab.command import wait_until
 from mcrelay.lab.host import NAMESPACES
-
-UDP_SEGMENT = 103  # include/uapi/linux/udp.h
-ETH_P_IP = 0x0800
+from mcrelay.linux.constants import ETH_P_IP, UDP_SEGMENT
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A limit of the system that stands in the way is named, with the setting and a value; the rest runs."""
+"""The error of a limit that is reached names the setting and a value; other rules run."""
 
 import errno
 import gc
@@ -65,7 +65,7 @@ def joined(link, count):
     """Sockets that have joined so many groups, the state that they were to reach, and why some failed."""
     memberships = [Membership(link, group) for group in GROUPS[:count]]
     state, sockets = DesiredState(resources=frozenset(memberships)), Sockets()
-    sockets.expect(state)
+    sockets.warn_if_too_many(state)
     return sockets, state, sockets.perform([Acquire(membership) for membership in memberships])
 
 
@@ -75,10 +75,10 @@ def one(failed):
     return reason
 
 
-def test_memberships_beyond_the_limit_of_open_files_say_how_many_it_must_be(link, caplog):
+def test_too_many_memberships_for_the_limit_of_open_files_name_the_limit_that_is_needed(link, caplog):
     with room_for(10):
         _, state, failed = joined(link, 4000)
-        needed, limit = limits.descriptors(state), limits.open_files()
+        needed, limit = limits.count_descriptors(state), limits.max_open_files()
         os.close(os.dup(0))  # a reserve is left for files
     assert needed == 4000 // 20 + limits.RESERVE
     assert 4000 - 20 * 11 <= len(failed) <= 4000 - 20 * 9
@@ -87,16 +87,16 @@ def test_memberships_beyond_the_limit_of_open_files_say_how_many_it_must_be(link
     assert [record.getMessage() for record in caplog.records if takes in record.getMessage()]
 
 
-def test_what_fits_the_limit_of_open_files_is_not_warned_of(link, caplog):
+def test_rules_within_the_limit_of_open_files_cause_no_warning(link, caplog):
     _, _, failed = joined(link, 40)
     assert (failed, caplog.records) == ({}, [])
 
 
-def test_outputs_beyond_the_limit_of_open_files_say_so_too(relay):
+def test_too_many_outputs_for_the_limit_of_open_files_name_the_limit_that_is_needed(relay):
     eth1 = socket.if_nametoindex("eth1")
     outputs = [Egress(eth1, "10.2.0.1", 20_000 + number) for number in range(100)]
     sockets = Sockets()
-    sockets.expect(DesiredState(WorkerState(frozenset(outputs)), 1))
+    sockets.warn_if_too_many(DesiredState(WorkerState(frozenset(outputs)), 1))
     with room_for(10), pytest.raises(SupplyError) as failure:
         sockets.supply([Open(0, egress) for egress in outputs])
     assert len(failure.value.reasons) == 90
@@ -104,30 +104,30 @@ def test_outputs_beyond_the_limit_of_open_files_say_so_too(relay):
 
 
 @pytest.mark.parametrize("count", [1, 7])
-def test_fewer_memberships_on_a_socket_take_more_sockets(relay, link, count):
+def test_fewer_memberships_for_each_socket_need_more_sockets(relay, link, count):
     relay.sysctl("net.ipv4.igmp_max_memberships", count)
     _, state, failed = joined(link, 100)
     assert failed == {}
-    assert limits.descriptors(state) == -(-100 // count) + limits.RESERVE
+    assert limits.count_descriptors(state) == -(-100 // count) + limits.RESERVE
 
 
-def test_a_host_that_allows_no_membership_at_all_says_which_setting_does(relay, link):
+def test_a_host_that_allows_no_membership_gets_the_name_of_the_setting(relay, link):
     relay.sysctl("net.ipv4.igmp_max_memberships", 0)
     _, _, failed = joined(link, 2)
     assert one(failed) == (
-        "eth0: not even one membership fits a socket; raise net.ipv4.igmp_max_memberships (0 now) with"
+        "eth0: a socket has no room for a membership; raise net.ipv4.igmp_max_memberships (0 now) with"
         " sysctl(8), for example to 20"
     )
 
 
-def test_a_host_without_room_for_options_of_sockets_says_which_setting_gives_it(relay, link):
+def test_a_host_without_memory_for_socket_options_gets_the_name_of_the_setting(relay, link):
     relay.sysctl("net.core.optmem_max", 0)
     _, _, failed = joined(link, 2)
     assert one(failed).endswith("raise net.core.optmem_max (0 now) with sysctl(8), for example to 131072, or"
                                 " give the host more memory")  # fmt: skip
 
 
-def test_little_room_for_options_takes_more_sockets_and_loses_no_group(relay, link):
+def test_little_memory_for_socket_options_needs_more_sockets_and_loses_no_group(relay, link):
     relay.sysctl("net.core.optmem_max", 512)
     sockets, _, failed = joined(link, 100)
     assert failed == {}
@@ -135,21 +135,21 @@ def test_little_room_for_options_takes_more_sockets_and_loses_no_group(relay, li
     assert sockets.perform([Release(Membership(link, group)) for group in GROUPS[:100]]) == {}
 
 
-def test_a_host_that_is_full_of_open_files_says_which_setting_counts_them():
-    reason = limits.why(OSError(errno.ENFILE, "Too many open files in system"), 100)
+def test_a_host_with_too_many_open_files_gets_the_name_of_the_setting():
+    reason = limits.describe_error(OSError(errno.ENFILE, "Too many open files in system"), 100)
     assert reason.startswith("Too many open files in system; raise fs.file-max (")
 
 
-def test_any_other_reason_stands_for_itself():
-    assert limits.why(OSError(errno.ENODEV, "No such device"), 100) == "No such device"
+def test_any_other_error_keeps_its_text():
+    assert limits.describe_error(OSError(errno.ENODEV, "No such device"), 100) == "No such device"
 
 
-def test_a_daemon_out_of_descriptors_runs_what_it_can_says_what_it_needs_and_still_reloads(studio, frugal):
+def test_a_daemon_without_enough_descriptors_runs_what_it_can_names_the_limit_and_reloads(studio, frugal):
     rules = [stream(number, group) for number, group in enumerate(GROUPS[:1000])]
     with studio.relaying(*rules, python=frugal) as relay:
         log = relay.log()
         assert "rules will fail: all rules together take about 116 open files, and the limit is 100" in log
-        assert "more: `mcrelay status` has all of them" in log
+        assert "more: see `mcrelay status`" in log
         assert "set LimitNOFILE= of the service" in " ".join(relay.ask("status", "stream-999").stdout.split())
         assert len(studio.relay.groups("eth0") & set(GROUPS)) < 1000
         answer = relay.reload(studio.config(*rules[:100]))

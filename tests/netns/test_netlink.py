@@ -1,4 +1,4 @@
-"""The links of a host as netlink tells them, and the bell that rings when they change."""
+"""The links of a host are read from netlink, and the monitor reports that they have changed."""
 
 import select
 
@@ -20,24 +20,24 @@ def host(lab):
 
 
 @pytest.fixture
-def bell(host):
+def monitor(host):
     return LinkMonitor()
 
 
-def rings(bell, milliseconds=TIMEOUT_S * 1000):
+def is_readable(monitor, milliseconds=TIMEOUT_S * 1000):
     poll = select.poll()
-    poll.register(bell, select.POLLIN)
+    poll.register(monitor, select.POLLIN)
     return bool(poll.poll(milliseconds))
 
 
-def test_a_link_is_told_with_its_mtu_its_state_and_its_global_addresses_the_primary_ones_first(host):
+def test_a_link_has_its_mtu_its_state_and_its_global_addresses_with_the_primary_ones_first(host):
     links = read_links()
     assert links.get("eth0") == Link(100, "eth0", 9000, True, ("10.1.0.1", "10.7.0.1", "10.1.0.2"))
     assert links.get("lo") == Link(1, "lo", 65536, True, ())
     assert links.get("eth9") is None
 
 
-def test_a_link_is_told_as_it_is_now(host):
+def test_links_are_read_as_they_are_now(host):
     host.ip("address delete 10.1.0.1/24 dev eth0", "address add 10.8.0.1/24 dev eth0")
     host.ip("link set eth0 mtu 1400", "link set eth0 down")
     link = read_links().get("eth0")
@@ -49,14 +49,14 @@ def test_a_link_is_told_as_it_is_now(host):
     assert read_links().get("eth5").ifindex == 100
 
 
-def test_the_address_of_a_point_to_point_link_is_its_own_and_not_the_peers(host):
+def test_the_address_of_a_point_to_point_link_is_its_own_and_not_the_one_of_its_peer(host):
     host.ip("address add 10.9.0.1 peer 10.9.0.2/32 dev eth0")
     addresses = read_links().get("eth0").addresses
     assert "10.9.0.1" in addresses
     assert "10.9.0.2" not in addresses
 
 
-def test_a_host_without_any_device_has_only_its_loopback(lab):
+def test_a_host_without_devices_has_only_its_loopback(lab):
     with lab.host("bare").entered():
         assert list(read_links().links) == ["lo"]
 
@@ -73,25 +73,25 @@ def test_a_host_without_any_device_has_only_its_loopback(lab):
         "link add eth1 type veth peer name eth2",
     ],
 )
-def test_the_bell_rings_for_a_change_and_is_silent_once_it_was_heard(host, bell, change):
-    assert not rings(bell, 0)
+def test_the_monitor_is_readable_after_a_change_until_it_is_drained(host, monitor, change):
+    assert not is_readable(monitor, 0)
     host.ip(change)
-    assert rings(bell)
-    bell.silence()
-    assert not rings(bell, 0)
+    assert is_readable(monitor)
+    monitor.drain()
+    assert not is_readable(monitor, 0)
     host.ip("address add 10.6.0.1/24 dev lo")
-    assert rings(bell)
+    assert is_readable(monitor)
 
 
-def test_the_bell_is_silent_while_nothing_of_a_link_changes(host, bell):
+def test_routes_and_neighbours_do_not_wake_the_monitor(host, monitor):
     host.ip("route add 10.77.0.0/16 dev eth0", "neighbour add 10.1.0.77 lladdr 02:00:00:00:00:77 dev eth0")
-    assert not rings(bell, 0)
+    assert not is_readable(monitor, 0)
 
 
-def test_more_news_than_the_bell_can_hold_are_heard_as_one(host, bell):
+def test_more_changes_than_the_monitor_can_hold_count_as_one(host, monitor):
     host.ip(*[f"link set lo mtu {mtu}" for mtu in range(10_000, 10_500)])
-    assert rings(bell)
-    bell.silence()
-    assert not rings(bell, 0)
+    assert is_readable(monitor)
+    monitor.drain()
+    assert not is_readable(monitor, 0)
     host.ip("link set eth0 down")
-    assert rings(bell)
+    assert is_readable(monitor)

@@ -11,12 +11,13 @@ import pytest
 
 from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.linux import socket_filters
+from mcrelay.linux.constants import ETH_P_IP
 from mcrelay.model.state import Egress, Ingress, Membership, PortReservation
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.privileged import (
     RING_OCTETS,
     SEND_BUFFER_OCTETS,
-    NotPermitted,
+    PrivilegeError,
     User,
     hold_port,
     join,
@@ -34,7 +35,6 @@ from tests.netns.support.worker_harness import UdpListener
 
 NOWHERE = 9999  # no link has this index
 DONT_FRAGMENT = 0x4000
-ETH_P_IP = 0x0800
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def mapped(opened, frame_size=2048):
 # Rings.
 
 
-def test_a_ring_takes_no_packet_before_it_is_opened_by_a_filter(relay, wire):
+def test_a_ring_gets_no_packet_before_a_filter_is_attached(relay, wire):
     ring = mapped(open_ring(Ingress(index("eth0"), 2048)))
     wire.send(bytes(Frame(payload=b"too early")))
     ring.attach_filter(socket_filters.udp_to([]))
@@ -80,7 +80,7 @@ def test_a_ring_takes_no_packet_before_it_is_opened_by_a_filter(relay, wire):
     assert b"in time" in ring.octets[0].tobytes()
 
 
-def test_a_ring_reads_one_link_and_not_what_the_host_sends(relay, wire, studio):
+def test_a_ring_gets_the_packets_of_one_link_and_none_that_the_host_sends(relay, wire, studio):
     ring = mapped(open_ring(Ingress(index("eth0"), 2048)))
     ring.attach_filter(socket_filters.udp_to([]))
     with studio.left.entered():
@@ -96,7 +96,7 @@ def test_a_ring_reads_one_link_and_not_what_the_host_sends(relay, wire, studio):
 
 
 @pytest.mark.parametrize("hosts", [["10.1.0.1"], [f"10.1.{n // 250}.{n % 250}" for n in range(3000)]])
-def test_a_ring_takes_what_is_for_its_hosts_also_where_they_are_too_many_for_a_filter(relay, wire, hosts):
+def test_a_ring_gets_packets_to_unicast_addresses_even_if_they_are_too_many_for_a_filter(relay, wire, hosts):
     ring = mapped(open_ring(Ingress(index("eth0"), 2048)))
     ring.attach_filter(socket_filters.udp_to(int.from_bytes(socket.inet_aton(host)) for host in hosts))
     for destination in ("10.1.0.1", GROUP):
@@ -105,21 +105,21 @@ def test_a_ring_takes_what_is_for_its_hosts_also_where_they_are_too_many_for_a_f
     wait_until(lambda: ring.count_ready(10) == 2, "both packets")
 
 
-def test_a_ring_has_room_for_frames_of_the_size_that_was_asked(relay):
+def test_a_ring_has_frames_of_the_requested_size(relay):
     for size in (2048, 16384, 65536):
         ring = mapped(open_ring(Ingress(index("eth0"), size)), size)
         assert len(ring) == RING_OCTETS // size
 
 
 @pytest.mark.parametrize("ingress", [Ingress(NOWHERE, 2048), Ingress(1, 1000)])
-def test_a_ring_that_cannot_be_leaves_no_descriptor(relay, ingress):
+def test_a_ring_that_cannot_be_opened_leaves_no_descriptor(relay, ingress):
     before = descriptors()
     with pytest.raises(OSError):  # noqa: PT011 - the kernel has several words for it
         open_ring(ingress)
     assert descriptors() == before
 
 
-def test_rings_that_share_packets_are_of_one_group(relay):
+def test_rings_that_share_packets_are_in_one_fanout_group(relay):
     rings = [open_ring(Ingress(index("eth0"), 2048)) for _ in range(4)]
     first = share_packets(rings[0], None)
     assert share_packets(rings[1], first) == first
@@ -131,7 +131,7 @@ def test_rings_that_share_packets_are_of_one_group(relay):
 # Sockets to send from.
 
 
-def test_what_is_sent_has_no_df_and_goes_through_its_link_whatever_the_routes_say(relay, studio):
+def test_datagrams_have_df_unset_and_leave_through_their_link_whatever_the_routes_say(relay, studio):
     with studio.right.entered():
         seen = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
         seen.settimeout(TIMEOUT_S)
@@ -151,7 +151,7 @@ def test_a_datagram_over_the_mtu_is_fragmented(relay, studio):
     assert listener.receive_payloads(1) == [b"x" * 9000]
 
 
-def test_members_on_the_host_do_not_hear_what_it_sends(relay, studio):
+def test_members_on_the_host_do_not_receive_what_it_sends(relay, studio):
     listener = UdpListener(studio.left)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as member:
         member.bind(("239.2.2.2", 6001))
@@ -165,19 +165,19 @@ def test_members_on_the_host_do_not_hear_what_it_sends(relay, studio):
             member.recv(100)
 
 
-def test_a_port_that_was_asked_for_is_had_and_one_that_was_not_is_the_kernels_choice(relay):
+def test_a_source_port_is_the_requested_one_or_chosen_by_the_kernel(relay):
     with open_egress(Egress(index("eth1"), "10.2.0.1", 7001)) as chosen:
         assert chosen.getsockname() == ("10.2.0.1", 7001)
     with open_egress(Egress(index("eth1"), "10.2.0.1")) as any_port:
         assert any_port.getsockname()[1] != 0
 
 
-def test_the_buffer_is_as_large_as_asked_whatever_the_hosts_limit(relay):
+def test_the_send_buffer_has_the_requested_size_whatever_the_limit_of_the_host(relay):
     with open_egress(Egress(index("eth1"), "10.2.0.1")) as sending:
         assert sending.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * SEND_BUFFER_OCTETS
 
 
-def test_an_address_that_is_not_there_is_nothing_to_send_from(relay):
+def test_no_socket_sends_from_an_absent_address(relay):
     before = descriptors()
     with pytest.raises(OSError, match="Cannot assign requested address"):
         open_egress(Egress(index("eth1"), "10.99.0.1"))
@@ -196,7 +196,7 @@ def holder_of_the_port():
 
 
 @pytest.mark.parametrize("opened", [egress_of_the_port, holder_of_the_port])
-def test_what_is_not_there_to_hear_hears_nothing(relay, opened):
+def test_sockets_that_only_send_receive_nothing(relay, opened):
     with opened() as deaf, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.connect(("127.0.0.1", 7001))
         asking.send(b"hello?")
@@ -206,7 +206,7 @@ def test_what_is_not_there_to_hear_hears_nothing(relay, opened):
             deaf.recv(100)
 
 
-def test_a_membership_needs_no_port_and_brings_its_socket_nothing(relay, wire):
+def test_a_socket_for_memberships_has_no_port_and_receives_nothing(relay, wire):
     membership = Membership(index("eth0"), GROUP)
     with join_socket() as joined:
         join(joined, membership)
@@ -223,7 +223,7 @@ def test_a_membership_needs_no_port_and_brings_its_socket_nothing(relay, wire):
 # Held ports.
 
 
-def test_a_second_holder_has_nothing_and_needs_nothing(relay):
+def test_a_second_reservation_of_a_port_needs_no_socket(relay):
     hold = PortReservation("10.1.0.1", 7001)
     with hold_port(hold):
         before = descriptors()
@@ -233,7 +233,7 @@ def test_a_second_holder_has_nothing_and_needs_nothing(relay):
         assert again.getsockname() == ("10.1.0.1", 7001)
 
 
-def test_an_address_that_is_not_there_cannot_be_held(relay):
+def test_a_port_of_an_absent_address_cannot_be_reserved(relay):
     before = descriptors()
     with pytest.raises(OSError, match="Cannot assign requested address"):
         hold_port(PortReservation("10.99.0.1", 7001))
@@ -257,25 +257,25 @@ def users(*names):
     return look_up
 
 
-def test_the_workers_user_is_mcrelay_else_nobody(monkeypatch):
+def test_the_user_of_the_workers_is_mcrelay_else_nobody(monkeypatch):
     monkeypatch.setattr(pwd, "getpwnam", users("root", "nobody", "mcrelay"))
     assert unprivileged_user() == User("mcrelay", 2, 2)
     monkeypatch.setattr(pwd, "getpwnam", users("root", "nobody"))
     assert unprivileged_user() == User("nobody", 1, 1)
 
 
-def test_a_host_without_either_is_told_which_users_it_lacks(monkeypatch):
+def test_a_host_without_either_user_gets_both_names(monkeypatch):
     monkeypatch.setattr(pwd, "getpwnam", users("root"))
-    with pytest.raises(NotPermitted, match=r"`mcrelay` nor `nobody`"):
+    with pytest.raises(PrivilegeError, match=r"`mcrelay` nor `nobody`"):
         unprivileged_user()
 
 
-def test_who_is_not_root_can_be_nobody_else(monkeypatch):
+def test_a_supervisor_that_is_not_root_starts_workers_as_itself(monkeypatch):
     monkeypatch.setattr(privileged.os, "geteuid", lambda: 1000)
     assert unprivileged_user() is None
 
 
-def test_as_many_files_may_be_open_as_the_hard_limit_allows():
+def test_the_limit_of_open_files_is_raised_to_the_hard_limit():
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] // 2, before[1]))
     try:

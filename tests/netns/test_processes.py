@@ -36,7 +36,7 @@ def assert_powerless(process):
     assert found["Groups"] == ""
 
 
-def test_a_worker_has_no_capability_no_way_to_get_one_and_is_not_root(studio):
+def test_a_worker_has_no_capability_cannot_gain_one_and_is_not_root(studio):
     with studio.relaying(FEED) as relay:
         workers = relay.workers()
         assert workers
@@ -57,7 +57,7 @@ def test_the_supervisor_keeps_only_what_it_needs(studio):
     assert int(found["CapAmb"], 16) == 0
 
 
-def test_a_worker_is_powerless_too_where_its_user_cannot_read_the_code(studio, private_python):
+def test_a_worker_has_no_privilege_even_if_its_user_cannot_read_the_code(studio, private_python):
     with studio.relaying(FEED, python=str(private_python)) as relay:
         (worker,) = relay.workers()
         assert Path(f"/proc/{worker}/cmdline").read_bytes().startswith(str(private_python).encode())
@@ -102,7 +102,7 @@ def private_python(tmp_path):
     return home / "venv/bin/python"
 
 
-def test_a_killed_worker_comes_back_with_its_rules(studio):
+def test_a_killed_worker_is_restarted_with_its_rules(studio):
     with studio.relaying(FEED) as relay:
         (killed,) = relay.workers()
         os.kill(killed, signal.SIGKILL)
@@ -123,7 +123,7 @@ def assert_relays_again(studio):
     assert report.is_flawless
 
 
-def test_a_worker_killed_under_traffic_comes_back_and_what_came_meanwhile_is_lost_at_most(studio):
+def test_a_worker_that_is_killed_under_traffic_loses_at_most_the_packets_until_its_restart(studio):
     with studio.relaying(FEED) as relay:
         left = Receiver(studio.left, "239.2.2.2:6001", idle=3)
         sending = studio.start_sending("239.1.1.1:5001", count=50_000, rate=10_000)
@@ -169,7 +169,7 @@ def test_a_second_instance_on_the_same_run_directory_is_refused(studio):
         assert_relays_again(studio)
 
 
-def test_two_instances_with_run_directories_of_their_own_live_side_by_side(studio):
+def test_two_instances_with_different_run_directories_run_side_by_side(studio):
     other = FEED.replace("239.1.1.1", "239.1.1.9").replace("239.2.2.2", "239.2.2.9")
     with studio.relaying(FEED), Daemon(studio.relay, studio.folder / "other", studio.config(other)) as second:
         assert len(second.workers()) == 1
@@ -178,7 +178,7 @@ def test_two_instances_with_run_directories_of_their_own_live_side_by_side(studi
         assert left.report().received == 100
 
 
-def test_without_root_and_without_capabilities_it_names_what_it_lacks(studio, tmp_path):
+def test_without_root_and_capabilities_it_names_the_missing_ones(studio, tmp_path):
     config = tmp_path / "mcrelay.yaml"
     config.write_text(studio.config(FEED))
     # The one capability left lets nobody read a Python that is installed below root's home.

@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 
 from mcrelay.lab import Receiver, report_of, send
 from mcrelay.lab.command import wait_until
+from mcrelay.linux.constants import ETH_P_IP, SO_RCVBUFFORCE
 from tests.netns.support.relay_observer import Sending, assert_all_came
-from tests.netns.support.worker_harness import SO_RCVBUFFORCE
-
-ETH_P_IP = 0x0800  # linux/if_ether.h
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"

@@ -51,7 +51,7 @@ def neighbour_falls_silent(studio):
 
 
 @pytest.mark.parametrize("fails", [device_vanishes, device_goes_down, neighbour_falls_silent])
-def test_an_output_that_fails_under_load_costs_no_other_output_and_no_other_rule_a_packet(studio, fails):
+def test_a_failing_output_under_load_costs_no_other_output_or_rule_a_packet(studio, fails):
     with studio.relaying(*TWO_RULES) as relay:
         right = Receivers(studio.right, ["239.2.2.2:6001", "239.2.2.3:6001"])
         before = received(studio.left, "eth0")
@@ -79,7 +79,7 @@ def has_failed(studio, relay):
     return received(studio.left, "eth0") < before + 100  # questions of ARP, and no traffic
 
 
-def test_a_neighbour_that_never_answers_costs_the_other_outputs_of_the_socket_nothing(studio):
+def test_a_neighbour_that_never_answers_costs_other_outputs_of_the_socket_no_packet(studio):
     rule = (
         "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001}, outputs: ["
         "{interface: left, address: 10.2.0.77, port: 6001}, {interface: left, group: 239.2.2.2, port: 6001}]}"
@@ -119,7 +119,7 @@ def receivers(studio):
 
 
 @pytest.mark.parametrize("number", [2, 3])
-def test_of_several_workers_each_keeps_its_flows_in_order_and_sends_nothing_twice(studio, number):
+def test_several_workers_keep_each_flow_in_order_and_send_nothing_twice(studio, number):
     with studio.daemon(several_workers(studio, number)) as relay:
         left = receivers(studio)
         with streams(studio, 1500) as sending:
@@ -142,7 +142,7 @@ def groups_of(studio, relay, worker):
     return {group for group in GROUPS if not reports[f"{group}:6001"].received}
 
 
-def test_one_of_two_workers_killed_costs_the_others_flows_nothing(studio):
+def test_killing_one_of_two_workers_costs_the_flows_of_the_other_no_packet(studio):
     with studio.daemon(several_workers(studio)) as relay:
         killed, other = relay.workers()
         of_killed = groups_of(studio, relay, killed)
@@ -179,7 +179,7 @@ def killed_and_back(studio, relay):
     return time.monotonic() - began
 
 
-def test_a_worker_killed_twenty_times_loses_nothing_that_fits_the_ring_and_is_soon_back(studio):
+def test_a_worker_that_is_killed_twenty_times_loses_nothing_that_fits_the_ring(studio):
     with studio.relaying(FEED) as relay:
         undisturbed(relay)
         left = Receiver(studio.left, "239.2.2.2:6001", idle=2)

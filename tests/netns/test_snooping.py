@@ -37,7 +37,7 @@ def send_a_thousand(host, destination="239.1.1.1:5001"):
     send(host, destination, "--interface=eth0", "--count=1000", "--rate=5000", "--size=200", "--ttl=1")
 
 
-def test_without_a_member_nothing_passes_the_switch_and_with_one_everything_does(hosts):
+def test_the_switch_forwards_a_group_only_to_its_members(hosts):
     sender, relay, _ = hosts
     before = relay.packets_received("eth0")
     send_a_thousand(sender)

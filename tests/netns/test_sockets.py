@@ -76,7 +76,7 @@ def filtered():
 # Memberships.
 
 
-def test_two_hundred_groups_are_joined_and_left_and_nothing_stays(sockets, link):
+def test_two_hundred_groups_are_joined_and_left_and_no_socket_remains(sockets, link):
     before = descriptors()
     actions = joins(link, 200)
     assert sockets.perform(actions) == {}
@@ -87,7 +87,7 @@ def test_two_hundred_groups_are_joined_and_left_and_nothing_stays(sockets, link)
     assert descriptors() == before
 
 
-def test_room_that_a_group_leaves_is_taken_by_the_next(sockets, link):
+def test_the_room_of_a_group_that_was_left_is_used_again(sockets, link):
     before = descriptors()
     actions = joins(link, 60)
     sockets.perform(actions[:40])
@@ -97,7 +97,7 @@ def test_room_that_a_group_leaves_is_taken_by_the_next(sockets, link):
     assert members() == {action.resource.group for action in actions[:10] + actions[30:]}
 
 
-def test_a_source_is_joined_and_left_for_itself(sockets, link):
+def test_each_source_of_a_group_is_joined_and_left_separately(sockets, link):
     one, other = (Membership(link, "232.1.1.1", source) for source in ("10.0.0.5", "10.0.0.6"))
     sockets.perform([Acquire(one), Acquire(other)])
     assert filtered() == {("232.1.1.1", "10.0.0.5", 1), ("232.1.1.1", "10.0.0.6", 1)}
@@ -107,7 +107,7 @@ def test_a_source_is_joined_and_left_for_itself(sockets, link):
     assert members() == set()
 
 
-def test_a_group_is_joined_for_any_source_and_for_one_at_a_time(sockets, link):
+def test_a_group_can_be_joined_for_any_source_and_for_one_at_the_same_time(sockets, link):
     everyone, one = Membership(link, "239.1.1.1"), Membership(link, "239.1.1.1", "10.0.0.5")
     assert sockets.perform([Acquire(one), Acquire(everyone)]) == {}
     sockets.perform([Release(everyone)])
@@ -116,7 +116,7 @@ def test_a_group_is_joined_for_any_source_and_for_one_at_a_time(sockets, link):
     assert (members(), filtered()) == ({"239.1.1.1"}, set())
 
 
-def test_more_sources_of_a_group_than_a_socket_takes_are_all_joined(sockets, link):
+def test_all_sources_of_a_group_are_joined_although_one_socket_has_no_room_for_them(sockets, link):
     before = descriptors()
     actions = [Acquire(Membership(link, "232.1.1.1", f"10.0.0.{n}")) for n in range(1, 36)]
     assert sockets.perform(actions) == {}
@@ -126,7 +126,7 @@ def test_more_sources_of_a_group_than_a_socket_takes_are_all_joined(sockets, lin
     assert descriptors() == before
 
 
-def test_a_join_that_fails_is_told_and_the_others_are_made(sockets, link):
+def test_a_failed_join_has_a_reason_and_the_others_succeed(sockets, link):
     before = descriptors()
     lost = [Acquire(Membership(NOWHERE, "239.1.1.1")), Acquire(Membership(NOWHERE, "232.1.1.1", "10.0.0.5"))]
     failed = sockets.perform([lost[0], *joins(link, 3), lost[1]])
@@ -138,7 +138,7 @@ def test_a_join_that_fails_is_told_and_the_others_are_made(sockets, link):
     assert descriptors() - before == 1
 
 
-def test_a_host_that_allows_no_membership_at_all_is_told_where_to_change_that(sockets, link, relay):
+def test_a_host_that_allows_no_membership_gets_the_name_of_the_setting(sockets, link, relay):
     relay.sysctl("net.ipv4.igmp_max_memberships", 0)
     before = descriptors()
     [reason] = sockets.perform(joins(link, 1)).values()
@@ -146,7 +146,7 @@ def test_a_host_that_allows_no_membership_at_all_is_told_where_to_change_that(so
     assert descriptors() == before
 
 
-def test_a_link_takes_its_memberships_with_it_and_leaving_them_is_no_error(sockets, link, relay):
+def test_leaving_a_group_on_a_link_that_is_gone_is_no_error(sockets, link, relay):
     before = descriptors()
     actions = [*joins(link, 30), *joins(link, 30, "10.0.0.5")]
     sockets.perform(actions)
@@ -156,7 +156,7 @@ def test_a_link_takes_its_memberships_with_it_and_leaving_them_is_no_error(socke
     assert descriptors() == before
 
 
-def test_a_group_that_cannot_be_left_is_told(sockets, link, monkeypatch):
+def test_a_group_that_cannot_be_left_has_a_reason(sockets, link, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EPERM, "Operation not permitted")
 
@@ -189,7 +189,7 @@ def is_refused(asking):
     raise AssertionError("nobody was to answer")
 
 
-def test_a_host_answers_no_icmp_error_for_a_port_that_is_held(sockets, studio, relay):
+def test_a_host_answers_no_icmp_error_for_a_reserved_port(sockets, studio, relay):
     relay.ip("address add 192.168.168.1/24 dev eth0")
     hold = PortReservation("192.168.168.1", 7001)
     assert is_refused(probe(studio, 7001))
@@ -202,7 +202,7 @@ def test_a_host_answers_no_icmp_error_for_a_port_that_is_held(sockets, studio, r
     assert is_refused(probe(studio, 7001))
 
 
-def test_a_port_that_somebody_has_is_held_by_him(sockets, relay):
+def test_a_port_of_another_process_needs_no_reservation(sockets, relay):
     hold = PortReservation("10.1.0.1", 7001)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
         service.bind(("10.1.0.1", 7001))
@@ -212,17 +212,17 @@ def test_a_port_that_somebody_has_is_held_by_him(sockets, relay):
         assert descriptors() == before
 
 
-def test_an_address_that_is_not_there_cannot_be_held(sockets, relay):
+def test_a_port_of_an_absent_address_cannot_be_reserved(sockets, relay):
     failed = sockets.perform(
         [Acquire(PortReservation("10.99.0.1", 7001)), Acquire(PortReservation("10.1.0.1", 7001))]
     )
-    assert failed == {0: "cannot hold 10.99.0.1 port 7001: Cannot assign requested address"}
+    assert failed == {0: "cannot reserve 10.99.0.1 port 7001: Cannot assign requested address"}
 
 
 # Rings and ways out.
 
 
-def test_workers_share_a_way_out_and_have_a_ring_each(sockets, link):
+def test_workers_share_an_egress_socket_and_have_a_ring_each(sockets, link):
     egress = Egress(socket.if_nametoindex("eth1"), "10.2.0.1")
     supplies = [
         sockets.supply([Open(worker, Ingress(link, 2048)), Open(worker, egress)]) for worker in (0, 1)
@@ -233,7 +233,7 @@ def test_workers_share_a_way_out_and_have_a_ring_each(sockets, link):
     assert all(supply.resumed == frozenset() for supply in supplies)
 
 
-def test_a_ring_that_is_there_is_resumed_unless_it_is_to_be_another(sockets, link):
+def test_an_open_ring_is_resumed_unless_the_frame_size_changes(sockets, link):
     sockets.supply([Open(0, Ingress(link, 2048))])
     egress = Egress(socket.if_nametoindex("eth1"), "10.2.0.1")
     again = sockets.supply([Open(0, egress), Open(0, Ingress(link, 2048))])
@@ -258,7 +258,7 @@ def test_a_ring_that_is_there_is_resumed_unless_it_is_to_be_another(sockets, lin
         ),
     ],
 )
-def test_what_cannot_be_opened_is_told_with_its_place_and_leaves_no_descriptor(
+def test_a_socket_that_cannot_be_opened_has_a_reason_by_index_and_leaves_no_descriptor(
     sockets, relay, action, reason
 ):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
@@ -272,7 +272,7 @@ def test_what_cannot_be_opened_is_told_with_its_place_and_leaves_no_descriptor(
         assert descriptors() == before + 1  # what came before it is kept for the next try
 
 
-def test_what_no_state_has_use_for_is_closed(sockets, link):
+def test_sockets_that_no_state_uses_are_closed(sockets, link):
     before = descriptors()
     ring, egress = Ingress(link, 2048), [Egress(1, "127.0.0.1"), Egress(1, "127.0.0.2")]
     sockets.supply([Open(0, ring), Open(1, ring), *(Open(0, one) for one in egress)])
@@ -283,11 +283,11 @@ def test_what_no_state_has_use_for_is_closed(sockets, link):
     assert descriptors() == before
 
 
-def test_of_a_workers_rings_those_that_it_does_not_read_are_forgotten(sockets, link):
+def test_the_rings_that_a_worker_does_not_read_are_closed(sockets, link):
     before = descriptors()
     read, unread = Ingress(link, 2048), Ingress(socket.if_nametoindex("eth1"), 2048)
     sockets.supply([Open(0, read), Open(0, unread), Open(1, unread)])
-    sockets.forget_rings(0, frozenset({read}))
+    sockets.close_rings(0, except_for=frozenset({read}))
     assert descriptors() - before == 2
     assert sockets.supply([Open(0, read), Open(1, unread)]).resumed == {0, 1}
     assert sockets.supply([Open(0, unread)]).resumed == frozenset()
@@ -345,25 +345,25 @@ def test_two_rings_share_the_packets_flow_by_flow(sockets, studio, link):
     assert readers.flows_seen() == before
 
 
-def test_one_ring_alone_has_all_packets(sockets, studio, link):
+def test_a_single_ring_gets_all_packets(sockets, studio, link):
     assert Readers(studio, sockets, link, [2048]).flows_seen() == [dict.fromkeys(range(40), 5)]
 
 
-def test_a_ring_of_another_size_takes_the_share_of_the_one_before(sockets, studio, link):
+def test_a_ring_of_another_size_gets_the_share_of_the_one_before(sockets, studio, link):
     Readers(studio, sockets, link)
     gc.collect()
     assert_shared(*Readers(studio, sockets, link, [4096, 4096]).flows_seen())
 
 
-def test_rings_that_were_all_forgotten_share_again(sockets, studio, link):
+def test_new_rings_share_again_after_all_rings_were_closed(sockets, studio, link):
     Readers(studio, sockets, link)
     for worker in (0, 1):
-        sockets.forget_rings(worker, frozenset())
+        sockets.close_rings(worker, except_for=frozenset())
     gc.collect()
     assert_shared(*Readers(studio, sockets, link).flows_seen())
 
 
-def test_a_ring_that_stayed_alone_and_was_replaced_shares_with_the_next(sockets, studio, link):
+def test_a_last_ring_that_was_replaced_shares_with_the_next(sockets, studio, link):
     Readers(studio, sockets, link)
     small, large = Ingress(link, 2048), Ingress(link, 4096)
     sockets.keep(DesiredState(WorkerState(frozenset({small})), 1))
@@ -372,5 +372,5 @@ def test_a_ring_that_stayed_alone_and_was_replaced_shares_with_the_next(sockets,
     assert_shared(*Readers(studio, sockets, link, [4096, 4096]).flows_seen())
 
 
-def test_the_share_of_a_worker_that_is_not_ready_yet_waits_for_it(sockets, studio, link):
+def test_the_share_of_a_worker_that_is_not_ready_waits_in_its_ring(sockets, studio, link):
     assert_shared(*Readers(studio, sockets, link, ready=1).flows_seen())

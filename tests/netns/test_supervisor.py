@@ -105,12 +105,12 @@ def test_a_worker_that_misbehaves_is_replaced_by_one_that_relays(studio, python,
     with studio.relaying(FEED, python=python(body)) as relay:
         [died] = [line for line in relay.log().splitlines() if "died" in line]
         assert why in died
-        assert died.endswith("; it comes back")
+        assert died.endswith("; it is restarted")
         wait_until(lambda: len(relay.workers()) == 1, "another worker")
         assert_relays_again(studio)
 
 
-def test_what_a_worker_refuses_is_set_aside_and_tried_again(studio, python):
+def test_an_action_that_a_worker_refuses_is_tried_again_later(studio, python):
     # The first instruction of the first batch is the ring. A refusal names it, and the reason is shown.
     body = """
 channel.send(b'.["hello",1]')
@@ -125,7 +125,7 @@ time.sleep(60)
         assert "rule feed: failed" in relay.log()
 
 
-def test_a_worker_that_is_told_to_end_ends_by_itself(studio):
+def test_a_worker_that_is_stopped_ends_by_itself(studio):
     with studio.daemon("workers: 3\n" + studio.config(FEED)) as relay:
         assert len(relay.workers()) == 3
         relay.reload("workers: 1\n" + studio.config(FEED))
@@ -136,7 +136,7 @@ def test_a_worker_that_is_told_to_end_ends_by_itself(studio):
     assert relay.log().count(") has ended") == 4  # with the control process
 
 
-def test_a_worker_killed_with_a_large_batch_under_way_comes_back_with_all_of_it(studio):
+def test_a_worker_that_is_killed_during_a_large_batch_is_restarted_with_all_of_it(studio):
     with studio.relaying(FEED) as relay:
         [worker] = relay.workers()
         os.kill(worker, signal.SIGSTOP)  # so that the batch is under way for sure
@@ -161,7 +161,7 @@ def many(count):
     ]
 
 
-def test_a_thousand_rules_in_one_reload_all_run_and_a_running_one_loses_nothing(studio):
+def test_a_reload_of_a_thousand_rules_costs_a_running_rule_no_packet(studio):
     with studio.relaying(FEED) as relay:
         workers = relay.workers()
         left = Receiver(studio.left, "239.2.2.2:6001", idle=3)
@@ -177,7 +177,7 @@ def test_a_thousand_rules_in_one_reload_all_run_and_a_running_one_loses_nothing(
     assert report.is_flawless
 
 
-def test_a_worker_that_does_not_end_is_ended_with_the_supervisor(studio):
+def test_a_worker_that_does_not_end_is_killed_at_the_end_of_the_supervisor(studio):
     with studio.relaying(FEED) as relay:
         [worker] = relay.workers()
         os.kill(worker, signal.SIGSTOP)
@@ -203,7 +203,7 @@ def test_an_output_whose_port_is_taken_fails_alone_until_the_port_is_free(studio
         assert_relays(studio, "239.1.1.9:5001", "239.2.2.2:6009")
 
 
-def test_a_watchdog_is_given_signs_of_life(studio, monkeypatch):
+def test_systemd_gets_watchdog_messages(studio, monkeypatch):
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
     monkeypatch.delenv("WATCHDOG_PID", raising=False)
     with studio.relaying(FEED) as relay:
@@ -225,7 +225,7 @@ def with_late(studio, *rules):
     return studio.config(*rules).replace("rules:", "  late: {device: eth9}\nrules:")
 
 
-def test_a_rule_follows_its_device_that_comes_and_goes_each_time_under_another_index(studio):
+def test_a_rule_follows_its_device_that_disappears_and_returns_with_another_index(studio):
     late = studio.lab.host("late")
     with studio.daemon(with_late(studio, FEED, LATE)) as relay:
         assert "rule late: unresolved" in relay.log()
@@ -265,7 +265,7 @@ def test_an_output_follows_the_address_of_its_device(studio):
         assert report.sources == ["10.3.0.9"]
 
 
-def test_larger_frames_are_relayed_once_the_mtu_allows_them(studio):
+def test_larger_packets_are_relayed_once_the_mtu_allows_them(studio):
     with studio.relaying(FEED):
         for host, device in (
             (studio.relay, "eth0"),
@@ -283,7 +283,7 @@ def test_larger_frames_are_relayed_once_the_mtu_allows_them(studio):
         assert_relays(studio, size=100)
 
 
-def test_a_link_that_goes_down_and_up_again_relays_as_before(studio):
+def test_a_link_that_went_down_and_up_again_is_relayed_as_before(studio):
     with studio.relaying(FEED) as relay:
         workers = relay.workers()
         for host, device in ((studio.relay, "eth0"), (studio.relay, "eth1")):
@@ -295,7 +295,7 @@ def test_a_link_that_goes_down_and_up_again_relays_as_before(studio):
 # The number of workers.
 
 
-def test_more_and_fewer_workers_under_traffic_relay_all_but_what_comes_in_the_very_moment(studio):
+def test_a_change_of_the_number_of_workers_loses_only_packets_of_that_moment(studio):
     """Nothing comes twice. What a worker has not read when it ends is lost, and so is a newcomer's share for
     the microseconds between its entering the group and its filter.
     """

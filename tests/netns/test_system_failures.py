@@ -17,7 +17,7 @@ FEED = (
 )
 
 
-def test_what_a_devices_full_queue_drops_is_no_packet_sent(studio):
+def test_packets_that_a_full_device_queue_drops_are_not_counted_as_sent(studio):
     studio.relay.run(
         [
             "tc",
@@ -46,7 +46,7 @@ def test_what_a_devices_full_queue_drops_is_no_packet_sent(studio):
     assert output.packets == received
 
 
-def test_a_hundred_outputs_that_fail_do_not_keep_the_others_from_starting(studio):
+def test_a_hundred_failing_outputs_do_not_stop_the_others(studio):
     rules = [
         f"r{n}: {{input: {{interface: studio, group: 239.1.1.{n}, port: 5001}},"
         f" outputs: [{{interface: left, group: 239.2.2.{n}, port: 6001, source_port: {20_000 + n}}}]}}"
@@ -62,7 +62,7 @@ def test_a_hundred_outputs_that_fail_do_not_keep_the_others_from_starting(studio
             assert relay.stop(signal.SIGTERM) < 2
 
 
-def test_a_worker_killed_while_it_takes_over_leaves_what_the_ring_holds_to_the_next(studio):
+def test_a_worker_that_is_killed_while_it_resumes_a_ring_leaves_its_packets_to_the_next(studio):
     with studio.relaying(FEED) as relay:
         left = Receiver(studio.left, "239.2.2.2:6001", idle=3)
         sending = studio.start_sending("239.1.1.1:5001", count=15_000, rate=5_000)
@@ -78,7 +78,7 @@ def test_a_worker_killed_while_it_takes_over_leaves_what_the_ring_holds_to_the_n
     assert report.received + report.socket_drops == 15_000
 
 
-def test_a_port_that_is_held_for_an_input_can_become_the_source_of_an_output(studio):
+def test_a_reserved_port_of_an_input_can_become_the_source_port_of_an_output(studio):
     take = (
         "take: {input: {interface: left, address: 10.2.0.1, port: 5000},"
         " outputs: [{interface: right, group: 239.3.3.3}]}"
@@ -91,7 +91,7 @@ def test_a_port_that_is_held_for_an_input_can_become_the_source_of_an_output(stu
         assert "2 rules (2 active)" in relay.reload(studio.config(take, give))
 
 
-def test_ports_below_1024_are_there_for_whoever_is_root(studio):
+def test_a_daemon_that_is_started_as_root_can_use_ports_below_1024(studio):
     clock = (
         "clock: {input: {interface: left, address: 10.2.0.1, port: 319},"
         " outputs: [{interface: right, group: 224.0.1.129, port: 319, source_port: 319}]}"
@@ -100,7 +100,7 @@ def test_ports_below_1024_are_there_for_whoever_is_root(studio):
         assert "1 rule (1 active)" in relay.log()
 
 
-def test_news_of_links_without_end_do_not_hide_a_device_that_appears(studio):
+def test_endless_changes_of_links_do_not_hide_a_new_device(studio):
     late = (
         "late: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
         " outputs: [{interface: late, group: 239.2.2.2}]}"
@@ -115,7 +115,7 @@ def test_news_of_links_without_end_do_not_hide_a_device_that_appears(studio):
         news.wait()
 
 
-def test_a_signal_in_the_first_moment_does_not_end_it(studio):
+def test_a_signal_right_after_the_start_does_not_end_it(studio):
     config = studio.folder / "early.yaml"
     config.write_text(studio.config(FEED))
     folders = ("--run-dir", str(studio.folder / "early"), "--state-dir", str(studio.folder / "state"))
@@ -137,7 +137,7 @@ def _signals(status):
         return next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
 
 
-def test_a_device_that_is_down_is_told(studio):
+def test_a_device_that_is_down_is_reported(studio):
     studio.relay.ip("link set eth1 down")
     with studio.relaying(FEED) as relay:
         assert "rule feed: active: device eth1 is down" in relay.log()
@@ -145,7 +145,7 @@ def test_a_device_that_is_down_is_told(studio):
         wait_until(lambda: "rule feed: active\n" in relay.log(), "the device")
 
 
-def test_counts_outlive_an_address_that_comes_and_goes(studio):
+def test_counters_survive_the_removal_and_return_of_an_address(studio):
     with studio.relaying(FEED) as relay:
         left = Receiver(studio.left, "239.2.2.2:6001")
         studio.send("239.1.1.1:5001", count=50, rate=1000)

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import pytest
 
 from mcrelay.lab.command import TIMEOUT_S, mcrelay, wait_until
+from mcrelay.linux.constants import ETH_P_IP
 
 GROUP = "239.1.1.1:5001"
-ETH_P_IP = 0x0800  # linux/if_ether.h
 TTL_OCTET = 8  # of the IPv4 header
 
 

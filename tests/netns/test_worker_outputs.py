@@ -6,11 +6,10 @@ import struct
 import pytest
 
 from mcrelay.lab.offload import switch_offload
+from mcrelay.linux.constants import ETH_P_IP
 from mcrelay.worker.egress import MAX_PAYLOADS
 from tests.netns.support.frames import Frame, frames_of
 from tests.netns.support.worker_harness import FEW, MANY, UdpListener, numbered_payloads
-
-ETH_P_IP = 0x0800  # linux/if_ether.h
 
 
 def test_each_output_of_a_fan_out_gets_all_payloads_in_order_with_any_sizes(harness, studio, left, right):

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from mcrelay.lab.offload import switch_offload
+from mcrelay.linux.constants import UDP_SEGMENT
 from mcrelay.model.actions import Open
 from mcrelay.model.state import Egress, Ingress, RouteOutput
 from mcrelay.protocol.worker import Acknowledged
@@ -23,7 +24,6 @@ from tests.netns.support.frames import (
 from tests.netns.support.worker_harness import FEW, MANY, WORKER, UdpListener, numbered_payloads
 from tests.packet.cases import CASES, TAGGED, VALID
 
-UDP_SEGMENT = 103  # linux/udp.h
 NO_OPERATION = b"\x01" * 4  # an IP option (RFC 791)
 
 

@@ -97,7 +97,7 @@ def test_a_worker_that_dies_while_it_releases_frames_sends_at_most_one_batch_twi
 def test_a_ring_that_is_not_resumed_is_read_from_its_start(harness, left):
     harness.apply_rule(harness.to_left())
     harness.relay(*frames_of(numbered_payloads(20)))
-    harness.sockets.forget_rings(WORKER, frozenset())
+    harness.sockets.close_rings(WORKER, except_for=frozenset())
     harness.kill_worker()
     harness.start_worker()
     harness.apply_rule(harness.to_left())

@@ -291,12 +291,12 @@ class AnyChange(RuleBasedStateMachine):
             self.remembered = {}
 
     def check_snapshot(self):
-        snapshot, trial = self.stage.picture, self.stage.picture["trial"]
+        snapshot, trial = self.stage.snapshot, self.stage.snapshot["trial"]
         assert (trial is None) == (self.model.end is None)
         if trial is not None:
             assert trial["generation"] == snapshot["generation"]["number"]
             assert trial["hash"] == snapshot["generation"]["hash"]
-        assert self.stage.systemd.said, "systemd gets a message at the start"
+        assert self.stage.systemd.states, "systemd gets a message at the start"
         assert not self.stage.configuration.reloads.has_unpublished_results
         assert self.stage.file.read_text() == self.model.file, "the daemon does not write the user's files"
 

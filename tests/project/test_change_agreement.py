@@ -399,12 +399,12 @@ def stage(tmp_path, monkeypatch, caplog):
 
 def planned(stage):
     """Return what `mcrelay plan` compares: the status of the daemon with the plan of its file."""
-    verdicts = stage.picture["verdicts"]
+    verdicts = stage.snapshot["verdicts"]
     rules = [
         {"name": name, "state": verdicts[name].state, "reason": verdicts[name].reason, **rule.as_json()}
-        for name, rule in stage.picture["rules"].items()
+        for name, rule in stage.snapshot["rules"].items()
     ]
-    processes = list(stage.picture["processes"].values())
+    processes = list(stage.snapshot["processes"].values())
     config = compile_config([parse(stage.file.read_bytes(), str(stage.file))])
     wanted = plan_as_json(config, plan(config, LINKS, os.cpu_count() or 1))
     return compare_with_plan({"rules": rules, "processes": processes}, wanted)
@@ -430,11 +430,11 @@ def test_result_plan_history_diff_log_and_sockets_agree_on_what_changed(case, st
     assert ({*comparison.add}, {*comparison.remove}) == ({*case.added}, {*case.removed})
     assert {*comparison.keep} == kept
 
-    running = stage.supervisor._reconciler.running
+    running = stage.supervisor.reconciler.running
     sockets = {*stage.kernel.open}
     caplog.clear()
     stage.reload()
-    actions = diff(running, stage.supervisor._reconciler.desired)
+    actions = diff(running, stage.supervisor.reconciler.desired)
     touched = rules_touched(running, actions) if case.key != "file.workers" else set()
     assert touched == {*case.changed, *case.added, *case.removed} - {*case.shown_only}
     assert bool(actions) == (bool(touched) or case.key == "file.workers")

@@ -12,7 +12,7 @@ from mcrelay.ipc.channel import ChannelClosed
 from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.protocol.framing import PROTOCOL, Hello
 from mcrelay.protocol.worker import Acknowledged, BatchMessage, encode_batch
-from mcrelay.supervisor.children import start_control, start_worker, why_not
+from mcrelay.supervisor.children import describe_start_error, start_control, start_worker
 from mcrelay.supervisor.counter_rows import CounterMemory
 from mcrelay.supervisor.privileged import RING_OCTETS, User
 
@@ -57,7 +57,7 @@ def start(memory):
     for child in children:
         if child.channel.fileno() != -1:
             child.kill("the test is over")
-            child.reaped()
+            child.reap()
 
 
 @pytest.fixture
@@ -92,8 +92,8 @@ def say(child, batch, descriptors=()):
 
 def ended(child):
     """Wait until the process has ended, and return how."""
-    assert is_readable(child.exit)
-    return child.reaped()
+    assert is_readable(child.pidfd)
+    return child.reap()
 
 
 # A real worker.
@@ -103,7 +103,7 @@ def ended(child):
 def test_a_worker_says_hello_carries_out_batches_and_ends_when_it_is_told(start):
     child = start(NOBODY)
     assert heard(child) == [Hello(PROTOCOL)]
-    assert not is_readable(child.exit, 0)
+    assert not is_readable(child.pidfd, 0)
     say(child, EMPTY)
     assert heard(child) == [Acknowledged(1)]
     child.stop()
@@ -131,10 +131,10 @@ def test_a_worker_that_is_killed_ends_and_the_reason_is_told(start):
     child = start(NOBODY)
     assert heard(child) == [Hello(PROTOCOL)]
     child.kill("it was of no use")
-    assert is_readable(child.exit)
+    assert is_readable(child.pidfd)
     with pytest.raises(ChannelClosed):
         child.channel.receive()
-    assert child.reaped() == "killed, because it was of no use"
+    assert child.reap() == "killed, because it was of no use"
 
 
 @pytest.mark.parametrize(
@@ -147,17 +147,17 @@ def test_a_worker_that_is_killed_ends_and_the_reason_is_told(start):
 )
 def test_how_a_process_ended_by_itself_is_told(start_fake, end, told):
     child = start_fake(end)
-    assert is_readable(child.exit)
+    assert is_readable(child.pidfd)
     with pytest.raises(ChannelClosed):
         child.channel.receive()
-    assert child.reaped() == told
+    assert child.reap() == told
 
 
 def test_who_ended_before_it_was_killed_was_not_killed(start_fake):
     child = start_fake("sys.exit(7)")
-    assert is_readable(child.exit)
+    assert is_readable(child.pidfd)
     child.kill("it closed its channel")
-    assert child.reaped() == "exit status 7"
+    assert child.reap() == "exit status 7"
 
 
 def test_a_worker_that_is_gone_leaves_no_descriptor_and_the_memory_stays(start_fake, memory):
@@ -198,5 +198,8 @@ def test_the_control_process_is_told_its_channel_and_whom_to_become(tmp_path, mo
 
 
 def test_why_a_process_cannot_be_started_names_the_file_where_there_is_one():
-    assert why_not(OSError(13, "Permission denied", "/opt/python")) == "/opt/python: Permission denied"
-    assert why_not(OSError(24, "Too many open files")) == "Too many open files"
+    assert (
+        describe_start_error(OSError(13, "Permission denied", "/opt/python"))
+        == "/opt/python: Permission denied"
+    )
+    assert describe_start_error(OSError(24, "Too many open files")) == "Too many open files"

@@ -1,4 +1,4 @@
-"""The control process is kept alive and told all there is, whatever it does; and nothing waits for it."""
+"""The control process is restarted and gets all that clients may see; the supervisor never waits for it."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from mcrelay.protocol.control import (
     TraceState,
     decode_to_control,
 )
-from mcrelay.reconcile.lifecycle import TIMEOUT_S as LONG
+from mcrelay.reconcile.lifecycle import TIMEOUT_S as TIMEOUT
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Cause, Reloads
 from mcrelay.storage import run_dir
@@ -25,27 +25,27 @@ from mcrelay.supervisor.counter_rows import CounterMemory
 from mcrelay.supervisor.listener import ControlListener
 from mcrelay.supervisor.poller import Poller
 
-# A control process that notes all it hears: a line for each message, with the number of descriptors.
+# Writes each message that it gets to a file, as a line with the number of descriptors and the text.
 FAKE = """#!{python}
 import os, socket, sys, time
 options = dict(word.lstrip("-").split("=") for word in sys.argv if "=" in word)
 channel = socket.socket(fileno=int(options["channel"]))
-awake = os.path.join(os.path.dirname(sys.argv[0]), "awake")
-def hear():
+beat = os.path.join(os.path.dirname(sys.argv[0]), "beat")
+def receive():
     text, count, last = b"", 0, False
     while not last:
         data, descriptors, _, _ = socket.recv_fds(channel, 100_000, 253)
         if not data: sys.exit(0)
         text, count, last = text + data[1:], count + len(descriptors), data[:1] == b"."
-    with open({heard!r}, "ab") as notes:
+    with open({received!r}, "ab") as notes:
         notes.write(b"%d %s\\n" % (count, text))
 {body}
 """
 HELLO = "channel.send(b'.[\"hello\",1]')\n"
-LISTEN = "while True: hear()\n"
-ALIVE = """
+RECEIVE = "while True: receive()\n"
+BEAT = """
 _, [_, pulse], _, _ = socket.recv_fds(channel, 100_000, 253)
-while not os.path.exists(awake): time.sleep(0.01)
+while not os.path.exists(beat): time.sleep(0.01)
 beats = 0
 while beats := beats + 1:
     os.pwrite(pulse, beats.to_bytes(8, "big"), 0)
@@ -53,52 +53,52 @@ while beats := beats + 1:
 """
 
 
-class Desk:
-    """A control process under a supervisor that is made up."""
+class FakeSupervisor:
+    """What a supervisor has around its control process."""
 
     def __init__(self, folder):
         self.folder = folder
-        self.switchboard = Poller()
-        self.reloads, self.traced = Reloads(), TraceRequests()
+        self.poller = Poller()
+        self.reloads, self.trace_requests = Reloads(), TraceRequests()
         self.listener = ControlListener(folder, None, run_dir.lock(folder))
-        self.control = ControlProcess(None, self.switchboard, self.listener, self.reloads, self.traced)
+        self.control = ControlProcess(None, self.poller, self.listener, self.reloads, self.trace_requests)
 
     def turn(self, now=None):
         self.control.keep_alive(time.monotonic() if now is None else now)
-        self.switchboard.wait(0.01)
+        self.poller.wait(0.01)
 
     def until(self, condition, what):
         wait_until(lambda: self.turn() or condition(), what)
 
-    def greeted(self):
-        self.until(lambda: self.control.is_listening, "hello")
+    def until_ready(self):
+        self.until(lambda: self.control.is_ready, "hello")
 
-    def heard(self, count):
-        """Wait for so many messages, and return them with the numbers of their descriptors."""
-        notes = self.folder / "heard"
+    def received(self, count):
+        """Wait for `count` messages, and return them with the numbers of their descriptors."""
+        notes = self.folder / "received"
         self.until(lambda: notes.exists() and notes.read_bytes().count(b"\n") == count, f"{count} messages")
         lines = [line.split(b" ", 1) for line in notes.read_bytes().splitlines()]
         return [(decode_to_control(text), int(descriptors)) for descriptors, text in lines]
 
     def close(self):
-        for child in list(self.switchboard.children):
+        for child in list(self.poller.children):
             child.kill("the test is over")
-            child.reaped()
+            child.reap()
         self.listener.close()
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
+def start(tmp_path, monkeypatch):
     """Start a program in place of the control process."""
     made = []
 
     def started(body):
         program = tmp_path / "fake"
-        text = FAKE.format(python=sys.executable, body=body, heard=str(tmp_path / "heard"))
+        text = FAKE.format(python=sys.executable, body=body, received=str(tmp_path / "received"))
         program.write_text(text)
         program.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(program))
-        made.append(Desk(tmp_path))
+        made.append(FakeSupervisor(tmp_path))
         made[0].turn()
         return made[0]
 
@@ -106,25 +106,25 @@ def desk(tmp_path, monkeypatch):
     made[0].close()
 
 
-def test_it_is_told_nothing_before_it_said_hello(desk):
-    found = desk("time.sleep(60)")
-    assert not found.control.is_listening
-    member = found.control.member()
-    assert (member.name, member.kind, member.child) == ("control", "control", found.control.child)
-    assert member.process.activity == "starting"
+def test_nothing_is_sent_before_its_hello(start):
+    supervisor = start("time.sleep(60)")
+    assert not supervisor.control.is_ready
+    info = supervisor.control.info()
+    assert (info.name, info.kind, info.child) == ("control", "control", supervisor.control.child)
+    assert info.process.activity == "starting"
 
 
-def test_it_gets_the_listening_socket_first_and_then_all_there_is_and_later_what_is_new(desk):
-    found = desk(HELLO + LISTEN)
-    found.greeted()
-    assert found.control.is_outdated
+def test_it_gets_the_listening_socket_a_snapshot_and_later_the_changes(start):
+    supervisor = start(HELLO + RECEIVE)
+    supervisor.until_ready()
+    assert not supervisor.control.has_snapshot
     memory = CounterMemory("test")
-    found.control.tell({"daemon": 1, "rules": {"a": 1, "b": 2}}, {0: memory})
-    assert not found.control.is_outdated
-    found.control.tell({"daemon": 1, "rules": {"a": 1, "b": 3}}, {0: memory})
-    found.control.tell({"daemon": 1, "rules": {"a": 1, "b": 3}}, {0: memory})
-    found.control.tell({"daemon": 2, "rules": {"a": 1, "b": 3}}, {0: memory, 1: memory})
-    assert found.heard(6) == [
+    supervisor.control.send_snapshot({"daemon": 1, "rules": {"a": 1, "b": 2}}, {0: memory})
+    assert supervisor.control.has_snapshot
+    supervisor.control.send_snapshot({"daemon": 1, "rules": {"a": 1, "b": 3}}, {0: memory})
+    supervisor.control.send_snapshot({"daemon": 1, "rules": {"a": 1, "b": 3}}, {0: memory})
+    supervisor.control.send_snapshot({"daemon": 2, "rules": {"a": 1, "b": 3}}, {0: memory, 1: memory})
+    assert supervisor.received(6) == [
         (SetListener(), 2),
         (Counters(0), 1),
         (SnapshotChanged({"daemon": 1, "rules": {"set": {"a": 1, "b": 2}}}), 0),
@@ -134,20 +134,20 @@ def test_it_gets_the_listening_socket_first_and_then_all_there_is_and_later_what
     ]
 
 
-def test_a_mark_is_answered_with_how_many_reloads_have_begun(desk):
-    found = desk(HELLO + "channel.send(b'.[\"mark\",7]')\n" + LISTEN)
-    found.reloads.begin(Cause.HANGUP)
-    assert found.heard(2)[1] == (MarkAnswer(7, 1), 0)
+def test_a_mark_is_answered_with_the_number_of_reloads_that_have_begun(start):
+    supervisor = start(HELLO + "channel.send(b'.[\"mark\",7]')\n" + RECEIVE)
+    supervisor.reloads.begin(Cause.HANGUP)
+    assert supervisor.received(2)[1] == (MarkAnswer(7, 1), 0)
 
 
-def test_it_asks_for_traces_and_is_told_of_their_rings(desk):
-    found = desk(HELLO + 'channel.send(b\'.["trace","feed",true]\')\n' + LISTEN)
-    found.until(lambda: found.traced.traces, "a trace")
-    [trace] = found.traced.traces
+def test_it_requests_traces_and_gets_their_rings(start):
+    supervisor = start(HELLO + 'channel.send(b\'.["trace","feed",true]\')\n' + RECEIVE)
+    supervisor.until(lambda: supervisor.trace_requests.traces, "a trace")
+    [trace] = supervisor.trace_requests.traces
     memory = CounterMemory("test")
     tracing = TraceState("feed", trace.number, (0, 1))
-    found.control.tell_of_trace(tracing, [memory.shared.for_reading] * 2)
-    assert found.heard(2)[1] == (tracing, 2)
+    supervisor.control.send_trace_state(tracing, [memory.shared.for_reading] * 2)
+    assert supervisor.received(2)[1] == (tracing, 2)
 
 
 @pytest.mark.parametrize(
@@ -163,129 +163,131 @@ def test_it_asks_for_traces_and_is_told_of_their_rings(desk):
         ("os.kill(os.getpid(), 9)", "killed by SIGKILL"),
     ],
 )
-def test_whatever_it_does_wrong_it_is_put_down_and_comes_back(desk, body, how):
-    found = desk(body)
-    first = found.control.child.pid
-    found.until(lambda: found.control.process.restarts == 1, "its end")
-    assert how in found.control.process.reason
-    found.until(lambda: found.control.child is not None and found.control.child.pid != first, "another one")
+def test_it_is_killed_for_any_fault_and_restarted(start, body, how):
+    supervisor = start(body)
+    first = supervisor.control.child.pid
+    supervisor.until(lambda: supervisor.control.process.restarts == 1, "its end")
+    assert how in supervisor.control.process.reason
+    supervisor.until(
+        lambda: supervisor.control.child is not None and supervisor.control.child.pid != first, "another one"
+    )
 
 
-def test_a_successor_is_told_everything_anew_and_traces_nothing(desk):
-    found = desk(HELLO + LISTEN)
-    found.greeted()
-    found.traced.request("feed", True)
-    found.control.tell({"daemon": 1}, {0: CounterMemory("test")})
-    found.heard(3)
-    os.kill(found.control.child.pid, 9)
-    found.until(lambda: found.control.process.restarts == 1, "its end")
-    assert found.traced.traces == frozenset()
-    found.greeted()
-    assert found.control.is_outdated
-    found.control.tell({"daemon": 1}, {0: CounterMemory("test")})
-    told = [news for news, _ in found.heard(6)]
-    assert told[3:] == [SetListener(), Counters(0), SnapshotChanged({"daemon": 1})]
+def test_a_restarted_one_gets_a_whole_snapshot_and_has_no_traces(start):
+    supervisor = start(HELLO + RECEIVE)
+    supervisor.until_ready()
+    supervisor.trace_requests.request("feed", True)
+    supervisor.control.send_snapshot({"daemon": 1}, {0: CounterMemory("test")})
+    supervisor.received(3)
+    os.kill(supervisor.control.child.pid, 9)
+    supervisor.until(lambda: supervisor.control.process.restarts == 1, "its end")
+    assert supervisor.trace_requests.traces == frozenset()
+    supervisor.until_ready()
+    assert not supervisor.control.has_snapshot
+    supervisor.control.send_snapshot({"daemon": 1}, {0: CounterMemory("test")})
+    sent = [message for message, _ in supervisor.received(6)]
+    assert sent[3:] == [SetListener(), Counters(0), SnapshotChanged({"daemon": 1})]
 
 
-def test_it_ends_by_itself_when_it_is_told_to(desk):
-    found = desk(HELLO + LISTEN)
-    found.greeted()
-    found.control.stop()
-    wait_until(lambda: found.switchboard.wait(0.01) or found.control.child is None, "its end")
-    assert found.control.process.restarts == 0
+def test_it_ends_by_itself_when_it_is_stopped(start):
+    supervisor = start(HELLO + RECEIVE)
+    supervisor.until_ready()
+    supervisor.control.stop()
+    wait_until(lambda: supervisor.poller.wait(0.01) or supervisor.control.child is None, "its end")
+    assert supervisor.control.process.restarts == 0
 
 
-def test_to_stop_what_does_not_run_is_nothing(desk):
-    found = desk("os._exit(7)")
-    wait_until(lambda: found.switchboard.wait(0.01) or found.control.child is None, "its end")
-    found.control.stop()
-    assert found.control.process.activity == "pausing"
+def test_stopping_it_while_it_does_not_run_does_nothing(start):
+    supervisor = start("os._exit(7)")
+    wait_until(lambda: supervisor.poller.wait(0.01) or supervisor.control.child is None, "its end")
+    supervisor.control.stop()
+    assert supervisor.control.process.activity == "pausing"
 
 
-# Patience.
+# Timeouts.
 
 
-def test_it_has_so_long_to_say_hello(desk):
-    found = desk("time.sleep(60)")
-    assert found.control.next_deadline() == pytest.approx(time.monotonic() + LONG, abs=5)
-    found.control.keep_alive(time.monotonic() + LONG + 1)
-    wait_until(lambda: found.switchboard.wait(0.01) or found.control.child is None, "its end")
-    assert "did not start in time" in found.control.process.reason
+def test_it_is_killed_without_a_hello_in_time(start):
+    supervisor = start("time.sleep(60)")
+    assert supervisor.control.next_deadline() == pytest.approx(time.monotonic() + TIMEOUT, abs=5)
+    supervisor.control.keep_alive(time.monotonic() + TIMEOUT + 1)
+    wait_until(lambda: supervisor.poller.wait(0.01) or supervisor.control.child is None, "its end")
+    assert "did not start in time" in supervisor.control.process.reason
 
 
-def test_one_that_does_not_listen_for_long_is_replaced(desk):
-    found = desk(HELLO + "time.sleep(60)")
-    found.greeted()
-    found.control.tell({"daemon": "x" * 4_000_000}, {})
-    assert found.control.is_behind
+def test_one_that_does_not_read_for_long_is_killed(start):
+    supervisor = start(HELLO + "time.sleep(60)")
+    supervisor.until_ready()
+    supervisor.control.send_snapshot({"daemon": "x" * 4_000_000}, {})
+    assert supervisor.control.has_unsent
     now = time.monotonic()
-    found.control.keep_alive(now)
-    assert found.control.next_deadline() == pytest.approx(now + LONG)
-    found.control.keep_alive(now + LONG / 2)
-    found.control.keep_alive(now + LONG + 0.1)
-    wait_until(lambda: found.switchboard.wait(0.01) or found.control.child is None, "its end")
-    assert "does not listen" in found.control.process.reason
-    assert not found.control.is_behind
+    supervisor.control.keep_alive(now)
+    assert supervisor.control.next_deadline() == pytest.approx(now + TIMEOUT)
+    supervisor.control.keep_alive(now + TIMEOUT / 2)
+    supervisor.control.keep_alive(now + TIMEOUT + 0.1)
+    wait_until(lambda: supervisor.poller.wait(0.01) or supervisor.control.child is None, "its end")
+    assert "does not read" in supervisor.control.process.reason
+    assert not supervisor.control.has_unsent
 
 
-def test_one_that_shows_no_life_is_replaced_although_nothing_waits_to_be_told(desk):
-    found = desk(HELLO + "time.sleep(60)")
-    found.greeted()
+def test_one_without_a_heartbeat_is_killed_even_if_nothing_is_unsent(start):
+    supervisor = start(HELLO + "time.sleep(60)")
+    supervisor.until_ready()
     now = time.monotonic()
-    found.control.keep_alive(now)
-    since = found.control.next_deadline() - LONG
-    found.control.keep_alive(since + LONG - 0.1)
-    assert found.control.process.restarts == 0
-    found.control.keep_alive(since + LONG)
-    wait_until(lambda: found.switchboard.wait(0.01) or found.control.child is None, "its end")
-    assert found.control.process.reason == f"killed, because it did nothing for {LONG:g} s"
-    assert not found.control.is_behind
+    supervisor.control.keep_alive(now)
+    since = supervisor.control.next_deadline() - TIMEOUT
+    supervisor.control.keep_alive(since + TIMEOUT - 0.1)
+    assert supervisor.control.process.restarts == 0
+    supervisor.control.keep_alive(since + TIMEOUT)
+    wait_until(lambda: supervisor.poller.wait(0.01) or supervisor.control.child is None, "its end")
+    assert supervisor.control.process.reason == f"killed, because it did nothing for {TIMEOUT:g} s"
+    assert not supervisor.control.has_unsent
 
 
-def test_one_that_shows_life_is_left_in_peace(desk):
-    found = desk(HELLO + ALIVE)
-    found.greeted()
-    found.until(lambda: found.control.next_deadline() is not None, "a look that sees nothing")
-    (found.folder / "awake").touch()
-    found.until(lambda: found.control.next_deadline() is None, "a look that sees a sign of life")
-    assert found.control.process.restarts == 0
+def test_one_with_a_heartbeat_is_not_killed(start):
+    supervisor = start(HELLO + BEAT)
+    supervisor.until_ready()
+    supervisor.until(lambda: supervisor.control.next_deadline() is not None, "a check without a new beat")
+    (supervisor.folder / "beat").touch()
+    supervisor.until(lambda: supervisor.control.next_deadline() is None, "a check with a new beat")
+    assert supervisor.control.process.restarts == 0
 
 
-def test_a_socket_that_was_removed_comes_back_and_is_passed_on(desk):
-    found = desk(HELLO + LISTEN)
-    found.heard(1)
-    found.listener.path.unlink()
-    assert found.heard(2) == [(SetListener(), 2)] * 2
-    assert found.listener.path.is_socket()
+def test_a_removed_control_socket_is_created_again_and_passed_on(start):
+    supervisor = start(HELLO + RECEIVE)
+    supervisor.received(1)
+    supervisor.listener.path.unlink()
+    assert supervisor.received(2) == [(SetListener(), 2)] * 2
+    assert supervisor.listener.path.is_socket()
 
 
-def test_one_that_listens_late_is_told_all_of_it(desk):
-    found = desk(HELLO + "time.sleep(0.3)\n" + LISTEN)
-    found.greeted()
-    picture = {"daemon": "x" * 4_000_000}
-    found.control.tell(picture, {})
-    assert found.control.is_behind
-    assert found.heard(2)[1] == (SnapshotChanged(picture), 0)
-    assert not found.control.is_behind
+def test_one_that_reads_late_gets_everything(start):
+    supervisor = start(HELLO + "time.sleep(0.3)\n" + RECEIVE)
+    supervisor.until_ready()
+    snapshot = {"daemon": "x" * 4_000_000}
+    supervisor.control.send_snapshot(snapshot, {})
+    assert supervisor.control.has_unsent
+    assert supervisor.received(2)[1] == (SnapshotChanged(snapshot), 0)
+    assert not supervisor.control.has_unsent
 
 
-def test_no_more_waits_for_it_than_fits(desk, monkeypatch):
-    monkeypatch.setattr(module, "MOST_WAITING", 1_000_000)
-    found = desk(HELLO + "time.sleep(60)")
-    found.greeted()
-    found.control.tell({"daemon": "x" * 4_000_000}, {})
-    found.turn()
-    wait_until(lambda: found.switchboard.wait(0.01) or found.control.child is None, "its end")
-    assert "does not listen" in found.control.process.reason
+def test_one_with_too_many_unsent_bytes_is_killed(start, monkeypatch):
+    monkeypatch.setattr(module, "MAX_UNSENT_BYTES", 1_000_000)
+    supervisor = start(HELLO + "time.sleep(60)")
+    supervisor.until_ready()
+    supervisor.control.send_snapshot({"daemon": "x" * 4_000_000}, {})
+    supervisor.turn()
+    wait_until(lambda: supervisor.poller.wait(0.01) or supervisor.control.child is None, "its end")
+    assert "does not read" in supervisor.control.process.reason
 
 
-def test_one_that_cannot_be_started_is_tried_again_later(desk, monkeypatch, tmp_path):
-    found = desk("os._exit(7)")
-    found.until(lambda: found.control.child is None, "its end")
+def test_a_failed_start_is_tried_again_later(start, monkeypatch, tmp_path):
+    supervisor = start("os._exit(7)")
+    supervisor.until(lambda: supervisor.control.child is None, "its end")
     missing = str(tmp_path / "missing")
     monkeypatch.setattr(sys, "executable", missing)
-    found.until(lambda: "cannot start" in found.control.process.reason, "a start that fails")
-    assert found.control.process.reason == f"it cannot start: {missing}: No such file or directory"
-    assert found.control.child is None
-    assert found.control.next_deadline() > time.monotonic() - TIMEOUT_S
-    assert found.control.process.restarts == 2
+    supervisor.until(lambda: "cannot start" in supervisor.control.process.reason, "a start that fails")
+    assert supervisor.control.process.reason == f"it cannot start: {missing}: No such file or directory"
+    assert supervisor.control.child is None
+    assert supervisor.control.next_deadline() > time.monotonic() - TIMEOUT_S
+    assert supervisor.control.process.restarts == 2

@@ -21,14 +21,14 @@ def child():
     exited, _ = ends = socket.socketpair()
     theirs.setblocking(False)
     with ours, theirs, ends[0], ends[1]:
-        yield SimpleNamespace(channel=ChildChannel(ours, decode_answer), exit=exited), theirs
+        yield SimpleNamespace(channel=ChildChannel(ours, decode_answer), pidfd=exited), theirs
 
 
 @pytest.mark.parametrize("shortage", [errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS])
 def test_it_sleeps_and_sends_again_while_the_kernel_is_short_of_memory(child, monkeypatch, shortage):
     child, theirs = child
     board = Poller()
-    board.connect(child, heard=None, exited=None)
+    board.connect(child, on_message=None, on_exit=None)
 
     def refuse(*_):
         raise OSError(shortage, "no room")
@@ -38,7 +38,7 @@ def test_it_sleeps_and_sends_again_while_the_kernel_is_short_of_memory(child, mo
         child.channel.send(b"later")
         began = time.monotonic()
         board.wait(None)
-        assert time.monotonic() - began >= poller.LATER / 2
+        assert time.monotonic() - began >= poller.SHORTAGE_DELAY_S / 2
         assert child.channel.has_unsent
     board.wait(None)
     assert not child.channel.has_unsent

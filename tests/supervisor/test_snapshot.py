@@ -57,7 +57,7 @@ class Studio:
         self.ledger.instructions(actions, frozenset())
 
     def drawn(self, *members, links=LINKS):
-        return self.portrait.drawn(links, members)
+        return self.portrait.build(links, members)
 
 
 @pytest.fixture

@@ -84,4 +84,4 @@ def test_a_sign_of_life_is_given_twice_in_the_time_that_the_watchdog_allows(monk
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert Notifier().watchdog_pause == pause
+    assert Notifier().watchdog_interval == pause

@@ -65,7 +65,7 @@ def test_without_memory_it_is_said_which_rule_cannot_be_traced(rings, monkeypatc
     def full(name, size):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(trace_rings, "Shared", full)
+    monkeypatch.setattr(trace_rings, "SharedMemory", full)
     with pytest.raises(SupplyError) as failure:
         rings.supply([Close(0, CLOCK), Open(0, FEED)])
     assert failure.value.reasons == {1: "cannot trace rule feed: Too many open files"}

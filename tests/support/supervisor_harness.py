@@ -1,6 +1,6 @@
-"""A supervisor as it is, on a stage: the kernel, its workers' processes, the links and the clock are made up.
+"""A supervisor among fakes of the kernel, the worker processes, the links and the clock.
 
-Its loop, its sockets by what they are for, its counters, its files and its directories are the real ones.
+Its loop, bookkeeping of sockets, counters, files and directories are the real ones.
 """
 
 import errno
@@ -20,7 +20,7 @@ from mcrelay.reload.trial import BootTime
 from mcrelay.storage import config_files, request_file
 from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.storage.state_dir import StateDirectory
-from mcrelay.supervisor import loop, sockets, workers
+from mcrelay.supervisor import daemon, loop, sockets, timers, workers
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.snapshot import ProcessInfo
 
@@ -29,7 +29,7 @@ _serials = itertools.count(1)
 
 
 class FakeSocket:
-    """A socket that the kernel gave; no two have one serial number."""
+    """A socket with a serial number that no other one has."""
 
     def __init__(self, kernel, kind, purpose=None):
         self.serial = next(_serials)
@@ -42,12 +42,12 @@ class FakeSocket:
         return 3
 
     def close(self):
-        self._kernel.open.remove(self)  # and not twice
+        self._kernel.open.remove(self)  # raises KeyError at a second close
 
 
 @dataclass
 class FakeKernel:
-    """What privileged.py asks of the kernel. It refuses what the kernel refuses."""
+    """The calls of privileged.py. They fail where the kernel would let them fail."""
 
     links: LinkTable
     open: set = field(default_factory=set)
@@ -73,7 +73,7 @@ class FakeKernel:
         assert sock in self.open
 
     def hold_port(self, hold):
-        assert hold not in self.purposes("hold"), "nobody holds a port twice"
+        assert hold not in self.purposes("hold"), "a port is reserved twice"
         return FakeSocket(self, "hold", hold)
 
     def join_socket(self):
@@ -84,7 +84,7 @@ class FakeKernel:
             raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
         if not self._has(membership.ifindex):
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
-        assert membership not in self.memberships, "nobody joins twice"
+        assert membership not in self.memberships, "a group is joined twice"
         sock.groups.add(membership)
 
     def leave(self, sock, membership):
@@ -104,7 +104,7 @@ class FakeKernel:
 
 
 class FakeChild:
-    """A worker: what it has is what its batches say."""
+    """A worker that applies its batches to a WorkerState."""
 
     pids = itertools.count(5000)
 
@@ -113,13 +113,13 @@ class FakeChild:
         self.channel = SimpleNamespace(send=self._send, has_unsent=False)
         self.has = WorkerState()
         self.batches = []
-        self.is_greeted = self.is_to_end = self.is_killed = False
+        self.is_greeted = self.is_stopping = self.is_killed = False
 
     def _send(self, text, descriptors):
         self.batches.append(decode_batch(text))
 
     def stop(self):
-        self.is_to_end = True
+        self.is_stopping = True
 
     def kill(self, reason):
         self.is_killed = True
@@ -132,27 +132,31 @@ class FakeChild:
 
 
 class FakePoller:
-    """Knows whom to tell what the children say."""
+    """Keeps what handles the messages and the exit of each child."""
 
     def __init__(self):
         self.children = []
-        self.listeners = {}
+        self.handlers = {}
 
-    def watch(self, source, happened):
+    def watch(self, source, on_readable):
         pass
 
-    def connect(self, child, heard, exited):
+    def connect(self, child, on_message, on_exit):
         self.children.append(child)
-        self.listeners[child] = heard, exited
+        self.handlers[child] = on_message, on_exit
 
 
 class FakeControlProcess:
-    """A control process that hears everything and says nothing."""
+    """A control process that keeps the last snapshot and sends nothing."""
 
-    is_listening, is_behind, is_outdated = True, False, True
+    is_ready, has_unsent = True, False
 
     def __init__(self, *_):
-        self.picture = {}
+        self.snapshot = {}
+
+    @property
+    def has_snapshot(self):
+        return bool(self.snapshot)
 
     def keep_alive(self, now):
         pass
@@ -160,16 +164,15 @@ class FakeControlProcess:
     def next_deadline(self):
         return None
 
-    def member(self):
+    def info(self):
         return ProcessInfo("control", "control", Process(), None)
 
-    def tell(self, picture, memories):
-        self.is_outdated = False
-        self.picture = picture
+    def send_snapshot(self, snapshot, memories):
+        self.snapshot = snapshot
 
 
 class FakeWatcher:
-    """Sees the files when it is told to look."""
+    """Finds the files changed whenever it checks them."""
 
     due = None
 
@@ -179,75 +182,75 @@ class FakeWatcher:
     def switch(self, on):
         pass
 
-    def look(self):
+    def check(self):
         return config_files.read_stamps(self._path)
 
 
-class Systemd:
-    """What systemd would be told."""
+class FakeNotifier:
+    """Keeps the states of a service that systemd would get."""
 
-    watchdog_pause = None
+    watchdog_interval = None
 
     def __init__(self):
-        self.said = []
+        self.states = []
 
     def reloading(self):
         pass
 
     def ready(self, status):
-        self.said.append(status)
+        self.states.append(status)
 
 
 class Stage:
-    """A supervisor that runs on `folder`, and what happens to it."""
+    """A supervisor whose files are in `folder`, with methods for the events that happen to it."""
 
     def __init__(self, folder, links, monkeypatch, now=None):
         self.folder, self.file = folder, folder / "mcrelay.yaml"
         self.now = now or BootTime("boot 0", 1000.0, 1_795_000_000.0)
         self.links = links
         self._lock = None
+        self.supervisor = None
         (folder / "run").mkdir()
         (folder / "run" / CONTROL_SOCKET).touch()
         self._monkeypatch = monkeypatch
 
     def act(self):
-        """Make this the stage on which the supervisor's modules play: there may be several, one at a time."""
+        """Let the modules of the supervisor use the fakes of this stage; of several stages, one is active."""
         clock = SimpleNamespace(monotonic=lambda: self.now.seconds)
         fakes = {
-            (loop, "Poller"): FakePoller,
-            (loop, "ControlProcess"): FakeControlProcess,
-            (loop, "Watcher"): FakeWatcher,
+            (daemon, "Poller"): FakePoller,
+            (daemon, "ControlProcess"): FakeControlProcess,
+            (daemon, "Watcher"): FakeWatcher,
             (loop, "read_links"): lambda: self.links,
-            (loop, "moment"): lambda: self.now,
+            (loop, "read_boot_time"): lambda: self.now,
             (loop, "time"): clock,
             (workers, "time"): clock,
             (workers, "start_worker"): lambda number, user, memory: FakeChild(number),
             (sockets, "privileged"): self.kernel,
             (sockets, "socket_filters"): SimpleNamespace(attach=self.kernel.attach, ANY_UDP=None),
-            (os, "fsync"): lambda descriptor: None,  # no power fails here
+            (os, "fsync"): lambda descriptor: None,  # which would only cost time
         }
         for (module, name), fake in fakes.items():
             self._monkeypatch.setattr(module, name, fake)
 
-    # What happens.
+    # Events.
 
     def start(self):
-        """Start the supervisor, after the death of the one before if there was one; raises Invalid."""
+        """Start a supervisor; one that runs before is dead then. Raises ConfigError."""
+        self._release()
         self.kernel = FakeKernel(self.links)
         self.act()
-        self.systemd, archive = Systemd(), StateDirectory(self.folder / "state")
-        if self._lock is not None:
-            os.close(self._lock)
-        archive.open()
-        self._lock = archive._lock
-        self.configuration = Configuration(self.file, self.systemd, archive)
+        self.systemd, state_directory = FakeNotifier(), StateDirectory(self.folder / "state")
+        state_directory.open()
+        self._lock = state_directory._lock
+        self.configuration = Configuration(self.file, self.systemd, state_directory)
         self.configuration.load(self.now)
         self.signals = SimpleNamespace()
-        self.supervisor = loop.Supervisor(
+        self.supervisor = daemon.assemble(
             self.configuration, None, self.folder / "run", None, self.signals, self.systemd
         )
         self.supervisor._read_links()
-        self.supervisor._accepted()
+        self.supervisor._apply_configuration()
         self.turn()
 
     def reload(self):
@@ -258,12 +261,12 @@ class Stage:
         self._signal(signal.SIGUSR2)
 
     def _signal(self, number):
-        self.signals.arrived = lambda: bytes([number])
-        self.supervisor._signalled()
+        self.signals.read = lambda: bytes([number])
+        self.supervisor._handle_signals()
         self.turn()
 
     def look(self):
-        self.supervisor._look_at_the_files()
+        self.supervisor._check_files()
         self.turn()
 
     def change_links(self, links):
@@ -273,7 +276,7 @@ class Stage:
 
     def wait(self, seconds):
         self.now = self.now.later(seconds)
-        self.supervisor._look_at_the_trial()
+        timers.run_due(self.supervisor._timers, self.now.seconds)
         self.turn()
 
     def kill_worker(self, child):
@@ -281,66 +284,74 @@ class Stage:
         self.turn()
 
     def speak(self, child):
-        """Let a worker do the next thing that it would; tell whether there was one."""
-        heard, _ = self.board.listeners[child]
-        if child.is_to_end or child.is_killed:
+        """Let a worker do the next thing that is due; return whether there was one."""
+        on_message, _ = self.board.handlers[child]
+        if child.is_stopping or child.is_killed:
             self._exit(child, "exit status 0")
         elif not child.is_greeted:
             child.is_greeted = True
-            heard(Hello(PROTOCOL))
+            on_message(Hello(PROTOCOL))
         elif child.batches:
-            heard(child.carry_out())
+            on_message(child.carry_out())
         else:
             return False
         self.turn()
         return True
 
     def settle(self):
-        """Let everybody do what he would, and time pass while nobody would do anything, until all is done."""
+        """Let workers act, and time pass when no worker has anything to do, until no deadline is left."""
         for _ in range(1000):
             if any(self.speak(child) for child in list(self.board.children)):
                 continue
-            deadline = self.supervisor._reconciler.next_deadline()
+            deadline = self.supervisor.reconciler.next_deadline()
             if deadline is None:
                 return
             self.wait(max(0.0, deadline - self.now.seconds))
-        raise AssertionError("it does not come to rest")
+        raise AssertionError("the supervisor does not settle")
 
     def turn(self):
-        """Turn the loop until it would wait."""
+        """Run turns of the loop until it would wait."""
         for _ in range(10):
             self.supervisor.turn()
-            if not self.supervisor._reconciler.has_unseen_events:
+            if not self.supervisor.reconciler.has_unseen_events:
                 return
-        raise AssertionError("the loop turns for ever")
+        raise AssertionError("the loop never waits")
 
     def _exit(self, child, how):
-        _, exited = self.board.listeners.pop(child)
+        _, on_exit = self.board.handlers.pop(child)
         self.board.children.remove(child)
-        exited(how)
+        on_exit(how)
 
     def close(self):
-        """Let go of the directory."""
+        """Close the descriptors that the death of a process would close."""
+        self._release()
+
+    def _release(self):
         if self._lock is not None:
             os.close(self._lock)
+            self._lock = None
+        if self.supervisor is not None:
+            memories = self.supervisor.counter_rows.memories
+            while memories:
+                memories.popitem()[1].shared.close()
 
-    # What there is.
+    # State.
 
     @property
     def board(self):
-        return self.supervisor._switchboard
+        return self.supervisor.poller
 
     @property
-    def picture(self):
-        return self.supervisor._control.picture
+    def snapshot(self):
+        return self.supervisor.control.snapshot
 
     @property
     def forwarding(self):
-        """What each worker has."""
+        """The state of each worker."""
         return {child.number: child.has for child in self.board.children}
 
     @property
     def running(self):
-        """All that the host would show of the relay: sockets, memberships, and what its workers forward."""
+        """All that the host shows of the relay: forwarding, memberships, rings, ports, egress sockets."""
         rings, egress, holds = (self.kernel.purposes(kind) for kind in ("ring", "egress", "hold"))
         return self.forwarding, self.kernel.memberships, rings, holds, egress

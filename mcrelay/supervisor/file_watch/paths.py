@@ -1,4 +1,4 @@
-"""The way to the files: every folder in which an entry is looked up until they are found, links followed."""
+"""The directories in which a change can change the configuration, with symbolic links followed."""
 
 from __future__ import annotations
 
@@ -11,51 +11,53 @@ from pathlib import Path
 
 from mcrelay.storage import config_files
 
-MOST_LINKS = 40  # on the way to one file, linux/namei.h
-MOST_PLACES = 64  # a thread listens to each; nobody does to those beyond
+MAX_LINKS = 40  # on the way to one file: MAXSYMLINKS of linux/namei.h
+MAX_DIRECTORIES = 64  # that are watched, each by a thread; those beyond are not
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedDirectory:
-    """A folder in which some entries matter: these names, and drop-ins if it holds them."""
+    """A directory in which some entries matter: `names`, and drop-ins if `holds_drop_ins`."""
 
     folder: str
     identity: tuple[int, int]
-    """Device and inode: another folder of the same name is another place."""
+    """Device and inode: a directory that replaces another one under the same name is a different one."""
     names: frozenset[str]
     holds_drop_ins: bool = False
 
     def matters(self, entry: str) -> bool:
-        """Tell whether what happens to this path may change what the files say."""
+        """Return whether a change of this path may change the configuration."""
         folder, name = os.path.split(entry)
-        is_there = folder == self.folder
+        is_inside = folder == self.folder
         is_drop_in = self.holds_drop_ins and config_files.is_drop_in(name)
-        return entry == self.folder or (is_there and (name in self.names or is_drop_in))
+        return entry == self.folder or (is_inside and (name in self.names or is_drop_in))
 
 
 def watched_directories(path: config_files.Name) -> tuple[WatchedDirectory, ...]:
-    """Return the folders in which whatever changes a file and its drop-ins happens."""
+    """Return the directories in which a configuration file, its drop-ins, or links to them lie."""
     main = Path.cwd() / path
     folder = config_files.drop_in_folder(main)
-    inside = os.path.realpath(folder)
+    real_folder = os.path.realpath(folder)
     names: dict[str, set[str]] = {}
-    for where, name in chain(_steps("/", str(main)), _steps("/", str(folder)), _steps_of_links(inside)):
+    for where, name in chain(
+        _lookups("/", str(main)), _lookups("/", str(folder)), _lookups_of_links(real_folder)
+    ):
         names.setdefault(where, set()).add(name)
-    names.setdefault(inside, set())
-    found = (_place(where, frozenset(those), where == inside) for where, those in names.items())
-    return tuple(place for place in found if place)[:MOST_PLACES]
+    names.setdefault(real_folder, set())
+    found = (_watched(where, frozenset(those), where == real_folder) for where, those in names.items())
+    return tuple(directory for directory in found if directory)[:MAX_DIRECTORIES]
 
 
-def _steps(folder: str, path: str) -> Iterator[tuple[str, str]]:
-    """Yield each folder, itself free of links, and the entry of it that may lead elsewhere along `path`.
+def _lookups(folder: str, path: str) -> Iterator[tuple[str, str]]:
+    """Yield the directories, their own paths free of links, and the entries that `path` is looked up by.
 
-    A plain folder on the way leads where it always did: what takes its place is another place.
+    A plain directory on the way is not yielded: what replaces it has another identity.
     """
     left, links = _parts(path), 0
-    while left and links <= MOST_LINKS:
+    while left and links <= MAX_LINKS:
         name = left.pop(0)
         entry = os.path.normpath(os.path.join(folder, name))
-        target = None if name == ".." else _target(entry)
+        target = None if name == ".." else _link_target(entry)
         if target is None and os.path.isdir(entry):
             folder = entry
             continue
@@ -71,14 +73,15 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
 
 
-def _target(entry: str) -> str | None:
+def _link_target(entry: str) -> str | None:
     try:
         return os.readlink(entry)
-    except OSError:  # no link, or nothing at all
+    except OSError:  # no link, or no entry
         return None
 
 
-def _steps_of_links(folder: str) -> Iterator[tuple[str, str]]:
+def _lookups_of_links(folder: str) -> Iterator[tuple[str, str]]:
+    """Yield the lookups of all drop-ins in a directory that are symbolic links."""
     try:
         with os.scandir(folder) as entries:
             links = [
@@ -87,10 +90,10 @@ def _steps_of_links(folder: str) -> Iterator[tuple[str, str]]:
     except OSError:
         return
     for name in links:
-        yield from _steps(folder, name)
+        yield from _lookups(folder, name)
 
 
-def _place(folder: str, names: frozenset[str], holds_drop_ins: bool) -> WatchedDirectory | None:
+def _watched(folder: str, names: frozenset[str], holds_drop_ins: bool) -> WatchedDirectory | None:
     try:
         found = os.stat(folder)
     except OSError:

@@ -1,4 +1,4 @@
-"""Tells when the configuration's files were changed and are quiet again."""
+"""Finds out when the files of the configuration were changed and are no longer being written."""
 
 from __future__ import annotations
 
@@ -7,85 +7,91 @@ import time
 
 from mcrelay.reload.debounce import POLL_INTERVAL_S, Debouncer
 from mcrelay.storage import config_files
-from mcrelay.supervisor.file_watch.observer import Bell, FileObserver, ObserverError
+from mcrelay.supervisor.file_watch.observer import FileObserver, ObserverError, WakeUp
 from mcrelay.supervisor.file_watch.paths import WatchedDirectory, watched_directories
 
 log = logging.getLogger("mcrelay")
 
 
 class Watcher:
-    """Watches a file, its drop-ins and all links on the way to them, while it is switched on."""
+    """Watches a file, its drop-ins and all symbolic links that lead to them, while it is switched on."""
 
     def __init__(self, path: config_files.Name) -> None:
         self._path = path
-        self._bell = Bell()
-        self._ear: FileObserver | None = None
-        self._places: tuple[WatchedDirectory, ...] = ()
-        self._quiet: Debouncer | None = None
-        self._complaint = ""
+        self._wake_up = WakeUp()
+        self._observer: FileObserver | None = None
+        self._directories: tuple[WatchedDirectory, ...] = ()
+        self._debouncer: Debouncer | None = None
+        self._last_warning = ""
 
     def fileno(self) -> int:
-        """Return the descriptor to poll; when it is readable, call `event_seen`."""
-        return self._bell.fileno()
+        """Return the descriptor to poll. When it is readable, `event_seen` must be called."""
+        return self._wake_up.fileno()
 
     @property
     def due(self) -> float | None:
-        """When to look, None while it is switched off."""
-        return self._quiet.due if self._quiet else None
+        """When to call `check`, in seconds of the monotonic clock; None while the watcher is off."""
+        return self._debouncer.due if self._debouncer else None
 
     def switch(self, on: bool) -> None:
-        """Watch from now on, or no longer."""
-        if on and self._quiet is None:
-            self._quiet = Debouncer(due=time.monotonic())
-        elif not on and self._quiet is not None:
-            self._quiet = None
-            self._replace(None, ())
+        """Switch the watcher on or off."""
+        if on and self._debouncer is None:
+            self._debouncer = Debouncer(due=time.monotonic())
+        elif not on and self._debouncer is not None:
+            self._debouncer = None
+            self._replace_observer(None, ())
 
     def event_seen(self) -> None:
-        """The bell rang."""
-        self._bell.silence()
-        if self._quiet:
-            self._quiet.event_seen(time.monotonic())
+        """Take note of an event, so that `due` becomes earlier."""
+        self._wake_up.clear()
+        if self._debouncer:
+            self._debouncer.event_seen(time.monotonic())
 
-    def look(self) -> config_files.Stamps | None:
-        """Return the stamps of the files if they are other than before and quiet now: time to read them."""
-        if self._quiet is None:
+    def check(self) -> config_files.Stamps | None:
+        """Return the stamps of the files if the files have changed and it is time to read them."""
+        if self._debouncer is None:
             return None
-        # Listening begins before the stamps are taken, so that no change falls between the two.
-        self._listen(self._quiet)
+        # The observer starts before the stamps are taken, so that no change falls between the two.
+        self._observe(self._debouncer)
         stamps = config_files.read_stamps(self._path)
-        is_open = self._ear is not None and self._ear.hears_writing
-        return stamps if self._quiet.stamps_taken(stamps, time.monotonic(), is_open) else None
+        is_open = self._observer is not None and self._observer.has_open_files
+        return stamps if self._debouncer.stamps_taken(stamps, time.monotonic(), is_open) else None
 
-    def _listen(self, quiet: Debouncer) -> None:
-        """Listen where the files are now, which may be elsewhere than before."""
-        where = watched_directories(self._path)
-        if self._ear is None or where != self._places or self._is_broken(self._ear, quiet):
-            quiet.observer_restarted()
+    def _observe(self, debouncer: Debouncer) -> None:
+        """Observe the directories of the files, which may have changed."""
+        directories = watched_directories(self._path)
+        if (
+            self._observer is None
+            or directories != self._directories
+            or self._is_broken(self._observer, debouncer)
+        ):
+            debouncer.observer_restarted()
             try:
-                self._replace(FileObserver(where, self._bell), where)
-            except ObserverError as deaf:
-                self._replace(None, ())
-                self._complain(str(deaf))
+                self._replace_observer(FileObserver(directories, self._wake_up), directories)
+            except ObserverError as error:
+                self._replace_observer(None, ())
+                self._warn_once(str(error))
 
-    def _is_broken(self, ear: FileObserver, quiet: Debouncer) -> bool:
-        if not ear.is_alive:
-            log.warning("what listened for changes of the files has died; it is made anew")
+    def _is_broken(self, observer: FileObserver, debouncer: Debouncer) -> bool:
+        if not observer.is_alive:
+            log.warning("the thread that observes the files has died; a new one is started")
             return True
-        if quiet.missed_events(time.monotonic()):
-            log.info("the files changed, and no news of it came; listening anew")
+        if debouncer.missed_events(time.monotonic()):
+            log.info("the files changed without an event; a new observer is started")
             return True
         return False
 
-    def _replace(self, ear: FileObserver | None, where: tuple[WatchedDirectory, ...]) -> None:
-        if self._ear:
-            self._ear.close()
-        if ear and self._complaint:
-            log.info("listening for changes of the files again")
-            self._complaint = ""
-        self._ear, self._places = ear, where
+    def _replace_observer(
+        self, observer: FileObserver | None, directories: tuple[WatchedDirectory, ...]
+    ) -> None:
+        if self._observer:
+            self._observer.close()
+        if observer and self._last_warning:
+            log.info("the files can be observed again")
+            self._last_warning = ""
+        self._observer, self._directories = observer, directories
 
-    def _complain(self, why: str) -> None:
-        if why != self._complaint:
-            log.warning("changes of the files are seen late, every %g s: %s", POLL_INTERVAL_S, why)
-            self._complaint = why
+    def _warn_once(self, reason: str) -> None:
+        if reason != self._last_warning:
+            log.warning("changed files are noticed late, every %g s: %s", POLL_INTERVAL_S, reason)
+            self._last_warning = reason

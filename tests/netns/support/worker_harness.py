@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from mcrelay.ipc.channel import BlockingChannel
 from mcrelay.lab.command import TIMEOUT_S
+from mcrelay.linux.constants import IP_RECVTTL, SO_RCVBUFFORCE
 from mcrelay.model.actions import Open, SetFlow
 from mcrelay.model.state import Egress, Flow, Ingress, Route, RouteOutput
 from mcrelay.protocol.framing import MAX_PACKET, cut_into_packets
@@ -22,9 +23,6 @@ from mcrelay.supervisor.sockets import Sockets
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.loop import Worker
 from tests.netns.support.frames import GROUP, PORT
-
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h
-IP_RECVTTL = 12  # linux/in.h
 
 WORKER = 0  # number of the worker
 

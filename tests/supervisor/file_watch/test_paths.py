@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mcrelay.supervisor.file_watch.paths import MOST_PLACES, watched_directories
+from mcrelay.supervisor.file_watch.paths import MAX_DIRECTORIES, watched_directories
 
 
 @pytest.fixture
@@ -17,14 +17,14 @@ def names(path):
     return {place.folder: set(place.names) for place in watched_directories(path)}
 
 
-def test_the_folder_of_a_file_and_that_of_its_drop_ins_matter(here):
+def test_the_directories_of_a_file_and_of_its_drop_ins_are_watched(here):
     (here / "mcrelay.yaml").touch()
     assert names(here / "mcrelay.yaml") == {str(here): {"mcrelay.yaml", "mcrelay.d"}}
     (here / "mcrelay.d").mkdir()
     assert names(here / "mcrelay.yaml") == {str(here): {"mcrelay.yaml"}, str(here / "mcrelay.d"): set()}
 
 
-def test_only_what_leads_to_the_files_matters_and_drop_ins(here):
+def test_only_drop_ins_and_entries_that_lead_to_the_files_matter(here):
     (here / "mcrelay.d").mkdir()
     found = {place.folder: place for place in watched_directories(here / "mcrelay.yaml")}
     beside, inside = found[str(here)], found[str(here / "mcrelay.d")]
@@ -37,7 +37,7 @@ def test_only_what_leads_to_the_files_matters_and_drop_ins(here):
     assert not any(inside.matters(f"{here}/mcrelay.d/{name}") for name in (".a.yaml", "a.yaml~", "4913"))
 
 
-def test_links_are_followed_with_those_on_the_way_to_where_they_point(here):
+def test_links_are_followed_and_so_are_links_in_their_targets(here):
     (here / "real").mkdir()
     (here / "one").symlink_to("two")
     (here / "two").symlink_to(here / "real")
@@ -60,7 +60,7 @@ def test_linked_drop_ins_are_followed(here):
     assert found[str(here / "mcrelay.d" / "..2024")].names == {"a.yaml"}
 
 
-def test_a_folder_that_is_missing_is_waited_for_in_the_one_above(here):
+def test_a_missing_directory_is_watched_for_in_its_parent(here):
     found = names(here / "gone" / "mcrelay.yaml")
     assert found[str(here)] == {"gone"}
     assert str(here / "gone") not in found
@@ -68,12 +68,12 @@ def test_a_folder_that_is_missing_is_waited_for_in_the_one_above(here):
     assert names(here / "gone" / "mcrelay.yaml") == {str(here / "gone"): {"mcrelay.yaml", "mcrelay.d"}}
 
 
-def test_a_file_where_a_folder_should_be_is_no_place(here):
+def test_a_file_in_place_of_a_directory_is_not_watched(here):
     (here / "mcrelay.d").write_text("")
     assert str(here / "mcrelay.d") not in names(here / "mcrelay.yaml")
 
 
-def test_a_folder_made_again_is_another_place(here):
+def test_a_directory_that_was_created_again_is_a_different_one(here):
     (here / "a").mkdir()
     before = watched_directories(here / "a" / "mcrelay.yaml")
     (here / "a").rename(here / "b")
@@ -83,22 +83,22 @@ def test_a_folder_made_again_is_another_place(here):
     assert before != after
 
 
-def test_a_ring_of_links_ends(here):
+def test_links_in_a_circle_are_followed_only_so_often(here):
     (here / "mcrelay.yaml").symlink_to("mcrelay.yaml")
     assert names(here / "mcrelay.yaml")[str(here)] == {"mcrelay.yaml", "mcrelay.d"}
 
 
-def test_a_name_is_meant_from_the_working_folder(here, monkeypatch):
+def test_a_relative_path_starts_at_the_working_directory(here, monkeypatch):
     (here / "a").mkdir()
     monkeypatch.chdir(here / "a")
     assert names("../mcrelay.yaml")[str(here)] == {"mcrelay.yaml", "mcrelay.d"}
 
 
-def test_links_into_very_many_folders_are_not_all_listened_to(here):
+def test_the_number_of_watched_directories_is_limited(here):
     (here / "mcrelay.d").mkdir()
-    for number in range(2 * MOST_PLACES):
+    for number in range(2 * MAX_DIRECTORIES):
         (here / str(number)).mkdir()
         os.symlink(here / str(number) / "a", here / "mcrelay.d" / f"{number}.yaml")
     found = watched_directories(here / "mcrelay.yaml")
-    assert len(found) == MOST_PLACES
+    assert len(found) == MAX_DIRECTORIES
     assert {str(here), str(here / "mcrelay.d")} <= {place.folder for place in found}

@@ -1,4 +1,4 @@
-"""The watcher hears of changes, and sees them when it hears nothing."""
+"""The watcher finds changes by events, and by regular checks if no event comes."""
 
 import logging
 import select
@@ -15,7 +15,7 @@ from mcrelay.supervisor.file_watch import observer
 from mcrelay.supervisor.file_watch.watcher import Watcher
 
 PATIENCE = 30.0
-SOON = POLL_INTERVAL_S - 1  # seconds in which nobody looks who has not heard anything
+SOON = POLL_INTERVAL_S - 1  # seconds without a regular check
 
 
 @pytest.fixture
@@ -27,11 +27,11 @@ def file(tmp_path):
 
 @pytest.fixture
 def watcher(file, caplog):
-    """A watcher that has seen the file."""
+    """A watcher that has read the file once."""
     caplog.set_level(logging.INFO)
     watcher = Watcher(file)
     watcher.switch(True)
-    assert seen(watcher)
+    assert finds_change(watcher)
     yield watcher
     watcher.switch(False)
 
@@ -43,69 +43,69 @@ def is_readable(watcher, seconds):
     return bool(poller.poll(seconds * 1000))
 
 
-def seen(watcher, seconds=PATIENCE):
-    """Do what the loop does until files are to be read, and tell whether that came within this time."""
+def finds_change(watcher, seconds=PATIENCE):
+    """Do what the loop does until the files should be read; return whether that was within `seconds`."""
     deadline = time.monotonic() + seconds
     while (now := time.monotonic()) < deadline:
         if is_readable(watcher, max(0.0, min(watcher.due, deadline) - now)):
             watcher.event_seen()
-        if watcher.due <= time.monotonic() and watcher.look():
+        if watcher.due <= time.monotonic() and watcher.check():
             return True
     return False
 
 
-def hears(watcher, file):
-    """Tell whether a change is seen before the watcher looks without having heard of it."""
-    watcher.look()  # and from now on not for POLL_INTERVAL_S seconds
+def gets_event(watcher, file):
+    """Return whether a change is found before the next regular check."""
+    watcher.check()  # the next regular check comes after POLL_INTERVAL_S seconds
     file.write_text(f"{time.monotonic()}")
-    return seen(watcher, SOON)
+    return finds_change(watcher, SOON)
 
 
-def test_a_change_is_heard_of(watcher, file):
-    assert hears(watcher, file)
-    assert hears(watcher, file)
+def test_a_change_is_found_by_its_event(watcher, file):
+    assert gets_event(watcher, file)
+    assert gets_event(watcher, file)
 
 
-def test_who_only_reads_is_not_heard(watcher, file):
-    watcher.look()
+def test_reading_the_files_causes_no_event(watcher, file):
+    watcher.check()
     for _ in range(3):
         file.read_text()
         list(file.parent.iterdir())
     assert not is_readable(watcher, 0.5)
 
 
-def test_whose_threads_have_ended_listens_anew(watcher, file, caplog):
-    watcher._ear._observer.stop()
-    watcher._ear._observer.join(PATIENCE)
-    file.write_text("unheard")
-    assert seen(watcher)
-    assert caplog.messages == ["what listened for changes of the files has died; it is made anew"]
-    assert hears(watcher, file)
+def test_an_observer_whose_threads_have_ended_is_replaced(watcher, file, caplog):
+    watcher._observer._observer.stop()
+    watcher._observer._observer.join(PATIENCE)
+    file.write_text("without an event")
+    assert finds_change(watcher)
+    assert caplog.messages == ["the thread that observes the files has died; a new one is started"]
+    assert gets_event(watcher, file)
     assert len(caplog.messages) == 1
 
 
-def test_a_thread_that_breaks_off_is_noticed(watcher, file, caplog, monkeypatch):
+def test_an_observer_whose_thread_raised_an_exception_is_replaced(watcher, file, caplog, monkeypatch):
     monkeypatch.setattr(threading, "excepthook", lambda failure: None)
-    watcher._ear._observer.event_queue.put("this is no event")
-    watcher._ear._observer.join(PATIENCE)
-    assert seen(watcher, POLL_INTERVAL_S + 1) is False
-    assert caplog.messages == ["what listened for changes of the files has died; it is made anew"]
-    assert hears(watcher, file)
+    watcher._observer._observer.event_queue.put("this is no event")
+    watcher._observer._observer.join(PATIENCE)
+    assert finds_change(watcher, POLL_INTERVAL_S + 1) is False
+    assert caplog.messages == ["the thread that observes the files has died; a new one is started"]
+    assert gets_event(watcher, file)
 
 
-def test_who_lives_and_hears_nothing_listens_anew(watcher, file, caplog):
-    for emitter in watcher._ear._observer.emitters:
+def test_an_observer_that_misses_events_is_replaced(watcher, file, caplog):
+    for emitter in watcher._observer._observer.emitters:
         emitter._event_queue = type(emitter._event_queue)()  # a queue that nobody reads
-    assert not hears(watcher, file)
-    assert seen(watcher)
+    assert not gets_event(watcher, file)
+    assert finds_change(watcher)
     deadline = time.monotonic() + PATIENCE
     while not caplog.messages and time.monotonic() < deadline:
-        seen(watcher, 0.1)
-    assert caplog.messages == ["the files changed, and no news of it came; listening anew"]
-    assert hears(watcher, file)
+        finds_change(watcher, 0.1)
+    assert caplog.messages == ["the files changed without an event; a new observer is started"]
+    assert gets_event(watcher, file)
 
 
-def test_where_nobody_can_listen_changes_are_seen_late_and_it_is_said_once(file, caplog, monkeypatch):
+def test_without_an_observer_changes_are_found_late_with_one_warning(file, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
 
     def none_left():
@@ -115,16 +115,16 @@ def test_where_nobody_can_listen_changes_are_seen_late_and_it_is_said_once(file,
         limits.setattr(observer, "Observer", none_left)
         watcher = Watcher(file)
         watcher.switch(True)
-        assert seen(watcher)
+        assert finds_change(watcher)
         file.write_text("second")
-        assert seen(watcher)
+        assert finds_change(watcher)
     assert caplog.messages == [
-        "changes of the files are seen late, every 5 s: inotify watch limit reached;"
+        "changed files are noticed late, every 5 s: inotify watch limit reached;"
         " raise fs.inotify.max_user_watches with sysctl(8)"
     ]
-    seen(watcher, POLL_INTERVAL_S)
-    assert caplog.messages[1:] == ["listening for changes of the files again"]
-    assert hears(watcher, file)
+    finds_change(watcher, POLL_INTERVAL_S)
+    assert caplog.messages[1:] == ["the files can be observed again"]
+    assert gets_event(watcher, file)
     watcher.switch(False)
 
 
@@ -134,13 +134,13 @@ logging.basicConfig(format="%(message)s")
 from mcrelay.supervisor.file_watch.watcher import Watcher
 watcher = Watcher(sys.argv[1])
 watcher.switch(True)
-while not watcher.look():
+while not watcher.check():
     time.sleep(0.05)
 """
 
 
 @pytest.mark.parametrize(("limit", "noun"), [("instances", "instance"), ("watches", "watch")])
-def test_the_limit_that_stands_in_the_way_is_named(file, limit, noun):
+def test_the_warning_names_the_limit_to_raise(file, limit, noun):
     lowered = f'echo 0 > /proc/sys/user/max_inotify_{limit}; exec "$@"'
     command = ["unshare", "--user", "--map-root-user", "sh", "-c", lowered, "sh"]
     limited = subprocess.run(
@@ -152,26 +152,26 @@ def test_the_limit_that_stands_in_the_way_is_named(file, limit, noun):
     )
     assert (limited.returncode, limited.stderr) == (
         0,
-        f"changes of the files are seen late, every 5 s: inotify {noun} limit reached;"
+        f"changed files are noticed late, every 5 s: inotify {noun} limit reached;"
         f" raise fs.inotify.max_user_{limit} with sysctl(8)\n",
     )
 
 
 def test_a_watcher_that_is_switched_off_does_nothing(file):
     watcher = Watcher(file)
-    assert (watcher.due, watcher.look()) == (None, None)
+    assert (watcher.due, watcher.check()) == (None, None)
     watcher.switch(True)
-    assert seen(watcher)
+    assert finds_change(watcher)
     before = threading.active_count()
     watcher.switch(False)
-    assert (watcher.due, watcher.look()) == (None, None)
+    assert (watcher.due, watcher.check()) == (None, None)
     watcher.event_seen()
     deadline = time.monotonic() + PATIENCE
     while threading.active_count() >= before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert threading.active_count() < before
     watcher.switch(True)
-    assert seen(watcher)
+    assert finds_change(watcher)
     watcher.switch(False)
 
 
@@ -186,7 +186,7 @@ thread.join()
 """
 
 
-def test_a_thread_that_breaks_off_is_one_line_in_the_log():
+def test_an_exception_in_a_thread_is_one_line_in_the_log():
     broken = subprocess.run(
         [sys.executable, "-c", BREAKING_OFF],
         capture_output=True,

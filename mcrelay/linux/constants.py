@@ -1,0 +1,72 @@
+"""Numbers of the kernel that the socket module has no name for, under their names in the kernel's headers."""
+
+# linux/socket.h
+SOL_UDP = 17
+SOL_PACKET = 263
+
+# asm-generic/socket.h
+SO_ATTACH_FILTER = 26
+SO_SNDBUFFORCE = 32
+SO_RCVBUFFORCE = 33
+SO_TIMESTAMPNS = 35  # on 64-bit machines
+SO_MEMINFO = 55
+SO_PEERGROUPS = 59
+SO_BINDTOIFINDEX = 62
+
+# linux/in.h
+IP_MTU_DISCOVER = 10
+IP_RECVERR = 11
+IP_RECVTTL = 12
+MCAST_JOIN_GROUP = 42
+MCAST_JOIN_SOURCE_GROUP = 46
+MCAST_LEAVE_SOURCE_GROUP = 47
+IP_MULTICAST_ALL = 49
+IP_PMTUDISC_DONT = 0  # a value of IP_MTU_DISCOVER
+
+# linux/udp.h
+UDP_SEGMENT = 103
+
+# linux/if_ether.h
+ETH_P_ALL = 0x0003
+ETH_P_IP = 0x0800
+
+# linux/if_packet.h
+PACKET_MULTICAST = 2
+PACKET_RX_RING = 5
+PACKET_STATISTICS = 6
+PACKET_VERSION = 10
+PACKET_RESERVE = 12
+PACKET_VNET_HDR = 15
+PACKET_FANOUT = 18
+PACKET_IGNORE_OUTGOING = 23
+PACKET_FANOUT_HASH = 0
+PACKET_FANOUT_FLAG_UNIQUEID = 0x2000
+TPACKET_V2 = 1  # a value of PACKET_VERSION
+
+# linux/sock_diag.h
+SK_MEMINFO_DROPS = 8  # an index into the answer of SO_MEMINFO
+
+# linux/if.h
+IFF_UP = 0x1
+IFF_RUNNING = 0x40
+
+# linux/sockios.h
+SIOCGIFFLAGS = 0x8913
+SIOCGIFMTU = 0x8921
+SIOCETHTOOL = 0x8946
+
+# linux/rtnetlink.h
+RTMGRP_LINK = 0x1
+RTMGRP_IPV4_IFADDR = 0x10
+RT_SCOPE_UNIVERSE = 0
+
+# linux/prctl.h
+PR_CAPBSET_DROP = 24
+PR_SET_TIMERSLACK = 29
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4  # an argument of PR_CAP_AMBIENT
+
+# linux/sched.h
+SCHED_OTHER = 0
+CLONE_NEWNET = 0x40000000

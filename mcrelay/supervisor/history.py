@@ -1,0 +1,97 @@
+"""Writes each config that is accepted to the history in the state directory, and what a restart must know."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+
+from mcrelay.config.changes import Changes
+from mcrelay.reload.history import Entry
+from mcrelay.reload.results import Cause, Outcome
+from mcrelay.reload.trial import RolledBackContent
+from mcrelay.storage.state_dir import StateDirectory, StateDirectoryError
+from mcrelay.supervisor.trials import Trials, Version
+
+log = logging.getLogger("mcrelay")
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A version of the config that was accepted: as which generation, when (seconds since 1970), and why."""
+
+    version: Version
+    generation: int
+    time: float
+    cause: Cause
+    outcome: Outcome
+    changes: Changes
+
+
+class HistoryWriter:
+    """Writes the history, and knows which of its entries is the running config."""
+
+    def __init__(self, state_directory: StateDirectory, trials: Trials) -> None:
+        self.running_entry: int | None = None
+        """The number of the running config's entry; None if it could not be written."""
+        self._state_directory = state_directory
+        self._trials = trials
+
+    def record(self, acceptance: Acceptance) -> None:
+        """Write an entry. A start that finds the config of the latest entry again writes none."""
+        is_rollback = acceptance.outcome is Outcome.ROLLED_BACK  # then a restart must roll back, too
+        if not is_rollback:
+            self._state_directory.forget_rolled_back()
+            self._trials.config_accepted(acceptance.version.hash)
+        latest = self._state_directory.latest() if acceptance.cause is Cause.START else None
+        if latest and latest.hash == acceptance.version.hash:
+            self.running_entry = latest.number
+            return
+        self._add(acceptance)
+        if not is_rollback:
+            trial = self._trials.trial
+            self._state_directory.prune(needed=trial.confirmed if trial else None)
+
+    def record_if_missing(self, acceptance: Acceptance) -> None:
+        """Write the running config's entry now if that failed when it was accepted (a full disk)."""
+        if self.running_entry is None:
+            self._add(acceptance)
+
+    def confirm(self) -> None:
+        """Mark the running config's entry as confirmed."""
+        if self.running_entry is not None:
+            self._state_directory.confirm(self.running_entry)
+
+    def keep_rolled_back(self, content_hash: str, confirmed: int) -> None:
+        """Remember files that were rolled back, so that a restart runs entry `confirmed` instead of them."""
+        try:
+            self._state_directory.keep_rolled_back(RolledBackContent(content_hash, confirmed))
+        except StateDirectoryError as error:
+            log.error("a restart will take the files as they are: %s", error)
+
+    def forget_rolled_back(self) -> None:
+        """Let a restart take the files, whatever was rolled back before."""
+        self._state_directory.forget_rolled_back()
+
+    def prune_after_trial(self) -> None:
+        """Remove the oldest entries, now that no trial needs one of them."""
+        self._state_directory.prune(needed=None)
+
+    def _add(self, acceptance: Acceptance) -> None:
+        self.running_entry = self._state_directory.add(
+            partial(_entry, acceptance, self._trials.trial is not None)
+        )
+
+
+def _entry(acceptance: Acceptance, on_trial: bool, number: int) -> Entry:
+    return Entry(
+        number=number,
+        generation=acceptance.generation,
+        time=acceptance.time,
+        hash=acceptance.version.hash,
+        outcome=str(acceptance.outcome),
+        cause=str(acceptance.cause),
+        on_trial=on_trial,
+        changes=acceptance.changes.as_json(),
+        contents=tuple((name, content.decode()) for name, content in acceptance.version.contents),
+    )

@@ -1,0 +1,67 @@
+"""Cleanup and results wait until the last change is complete."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from mcrelay.config.changes import Changes
+from mcrelay.reload.results import Cause, Outcome, Reloads
+from mcrelay.supervisor.progress import Progress
+
+
+@pytest.fixture
+def reconciler():
+    return SimpleNamespace(is_settled=True)
+
+
+@pytest.fixture
+def reloads():
+    return Reloads()
+
+
+@pytest.fixture
+def progress(reconciler, reloads):
+    return Progress(reconciler, reloads)
+
+
+def test_a_cleanup_waits_until_the_work_is_complete(progress, reconciler):
+    reconciler.is_settled = False
+    assert not progress.needs_cleanup
+    reconciler.is_settled = True
+    assert progress.needs_cleanup
+    progress.cleaned_up()
+    assert not progress.needs_cleanup
+    progress.work_began()
+    assert progress.needs_cleanup
+
+
+def test_the_result_of_a_new_config_waits_for_the_cleanup(progress, reloads):
+    progress.cleaned_up()
+    assert not progress.has_results
+    reloads.begin(Cause.HANGUP)
+    reloads.decided(Outcome.APPLIED, 1, Changes())
+    progress.reload_handled()
+    assert not progress.has_results
+    progress.cleaned_up()
+    assert progress.has_results
+
+
+def test_a_result_that_changes_nothing_waits_for_nothing(progress, reloads):
+    reloads.begin(Cause.HANGUP)
+    reloads.decided(Outcome.UNCHANGED, 1)
+    progress.reload_handled()
+    assert progress.has_results
+
+
+def test_a_snapshot_is_outdated_until_it_is_sent(progress):
+    assert progress.is_snapshot_outdated
+    progress.snapshot_sent()
+    assert not progress.is_snapshot_outdated
+    progress.state_changed()
+    assert progress.is_snapshot_outdated
+    progress.snapshot_sent()
+    progress.reload_handled()
+    assert progress.is_snapshot_outdated
+    progress.snapshot_sent()
+    progress.work_began()
+    assert not progress.is_snapshot_outdated
