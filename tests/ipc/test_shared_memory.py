@@ -1,4 +1,4 @@
-"""What workers write, others may read and nothing else, whatever they try."""
+"""Memory that a worker writes can be read by others, but neither written nor shrunk."""
 
 import errno
 import mmap
@@ -41,7 +41,7 @@ def shared():
     made.close()
 
 
-def test_what_is_written_with_one_descriptor_is_read_with_the_other(shared):
+def test_data_written_with_one_descriptor_is_read_with_the_other(shared):
     with (
         mmap.mmap(shared.descriptor, 4096) as written,
         mmap.mmap(shared.for_reading, 4096, prot=mmap.PROT_READ) as read,
@@ -50,7 +50,7 @@ def test_what_is_written_with_one_descriptor_is_read_with_the_other(shared):
         assert read[:5] == b"hello"
 
 
-def test_with_the_descriptor_for_reading_nothing_is_written(shared):
+def test_the_descriptor_for_reading_cannot_write(shared):
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.pwrite(shared.for_reading, b"x", 0)
     with pytest.raises(PermissionError):
@@ -58,7 +58,7 @@ def test_with_the_descriptor_for_reading_nothing_is_written(shared):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
-def test_another_user_cannot_make_it_one_for_writing(shared):
+def test_another_user_cannot_reopen_it_for_writing(shared):
     done = subprocess.run(
         [sys.executable, "-I", "-c", TRIES, str(shared.for_reading), str(NOBODY)],
         pass_fds=[shared.for_reading],

@@ -1,4 +1,4 @@
-"""What a process holds is read as it is, and what it gives up is gone for good. In processes of their own."""
+"""Capabilities are read and dropped, in processes of their own, because they do not come back."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def sets(held):
     return {name: asdict(held)[name] for name in SETS}
 
 
-def test_a_process_holds_what_proc_says():
+def test_privileges_are_read_from_proc():
     held = privileges()
     lines = Path("/proc/self/status").read_text().splitlines()
     fields = dict(line.split(":", 1) for line in lines)
@@ -60,7 +60,7 @@ def test_a_process_holds_what_proc_says():
 
 
 @needs_root
-def test_all_but_the_kept_are_gone_from_every_set():
+def test_keep_only_drops_all_others_from_every_set():
     held = after("keep_only([Capability.CAP_NET_RAW, Capability.CAP_NET_ADMIN])")
     wanted = NET_RAW | NET_ADMIN
     assert sets(held) == {
@@ -75,19 +75,19 @@ def test_all_but_the_kept_are_gone_from_every_set():
 
 
 @needs_root
-def test_what_root_gave_up_does_not_come_back_by_an_exec():
+def test_an_exec_as_root_does_not_bring_dropped_capabilities_back():
     again = f"os.execv(sys.executable, [sys.executable, '-c', {REPORT.format('')!r}])"
     assert sets(after(f"keep_only([])\n{again}")) == dict.fromkeys(SETS, 0)
 
 
 @needs_root
-def test_what_was_not_held_is_not_kept():
+def test_a_capability_that_is_not_held_is_not_kept():
     held = after("keep_only([Capability.CAP_NET_RAW])\nkeep_only([Capability.CAP_NET_ADMIN])")
     assert held.permitted == held.effective == 0
 
 
 @needs_root
-def test_without_setpcap_the_bounding_set_is_out_of_reach_and_all_else_goes():
+def test_without_setpcap_all_but_the_bounding_set_is_dropped():
     held = after("", AS_NOBODY)
     assert held.ambient == held.effective == held.inheritable == READ_ALL | NET_RAW
     confined = after("keep_only([Capability.CAP_NET_RAW, Capability.CAP_NET_ADMIN])", AS_NOBODY)
@@ -101,14 +101,14 @@ def test_without_setpcap_the_bounding_set_is_out_of_reach_and_all_else_goes():
 
 
 @needs_root
-def test_the_bounding_set_alone_can_be_cut():
+def test_the_bounding_set_can_be_reduced_alone():
     before = privileges()
     held = after(f"bound({NET_RAW})")
     assert held.bounding == NET_RAW
     assert held.effective == before.effective
 
 
-def test_who_may_not_cut_the_bounding_set_does_not_try():
+def test_without_setpcap_the_bounding_set_is_not_touched():
     held = after("keep_only([])\nbound(0)")
     assert held.effective == 0
 
@@ -122,7 +122,7 @@ def test_no_exec_can_bring_a_privilege_back():
     ("call", "needed"),
     [("keep_only([Capability.CAP_NET_RAW])", "capset"), ("bound(0)", "prctl")],
 )
-def test_what_the_kernel_refuses_is_an_error_that_names_the_call(call, needed):
+def test_the_error_of_a_refused_call_names_the_call(call, needed):
     # A process that holds nothing and believes that it holds everything.
     code = f"""
 import dataclasses
@@ -143,7 +143,7 @@ else:
     assert f"{needed}: Operation not permitted" in done.stderr
 
 
-def test_the_numbers_are_the_kernels():
+def test_the_numbers_are_those_of_the_kernel():
     assert capabilities.Capability["CAP_NET_RAW"] == 13
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     assert max(Capability) <= last

@@ -1,4 +1,4 @@
-"""A worker gives up everything, proves it, and does not run where the proof fails."""
+"""A child drops every privilege, verifies that, and does not run if a privilege is left."""
 
 import errno
 import os
@@ -59,14 +59,14 @@ else:
 
 
 @needs_root
-def test_who_was_root_becomes_another_user_that_holds_nothing():
+def test_a_process_of_root_becomes_another_user_without_privileges():
     status, said = run(CONFINE.format(before="os.setgroups([4, 27])", uid=NOBODY, gid=NOBODY))
     assert status == 0
     assert said == f"{NOTHING} {(NOBODY,) * 3} {(NOBODY,) * 3}\n"
 
 
 @needs_root
-def test_who_was_never_root_gives_up_its_capabilities_and_stays_who_it_is():
+def test_a_process_of_another_user_drops_its_capabilities_and_keeps_its_user():
     status, said = run(CONFINE.format(before="", uid=None, gid=None), AS_NOBODY)
     assert status == 0
     for kind in ("inheritable", "permitted", "effective", "ambient"):
@@ -83,7 +83,7 @@ def folder():
 
 @needs_root
 @pytest.mark.skipif(landlock._version() < 6, reason="the kernel's Landlock has no scope for signals (6.12)")
-def test_who_was_never_root_writes_no_file_of_its_user_and_signals_none_of_its_processes(folder):
+def test_a_process_that_keeps_its_user_cannot_write_files_or_signal_processes_of_that_user(folder):
     attempts = f"""
 import signal
 sandbox.drop_all_privileges(None, None)
@@ -116,7 +116,7 @@ os._exit(0)
 
 
 @needs_root
-def test_nothing_that_was_given_up_can_be_taken_back():
+def test_no_dropped_privilege_can_be_regained():
     attempts = """
 import socket
 sandbox.drop_all_privileges(65534, 65534)
@@ -148,7 +148,7 @@ os._exit(0)
         ("sandbox.forbid_new_privileges = lambda: None", "no_new_privs is not set"),
     ],
 )
-def test_a_step_that_was_left_out_is_found(omitted, fault):
+def test_an_omitted_step_is_detected(omitted, fault):
     status, said = run(CONFINE.format(before=omitted, uid=NOBODY, gid=NOBODY))
     assert status == 0
     assert said.startswith("not confined: ")
@@ -156,7 +156,7 @@ def test_a_step_that_was_left_out_is_found(omitted, fault):
 
 
 @needs_root
-def test_capabilities_that_were_kept_are_found():
+def test_kept_capabilities_are_detected():
     status, said = run(
         CONFINE.format(before="sandbox.keep_only = lambda _: None", uid=None, gid=None), AS_NOBODY
     )
@@ -183,13 +183,13 @@ def proof(monkeypatch):
     return prove
 
 
-def test_who_holds_nothing_has_proved_it(proof):
+def test_a_process_without_privileges_passes(proof):
     proof(NOTHING)
     proof(NOTHING, uid=None, gid=None)
 
 
 @pytest.mark.parametrize("kind", SETS)
-def test_one_capability_in_any_set_is_too_much(proof, kind):
+def test_one_capability_in_any_set_is_an_error(proof, kind):
     with pytest.raises(PrivilegesHeldError, match=f"capabilities 0x2000 in the {kind} set"):
         proof(Privileges(**asdict(NOTHING) | {kind: 0x2000, "groups": ()}))
 
@@ -198,26 +198,26 @@ def test_one_capability_in_any_set_is_too_much(proof, kind):
     "change",
     [{"uid": 0}, {"uid": 1000}, {"gid": 0}, {"gid": 1000}, {"groups": (NOBODY,)}, {"no_new_privs": False}],
 )
-def test_another_user_or_group_or_a_way_back_is_too_much(proof, change):
+def test_another_user_or_group_or_missing_no_new_privs_is_an_error(proof, change):
     with pytest.raises(PrivilegesHeldError):
         proof(replace(NOTHING, **change))
 
 
-def test_all_faults_are_told_at_once(proof):
+def test_all_faults_are_in_one_error(proof):
     with pytest.raises(PrivilegesHeldError) as refusal:
         proof(replace(NOTHING, uid=0, effective=1, no_new_privs=False))
     for part in ("effective", "uid 0", "no_new_privs"):
         assert part in str(refusal.value)
 
 
-def test_the_bounding_set_of_who_cannot_empty_it_is_no_fault(proof):
+def test_a_bounding_set_that_could_not_be_emptied_is_no_error(proof):
     full = replace(NOTHING, bounding=0x1FF)
     proof(full, uid=None, gid=None, could_bound=False)
     with pytest.raises(PrivilegesHeldError, match="bounding"):
         proof(full, uid=None, gid=None, could_bound=True)
 
 
-def test_who_stays_who_it_is_may_be_anyone_but_root(proof):
+def test_a_process_that_keeps_its_user_may_have_any_user_but_root(proof):
     someone = replace(NOTHING, uid=1000, gid=1000, groups=(4, 27))
     proof(someone, uid=None, gid=None)
     with pytest.raises(PrivilegesHeldError, match="uid 0"):
@@ -282,7 +282,7 @@ def test_a_worker_says_hello_once_it_has_its_memory_and_ends_with_its_channel(st
 
 
 @needs_root
-def test_a_worker_whose_supervisor_is_gone_already_ends_too(started):
+def test_a_worker_whose_supervisor_is_gone_ends(started):
     process, channel = started(*NOBODYS)
     channel.close()
     assert process.wait(20) == 0
@@ -294,9 +294,7 @@ def test_a_worker_whose_supervisor_is_gone_already_ends_too(started):
     ("options", "prefix", "why"),
     [((), (), "uid 0"), (("--uid=0", "--gid=0"), AS_NOBODY, "Operation not permitted")],
 )
-def test_a_worker_that_cannot_give_up_its_privileges_says_so_in_a_line_and_ends(
-    started, options, prefix, why
-):
+def test_a_worker_that_cannot_drop_its_privileges_prints_one_line_and_ends(started, options, prefix, why):
     process, channel = started(*options, prefix=prefix)
     assert process.wait(20) == 1
     [line] = process.stderr.read().splitlines()
@@ -306,7 +304,7 @@ def test_a_worker_that_cannot_give_up_its_privileges_says_so_in_a_line_and_ends(
 
 
 @needs_root
-def test_a_worker_that_does_not_understand_says_so_in_a_line_and_ends(started):
+def test_a_worker_that_gets_a_malformed_message_prints_one_line_and_ends(started):
     process, channel = started(*NOBODYS)
     channel.send(b"?")
     assert process.wait(20) == 1
@@ -315,7 +313,7 @@ def test_a_worker_that_does_not_understand_says_so_in_a_line_and_ends(started):
 
 
 @pytest.mark.parametrize("error", [errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM])
-def test_a_kernel_that_knows_nothing_of_landlock_is_done_without(monkeypatch, error):
+def test_a_kernel_without_landlock_is_no_error(monkeypatch, error):
     def unknown(number, *_):
         assert number == landlock._CREATE_RULESET
         raise OSError(error, os.strerror(error))
@@ -324,7 +322,7 @@ def test_a_kernel_that_knows_nothing_of_landlock_is_done_without(monkeypatch, er
     assert landlock.forbid_writing_and_signalling() is False
 
 
-def test_another_fault_of_landlock_is_told(monkeypatch):
+def test_another_error_of_landlock_is_raised(monkeypatch):
     def broken(*_):
         raise OSError(errno.ENOMEM, "no memory")
 
@@ -337,7 +335,7 @@ def test_another_fault_of_landlock_is_told(monkeypatch):
     ("version", "size", "files"),
     [(1, 8, 0x1FF2), (2, 8, 0x3FF2), (3, 8, 0x7FF2), (6, 24, 0x7FF2), (7, 24, 0x7FF2)],
 )
-def test_each_version_of_landlock_is_asked_for_what_it_knows(version, size, files):
+def test_each_version_of_landlock_gets_the_rights_that_it_knows(version, size, files):
     attributes, told = landlock._attributes(version)
     assert len(attributes) == told == size
     assert int.from_bytes(attributes[:8], sys.byteorder) == files

@@ -1,4 +1,4 @@
-"""Short slices are asked for in a process of its own, so that the tests' own stays as it is."""
+"""A short time slice is set, in a process of its own."""
 
 import os
 import platform
@@ -16,14 +16,14 @@ print(read_slice(), ask_for_short_slices(), read_slice(), os.getpriority(os.PRIO
 KNOWS_SLICES = tuple(map(int, platform.release().split("-")[0].split(".")[:2])) >= (6, 12)
 
 
-def test_a_kernel_that_knows_short_slices_grants_them_and_keeps_the_priority():
+def test_a_kernel_with_custom_slices_sets_them_and_keeps_the_priority():
     before, understood, after, nice = subprocess.check_output([sys.executable, "-c", ASK], text=True).split()
     inherited = os.getpriority(os.PRIO_PROCESS, 0)
     assert (understood, int(nice)) == ("True", min(inherited + 3, 19))
     assert int(after) == (scheduling.SLICE_NS if KNOWS_SLICES else int(before))
 
 
-def test_a_machine_without_known_numbers_is_left_as_it_is(monkeypatch):
+def test_on_an_unknown_architecture_nothing_is_called(monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "pdp11")
     priority = os.getpriority(os.PRIO_PROCESS, 0)
     assert not scheduling.ask_for_short_slices()

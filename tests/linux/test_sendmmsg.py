@@ -1,4 +1,4 @@
-"""Datagrams out through sendmmsg and in through recvmmsg, over the loopback device."""
+"""Datagrams are sent with sendmmsg and received with recvmmsg, over the loopback device."""
 
 import errno
 import socket
@@ -77,13 +77,13 @@ def test_each_message_is_a_datagram_with_its_own_ttl_and_tos(sending, receiving)
     ]
 
 
-def test_a_run_arrives_as_the_datagrams_it_was_made_of(sending, receiving):
+def test_a_run_arrives_as_separate_datagrams(sending, receiving):
     payloads = [bytes([letter]) * 1000 for letter in b"abcdef"] + [b"shorter"]
     assert Outbox(port(receiving), payloads).send(sending, [1, 6]) == []
     assert [payload for payload, *_ in received(receiving)] == payloads
 
 
-def test_a_run_that_the_kernel_refuses_goes_out_one_by_one(sending, receiving):
+def test_the_payloads_of_a_refused_run_are_sent_one_by_one(sending, receiving):
     sending.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
     payloads = [bytes([letter]) * 1000 for letter in b"abcdef"]
     outbox = Outbox(port(receiving), payloads)
@@ -92,13 +92,13 @@ def test_a_run_that_the_kernel_refuses_goes_out_one_by_one(sending, receiving):
     assert received(receiving) == [(payload, port(sending), 7, 0xB8) for payload in payloads]
 
 
-def test_a_message_that_fails_keeps_no_other_from_being_sent(sending, receiving):
+def test_the_messages_after_a_failed_one_are_sent(sending, receiving):
     outbox = Outbox(port(receiving), [b"first", bytes(70_000), b"last"])
     assert outbox.send(sending, [1, 1, 1]) == [MessageFailure(1, errno.EMSGSIZE, 1)]
     assert [payload for payload, *_ in received(receiving)] == [b"first", b"last"]
 
 
-def test_each_datagram_of_a_run_that_fails_is_told(sending):
+def test_each_datagram_of_a_failed_run_is_reported(sending):
     nowhere = Outbox(0, [b"one", b"two"])
     assert nowhere.send(sending, [2]) == [
         MessageFailure(0, errno.EINVAL, 1, 0),
@@ -106,7 +106,7 @@ def test_each_datagram_of_a_run_that_fails_is_told(sending):
     ]
 
 
-def test_a_part_of_the_messages_may_be_sent(sending, receiving):
+def test_some_of_the_messages_can_be_sent(sending, receiving):
     outbox = Outbox(port(receiving), [b"one", b"two", b"three"])
     outbox.send(sending, [1, 1, 1])
     received(receiving)
@@ -114,20 +114,20 @@ def test_a_part_of_the_messages_may_be_sent(sending, receiving):
     assert [payload for payload, *_ in received(receiving)] == [b"two"]
 
 
-def test_more_than_fits_at_once_is_taken_in_parts_and_nothing_is_no_error(sending, receiving):
+def test_more_datagrams_than_fit_are_received_in_several_calls_and_none_is_no_error(sending, receiving):
     Outbox(port(receiving), [bytes([number]) for number in range(5)]).send(sending, [1] * 5)
     arrivals = Arrivals(2)
     counts = [arrivals.receive(receiving.fileno()) for _ in range(4)]
     assert counts == [2, 2, 1, 0]
 
 
-def test_the_largest_datagram_arrives_whole_and_the_empty_one_too(sending, receiving):
+def test_the_largest_and_the_empty_datagram_arrive_whole(sending, receiving):
     Outbox(port(receiving), [b"z" * 65507]).send(sending, [1])
     sending.sendto(b"", receiving.getsockname())
     assert [payload for payload, *_ in received(receiving)] == [b"z" * 65507, b""]
 
 
-def test_the_time_of_arrival_is_the_kernels(sending, receiving):
+def test_the_time_of_arrival_is_that_of_the_kernel(sending, receiving):
     before = time.time_ns()
     sending.sendto(b"now", receiving.getsockname())
     after = time.time_ns()
@@ -140,7 +140,7 @@ def test_the_time_of_arrival_is_the_kernels(sending, receiving):
     assert int(arrivals.source[0]) == LOCALHOST
 
 
-def test_a_socket_that_is_none_is_an_error():
+def test_a_descriptor_that_is_no_socket_is_an_error():
     with pytest.raises(OSError, match="Bad file descriptor"):
         Arrivals(1).receive(-1)
 

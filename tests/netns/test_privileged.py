@@ -1,4 +1,4 @@
-"""The calls that need a capability: what they open hears, sends and holds exactly what it is for."""
+"""Sockets that need a capability receive, send and reserve exactly what they are opened for."""
 
 import gc
 import os

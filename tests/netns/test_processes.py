@@ -1,4 +1,4 @@
-"""The processes of the relay: what they may, how they end, and that forwarding outlives a dead worker."""
+"""The processes of the relay: their privileges, their end, and the restart of a dead worker."""
 
 import os
 import shutil

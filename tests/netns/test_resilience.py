@@ -1,4 +1,4 @@
-"""What fails costs only itself: an output, a device, a neighbour, a worker."""
+"""A failing output, device, neighbour or worker costs no other flow a packet."""
 
 import os
 import signal

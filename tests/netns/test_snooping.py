@@ -1,4 +1,4 @@
-"""On a switch that snoops IGMP, packets come only to those that have really joined."""
+"""A switch with IGMP snooping forwards a group only to ports whose hosts have joined."""
 
 import pytest
 

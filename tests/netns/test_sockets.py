@@ -1,4 +1,4 @@
-"""What the supervisor holds for its workers: memberships, ports, rings and ways out; nothing stays behind."""
+"""The sockets of the supervisor: memberships, ports, rings and egress sockets; none is left over."""
 
 import errno
 import gc

@@ -1,4 +1,4 @@
-"""The supervisor among workers that misbehave, links that come and go, and changes that are large."""
+"""The supervisor copes with workers that misbehave, links that come and go, and large changes."""
 
 import os
 import signal

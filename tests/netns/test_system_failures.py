@@ -1,4 +1,4 @@
-"""What goes wrong around a relay: full queues, taken ports, endless news, deaths at bad moments."""
+"""The relay copes with full queues, taken ports, endless link changes and deaths at bad moments."""
 
 import os
 import signal

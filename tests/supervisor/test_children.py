@@ -1,4 +1,4 @@
-"""A worker's process from the supervisor's side: what is said to it, what it may say, and how it ends."""
+"""The processes that the supervisor starts: their options, their exit, and what they inherit."""
 
 import gc
 import os
@@ -21,7 +21,7 @@ EMPTY = BatchMessage(1, 1, ())
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="starts a process as another user: needs root")
 
-# What every fake worker begins with: its options, its channel, and the message with its memory.
+# The start of each fake worker: it reads its options, and the first message from its channel.
 FAKE = """#!{python}
 import os, socket, sys, time
 options = dict(word.lstrip("-").split("=") for word in sys.argv if "=" in word)
@@ -45,7 +45,7 @@ def memory():
 
 @pytest.fixture
 def start(memory):
-    """Start workers; whatever is left of them at the end is killed."""
+    """Start workers; those that still run at the end of the test are killed."""
     children = []
 
     def started(user=None):
@@ -62,7 +62,7 @@ def start(memory):
 
 @pytest.fixture
 def start_fake(start, tmp_path, monkeypatch):
-    """Start a program in place of a worker's."""
+    """Start a program instead of a worker."""
 
     def started(body):
         program = tmp_path / "fake"
@@ -80,13 +80,13 @@ def is_readable(thing, milliseconds=TIMEOUT_S * 1000):
     return bool(poll.poll(milliseconds))
 
 
-def heard(child):
-    """Wait until the worker says something, and return what."""
+def receive(child):
+    """Wait for messages of the worker, and return them."""
     assert is_readable(child.channel)
     return child.channel.receive()
 
 
-def say(child, batch, descriptors=()):
+def send(child, batch, descriptors=()):
     child.channel.send(encode_batch(batch), descriptors)
 
 
@@ -100,22 +100,22 @@ def ended(child):
 
 
 @needs_root
-def test_a_worker_says_hello_carries_out_batches_and_ends_when_it_is_told(start):
+def test_a_worker_says_hello_applies_batches_and_ends_when_it_is_stopped(start):
     child = start(NOBODY)
-    assert heard(child) == [Hello(PROTOCOL)]
+    assert receive(child) == [Hello(PROTOCOL)]
     assert not is_readable(child.pidfd, 0)
-    say(child, EMPTY)
-    assert heard(child) == [Acknowledged(1)]
+    send(child, EMPTY)
+    assert receive(child) == [Acknowledged(1)]
     child.stop()
     assert ended(child) == "exit status 0"
 
 
 @needs_root
-def test_a_worker_gets_its_channel_and_its_memory_and_nothing_else_of_the_supervisors(start, tmp_path):
+def test_a_worker_inherits_only_its_channel_and_a_short_environment(start, tmp_path):
     with (tmp_path / "secret").open("w") as secret:
         os.set_inheritable(secret.fileno(), True)
         child = start(NOBODY)
-        assert heard(child) == [Hello(PROTOCOL)]
+        assert receive(child) == [Hello(PROTOCOL)]
         process = Path("/proc", str(child.pid))
         opened = [os.readlink(link) for link in (process / "fd").iterdir()]
         os.set_inheritable(secret.fileno(), False)
@@ -127,9 +127,9 @@ def test_a_worker_gets_its_channel_and_its_memory_and_nothing_else_of_the_superv
 
 
 @needs_root
-def test_a_worker_that_is_killed_ends_and_the_reason_is_told(start):
+def test_the_reason_for_which_a_worker_is_killed_is_reported(start):
     child = start(NOBODY)
-    assert heard(child) == [Hello(PROTOCOL)]
+    assert receive(child) == [Hello(PROTOCOL)]
     child.kill("it was of no use")
     assert is_readable(child.pidfd)
     with pytest.raises(ChannelClosed):
@@ -138,29 +138,29 @@ def test_a_worker_that_is_killed_ends_and_the_reason_is_told(start):
 
 
 @pytest.mark.parametrize(
-    ("end", "told"),
+    ("end", "text"),
     [
         ("sys.exit(7)", "exit status 7"),
         ("os.kill(os.getpid(), 15)", "killed by SIGTERM"),
         ("os.kill(os.getpid(), 9)", "killed by SIGKILL"),
     ],
 )
-def test_how_a_process_ended_by_itself_is_told(start_fake, end, told):
+def test_the_exit_of_a_process_is_reported(start_fake, end, text):
     child = start_fake(end)
     assert is_readable(child.pidfd)
     with pytest.raises(ChannelClosed):
         child.channel.receive()
-    assert child.reap() == told
+    assert child.reap() == text
 
 
-def test_who_ended_before_it_was_killed_was_not_killed(start_fake):
+def test_a_process_that_ended_before_it_was_killed_keeps_its_exit_status(start_fake):
     child = start_fake("sys.exit(7)")
     assert is_readable(child.pidfd)
     child.kill("it closed its channel")
     assert child.reap() == "exit status 7"
 
 
-def test_a_worker_that_is_gone_leaves_no_descriptor_and_the_memory_stays(start_fake, memory):
+def test_a_worker_that_has_ended_leaves_no_descriptor_and_the_memory_stays(start_fake, memory):
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     child = start_fake("os.kill(os.getpid(), 15)")
@@ -169,35 +169,33 @@ def test_a_worker_that_is_gone_leaves_no_descriptor_and_the_memory_stays(start_f
     os.fstat(memory.shared.descriptor)
 
 
-def test_a_worker_is_told_its_number_its_channel_the_size_of_its_rings_and_whom_to_become(
-    start, tmp_path, monkeypatch
-):
+def test_a_worker_gets_its_number_channel_ring_size_and_user_as_options(start, tmp_path, monkeypatch):
     program = tmp_path / "fake"
-    program.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/told"\n')
+    program.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/text"\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
     for user, expected in ((None, []), (NOBODY, ["--uid=65534", "--gid=65534"])):
         ended(start(user))
-        told = (tmp_path / "told").read_text().split()
-        assert told[:3] == ["-I", "-m", "mcrelay.worker"]
-        assert told[3].startswith("--channel=")
-        assert told[4:] == ["--worker=3", f"--ring-octets={RING_OCTETS}", *expected]
+        text = (tmp_path / "text").read_text().split()
+        assert text[:3] == ["-I", "-m", "mcrelay.worker"]
+        assert text[3].startswith("--channel=")
+        assert text[4:] == ["--worker=3", f"--ring-octets={RING_OCTETS}", *expected]
 
 
-def test_the_control_process_is_told_its_channel_and_whom_to_become(tmp_path, monkeypatch):
+def test_the_control_process_gets_its_channel_and_user_as_options(tmp_path, monkeypatch):
     program = tmp_path / "fake"
-    program.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/told"\n')
+    program.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/text"\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
     child = start_control(NOBODY)
     assert ended(child) == "exit status 0"
-    told = (tmp_path / "told").read_text().split()
-    assert told[:3] == ["-I", "-m", "mcrelay.control"]
-    assert told[3].startswith("--channel=")
-    assert told[4:] == ["--uid=65534", "--gid=65534"]
+    text = (tmp_path / "text").read_text().split()
+    assert text[:3] == ["-I", "-m", "mcrelay.control"]
+    assert text[3].startswith("--channel=")
+    assert text[4:] == ["--uid=65534", "--gid=65534"]
 
 
-def test_why_a_process_cannot_be_started_names_the_file_where_there_is_one():
+def test_a_start_error_names_the_file_if_there_is_one():
     assert (
         describe_start_error(OSError(13, "Permission denied", "/opt/python"))
         == "/opt/python: Permission denied"

@@ -29,7 +29,7 @@ names = st.integers(0, 7)
 
 
 @given(st.lists(names | st.frozensets(names, max_size=4), max_size=30))
-def test_a_name_keeps_its_row_and_shares_it_with_none(steps):
+def test_a_name_keeps_a_row_of_its_own(steps):
     """Numbers ask for a row, sets say which names are in use still."""
     rows, plain = Rows(SMALL), {}
     for step in steps:
@@ -47,7 +47,7 @@ def test_a_name_keeps_its_row_and_shares_it_with_none(steps):
         assert set(plain.values()) <= set(range(SMALL.rows))
 
 
-def test_more_names_than_rows_are_an_error_that_says_how_many_there_are():
+def test_more_names_than_rows_are_an_error_with_the_number_of_rows():
     rows = Rows(SMALL)
     assert sorted(rows.row(name) for name in range(4)) == [0, 1, 2, 3]
     with pytest.raises(RowsExhausted, match="no room for more than 4 counters"):
@@ -55,7 +55,7 @@ def test_more_names_than_rows_are_an_error_that_says_how_many_there_are():
     assert rows.row(3) == 3
 
 
-def test_a_row_is_used_again_only_after_it_was_given_up():
+def test_a_row_is_used_again_only_after_it_was_freed():
     rows = Rows(SMALL)
     first = rows.row("camera")
     assert rows.row("sensors") != first
@@ -95,13 +95,13 @@ def state(*actions):
 
 
 @pytest.fixture
-def ledger():
+def all_rows():
     return CounterRows()
 
 
-def tally(ledger, worker=0):
+def tally(all_rows, worker=0):
     """The counters as the worker sees them."""
-    return CounterWriter(ledger.memory(worker).shared.descriptor)
+    return CounterWriter(all_rows.memory(worker).shared.descriptor)
 
 
 def column(*values):
@@ -130,57 +130,57 @@ def eleven_sent():
 # Which rows there are.
 
 
-def test_a_ring_has_the_row_of_its_link_and_a_flow_those_of_its_rule_and_outputs(ledger):
-    assert ledger.instruction(Open(0, RING), False) == Instruction(Open(0, RING), (0,))
-    assert ledger.instruction(Open(1, RING), True) == Instruction(Open(1, RING), (0,), True)
+def test_a_ring_gets_the_row_of_its_link_and_a_flow_gets_those_of_its_rule_and_outputs(all_rows):
+    assert all_rows.instruction(Open(0, RING), False) == Instruction(Open(0, RING), (0,))
+    assert all_rows.instruction(Open(1, RING), True) == Instruction(Open(1, RING), (0,), True)
     flow = set_flow("feed", output(6001), output(6002))
-    assert ledger.instruction(flow, False) == Instruction(flow, (0, 0, 1))
+    assert all_rows.instruction(flow, False) == Instruction(flow, (0, 0, 1))
     other = set_flow("other", output(6001))
-    assert ledger.instruction(other, False) == Instruction(other, (1, 2))
+    assert all_rows.instruction(other, False) == Instruction(other, (1, 2))
 
 
 @pytest.mark.parametrize("action", [Open(0, EGRESS), Close(0, RING)])
-def test_what_counts_nothing_has_no_row(ledger, action):
-    assert ledger.instruction(action, False) == Instruction(action)
+def test_actions_that_count_nothing_get_no_row(all_rows, action):
+    assert all_rows.instruction(action, False) == Instruction(action)
 
 
-def test_a_rule_keeps_its_rows_when_its_flow_or_the_ttl_of_an_output_changes(ledger):
-    before = ledger.instruction(set_flow("feed", output(ttl=64)), False)
-    after = ledger.instruction(set_flow("feed", output(ttl=3), port=5002), False)
+def test_a_rule_keeps_its_rows_when_its_flow_or_the_ttl_of_an_output_changes(all_rows):
+    before = all_rows.instruction(set_flow("feed", output(ttl=64)), False)
+    after = all_rows.instruction(set_flow("feed", output(ttl=3), port=5002), False)
     assert after.rows == before.rows
 
 
-def test_there_are_only_so_many_rows(monkeypatch):
+def test_the_number_of_rows_is_limited(monkeypatch):
     monkeypatch.setattr(counter_rows, "RULES", Table(RULES.columns, rows=2, offset=RULES.offset))
-    ledger = CounterRows()
-    ledger.instruction(set_flow("one", output()), False)
-    ledger.instruction(set_flow("two", output()), False)
+    all_rows = CounterRows()
+    all_rows.instruction(set_flow("one", output()), False)
+    all_rows.instruction(set_flow("two", output()), False)
     with pytest.raises(RowsExhausted):
-        ledger.instruction(set_flow("three", output()), False)
+        all_rows.instruction(set_flow("three", output()), False)
 
 
 # What they hold.
 
 
-def test_what_a_worker_counts_the_ledger_reads(ledger):
+def test_the_supervisor_reads_what_a_worker_counts(all_rows):
     flow = set_flow("feed", output(6001), output(6002))
-    ledger.instruction(Open(0, RING), False)
-    ledger.instruction(flow, False)
-    counting = tally(ledger)
+    all_rows.instruction(Open(0, RING), False)
+    all_rows.instruction(flow, False)
+    counting = tally(all_rows)
     counting.add_link(0, packets=5, octets=500, overrun=2)
     counting.add_rule_drops(np.array([0, 0, 0]), "malformed")
     relayed(counting, [0, 0], [40, 60], [1, 2], 99)
     counting.add_sent(eleven_sent(), column(0, 1), np.full(11, 50))
-    assert nonzero(ledger.link(7)) == {"packets": 5, "octets": 500, "overrun": 2}
-    assert nonzero(ledger.rule("feed")) == {
+    assert nonzero(all_rows.link(7)) == {"packets": 5, "octets": 500, "overrun": 2}
+    assert nonzero(all_rows.rule("feed")) == {
         "packets": 2,
         "octets": 100,
         "malformed": 3,
         "last_time": 99,
         "last_source": 2,
     }
-    assert nonzero(ledger.output("feed", output(6001))) == {"ttl": 4, "ENETDOWN": 1}
-    assert nonzero(ledger.output("feed", output(6002))) == {
+    assert nonzero(all_rows.output("feed", output(6001))) == {"ttl": 4, "ENETDOWN": 1}
+    assert nonzero(all_rows.output("feed", output(6002))) == {
         "packets": 2,
         "octets": 100,
         "ENETDOWN": 3,
@@ -188,8 +188,8 @@ def test_what_a_worker_counts_the_ledger_reads(ledger):
     }
 
 
-def test_the_packets_of_several_rules_in_one_batch_are_counted_for_each(ledger):
-    counting = tally(ledger)
+def test_the_packets_of_several_rules_in_one_batch_are_counted_separately(all_rows):
+    counting = tally(all_rows)
     relayed(counting, [1, 1, 1, 3, 3], [10, 1000, 10_000, 1, 100], [1, 3, 4, 0, 2], 77)
     table = [dict(zip(RULES.columns, row, strict=True)) for row in counting.rules.tolist()[:4]]
     assert [(row["packets"], row["octets"], row["last_source"], row["last_time"]) for row in table] == [
@@ -200,19 +200,19 @@ def test_the_packets_of_several_rules_in_one_batch_are_counted_for_each(ledger):
     ]
 
 
-def test_a_successor_goes_on_counting_where_the_one_before_stopped(ledger):
-    ledger.instruction(Open(0, RING), False)
-    tally(ledger).add_link(0, packets=5)
-    tally(ledger).add_link(0, packets=2)
-    assert ledger.link(7)["packets"] == 7
-    assert len(ledger.memories) == 1
+def test_a_restarted_worker_continues_the_counters_of_the_one_before(all_rows):
+    all_rows.instruction(Open(0, RING), False)
+    tally(all_rows).add_link(0, packets=5)
+    tally(all_rows).add_link(0, packets=2)
+    assert all_rows.link(7)["packets"] == 7
+    assert len(all_rows.memories) == 1
 
 
-def test_counts_are_added_over_all_workers_and_the_last_packet_is_the_youngest(ledger):
-    ledger.instruction(set_flow("feed", output()), False)
+def test_counts_of_all_workers_are_added_and_the_last_packet_is_the_latest_of_any(all_rows):
+    all_rows.instruction(set_flow("feed", output()), False)
     for worker, time, source in ((0, 10, 1), (1, 30, 2), (2, 20, 3)):
-        relayed(tally(ledger, worker), [0], [100], [source], time)
-    assert nonzero(ledger.rule("feed")) == {
+        relayed(tally(all_rows, worker), [0], [100], [source], time)
+    assert nonzero(all_rows.rule("feed")) == {
         "packets": 3,
         "octets": 300,
         "last_time": 30,
@@ -220,48 +220,48 @@ def test_counts_are_added_over_all_workers_and_the_last_packet_is_the_youngest(l
     }
 
 
-def test_what_has_no_row_counts_nothing(ledger):
-    tally(ledger).add_link(0, packets=5)
-    assert ledger.link(7) == dict.fromkeys(LINKS.columns, 0)
-    assert ledger.rule("feed") == dict.fromkeys(RULES.columns, 0)
-    assert ledger.output("feed", output()) == dict.fromkeys(OUTPUTS.columns, 0)
+def test_a_name_without_a_row_has_counts_of_zero(all_rows):
+    tally(all_rows).add_link(0, packets=5)
+    assert all_rows.link(7) == dict.fromkeys(LINKS.columns, 0)
+    assert all_rows.rule("feed") == dict.fromkeys(RULES.columns, 0)
+    assert all_rows.output("feed", output()) == dict.fromkeys(OUTPUTS.columns, 0)
 
 
-def test_counts_stay_while_their_owner_does_and_a_new_owner_starts_at_zero(ledger):
+def test_a_row_keeps_its_counts_for_its_owner_and_starts_at_zero_for_a_new_one(all_rows):
     feed, other = set_flow("feed", output(6001)), set_flow("other", output(6001), output(6002))
     for action in (Open(0, RING), feed, other):
-        ledger.instruction(action, False)
+        all_rows.instruction(action, False)
     for worker in (0, 1):
-        counting = tally(ledger, worker)
+        counting = tally(all_rows, worker)
         counting.add_link(0, packets=1)
         for row in (0, 1):
             counting.add_rule_drops(np.array([row]), "own")
         counting.outputs[:3, 0] += np.uint64(1)
-    ledger.keep([config(feed=[6001])], [state(feed)])
-    assert ledger.rule("feed")["own"] == 2
-    assert ledger.output("feed", output(6001))["packets"] == 2
-    assert ledger.rule("other") == dict.fromkeys(RULES.columns, 0)
+    all_rows.keep([config(feed=[6001])], [state(feed)])
+    assert all_rows.rule("feed")["own"] == 2
+    assert all_rows.output("feed", output(6001))["packets"] == 2
+    assert all_rows.rule("other") == dict.fromkeys(RULES.columns, 0)
 
     newcomer = set_flow("newcomer", output(6001), output(6002))
-    assert sorted(ledger.instruction(newcomer, False).rows[1:]) == [1, 2]  # those of the rule that went
-    assert ledger.rule("newcomer") == dict.fromkeys(RULES.columns, 0)
-    assert ledger.output("newcomer", output(6002)) == dict.fromkeys(OUTPUTS.columns, 0)
-    ledger.keep([config()], [DesiredState()])
-    assert ledger.link(7) == dict.fromkeys(LINKS.columns, 0)
-    assert not tally(ledger, 1).rules.any()
-    assert not tally(ledger, 1).outputs.any()
+    assert sorted(all_rows.instruction(newcomer, False).rows[1:]) == [1, 2]  # those of the rule that went
+    assert all_rows.rule("newcomer") == dict.fromkeys(RULES.columns, 0)
+    assert all_rows.output("newcomer", output(6002)) == dict.fromkeys(OUTPUTS.columns, 0)
+    all_rows.keep([config()], [DesiredState()])
+    assert all_rows.link(7) == dict.fromkeys(LINKS.columns, 0)
+    assert not tally(all_rows, 1).rules.any()
+    assert not tally(all_rows, 1).outputs.any()
 
 
-def test_a_rule_that_does_not_run_for_a_while_keeps_its_counts(ledger):
-    ledger.instruction(set_flow("feed", output(6001)), False)
-    tally(ledger).outputs[0, 0] = 7
-    ledger.keep([config(feed=[6001])], [DesiredState()])
-    assert ledger.output("feed", output(6001))["packets"] == 7
-    ledger.keep([config(feed=[6002])], [DesiredState()])
-    assert ledger.output("feed", output(6001))["packets"] == 0
+def test_a_rule_that_does_not_run_for_a_while_keeps_its_counts(all_rows):
+    all_rows.instruction(set_flow("feed", output(6001)), False)
+    tally(all_rows).outputs[0, 0] = 7
+    all_rows.keep([config(feed=[6001])], [DesiredState()])
+    assert all_rows.output("feed", output(6001))["packets"] == 7
+    all_rows.keep([config(feed=[6002])], [DesiredState()])
+    assert all_rows.output("feed", output(6001))["packets"] == 0
 
 
-def test_all_that_there_is_no_room_for_is_told_at_once(monkeypatch):
+def test_all_actions_without_a_row_have_a_reason(monkeypatch):
     monkeypatch.setattr(counter_rows, "RULES", Table(RULES.columns, rows=1, offset=RULES.offset))
     actions = [set_flow(name, output()) for name in ("one", "two", "three")]
     with pytest.raises(SupplyError) as failure:
@@ -269,12 +269,12 @@ def test_all_that_there_is_no_room_for_is_told_at_once(monkeypatch):
     assert list(failure.value.reasons) == [1, 2]
 
 
-def test_a_worker_cannot_make_the_memory_of_its_counts_smaller(ledger):
+def test_a_worker_cannot_shrink_the_memory_of_its_counters(all_rows):
     with pytest.raises(PermissionError):
-        os.ftruncate(ledger.memory(0).shared.descriptor, 0)
+        os.ftruncate(all_rows.memory(0).shared.descriptor, 0)
 
 
-def test_the_neighbours_of_a_row_that_is_cleared_are_untouched():
+def test_clearing_a_row_does_not_touch_its_neighbours():
     memory = CounterMemory("test")
     counting = CounterWriter(memory.shared.descriptor)
     for table, counts in ((LINKS, counting.links), (RULES, counting.rules), (OUTPUTS, counting.outputs)):

@@ -25,7 +25,7 @@ def listening(directory, group=None):
         os.close(held)
 
 
-def clients_may_come(listener):
+def accepts_clients(listener):
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(listener.path))
         accepted, _ = listener.listener.accept()
@@ -37,7 +37,7 @@ def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_the_socket_is_for_owner_and_group_and_is_gone_at_the_end(tmp_path):
+def test_owner_and_group_may_connect_and_the_socket_is_removed_at_the_end(tmp_path):
     with listening(tmp_path) as listener:
         path = tmp_path / "control.sock"
         assert mode(path) == 0o660
@@ -49,14 +49,14 @@ def test_the_socket_is_for_owner_and_group_and_is_gone_at_the_end(tmp_path):
     assert not path.exists()
 
 
-def test_what_a_dead_daemon_left_is_replaced(tmp_path):
+def test_the_socket_of_a_dead_daemon_is_replaced(tmp_path):
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / "control.sock"))
     with listening(tmp_path), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(tmp_path / "control.sock"))
 
 
-def test_the_mask_of_whoever_starts_the_daemon_is_left_as_it_was(tmp_path):
+def test_the_umask_of_the_process_does_not_matter_and_is_restored(tmp_path):
     before = os.umask(0o027)
     try:
         with listening(tmp_path):
@@ -73,23 +73,23 @@ def test_the_socket_belongs_to_the_group_of_clients(tmp_path):
         assert os.getegid() == 0
 
 
-def test_a_directory_deeper_than_the_name_of_a_socket_may_be_long_is_no_obstacle(tmp_path):
+def test_the_path_of_the_directory_may_be_longer_than_a_socket_address(tmp_path):
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
     with listening(deep):
         assert stat.S_ISSOCK((deep / "control.sock").stat().st_mode)
 
 
-def test_a_place_that_is_taken_by_something_else_is_said(tmp_path):
+def test_a_directory_in_place_of_the_socket_is_an_error(tmp_path):
     (tmp_path / "control.sock").mkdir()
     with pytest.raises(RunDirBusyError, match=r"cannot listen on .*control\.sock: "), listening(tmp_path):
         pytest.fail("it does not listen")
 
 
-# What somebody removes while the daemon runs.
+# Removal while the daemon runs.
 
 
-def test_a_socket_that_is_in_its_place_stays(tmp_path):
+def test_a_socket_that_was_not_removed_stays(tmp_path):
     with listening(tmp_path) as listener:
         before = listener.path.stat().st_ino
         assert not listener.reopen_if_removed()
@@ -97,7 +97,7 @@ def test_a_socket_that_is_in_its_place_stays(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another group: needs root")
-def test_a_socket_that_was_removed_is_there_again_for_the_same_clients(tmp_path, caplog):
+def test_a_removed_socket_is_created_again_with_the_same_permissions(tmp_path, caplog):
     with listening(tmp_path, 12345) as listener:
         descriptor = listener.fileno()
         listener.path.unlink()
@@ -106,42 +106,42 @@ def test_a_socket_that_was_removed_is_there_again_for_the_same_clients(tmp_path,
         assert not os.get_inheritable(descriptor)
         assert not os.get_blocking(descriptor)
         assert (mode(listener.path), listener.path.stat().st_gid) == (0o660, 12345)
-        assert clients_may_come(listener)
+        assert accepts_clients(listener)
         assert not listener.reopen_if_removed()
     assert not listener.path.exists()
     assert f"{listener.path} was removed; mcrelay has created it again" in caplog.text
 
 
-def test_another_file_in_its_place_is_replaced(tmp_path):
+def test_another_file_in_place_of_the_socket_is_replaced(tmp_path):
     with listening(tmp_path) as listener:
         listener.path.unlink()
         listener.path.write_text("somebody's")
         assert listener.reopen_if_removed()
-        assert clients_may_come(listener)
+        assert accepts_clients(listener)
 
 
-def test_a_directory_that_was_removed_is_there_again_with_its_lock(tmp_path):
+def test_a_removed_directory_is_created_again_with_its_lock(tmp_path):
     with listening(tmp_path / "run") as listener:
         shutil.rmtree(tmp_path / "run")
         assert listener.reopen_if_removed()
-        assert clients_may_come(listener)
+        assert accepts_clients(listener)
         with pytest.raises(RunDirBusyError, match=f"process {os.getpid()}"):
             run_dir.lock(tmp_path / "run")
     os.close(run_dir.lock(tmp_path / "run"))
 
 
-def test_a_directory_that_another_daemon_has_by_now_is_left_to_it(tmp_path, caplog):
+def test_a_directory_that_another_daemon_has_locked_is_left_to_it(tmp_path, caplog):
     with listening(tmp_path / "run") as listener:
         shutil.rmtree(tmp_path / "run")
         with listening(tmp_path / "run") as other:
             for _ in range(3):
                 assert not listener.reopen_if_removed()
             listener.close()
-            assert clients_may_come(other)
+            assert accepts_clients(other)
     assert caplog.text.count("cannot be created again: mcrelay runs already with") == 1
 
 
-def test_a_socket_that_cannot_be_made_again_is_told_once_and_tried_again(tmp_path, caplog):
+def test_a_socket_that_cannot_be_created_again_causes_one_warning_and_is_retried(tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     with listening(tmp_path / "run") as listener:
         before = len(os.listdir("/proc/self/fd"))
@@ -154,10 +154,10 @@ def test_a_socket_that_cannot_be_made_again_is_told_once_and_tried_again(tmp_pat
         assert len(os.listdir("/proc/self/fd")) == before
         (tmp_path / "run").unlink()
         assert listener.reopen_if_removed()
-        assert clients_may_come(listener)
+        assert accepts_clients(listener)
 
 
-def test_the_end_leaves_a_socket_that_is_somebody_elses(tmp_path):
+def test_a_socket_of_another_process_is_not_removed_at_the_end(tmp_path):
     with socket.socket(socket.AF_UNIX) as other, listening(tmp_path) as listener:
         listener.path.unlink()
         other.bind(str(listener.path))

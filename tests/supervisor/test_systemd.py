@@ -1,4 +1,4 @@
-"""What systemd is told, and that nobody is told anything where there is no systemd."""
+"""Notifications reach systemd, and do nothing without it."""
 
 import os
 import socket
@@ -47,7 +47,7 @@ def test_a_status_is_one_line_of_ascii_and_cannot_forge_another(systemd):
     assert systemd.recv(1000) == b"READY=1\nSTATUS=rejected: Gr??e MAINPID=1 and more ?"
 
 
-def test_a_systemd_that_takes_no_more_messages_is_not_waited_for_for_ever(systemd):
+def test_a_systemd_that_reads_nothing_is_waited_for_only_briefly(systemd):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.setblocking(False)
         with suppress(BlockingIOError):
@@ -60,7 +60,7 @@ def test_a_systemd_that_takes_no_more_messages_is_not_waited_for_for_ever(system
     assert not telling.is_alive()
 
 
-def test_without_systemd_nothing_is_said_and_nothing_fails(monkeypatch):
+def test_without_systemd_notifications_do_nothing(monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     notifier = Notifier()
     notifier.ready("started")
@@ -79,7 +79,7 @@ def test_without_systemd_nothing_is_said_and_nothing_fails(monkeypatch):
         ({"WATCHDOG_USEC": "soon"}, None),
     ],
 )
-def test_a_sign_of_life_is_given_twice_in_the_time_that_the_watchdog_allows(monkeypatch, environment, pause):
+def test_the_watchdog_interval_is_half_of_what_systemd_allows(monkeypatch, environment, pause):
     for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():

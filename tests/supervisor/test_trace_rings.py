@@ -1,4 +1,4 @@
-"""Each worker has a ring for each trace, its successor the same; nobody keeps what nobody wants."""
+"""Each worker has a ring for each trace, which a restart keeps and the end of the trace closes."""
 
 import os
 
@@ -26,13 +26,13 @@ def rings():
     made.keep(DesiredState())
 
 
-def test_a_worker_gets_one_for_each_trace_it_opens_in_the_order_of_the_batch(rings):
+def test_a_worker_gets_a_ring_for_each_trace_in_the_order_of_the_batch(rings):
     first, second = rings.supply([Open(0, FEED), Close(0, Trace("old", 1)), Open(0, CLOCK)])
     assert os.fstat(first).st_size == os.fstat(second).st_size == MEMORY_SIZE
     assert not same(first, second)
 
 
-def test_a_successor_writes_on_in_the_same(rings):
+def test_a_restarted_worker_gets_the_same_ring(rings):
     [first] = rings.supply([Open(0, FEED)])
     [again] = rings.supply([Open(0, FEED)])
     [of_another_worker] = rings.supply([Open(1, FEED)])
@@ -40,20 +40,20 @@ def test_a_successor_writes_on_in_the_same(rings):
     assert not same(of_another_worker, first)
 
 
-def test_a_later_trace_of_the_rule_begins_anew(rings):
+def test_a_later_trace_of_the_rule_gets_a_new_ring(rings):
     [first] = rings.supply([Open(0, FEED)])
     [later] = rings.supply([Open(0, Trace("feed", 7))])
     assert not same(first, later)
 
 
-def test_what_workers_write_the_control_process_reads_in_the_order_of_the_workers(rings):
+def test_the_control_process_gets_the_rings_in_the_order_of_the_workers(rings):
     written = rings.supply([Open(1, FEED)]) + rings.supply([Open(0, FEED)])
     read = rings.for_reading(TraceState("feed", 1, (1, 0)))
     assert all(same(one, other) for one, other in zip(written, read, strict=True))
     assert rings.for_reading(TraceState("feed", 0, (), "the rule is disabled")) == []
 
 
-def test_only_what_is_traced_still_is_kept(rings):
+def test_the_rings_of_ended_traces_are_closed(rings):
     [feed, clock] = rings.supply([Open(0, FEED), Open(0, CLOCK)])
     rings.keep(DesiredState(WorkerState(frozenset({CLOCK})), 1))
     os.fstat(clock)
@@ -61,7 +61,7 @@ def test_only_what_is_traced_still_is_kept(rings):
         os.fstat(feed)
 
 
-def test_without_memory_it_is_said_which_rule_cannot_be_traced(rings, monkeypatch):
+def test_without_memory_the_reason_names_the_rule(rings, monkeypatch):
     def full(name, size):
         raise OSError(24, "Too many open files")
 
@@ -69,5 +69,5 @@ def test_without_memory_it_is_said_which_rule_cannot_be_traced(rings, monkeypatc
     with pytest.raises(SupplyError) as failure:
         rings.supply([Close(0, CLOCK), Open(0, FEED)])
     assert failure.value.reasons == {1: "cannot trace rule feed: Too many open files"}
-    with pytest.raises(match="cannot trace rule feed: Too many open files"):
+    with pytest.raises(SupplyError, match="cannot trace rule feed: Too many open files"):
         rings.for_reading(TraceState("feed", 1, (0,)))
