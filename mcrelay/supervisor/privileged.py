@@ -171,11 +171,11 @@ def open_egress(egress: Egress) -> socket.socket:
     return sock
 
 
-def hold_port(hold: PortReservation) -> socket.socket | None:
+def reserve_port(reservation: PortReservation) -> socket.socket | None:
     """Return a socket that reserves the port, or None if another process has the port; raises OSError."""
     sock = _send_only_udp_socket()
     try:
-        sock.bind((hold.address, hold.port))
+        sock.bind((reservation.address, reservation.port))
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:

@@ -16,17 +16,9 @@ from mcrelay.linux.netlink import device_of
 from mcrelay.model.actions import Acquire, Open, Release, SupervisorAction, WorkerAction
 from mcrelay.model.state import DesiredState, Egress, Ingress, Membership, PortReservation
 from mcrelay.supervisor import limits, privileged
-from mcrelay.supervisor.supply import SupplyError
+from mcrelay.supervisor.supply import SocketSupply, SupplyError
 
 log = logging.getLogger("mcrelay")
-
-
-@dataclass(frozen=True, slots=True)
-class Supply:
-    """The sockets for a batch, in the order of its actions, and the indexes of rings that were in use."""
-
-    sockets: tuple[socket.socket, ...]
-    resumed: frozenset[int]
 
 
 @dataclass(slots=True)
@@ -54,7 +46,7 @@ class Sockets:
         if before != self._needed > limits.max_open_files():
             log.warning("rules will fail: %s", limits.describe_file_limit(self._needed))
 
-    def supply(self, actions: Sequence[WorkerAction]) -> Supply:
+    def supply(self, actions: Sequence[WorkerAction]) -> SocketSupply:
         """Return the sockets that a worker needs for these actions, opened if missing; raises SupplyError."""
         sockets, resumed, failed = [], set(), {}
         for index, action in enumerate(actions):
@@ -73,7 +65,7 @@ class Sockets:
                 failed[index] = _describe_failure(action, limits.describe_error(error, self._needed))
         if failed:
             raise SupplyError(failed)
-        return Supply(tuple(sockets), frozenset(resumed))
+        return SocketSupply(tuple(sockets), frozenset(resumed))
 
     def perform(self, actions: Sequence[SupervisorAction]) -> dict[int, str]:
         """Join and leave groups, reserve and release ports; return the reasons of failures by index."""
@@ -136,7 +128,7 @@ class Sockets:
             case Release(Membership() as membership):
                 self._memberships[membership.source is None].leave(membership)
             case Acquire(PortReservation() as reservation):
-                sock = privileged.hold_port(reservation)
+                sock = privileged.reserve_port(reservation)
                 self._reservations[reservation] = sock and limits.keep_reserve(sock)
             case Release(PortReservation() as reservation):
                 if sock := self._reservations.pop(reservation, None):

@@ -1,8 +1,18 @@
-"""What the supervisor hands to a worker with a batch, and why it cannot."""
+"""What a worker gets with a batch, and why the supervisor cannot give it."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SocketSupply:
+    """The sockets for a batch, in the order of its actions, and the indexes of rings that were in use."""
+
+    sockets: tuple[socket.socket, ...]
+    resumed: frozenset[int]
 
 
 class SupplyError(Exception):

@@ -1,4 +1,4 @@
-"""A heartbeat is seen by whoever checks, and silence has a beginning."""
+"""A reader of a heartbeat knows since when the writer has been silent."""
 
 import os
 

@@ -36,7 +36,7 @@ print(json.dumps(asdict(privileges())))
 
 
 def after(code, prefix=()):
-    """What a process holds after it ran some code."""
+    """Return the privileges of a process after it ran some code."""
     command = [*prefix, sys.executable, "-c", REPORT.format(code)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     held = json.loads(done.stdout)
@@ -123,7 +123,7 @@ def test_no_exec_can_bring_a_privilege_back():
     [("keep_only([Capability.CAP_NET_RAW])", "capset"), ("bound(0)", "prctl")],
 )
 def test_the_error_of_a_refused_call_names_the_call(call, needed):
-    # A process that holds nothing and believes that it holds everything.
+    # A process without privileges, which believes that it has all of them.
     code = f"""
 import dataclasses
 keep_only([])

@@ -1,15 +1,15 @@
-"""What a process uses is what the kernel says in /proc."""
+"""The usage of a process is read from /proc."""
 
 import os
 
 from mcrelay.linux.process_usage import read_usage
 
 
-def test_the_usage_of_a_process_is_what_the_kernel_says():
+def test_cpu_time_and_memory_of_a_process_are_read():
     used = read_usage(os.getpid())
     assert 0 < used.cpu_seconds < 10_000
     assert used.memory_octets > 1 << 20
 
 
-def test_a_process_that_has_ended_uses_nothing():
+def test_a_process_that_has_ended_has_no_usage():
     assert read_usage(1 << 30) is None

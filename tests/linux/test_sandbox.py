@@ -36,7 +36,7 @@ AS_NOBODY = [
 
 
 def run(code, prefix=()):
-    """Run code in a process of its own; return its exit status, and what it said."""
+    """Run code in a process of its own; return its exit status and output."""
     done = subprocess.run(
         [*prefix, sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -60,18 +60,18 @@ else:
 
 @needs_root
 def test_a_process_of_root_becomes_another_user_without_privileges():
-    status, said = run(CONFINE.format(before="os.setgroups([4, 27])", uid=NOBODY, gid=NOBODY))
+    status, output = run(CONFINE.format(before="os.setgroups([4, 27])", uid=NOBODY, gid=NOBODY))
     assert status == 0
-    assert said == f"{NOTHING} {(NOBODY,) * 3} {(NOBODY,) * 3}\n"
+    assert output == f"{NOTHING} {(NOBODY,) * 3} {(NOBODY,) * 3}\n"
 
 
 @needs_root
 def test_a_process_of_another_user_drops_its_capabilities_and_keeps_its_user():
-    status, said = run(CONFINE.format(before="", uid=None, gid=None), AS_NOBODY)
+    status, output = run(CONFINE.format(before="", uid=None, gid=None), AS_NOBODY)
     assert status == 0
     for kind in ("inheritable", "permitted", "effective", "ambient"):
-        assert f"{kind}=0" in said
-    assert "no_new_privs=True" in said
+        assert f"{kind}=0" in output
+    assert "no_new_privs=True" in output
 
 
 @pytest.fixture
@@ -149,32 +149,32 @@ os._exit(0)
     ],
 )
 def test_an_omitted_step_is_detected(omitted, fault):
-    status, said = run(CONFINE.format(before=omitted, uid=NOBODY, gid=NOBODY))
+    status, output = run(CONFINE.format(before=omitted, uid=NOBODY, gid=NOBODY))
     assert status == 0
-    assert said.startswith("not confined: ")
-    assert fault in said
+    assert output.startswith("not confined: ")
+    assert fault in output
 
 
 @needs_root
 def test_kept_capabilities_are_detected():
-    status, said = run(
+    status, output = run(
         CONFINE.format(before="sandbox.keep_only = lambda _: None", uid=None, gid=None), AS_NOBODY
     )
     assert status == 0
     for kind in ("inheritable", "permitted", "effective", "ambient"):
-        assert f"capabilities 0x2004 in the {kind} set" in said
+        assert f"capabilities 0x2004 in the {kind} set" in output
 
 
 @needs_root
 def test_root_is_no_user_for_a_worker():
     for uid, gid in ((0, 0), (None, None)):
-        _, said = run(CONFINE.format(before="", uid=uid, gid=gid))
-        assert "uid 0" in said
+        _, output = run(CONFINE.format(before="", uid=uid, gid=gid))
+        assert "uid 0" in output
 
 
 @pytest.fixture
 def proof(monkeypatch):
-    """The proof, for a process that holds what the test says."""
+    """The verification, for a process with the privileges of the test."""
 
     def prove(held, uid=NOBODY, gid=NOBODY, could_bound=True):
         monkeypatch.setattr(sandbox, "privileges", lambda: held)
@@ -336,6 +336,6 @@ def test_another_error_of_landlock_is_raised(monkeypatch):
     [(1, 8, 0x1FF2), (2, 8, 0x3FF2), (3, 8, 0x7FF2), (6, 24, 0x7FF2), (7, 24, 0x7FF2)],
 )
 def test_each_version_of_landlock_gets_the_rights_that_it_knows(version, size, files):
-    attributes, told = landlock._attributes(version)
-    assert len(attributes) == told == size
+    attributes, length = landlock._attributes(version)
+    assert len(attributes) == length == size
     assert int.from_bytes(attributes[:8], sys.byteorder) == files

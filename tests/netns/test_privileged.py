@@ -19,13 +19,13 @@ from mcrelay.supervisor.privileged import (
     SEND_BUFFER_OCTETS,
     PrivilegeError,
     User,
-    hold_port,
     join,
     join_socket,
     leave,
     open_egress,
     open_ring,
     raise_descriptor_limit,
+    reserve_port,
     share_packets,
     unprivileged_user,
 )
@@ -192,7 +192,7 @@ def egress_of_the_port():
 
 
 def holder_of_the_port():
-    return hold_port(PortReservation("127.0.0.1", 7001))
+    return reserve_port(PortReservation("127.0.0.1", 7001))
 
 
 @pytest.mark.parametrize("opened", [egress_of_the_port, holder_of_the_port])
@@ -225,18 +225,18 @@ def test_a_socket_for_memberships_has_no_port_and_receives_nothing(relay, wire):
 
 def test_a_second_reservation_of_a_port_needs_no_socket(relay):
     hold = PortReservation("10.1.0.1", 7001)
-    with hold_port(hold):
+    with reserve_port(hold):
         before = descriptors()
-        assert hold_port(hold) is None
+        assert reserve_port(hold) is None
         assert descriptors() == before
-    with hold_port(hold) as again:
+    with reserve_port(hold) as again:
         assert again.getsockname() == ("10.1.0.1", 7001)
 
 
 def test_a_port_of_an_absent_address_cannot_be_reserved(relay):
     before = descriptors()
     with pytest.raises(OSError, match="Cannot assign requested address"):
-        hold_port(PortReservation("10.99.0.1", 7001))
+        reserve_port(PortReservation("10.99.0.1", 7001))
     assert descriptors() == before
 
 

@@ -181,7 +181,7 @@ def test_two_instances_with_different_run_directories_run_side_by_side(studio):
 def test_without_root_and_capabilities_it_names_the_missing_ones(studio, tmp_path):
     config = tmp_path / "mcrelay.yaml"
     config.write_text(studio.config(FEED))
-    # The one capability left lets nobody read a Python that is installed below root's home.
+    # This one capability allows the user nobody to read a Python that is installed below root's home.
     nobody = [
         *(
             "setpriv",

@@ -68,7 +68,7 @@ def test_a_failing_output_under_load_costs_no_other_output_or_rule_a_packet(stud
 
 
 def has_failed(studio, relay):
-    """Whether the output on the left is gone, or is refused by the kernel, or sends to nobody."""
+    """Why the output on the left fails: its device is gone, the kernel refuses it, or no host answers."""
     counted = summary(relay)
     if "eth1 is absent" in counted.states["feed"]:
         return True

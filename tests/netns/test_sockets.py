@@ -54,7 +54,7 @@ def leaves(joined):
 
 
 def members():
-    """The groups of this host's network, as the kernel tells them."""
+    """The groups that a host has joined, as its kernel lists them."""
     table = Path("/proc/thread-self/net/igmp").read_text()
     words = [line.split()[0] for line in table.splitlines()[1:] if line.startswith("\t")]
     return {socket.inet_ntoa(bytes.fromhex(word)[::-1]) for word in words} - {"224.0.0.1"}
@@ -186,7 +186,7 @@ def is_refused(asking):
         return True
     except BlockingIOError:
         return False
-    raise AssertionError("nobody was to answer")
+    raise AssertionError("no answer was expected")
 
 
 def test_a_host_answers_no_icmp_error_for_a_reserved_port(sockets, studio, relay):

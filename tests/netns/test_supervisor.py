@@ -36,12 +36,12 @@ FAKE = """
 import os, socket, sys, time
 options = dict(word.lstrip("-").split("=") for word in sys.argv if "=" in word)
 channel = socket.socket(fileno=int(options["channel"]))
-def heard():
+def receive():
     text = b""
     while text[:1] != b".":
         text = channel.recv(100_000)
     return text
-heard()
+receive()
 {body}
 """
 
@@ -88,7 +88,7 @@ def assert_relays_again(studio):
 # Workers.
 
 
-HELLO = "channel.send(b'.[\"hello\",1]'); heard(); "
+HELLO = "channel.send(b'.[\"hello\",1]'); receive(); "
 LINGER = "; time.sleep(60)"
 MISBEHAVIOUR = {
     "no protocol": ("channel.send(b'?')" + LINGER, "neither mark of the protocol"),
@@ -114,9 +114,9 @@ def test_an_action_that_a_worker_refuses_is_tried_again_later(studio, python):
     # The first instruction of the first batch is the ring. A refusal names it, and the reason is shown.
     body = """
 channel.send(b'.["hello",1]')
-heard()
+receive()
 channel.send(b'.["refused",1,0,"no room\\\\nfor a ring"]')
-heard()
+receive()
 channel.send(b'.["refused",2,0,"and for what comes next"]')
 time.sleep(60)
 """

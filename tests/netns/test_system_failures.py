@@ -37,7 +37,7 @@ def test_packets_that_a_full_device_queue_drops_are_not_counted_as_sent(studio):
     )
     with studio.relaying(FEED) as relay:
         left = Receiver(studio.left, "239.2.2.2:6001", idle=2)
-        # Few enough at a time to leave one by one: of a run that a shaper cuts, it says that all was taken.
+        # Few enough at a time to be sent one by one: of a run that a shaper cuts, the kernel reports no loss.
         studio.send("239.1.1.1:5001", count=400, rate=200)
         received = left.report().received
         (output,) = summary(relay).outputs.values()
@@ -108,11 +108,11 @@ def test_endless_changes_of_links_do_not_hide_a_new_device(studio):
     config = studio.config(late).replace("rules:", "  late: {device: eth9, source: 10.2.0.1}\nrules:")
     noise = "while ip address add 127.0.0.9/8 dev lo && ip address delete 127.0.0.9/8 dev lo; do :; done"
     with studio.daemon(config) as relay:
-        news = studio.relay.start(["sh", "-c", noise], stderr=subprocess.DEVNULL)
+        changes = studio.relay.start(["sh", "-c", noise], stderr=subprocess.DEVNULL)
         studio.relay.ip("link add eth9 type veth peer name eth8", "link set eth9 up")
         wait_until(lambda: "rule late: active" in relay.log(), "the late device")
-        news.kill()
-        news.wait()
+        changes.kill()
+        changes.wait()
 
 
 def test_a_signal_right_after_the_start_does_not_end_it(studio):

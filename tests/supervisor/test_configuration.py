@@ -112,7 +112,7 @@ def test_a_file_that_is_valid_again_as_before_is_unchanged(configuration):
 
 
 def reload_if_changed(configuration):
-    """Reload files that nobody writes to."""
+    """Reload the files if they have changed."""
     return configuration.reload_if_changed(config_files.read_stamps(configuration.path))
 
 

@@ -127,7 +127,7 @@ def eleven_sent():
     return SendResult(found, copies, expired, unsent)
 
 
-# Which rows there are.
+# Rows.
 
 
 def test_a_ring_gets_the_row_of_its_link_and_a_flow_gets_those_of_its_rule_and_outputs(all_rows):
@@ -159,7 +159,7 @@ def test_the_number_of_rows_is_limited(monkeypatch):
         all_rows.instruction(set_flow("three", output()), False)
 
 
-# What they hold.
+# Counts.
 
 
 def test_the_supervisor_reads_what_a_worker_counts(all_rows):

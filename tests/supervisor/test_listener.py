@@ -1,4 +1,4 @@
-"""The control socket lies in the run directory while the daemon runs, whoever removes it."""
+"""The control socket is in the run directory while the daemon runs, and is created again if it is removed."""
 
 import logging
 import os
@@ -115,7 +115,7 @@ def test_a_removed_socket_is_created_again_with_the_same_permissions(tmp_path, c
 def test_another_file_in_place_of_the_socket_is_replaced(tmp_path):
     with listening(tmp_path) as listener:
         listener.path.unlink()
-        listener.path.write_text("somebody's")
+        listener.path.write_text("of another process")
         assert listener.reopen_if_removed()
         assert accepts_clients(listener)
 

@@ -72,7 +72,7 @@ class FakeKernel:
     def attach(self, sock, program):
         assert sock in self.open
 
-    def hold_port(self, hold):
+    def reserve_port(self, hold):
         assert hold not in self.purposes("hold"), "a port is reserved twice"
         return FakeSocket(self, "hold", hold)
 
