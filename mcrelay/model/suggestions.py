@@ -21,9 +21,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def list_words(known: Iterable[str]) -> str:
     """Return the known words for a message; of many, the first few and how many more there are."""
     words = list(known)
-    return ", ".join(words[:MAX_LISTED]) + (
-        f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
-    )
+    more = f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
+    return ", ".join(words[:MAX_LISTED]) + more
 
 
 def similar_words(word: str, known: Iterable[str]) -> list[str]:

@@ -22,7 +22,7 @@ from mcrelay.model.state import (
     RouteOutput,
     WorkerState,
 )
-from mcrelay.reconcile.plan import plan, supervisor_resource
+from mcrelay.reconcile.plan import plan, route_of, supervisor_resource
 
 HEAD = """
 version: 1
@@ -194,6 +194,14 @@ def test_the_other_outputs_run_where_one_cannot():
 
 def test_a_rule_that_does_not_run_changes_no_other_rule():
     assert planned(CAMERA, FEED, TUNNEL, links=host(ETH0, ETH1)).state == planned(CAMERA).state
+
+
+def test_the_route_of_a_rule_is_the_one_of_the_plan_and_none_where_the_rule_does_not_run():
+    both = config(CAMERA, TUNNEL)
+    camera, tunnel = both.rules.values()
+    links = host(ETH0, ETH1)
+    assert route_of(camera, both, links) == Route("camera", (TO_PLANT,))
+    assert route_of(tunnel, both, links) is None
 
 
 def test_a_source_may_be_an_address_of_another_device():
