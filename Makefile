@@ -56,7 +56,7 @@ test-latest: ## these tests with the newest versions that the package index has
 	@$(MAKE) --no-print-directory VENV=build/venv-latest unlocked-latest
 
 test-hostile: root iproute2 tshark groff lint ## every test, with the worst that a parent process can leave to it (root)
-	@folder=$$(mktemp -d "/tmp/mcrelay hostile XXXXXX") && trap 'rm -rf "$$folder"' EXIT && chmod 755 "$$folder" && \
+	@folder=$$(mktemp -d "/tmp/a XXXX") && trap 'rm -rf "$$folder"' EXIT && `# short, as paths of sockets are` \
 	$(PY) tests/hostile_environment.py "$$folder" $(abspath $(PY)) -m pytest -n $(JOBS) --dist worksteal
 
 lock: ## renew the lock files: the newest versions, for every Python and machine that mcrelay supports

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import tempfile
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,9 @@ settings.load_profile("mcrelay")
 
 
 DESCRIPTORS = 4096  # a process that runs many tests, with servers in threads, has some hundreds of them
+MAX_TMPDIR = (
+    12  # characters: the path of a socket has at most 107, and `tmp_path` and names in it need the others
+)
 VARIABLES = (
     *("COLUMNS", "LINES", "TZ", "PYTHONWARNINGS", "PYTHONIOENCODING", "NO_COLOR", "FORCE_COLOR", "MAKEFLAGS"),
     *("RUNTIME_DIRECTORY", "STATE_DIRECTORY", "MCRELAY_SOCKET"),
@@ -33,6 +37,8 @@ def make_usual():
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, DESCRIPTORS)), hard))
+    if len(tempfile.gettempdir()) > MAX_TMPDIR:
+        os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"
     for name in VARIABLES:
         os.environ.pop(name, None)
     os.environ.update(LC_ALL="C.UTF-8", TERM="xterm")

@@ -1,7 +1,7 @@
 """Run a command with the worst of what a parent can leave to it: hostile_environment.py FOLDER COMMAND ...
 
 No standard input, no terminal, ignored signals, a strict umask, few descriptors, and variables that no test
-and no daemon may depend on; TMPDIR and HOME are in FOLDER. `make test-hostile` runs every test like this.
+and no daemon may depend on; TMPDIR is FOLDER. `make test-hostile` runs every test like this.
 """
 
 import os
@@ -17,7 +17,7 @@ IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE, signal.
 def variables(folder: Path) -> dict[str, str]:
     """Return the variables that the command gets beside those of this process."""
     return {
-        "TMPDIR": str(folder / "temporary files"),
+        "TMPDIR": str(folder),
         "HOME": str(folder / "home"),
         "TZ": "Asia/Kathmandu",
         "LANG": "C",
@@ -34,9 +34,7 @@ def variables(folder: Path) -> dict[str, str]:
 
 def main(folder: Path, command: list[str]) -> None:
     """Become the command."""
-    temporary_files = folder / "temporary files"
-    temporary_files.mkdir(exist_ok=True)
-    temporary_files.chmod(0o1777)  # as /tmp: workers, which are nobody, write their coverage into it
+    folder.chmod(0o1777)  # as /tmp: workers, which are nobody, write their coverage into it
     os.environ.update(variables(folder))
     os.umask(0o077)
     with suppress(PermissionError):  # it leads a session already
