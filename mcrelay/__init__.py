@@ -14,8 +14,8 @@ A reload, in the order to read it:
     reconcile/plan.py            Config and links -> the desired state, and the status of each rule
     reconcile/diff.py            running and desired state -> actions, additions before removals
     reconcile/reconciler.py      actions -> commands, one batch at a time for each worker
-    supervisor/sockets.py        opens what a batch needs; privileged.py has every call that needs a capability
-    protocol/worker.py           the batch, its acknowledgement, and all other messages to and from a worker
+    supervisor/sockets.py        opens what a batch needs; privileged.py has each call that needs a capability
+    protocol/worker.py           the batch, its acknowledgement, and the other messages of a worker
     worker/forwarding.py         applies the batch; worker/loop.py acknowledges it
     reload/results.py            the result, once everything that was accepted runs
 
@@ -28,7 +28,7 @@ A packet, in the order to read it:
     packet/fib.py                flow -> outputs
     worker/segments.py           packets that leave in one message
     worker/egress.py             one sendmmsg(2) for each egress socket and batch
-    worker/counters.py           counts what became of every packet (layout: model/counters.py, model/drops.py)
+    worker/counters.py           counts what became of each packet (model/counters.py, model/drops.py)
     worker/trace_capture.py      writes events of traced rules into shared memory (tracing/ring.py)
 """
 
