@@ -1,4 +1,7 @@
-"""Rules and interfaces as JSON shows them: where packets come from, and where they go."""
+"""Rules and interfaces as JSON shows them, without counters: `status`, `plan` and the snapshot share this.
+
+The names of keys stand here and nowhere else, except those that entries.py adds: state, reason and counters.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,29 @@ from mcrelay.model.state import Membership, Route
 Devices = Mapping[str, str]  # by the names of their interfaces
 
 
-def described_input(rule: Rule, devices: Devices) -> dict[str, Any]:
-    """Return what the rule takes."""
+def describe_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str, Any]:
+    """Return a rule with its input and its outputs in the order of the file; `route` is what runs of it."""
+    sources = {output.name: output.egress.source for output in route.outputs} if route else {}
+    return {
+        "description": rule.description,
+        "enabled": rule.enabled,
+        "input": _input(rule, devices),
+        "outputs": [_output(output, devices, sources) for output in rule.outputs],
+    }
+
+
+def describe_running_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str, Any]:
+    """Return the same with the data plane, and the place of the rule in the files."""
+    return {
+        "data_plane": "userspace",
+        "data_plane_reason": "",
+        "file": rule.where.file,
+        "line": rule.where.line,
+        **describe_rule(rule, devices, route),
+    }
+
+
+def _input(rule: Rule, devices: Devices) -> dict[str, Any]:
     return {
         "interface": rule.input.interface,
         "device": devices[rule.input.interface],
@@ -23,16 +47,8 @@ def described_input(rule: Rule, devices: Devices) -> dict[str, Any]:
     }
 
 
-def described_outputs(rule: Rule, devices: Devices, route: Route | None) -> list[dict[str, Any]]:
-    """Return what the rule sends, in the order of the file; `route` is what runs of it.
-
-    A `source` or `source_port` of null is chosen when the output begins to run.
-    """
-    sources = {output.name: output.egress.source for output in route.outputs} if route else {}
-    return [_described(output, devices, sources) for output in rule.outputs]
-
-
-def _described(output: Output, devices: Devices, sources: Mapping[str, str]) -> dict[str, Any]:
+def _output(output: Output, devices: Devices, sources: Mapping[str, str]) -> dict[str, Any]:
+    """Return an output. A `source` or `source_port` of None is chosen when the output begins to run."""
     return {
         "interface": output.interface,
         "device": devices[output.interface],
@@ -46,18 +62,15 @@ def _described(output: Output, devices: Devices, sources: Mapping[str, str]) -> 
     }
 
 
-def described_interface(
+def describe_interface(
     interface: Interface, link: Link | None, memberships: Iterable[Membership]
 ) -> dict[str, Any]:
     """Return an interface, the device behind it (None where it is absent), and the groups it has joined."""
     groups = sorted((one.group, one.source or "") for one in memberships)
-    addresses = list(link.addresses) if link else []
     return {
         "device": interface.device,
-        "ifindex": link.ifindex if link else None,
         "link": "absent" if link is None else "up" if link.up else "down",
         "mtu": link.mtu if link else None,
-        "addresses": addresses,
-        "source": interface.source or next(iter(addresses), None),
+        "addresses": list(link.addresses) if link else [],
         "memberships": [{"group": group, "source": source or None} for group, source in groups],
     }

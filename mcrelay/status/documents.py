@@ -9,7 +9,7 @@ from typing import Any
 
 from mcrelay.protocol.jsonrpc import Json, encode_json
 from mcrelay.status.ages import ClockHistory
-from mcrelay.status.entries import interface_stats, interface_text, rule_stats, rule_text
+from mcrelay.status.entries import interface_stats, interface_text, listed_rule_text, rule_stats, rule_text
 from mcrelay.status.process_usage import Usage, UsageHistory
 from mcrelay.status.rates import CounterReader
 from mcrelay.status.replica import SnapshotReplica
@@ -95,7 +95,7 @@ class Documents:
         def age(time: float) -> float:
             return self._clock.age(time, now.boot)
 
-        texts = (rule_text(snapshot.rules[name], snapshot.rule_status(name), reading, age) for name in rules)
+        texts = (rule_text(snapshot.rules[name], *snapshot.rule_status(name), reading, age) for name in rules)
         rest = self._kept_or_built("rest", now, lambda: self._rest(now))
         return (self._head(now), *_joined(texts), *rest)
 
@@ -152,12 +152,10 @@ class Documents:
         return (head.encode(), *_joined(texts), f'],"interfaces":{encode_json(interfaces)}}}'.encode())
 
     def _list(self) -> Pieces:
-        rules = []
-        for name, entry in self._snapshot.rules.items():
-            state, reason = self._snapshot.rule_status(name)
-            place = {"file": entry.file, "line": entry.line, "description": entry.description}
-            rules.append({"name": name, "state": state, "reason": reason, **place})
-        return (encode_json({"version": JSON_VERSION, "rules": rules}).encode(),)
+        snapshot = self._snapshot
+        head = encode_json({"version": JSON_VERSION})[:-1] + ',"rules":['
+        texts = (listed_rule_text(one, *snapshot.rule_status(name)) for name, one in snapshot.rules.items())
+        return (head.encode(), *_joined(texts), b"]}")
 
 
 def _last_about_files(reload: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Rules and interfaces as the picture has them, made ready to be shown with their counts."""
+"""Rules and interfaces of the snapshot (description.py) with their states and counters, for the documents."""
 
 from __future__ import annotations
 
@@ -24,123 +24,117 @@ _ERRORS = slice(OUTPUTS.column(SEND_ERROR_NAMES[0]), OUTPUTS.column(SEND_ERROR_N
 _OUTPUT_DROPS = slice(_TTL, _ERRORS.stop)
 
 _TRAFFIC = dict.fromkeys(("packets", "octets", "packets_per_second", "bits_per_second"), HOLE)
+_OUTPUT_DROP_HOLES = dict.fromkeys((Drop.TTL, Drop.SEND_ERROR), HOLE)
 
 
 @dataclass(frozen=True, slots=True)
-class OutputEntry:
-    """An output's row, and since when it is this output's."""
+class Row:
+    """A row of a counter table or None, and since when its owner has it (monotonic seconds)."""
 
-    row: int | None
+    number: int | None
     since: float
 
 
 @dataclass(frozen=True, slots=True)
 class RuleEntry:
-    """A rule: its text with holes, its rows, and since when they are its own (monotonic seconds)."""
+    """A rule: its part of `status` and of `list` with holes, and the rows of its input and of each output."""
 
-    file: str
-    line: int
-    description: str
-    template: Template
-    row: int | None
-    since: float
-    outputs: tuple[OutputEntry, ...]
+    status: Template
+    list: Template
+    row: Row
+    output_rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class InterfaceEntry:
-    """An interface: its text with holes, its row, and since when it is its own."""
+    """An interface: its part of `status` with holes, and its row."""
 
     device: str
     ifindex: int | None
-    template: Template
-    row: int | None
-    since: float
+    status: Template
+    row: Row
 
 
 def rule_entry(name: str, rule: Fields, before: RuleEntry | None, now: float) -> RuleEntry:
-    """Return the entry of a rule that was `before`, if it was."""
-    known = {output.row: output.since for output in before.outputs} if before else {}
-    since = before.since if before and before.row == rule["row"] else now
-    outputs = tuple(OutputEntry(one["row"], known.get(one["row"], now)) for one in rule["outputs"])
-    place = rule["file"], rule["line"], rule["description"]
-    return RuleEntry(*place, Template(_rule(name, rule)), rule["row"], since, outputs)
+    """Return the entry of a rule as the snapshot has it; `before` is its entry until now, if it had one."""
+    row, *output_rows = rule["rows"]
+    known = {one.number: one for one in before.output_rows} if before else {}
+    return RuleEntry(
+        Template(_rule(name, rule["shown"])),
+        Template(_listed_rule(name, rule["shown"])),
+        before.row if before and before.row.number == row else Row(row, now),
+        tuple(known.get(number) or Row(number, now) for number in output_rows),
+    )
 
 
-def _rule(name: str, rule: Fields) -> Json:
+def _rule(name: str, shown: Fields) -> Json:
+    drops = dict.fromkeys(RULES.columns[_RULE_DROPS], HOLE)
     return {
         "name": name,
         "state": HOLE,
         "reason": HOLE,
-        "description": rule["description"],
-        "enabled": rule["enabled"],
-        "data_plane": rule["data_plane"],
-        "data_plane_reason": rule.get("data_plane_reason", ""),
-        "file": rule["file"],
-        "line": rule["line"],
-        "input": {
-            **rule["input"],
-            **_TRAFFIC,
-            "last_packet": HOLE,
-            "drops": dict.fromkeys(RULES.columns[_RULE_DROPS], HOLE),
-        },
-        "outputs": [_output(output) for output in rule["outputs"]],
+        **shown,
+        "input": {**shown["input"], **_TRAFFIC, "last_packet": HOLE, "drops": drops},
+        "outputs": [{**output, **_TRAFFIC, "drops": _OUTPUT_DROP_HOLES} for output in shown["outputs"]],
         "dropped": HOLE,
     }
 
 
-def _output(output: Fields) -> Json:
-    shown = {key: value for key, value in output.items() if key != "row"}
-    return {**shown, **_TRAFFIC, "drops": {Drop.TTL: HOLE, Drop.SEND_ERROR: HOLE}}
+def _listed_rule(name: str, shown: Fields) -> Json:
+    place = {key: shown[key] for key in ("file", "line", "description")}
+    return {"name": name, "state": HOLE, "reason": HOLE, **place}
 
 
 def interface_entry(
     name: str, interface: Fields, before: InterfaceEntry | None, now: float
 ) -> InterfaceEntry:
-    """Return the entry of an interface that was `before`, if it was."""
-    since = before.since if before and before.row == interface["row"] else now
-    template = Template(_interface(name, interface))
-    return InterfaceEntry(interface["device"], interface["ifindex"], template, interface["row"], since)
+    """Return the entry of an interface as the snapshot has it; `before` is its entry until now."""
+    shown, number = interface["shown"], interface["row"]
+    row = before.row if before and before.row.number == number else Row(number, now)
+    drops = dict.fromkeys(LINKS.columns[_LINK_DROPS], HOLE)
+    status = Template({"name": name, **shown, **_TRAFFIC, "drops": drops})
+    return InterfaceEntry(shown["device"], interface["ifindex"], status, row)
 
 
-def _interface(name: str, interface: Fields) -> Json:
-    names = ("device", "link", "mtu", "addresses", "memberships")
-    shown = {key: interface[key] for key in names}
-    return {"name": name, **shown, **_TRAFFIC, "drops": dict.fromkeys(LINKS.columns[_LINK_DROPS], HOLE)}
-
-
-def rule_text(entry: RuleEntry, verdict: Sequence[str], reading: Reading, age: Age) -> str:
-    """Return the rule as the status document has it."""
-    counts = reading.counts(RULES, entry.row)
+def rule_text(entry: RuleEntry, state: str, reason: str, reading: Reading, age: Age) -> str:
+    """Return the rule as `status` has it."""
+    row = entry.row
+    counts = reading.counts(RULES, row.number)
     drops = counts[_RULE_DROPS]
-    values: list[object] = [encode_json(verdict[0]), encode_json(verdict[1])]
+    values: list[object] = [encode_json(state), encode_json(reason)]
     values += counts[:2]
-    values += _rates(reading.rates(RULES, entry.row, counts, entry.since))
+    values += _rates(reading.rates(RULES, row.number, counts, row.since))
     values.append(_last_packet(counts, age))
     values += drops
     dropped = sum(drops)
-    for output in entry.outputs:
-        sent = reading.counts(OUTPUTS, output.row)
+    for row in entry.output_rows:
+        sent = reading.counts(OUTPUTS, row.number)
         values += sent[:2]
-        values += _rates(reading.rates(OUTPUTS, output.row, sent, output.since))
+        values += _rates(reading.rates(OUTPUTS, row.number, sent, row.since))
         values += (sent[_TTL], _errors(sent[_ERRORS]))
         dropped += sum(sent[_OUTPUT_DROPS])
     values.append(dropped)
-    return entry.template.fill(values)
+    return entry.status.fill(values)
 
 
 def interface_text(entry: InterfaceEntry, reading: Reading) -> str:
-    """Return the interface as the status document has it."""
-    counts = reading.counts(LINKS, entry.row)
-    rates = _rates(reading.rates(LINKS, entry.row, counts, entry.since))
-    return entry.template.fill([*counts[:2], *rates, *counts[_LINK_DROPS]])
+    """Return the interface as `status` has it."""
+    row = entry.row
+    counts = reading.counts(LINKS, row.number)
+    rates = _rates(reading.rates(LINKS, row.number, counts, row.since))
+    return entry.status.fill([*counts[:2], *rates, *counts[_LINK_DROPS]])
+
+
+def listed_rule_text(entry: RuleEntry, state: str, reason: str) -> str:
+    """Return the rule as `list` has it."""
+    return entry.list.fill([encode_json(state), encode_json(reason)])
 
 
 def rule_stats(name: str, entry: RuleEntry, reading: Reading) -> Json:
-    """Return the rule as the statistics have it: its outputs added up."""
-    counts = reading.counts(RULES, entry.row)
-    sent = OUTPUTS.total([reading.counts(OUTPUTS, output.row) for output in entry.outputs])
-    packets, bits = reading.rates(RULES, entry.row, counts, entry.since)
+    """Return the rule as `stats` has it, with its outputs added up."""
+    counts = reading.counts(RULES, entry.row.number)
+    sent = OUTPUTS.total([reading.counts(OUTPUTS, row.number) for row in entry.output_rows])
+    packets, bits = reading.rates(RULES, entry.row.number, counts, entry.row.since)
     return {
         "name": name,
         "in": {"packets": counts[0], "octets": counts[1]},
@@ -156,9 +150,9 @@ def rule_stats(name: str, entry: RuleEntry, reading: Reading) -> Json:
 
 
 def interface_stats(name: str, entry: InterfaceEntry, reading: Reading) -> Json:
-    """Return the interface as the statistics have it."""
-    counts = reading.counts(LINKS, entry.row)
-    packets, bits = reading.rates(LINKS, entry.row, counts, entry.since)
+    """Return the interface as `stats` has it."""
+    counts = reading.counts(LINKS, entry.row.number)
+    packets, bits = reading.rates(LINKS, entry.row.number, counts, entry.row.since)
     return {
         "name": name,
         "device": entry.device,

@@ -61,21 +61,21 @@ class SnapshotReplica:
         latest = {name: value for name, value in reload.items() if name not in ("begun", "earlier")}
         return [one for one in (latest, *reload.get("earlier", ())) if one.get("finished")]
 
-    def rule_status(self, rule: str) -> Sequence[str]:
+    def rule_status(self, rule: str) -> tuple[str, str]:
         """Return the state of a rule, and the reason."""
-        status: Sequence[str] = self.section("verdicts").get(rule, _UNKNOWN_STATUS)
-        return status
+        state, reason = self.section("verdicts").get(rule, _UNKNOWN_STATUS)
+        return state, reason
 
     def _rule(self, name: str, rule: Mapping[str, Any], now: float) -> RuleEntry:
         entry = rule_entry(name, rule, self.rules.get(name), now)
-        self._counters.include(RULES, entry.row)
-        for output in entry.outputs:
-            self._counters.include(OUTPUTS, output.row)
+        self._counters.include(RULES, entry.row.number)
+        for row in entry.output_rows:
+            self._counters.include(OUTPUTS, row.number)
         return entry
 
     def _interface(self, name: str, interface: Mapping[str, Any], now: float) -> InterfaceEntry:
         entry = interface_entry(name, interface, self.interfaces.get(name), now)
-        self._counters.include(LINKS, entry.row)
+        self._counters.include(LINKS, entry.row.number)
         return entry
 
 

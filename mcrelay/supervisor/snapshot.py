@@ -17,7 +17,7 @@ from mcrelay.model.state import Membership, Route
 from mcrelay.reconcile.lifecycle import Process
 from mcrelay.reconcile.plan import Plan
 from mcrelay.reconcile.reconciler import Reconciler
-from mcrelay.status.description import described_input, described_interface, described_outputs
+from mcrelay.status.description import describe_interface, describe_running_rule
 from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.supervisor.children import Child
 from mcrelay.supervisor.configuration import Configuration
@@ -45,25 +45,12 @@ class RuleSnapshot:
     devices: tuple[str, ...]
     """The devices of the input and then of each output."""
     route: Route | None
-    workers: int
     rows: tuple[int | None, ...]
 
     def as_json(self) -> Entry:
-        """Return the rule as the control process gets it."""
-        rule, rows = self.rule, self.rows
-        devices = dict(zip(_interfaces(rule), self.devices, strict=True))
-        outputs = described_outputs(rule, devices, self.route)
-        return {
-            "file": self.where.file,
-            "line": self.where.line,
-            "description": rule.description,
-            "enabled": rule.enabled,
-            "data_plane": "userspace",
-            "workers": self.workers,
-            "input": described_input(rule, devices),
-            "row": rows[0],
-            "outputs": [{**output, "row": row} for output, row in zip(outputs, rows[1:], strict=True)],
-        }
+        """Return what the control process gets."""
+        devices = dict(zip(_interfaces(self.rule), self.devices, strict=True))
+        return {"shown": describe_running_rule(self.rule, devices, self.route), "rows": self.rows}
 
 
 class SnapshotBuilder:
@@ -125,7 +112,7 @@ class SnapshotBuilder:
         for name, rule in config.rules.items():
             ends = tuple(devices[interface] for interface in _interfaces(rule))
             rows = self._counter_rows.rule_rows(rule)
-            entry = RuleSnapshot(rule, rule.where, ends, routes.get(name), plan.state.worker_count, rows)
+            entry = RuleSnapshot(rule, rule.where, ends, routes.get(name), rows)
             before = self._rules.get(name)
             rules[name] = before if before == entry else entry
         self._rules = rules
@@ -141,7 +128,11 @@ class SnapshotBuilder:
             link = links.get(interface.device)
             joined = groups.get(link.ifindex, []) if link else []
             row = rows.get(link.ifindex) if link else None
-            self._interfaces[name] = {**described_interface(interface, link, joined), "row": row}
+            self._interfaces[name] = {
+                "shown": describe_interface(interface, link, joined),
+                "ifindex": link.ifindex if link else None,
+                "row": row,
+            }
 
     def _build_processes(self, processes: Iterable[ProcessInfo]) -> dict[str, Entry]:
         supervisor = {

@@ -70,11 +70,12 @@ def test_a_rule_has_its_position_in_the_file_its_devices_and_its_rows(parts):
     parts.settle()
     snapshot = parts.build()
     rule = snapshot["rules"]["feed"].as_json()
-    assert (rule["file"], rule["line"], rule["description"]) == ("mcrelay.yaml", 4, "the feed")
-    assert (rule["enabled"], rule["data_plane"], rule["workers"], rule["row"]) == (True, "userspace", 1, 0)
-    assert rule["input"]["device"] == "eth0"
-    [output] = rule["outputs"]
-    assert (output["source"], output["runs"], output["row"]) == ("10.9.2.1", True, 0)
+    shown = rule["shown"]
+    assert (shown["file"], shown["line"], shown["description"]) == ("mcrelay.yaml", 4, "the feed")
+    assert (shown["enabled"], shown["data_plane"], rule["rows"]) == (True, "userspace", (0, 0))
+    assert shown["input"]["device"] == "eth0"
+    [output] = shown["outputs"]
+    assert (output["source"], output["runs"]) == ("10.9.2.1", True)
     assert snapshot["verdicts"]["feed"].as_json() == ["active", ""]
 
 
@@ -82,11 +83,13 @@ def test_interfaces_have_their_groups_and_rows(parts):
     parts.accept(feed=5001)
     parts.settle()
     interfaces = parts.build()["interfaces"]
-    assert interfaces["studio"]["memberships"] == [{"group": "239.1.1.1", "source": None}]
-    assert interfaces["studio"]["row"] == 0
-    assert (interfaces["plant"]["row"], interfaces["plant"]["source"]) == (None, "10.9.2.1")
+    assert interfaces["studio"]["shown"]["memberships"] == [{"group": "239.1.1.1", "source": None}]
+    assert (interfaces["studio"]["ifindex"], interfaces["studio"]["row"]) == (2, 0)
+    assert (interfaces["plant"]["ifindex"], interfaces["plant"]["row"]) == (3, None)
+    assert interfaces["plant"]["shown"]["source"] == "10.9.2.1"
     gone = parts.build(links=LinkTable())["interfaces"]["studio"]
-    assert (gone["link"], gone["row"], gone["memberships"]) == ("absent", None, [])
+    assert (gone["shown"]["link"], gone["ifindex"], gone["row"]) == ("absent", None, None)
+    assert gone["shown"]["memberships"] == []
 
 
 def test_the_daemon_has_its_paths_and_its_generation(parts, tmp_path):

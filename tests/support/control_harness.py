@@ -22,33 +22,34 @@ from mcrelay.protocol.framing import MAX_PACKET, Assembler, cut_into_packets
 PATIENCE = 20  # seconds: far more than anything takes
 
 
-def rule(row=0, outputs=1, **changes):
-    """Return a rule as the picture has it; its outputs have the rows after its own."""
+def rule(row=0, outputs=1, **shown):
+    """Return a rule as the snapshot has it; its outputs have the rows after its own."""
     one = {
         "interface": "plant", "device": "eth1", "destination": "239.2.2.2", "port": 6001,
         "source": "10.2.0.1", "source_port": None, "ttl": 64, "dscp": "copy", "runs": True,
     }  # fmt: skip
+    input = {
+        "interface": "studio", "device": "eth0", "destination": "239.1.1.1", "port": 5001, "sources": [],
+    }  # fmt: skip
     return {
-        "file": "/etc/mcrelay.yaml",
-        "line": 7,
-        "description": "primary feed",
-        "enabled": True,
-        "data_plane": "userspace",
-        "workers": 1,
-        "input": {
-            "interface": "studio", "device": "eth0", "destination": "239.1.1.1", "port": 5001, "sources": [],
+        "shown": {
+            "data_plane": "userspace", "data_plane_reason": "", "file": "/etc/mcrelay.yaml", "line": 7,
+            "description": "primary feed", "enabled": True, "input": input, "outputs": [one] * outputs,
+            **shown,
         },
-        "row": row,
-        "outputs": [{**one, "row": None if row is None else row * outputs + at} for at in range(outputs)],
-        **changes,
+        "rows": [row, *(None if row is None else row * outputs + at for at in range(outputs))],
     }  # fmt: skip
 
 
-def interface(row=0, **changes):
-    """Return an interface as the picture has it."""
+def interface(row=0, ifindex=2, **shown):
+    """Return an interface as the snapshot has it."""
     return {
-        "device": "eth0", "ifindex": 2, "link": "up", "mtu": 1500, "addresses": ["10.1.0.1/24"],
-        "source": None, "memberships": [{"group": "239.1.1.1", "source": None}], "row": row, **changes,
+        "shown": {
+            "device": "eth0", "link": "up", "mtu": 1500, "addresses": ["10.1.0.1/24"],
+            "memberships": [{"group": "239.1.1.1", "source": None}], **shown,
+        },
+        "ifindex": ifindex,
+        "row": row,
     }  # fmt: skip
 
 

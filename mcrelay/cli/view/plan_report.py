@@ -13,7 +13,7 @@ from mcrelay.config.model import Config, Rule
 from mcrelay.model.rule_status import RuleStatus
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import Plan
-from mcrelay.status.description import described_input, described_outputs
+from mcrelay.status.description import describe_rule
 
 JSON_VERSION = 1  # version of the shape of `plan --json`
 
@@ -39,10 +39,7 @@ def _rule(rule: Rule, devices: Mapping[str, str], verdict: RuleStatus, route: Ro
         "name": rule.name,
         "state": str(verdict.state),
         "reason": verdict.reason,
-        "description": rule.description,
-        "enabled": rule.enabled,
-        "input": described_input(rule, devices),
-        "outputs": described_outputs(rule, devices, route),
+        **describe_rule(rule, devices, route),
     }
 
 
