@@ -19,9 +19,7 @@ from mcrelay.storage import config_files
 JSON_VERSION = 1  # version of the shape of --json
 
 JSON_HELP = """\
-With --json, one object: version (of this shape, 1), file, valid, rules and interfaces (how many; null where
-the configuration is invalid), problems and warnings: lists of {file, line, column, path, message}, where line
-and column count from 1 and are 0 for a file as a whole.
+With --json, one object: mcrelay-check(1) and schemas/check.schema.json describe it.
 
 Exit codes: 0 valid, 2 usage, 78 invalid."""
 

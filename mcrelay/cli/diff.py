@@ -32,9 +32,7 @@ HELP = """\
 The entry's files and those of the disk are compared line by line, as `diff -u` does it, and so are their
 rules. `mcrelay history` lists the entries.
 
-With --json, one object: version (of this shape, 1), entry, time and hash (of the entry), diff: a list of
-lines, and changes: {added, changed, removed: the first 100 names each; added_count, changed_count,
-removed_count, kept: how many}; null where one of both is no valid configuration.
+With --json, one object: mcrelay-diff(1) and schemas/diff.schema.json describe it.
 
 Exit codes: 0 told, 1 there is no such entry, 2 usage, 4 not permitted, 78 the files cannot be read."""
 

@@ -25,10 +25,7 @@ HELP = """\
 The number is what `mcrelay diff` takes. A star marks the one that runs. What is said to be on trial is so
 still, or was never confirmed.
 
-With --json, one object: version (of this shape, 1), state_dir, and entries, the latest last: a list of
-{number, generation, time (seconds since 1970), hash, outcome, cause, on_trial, changes, files, runs}, where
-cause is what began it, changes has the fields of `mcrelay reload --json`, files are the names of the files,
-and runs is null where no daemon can be asked.
+With --json, one object: mcrelay-history(1) and schemas/history.schema.json describe it.
 
 Exit codes: 0 told, 1 there is no history, 2 usage, 4 not permitted."""
 

@@ -13,8 +13,7 @@ from mcrelay.cli.view.table import align
 from mcrelay.cli.view.terminal import BOLD, format_json, is_colour_wanted, paint, printable
 
 HELP = """\
-With --json, one object: version (of this shape, 1), and rules: a list of {name, state, reason, file, line,
-description}.
+With --json, one object: mcrelay-list(1) and schemas/list.schema.json describe it.
 
 Exit codes: 0 told, 1 no answer, 2 usage, 3 mcrelay does not run, 4 not permitted."""
 

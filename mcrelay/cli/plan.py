@@ -29,24 +29,7 @@ HELP = """\
 Compares the file with what the running daemon does; where none runs, with nothing. Needs no privilege but
 that of asking the daemon.
 
-With --json, one object:
-
-  version   1, of this shape
-  file      what was planned
-  against   {pid, generation, config} of the daemon that it was
-            compared with; null where none runs
-  changes   {add, remove, keep: [names],
-            change: {name: [what differs]},
-            astray: {name: why it stays in another state than planned},
-            workers: [now, then]}; null where none runs
-  workers   how many there would be
-  rules     [{name, state, reason, description, enabled,
-            input: {interface, device, destination, port, sources},
-            outputs: [{interface, device, destination, port, source,
-            source_port, ttl, dscp, runs}]}]; a source or source_port
-            of null is chosen at the start
-  opens     how many rings, sockets, memberships and held ports there
-            would be
+With --json, one object: mcrelay-plan(1) and schemas/plan.schema.json describe it.
 
 Where the file is invalid, it is the object that `mcrelay check --json` prints.
 

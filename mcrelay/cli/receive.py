@@ -26,37 +26,7 @@ Other traffic than that of `mcrelay send` is counted, too: packets, rate, source
 
 What is lost before the first packet or after the last cannot be seen without --expect.
 
-With --json, one object: version (1, of this shape), ok, problems (sentences), ended ("count", "idle",
-"duration" or "signal"), seconds (of listening), and total, destinations [...] and flows [...], which have
-
-  packets, octets     whatever came (octets of payload)
-  received            different intact packets of `mcrelay send`
-  lost                numbers missing between the first and the last
-  duplicated          intact packets that had come before
-  reordered           packets that came after one with a higher number
-                      (RFC 4737); of copies only the first
-  stale               packets so late (131,072 numbers) that it is not
-                      known whether they had come before
-  corrupt             damaged packets of `mcrelay send`, whose numbers
-                      count as lost
-  foreign             packets that are not from `mcrelay send`
-  ttl, dscp           lists of the values seen
-  seconds             from the first packet to the last
-  packets_per_second, mbit_per_second (of payload)
-  latency_us          {min, p50, p90, p99, p99.9, max} in microseconds
-                      from sending to arrival at this host, as far as
-                      both clocks agree; null where there is none
-
-Total and destinations have more:
-
-  socket_drops        packets for which this receiver was too slow:
-                      not the network's loss
-  missing             expected packets (--expect) that did not come
-  unlisted            in total: packets of more flows than are told
-                      apart (1000)
-
-Destinations have `destination` and `port`, and so have flows, beside source, source_port, flow (null for
-foreign packets), first_sequence and last_sequence.
+With --json, one object: mcrelay-receive(1) and schemas/receive.schema.json describe it.
 
 Exit codes: 0 all is well, 1 something was lost, corrupt or dropped, or nothing arrived at one of the GROUPs,
 or less than --count or --expect, 2 usage, 4 not permitted.

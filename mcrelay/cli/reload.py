@@ -21,9 +21,7 @@ MAX_NAMES = 8  # of the rules that were added, changed or removed, in the text
 HELP = """\
 The result is about the file as it was when `mcrelay reload` was called, or later.
 
-With --json, one object: version (of this shape, 1), outcome (applied, unchanged or rejected), at (seconds
-since 1970), generation, changes: {added, changed, removed: the first 100 names each; added_count,
-changed_count, removed_count, kept: how many}, and problems: a list of {file, line, column, path, message}.
+With --json, one object: mcrelay-reload(1) and schemas/reload.schema.json describe it.
 
 Exit codes: 0 applied or unchanged, 1 no result, 2 usage, 3 mcrelay does not run, 4 not permitted,
 78 rejected: what ran before runs on."""

@@ -42,18 +42,7 @@ number, the time of sending, and a filling that can be checked to the last octet
 With --segments, packets are apart again when they leave the device, except on a veth, which hands its peer
 the uncut runs: there, first `ethtool -K DEVICE tx-udp-segmentation off`.
 
-With --json, one object:
-
-  version       1, of this shape
-  ok            whether all was sent
-  ended         "count", "duration" or "signal"
-  seconds       how long it took
-  packets, octets, packets_per_second, mbit_per_second
-                what was sent; octets and bits are those of the payload
-  size          octets of a payload
-  source_port   of all packets
-  not_sent      packets by error, {"ENOBUFS": 12, ...}
-  flows         [{destination, port, flow, packets, ttl}, ...]
+With --json, one object: mcrelay-send(1) and schemas/send.schema.json describe it.
 
 Exit codes: 0 all was sent, 1 some was not, 2 usage, 4 not permitted."""
 

@@ -15,9 +15,7 @@ from mcrelay.cli.view.units import format_drops, format_number
 Part = Mapping[str, Any]
 
 HELP = """\
-With --json, one object: version (of this shape, 1), time, rules: a list of {name, in and out: {packets,
-octets}, drops: {reason: how many}, packets_per_second, bits_per_second (of what came in)}, and interfaces:
-the same without `out`. Octets are those of the payload; counts never go back while the daemon runs.
+With --json, one object: mcrelay-stats(1) and schemas/stats.schema.json describe it.
 
 Exit codes: 0 told, 1 no answer, 2 usage, 3 mcrelay does not run, 4 not permitted."""
 

@@ -40,22 +40,7 @@ octets); what became of each is its comment. To see them live:
 
   mcrelay trace RULE --pcapng - | wireshark -k -i -
 
-With --json, one object a line. Its `event` is "packet", or "lost" with a `count` of events. A packet has
-
-  rule, worker
-  time, time_ns         ISO 8601 in UTC, and nanoseconds since 1970
-  device                that it came in through
-  source, source_port, destination, port
-  ttl, dscp, vlan       vlan is null without a tag
-  length                octets from the IP header on
-  payload               octets of UDP payload; this and both ports are
-                        null where there is no UDP header to trust
-  verdict               "relayed" or "dropped"
-  reason, explanation   of a drop
-  outputs               [{device, destination, port, result, errno}]:
-                        result is "sent", "ttl" or "send_error", which
-                        errno names
-  unlisted_outputs      how many there are beyond 64
+With --json, one object a line: mcrelay-trace(1) and schemas/trace.schema.json describe it.
 
 Exit codes: 0 packets were seen, 1 none came, or the trace broke off, 2 usage, 3 mcrelay does not run,
 4 not permitted."""

@@ -25,8 +25,7 @@ again, on the same sockets. The files stay as they are.
 A daemon that watches its files applies a change at once. So begin with `mcrelay try`, then change the files.
 A second `mcrelay try` moves the end of the trial.
 
-With --json, what `mcrelay reload --json` prints, and trial: {generation, hash, until (seconds since 1970),
-confirmed (the hash of what would come back)}, null where no trial runs; outcome may be refused, too.
+With --json, one object: mcrelay-try(1) and schemas/try.schema.json describe it.
 
 Exit codes: 0 on trial, 1 refused (there is no state directory, for example), or no result, 2 usage,
 3 mcrelay does not run, 4 not permitted, 78 rejected: what ran before runs on, and not on trial."""

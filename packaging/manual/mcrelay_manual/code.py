@@ -12,6 +12,7 @@ from mcrelay import __version__ as VERSION
 from mcrelay.cli import VERBS, Verb
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.model.drops import SEND_ERROR_MEANINGS, Drop
+from mcrelay.protocol.jsonrpc import Json
 
 __all__ = [
     "SCHEMAS",
@@ -36,6 +37,29 @@ def parser_of(verb: Verb) -> argparse.ArgumentParser:
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema `schemas/NAME.schema.json`."""
+    """Return `schemas/NAME.schema.json`. What it refers to in other schemas is among its own `$defs`."""
+    definitions: dict[str, Any] = {}
+
+    def own(part: Json, home: str) -> Json:
+        """Return a part of the schema `home` in which every `$ref` is one of `definitions`."""
+        if isinstance(part, list):
+            return [own(one, home) for one in part]
+        if not isinstance(part, dict):
+            return part
+        part = {key: own(value, home) for key, value in part.items()}
+        if isinstance(ref := part.get("$ref"), str):
+            file, _, key = ref.partition("#/$defs/")
+            source = file.removesuffix(".schema.json") or home
+            if key not in definitions:
+                definitions[key] = None  # under way
+                definitions[key] = own(_read(source)["$defs"][key], source)
+            part["$ref"] = f"#/$defs/{key}"
+        return part
+
+    document: dict[str, Any] = own({**_read(name), "$defs": {}}, name)
+    return {**document, "$defs": definitions}
+
+
+def _read(name: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((SCHEMAS / f"{name}.schema.json").read_bytes())
     return document
