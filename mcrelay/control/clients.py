@@ -1,4 +1,4 @@
-"""All clients: they take turns, and whoever floods, stalls or sends garbage harms nobody else."""
+"""All clients. They take turns, so that one that floods, stalls or sends garbage harms no other."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from mcrelay.control.connection import ClientGone, Connection, Reply, TooLong
+from mcrelay.control.connection import ClientGone, Connection, LineTooLong, Reply
 from mcrelay.control.methods import Call, Methods
 from mcrelay.protocol.jsonrpc import MAX_LINE, Code, Request, RpcError, parse_request
 from mcrelay.status.documents import Now
 
-MOST = 256  # connections
-AT_ONCE = 16  # newcomers, before those that are there have their turn
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # it passes
-MOST_WAITING = 64 << 20  # octets of answers that clients have not taken; what several wait for counts once
+MAX_CLIENTS = 256
+MAX_ACCEPTS_PER_TURN = 16  # then the connected clients have their turn
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # accept(2) may succeed later
+MAX_UNSENT = 64 << 20  # octets of answers not received yet; what several clients wait for counts once
 
 
 class Clients:
-    """The connections. At a turn, one request of each is carried out."""
+    """The connections. In one turn, one request of each is carried out. `gone` gets those that are closed."""
 
     def __init__(
         self, selector: selectors.BaseSelector, methods: Methods, gone: Callable[[Connection], None]
@@ -31,26 +31,26 @@ class Clients:
         self._methods = methods
         self._gone = gone
         self._watched: dict[Connection, int] = {}
-        """All connections, with the events that are watched for."""
+        """All connections, with the events for which the selector watches them."""
         self._listener: socket.socket | None = None
         self._ready: dict[Connection, None] = {}
-        """Those that have a request, in the order in which they came to have it."""
+        """The connections that have a request, the one that has waited longest first."""
 
     def listen(self, listener: socket.socket) -> None:
-        """Let clients in from now on, in place of those at another socket."""
+        """Accept clients at this socket, and no longer at the one before."""
         if self._listener is not None:
-            self._rest()
+            self._pause_accepting()
             self._listener.close()
         self._listener = listener
-        self.carry_on()
+        self.resume_accepting()
 
-    def carry_on(self) -> None:
-        """Let clients in again where there was no room for them."""
+    def resume_accepting(self) -> None:
+        """Accept clients again after a shortage of the system."""
         if self._listener is not None and self._listener not in self._selector.get_map():
             self._selector.register(self._listener, selectors.EVENT_READ, lambda _: self._accept())
 
-    def _rest(self) -> None:
-        """Let nobody in for a while: who waits for room with a full queue would never sleep."""
+    def _pause_accepting(self) -> None:
+        """Stop watching the listener: the clients in its queue would wake this process again and again."""
         if self._listener is not None and self._listener in self._selector.get_map():
             self._selector.unregister(self._listener)
 
@@ -65,37 +65,37 @@ class Clients:
         for connection in ready:
             if connection in self._watched:
                 self._serve(connection, now)
-        self._limit_what_waits()
+        self._limit_unsent()
 
     def close_overdue(self, now: float) -> None:
-        """Close the connections with which all patience is over."""
-        for connection in [one for one in self._watched if one.overdue(now)]:
+        """Close the connections that have exceeded a time limit."""
+        for connection in [one for one in self._watched if one.why_overdue(now)]:
             self._close(connection)
 
-    # What happens.
+    # Events.
 
     def _accept(self) -> None:
         assert self._listener is not None
-        for _ in range(AT_ONCE):
+        for _ in range(MAX_ACCEPTS_PER_TURN):
             try:
                 connected, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in EXHAUSTED:
+                if error.errno not in SHORTAGES:
                     raise
-                self._rest()
+                self._pause_accepting()
                 return
             connected.setblocking(False)
-            if len(self._watched) >= MOST:
-                self._close(min(self._watched, key=lambda one: one.since))
+            if len(self._watched) >= MAX_CLIENTS:
+                self._close(min(self._watched, key=lambda one: one.last_message))
             connection = Connection(connected, time.monotonic())
             self._watched[connection] = 0
-            self._settle(connection)
+            self._update(connection)
 
-    def _happened(self, connection: Connection, events: int) -> None:
+    def _handle_events(self, connection: Connection, events: int) -> None:
         if connection not in self._watched:
-            return  # closed by what happened to another a moment ago
+            return  # an event of another connection, earlier in this turn, has closed it
         now = time.monotonic()
         try:
             if events & selectors.EVENT_WRITE:
@@ -104,16 +104,16 @@ class Clients:
                 connection.receive(now)
         except ClientGone:
             self._close(connection)
-        except TooLong:
-            connection.is_ending = True
+        except LineTooLong:
+            connection.closes_after_answer = True
             problem = f"a request is one line of at most {MAX_LINE} octets"
             self._refuse(connection, RpcError(Code.INVALID_REQUEST, problem))
         else:
-            self._settle(connection)
+            self._update(connection)
 
     def _serve(self, connection: Connection, now: Now) -> None:
-        line = connection.line(now.monotonic)
-        connection.is_waiting = True
+        line = connection.next_line(now.monotonic)
+        connection.awaits_answer = True
         try:
             request = parse_request(line)
         except RpcError as error:
@@ -126,38 +126,37 @@ class Clients:
         try:
             self._methods.carry_out(request, Call(connection, reply, now))
         except RpcError as error:
-            self._fail(connection, reply, error)
-        except Exception as mistake:  # of ours: it costs this one request, and not every client
+            self._answer_error(connection, reply, error)
+        except Exception as mistake:  # a bug of mcrelay costs this one request, and not all clients
             print(f"control: cannot answer `{request.method}`: {mistake!r}", file=sys.stderr)
-            self._fail(
-                connection, reply, RpcError(Code.INTERNAL_ERROR, "mcrelay made a mistake: see its log")
-            )
+            problem = "mcrelay made a mistake: see its log"
+            self._answer_error(connection, reply, RpcError(Code.INTERNAL_ERROR, problem))
 
-    # What is done.
+    # Answers.
 
     def _refuse(self, connection: Connection, error: RpcError) -> None:
         reply = Reply(partial(self._answer, connection), error.id, is_notification=False)
-        self._fail(connection, reply, error)
+        self._answer_error(connection, reply, error)
 
-    def _fail(self, connection: Connection, reply: Reply, error: RpcError) -> None:
-        # Who does not begin with a hello is no client of ours.
-        connection.is_ending = connection.is_ending or not connection.is_greeted
-        reply.failed(error)
+    def _answer_error(self, connection: Connection, reply: Reply, error: RpcError) -> None:
+        if not connection.is_greeted:  # it speaks another protocol
+            connection.closes_after_answer = True
+        reply.error(error)
 
     def _answer(self, connection: Connection, pieces: Sequence[bytes]) -> None:
         if connection not in self._watched:
             return
-        connection.is_waiting = False
+        connection.awaits_answer = False
         try:
             connection.send(pieces, time.monotonic())
         except ClientGone:
             self._close(connection)
         else:
-            self._settle(connection)
+            self._update(connection)
 
-    def _settle(self, connection: Connection) -> None:
-        """Find out what comes next for a connection to which something has happened."""
-        if connection.is_over:
+    def _update(self, connection: Connection) -> None:
+        """Find out what a connection needs next."""
+        if connection.is_finished:
             self._close(connection)
             return
         if connection.has_request:
@@ -169,13 +168,13 @@ class Clients:
     def _watch(self, connection: Connection, events: int) -> None:
         before = self._watched[connection]
         self._watched[connection] = events
-        happened = partial(self._happened, connection)
+        handler = partial(self._handle_events, connection)
         if before and not events:
             self._selector.unregister(connection.socket)
         elif events and not before:
-            self._selector.register(connection.socket, events, happened)
+            self._selector.register(connection.socket, events, handler)
         elif events != before:
-            self._selector.modify(connection.socket, events, happened)
+            self._selector.modify(connection.socket, events, handler)
 
     def _close(self, connection: Connection) -> None:
         self._watch(connection, 0)
@@ -183,11 +182,14 @@ class Clients:
         connection.socket.close()
         self._gone(connection)
 
-    def _limit_what_waits(self) -> None:
-        """Close those that have not taken their answers for longest, when too much waits for them in all."""
+    def _limit_unsent(self) -> None:
+        """Close the slowest connections where the answers that were not received exceed MAX_UNSENT."""
         slow = [connection for connection in self._watched if connection.wants_to_write]
-        slow.sort(key=lambda connection: connection.taken, reverse=True)
-        waiting = {id(piece.obj): piece.nbytes for one in slow for piece in one.waiting}
-        while sum(waiting.values()) > MOST_WAITING:
+        slow.sort(key=lambda connection: connection.last_progress, reverse=True)
+        while _total_unsent(slow) > MAX_UNSENT:
             self._close(slow.pop())
-            waiting = {id(piece.obj): piece.nbytes for one in slow for piece in one.waiting}
+
+
+def _total_unsent(connections: Sequence[Connection]) -> int:
+    pieces = {id(piece.obj): piece.nbytes for connection in connections for piece in connection.unsent}
+    return sum(pieces.values())

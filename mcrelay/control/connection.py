@@ -1,4 +1,4 @@
-"""One client: what it has said, what it is still to be told, and how long it may take for that."""
+"""One client's connection: its requests, what it has not received yet, and how long it may take."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ from mcrelay.protocol.jsonrpc import (
     encode_result,
 )
 
-GREETING = 5.0  # seconds that a client has for its hello
-HALF_A_LINE = 10.0  # for the rest of a line
-STANDSTILL = 10.0  # for taking some of its answer
-IDLE = 600.0  # for its next request
-
+HELLO_TIMEOUT_S = 5.0  # from the connection to the hello
+LINE_TIMEOUT_S = 10.0  # from the beginning of a line to its end
+SEND_TIMEOUT_S = 10.0  # without receiving a part of an answer
+IDLE_TIMEOUT_S = 600.0  # without a request
 
 Send = Callable[[Sequence[bytes]], None]
 
 
 class ClientGone(Exception):
-    """The client closed its connection, or was cut off."""
+    """The client closed its connection."""
 
 
-class TooLong(Exception):
-    """The client has sent more than a line may hold, and no end of it."""
+class LineTooLong(Exception):
+    """The client has sent more than a line may hold, without its end."""
 
 
 class Reply:
@@ -42,71 +41,74 @@ class Reply:
         self._is_notification = is_notification
 
     def result(self, value: Json) -> None:
-        """The request was carried out."""
+        """Answer with a result."""
         self.document([encode_json(value).encode()])
 
     def document(self, pieces: Sequence[bytes]) -> None:
-        """The request was carried out; the result is JSON already."""
+        """Answer with a result that is JSON already, in pieces."""
         self._send([] if self._is_notification else encode_result(self._id, pieces))
 
-    def failed(self, error: RpcError) -> None:
-        """The request was not carried out."""
+    def error(self, error: RpcError) -> None:
+        """Answer with an error."""
         self._send([] if self._is_notification else [encode_error(error, self._id)])
 
 
 class Connection:
-    """A client's connection. Times are seconds of the monotonic clock, and the caller's."""
+    """The connection of one client. Its caller passes the time: seconds of the monotonic clock."""
 
     def __init__(self, connected: socket.socket, now: float) -> None:
         self.socket = connected
         self.is_greeted = False
-        self.is_waiting = False
-        """Whether it waits for the answer to a request, so that the next one has to wait, too."""
-        self.is_ending = False
-        """Whether it is closed once it has taken its answer."""
-        self.since = now
+        """Whether the client has said hello."""
+        self.awaits_answer = False
+        """Whether a request is being carried out: the next one is read after its answer."""
+        self.closes_after_answer = False
+        """Whether the connection is closed when the client has received its answer."""
+        self.last_message = now
         """When it was opened, or last completed a message."""
         self._incoming = bytearray()
-        self._half_since: float | None = None
+        self._line_begun: float | None = None
         self._outgoing: deque[memoryview] = deque()
-        self._taken = now
+        self._last_progress = now
         self._is_at_end = False
 
     @property
     def wants_to_write(self) -> bool:
-        """Whether it has not taken all of its answer."""
+        """Whether the client has not received all of its answer."""
         return bool(self._outgoing)
 
     @property
     def has_request(self) -> bool:
-        """Whether it has said a whole line, and may be answered."""
-        is_free = not (self._outgoing or self.is_waiting or self.is_ending)
-        return is_free and b"\n" in self._incoming
+        """Whether there is a whole line, and no other request under way."""
+        return not self._is_busy and b"\n" in self._incoming
 
     @property
     def wants_to_read(self) -> bool:
-        """Whether what it says next is to be read: not before all that it said has been answered."""
-        is_busy = self._outgoing or self.is_waiting or self.is_ending or self._is_at_end
-        return not is_busy and b"\n" not in self._incoming
+        """Whether to read from the client: not before all its requests have been answered."""
+        return not (self._is_busy or self._is_at_end) and b"\n" not in self._incoming
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing is left to be said by either side."""
-        is_at_end = self.is_ending or (self._is_at_end and b"\n" not in self._incoming)
-        return is_at_end and not (self._outgoing or self.is_waiting)
+    def is_finished(self) -> bool:
+        """Whether there is nothing left to read or to send."""
+        is_at_end = self.closes_after_answer or (self._is_at_end and b"\n" not in self._incoming)
+        return is_at_end and not (self._outgoing or self.awaits_answer)
 
     @property
-    def waiting(self) -> Iterable[memoryview]:
-        """What it has not taken yet."""
+    def unsent(self) -> Iterable[memoryview]:
+        """The pieces of answers that the client has not received."""
         return self._outgoing
 
     @property
-    def taken(self) -> float:
-        """When it last took some of its answer, or had none to take."""
-        return self._taken
+    def last_progress(self) -> float:
+        """When the client last received a part of its answer, or had received all of it."""
+        return self._last_progress
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._outgoing) or self.awaits_answer or self.closes_after_answer
 
     def receive(self, now: float) -> None:
-        """Read what the client says, one line's length at the most; raises Gone or TooLong."""
+        """Read from the client, a line's length at most; raises ClientGone or LineTooLong."""
         try:
             data = self.socket.recv(MAX_LINE + 1 - len(self._incoming))
         except BlockingIOError:
@@ -114,30 +116,30 @@ class Connection:
         except OSError:
             raise ClientGone from None
         if not data:
-            self._is_at_end = True  # it may still want its answers
+            self._is_at_end = True  # the client may still wait for answers
         elif not self._incoming:
-            self._half_since = now
+            self._line_begun = now
         self._incoming += data
         if len(self._incoming) > MAX_LINE and b"\n" not in self._incoming:
-            raise TooLong
+            raise LineTooLong
 
-    def line(self, now: float) -> bytes:
-        """Return the next line that it has said, without its end."""
+    def next_line(self, now: float) -> bytes:
+        """Return the next line, without its end, and remove it."""
         line, _, rest = self._incoming.partition(b"\n")
         self._incoming = rest
-        self._half_since = now if rest else None
-        self.since = now
+        self._line_begun = now if rest else None
+        self.last_message = now
         return bytes(line)
 
     def send(self, pieces: Iterable[bytes], now: float) -> None:
-        """Give it an answer, as much as it takes at once; the rest goes out with `flush`."""
+        """Send an answer; what the socket has no room for goes out with `flush`. Raises ClientGone."""
         if not self._outgoing:
-            self._taken = now
+            self._last_progress = now
         self._outgoing += map(memoryview, pieces)
         self.flush(now)
 
     def flush(self, now: float) -> None:
-        """Send what the client takes now; raises Gone."""
+        """Send what the socket has room for; raises ClientGone."""
         while self._outgoing:
             try:
                 sent = self.socket.sendmsg(self._outgoing)
@@ -145,23 +147,23 @@ class Connection:
                 return
             except OSError:
                 raise ClientGone from None
-            self._taken = now
-            self._sent(sent)
-        if self._half_since is not None:
-            self._half_since = now  # it was not listened to meanwhile
+            self._last_progress = now
+            self._remove(sent)
+        if self._line_begun is not None:
+            self._line_begun = now  # nothing was read meanwhile
 
-    def _sent(self, octets: int) -> None:
+    def _remove(self, octets: int) -> None:
         while self._outgoing and octets >= len(self._outgoing[0]):
             octets -= len(self._outgoing.popleft())
         if octets:
             self._outgoing[0] = self._outgoing[0][octets:]
 
-    def overdue(self, now: float) -> str:
-        """Return why its patience is exhausted, or nothing."""
-        if not self.is_greeted and now - self.since > GREETING:
+    def why_overdue(self, now: float) -> str:
+        """Return which of its time limits the client has exceeded; empty where none."""
+        if not self.is_greeted and now - self.last_message > HELLO_TIMEOUT_S:
             return "it said no hello"
         if self._outgoing:
-            return "it took none of its answer" if now - self._taken > STANDSTILL else ""
-        if self._half_since is not None and self.wants_to_read and now - self._half_since > HALF_A_LINE:
+            return "it took none of its answer" if now - self._last_progress > SEND_TIMEOUT_S else ""
+        if self._line_begun is not None and self.wants_to_read and now - self._line_begun > LINE_TIMEOUT_S:
             return "it did not end its line"
-        return "it asked for nothing" if now - self.since > IDLE else ""
+        return "it asked for nothing" if now - self.last_message > IDLE_TIMEOUT_S else ""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mcrelay.control.connection import Connection, Reply
-from mcrelay.control.peer import may_trace, peer
+from mcrelay.control.peer import may_trace, read_peer
 from mcrelay.control.reload_marks import ReloadMarks
 from mcrelay.control.reload_waits import ReloadWaits
 from mcrelay.control.trace_sessions import TraceSessions
@@ -17,12 +17,12 @@ from mcrelay.status.replica import SnapshotReplica
 
 Arguments = Mapping[str, Json]
 
-_NOT_RUNNING = ("unresolved", "failed", "disabled")
+_NOT_TRACEABLE = ("unresolved", "failed", "disabled")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request on its way: whose it is, where its answer goes, and when it came."""
+    """A request under way: whose it is, where its answer goes, and when it is carried out."""
 
     connection: Connection
     reply: Reply
@@ -30,7 +30,7 @@ class Call:
 
 
 class Methods:
-    """Carries out what clients ask for."""
+    """Carries out the requests of clients."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Methods:
         self._traces = traces
 
     def carry_out(self, request: Request, call: Call) -> None:
-        """Answer a request, now or later; raises RpcError."""
+        """Carry out a request, which is answered now or later; raises RpcError."""
         if not call.connection.is_greeted and request.method != "hello":
             raise _wrong_protocol("the first request is `hello`, with the protocol that you speak")
         method = METHODS.get(request.method)
@@ -57,7 +57,7 @@ class Methods:
         method.call(self, call, bind_parameters(method.parameters, request.params))
 
     def hello(self, call: Call, given: Arguments) -> None:
-        """Agree on the protocol, and say who answers."""
+        """Agree on the protocol; answer with what the daemon is."""
         if given["protocol"] != PROTOCOL:
             raise _wrong_protocol(f"this daemon speaks protocol {PROTOCOL}, not {given['protocol']}")
         call.connection.is_greeted = True
@@ -79,23 +79,23 @@ class Methods:
         )
 
     def status(self, call: Call, given: Arguments) -> None:
-        """Show all there is, or one rule and all that is none."""
+        """Answer with the status document: of all rules, or of one."""
         call.reply.document(self._documents.status(self._one_or_all(given), call.now))
 
     def list(self, call: Call, given: Arguments) -> None:
-        """Show the states of the rules."""
+        """Answer with the states of the rules."""
         call.reply.document(self._documents.list(call.now))
 
     def stats(self, call: Call, given: Arguments) -> None:
-        """Show the counts of all rules, or of one."""
+        """Answer with the counters of all rules, or of one."""
         call.reply.document(self._documents.stats(self._one_or_all(given), call.now))
 
     def reload_mark(self, call: Call, given: Arguments) -> None:
-        """Say how many reloads have begun, as the supervisor knows it now."""
+        """Answer with the number of reloads that have begun, asked of the supervisor."""
         self._marks.ask(call.reply, call.now.monotonic)
 
     def reload_verdict(self, call: Call, given: Arguments) -> None:
-        """Show what came of the last reload."""
+        """Answer with the result of the last reload and of those before it."""
         call.reply.result(self._snapshot.section("reload"))
 
     def reload_wait(self, call: Call, given: Arguments) -> None:
@@ -103,21 +103,21 @@ class Methods:
         self._waits.add(call.connection, call.reply, given["begun"], given["cause"], call.now.monotonic)
 
     def trace_start(self, call: Call, given: Arguments) -> None:
-        """Trace a rule for a client that may see what packets carry."""
+        """Begin to trace a rule, for a client that may see the content of packets."""
         rule = self._rule(given["rule"])
         daemon = self._snapshot.section("daemon")
-        if not may_trace(peer(call.connection.socket), daemon.get("uid"), daemon.get("socket_gid")):
+        if not may_trace(read_peer(call.connection.socket), daemon.get("uid"), daemon.get("socket_gid")):
             raise RpcError(
                 Code.NOT_PERMITTED, "traces show what packets carry: only root and the socket's group may"
             )
         state, reason = self._snapshot.rule_status(rule)
-        if state in _NOT_RUNNING:
+        if state in _NOT_TRACEABLE:
             problem = f"`{rule}` cannot be traced: it is {state}: {reason}"
             raise RpcError(Code.NOT_TRACEABLE, problem, {"state": state, "reason": reason})
         self._traces.start(rule, call.connection, call.reply, call.now.monotonic)
 
     def trace_read(self, call: Call, given: Arguments) -> None:
-        """Return what came of the packets since the last time."""
+        """Answer with the next events of a trace."""
         packets, most = bool(given["packets"]), given["most"]
         if most is not None and most < 1:
             raise RpcError(Code.INVALID_PARAMS, "the parameter `most` is to be at least 1")
@@ -141,7 +141,7 @@ class Methods:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What carries a method out, and the parameters it takes."""
+    """What carries out a method, and its parameters."""
 
     call: Callable[[Methods, Call, Arguments], None]
     parameters: tuple[Parameter, ...] = ()

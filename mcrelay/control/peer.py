@@ -1,4 +1,4 @@
-"""Who a client is, as the kernel says, and whether that may see what packets carry."""
+"""The user of a client, as the kernel knows it, and whether this user may trace packets."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The user of a client's process at the moment it connected, and all its groups."""
+    """The user of the client when it connected, and all groups of that user."""
 
     uid: int
     groups: frozenset[int]
 
 
-def peer(connected: socket.socket) -> Peer:
-    """Return who is at the other end of a Unix socket."""
+def read_peer(connected: socket.socket) -> Peer:
+    """Return the user at the other end of a Unix socket."""
     credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, uid, gid = _CREDENTIALS.unpack(credentials)
     return Peer(uid, frozenset((gid, *_supplementary(connected))))
@@ -30,11 +30,11 @@ def peer(connected: socket.socket) -> Peer:
 def _supplementary(connected: socket.socket) -> tuple[int, ...]:
     try:
         groups = connected.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * _MAX_GROUPS)
-    except OSError:  # ERANGE: there are more; whoever is in so many is known by the first of them
+    except OSError:  # ERANGE: there are more groups than that; only the first one counts then
         return ()
     return struct.unpack(f"{len(groups) // 4}I", groups)
 
 
 def may_trace(peer: Peer, daemon_uid: int | None, socket_gid: int | None) -> bool:
-    """Whether this is root, the daemon's own user, or a member of the socket's group."""
+    """Return whether this is root, the user of the daemon, or a member of the socket's group."""
     return peer.uid in (0, daemon_uid) or socket_gid in peer.groups

@@ -1,4 +1,4 @@
-"""The control process's loop: what the supervisor tells, what clients ask, each in turn."""
+"""The loop of the control process: messages of the supervisor and requests of clients, each in turn."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from mcrelay.status.documents import Documents, Now
 from mcrelay.status.rates import CounterReader
 from mcrelay.status.replica import SnapshotReplica
 
-BEAT = 1.25  # seconds between two samples of the counters, and two looks at what is overdue
+BEAT_S = 1.25  # between two samples of the counters, heartbeats and searches for what is overdue
 
 
 class Server:
@@ -53,86 +53,86 @@ class Server:
         methods = Methods(self._snapshot, self._documents, self._marks, self._waits, self._traces)
         self._clients = Clients(self._selector, methods, self._client_gone)
         self._listener: socket.socket | None = None
-        self._pulse = HeartbeatWriter()
-        self._next_beat = time.monotonic() + BEAT
+        self._heartbeat = HeartbeatWriter()
+        self._next_beat = time.monotonic() + BEAT_S
 
     def run(self) -> NoReturn:
         """Answer clients until the supervisor ends; raises ChannelClosed."""
-        self._selector.register(self._channel.socket, selectors.EVENT_READ, self._told)
+        self._selector.register(self._channel.socket, selectors.EVENT_READ, self._handle_channel)
         self._request(Hello(PROTOCOL))
         while True:
-            self.turn(self._pause())
+            self.turn(self._timeout())
 
     def turn(self, timeout: float) -> None:
-        """Wait for something to do, `timeout` seconds at the most, and do it."""
-        self._watch_for_room()
+        """Wait for events, `timeout` seconds at most, and handle them and what is due."""
+        self._watch_channel()
         for key, events in self._selector.select(timeout):
             key.data(events)
-        now = moment()
+        now = read_clocks()
         self._clients.serve(now)
-        self._marks.carry_on(now.monotonic)
+        self._marks.ask_when_due(now.monotonic)
         if self._next_beat <= now.monotonic:
-            self._next_beat = now.monotonic + BEAT
+            self._next_beat = now.monotonic + BEAT_S
             self._documents.sample(now)
-            self._pulse.beat()
+            self._heartbeat.beat()
             self._traces.expire(now.monotonic)
             self._waits.expire(now.monotonic)
             self._clients.close_overdue(now.monotonic)
-            self._clients.carry_on()
+            self._clients.resume_accepting()
 
-    def _pause(self) -> float:
+    def _timeout(self) -> float:
         if self._clients.has_request:
             return 0.0
         soonest = self._next_beat if self._marks.due is None else min(self._next_beat, self._marks.due)
         return max(0.0, soonest - time.monotonic())
 
-    def _watch_for_room(self) -> None:
+    def _watch_channel(self) -> None:
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._channel.has_unsent else 0)
-        self._selector.modify(self._channel.socket, wanted, self._told)
+        self._selector.modify(self._channel.socket, wanted, self._handle_channel)
 
-    def _told(self, events: int) -> None:
+    def _handle_channel(self, events: int) -> None:
         if events & selectors.EVENT_WRITE:
             self._channel.flush()
         if events & selectors.EVENT_READ:
             for text, descriptors in self._channel.receive():
-                self._take(decode_to_control(text), descriptors, moment())
+                self._handle(decode_to_control(text), descriptors, read_clocks())
 
     def _request(self, request: ToSupervisor) -> None:
         self._channel.send(encode_to_supervisor(request))
 
-    def _take(self, news: ToControl, descriptors: list[int], now: Now) -> None:
-        match news:
+    def _handle(self, message: ToControl, descriptors: list[int], now: Now) -> None:
+        match message:
             case SetListener():
-                listener, pulse = descriptors
+                listener, heartbeat = descriptors
                 self._listener = socket.socket(fileno=listener)
-                self._pulse.write_to(pulse)
-                self._open()
+                self._heartbeat.write_to(heartbeat)
+                self._accept_clients()
             case Counters(worker):
                 [memory] = descriptors
                 self._counters.add(worker, map_read_only(memory, MEMORY_SIZE))
             case SnapshotChanged(sections):
                 self._documents.change(sections, now)
                 if "rules" in sections:
-                    gc.freeze()  # 10,000 rules are no garbage: not to be looked through again and again
-                self._open()
+                    gc.freeze()  # the garbage collector need not search 10,000 rules again and again
+                self._accept_clients()
                 if "reload" in sections:
                     self._waits.answer()
             case MarkAnswer(mark, begun):
                 self._marks.answered(mark, begun, now.monotonic)
             case TraceState():
-                self._traces.told(news, descriptors)
+                self._traces.state_changed(message, descriptors)
 
     def _client_gone(self, client: Connection) -> None:
         self._waits.client_gone(client)
         self._traces.client_gone(client)
 
-    def _open(self) -> None:
-        """Let clients in, once there is something to show to them."""
+    def _accept_clients(self) -> None:
+        """Accept clients once there is a snapshot to show."""
         if self._listener is not None and self._snapshot.has_content:
             self._clients.listen(self._listener)
             self._listener = None
 
 
-def moment() -> Now:
+def read_clocks() -> Now:
     """Return the time."""
     return Now(time.monotonic(), time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))

@@ -6,13 +6,13 @@ import socket
 import pytest
 
 from mcrelay.control.connection import (
-    GREETING,
-    HALF_A_LINE,
-    IDLE,
-    STANDSTILL,
+    HELLO_TIMEOUT_S,
+    IDLE_TIMEOUT_S,
+    LINE_TIMEOUT_S,
+    SEND_TIMEOUT_S,
     ClientGone,
     Connection,
-    TooLong,
+    LineTooLong,
 )
 from mcrelay.protocol.jsonrpc import MAX_LINE
 
@@ -33,7 +33,7 @@ def greeted(ends):
     connection, client = ends
     client.send(b"hello\n")
     connection.receive(0)
-    connection.line(0)
+    connection.next_line(0)
     connection.is_greeted = True
     return connection, client
 
@@ -44,13 +44,13 @@ def test_lines_come_one_by_one_and_nothing_more_is_read_until_all_are_taken(ends
     assert not connection.has_request
     client.send(b"one\ntwo\r\n\nthr")
     connection.receive(1)
-    assert [connection.line(1) for _ in range(3)] == [b"one", b"two\r", b""]
+    assert [connection.next_line(1) for _ in range(3)] == [b"one", b"two\r", b""]
     assert connection.wants_to_read
     client.send(b"ee\n")
     connection.receive(2)
     assert not connection.wants_to_read
     assert connection.has_request
-    assert connection.line(2) == b"three"
+    assert connection.next_line(2) == b"three"
 
 
 @pytest.mark.parametrize("size", [1, 100, MAX_LINE])
@@ -58,7 +58,7 @@ def test_a_line_may_be_as_long_as_it_may(ends, size):
     connection, client = ends
     client.sendall(b"x" * (size - 1) + b"\nmore")
     connection.receive(0)
-    assert connection.line(0) == b"x" * (size - 1)
+    assert connection.next_line(0) == b"x" * (size - 1)
 
 
 def test_a_line_that_does_not_end_is_too_long_however_it_comes(ends):
@@ -66,7 +66,7 @@ def test_a_line_that_does_not_end_is_too_long_however_it_comes(ends):
     client.sendall(b"x" * MAX_LINE)
     connection.receive(0)
     client.sendall(b"x")
-    with pytest.raises(TooLong):
+    with pytest.raises(LineTooLong):
         connection.receive(0)
 
 
@@ -77,7 +77,7 @@ def test_what_comes_between_two_looks_is_bounded(ends):
     connection.receive(0)
     lines = 0
     while connection.has_request:
-        connection.line(0)
+        connection.next_line(0)
         lines += 1
     assert 0 < 5 * lines <= MAX_LINE + 1 < sent
 
@@ -86,15 +86,15 @@ def test_nothing_is_read_or_carried_out_for_a_client_that_waits_or_has_not_taken
     connection, client = ends
     client.send(b"one\ntwo\n")
     connection.receive(0)
-    connection.line(0)
-    connection.is_waiting = True
+    connection.next_line(0)
+    connection.awaits_answer = True
     assert not connection.has_request
-    connection.is_waiting = False
+    connection.awaits_answer = False
     assert connection.has_request
     connection.send([bytes(10 << 20)], 0)
     assert connection.wants_to_write
     assert not connection.has_request
-    connection.line(0)
+    connection.next_line(0)
     assert not connection.wants_to_read
 
 
@@ -130,31 +130,31 @@ def test_a_client_that_has_said_all_still_gets_its_answers(ends):
     client.sendall(b"one\nhalf")
     client.shutdown(socket.SHUT_WR)
     connection.receive(0)
-    connection.line(0)
-    connection.is_waiting = True
+    connection.next_line(0)
+    connection.awaits_answer = True
     connection.receive(0)
-    assert not connection.is_over
-    connection.is_waiting = False
+    assert not connection.is_finished
+    connection.awaits_answer = False
     connection.send([b"answer"], 0)
-    assert connection.is_over
+    assert connection.is_finished
     assert client.recv(100) == b"answer"
 
 
 def test_a_connection_that_is_to_end_ends_when_its_answer_was_taken(ends):
     connection, _ = ends
-    assert not connection.is_over
-    connection.is_ending = True
-    assert connection.is_over
+    assert not connection.is_finished
+    connection.closes_after_answer = True
+    assert connection.is_finished
     connection.send([bytes(10 << 20)], 0)
-    assert not connection.is_over
+    assert not connection.is_finished
 
 
 def test_a_client_has_a_while_for_its_hello_whatever_else_it_says(ends):
     connection, client = ends
     client.send(b"h")
-    connection.receive(GREETING)
-    assert connection.overdue(GREETING) == ""
-    assert connection.overdue(GREETING + A_MOMENT) == "it said no hello"
+    connection.receive(HELLO_TIMEOUT_S)
+    assert connection.why_overdue(HELLO_TIMEOUT_S) == ""
+    assert connection.why_overdue(HELLO_TIMEOUT_S + A_MOMENT) == "it said no hello"
 
 
 def test_a_client_has_a_while_for_a_line_and_an_octet_now_and_then_is_no_excuse(ends):
@@ -162,59 +162,59 @@ def test_a_client_has_a_while_for_a_line_and_an_octet_now_and_then_is_no_excuse(
     for second in range(20, 30):
         client.send(b"x")
         connection.receive(second)
-        assert connection.overdue(second) == ""
-    assert connection.overdue(20 + HALF_A_LINE + A_MOMENT) == "it did not end its line"
+        assert connection.why_overdue(second) == ""
+    assert connection.why_overdue(20 + LINE_TIMEOUT_S + A_MOMENT) == "it did not end its line"
     client.send(b"\n")
     connection.receive(30)
-    connection.line(30)
-    assert connection.overdue(30 + IDLE) == ""
+    connection.next_line(30)
+    assert connection.why_overdue(30 + IDLE_TIMEOUT_S) == ""
 
 
 def test_the_rest_of_a_line_has_its_own_time(ends):
     connection, client = greeted(ends)
     client.send(b"one\ntw")
     connection.receive(20)
-    connection.line(25)
-    assert connection.overdue(25 + HALF_A_LINE) == ""
-    assert connection.overdue(25 + HALF_A_LINE + A_MOMENT) == "it did not end its line"
+    connection.next_line(25)
+    assert connection.why_overdue(25 + LINE_TIMEOUT_S) == ""
+    assert connection.why_overdue(25 + LINE_TIMEOUT_S + A_MOMENT) == "it did not end its line"
 
 
 def test_while_it_takes_its_answer_half_a_line_costs_nothing(ends):
     connection, client = greeted(ends)
     client.send(b"one\ntw")
     connection.receive(20)
-    connection.line(20)
+    connection.next_line(20)
     size = 4 << 20
     connection.send([bytes(size)], 20)
     received = 0
     for second in range(21, 100):
         received += len(client.recv(20_000))
         connection.flush(second)
-        assert connection.overdue(second) == ""
+        assert connection.why_overdue(second) == ""
     while received < size:
         received += len(client.recv(size))
         connection.flush(100)
-    assert connection.overdue(100 + HALF_A_LINE) == ""
-    assert connection.overdue(100 + HALF_A_LINE + A_MOMENT) == "it did not end its line"
+    assert connection.why_overdue(100 + LINE_TIMEOUT_S) == ""
+    assert connection.why_overdue(100 + LINE_TIMEOUT_S + A_MOMENT) == "it did not end its line"
 
 
 def test_a_client_has_a_while_for_some_of_its_answer(ends):
     connection, client = greeted(ends)
     connection.send([bytes(10 << 20)], 50)
-    assert connection.overdue(50 + STANDSTILL) == ""
-    assert connection.overdue(50 + STANDSTILL + A_MOMENT) == "it took none of its answer"
-    while client.recv(1 << 20, socket.MSG_DONTWAIT | socket.MSG_PEEK) and connection.taken == 50:
+    assert connection.why_overdue(50 + SEND_TIMEOUT_S) == ""
+    assert connection.why_overdue(50 + SEND_TIMEOUT_S + A_MOMENT) == "it took none of its answer"
+    while client.recv(1 << 20, socket.MSG_DONTWAIT | socket.MSG_PEEK) and connection.last_progress == 50:
         client.recv(1 << 20)
         connection.flush(60)
-    assert connection.taken == 60
-    assert connection.overdue(60 + STANDSTILL) == ""
+    assert connection.last_progress == 60
+    assert connection.why_overdue(60 + SEND_TIMEOUT_S) == ""
 
 
 def test_a_client_that_asks_for_nothing_is_let_go_after_long(ends):
     connection, client = greeted(ends)
-    assert connection.overdue(IDLE) == ""
-    assert connection.overdue(IDLE + A_MOMENT) == "it asked for nothing"
+    assert connection.why_overdue(IDLE_TIMEOUT_S) == ""
+    assert connection.why_overdue(IDLE_TIMEOUT_S + A_MOMENT) == "it asked for nothing"
     client.send(json.dumps({}).encode() + b"\n")
-    connection.receive(IDLE)
-    connection.line(IDLE)
-    assert connection.overdue(2 * IDLE) == ""
+    connection.receive(IDLE_TIMEOUT_S)
+    connection.next_line(IDLE_TIMEOUT_S)
+    assert connection.why_overdue(2 * IDLE_TIMEOUT_S) == ""

@@ -19,7 +19,7 @@ STATUS = b'{"jsonrpc": "2.0", "id": 2, "method": "status"}\n'
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch):
-    for name in ("GREETING", "HALF_A_LINE", "STANDSTILL"):
+    for name in ("HELLO_TIMEOUT_S", "LINE_TIMEOUT_S", "SEND_TIMEOUT_S"):
         monkeypatch.setattr(connection, name, 0.5)
     with Desk(tmp_path) as desk:
         # More than a socket holds, in one answer.
@@ -66,7 +66,7 @@ def test_who_does_not_take_its_answer_is_cut_off(desk):
 
 
 def test_who_takes_its_answer_slowly_gets_all_of_it(desk, monkeypatch):
-    monkeypatch.setattr(connection, "STANDSTILL", 1)
+    monkeypatch.setattr(connection, "SEND_TIMEOUT_S", 1)
     client = greeted(desk)
     client.sendall(STATUS)
     text = b""
@@ -77,7 +77,7 @@ def test_who_takes_its_answer_slowly_gets_all_of_it(desk, monkeypatch):
 
 
 def test_when_too_much_waits_in_all_the_slowest_are_cut_off(tmp_path, monkeypatch):
-    monkeypatch.setattr(clients, "MOST_WAITING", 2 << 20)
+    monkeypatch.setattr(clients, "MAX_UNSENT", 2 << 20)
     monkeypatch.setattr("mcrelay.status.documents.MAX_AGE_S", 0)  # each gets a document of its own
     with Desk(tmp_path) as desk:
         desk.supervisor.change(**sections(**{f"rule-{number}": rule(number) for number in range(1000)}))
@@ -105,7 +105,7 @@ def until_closed_or_whole(client):
 
 
 def test_what_serves_many_is_counted_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(clients, "MOST_WAITING", 2 << 20)
+    monkeypatch.setattr(clients, "MAX_UNSENT", 2 << 20)
     monkeypatch.setattr("mcrelay.status.documents.MAX_AGE_S", PATIENCE)
     with Desk(tmp_path) as desk:
         desk.supervisor.change(**sections(**{f"rule-{number}": rule(number) for number in range(1000)}))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.control.connection import Reply
-from mcrelay.control.reload_marks import SPACING, ReloadMarks
+from mcrelay.control.reload_marks import MIN_INTERVAL_S, ReloadMarks
 from mcrelay.protocol.control import Mark
 
 
@@ -30,7 +30,7 @@ def test_who_asks_while_a_question_is_out_is_answered_by_the_next_one():
     asked.ask("second", 10)
     assert asked.questions == [Mark(1)]
     assert asked.marks.due is None
-    asked.marks.answered(1, 7, 10 + SPACING)
+    asked.marks.answered(1, 7, 10 + MIN_INTERVAL_S)
     assert asked.told("first")
     assert not asked.told("second")
     assert asked.questions == [Mark(1), Mark(2)]
@@ -44,8 +44,8 @@ def test_questions_keep_their_distance():
     asked.marks.answered(1, 7, 10)
     asked.ask("second", 10)
     assert asked.questions == [Mark(1)]
-    assert asked.marks.due == 10 + SPACING
-    asked.marks.carry_on(10 + SPACING)
+    assert asked.marks.due == 10 + MIN_INTERVAL_S
+    asked.marks.ask_when_due(10 + MIN_INTERVAL_S)
     assert asked.questions == [Mark(1), Mark(2)]
     assert asked.marks.due is None
 
@@ -61,12 +61,12 @@ def test_an_answer_to_no_question_of_ours_answers_nobody():
 def test_everybody_is_answered_by_a_question_asked_afterwards(steps):
     asked, now, since = Asked(), 0.0, {}
     for number, step in enumerate([*steps, *["wait", "answer"] * 3]):
-        now += SPACING if step == "wait" else 0
+        now += MIN_INTERVAL_S if step == "wait" else 0
         if step == "ask":
             since[number] = len(asked.questions)
             asked.ask(number, now)
         elif step == "answer" and asked.questions:
             asked.marks.answered(len(asked.questions), len(asked.questions), now)
-        asked.marks.carry_on(now)
+        asked.marks.ask_when_due(now)
     for number, before in since.items():
         assert json.loads(asked.answers[number])["result"]["begun"] > before

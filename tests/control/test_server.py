@@ -14,7 +14,7 @@ import pytest
 
 from mcrelay.client.connection import BrokenOff, Failed, NotRunning
 from mcrelay.control import reload_waits, server
-from mcrelay.control.clients import MOST, Clients
+from mcrelay.control.clients import MAX_CLIENTS, Clients
 from mcrelay.control.methods import METHODS
 from mcrelay.model.drops import SEND_ERROR_NAMES
 from mcrelay.protocol.control import Counters, Mark, MarkAnswer, TraceRule, TraceState
@@ -257,7 +257,7 @@ def test_a_client_waits_for_a_reload_until_its_result_stands_and_nobody_else_doe
 
 
 def test_a_client_that_waits_in_vain_is_answered_after_a_while(desk, monkeypatch):
-    monkeypatch.setattr(server, "BEAT", 0.05)
+    monkeypatch.setattr(server, "BEAT_S", 0.05)
     monkeypatch.setattr(reload_waits, "MAX_WAIT_S", 0.2)
     desk.supervisor.change(**sections())
     client = desk.client()
@@ -285,11 +285,11 @@ def test_a_client_that_waits_for_a_reload_makes_room_for_others(desk, client):
     waiting.sendall(HELLO + line("reload.wait", begun=1))
     answers(waiting, 1)
     client.call("list")
-    others = [desk.raw() for _ in range(MOST - 1)]
+    others = [desk.raw() for _ in range(MAX_CLIENTS - 1)]
     assert is_closed(waiting)
     desk.supervisor.change(reload=later_result(2))
     until(lambda: client.call("reload.verdict")["finished"] == 2)
-    assert len(others) == MOST - 1
+    assert len(others) == MAX_CLIENTS - 1
 
 
 def test_a_trace_begins_when_the_supervisor_says_so(desk, client):
@@ -402,10 +402,10 @@ def test_when_there_are_too_many_the_one_that_asked_longest_ago_goes(desk, clien
     first.sendall(HELLO)
     answers(first, 1)
     client.call("list")
-    others = [desk.raw() for _ in range(MOST - 1)]
+    others = [desk.raw() for _ in range(MAX_CLIENTS - 1)]
     assert is_closed(first)
     assert client.call("reload.verdict") == RESULT
-    assert len(others) == MOST - 1
+    assert len(others) == MAX_CLIENTS - 1
 
 
 def test_a_mistake_of_our_own_costs_one_request_and_is_logged_in_a_line(desk, client, capfd):
@@ -432,7 +432,7 @@ def _gets_in(desk):
 
 
 def test_it_shows_the_supervisor_that_it_lives(desk, monkeypatch):
-    monkeypatch.setattr(server, "BEAT", 0.05)
+    monkeypatch.setattr(server, "BEAT_S", 0.05)
     desk.supervisor.change(**sections())
     until(lambda: os.pread(desk.pulse, 8, 0))
     before = os.pread(desk.pulse, 8, 0)
@@ -452,8 +452,8 @@ def test_who_comes_while_the_system_has_no_room_is_let_in_later(tmp_path, shorta
             for key, events in selector.select(0):
                 key.data(events)
         assert listener.asked == 1
-        waiting.carry_on()
-        waiting.carry_on()
+        waiting.resume_accepting()
+        waiting.resume_accepting()
         [(key, events)] = selector.select(0)
         key.data(events)
         assert listener.asked == 2

@@ -9,13 +9,13 @@ from itertools import count
 import pytest
 
 from mcrelay.control.trace_sessions import (
+    ANSWER_TIMEOUT_S,
     DEFAULT_EVENTS,
-    LEASE,
-    MOST_EVENTS,
-    MOST_OF_A_CLIENT,
-    MOST_OF_ALL,
-    MOST_RULES,
-    PATIENCE,
+    LEASE_S,
+    MAX_EVENTS,
+    MAX_RULES,
+    MAX_SESSIONS,
+    MAX_SESSIONS_PER_CLIENT,
     TraceSessions,
 )
 from mcrelay.protocol.control import TraceRule, TraceState
@@ -48,7 +48,7 @@ class Answer:
     def result(self, value):
         self.said.append(value)
 
-    def failed(self, error):
+    def error(self, error):
         self.said.append(error)
 
 
@@ -68,7 +68,7 @@ class House:
         number = next(self.numbers) if number is None else number
         for worker in workers:
             self.rings.setdefault((number, worker), Ring())
-        self.traces.told(
+        self.traces.state_changed(
             TraceState(rule, number, workers), [self.rings[number, worker].reading() for worker in workers]
         )
         return number
@@ -78,7 +78,7 @@ class House:
         if not answer.said:
             self.answer(rule, workers)
         (result,) = answer.said
-        assert result == {"trace": result["trace"], "lease": LEASE, "rule": rule}
+        assert result == {"trace": result["trace"], "lease": LEASE_S, "rule": rule}
         return result["trace"]
 
     def write(self, *numbers, number=1, worker=0):
@@ -154,10 +154,10 @@ def test_a_worker_that_is_new_is_read_from_its_first_event(house):
 
 def test_an_answer_has_no_more_events_than_are_asked_for(house):
     trace = house.started()
-    house.write(*range(MOST_EVENTS + 10))
+    house.write(*range(MAX_EVENTS + 10))
     assert house.times(trace, most=3) == [0, 1, 2]
     assert len(house.times(trace)) == DEFAULT_EVENTS
-    assert len(house.times(trace, most=10_000)) == MOST_EVENTS - 3 - DEFAULT_EVENTS + 10
+    assert len(house.times(trace, most=10_000)) == MAX_EVENTS - 3 - DEFAULT_EVENTS + 10
 
 
 def test_what_was_lost_is_counted_since_the_start(house):
@@ -171,10 +171,10 @@ def test_what_was_lost_is_counted_since_the_start(house):
 
 def test_a_trace_that_nobody_reads_ends_with_its_lease(house):
     trace = house.started()
-    house.read(trace, now=NOW + LEASE - 1)
-    house.traces.expire(NOW + LEASE)
-    assert house.read(trace, now=NOW + LEASE)["ended"] is None
-    house.traces.expire(NOW + 2 * LEASE)
+    house.read(trace, now=NOW + LEASE_S - 1)
+    house.traces.expire(NOW + LEASE_S)
+    assert house.read(trace, now=NOW + LEASE_S)["ended"] is None
+    house.traces.expire(NOW + 2 * LEASE_S)
     assert house.asked[-1] == TraceRule("feed", False)
     with pytest.raises(RpcError, match="may have expired") as error:
         house.read(trace)
@@ -203,7 +203,7 @@ def test_a_client_that_goes_takes_its_traces_with_it(house):
 
 def test_a_rule_that_cannot_be_traced_is_refused_with_its_reason(house):
     first, second = house.start(), house.start(client="two")
-    house.traces.told(TraceState("feed", 0, (), "unresolved: no device eth7"), [])
+    house.traces.state_changed(TraceState("feed", 0, (), "unresolved: no device eth7"), [])
     for answer in (first, second):
         (error,) = answer.said
         assert error.code == Code.NOT_TRACEABLE
@@ -215,7 +215,7 @@ def test_a_rule_that_cannot_be_traced_is_refused_with_its_reason(house):
 def test_a_trace_that_ends_tells_why_once_all_has_been_read(house):
     trace = house.started()
     house.write(1, 2)
-    house.traces.told(TraceState("feed", 1, (), "the rule is gone"), [])
+    house.traces.state_changed(TraceState("feed", 1, (), "the rule is gone"), [])
     assert house.times(trace) == [1, 2]
     assert house.read(trace) == {"events": [], "lost": 0, "ended": "the rule is gone"}
     with pytest.raises(RpcError):
@@ -224,7 +224,7 @@ def test_a_trace_that_ends_tells_why_once_all_has_been_read(house):
 
 def test_an_ended_trace_is_not_mixed_up_with_a_new_one_of_the_same_rule(house):
     old = house.started()
-    house.traces.told(TraceState("feed", 1, (), "the rule is gone"), [])
+    house.traces.state_changed(TraceState("feed", 1, (), "the rule is gone"), [])
     new = house.started(client="two")
     house.write(7, number=2)
     assert house.read(old)["ended"] == "the rule is gone"
@@ -244,7 +244,7 @@ def test_what_is_traced_for_nobody_is_to_be_traced_no_longer(house):
     house.traces.stop(house.started(), "one")
     house.answer(number=2)
     assert house.asked == [TraceRule("feed", True), TraceRule("feed", False), TraceRule("feed", False)]
-    house.traces.told(TraceState("feed", 0, (), "the rule is gone"), [])
+    house.traces.state_changed(TraceState("feed", 0, (), "the rule is gone"), [])
     assert len(house.asked) == 3
 
 
@@ -252,7 +252,7 @@ def test_what_nobody_waits_for_any_more_leaves_no_descriptor(house):
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     ring = Ring()
-    house.traces.told(TraceState("feed", 1, (0,)), [ring.reading()])
+    house.traces.state_changed(TraceState("feed", 1, (0,)), [ring.reading()])
     os.close(ring.descriptor)
     del ring
     gc.collect()
@@ -261,16 +261,16 @@ def test_what_nobody_waits_for_any_more_leaves_no_descriptor(house):
 
 def test_a_supervisor_that_does_not_answer_is_not_waited_for_long(house):
     answer = house.start()
-    house.traces.expire(NOW + PATIENCE - 1)
+    house.traces.expire(NOW + ANSWER_TIMEOUT_S - 1)
     assert answer.said == []
-    house.traces.expire(NOW + PATIENCE)
+    house.traces.expire(NOW + ANSWER_TIMEOUT_S)
     (error,) = answer.said
     assert error.code == Code.NOT_TRACEABLE
     assert house.asked == [TraceRule("feed", True), TraceRule("feed", False)]
 
 
 def test_a_client_may_follow_so_many_traces_and_no_more(house):
-    for _ in range(MOST_OF_A_CLIENT):
+    for _ in range(MAX_SESSIONS_PER_CLIENT):
         house.started()
     (error,) = house.start().said
     assert error.code == Code.TOO_MANY
@@ -278,7 +278,7 @@ def test_a_client_may_follow_so_many_traces_and_no_more(house):
 
 
 def test_so_many_rules_are_traced_at_once_and_no_more(house):
-    for number in range(MOST_RULES):
+    for number in range(MAX_RULES):
         house.started(f"rule-{number}", client=number)
     (error,) = house.start("another", client="new").said
     assert error.code == Code.TOO_MANY
@@ -286,7 +286,7 @@ def test_so_many_rules_are_traced_at_once_and_no_more(house):
 
 
 def test_all_clients_together_may_follow_so_many_traces_and_no_more(house):
-    for number in range(MOST_OF_ALL):
+    for number in range(MAX_SESSIONS):
         house.started(client=number)
     (error,) = house.start(client="one more").said
     assert error.code == Code.TOO_MANY

@@ -213,16 +213,16 @@ def test_every_error_of_the_protocol_is_there(code):
     "promise",
     [
         f"at most {jsonrpc.MAX_LINE >> 10} KiB, nested at most {jsonrpc.MAX_DEPTH} deep",
-        f"{clients.MOST} connections are served",
-        f"say hello within {connection.GREETING:g} seconds",
-        f"half done for {connection.HALF_A_LINE:g} seconds",
-        f"half done for {connection.STANDSTILL:g} seconds",
-        f"silent for {connection.IDLE / 60:g} minutes",
-        f"at most {clients.MOST_WAITING >> 20} MiB in all",
+        f"{clients.MAX_CLIENTS} connections are served",
+        f"say hello within {connection.HELLO_TIMEOUT_S:g} seconds",
+        f"half done for {connection.LINE_TIMEOUT_S:g} seconds",
+        f"half done for {connection.SEND_TIMEOUT_S:g} seconds",
+        f"silent for {connection.IDLE_TIMEOUT_S / 60:g} minutes",
+        f"at most {clients.MAX_UNSENT >> 20} MiB in all",
         f"at most every {documents.MAX_AGE_S * 1000:g} milliseconds",
-        f"{trace_sessions.MOST_RULES} rules can be traced at once, by {trace_sessions.MOST_OF_ALL} traces "
-        f"in all and {trace_sessions.MOST_OF_A_CLIENT} of a connection",
-        f"({trace_sessions.DEFAULT_EVENTS}; at most {trace_sessions.MOST_EVENTS})",
+        f"{trace_sessions.MAX_RULES} rules can be traced at once, by {trace_sessions.MAX_SESSIONS} traces "
+        f"in all and {trace_sessions.MAX_SESSIONS_PER_CLIENT} of a connection",
+        f"({trace_sessions.DEFAULT_EVENTS}; at most {trace_sessions.MAX_EVENTS})",
     ],
 )
 def test_the_limits_are_those_of_the_code(promise):
