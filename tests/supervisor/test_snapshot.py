@@ -86,7 +86,7 @@ def test_interfaces_have_their_groups_and_rows(parts):
     assert interfaces["studio"]["shown"]["memberships"] == [{"group": "239.1.1.1", "source": None}]
     assert (interfaces["studio"]["ifindex"], interfaces["studio"]["row"]) == (2, 0)
     assert (interfaces["plant"]["ifindex"], interfaces["plant"]["row"]) == (3, None)
-    assert interfaces["plant"]["shown"]["source"] == "10.9.2.1"
+    assert interfaces["plant"]["shown"]["addresses"] == ["10.9.2.1"]
     gone = parts.build(links=LinkTable())["interfaces"]["studio"]
     assert (gone["shown"]["link"], gone["ifindex"], gone["row"]) == ("absent", None, None)
     assert gone["shown"]["memberships"] == []
