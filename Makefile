@@ -55,7 +55,7 @@ test-latest: ## these tests with the newest versions that the package index has
 	@rm -rf build/venv-latest
 	@$(MAKE) --no-print-directory VENV=build/venv-latest unlocked-latest
 
-test-hostile: root iproute2 tshark groff lint ## every test, with the worst that a parent process can leave to it (root)
+test-hostile: root iproute2 tshark groff $(VENV)/.installed-test ## every test, with the worst that a parent process can leave to it (root)
 	@folder=$$(mktemp -d "/tmp/a XXXX") && trap 'rm -rf "$$folder"' EXIT && `# short, as paths of sockets are` \
 	$(PY) tests/hostile_environment.py "$$folder" $(abspath $(PY)) -m pytest -n $(JOBS) --dist worksteal
 

@@ -14,11 +14,8 @@ from mcrelay.cli import inherited
 settings.register_profile("mcrelay", deadline=None)
 settings.load_profile("mcrelay")
 
-
 DESCRIPTORS = 4096  # a process that runs many tests, with servers in threads, has some hundreds of them
-MAX_TMPDIR = (
-    12  # characters: the path of a socket has at most 107, and `tmp_path` and names in it need the others
-)
+MAX_TMPDIR = 12  # characters: a socket's path has at most 107, of which `tmp_path` needs most
 VARIABLES = (
     *("COLUMNS", "LINES", "TZ", "PYTHONWARNINGS", "PYTHONIOENCODING", "NO_COLOR", "FORCE_COLOR", "MAKEFLAGS"),
     *("RUNTIME_DIRECTORY", "STATE_DIRECTORY", "MCRELAY_SOCKET"),
