@@ -1,4 +1,4 @@
-"""`mcrelay add`: a rule in a drop-in file of its own, running by the time that the verb ends."""
+"""`mcrelay add`: writes a rule into its own drop-in file, and reloads."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mcrelay.storage.config_tree import ConfigTree, parse_text
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 HELP = f"""\
-IFACE is a name of `interfaces`. An output without GROUP sends to the input's group, and one without PORT to
-the input's port. In the place of GROUP an address of a host may stand.
+IFACE is a name under `interfaces`. An output without GROUP sends to the input's group, an output without PORT
+to the input's port. A host address may take the place of GROUP.
 
-The file is written beside the others as NAME.yaml, checked together with all of them before it is put in
-place, and reloaded. The same rule again is no change.
+The rule is written to NAME.yaml in the drop-in folder. All files together are checked first; if one would be
+invalid, nothing is written. Adding the same rule again changes nothing.
 
 {edit.EXIT_CODES}"""
 
@@ -31,35 +31,41 @@ place, and reloaded. The same rule again is no change.
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `add`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = "Write a rule into a drop-in file of its own, reload, and wait for the verdict."
+    parser.description = "Write a rule into its own drop-in file, reload, and wait for the result."
     parser.epilog = HELP
-    parser.add_argument("name", metavar="NAME", help="the name of the rule, and of its file")
+    parser.add_argument("name", metavar="NAME", help="name of the rule and of its file")
     parser.add_argument(
-        "--input", metavar="IFACE:GROUP:PORT", type=_parse_input, required=True, help="what the rule takes"
+        "--input",
+        metavar="IFACE:GROUP:PORT",
+        type=_parse_input,
+        required=True,
+        help="interface, group and port that the rule receives",
     )
     parser.add_argument(
         "--output", metavar="IFACE[:GROUP[:PORT]]", type=_parse_output, required=True, action="append",
-        help="where it is sent; may be given several times",
+        help="destination of the copies; may be given several times",
     )  # fmt: skip
     parser.add_argument(
-        "--sources", metavar="A,B", type=_parse_sources, help="the only senders that are relayed"
+        "--sources", metavar="A,B", type=_parse_sources, help="relay packets of these senders only"
     )
     parser.add_argument(
-        "--ttl", metavar="TTL", type=_parse_number, help="of the outputs: a number, or `decrement`"
+        "--ttl", metavar="TTL", type=_parse_number, help="TTL of the outputs: a number, or `decrement`"
     )
     parser.add_argument(
-        "--dscp", metavar="DSCP", type=_parse_number, help="of the outputs: a number, or `copy`"
+        "--dscp", metavar="DSCP", type=_parse_number, help="DSCP of the outputs: a number, or `copy`"
     )
-    parser.add_argument("--description", metavar="TEXT", help="what the rule is for, in your words")
-    parser.add_argument("--disabled", action="store_true", help="write the rule without running it")
+    parser.add_argument("--description", metavar="TEXT", help="what the rule is for")
+    parser.add_argument("--disabled", action="store_true", help="write the rule with `enabled: false`")
     parser.add_argument(
-        "--replace", action="store_true", help="replace another rule that `mcrelay add` wrote"
+        "--replace",
+        action="store_true",
+        help="replace a different rule of this name that `mcrelay add` wrote",
     )
     edit.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Add the rule, unless it is there."""
+    """Add the rule, unless an equal one exists."""
     return edit.run(options, lambda tree: _decide(options, tree))
 
 
@@ -70,7 +76,7 @@ def _decide(options: argparse.Namespace, tree: ConfigTree) -> Change:
     holder = tree.holder(name)
     if holder is None:
         if file.exists():
-            raise EditRefused(f"{file} is there already, without a rule `{name}`: rename it")
+            raise EditRefused(f"{file} exists, but has no rule `{name}`: rename it, or choose another name")
         return Change(f"{name}: added, {file}", file, text)
     where = holder.where_key("rules", name)
     if _valid_rule(tree, name, holder) == wanted:
@@ -92,13 +98,13 @@ def _valid_rule(tree: ConfigTree, name: str, holder: Source) -> Rule | None:
 
 
 def rule_as_data(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the rule that the command line asks for, as it is written in a file."""
-    taken = options.input | ({"sources": options.sources} if options.sources else {})
-    sending = {key: value for key in ("ttl", "dscp") if (value := getattr(options, key)) is not None}
-    described = {"description": options.description} if options.description else {}
-    outputs = [output | sending for output in options.output]
+    """Return the rule of the command line as the data that a file would hold."""
+    rule_input = options.input | ({"sources": options.sources} if options.sources else {})
+    overrides = {key: value for key in ("ttl", "dscp") if (value := getattr(options, key)) is not None}
+    description = {"description": options.description} if options.description else {}
+    outputs = [output | overrides for output in options.output]
     disabled = {"enabled": False} if options.disabled else {}
-    return {**described, "input": taken, "outputs": outputs, **disabled}
+    return {**description, "input": rule_input, "outputs": outputs, **disabled}
 
 
 def _parse_input(text: str) -> dict[str, Any]:
@@ -124,14 +130,14 @@ def _parse_output(text: str) -> dict[str, Any]:
 
 
 def _endpoint(interface: str, destination: str = "", port: str = "") -> dict[str, Any]:
-    """Return an input or output as it is written in a file; what may be empty is left out."""
+    """Return an input or output as a file would hold it, without the keys that are empty."""
     is_host = looks_like_address(destination) and not is_group(destination)
     named = {"address" if is_host else "group": destination} if destination else {}
     return {"interface": interface, **named, **({"port": _parse_number(port)} if port else {})}
 
 
 def _parse_number(text: str) -> int | str:
-    """Return a number; what is none is left to the schema, which knows what to say."""
+    """Return a number, or the text itself, which the schema refuses with its own message."""
     return int(text) if _NUMBER.fullmatch(text) else text
 
 

@@ -1,4 +1,4 @@
-"""`mcrelay check`: everything that is wrong with a configuration, found without a daemon or privilege."""
+"""`mcrelay check`: lists every problem of a configuration; needs no daemon and no privilege."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mcrelay.storage import config_files
 
 JSON_VERSION = 1  # version of the shape of --json
 
-JSON_HELP = """\
-With --json, one object: mcrelay-check(1) and schemas/check.schema.json describe it.
+HELP = """\
+With --json, one object, described in mcrelay-check(1) and schemas/check.schema.json.
 
 Exit codes: 0 valid, 2 usage, 78 invalid."""
 
@@ -27,29 +27,29 @@ Exit codes: 0 valid, 2 usage, 78 invalid."""
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `check`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = "Tell everything that is wrong with a configuration and its drop-in folder."
-    parser.epilog = JSON_HELP
+    parser.description = "Check a configuration and its drop-in folder, and list every problem."
+    parser.epilog = HELP
     config_option.arguments(parser)
     session.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check the file and print what is wrong with it."""
+    """Check the files and print their problems."""
     file = config_option.find_file(options)
     try:
-        verdict = CheckResult(
+        result = CheckResult(
             file, (), config_files.compile_contents(config_option.read_contents(options, file))
         )
     except ConfigError as invalid:
-        verdict = CheckResult(file, invalid.problems)
-    print(json.dumps(verdict.as_json(), indent=2) if options.json else verdict.as_text(is_colour_wanted()))
-    return Exit.INVALID if verdict.problems else Exit.OK
+        result = CheckResult(file, invalid.problems)
+    print(json.dumps(result.as_json(), indent=2) if options.json else result.as_text(is_colour_wanted()))
+    return Exit.INVALID if result.problems else Exit.OK
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What `check` found: problems, or a config."""
+    """What `check` found: problems, or a valid configuration."""
 
     file: str
     problems: tuple[Problem, ...]
@@ -60,7 +60,7 @@ class CheckResult:
         return self.config.warnings if self.config else ()
 
     def as_json(self) -> dict[str, Any]:
-        """Return the documented shape."""
+        """Return the object that `--json` prints."""
         return {
             "version": JSON_VERSION,
             "file": self.file,
@@ -72,12 +72,12 @@ class CheckResult:
         }
 
     def as_text(self, colour: bool) -> str:
-        """Return every problem with its line and a caret, and a last line that sums up."""
-        told = problems.format_problems(self.problems, colour)
-        warned = problems.format_warnings(self._warnings, colour)
-        return "\n".join([*told, *warned, self._sum()])
+        """Return every problem with its line and a caret, and a summary as the last line."""
+        errors = problems.format_problems(self.problems, colour)
+        warnings = problems.format_warnings(self._warnings, colour)
+        return "\n".join([*errors, *warnings, self._summary()])
 
-    def _sum(self) -> str:
+    def _summary(self) -> str:
         if self.config is None:
             return f"{self.file}: {format_count(len(self.problems), 'problem')}"
         rules, interfaces = len(self.config.rules), len(self.config.interfaces)

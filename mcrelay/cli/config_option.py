@@ -1,4 +1,4 @@
-"""Which configuration a verb is about: the file it names, else the running daemon's, else the usual."""
+"""The FILE, `--config` and `--as` options of `check` and `plan`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from mcrelay.storage.config_files import Contents
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name the file."""
-    usual = (
-        f"the configuration (default: the running daemon's, else {config_files.DEFAULT}); - is standard input"
+    meaning = (
+        "configuration file, or - for standard input"
+        f" (default: the running daemon's, else {config_files.DEFAULT})"
     )
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("file", nargs="?", metavar="FILE", help=usual)
+    either.add_argument("file", nargs="?", metavar="FILE", help=meaning)
     either.add_argument("-c", "--config", metavar="FILE", help="the same as FILE")
     parser.add_argument(
         "--as", dest="place", metavar="PLACE", type=Path,
-        help="take FILE as if it stood at PLACE, a main file or a drop-in, beside the other files there",
+        help="check FILE as if it replaced the main file or drop-in at PLACE, with the other files there",
     )  # fmt: skip
 
 
 def named_file(options: argparse.Namespace) -> str | None:
-    """Return the file that was named, or the place that it is meant for; None where none was."""
+    """Return the PLACE of `--as`, else the named file, else None."""
     if options.place is not None:
         return str(options.place)
     return _file_argument(options)
@@ -37,7 +38,7 @@ def _file_argument(options: argparse.Namespace) -> str | None:
 
 
 def find_file(options: argparse.Namespace) -> str:
-    """Return the file that was named, else that of the daemon, if it can be asked, else the usual one."""
+    """Return the named file, else the running daemon's, else the default path."""
     if (name := named_file(options)) is not None:
         return name
     try:
@@ -48,7 +49,7 @@ def find_file(options: argparse.Namespace) -> str:
 
 
 def read_contents(options: argparse.Namespace, name: str) -> Contents:
-    """Return what the file and its drop-ins hold; raises `Invalid`."""
+    """Return the content of the file and its drop-ins. Raises ConfigError when one cannot be read."""
     if options.place is not None:
         return config_files.read_with(options.place, _read_one(_file_argument(options) or "-"))
     return config_files.read_standard_input() if name == "-" else config_files.read(name)

@@ -15,7 +15,7 @@ HELP = """\
 This confirms the generation that is on trial when the verb is called. If another generation runs when the
 daemon gets the request, nothing is confirmed.
 
-With --json, one object: mcrelay-confirm(1) and schemas/confirm.schema.json describe it.
+With --json, one object, described in mcrelay-confirm(1) and schemas/confirm.schema.json.
 
 Exit codes: 0 confirmed, 1 refused (nothing is on trial, or another generation), or no result, 2 usage,
 3 mcrelay does not run, 4 not permitted."""

@@ -1,4 +1,4 @@
-"""`mcrelay demo`: relays real multicast between network namespaces, and tells the story."""
+"""`mcrelay demo`: relays real multicast between network namespaces, and explains each step."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from pathlib import Path
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.lab import Daemon, Host, Lab, LabError, Receiver, Report, report_of, send, start_sending
 
-RATE = 5000  # packets a second
-COUNT = 5 * RATE
-BEFORE_RELOAD = 2.0  # seconds of traffic
-WITHOUT_RELAY = 500  # packets
+RATE_PPS = 5000  # packets a second
+PACKETS = 5 * RATE_PPS
+RELOAD_AFTER_S = 2.0  # seconds of traffic
+PACKETS_WITHOUT_RELAY = 500
 
 NETWORK = """\
-mcrelay demo: multicast from a source that nobody can route
+mcrelay demo: relaying multicast from an unroutable source
 
   sender                        relay                           receivers
   192.168.168.55 ----> eth0  10.1.0.1     eth1 10.2.0.1 ----> 10.2.0.2  plant
   sends 239.1.1.1:5001                    eth2 10.3.0.1 ----> 10.3.0.2  archive
   with TTL 1
 
-These four hosts are network namespaces: real packets, real kernels, and nothing outside of them is touched.
-The sender's address belongs to none of the networks of the relay host, as with a device that cannot be told
-another; rp_filter is on, as usual.
+The four hosts are network namespaces: the packets are real, and nothing outside of them is touched. The
+sender's address is in none of the relay host's networks, as with a device whose address cannot be changed.
+rp_filter is on, as in most distributions.
 """
 
 CONFIG = """\
@@ -52,10 +52,10 @@ ADDED_OUTPUT = "      - {interface: archive, group: 239.2.2.4, port: 6001}\n"
 
 NEXT = """\
 Next
-  mcrelay check FILE                    finds every mistake in a configuration, offline
-  mcrelay run -c FILE                   relays, on your own interfaces
-  mcrelay receive GROUP:PORT -i DEVICE  tells whether multicast gets through, with `mcrelay send` or without
-  README.md and examples/               have more configurations, each commented
+  mcrelay check FILE                    lists every problem of a configuration, offline
+  mcrelay run -c FILE                   relays on your own interfaces
+  mcrelay receive GROUP:PORT -i DEVICE  shows which multicast arrives, from `mcrelay send` or any other sender
+  README.md and examples/               have more configurations, with comments
 """
 
 HEADINGS = ("receiver", "group", "source", "TTL", "received", "lost", "duplicated", "latency p50", "p99")
@@ -73,38 +73,39 @@ class Network:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line: the demo has no options."""
+    """Describe the verb, which has no options."""
     parser.description = (
-        "Builds network namespaces for a sender, a relay and two receivers, relays multicast from a source"
-        " that cannot be routed, reloads under traffic, shows what arrived, and cleans up. Takes about"
-        " 15 seconds and needs root."
+        "Build network namespaces for a sender, a relay and two receivers, relay multicast from an unroutable"
+        " source, reload under traffic, show what arrived, and clean up. Takes about 15 seconds; needs root."
     )
     parser.epilog = (
-        "Exit codes: 0 nothing was lost, 1 something was lost or the network could not be built, 2 usage,"
-        " 4 not permitted."
+        "Exit codes: 0 no packet was lost, 1 packets were lost, or the namespaces could not be built,"
+        " 2 usage, 4 not permitted."
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Tell the story, and return whether it ended well."""
+    """Run the demo; the exit code is 0 if no packet was lost."""
     if os.geteuid() != 0:
-        print("mcrelay demo: needs root to build network namespaces: sudo mcrelay demo", file=sys.stderr)
+        print(
+            "mcrelay demo: building network namespaces needs root: use `sudo mcrelay demo`", file=sys.stderr
+        )
         return Exit.NOT_PERMITTED
     if shutil.which("ip") is None:
-        print("mcrelay demo: needs the command `ip`: apt install iproute2", file=sys.stderr)
+        print("mcrelay demo: the command `ip` is missing: install iproute2", file=sys.stderr)
         return Exit.FAILURE
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that `with` cleans up as on Ctrl-C
     print(NETWORK, flush=True)
     try:
         with tempfile.TemporaryDirectory(prefix="mcrelay-demo-") as folder, Lab() as lab:
             network = _build(lab)
-            _without_the_relay(network)
-            well = _with_the_relay(network, Path(folder))
+            _show_without_relay(network)
+            is_lossless = _show_with_relay(network, Path(folder))
     except LabError as error:
         print(f"mcrelay demo: {error}", file=sys.stderr)
         return Exit.FAILURE
     print(NEXT)
-    return Exit.OK if well else Exit.FAILURE
+    return Exit.OK if is_lossless else Exit.FAILURE
 
 
 def _build(lab: Lab) -> Network:
@@ -115,22 +116,23 @@ def _build(lab: Lab) -> Network:
     return network
 
 
-def _without_the_relay(network: Network) -> None:
-    """Show that even a member of the group gets nothing."""
+def _show_without_relay(network: Network) -> None:
+    """Show that without mcrelay even a member of the group receives nothing."""
     receiver = Receiver(network.relay, "239.1.1.1:5001")
-    send(network.sender, *_traffic(WITHOUT_RELAY))
+    send(network.sender, *_send_arguments(PACKETS_WITHOUT_RELAY))
     received, dropped = receiver.interrupt().received, network.relay.counter("IPReversePathFilter")
     print(
         f"1. Without mcrelay\n"
-        f"  A program on the relay host joins 239.1.1.1. Of {WITHOUT_RELAY} packets it receives {received}:\n"
-        f"  the kernel dropped {dropped} for their source address, without a word (rp_filter).\n"
-        f"  And with TTL 1 none of them would ever leave that host.\n",
+        f"  A program on the relay host joins 239.1.1.1."
+        f" Of {PACKETS_WITHOUT_RELAY} packets it receives {received}:\n"
+        f"  the kernel silently dropped {dropped} because of their source address (rp_filter).\n"
+        f"  With TTL 1, none of them could be routed beyond that host either.\n",
         flush=True,
     )
 
 
-def _with_the_relay(network: Network, folder: Path) -> bool:
-    """Relay, reload under traffic, print what each receiver got, and return whether nothing was lost."""
+def _show_with_relay(network: Network, folder: Path) -> bool:
+    """Relay, reload under traffic, print what each receiver got, and return whether no packet was lost."""
     print(f"2. With mcrelay\n  mcrelay.yaml on the relay host:\n\n{_indented(CONFIG)}", flush=True)
     with Daemon(network.relay, folder, CONFIG) as relay:
         print("  $ mcrelay run -c mcrelay.yaml", flush=True)
@@ -139,20 +141,23 @@ def _with_the_relay(network: Network, folder: Path) -> bool:
             ("archive", Receiver(network.archive, "239.2.2.3:6001")),
             ("archive", Receiver(network.archive, "239.2.2.4:6001")),
         ]
-        print(f"  The sender sends {COUNT:,} packets of 1400 octets, {RATE:,} a second.", flush=True)
-        sending = start_sending(network.sender, *_traffic(COUNT))
-        time.sleep(BEFORE_RELOAD)
-        print("  Meanwhile the file gets one more output, and the relay reloads (SIGHUP):\n")
+        print(
+            f"  The sender sends {PACKETS:,} packets with 1400 bytes of payload, {RATE_PPS:,} a second.",
+            flush=True,
+        )
+        sending = start_sending(network.sender, *_send_arguments(PACKETS))
+        time.sleep(RELOAD_AFTER_S)
+        print("  Meanwhile an output is added to the file, and the relay reloads it (SIGHUP):\n")
         print(f"  + {ADDED_OUTPUT}", flush=True)
-        print(f"  The relay says: {relay.reload(CONFIG + ADDED_OUTPUT)}\n", flush=True)
+        print(f"  The relay reports: {relay.reload(CONFIG + ADDED_OUTPUT)}\n", flush=True)
         sent = report_of(sending)["packets"]
         rows = [(name, receiver.destination, receiver.report()) for name, receiver in receivers]
     print(_table(rows))
-    return _verdict(sent, [report for _, _, report in rows])
+    return _conclude(sent, [report for _, _, report in rows])
 
 
-def _traffic(count: int) -> Sequence[str]:
-    return ("239.1.1.1:5001", "--interface=eth0", "--ttl=1", f"--rate={RATE}", f"--count={count}")
+def _send_arguments(count: int) -> Sequence[str]:
+    return ("239.1.1.1:5001", "--interface=eth0", "--ttl=1", f"--rate={RATE_PPS}", f"--count={count}")
 
 
 def _indented(text: str) -> str:
@@ -160,7 +165,7 @@ def _indented(text: str) -> str:
 
 
 def _table(rows: Sequence[tuple[str, str, Report]]) -> str:
-    """Return what each receiver got, in columns: words to the left, numbers to the right."""
+    """Return what each receiver got, in columns: words aligned left, numbers right."""
     cells = [HEADINGS, *(_row(*row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
@@ -184,17 +189,17 @@ def _row(name: str, destination: str, report: Report) -> tuple[str, ...]:
     )
 
 
-def _verdict(sent: int, reports: Sequence[Report]) -> bool:
-    """Say in a sentence whether everything came, and return it."""
-    *whole, added = reports
-    well = all(report.received == sent for report in whole) and added.received > 0
-    well = well and all(report.is_flawless for report in reports)
-    if well:
+def _conclude(sent: int, reports: Sequence[Report]) -> bool:
+    """Print whether every packet arrived, and return it; the last report is that of the added output."""
+    *complete, added = reports
+    is_complete = all(report.received == sent for report in complete) and added.received > 0
+    is_lossless = is_complete and all(report.is_flawless for report in reports)
+    if is_lossless:
         print(
-            f"\n  Nothing was lost, and the reload cost no packet: all {sent:,} came to both receivers,\n"
-            f"  under other groups, from addresses that can be routed, with a TTL that carries on.\n"
-            f"  The added output got what was sent since, {added.received:,} packets without a gap.\n"
+            f"\n  No packet was lost, not even during the reload: all {sent:,} arrived at both receivers,\n"
+            f"  sent to other groups, from routable addresses, with a TTL that lets routers forward them.\n"
+            f"  The added output received all {added.received:,} packets sent since then, without a gap.\n"
         )
     else:
-        print(f"\n  Not all is well: {sent:,} packets were sent. Is this machine very busy just now?\n")
-    return well
+        print(f"\n  Packets were lost: {sent:,} were sent. Is this machine very busy?\n")
+    return is_lossless

@@ -1,4 +1,4 @@
-"""`mcrelay diff`: what the files say now that an entry of the history did not say, or otherwise."""
+"""`mcrelay diff`: compares an entry of the history with the files as they are now."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ NO_FILE = "/dev/null"
 COLOURS = {"---": BOLD, "+++": BOLD, "+": GREEN, "-": RED}
 
 HELP = """\
-The entry's files and those of the disk are compared line by line, as `diff -u` does it, and so are their
-rules. `mcrelay history` lists the entries.
+The files of the entry are compared with the files on disk, line by line as `diff -u` does, and rule by rule.
+`mcrelay history` lists the entries.
 
-With --json, one object: mcrelay-diff(1) and schemas/diff.schema.json describe it.
+With --json, one object, described in mcrelay-diff(1) and schemas/diff.schema.json.
 
-Exit codes: 0 told, 1 there is no such entry, 2 usage, 4 not permitted, 78 the files cannot be read."""
+Exit codes: 0 compared, 1 there is no such entry, 2 usage, 4 not permitted, 78 the files cannot be read."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `diff`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = "Show what has changed since an entry of the history: lines of the files, and rules."
+    parser.description = "Show which lines and rules have changed since an entry of the history."
     parser.epilog = HELP
-    parser.add_argument("number", metavar="N", type=int, help="the number of the entry")
-    usual = "the main file as it is now (default: the running daemon's, else the entry's)"
-    parser.add_argument("-c", "--config", metavar="FILE", type=Path, help=usual)
+    parser.add_argument("number", metavar="N", type=int, help="number of the entry")
+    meaning = "main file to compare with (default: the running daemon's, else the entry's)"
+    parser.add_argument("-c", "--config", metavar="FILE", type=Path, help=meaning)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     history_option.arguments(parser)
 
@@ -82,7 +82,7 @@ def relocate(entry: Entry, main: Path) -> list[tuple[str, str]]:
 
 
 def diff_lines(before: Iterable[tuple[str, str]], after: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield how files differ, as `diff -u` shows it."""
+    """Yield the lines of `diff -u` between two sets of (name, text); /dev/null stands for a missing file."""
     old, new = dict(before), dict(after)
     for name in {**old, **new}:
         was, now = old.get(name), new.get(name)
@@ -97,7 +97,7 @@ def _head(name: str) -> str:
 
 
 def format_diff(entry: Entry, lines: list[str], changed: Changes | None, colour: bool) -> Iterator[str]:
-    """Yield the difference for people."""
+    """Yield the difference as text."""
     since = f"since entry {entry.number} ({entry.hash[:HASH_DIGITS]}, {format_time(entry.time)})"
     if not lines:
         yield f"nothing has changed {since}"
@@ -105,7 +105,7 @@ def format_diff(entry: Entry, lines: list[str], changed: Changes | None, colour:
     yield from (_paint_line(line, colour) for line in lines)
     yield ""
     if changed is None:
-        yield f"{since}: the files are no valid configuration now; see `mcrelay check`"
+        yield f"{since}: the rules cannot be compared, because the files are now invalid: see `mcrelay check`"
     else:
         yield f"{since}:"
         yield from reload.format_changes(changed.as_json())
@@ -119,7 +119,7 @@ def _paint_line(line: str, colour: bool) -> str:
 
 
 def _compare_rules(entry: Entry, now: config_files.Contents) -> Changes | None:
-    """Return how the rules differ, None where one of both is no config of this version."""
+    """Return how the rules differ; None if either side is not a valid configuration for this version."""
     try:
         before = config_files.compile_contents([(name, text.encode()) for name, text in entry.contents])
         after = config_files.compile_contents(now)
@@ -134,7 +134,7 @@ def _compare_rules(entry: Entry, now: config_files.Contents) -> Changes | None:
 
 
 def _read_links() -> LinkTable:
-    """Return the links of this host; none where they cannot be read, which hides no change of a rule."""
+    """Return the links of this host, or an empty table if they cannot be read; rules are still compared."""
     try:
         return read_links()
     except LinkTableError as error:

@@ -1,4 +1,4 @@
-"""A change of a relay's files: checked as a whole, put in place, reloaded, and taken back if rejected."""
+"""How a verb changes the configuration files: check all, write one, reload, and undo if it is rejected."""
 
 from __future__ import annotations
 
@@ -25,39 +25,41 @@ from mcrelay.storage import config_files, run_dir
 from mcrelay.storage.atomic import write_atomically
 from mcrelay.storage.config_tree import ConfigTree, read_tree
 
-LOCK_RETRY_S = 0.05  # seconds between two tries to be the only one who changes the files
+LOCK_RETRY_S = 0.05  # between two attempts to lock the files
 
 EXIT_CODES = """\
-Exit codes: 0 done, or so already, 1 refused, or no result, 2 usage, 3 mcrelay does not run where --run-dir
-or --socket says, 4 not permitted, 78 the files would be invalid: nothing was changed."""
+Exit codes: 0 done, or nothing to do, 1 refused, or no result in time, 2 usage, 3 no daemon runs where
+--run-dir or --socket says, 4 not permitted, 78 the files would be invalid; nothing was changed."""
 
 
 class EditRefused(Exception):
-    """The files stay as they are; the message says why, and what to do."""
+    """The files stay unchanged; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to be said, and the file that becomes another, if any, with its text; None for no file."""
+    """A message for the user, and the file to write, if any."""
 
-    said: str
+    message: str
     file: Path | None = None
-    text: str | None = None
+    text: str | None = None  # None deletes the file
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that all verbs share that change the files."""
-    usual = f"the main file (default: the running daemon's, else {config_files.DEFAULT})"
-    parser.add_argument("-c", "--config", metavar="FILE", type=Path, help=usual)
+    """Add the arguments of all verbs that change the files."""
+    meaning = f"main configuration file (default: the running daemon's, else {config_files.DEFAULT})"
+    parser.add_argument("-c", "--config", metavar="FILE", type=Path, help=meaning)
     parser.add_argument(
-        "--dry-run", action="store_true", help="change nothing, and show what `mcrelay plan` would"
+        "--dry-run",
+        action="store_true",
+        help="change nothing; show what a reload would do, as `mcrelay plan` does",
     )
     reload.timeout_argument(parser)
     session.arguments(parser)
 
 
 def run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) -> int:
-    """Make the change that is decided on in view of the files, and tell how that ended."""
+    """Make the change that `decide` returns for the files as they are, and print the result."""
     return session.run_with_daemon(lambda options: _run(options, decide), options)
 
 
@@ -73,8 +75,8 @@ def _run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) ->
                 return _preview(options, target, change, config)
             return _carry_out(options, target, change, config)
     except ConfigError as invalid:
-        verdict = CheckResult(str(target.main), invalid.problems)
-        print(f"{verdict.as_text(is_colour_wanted())}: nothing was changed")
+        result = CheckResult(str(target.main), invalid.problems)
+        print(f"{result.as_text(is_colour_wanted())}: nothing was changed")
         return Exit.INVALID
     except EditRefused as refused:
         print(f"mcrelay: {refused}", file=sys.stderr)
@@ -83,14 +85,14 @@ def _run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) ->
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """The main file, and why no daemon is to be told of its change, if so."""
+    """The main file, and why no daemon can be asked to reload it, if so."""
 
     main: Path
     why_not_reloaded: str = ""
 
 
 def _target(options: argparse.Namespace) -> _Target:
-    """Return what to change: not the usual file, where a daemon is named that does not run."""
+    """Return the file to change: never the default file if a daemon was named that does not run."""
     try:
         with session.connect_to_daemon(options) as client:
             pid, config = client.greeting["pid"], Path(client.greeting["config"])
@@ -115,11 +117,11 @@ def _is_same(one: Path, other: Path) -> bool:
 
 @contextmanager
 def _locked(main: Path, patience: float) -> Iterator[None]:
-    """Keep out whoever else would change the files meanwhile: what was checked is what is reloaded."""
+    """Lock the files against other `mcrelay` commands, so that what was checked is what is reloaded."""
     try:
         lock = os.open(main, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        yield  # reading it says what is wrong
+        yield  # reading the file reports the error
         return
     try:
         _lock(lock, main, time.monotonic() + patience)
@@ -139,11 +141,11 @@ def _lock(lock: int, main: Path, end: float) -> None:
 
 
 def _preview(options: argparse.Namespace, target: _Target, change: Change, config: Config) -> int:
-    # To import what reads links takes as long as everything else.
+    # Imported here, because they take as long as everything else together.
     from mcrelay.cli import plan
     from mcrelay.linux.netlink import LinkTableError
 
-    print(f"dry run: {change.said}")
+    print(f"dry run: {change.message}")
     try:
         print(*plan.preview(options, str(target.main), config), sep="\n")
     except LinkTableError as error:
@@ -156,21 +158,21 @@ def _carry_out(options: argparse.Namespace, target: _Target, change: Change, con
         print(f"warning: {warning}", file=sys.stderr)
     undo = _write(change, target.main)
     if target.why_not_reloaded:
-        print(change.said)
+        print(change.message)
         print(f"mcrelay: not reloaded: {target.why_not_reloaded}", file=sys.stderr)
         return Exit.OK
     path = session.socket_path(options)
     try:
         greeting, result = reload_request.request_reload(path, options.timeout)
     except UNREACHABLE:
-        print(change.said)
+        print(change.message)
         raise
     if result["outcome"] == "rejected":
         undo()
         with suppress(*UNREACHABLE):  # so that the last result of the daemon is about the files as they are
             reload_request.request_reload(path, options.timeout)
     else:
-        print(change.said)
+        print(change.message)
     if result["outcome"] != "unchanged":
         reload.print_result(greeting, result, options)
     elif change.file is not None:  # the daemon watches its files, and was faster
@@ -179,7 +181,7 @@ def _carry_out(options: argparse.Namespace, target: _Target, change: Change, con
 
 
 def _write(change: Change, main: Path) -> Callable[[], None]:
-    """Put the file in place, and return what takes that back."""
+    """Write or delete the file, and return a function that undoes that."""
     if change.file is None:
         return lambda: None
     try:

@@ -12,7 +12,7 @@ from mcrelay.model.suggestions import did_you_mean
 from mcrelay.storage.config_tree import ConfigTree
 
 HELP = f"""\
-Only a file of the drop-in folder that holds this rule and nothing else is changed, and in it only the value
+Only a file in the drop-in folder that holds this rule and nothing else is changed, and in it only the value
 of `enabled`. If the rule is defined elsewhere, the verb says where, and changes nothing.
 
 {edit.EXIT_CODES}"""
@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         " the result."
     )
     parser.epilog = HELP
-    parser.add_argument("name", metavar="NAME", help="the rule")
+    parser.add_argument("name", metavar="NAME", help="name of the rule")
     edit.arguments(parser)
 
 
@@ -44,10 +44,12 @@ def _decide(name: str, enabled: bool, tree: ConfigTree) -> Change:
     if tree.rule(name, holder).enabled is enabled:
         return Change(f"{name}: unchanged, {where}")
     word, done = ("true", "enabled") if enabled else ("false", "disabled")
-    by_hand = f"write `enabled: {word}` there, then `mcrelay reload`"
+    by_hand = f"write `enabled: {word}` there, then run `mcrelay reload`"
     if not (tree.is_drop_in(holder) and has_only_rule(holder, name)):
-        raise EditRefused(f"{where}: `{name}` has no drop-in of its own: {by_hand}")
+        raise EditRefused(f"{where}: `{name}` has no drop-in file of its own: {by_hand}")
     try:
         return Change(f"{name}: {done}, {holder.file}", Path(holder.file), set_enabled(holder, name, enabled))
     except UnusualStyleError:
-        raise EditRefused(f"{where}: this is written in an unusual way: {by_hand}") from None
+        raise EditRefused(
+            f"{where}: `enabled` cannot be changed automatically in a file written like this: {by_hand}"
+        ) from None

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """What a verb's end means to the shell that called it."""
+    """How a verb ended."""
 
     OK = 0
     FAILURE = 1
@@ -14,22 +14,22 @@ class Exit(IntEnum):
     DEGRADED = 5
     INVALID = 78  # EX_CONFIG of sysexits.h
     INTERRUPTED = 130  # what a shell reports for SIGINT
-    BROKEN_PIPE = 141  # and for SIGPIPE
+    BROKEN_PIPE = 141  # what a shell reports for SIGPIPE
 
     @property
     def meaning(self) -> str:
-        """What has happened, for the manual."""
+        """What the code says, for the manual."""
         return _MEANINGS[self]
 
 
 _MEANINGS = {
-    Exit.OK: "All is well",
-    Exit.FAILURE: "It failed, and a line on standard error says why",
+    Exit.OK: "Success",
+    Exit.FAILURE: "The verb failed; a line on standard error says why",
     Exit.USAGE: "The command line is wrong",
-    Exit.NOT_RUNNING: "No daemon runs there",
-    Exit.NOT_PERMITTED: "This user may not do it",
-    Exit.DEGRADED: "`mcrelay status --exit-code`: the daemon runs, but not all of it is as the file says",
-    Exit.INVALID: "The configuration is invalid, and every problem is named",
-    Exit.INTERRUPTED: "Interrupted with Ctrl-C",
-    Exit.BROKEN_PIPE: "Whoever read the output has gone",
+    Exit.NOT_RUNNING: "No daemon is running",
+    Exit.NOT_PERMITTED: "The user is not permitted to do this",
+    Exit.DEGRADED: "`mcrelay status --exit-code`: the daemon runs, but not everything in the file does",
+    Exit.INVALID: "The configuration is invalid; every problem is printed",
+    Exit.INTERRUPTED: "Interrupted by Ctrl-C",
+    Exit.BROKEN_PIPE: "The reader of the output closed the pipe",
 }

@@ -1,4 +1,4 @@
-"""`mcrelay history`: the last configurations that were accepted, and which of them runs."""
+"""`mcrelay history`: lists the most recent accepted configurations, and which of them runs."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from mcrelay.reload.history import Entry
 from mcrelay.storage import state_dir
 
 JSON_VERSION = 1  # version of the shape of --json
-MAX_NAMES = 4  # of each kind of change
-HASH_DIGITS = 12  # digits of a hash that people compare
+MAX_NAMES = 4  # rule names shown for each kind of change
+HASH_DIGITS = 12  # shown of a hash
 
 HELP = """\
-The number is what `mcrelay diff` takes. A star marks the one that runs. What is said to be on trial is so
-still, or was never confirmed.
+`mcrelay diff` takes the number of an entry. A star marks the entry that runs. `on trial` marks an entry that
+is still on trial, or was never confirmed.
 
-With --json, one object: mcrelay-history(1) and schemas/history.schema.json describe it.
+With --json, one object, described in mcrelay-history(1) and schemas/history.schema.json.
 
-Exit codes: 0 told, 1 there is no history, 2 usage, 4 not permitted."""
+Exit codes: 0 listed, 1 there is no history, 2 usage, 4 not permitted."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `history`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = "List the last configurations that were accepted: when, why, and what they changed."
+    parser.description = "List the most recent accepted configurations: when, why, and what they changed."
     parser.epilog = HELP
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     history_option.arguments(parser)
@@ -56,7 +56,7 @@ def _list(options: argparse.Namespace, folder: Path, greeting: Greeting) -> int:
 
 
 def _entries(folder: Path) -> Iterator[Entry]:
-    """Yield the entries that can be read, and warn of the others."""
+    """Yield the entries that can be read, and print a warning for each of the others."""
     for number in state_dir.entry_numbers(folder):
         try:
             yield state_dir.read_entry(folder, number)
@@ -65,7 +65,7 @@ def _entries(folder: Path) -> Iterator[Entry]:
 
 
 def find_running(entries: Sequence[Entry], greeting: Greeting) -> Entry | None:
-    """Return the latest entry with the content that runs: a restart counts generations anew."""
+    """Return the latest entry with the content that runs. Generations restart at 1 with the daemon."""
     content = greeting["hash"] if greeting else None
     return next((one for one in reversed(entries) if one.hash == content), None)
 

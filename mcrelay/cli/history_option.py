@@ -1,4 +1,4 @@
-"""The history as the verbs read it: the supervisor alone writes it, in its state directory."""
+"""How `history` and `diff` find and read the history, which the supervisor writes in its state directory."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from mcrelay.cli.exit_codes import Exit
 from mcrelay.client.connection import UNREACHABLE, NotRunning
 from mcrelay.storage import state_dir
 
-Greeting = Mapping[str, Any] | None  # None where no daemon can be asked: a history outlives it
+Greeting = Mapping[str, Any] | None  # None if no daemon answers: the history can be read without one
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that say which history is meant."""
-    usual = (
-        f"the state directory (default: the running daemon's, else STATE_DIRECTORY, else {state_dir.DEFAULT})"
+    """Add the arguments that select the history."""
+    meaning = (
+        f"state directory (default: the running daemon's, else STATE_DIRECTORY, else {state_dir.DEFAULT})"
     )
-    parser.add_argument("--state-dir", metavar="DIR", type=Path, help=usual)
+    parser.add_argument("--state-dir", metavar="DIR", type=Path, help=meaning)
     session.arguments(parser)
 
 
 def run_with_history(
     verb: Callable[[argparse.Namespace, Path, Greeting], int], options: argparse.Namespace
 ) -> int:
-    """Run a verb with the state directory and what the daemon says of itself; say why it cannot be read."""
+    """Run a verb with the state directory and the daemon's greeting; on an error, print it and what to do."""
     greeting = _greeting(options)
     folder = options.state_dir or Path(greeting["state_dir"] if greeting else state_dir.default())
     try:
@@ -52,11 +52,11 @@ def _greeting(options: argparse.Namespace) -> Greeting:
 
 
 def _explain(folder: Path) -> tuple[str, Exit]:
-    """Return what to do where the directory or an entry of it cannot be read, and the exit code."""
+    """Return what to do about an unreadable directory or entry, and the exit code."""
     try:
         os.listdir(folder / state_dir.HISTORY)
     except PermissionError:
         return ": use sudo", Exit.NOT_PERMITTED
     except OSError:
-        return "; name the state directory with --state-dir", Exit.FAILURE
-    return "; `mcrelay history` lists those that there are", Exit.FAILURE
+        return "; give the state directory with --state-dir", Exit.FAILURE
+    return "; `mcrelay history` lists the entries", Exit.FAILURE

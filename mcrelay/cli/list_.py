@@ -1,4 +1,4 @@
-"""`mcrelay list`: the rules, their states, and where they stand."""
+"""`mcrelay list`: lists the rules with their states and the lines that define them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mcrelay.cli.view.table import align
 from mcrelay.cli.view.terminal import BOLD, format_json, is_colour_wanted, paint, printable
 
 HELP = """\
-With --json, one object: mcrelay-list(1) and schemas/list.schema.json describe it.
+With --json, one object, described in mcrelay-list(1) and schemas/list.schema.json.
 
-Exit codes: 0 told, 1 no answer, 2 usage, 3 mcrelay does not run, 4 not permitted."""
+Exit codes: 0 listed, 1 no answer, 2 usage, 3 no daemon is running, 4 not permitted."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def format_list(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[str]:
-    """Yield a line for each rule: name, state, place, and the reason for its state or what it is for."""
+    """Yield a line for each rule: name, state, file:line, and the reason for the state or the description."""
     if not rules:
         yield "no rules"
         return

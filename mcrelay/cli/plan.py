@@ -1,4 +1,4 @@
-"""`mcrelay plan`: what a configuration would change of what runs, without changing it."""
+"""`mcrelay plan`: shows what a reload would change, without changing it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from mcrelay.linux.netlink import LinkTableError, read_links
 from mcrelay.reconcile.plan import plan
 from mcrelay.storage import config_files
 
-CHANGES_EXIT_CODE = 2  # the exit code of --detailed-exitcode
+CHANGES_EXIT_CODE = 2  # of --detailed-exitcode, if a reload would change something
 
 HELP = """\
-Compares the file with what the running daemon does; where none runs, with nothing. Needs no privilege but
-that of asking the daemon.
+Compares the file with the running daemon. If no daemon runs, shows what a start would run. Needs no privilege
+except access to the daemon's socket.
 
-With --json, one object: mcrelay-plan(1) and schemas/plan.schema.json describe it.
+With --json, one object, described in mcrelay-plan(1) and schemas/plan.schema.json.
 
-Where the file is invalid, it is the object that `mcrelay check --json` prints.
+If the file is invalid, the object is that of `mcrelay check --json`.
 
 Exit codes: 0 planned, 1 failure, 2 usage, 4 not permitted, 78 the file is invalid.
 
-With --detailed-exitcode: 0 where nothing would change, 2 where something would, 1 on any error."""
+With --detailed-exitcode: 0 if nothing would change, 2 if something would, 1 on any error."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,13 +45,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = HELP
     config_option.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    detailed = "end with 2 where something would change, and with 1 on any error"
+    detailed = "exit with 2 if something would change, and with 1 on any error"
     parser.add_argument("--detailed-exitcode", action="store_true", help=detailed)
     session.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Plan the file, and compare it with what runs."""
+    """Plan the file, and compare the plan with the running daemon."""
     code = session.run_with_daemon(_plan, options)
     return Exit.FAILURE if options.detailed_exitcode and code not in (Exit.OK, CHANGES_EXIT_CODE) else code
 
@@ -63,7 +63,7 @@ def _plan(options: argparse.Namespace) -> int:
         file = running["daemon"]["config"] if running else str(config_files.DEFAULT)
     try:
         config = config_files.compile_contents(config_option.read_contents(options, file))
-        prospect = _plan_here(config)
+        planned = _plan_here(config)
     except ConfigError as invalid:
         return _report_invalid(CheckResult(file, invalid.problems), options)
     except LinkTableError as error:
@@ -71,63 +71,63 @@ def _plan(options: argparse.Namespace) -> int:
         return Exit.FAILURE
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    comparison = compare(running, prospect) if running else None
+    comparison = compare(running, planned) if running else None
     if options.json:
         beside = {"against": _compared_daemon(running), "changes": asdict(comparison) if comparison else None}
-        print(json.dumps({"file": file, **prospect, **beside}, indent=2))
+        print(json.dumps({"file": file, **planned, **beside}, indent=2))
     else:
-        print(*_format(file, prospect, comparison), sep="\n")
-    is_change = bool(prospect["rules"]) if comparison is None else not comparison.is_empty
+        print(*_format(file, planned, comparison), sep="\n")
+    is_change = bool(planned["rules"]) if comparison is None else not comparison.is_empty
     return CHANGES_EXIT_CODE if options.detailed_exitcode and is_change else Exit.OK
 
 
 def _plan_here(config: Config) -> dict[str, Any]:
-    """Return what a config would run with the links of this host."""
+    """Return the plan of a config with the links of this host, as JSON. Raises LinkTableError."""
     return plan_as_json(config, plan(config, read_links(), os.cpu_count() or 1))
 
 
 def _fetch_status(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | None:
-    """Return the status of the daemon. None, where none runs or may be asked: there is still much to tell."""
+    """Return the status of the daemon; None if none runs or, unless `is_strict`, if it cannot be asked."""
     try:
         with session.connect_to_daemon(options) as client:
             document: dict[str, Any] = client.call("status")
             return document
     except NotRunning as error:
-        print(f"warning: compared with nothing: {error}", file=sys.stderr)
+        print(f"warning: not compared with a running daemon: {error}", file=sys.stderr)
     except UNREACHABLE as error:
         if is_strict:
             raise
-        print(f"warning: not compared with what runs: {session.explain(error)}", file=sys.stderr)
+        print(f"warning: not compared with the running daemon: {session.explain(error)}", file=sys.stderr)
     return None
 
 
-def _report_invalid(verdict: CheckResult, options: argparse.Namespace) -> int:
+def _report_invalid(result: CheckResult, options: argparse.Namespace) -> int:
     if options.json:
-        print(json.dumps(verdict.as_json(), indent=2))
+        print(json.dumps(result.as_json(), indent=2))
     else:
-        print(verdict.as_text(colour=False), file=sys.stderr)
+        print(result.as_text(colour=False), file=sys.stderr)
     return Exit.INVALID
 
 
 def _compared_daemon(running: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return which daemon a file was compared with."""
+    """Return the daemon that the file was compared with, for `--json`."""
     if running is None:
         return None
-    of_the_daemon = running["daemon"]
+    daemon = running["daemon"]
     return {
-        "pid": of_the_daemon["pid"],
-        "config": of_the_daemon["config"],
+        "pid": daemon["pid"],
+        "config": daemon["config"],
         "generation": running["generation"]["number"],
     }
 
 
 def preview(options: argparse.Namespace, file: str, config: Config) -> Iterator[str]:
-    """Return the lines that tell what a start, or a reload, with this config would do; raises CannotRead."""
-    running, prospect = _fetch_status(options, is_strict=False), _plan_here(config)
-    return _format(file, prospect, compare(running, prospect) if running else None)
+    """Return lines that say what a reload or a start with this config would do. Raises LinkTableError."""
+    running, planned = _fetch_status(options, is_strict=False), _plan_here(config)
+    return _format(file, planned, compare(running, planned) if running else None)
 
 
-def _format(file: str, prospect: dict[str, Any], comparison: Comparison | None) -> Iterator[str]:
+def _format(file: str, planned: dict[str, Any], comparison: Comparison | None) -> Iterator[str]:
     if comparison is None:
-        return format_start(file, prospect)
-    return format_reload(file, prospect, comparison, is_colour_wanted())
+        return format_start(file, planned)
+    return format_reload(file, planned, comparison, is_colour_wanted())

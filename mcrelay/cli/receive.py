@@ -1,4 +1,4 @@
-"""`mcrelay receive`: what arrives, what is missing, and how long it was under way."""
+"""`mcrelay receive`: receives test packets, and reports loss, order and latency."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from mcrelay.traffic.endpoint import Endpoint, UsageError, parse_address, parse_
 from mcrelay.traffic.receiver import ProbeReceiver
 from mcrelay.traffic.sockets import allow_many_sockets, count_drops, open_receiver
 
-MAX_WAIT_S = 0.1  # seconds, so that Ctrl-C is answered and the end is not missed
-MAX_DRAIN_S = 1.0  # seconds at most for what had arrived before the end
+MAX_WAIT_S = 0.1  # of one wait for packets, so that Ctrl-C and the limits are noticed
+MAX_DRAIN_S = 1.0  # for reading packets that arrived before the end
 
 EPILOG = """\
-Other traffic than that of `mcrelay send` is counted, too: packets, rate, sources and TTL.
+Packets that `mcrelay send` did not send are counted, too: number, rate, sources and TTL.
 
-What is lost before the first packet or after the last cannot be seen without --expect.
+Loss before the first or after the last packet is detected only with --expect.
 
-With --json, one object: mcrelay-receive(1) and schemas/receive.schema.json describe it.
+With --json, one object, described in mcrelay-receive(1) and schemas/receive.schema.json.
 
-Exit codes: 0 all is well, 1 something was lost, corrupt or dropped, or nothing arrived at one of the GROUPs,
-or less than --count or --expect, 2 usage, 4 not permitted.
+Exit codes: 0 success, 1 packets were lost, corrupt or dropped, or fewer arrived than --count or --expect
+demand, or none at one of the GROUPs, 2 usage, 4 not permitted.
 
-Duplicates and reordering are no failure."""
+Duplicates and reordering are not failures."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
+    """Add the arguments of `receive`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Receive test packets, and report loss, order and latency."
     parser.epilog = EPILOG
@@ -47,36 +47,56 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="multicast group to join, or address of this host",
     )
     add(
-        "-i", "--interface", metavar="DEVICE", help="receive on this device only (default: as the routes say)"
+        "-i",
+        "--interface",
+        metavar="DEVICE",
+        help="receive on this device only (default: chosen by the routes)",
     )
-    add("-p", "--port", type=whole_number(1, 65535), metavar="N", help="UDP port of every GROUP without one")
+    add(
+        "-p",
+        "--port",
+        type=whole_number(1, 65535),
+        metavar="N",
+        help="UDP port of each GROUP that names none",
+    )
     add(
         "-n",
         "--count",
         type=whole_number(1, 2**48),
         metavar="N",
-        help="end after N packets in all, and demand so many",
+        help="end after N packets in total; fewer are a failure",
     )
-    add("--expect", type=whole_number(1, 2**48), metavar="N", help="demand N different packets at each GROUP")
+    add(
+        "--expect",
+        type=whole_number(1, 2**48),
+        metavar="N",
+        help="fewer than N different packets at a GROUP are a failure",
+    )
     add(
         "-d",
         "--duration",
         type=positive_number,
         metavar="SECONDS",
-        help="end after so long (default: on Ctrl-C)",
+        help="end after SECONDS (default: on Ctrl-C)",
     )
     add(
         "--idle",
         type=positive_number,
         metavar="SECONDS",
-        help="end after so long a silence, once something came",
+        help="end after SECONDS without a packet, once one has arrived",
     )
-    add("--sources", nargs="+", default=[], metavar="ADDRESS", help="join for these sources only (SSM)")
+    add(
+        "--sources",
+        nargs="+",
+        default=[],
+        metavar="ADDRESS",
+        help="join each GROUP for these sources only (SSM)",
+    )
     add("--json", action="store_true", help="print the result as one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Receive, and tell what was received."""
+    """Receive, and print the report."""
     try:
         result = build_report(_observe(options))
     except (UsageError, OSError) as error:
@@ -86,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _observe(options: argparse.Namespace) -> Observation:
-    """Listen until something ends it."""
+    """Listen until a limit or the user ends it."""
     destinations = parse_endpoints(options.destinations, options.port)
     sources = [parse_address(source) for source in options.sources]
     allow_many_sockets()
@@ -95,7 +115,7 @@ def _observe(options: argparse.Namespace) -> Observation:
         sockets = {
             one: stack.enter_context(open_receiver(one, options.interface, sources)) for one in destinations
         }
-        print(f"listening on {_list_names(destinations)}; Ctrl-C ends", file=sys.stderr, flush=True)
+        print(f"listening on {_list_names(destinations)}; Ctrl-C to end", file=sys.stderr, flush=True)
         began = time.monotonic()
         receiver = ProbeReceiver(sockets)
         ended = _receive(receiver, EndConditions(options.count, options.duration, options.idle), interrupt)
@@ -111,14 +131,14 @@ def _list_names(destinations: list[Endpoint]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EndConditions:
-    """What ends the listening; times in seconds."""
+    """The limits that end the listening; times are in seconds."""
 
     count: int | None
     duration: float | None
     idle: float | None
 
     def reached(self, receiver: ProbeReceiver, now: float) -> str | None:
-        """Return which of them is reached."""
+        """Return the name of the first limit that is reached, or None."""
         if self.count and receiver.packets >= self.count:
             return "count"
         if self.duration and now - receiver.began >= self.duration:
@@ -129,19 +149,19 @@ class EndConditions:
 
 
 def _receive(receiver: ProbeReceiver, limits: EndConditions, interrupt: Interrupt) -> str:
-    """Receive until a limit is reached or the user ends it, and return which of them did."""
+    """Receive until a limit is reached or the user ends it; return the name of the limit, or `signal`."""
     live = ProgressLine(receiver.began)
     ended = None
     while ended is None:
         if not receiver.take(MAX_WAIT_S):
-            receiver.rest()
+            receiver.pause()
         now = time.monotonic()
         if live.is_due(now):
             live.show(now, _progress(receiver, now))
         ended = "signal" if interrupt.is_set else limits.reached(receiver, now)
     live.clear()
     until = now + MAX_DRAIN_S
-    while ended != "count" and receiver.take(0) and now < until:  # what had arrived counts
+    while ended != "count" and receiver.take(0) and now < until:  # packets that arrived before the end count
         now = time.monotonic()
     return ended
 

@@ -21,7 +21,7 @@ MAX_NAMES = 8  # of the rules that were added, changed or removed, in the text
 HELP = """\
 The result is about the file as it was when `mcrelay reload` was called, or later.
 
-With --json, one object: mcrelay-reload(1) and schemas/reload.schema.json describe it.
+With --json, one object, described in mcrelay-reload(1) and schemas/reload.schema.json.
 
 Exit codes: 0 applied or unchanged, 1 no result, 2 usage, 3 mcrelay does not run, 4 not permitted,
 78 rejected: what ran before runs on."""

@@ -1,4 +1,4 @@
-"""`mcrelay remove`: deletes the drop-in file of a rule, which has stopped by the time that the verb ends."""
+"""`mcrelay remove`: deletes the drop-in file of a rule, and reloads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mcrelay.model.suggestions import did_you_mean
 from mcrelay.storage.config_tree import ConfigTree
 
 HELP = f"""\
-Only a file of the drop-in folder that holds this rule and nothing else is deleted. Of a rule that stands
-elsewhere, it tells where, and changes nothing. A rule that there is not is no error.
+Only a file in the drop-in folder that holds this rule and nothing else is deleted. If the rule is defined
+elsewhere, the verb says where, and changes nothing. A rule that does not exist is not an error.
 
 {edit.EXIT_CODES}"""
 
@@ -21,14 +21,14 @@ elsewhere, it tells where, and changes nothing. A rule that there is not is no e
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `remove`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = "Delete the drop-in file of a rule, reload, and wait for the verdict."
+    parser.description = "Delete the drop-in file of a rule, reload, and wait for the result."
     parser.epilog = HELP
-    parser.add_argument("name", metavar="NAME", help="the rule")
+    parser.add_argument("name", metavar="NAME", help="name of the rule")
     edit.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Remove the rule, if it is there."""
+    """Remove the rule, if it exists."""
     return edit.run(options, lambda tree: _decide(options.name, tree))
 
 
@@ -39,6 +39,6 @@ def _decide(name: str, tree: ConfigTree) -> Change:
     if not (tree.is_drop_in(holder) and has_only_rule(holder, name)):
         where = holder.where_key("rules", name)
         raise EditRefused(
-            f"{where}: `{name}` has no drop-in of its own: delete it there, then `mcrelay reload`"
+            f"{where}: `{name}` has no drop-in file of its own: delete it there, then run `mcrelay reload`"
         )
     return Change(f"{name}: removed, {holder.file}", Path(holder.file))

@@ -1,4 +1,4 @@
-"""`mcrelay run`: the daemon, in the foreground."""
+"""`mcrelay run`: runs the daemon in the foreground."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from mcrelay.supervisor.signals import Signals
 
 log = logging.getLogger("mcrelay")
 
-YOUNG = 100_000  # objects that there must be more of before a look for garbage among the youngest
+GC_THRESHOLD = 100_000  # new objects before a run of the garbage collector
 
-# The priorities of sd-daemon(3), which journald takes from the start of a line.
+# The priorities of sd-daemon(3), which journald reads from the start of a line.
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the verb."""
-    parser.description = "Relay what the configuration says, in the foreground, until told to stop."
+    """Add the arguments of `run`."""
+    parser.description = "Run the relay in the foreground, until SIGTERM or SIGINT."
     parser.epilog = (
-        "Exit codes: 0 stopped by SIGTERM or SIGINT, 1 another daemon has this run directory, or it cannot be"
-        " used, 2 usage, 4 not permitted, 78 the configuration is invalid."
+        "Exit codes: 0 stopped by SIGTERM or SIGINT, 1 another daemon uses this run directory, or it cannot"
+        " be used, 2 usage, 4 not permitted, 78 the configuration is invalid."
     )
     parser.add_argument(
         "-c", "--config", metavar="FILE", type=Path, default=config_files.DEFAULT,
-        help="what to relay (default: %(default)s), with the drop-in folder beside it",
+        help="main configuration file (default: %(default)s); its drop-in folder is FILE's name with `.d`",
     )  # fmt: skip
     parser.add_argument(
         "--run-dir", metavar="DIR", type=Path, default=run_dir.default(),
-        help="where its lock and its control socket lie: one daemon a directory"
+        help="directory of the lock and the control socket; each daemon needs its own"
         f" (default: RUNTIME_DIRECTORY, else {run_dir.DEFAULT})",
     )  # fmt: skip
     parser.add_argument(
         "--state-dir", metavar="DIR", type=Path, default=state_dir.default(),
-        help="where its history lies, and what `try` needs to find the way back"
+        help="directory of the history, which `mcrelay try` needs for rolling back"
         f" (default: STATE_DIRECTORY, else {state_dir.DEFAULT})",
     )  # fmt: skip
     parser.add_argument(
         "--no-watch", dest="watch", action="store_false",
-        help="take changed files only when told to reload, whatever `watch` in them says",
+        help="reload on request only, even if the configuration sets `watch`",
     )  # fmt: skip
 
 
@@ -68,9 +68,9 @@ def run(options: argparse.Namespace) -> int:
         log.error("%s", error)
         return Exit.FAILURE
     privileged.raise_descriptor_limit()
-    # Configurations and plans have no cycles, and to look at ten thousand rules takes a quarter of a second.
+    # Configurations and plans have no reference cycles; to scan those of 10,000 rules takes 0.25 s.
     gc.freeze()
-    gc.set_threshold(YOUNG)
+    gc.set_threshold(GC_THRESHOLD)
     paths = DaemonPaths(options.config, options.run_dir, options.state_dir)
     try:
         with build(paths, options.watch, user, signals, held) as supervisor:
@@ -92,18 +92,18 @@ def _log_to_stderr() -> None:
     is_journal = "JOURNAL_STREAM" in os.environ
     handler.setFormatter(_Journal() if is_journal else logging.Formatter("mcrelay: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # What a library's threads complain of is for those who can change it; that they ended, the watcher sees.
+    # Messages of watchdog's threads are of no use to the administrator; the file watcher notices if they end.
     logging.getLogger("watchdog").setLevel(logging.CRITICAL)
     threading.excepthook = _log_end_of_thread
 
 
 def _log_end_of_thread(failure: threading.ExceptHookArgs) -> None:
-    log.warning("a thread broke off: %s: %s", failure.exc_type.__name__, failure.exc_value)
+    log.warning("a thread ended with an error: %s: %s", failure.exc_type.__name__, failure.exc_value)
 
 
 class _Journal(logging.Formatter):
-    """Lines for journald: a priority instead of a time stamp."""
+    """Formats lines for journald, with a priority in front."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one line."""
+        """Return the line of a record."""
         return f"<{_PRIORITIES.get(record.levelno, 6)}>{record.getMessage()}"

@@ -1,4 +1,4 @@
-"""`mcrelay send`: numbered, stamped and checkable packets for `mcrelay receive`."""
+"""`mcrelay send`: sends numbered packets with time stamps and checksums for `mcrelay receive`."""
 
 from __future__ import annotations
 
@@ -29,39 +29,45 @@ from mcrelay.traffic.pacer import Pacer
 from mcrelay.traffic.probe import MAX_PAYLOAD, MIN_PAYLOAD
 from mcrelay.traffic.sender import ProbeSender
 
-GROUP_TTL, HOST_TTL = 1, 64  # what a plain socket does, too: multicast stays in its network
-HEADER_BYTES = 28  # octets of IPv4 and UDP
-UNLIMITED_PPS = 1e9  # packets a second: more than any machine sends
-MAX_SLEEP_S = 0.1  # seconds, so that Ctrl-C is answered at any rate
-SPIN_S = 0.00005  # seconds before a packet is due that are not worth a sleep
+GROUP_TTL, HOST_TTL = 1, 64  # the kernel's defaults: multicast is not routed
+HEADER_BYTES = 28  # IPv4 and UDP
+UNLIMITED_PPS = 1e9  # packets a second, more than any machine sends
+MAX_SLEEP_S = 0.1  # so that Ctrl-C is noticed at any rate
+SPIN_S = 0.00005  # a wait this short is spent spinning, as a sleep would end late
 
 EPILOG = """\
---rate and --count are for each GROUP; several get their packets in turn. A payload holds the flow, a sequence
-number, the time of sending, and a filling that can be checked to the last octet.
+--rate and --count apply to each GROUP; several GROUPs get their packets in turn. A payload holds the flow, a
+sequence number, the time of sending, and filling that `mcrelay receive` checks to the last byte.
 
-With --segments, packets are apart again when they leave the device, except on a veth, which hands its peer
-the uncut runs: there, first `ethtool -K DEVICE tx-udp-segmentation off`.
+With --segments, the device cuts each large packet into the packets of the given size. A veth passes large
+packets uncut to its peer: run `ethtool -K DEVICE tx-udp-segmentation off` first.
 
-With --json, one object: mcrelay-send(1) and schemas/send.schema.json describe it.
+With --json, one object, described in mcrelay-send(1) and schemas/send.schema.json.
 
-Exit codes: 0 all was sent, 1 some was not, 2 usage, 4 not permitted."""
+Exit codes: 0 all packets were sent, 1 some were not, 2 usage, 4 not permitted."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
+    """Add the arguments of `send`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = (
-        "Send numbered test packets to groups or hosts, for `mcrelay receive` to tell what became of them."
+        "Send numbered test packets to groups or hosts; `mcrelay receive` reports which of them arrive."
     )
     parser.epilog = EPILOG
     add = parser.add_argument
-    add("destinations", nargs="+", metavar="GROUP[:PORT]", help="multicast group, or address of a host")
-    add("-i", "--interface", metavar="DEVICE", help="send from this device (default: as the routes say)")
-    add("-p", "--port", type=whole_number(1, 65535), metavar="N", help="UDP port of every GROUP without one")
+    add("destinations", nargs="+", metavar="GROUP[:PORT]", help="multicast group or host address")
+    add("-i", "--interface", metavar="DEVICE", help="send from this device (default: chosen by the routes)")
+    add(
+        "-p",
+        "--port",
+        type=whole_number(1, 65535),
+        metavar="N",
+        help="UDP port of each GROUP that names none",
+    )
     add("-r", "--rate", type=parse_rate, default=100.0, metavar="N",
         help="packets a second, or `max` (default: 100)")  # fmt: skip
-    add("-s", "--size", type=whole_number(MIN_PAYLOAD, MAX_PAYLOAD), default=1400, metavar="OCTETS",
-        help=f"length of the payload, {MIN_PAYLOAD} to {MAX_PAYLOAD} octets (default: 1400)")  # fmt: skip
+    add("-s", "--size", type=whole_number(MIN_PAYLOAD, MAX_PAYLOAD), default=1400, metavar="BYTES",
+        help=f"length of the payload, {MIN_PAYLOAD} to {MAX_PAYLOAD} bytes (default: 1400)")  # fmt: skip
     add(
         "-n",
         "--count",
@@ -74,7 +80,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--duration",
         type=positive_number,
         metavar="SECONDS",
-        help="end after so long (default: on Ctrl-C)",
+        help="end after SECONDS (default: on Ctrl-C)",
     )
     add(
         "--ttl",
@@ -87,32 +93,32 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=whole_number(0, 63),
         default=0,
         metavar="N",
-        help="class of service, 0 to 63 (default: 0)",
+        help="DSCP, 0 to 63 (default: 0)",
     )
     add(
-        "--source", metavar="ADDRESS", help="address of this host to send from (default: the kernel's choice)"
+        "--source", metavar="ADDRESS", help="source address, one of this host (default: chosen by the kernel)"
     )
     add(
         "--source-port",
         type=whole_number(1, 65535),
         metavar="N",
-        help="port to send from (default: the kernel's choice)",
+        help="source port (default: chosen by the kernel)",
     )
     add(
         "--segments",
         action="store_true",
-        help="let the kernel cut runs of packets apart (UDP_SEGMENT): 3 times the rate, to one GROUP",
+        help="let the kernel cut packets out of larger ones (UDP_SEGMENT): 3 times the rate, to one GROUP",
     )
     add("--json", action="store_true", help="print the result as one JSON object")
 
 
 def parse_rate(text: str) -> float:
-    """Return a rate in packets a second, as the `type` of an argument."""
+    """Return a rate in packets a second, for `type=` of argparse; `max` is UNLIMITED_PPS."""
     return UNLIMITED_PPS if text == "max" else min(positive_number(text), UNLIMITED_PPS)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Send, and tell what was sent."""
+    """Send, and print what was sent."""
     try:
         return _send(options)
     except (UsageError, OSError) as error:
@@ -122,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
 def _send(options: argparse.Namespace) -> int:
     destinations = parse_endpoints(options.destinations, options.port)
     if options.segments and len(destinations) > 1:
-        raise UsageError("--segments takes one GROUP")
+        raise UsageError("--segments works with one GROUP only")
     with _open_socket(options) as sock, Interrupt() as interrupt:
         ttls = [options.ttl or (GROUP_TTL if one.is_group else HOST_TTL) for one in destinations]
         traffic = ProbeSender(
@@ -136,21 +142,21 @@ def _send(options: argparse.Namespace) -> int:
 
 
 def _open_socket(options: argparse.Namespace) -> socket.socket:
-    """Return a socket that sends from the device, the address and the port that were asked for."""
+    """Return a socket bound to the device, address and port of the options. Raises UsageError or OSError."""
     source = parse_address(options.source) if options.source else ""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     if options.interface is not None:
         bind_to_device(sock, options.interface)
         if options.size + HEADER_BYTES > (largest := device_mtu(sock, options.interface)):
             _note(
-                f"{options.size} octets do not fit {options.interface} (MTU {largest}): they go in fragments"
+                f"{options.size} bytes exceed the MTU of {options.interface} ({largest}): sending fragments"
             )
     bind(sock, source, options.source_port or 0)
     return sock
 
 
 def _transmit(traffic: ProbeSender, options: argparse.Namespace, interrupt: Interrupt) -> str:
-    """Send until the count, the time or the user ends it, and return which of them did."""
+    """Send until a limit or the user ends it; return `count`, `duration` or `signal`."""
     began = now = time.monotonic()
     end = began + options.duration if options.duration else math.inf
     total = options.count * len(traffic.destinations) if options.count else math.inf
@@ -171,7 +177,7 @@ def _transmit(traffic: ProbeSender, options: argparse.Namespace, interrupt: Inte
 
 
 def _result(traffic: ProbeSender, size: int, ended: str, seconds: float, source_port: int) -> dict[str, Any]:
-    """Return what the help calls the result."""
+    """Return the object that `--json` prints."""
     packets = sum(traffic.sent)
     per_second = packets / seconds
     return {
@@ -196,10 +202,10 @@ def _result(traffic: ProbeSender, size: int, ended: str, seconds: float, source_
 
 
 def _format_result(result: dict[str, Any]) -> str:
-    """Return the result in words."""
+    """Return the result as text."""
     flows = result["flows"]
     lines = [
-        f"sent {result['packets']:,} packets of {result['size']:,} octets in {result['seconds']:.1f} s:"
+        f"sent {result['packets']:,} packets of {result['size']:,} bytes in {result['seconds']:.1f} s:"
         f" {result['packets_per_second']:,.0f} packets/s, {result['mbit_per_second']:,.1f} Mbit/s",
         *(
             f"  to {flow['destination']}:{flow['port']}   {flow['packets']:,} packets"

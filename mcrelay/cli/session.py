@@ -1,4 +1,4 @@
-"""The running daemon, as the verbs reach it, and the one line that they say where they cannot."""
+"""How the verbs connect to the running daemon, and the error that they print if they cannot."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ SOCKET_VARIABLE = "MCRELAY_SOCKET"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that say which daemon is meant."""
+    """Add the arguments that select the daemon."""
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
         "--socket",
         metavar="PATH",
-        help=f"the daemon's socket (default: {SOCKET_VARIABLE}, else {run_dir.CONTROL_SOCKET} of DIR)",
+        help=f"the daemon's socket (default: {SOCKET_VARIABLE}, else {run_dir.CONTROL_SOCKET} in DIR)",
     )
     either.add_argument(
         "--run-dir",
         metavar="DIR",
-        help=f"its run directory (default: RUNTIME_DIRECTORY, else {run_dir.DEFAULT})",
+        help=f"the daemon's run directory (default: RUNTIME_DIRECTORY, else {run_dir.DEFAULT})",
     )
 
 
 def socket_path(options: argparse.Namespace) -> str:
-    """Return the path of the socket that is meant."""
+    """Return the path of the selected control socket."""
     if options.socket is not None:
         return str(options.socket)
     if options.run_dir is None and os.environ.get(SOCKET_VARIABLE):
@@ -52,12 +52,12 @@ def socket_path(options: argparse.Namespace) -> str:
 
 
 def connect_to_daemon(options: argparse.Namespace, patience: float = PATIENCE) -> closing[Client]:
-    """Return a connection to the daemon that has so many seconds to answer; raises one of `UNREACHABLE`."""
+    """Connect to the daemon, which has `patience` seconds for each answer. Raises one of `UNREACHABLE`."""
     return closing(connect(socket_path(options), min(patience, PATIENCE)))
 
 
 def run_with_daemon(verb: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """Run a verb; where the daemon cannot be asked or cannot answer, say why and return the exit code."""
+    """Run a verb; if the daemon cannot be reached or answers with an error, print that."""
     try:
         return verb(options)
     except (*UNREACHABLE, Failed) as error:
@@ -66,22 +66,22 @@ def run_with_daemon(verb: Callable[[argparse.Namespace], int], options: argparse
 
 
 def explain(error: Unreachable | Failed) -> str:
-    """Return what is wrong, and what to do about it, in one line."""
+    """Return the error and what to do about it, in one line."""
     match error:
         case NotRunning(path=path) if _is_there(path) and not _is_socket(path):
-            return f"{path} is no socket: name {run_dir.CONTROL_SOCKET} in mcrelay's run directory"
+            return f"{path} is not a socket: give {run_dir.CONTROL_SOCKET} in mcrelay's run directory"
         case NotRunning():
-            return f"{error}; start it, or say where it runs with --socket or --run-dir"
+            return f"{error}; start it, or give its place with --socket or --run-dir"
         case Failed(code=Code.UNKNOWN_RULE, message=message, data={"names": [_, *_] as names}):
             return message if "did you mean" in message else f"{message}; did you mean {list_words(names)}?"
         case Failed(code=Code.UNKNOWN_RULE, message=message):
-            return f"{message}; `mcrelay list` shows those that there are"
+            return f"{message}; `mcrelay list` shows all rules"
         case _:
             return str(error)
 
 
 def exit_code(error: Unreachable | Failed) -> Exit:
-    """Return the exit code of a verb that ended so."""
+    """Return the exit code for an error."""
     match error:
         case NotRunning():
             return Exit.NOT_RUNNING

@@ -1,4 +1,4 @@
-"""`mcrelay stats`: what came in, what went out, and what was not relayed, in full numbers."""
+"""`mcrelay stats`: shows the counters of packets received, sent and dropped, in full numbers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from mcrelay.cli.view.units import format_drops, format_number
 Part = Mapping[str, Any]
 
 HELP = """\
-With --json, one object: mcrelay-stats(1) and schemas/stats.schema.json describe it.
+With --json, one object, described in mcrelay-stats(1) and schemas/stats.schema.json.
 
-Exit codes: 0 told, 1 no answer, 2 usage, 3 mcrelay does not run, 4 not permitted."""
+Exit codes: 0 shown, 1 no answer, 2 usage, 3 no daemon is running, 4 not permitted."""
 
-HEADS = ("RULE", "IN packets", "octets", "packets/s", "bit/s", "OUT packets", "octets", "DROPS")
+HEADS = ("RULE", "IN packets", "bytes", "packets/s", "bit/s", "OUT packets", "bytes", "DROPS")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `stats`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = HELP
-    parser.add_argument("rule", nargs="?", metavar="RULE", help="only this rule")
+    parser.add_argument("rule", nargs="?", metavar="RULE", help="show this rule only")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     session.arguments(parser)
 
@@ -46,7 +46,7 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def format_stats(document: Part, colour: bool) -> Iterator[str]:
-    """Yield a line for each rule, with the reasons for which packets were not relayed below it."""
+    """Yield a line for each rule, and below it why packets were not relayed."""
     rules = document["rules"]
     if not rules:
         yield "no rules"
@@ -60,11 +60,11 @@ def format_stats(document: Part, colour: bool) -> Iterator[str]:
 
 
 def _row(rule: Part) -> tuple[str, ...]:
-    taken, sent = rule["in"], rule["out"]
+    received, sent = rule["in"], rule["out"]
     return (
         rule["name"],
-        f"{taken['packets']:,}",
-        f"{taken['octets']:,}",
+        f"{received['packets']:,}",
+        f"{received['octets']:,}",
         format_number(rule["packets_per_second"]),
         format_number(rule["bits_per_second"]),
         f"{sent['packets']:,}",

@@ -1,4 +1,4 @@
-"""`mcrelay status`: what every rule, interface and process does, and one rule in depth."""
+"""`mcrelay status`: shows all rules, interfaces and processes, or one rule in detail."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ from mcrelay.model.suggestions import list_words
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 
-MIN_INTERVAL_S = 0.1  # seconds: more often than this the daemon would only repeat itself
+MIN_INTERVAL_S = 0.1  # of --watch: the daemon does not measure its rates more often
 
 HELP = """\
-`--exit-code` ends with 5 where something is not as it should be: an enabled rule does not run, or not whole
-(an output or a worker of it is away, a device is down); the file was rejected at the last reload, or rolled
-back after a trial; a process has died and waits for its next start; or mcrelay listens and gives no answer.
-With RULE, of all rules only that one is looked at.
+`--exit-code` exits with 5 if an enabled rule does not run, or runs in part (an output or a worker is missing,
+a device is down); if the last reload rejected the file, or a trial was rolled back; if a process died and
+waits to be restarted; or if the daemon listens but does not answer. With RULE, only that rule is considered.
 
-With --json, one object, which mcrelay-control(7) and schemas/status.schema.json describe; with --watch, too,
-one a line.
+With --json, one object, described in mcrelay-control(7) and schemas/status.schema.json; with --watch, one
+object a line.
 
-Exit codes: 0 told, 1 no answer, 2 usage, 3 mcrelay does not run, 4 not permitted, 5 see --exit-code."""
+Exit codes: 0 shown, 1 no answer, 2 usage, 3 no daemon is running, 4 not permitted, 5 see --exit-code."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = HELP
     parser.add_argument(
-        "rule", nargs="?", metavar="RULE", help="show this rule in depth, with what its drop reasons mean"
+        "rule", nargs="?", metavar="RULE", help="show this rule in detail, and explain its drops"
     )
     parser.add_argument(
         "--watch",
@@ -48,10 +47,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=_seconds,
         const=1.0,
-        help="show it anew every SEC seconds (default: 1), until Ctrl-C",
+        help="refresh every SEC seconds (default: 1), until Ctrl-C",
     )
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
-    parser.add_argument("--exit-code", action="store_true", help="end with 5 where something is degraded")
+    parser.add_argument("--exit-code", action="store_true", help="exit with 5 if something is degraded")
     session.arguments(parser)
 
 
@@ -64,7 +63,9 @@ def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds; name a rule before it") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds; give RULE before --watch"
+        ) from None
     if not MIN_INTERVAL_S <= seconds <= 86_400:
         raise argparse.ArgumentTypeError(f"{text} is not between {MIN_INTERVAL_S:g} and 86400 seconds")
     return seconds
@@ -103,7 +104,7 @@ def _fetch(options: argparse.Namespace) -> dict[str, Any]:
     params = {"rule": options.rule} if options.rule is not None else {}
     with session.connect_to_daemon(options) as client:
         document: dict[str, Any] = client.call("status", **params)
-    gc.freeze()  # it is no garbage, and large: the collector need not look through it while the text is made
+    gc.freeze()  # the document is large: keep the garbage collector from scanning it again and again
     return document
 
 
@@ -117,17 +118,17 @@ def _format(document: dict[str, Any], options: argparse.Namespace) -> Sequence[s
 
 
 def find_troubles(document: Part) -> Iterator[str]:
-    """Yield each: a rule that should run and does not run whole, a file that does not, a lost process."""
-    if ill := [rule["name"] for rule in document["rules"] if _is_degraded(rule)]:
-        yield f"{format_count(len(ill), 'rule')} not running, or not whole: {list_words(ill)}"
+    """Yield a phrase for each kind of trouble: degraded rules, a file that does not run, a dead process."""
+    if degraded := [rule["name"] for rule in document["rules"] if _is_degraded(rule)]:
+        yield f"{format_count(len(degraded), 'rule')} not running, or only in part: {list_words(degraded)}"
     if document["reload"]["outcome"] == "rejected":
-        yield "the file was rejected at the last reload"
+        yield "the last reload rejected the file"
     if document["reload"]["outcome"] == "rolled_back":
-        yield "the file was rolled back: what runs is what was confirmed before"
+        yield "the file was rolled back: the last confirmed configuration runs"
     if lost := [one["name"] for one in document["processes"] if one["state"] == "pausing"]:
-        yield f"died, and not back yet: {list_words(lost)}"
+        yield f"died, and not restarted yet: {list_words(lost)}"
 
 
 def _is_degraded(rule: Part) -> bool:
-    """Whether the rule is enabled, and either does not run or does with a reservation."""
+    """Whether the rule is enabled, and does not run or has a reason for running in part."""
     return rule["enabled"] and (rule["state"] != "active" or bool(rule["reason"]))

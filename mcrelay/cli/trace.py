@@ -1,4 +1,4 @@
-"""`mcrelay trace`: what happens to a rule's packets, one by one, while it happens."""
+"""`mcrelay trace`: shows live what happens to each packet of a rule."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from mcrelay.client.connection import BrokenOff, Client, Failed
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.traffic.endpoint import UsageError
 
-POLL_INTERVAL_S = 0.05  # seconds between two looks where nothing has come
-RETRY_DELAY_S = 0.2  # seconds between two tries to reach the daemon again
-MAX_EVENTS_PER_READ = 1000  # events of one look
+POLL_INTERVAL_S = 0.05  # between two reads, while no packets arrive
+RETRY_DELAY_S = 0.2  # between two attempts to reconnect
+MAX_EVENTS_PER_READ = 1000
 
 HELP = """\
-A line tells of a packet when it came, on which device, from where, to where, its length and TTL, and what
-became of it: sent to which outputs, or not and why. Packets that nearly match are told, too: to a
-destination of the rule with a port that no rule takes, from a source that is not allowed, in fragments,
-with a VLAN tag, malformed, or sent by the relay itself.
+Each line is a packet: time, device, source, destination, length, TTL, and the outputs that it was sent to, or
+why it was dropped. Packets that nearly match are shown, too: those to the rule's destination with a port of
+no rule, from a source that is not allowed, in fragments, with a VLAN tag, malformed, or sent by the relay
+itself.
 
-A worker tells of some 250 packets at once, and of 2000 a second. Of the others it tells only how many they
-are: they are lost to the trace, and not to those who receive them.
+A worker reports about 250 packets at once, and 2000 a second. Further packets are relayed as usual; the trace
+only counts them as lost events.
 
-Traces show what packets carry: they are for root, the user of the daemon and the socket's group.
+Traces show the content of packets. They are permitted to root, the user of the daemon, and the group of its
+socket.
 
---pcapng writes the packets as they came in, from the IP header on, as far as they were kept (up to 2000
-octets); what became of each is its comment. To see them live:
+--pcapng writes the packets as they arrived, starting at the IP header, up to 2000 bytes of each. The comment
+of a packet says what happened to it. To watch them live:
 
   mcrelay trace RULE --pcapng - | wireshark -k -i -
 
-With --json, one object a line: mcrelay-trace(1) and schemas/trace.schema.json describe it.
+With --json, one object a line, described in mcrelay-trace(1) and schemas/trace.schema.json.
 
-Exit codes: 0 packets were seen, 1 none came, or the trace broke off, 2 usage, 3 mcrelay does not run,
+Exit codes: 0 packets were seen, 1 none arrived, or the trace broke off, 2 usage, 3 no daemon is running,
 4 not permitted."""
 
 
@@ -50,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `trace`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = HELP
-    parser.add_argument("rule", metavar="RULE", help="the rule whose packets to show")
+    parser.add_argument("rule", metavar="RULE", help="name of the rule")
     parser.add_argument(
         "-n",
         "--count",
@@ -59,29 +60,33 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="end after N packets (default: on Ctrl-C)",
     )
     parser.add_argument(
-        "-d", "--duration", type=positive_number, metavar="SEC", help="end after so long (default: on Ctrl-C)"
+        "-d",
+        "--duration",
+        type=positive_number,
+        metavar="SEC",
+        help="end after SEC seconds (default: on Ctrl-C)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument(
-        "--pcapng", metavar="FILE", help="write a capture for Wireshark; - is standard output"
+        "--pcapng", metavar="FILE", help="write a capture for Wireshark; - for standard output"
     )
     session.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Trace until something ends it, and tell what was seen in all."""
+    """Trace until a limit or the user ends it, and print a summary."""
     try:
         with _open_outputs(options) as outputs:
             return session.run_with_daemon(lambda _: TraceRun(options, outputs).run(), options)
     except BrokenPipeError:
-        raise  # whoever read it has gone: the command line's own affair
+        raise  # main() handles it, as for every verb
     except (UsageError, OSError) as error:
         return report_error("trace", error)
 
 
 @contextmanager
 def _open_outputs(options: argparse.Namespace) -> Iterator[list[TraceOutput]]:
-    """Open what was asked for; lines are for whoever reads standard output, unless a capture goes there."""
+    """Open the outputs of the options. A capture to standard output is the only output."""
     if options.pcapng == "-":
         yield [CaptureOutput(_binary_standard_output(options))]
         return
@@ -102,44 +107,46 @@ def _create(path: str) -> IO[bytes]:
 
 def _binary_standard_output(options: argparse.Namespace) -> IO[bytes]:
     if options.json:
-        raise UsageError("--json and --pcapng - would both write to standard output: name a file for one")
+        raise UsageError("--json and --pcapng - would both write to standard output: give a file to --pcapng")
     if sys.stdout.isatty():
-        raise UsageError("--pcapng - is not for a terminal: pipe it into `wireshark -k -i -`, or name a file")
+        raise UsageError(
+            "--pcapng - cannot write to a terminal: pipe it into `wireshark -k -i -`, or give a file"
+        )
     return sys.stdout.buffer
 
 
 class TraceRun:
-    """One run of the verb: the trace may begin several times, if the control process is restarted."""
+    """One run of the verb; the trace starts again if the control process was restarted."""
 
     def __init__(self, options: argparse.Namespace, outputs: list[TraceOutput]) -> None:
         self._options, self._outputs = options, outputs
         self._summary = TraceSummary()
         self._ends_at = time.monotonic() + options.duration if options.duration else float("inf")
         self._reader = select.poll()
-        self._reader.register(sys.stdout.fileno(), 0)  # no event but its end
+        self._reader.register(sys.stdout.fileno(), 0)  # reports only that its reader closed it
         self._has_begun = False
 
     def run(self) -> int:
-        """Trace, and tell what was seen."""
+        """Trace, print the summary, and return the exit code."""
         problem = ""
         try:
             with session.connect_to_daemon(self._options) as client:
                 problem = self._follow(client)
                 if not (self._summary.packets or problem):
-                    problem = _where_to_look(client, self._options.rule)
+                    problem = _advise(client, self._options.rule)
         except BrokenOff as error:
             if not self._has_begun:
                 raise
-            problem = self._begun_anew(str(error))
+            problem = self._restart(str(error))
         finally:
             if self._has_begun:
                 print(*filter(None, (problem, self._summary.format())), sep="\n", file=sys.stderr)
         return Exit.OK if self._summary.packets and not problem else Exit.FAILURE
 
-    def _begun_anew(self, why: str) -> str:
-        """Begin anew whenever the connection breaks; return why the trace ended, if it ended by itself."""
+    def _restart(self, why: str) -> str:
+        """Start the trace again each time the connection breaks; return why it ended, if by itself."""
         while time.monotonic() < self._ends_at:
-            print(f"{why}; the trace begins anew", file=sys.stderr)
+            print(f"{why}; starting the trace again", file=sys.stderr)
             try:
                 time.sleep(RETRY_DELAY_S)
                 with session.connect_to_daemon(self._options) as client:
@@ -151,10 +158,10 @@ class TraceRun:
         return ""
 
     def _follow(self, client: Client) -> str:
-        """Show events until the trace ends; return why, if it ended by itself."""
+        """Show events until the trace ends; return why, if it ended by itself, else an empty string."""
         with Interrupt() as interrupt:
             trace = client.call("trace.start", rule=self._options.rule)["trace"]
-            print(f"tracing {self._options.rule}; Ctrl-C ends", file=sys.stderr, flush=True)
+            print(f"tracing {self._options.rule}; Ctrl-C to end", file=sys.stderr, flush=True)
             self._has_begun, lost = True, 0
             while True:
                 answer = self._read(client, trace)
@@ -163,7 +170,7 @@ class TraceRun:
                 if answer["ended"] is not None:
                     return f"the trace of `{self._options.rule}` ended: {answer['ended']}"
                 is_over = interrupt.is_set or self._is_complete()
-                if is_over or not (answer["events"] or self._paused()):
+                if is_over or not (answer["events"] or self._wait()):
                     return ""
 
     def _read(self, client: Client, trace: int) -> dict[str, Any]:
@@ -175,7 +182,7 @@ class TraceRun:
         except Failed as error:
             if error.code != Code.NO_SUCH_TRACE:
                 raise
-            raise BrokenOff(str(error)) from None  # whoever was suspended for long has lost its lease
+            raise BrokenOff(str(error)) from None  # a client that was suspended for long loses its lease
         return answer
 
     def _show(self, events: list[dict[str, Any]], lost: int) -> None:
@@ -189,25 +196,26 @@ class TraceRun:
             output.show(events)
 
     def _is_complete(self) -> bool:
-        """Tell whether a limit is reached."""
+        """Whether a limit is reached."""
         return time.monotonic() >= self._ends_at or self._summary.packets == self._options.count
 
-    def _paused(self) -> bool:
-        """Wait a moment; return whether anyone still reads the output."""
+    def _wait(self) -> bool:
+        """Wait POLL_INTERVAL_S; return whether the output still has a reader."""
         return not self._reader.poll(POLL_INTERVAL_S * 1000)
 
 
-def _where_to_look(client: Client, rule: str) -> str:
-    """Return what to look at where no packet came."""
+def _advise(client: Client, rule: str) -> str:
+    """Return what to check if no packet arrived."""
     try:
         (status,) = client.call("status", rule=rule)["rules"]
     except Failed as error:
         if error.code != Code.UNKNOWN_RULE:
             raise
-        return f"no packet came, and `{rule}` is gone"
-    wanted = status["input"]
+        return f"no packet arrived, and rule `{rule}` was removed"
+    rule_input = status["input"]
     return (
-        f"no packet to {wanted['destination']} came in on {wanted['device']}, not even to another port.\n"
-        f"Does anyone send it there (`tcpdump -ni {wanted['device']} udp`)? If not: is the sender on this"
-        " network, and do switches know of the relay's membership (`mcrelay status`, and an IGMP querier)?"
+        f"no packet to {rule_input['destination']} arrived on {rule_input['device']}, to any port.\n"
+        f"Check with `tcpdump -ni {rule_input['device']} udp` whether such packets arrive. If not, check that"
+        " the sender is on this network, that `mcrelay status` shows the membership, and that the network has"
+        " an IGMP querier."
     )

@@ -25,7 +25,7 @@ again, on the same sockets. The files stay as they are.
 A daemon that watches its files applies a change at once. So begin with `mcrelay try`, then change the files.
 A second `mcrelay try` moves the end of the trial.
 
-With --json, one object: mcrelay-try(1) and schemas/try.schema.json describe it.
+With --json, one object, described in mcrelay-try(1) and schemas/try.schema.json.
 
 Exit codes: 0 on trial, 1 refused (there is no state directory, for example), or no result, 2 usage,
 3 mcrelay does not run, 4 not permitted, 78 rejected: what ran before runs on, and not on trial."""

@@ -5,8 +5,8 @@
         lab.link(sender.end("eth0", "192.168.168.55/24"), relay.end("eth0", "10.1.0.1/24"))
         relay.run(["ip", "address"])
 
-Nothing in a lab touches the machine's own network, and nothing is left when the block ends, however it ends.
-It needs root and iproute2.
+A lab does not touch the machine's own network, and is removed when the block ends, even by an exception. It
+needs root and iproute2.
 """
 
 from mcrelay.lab.command import LabError

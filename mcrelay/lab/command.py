@@ -1,4 +1,4 @@
-"""The command line of mcrelay, as this interpreter runs it, and the patience of whoever waits for it."""
+"""The command that runs mcrelay in this interpreter, and how to wait for its effects."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import sys
 import time
 from collections.abc import Callable
 
-TIMEOUT_S = 20.0  # seconds: far more than anything takes, so that a loaded machine fails no test
+TIMEOUT_S = 20.0  # far more than anything takes, so that no test fails on a loaded machine
 
 
 class LabError(Exception):
-    """Something in the lab did not go as it must; the message says what."""
+    """A command or a wait in the lab failed; the message says which."""
 
 
 def mcrelay(*arguments: str, python: str = sys.executable) -> list[str]:
-    """Return the command for `mcrelay ARGUMENTS` as it is installed for this or another Python."""
+    """Return the command that runs `mcrelay ARGUMENTS` with this or another Python."""
     return [python, "-I", "-m", "mcrelay", *arguments]
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = TIMEOUT_S) -> None:
-    """Return as soon as `condition` holds; a LabError says `what` did not come."""
+    """Return as soon as `condition` is true. Raises LabError with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

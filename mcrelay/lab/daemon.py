@@ -1,4 +1,4 @@
-"""`mcrelay run` on a host of the lab, watched as systemd watches it: by what it notifies."""
+"""`mcrelay run` on a host of the lab, supervised by its sd_notify(3) messages as systemd does."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from types import TracebackType
 from mcrelay.lab.command import TIMEOUT_S, LabError, mcrelay, wait_until
 from mcrelay.lab.host import Host
 
-NOTIFICATIONS = 1000  # wait to be read before the daemon must wait for whoever watches it
+MAX_QUEUED_NOTIFICATIONS = 1000  # beyond these, the daemon would block until they are read
 
 
 class Daemon:
-    """A running daemon with a folder of its own: its configuration, its run directory and its log."""
+    """A running daemon with its own folder for configuration, run directory, state directory and log."""
 
     def __init__(
         self, host: Host, folder: Path, config: str, python: str = sys.executable, watch: bool = True
@@ -34,7 +34,7 @@ class Daemon:
         self.config.write_text(config)
 
     def __enter__(self) -> Daemon:
-        self.host.sysctl("net.unix.max_dgram_qlen", NOTIFICATIONS)
+        self.host.sysctl("net.unix.max_dgram_qlen", MAX_QUEUED_NOTIFICATIONS)
         with self.host.entered():
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self._notify))
@@ -66,7 +66,7 @@ class Daemon:
             raise LabError(f"mcrelay run broke off:\n{self.log()}")
 
     def reload(self, config: str | None = None) -> str:
-        """Write the configuration, send SIGHUP, and return the STATUS with which the reload was answered."""
+        """Write the configuration if given, send SIGHUP, and return the STATUS= that follows the reload."""
         if config is not None:
             self.config.write_text(config)
         return self._signal(signal.SIGHUP)
@@ -81,20 +81,20 @@ class Daemon:
         return self.await_reload()
 
     def await_reload(self) -> str:
-        """Return the STATUS with which the next reload is answered, whoever asks for it."""
+        """Wait for the next reload, however it was requested, and return the STATUS= that follows it."""
         self.await_notification("RELOADING=1")
         answer = self.await_notification("READY=1")
         return next((line.removeprefix("STATUS=") for line in answer if line.startswith("STATUS=")), "")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
-        """Ask it to end, and return after how many seconds it did."""
+        """Send a signal that ends the daemon, and return how many seconds it took to end."""
         asked = time.monotonic()
         self.process.send_signal(number)
         self.process.wait(TIMEOUT_S)
         return time.monotonic() - asked
 
     def await_notification(self, wanted: str) -> list[str]:
-        """Return the lines of the next notification that has the line `wanted`, such as `READY=1`."""
+        """Return the lines of the next notification with `wanted`, such as `READY=1`. Raises LabError."""
         deadline = time.monotonic() + TIMEOUT_S
         while self.process.poll() is None and time.monotonic() < deadline:
             self._socket.settimeout(0.1)
@@ -105,11 +105,11 @@ class Daemon:
             if wanted in lines:
                 return lines
         raise LabError(
-            f"mcrelay run did not say {wanted} (exit {self.process.poll()}); its log:\n{self.log()}"
+            f"mcrelay run did not send {wanted} (exit {self.process.poll()}); its log:\n{self.log()}"
         )
 
     def _forget_notifications(self) -> None:
-        """Take those of reloads that others asked for."""
+        """Discard the notifications of earlier reloads."""
         self._socket.settimeout(0)
         while True:
             try:
@@ -118,12 +118,12 @@ class Daemon:
                 return
 
     def ask(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a verb of the command line that talks to this daemon, and return how it ended."""
+        """Run a verb that talks to this daemon, and return the completed process."""
         return self.host.run(mcrelay(verb, *words, *self.named), check=False)
 
     @property
     def named(self) -> tuple[str, str]:
-        """The words that name this daemon on the command line."""
+        """The options that select this daemon on the command line."""
         return ("--run-dir", str(self.run_dir))
 
     def workers(self) -> list[int]:
@@ -131,7 +131,7 @@ class Daemon:
         return self._children(b"mcrelay.worker")
 
     def control(self) -> list[int]:
-        """Return the process ID of its control process, nothing while there is none."""
+        """Return the process ID of its control process; an empty list while there is none."""
         return self._children(b"mcrelay.control")
 
     def _children(self, module: bytes) -> list[int]:
@@ -143,17 +143,17 @@ class Daemon:
         ]
 
     def summary(self) -> str:
-        """Ask for the summary of rules and counters (SIGUSR1), and return what it adds to the log."""
+        """Request the summary of rules and counters (SIGUSR1), and return what it adds to the log."""
         before = len(self.log())
         self.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: len(self.log()) > before, "the summary of mcrelay run")
         length = before
-        while length < (length := len(self.log())):  # it is several lines
+        while length < (length := len(self.log())):  # the summary has several lines
             time.sleep(0.1)
         return self.log()[before:]
 
     def log(self) -> str:
-        """Return all that it has logged."""
+        """Return the whole log."""
         return self._log.read_text()
 
     def _end(self) -> None:
@@ -167,5 +167,5 @@ class Daemon:
 def _read(process: int, file: str) -> bytes:
     try:
         return Path("/proc", str(process), file).read_bytes()
-    except OSError:  # it ended meanwhile
+    except OSError:  # the process has ended
         return b""

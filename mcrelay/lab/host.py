@@ -1,4 +1,4 @@
-"""A host of the lab: a network namespace, the processes in it, and what its kernel says of its network."""
+"""A host of the lab: a network namespace with its devices, processes and counters."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mcrelay.lab.command import LabError
 from mcrelay.linux.constants import CLONE_NEWNET
 from mcrelay.model.addresses import address_to_bytes, is_group
 
-NAMESPACES = Path("/run/netns")  # where `ip netns` keeps them
+NAMESPACES = Path("/run/netns")  # of `ip netns`
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of a link: a device on a host, with its addresses, or as a port of a bridge."""
+    """One end of a link: a device of a host, with addresses or as a port of a bridge."""
 
     host: Host
     device: str
@@ -31,14 +31,14 @@ class End:
 
 
 class Host:
-    """A network namespace of its own. Its processes see nothing of the machine's network."""
+    """A network namespace. Its processes cannot reach the machine's network."""
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
         self._started: list[subprocess.Popen[str]] = []
 
     def build(self) -> None:
-        """Make the namespace, with the reverse path filter on, as most distributions have it."""
+        """Create the namespace with the reverse path filter on, as in most distributions."""
         iproute(f"netns add {self.namespace}")
         self.ip("link set lo up")
         self.sysctl("net.ipv4.conf.all.rp_filter", 1)
@@ -50,12 +50,12 @@ class Host:
         return End(self, device, addresses)
 
     def ip(self, *commands: str) -> None:
-        """Carry out commands of `ip` on this host: `link set eth0 down`."""
+        """Run commands of `ip` on this host: `link set eth0 down`."""
         with self.entered():
             iproute(*commands)
 
     def sysctl(self, name: str, value: int) -> None:
-        """Set a sysctl of this host's network: `net.ipv4.conf.all.rp_filter`."""
+        """Set a network sysctl of this host, such as `net.ipv4.conf.all.rp_filter`. Raises LabError."""
         try:
             with self.entered():
                 Path("/proc/sys", *name.split(".")).write_text(str(value))
@@ -65,7 +65,7 @@ class Host:
     def run(
         self, command: Sequence[str], check: bool = True, seconds: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command on this host to its end; its output is captured as text."""
+        """Run a command on this host to its end, and capture its output as text."""
         with self.entered():
             return subprocess.run(
                 command,
@@ -83,9 +83,9 @@ class Host:
         stderr: IO[str] | int | None = subprocess.PIPE,
         environment: dict[str, str] | None = None,
     ) -> subprocess.Popen[str]:
-        """Start a command on this host; it is killed with the host at the latest.
+        """Start a command on this host; it is killed when the host is removed.
 
-        It gets a session of its own: Ctrl-C at the terminal is for whoever built the lab, not for its hosts.
+        The command gets its own session, so that Ctrl-C at the terminal ends the builder of the lab only.
         """
         with self.entered():
             process = subprocess.Popen(
@@ -102,7 +102,7 @@ class Host:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Move the calling thread to this host: what it opens and starts belongs here, for good."""
+        """Move the calling thread to this host; sockets and processes that it creates stay there."""
         with open("/proc/thread-self/ns/net") as before, open(NAMESPACES / self.namespace) as host:
             _enter(host.fileno())
             try:
@@ -111,29 +111,29 @@ class Host:
                 _enter(before.fileno())
 
     def processes(self) -> list[int]:
-        """Return the IDs of all processes on this host, whoever started them."""
+        """Return the IDs of all processes on this host, including those that others started."""
         return processes_in(self.namespace)
 
     def is_listening(self, destination: str, port: int) -> bool:
-        """Whether a socket is bound to this address and port and, where that is a group, has joined it."""
-        kernels_address = f"{int.from_bytes(address_to_bytes(destination), 'little'):08X}"
+        """Whether a socket is bound to this address and port and, if it is a group, has joined it."""
+        hex_address = f"{int.from_bytes(address_to_bytes(destination), 'little'):08X}"
         with self.entered():
-            bound = f" {kernels_address}:{port:04X} " in Path("/proc/thread-self/net/udp").read_text()
-            joined = kernels_address in Path("/proc/thread-self/net/igmp").read_text().split()
+            bound = f" {hex_address}:{port:04X} " in Path("/proc/thread-self/net/udp").read_text()
+            joined = hex_address in Path("/proc/thread-self/net/igmp").read_text().split()
         return bound and (joined or not is_group(destination))
 
     def groups(self, device: str) -> set[str]:
-        """Return the groups that a device is a member of."""
+        """Return the IPv4 groups that a device is a member of."""
         answer = json.loads(self.run(["ip", "-json", "maddress", "show", "dev", device]).stdout)
         return {entry["address"] for entry in answer[0]["maddr"] if entry.get("family") == "inet"}
 
     def packets_received(self, device: str) -> int:
-        """Return how many packets the device has taken from its link."""
+        """Return how many packets the device has received."""
         answer = json.loads(self.run(["ip", "-json", "-stats", "link", "show", "dev", device]).stdout)
         return int(answer[0]["stats64"]["rx"]["packets"])
 
     def counter(self, name: str) -> int:
-        """Return one of the kernel's counters of /proc/net/netstat: `IPReversePathFilter`."""
+        """Return a counter of /proc/net/netstat, such as `IPReversePathFilter`. Raises KeyError."""
         with self.entered():
             lines = Path("/proc/thread-self/net/netstat").read_text().splitlines()
         for names, values in zip(lines[::2], lines[1::2], strict=True):
@@ -143,7 +143,7 @@ class Host:
         raise KeyError(name)
 
     def close(self) -> None:
-        """Kill what still runs here, and remove the namespace with its devices."""
+        """Kill all processes of this host, and remove the namespace with its devices."""
         remove(self.namespace)
         for process in self._started:
             process.wait()
@@ -153,14 +153,14 @@ class Host:
 
 
 def iproute(*commands: str) -> None:
-    """Carry out commands of `ip`, all of them in one process."""
+    """Run commands of `ip`, all in one process. Raises LabError."""
     done = subprocess.run(["ip", "-batch", "-"], input="\n".join(commands), text=True, capture_output=True)
     if done.returncode != 0:
         raise LabError(f"ip {'; '.join(commands)}: {' '.join(done.stderr.split())}")
 
 
 def processes_in(namespace: str) -> list[int]:
-    """Return the IDs of the processes in a namespace; there is none in one that does not exist."""
+    """Return the IDs of the processes in a namespace; none if it does not exist."""
     inode = _inode(NAMESPACES / namespace)
     if inode is None:
         return []
@@ -170,9 +170,9 @@ def processes_in(namespace: str) -> list[int]:
 
 
 def remove(namespace: str) -> None:
-    """Kill every process in a namespace, until none is left that could start another, and delete it.
+    """Kill the processes in a namespace until none is left, and delete it.
 
-    That it is gone already is no error: two labs may find the same abandoned namespace.
+    It is not an error if the namespace does not exist: two labs may find the same abandoned namespace.
     """
     while processes := processes_in(namespace):
         for process in processes:
@@ -184,7 +184,7 @@ def remove(namespace: str) -> None:
 
 
 def _inode(namespace: Path) -> int | None:
-    """Return what tells one namespace from another, or None where it has just gone."""
+    """Return the inode that identifies a namespace, or None if it does not exist."""
     try:
         return namespace.stat().st_ino
     except OSError:
@@ -192,6 +192,6 @@ def _inode(namespace: Path) -> int | None:
 
 
 def _enter(namespace: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)  # os.setns comes with Python 3.12
+    libc = ctypes.CDLL(None, use_errno=True)  # os.setns needs Python 3.12
     if libc.setns(namespace, CLONE_NEWNET) != 0:
         raise LabError(f"cannot enter a network namespace: {os.strerror(ctypes.get_errno())}")

@@ -1,4 +1,4 @@
-"""The lab itself: hosts, and the links and switches between them."""
+"""The lab: hosts, and the links and switches between them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PREFIX = "mcrelay"
 
 
 class Lab:
-    """Hosts that are removed with all their processes and links when the `with` block ends."""
+    """Hosts that are removed with their processes and links when the `with` block ends."""
 
     def __init__(self) -> None:
         self._prefix = f"{PREFIX}-{os.getpid()}-{secrets.token_hex(3)}"
         self._hosts: list[Host] = []
-        # The kernel handles a carrier at once only where both ends differ in their index
+        # The kernel reports a carrier at once only if the two ends of a link have different indexes
         # (linkwatch_urgent_event); otherwise it may take a second.
         self._indexes = itertools.count(100)
 
@@ -39,7 +39,7 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A second Ctrl-C waits for the few milliseconds that cleaning up takes.
+        # Cleaning up takes a few milliseconds; a second Ctrl-C waits for its end.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         for host in self._hosts:
             host.close()
@@ -53,11 +53,11 @@ class Lab:
         return host
 
     def switch(self, name: str, address: str) -> Switch:
-        """Add an Ethernet switch that snoops IGMP; it asks who is a member from `address`."""
+        """Add an Ethernet switch that snoops IGMP, and sends its queries from `address`."""
         return Switch(self.host(name), address)
 
     def link(self, one: End, other: End, mtu: int = 1500) -> None:
-        """Connect two ends with a cable."""
+        """Connect two ends by a veth pair."""
         first, second = next(self._indexes), next(self._indexes)
         iproute(
             f"link add {one.device} index {first} mtu {mtu} netns {one.host.namespace} type veth"
@@ -68,46 +68,46 @@ class Lab:
             _connect(end)
         for end in ends:
             wait_until(partial(_is_running, end), f"the carrier of {end.device}")
-        # A cable carries no packet larger than its MTU. veth would hand over a whole train of segments
-        # as one, and a packet ring at the far end would see what no wire ever carries.
+        # A cable carries no packet larger than its MTU. A veth would pass a large packet of many segments
+        # uncut, and a packet ring at its peer would see packets that no real link carries.
         for end in ends:
             with end.host.entered():
                 switch_offload(end.device, "tx-udp-segmentation", on=False)
 
 
 class Switch:
-    """A bridge that hands multicast only to ports behind which a member has reported.
+    """A bridge that forwards multicast only to ports where a membership was reported.
 
-    The kernel's bridge floods until it believes in a querier. It believes in itself once it has an address
-    and one response interval has passed, so that interval is made short before it starts to ask.
+    The kernel's bridge floods until it knows a querier. It counts itself as one once it has an address and
+    one response interval has passed, so that interval is made short before the querier is switched on.
     """
 
-    _RESPONSE_INTERVAL = 0.1  # seconds
+    _RESPONSE_INTERVAL_S = 0.1
 
     def __init__(self, host: Host, address: str) -> None:
         self.host = host
         self._ports = 0
-        centiseconds = int(self._RESPONSE_INTERVAL * 100)
+        centiseconds = int(self._RESPONSE_INTERVAL_S * 100)
         host.ip(
             "link add switch type bridge mcast_snooping 1",
             f"address add {address} dev switch",
             f"link set switch type bridge mcast_query_response_interval {centiseconds}",
             "link set switch up type bridge mcast_querier 1",
         )
-        self._ready = time.monotonic() + 2 * self._RESPONSE_INTERVAL
+        self._ready = time.monotonic() + 2 * self._RESPONSE_INTERVAL_S
 
     def port(self) -> End:
-        """Return an end for `Lab.link`: the next free port."""
+        """Return the next free port, as an end for `Lab.link`."""
         self._ports += 1
         return End(self.host, f"port{self._ports}", bridge="switch")
 
     def wait(self) -> None:
-        """Wait until it snoops."""
+        """Wait until the switch snoops."""
         time.sleep(max(0.0, self._ready - time.monotonic()))
 
 
 def remove_abandoned() -> None:
-    """Remove the labs of processes that were killed before they could."""
+    """Remove the labs of processes that were killed before they could remove them."""
     for namespace in sorted(entry.name for entry in NAMESPACES.glob(f"{PREFIX}-*-*-*")):
         owner = namespace.split("-")[1]
         if not Path("/proc", owner).exists():
@@ -123,7 +123,7 @@ def _connect(end: End) -> None:
 
 
 def _is_running(end: End) -> bool:
-    """Return whether the kernel has seen the carrier; until then, a device drops what it is given."""
+    """Return whether the kernel has seen the carrier; the device drops all packets until then."""
     request = struct.pack("16sH14x", end.device.encode(), 0)  # struct ifreq
     with end.host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         flags: int = struct.unpack("16xH14x", fcntl.ioctl(control, SIOCGIFFLAGS, request))[0]

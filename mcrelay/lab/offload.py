@@ -1,4 +1,4 @@
-"""Switches a device's offloads, as `ethtool -K` does, on machines that have no ethtool."""
+"""Switches offloads of a device as `ethtool -K` does, on machines without ethtool."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def switch_offload(device: str, feature: str, on: bool) -> None:
         names = _feature_names(control, device)
         word, bit = divmod(names.index(feature), 32)
         words = -(-len(names) // 32)
-        blocks = [0] * (2 * words)  # a pair for each 32 features: which to change, and to what
+        blocks = [0] * (2 * words)  # a pair for each 32 features: those to change, and their new values
         blocks[2 * word] = 1 << bit
         blocks[2 * word + 1] = (1 << bit) if on else 0
         _ethtool(control, device, struct.pack(f"=II{2 * words}I", ETHTOOL_SFEATURES, words, *blocks))
 
 
 def _feature_names(control: socket.socket, device: str) -> list[str]:
-    asked = struct.pack("=IIQI", ETHTOOL_GSSET_INFO, 0, 1 << ETH_SS_FEATURES, 0)
-    count = struct.unpack("=IIQI", _ethtool(control, device, asked))[3]
+    request = struct.pack("=IIQI", ETHTOOL_GSSET_INFO, 0, 1 << ETH_SS_FEATURES, 0)
+    count = struct.unpack("=IIQI", _ethtool(control, device, request))[3]
     header = struct.pack("=III", ETHTOOL_GSTRINGS, ETH_SS_FEATURES, count)
     answer = _ethtool(control, device, header + bytes(count * ETH_GSTRING_LEN))
     names = struct.iter_unpack(f"{ETH_GSTRING_LEN}s", answer[len(header) :])
@@ -39,7 +39,7 @@ def _feature_names(control: socket.socket, device: str) -> list[str]:
 
 
 def _ethtool(control: socket.socket, device: str, command: bytes) -> bytes:
-    """Carry out one command; the kernel answers in the place of the question."""
+    """Run one ethtool command; the kernel writes its answer into the same buffer."""
     data = array.array("B", command)
     request = struct.pack("=16sQ16x", device.encode(), data.buffer_info()[0])  # struct ifreq
     fcntl.ioctl(control, SIOCETHTOOL, request)

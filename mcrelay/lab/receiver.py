@@ -1,4 +1,4 @@
-"""`mcrelay send` and `mcrelay receive` on hosts of the lab, and what they counted."""
+"""`mcrelay send` and `mcrelay receive` on hosts of the lab, and their reports."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Report:
 
     @property
     def is_flawless(self) -> bool:
-        """Whether what came has no gap, and came once, in order and unchanged."""
+        """Whether no packet was lost, duplicated, reordered or corrupt."""
         return self.lost == self.duplicated == self.reordered == self.corrupt == 0
 
     @property
     def sources(self) -> list[str]:
-        """The addresses that the packets came from."""
+        """The source addresses of the packets."""
         return list(self.received_from)
 
 
 def report_from(document: dict[str, Any]) -> Report:
-    """Return what `mcrelay receive --json` says."""
+    """Return the report in the JSON document of `mcrelay receive --json`."""
     total = document["total"]
     received_from: dict[str, int] = {}
     for flow in document["flows"]:
@@ -53,17 +53,17 @@ def report_from(document: dict[str, Any]) -> Report:
 
 
 def send(host: Host, *arguments: str) -> dict[str, Any]:
-    """Send to the end, and return the report of `mcrelay send --json`."""
+    """Run `mcrelay send --json` to its end, and return its report."""
     return report_of(start_sending(host, *arguments))
 
 
 def start_sending(host: Host, *arguments: str) -> subprocess.Popen[str]:
-    """Start to send; `report_of` waits for the end."""
+    """Start `mcrelay send --json`; `report_of` waits for its end."""
     return host.start(mcrelay("send", *arguments, "--json"))
 
 
 def report_of(process: subprocess.Popen[str], seconds: float = 3 * TIMEOUT_S) -> dict[str, Any]:
-    """Wait until `mcrelay send` or `receive` ends, and return what it reported."""
+    """Wait until `mcrelay send` or `receive` ends, and return its report. Raises LabError if it has none."""
     out, err = process.communicate(timeout=seconds)
     if not out:
         raise LabError(f"{process.args!r} ended with {process.returncode}: {err}")
@@ -72,7 +72,7 @@ def report_of(process: subprocess.Popen[str], seconds: float = 3 * TIMEOUT_S) ->
 
 
 class Receiver:
-    """Counts what comes to one destination on a host, from the moment that it is made."""
+    """Counts the packets that arrive at one destination on a host, from its construction on."""
 
     def __init__(self, host: Host, destination: str, device: str = "eth0", idle: float = 1) -> None:
         self.destination = destination
@@ -85,10 +85,13 @@ class Receiver:
         )
 
     def report(self) -> Report:
-        """Wait until nothing has come for a while, and return what was counted. Something must come."""
+        """Wait until packets have stopped arriving for `idle` seconds, and return the report.
+
+        At least one packet must arrive.
+        """
         return report_from(report_of(self._process))
 
     def interrupt(self) -> Report:
-        """End the count now, whether or not something has come."""
+        """End the count now, even if no packet has arrived, and return the report."""
         self._process.send_signal(signal.SIGINT)
         return self.report()

@@ -1,1 +1,1 @@
-"""Runs: test packets: probe, pacer, sender, receiver, statistics."""
+"""Runs: test packets of `mcrelay send` and `receive`: payload, pacing, sockets, statistics."""

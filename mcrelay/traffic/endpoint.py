@@ -1,4 +1,4 @@
-"""What `send` and `receive` are told on the command line about the network: destinations and devices."""
+"""Destinations, devices and addresses that `send` and `receive` take as arguments."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mcrelay.model.addresses import format_endpoint, is_group, normalize_address
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done; the message says what to ask for instead."""
+    """The arguments cannot be carried out; the message says what to give instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A group or an address, and a UDP port."""
+    """An IPv4 group or host address, and a UDP port."""
 
     address: str
     port: int
@@ -28,15 +28,15 @@ class Endpoint:
 
     @property
     def is_group(self) -> bool:
-        """Whether it is a multicast group."""
+        """Whether the address is a multicast group."""
         return is_group(self.address)
 
 
 def parse_endpoints(texts: list[str], port: int | None) -> list[Endpoint]:
-    """Return what `GROUP[:PORT]` arguments mean; `port` is for those that name none."""
+    """Parse `GROUP[:PORT]` arguments; `port` is for those without one. Raises UsageError."""
     found = [_parse_endpoint(text, port) for text in texts]
-    for place, one in enumerate(found):
-        if one in found[:place]:
+    for index, one in enumerate(found):
+        if one in found[:index]:
             raise UsageError(f"{one} is given twice")
     return found
 
@@ -52,43 +52,43 @@ def _parse_endpoint(text: str, default: int | None) -> Endpoint:
 
 
 def parse_address(text: str) -> str:
-    """Return an IPv4 address as it is usually written."""
+    """Return an IPv4 address in its usual form. Raises UsageError."""
     try:
         return normalize_address(text)
     except ValueError:
-        raise UsageError(f"{text!r} is no IPv4 address such as 239.1.1.1") from None
+        raise UsageError(f"{text!r} is not an IPv4 address such as 239.1.1.1") from None
 
 
 def parse_port(text: str) -> int:
-    """Return a UDP port."""
+    """Return a UDP port. Raises UsageError."""
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
-        raise UsageError(f"{text!r} is no UDP port: give 1 to 65535")
+        raise UsageError(f"{text!r} is not a UDP port: give 1 to 65535")
     return int(text)
 
 
 def device_index(device: str) -> int:
-    """Return the index of a device of this host."""
+    """Return the interface index of a device of this host. Raises UsageError if there is no such device."""
     try:
         return socket.if_nametoindex(device)
     except OSError:
         names = ", ".join(name for _, name in socket.if_nameindex())
-        raise UsageError(f"no device {device} here; there are: {names}") from None
+        raise UsageError(f"this host has no device {device}; its devices are: {names}") from None
 
 
 def bind_to_device(sock: socket.socket, device: str) -> None:
-    """Let a socket send and receive through one device only, whatever the routes say."""
+    """Let a socket send and receive through one device only, whatever the routes are. Raises UsageError."""
     device_index(device)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
 
 
 def bind(sock: socket.socket, address: str, port: int) -> None:
-    """Bind a socket, and say what to do where that cannot be."""
+    """Bind a socket. Raises UsageError or PermissionError with what to do, or another OSError."""
     try:
         sock.bind((address, port))
     except OSError as error:
         match error.errno:
             case errno.EADDRNOTAVAIL:
-                raise UsageError(f"{address} is no address of this host: see `ip address`") from None
+                raise UsageError(f"{address} is not an address of this host: see `ip address`") from None
             case errno.EADDRINUSE:
                 raise UsageError(
                     f"{format_endpoint(address, port)} is taken by another program: see `ss -ulpn`"
@@ -99,6 +99,6 @@ def bind(sock: socket.socket, address: str, port: int) -> None:
 
 
 def device_mtu(sock: socket.socket, device: str) -> int:
-    """Return how many octets a packet may have on a device."""
+    """Return the MTU of a device in bytes."""
     answer = fcntl.ioctl(sock, SIOCGIFMTU, struct.pack("16si12x", device.encode(), 0))
     return int(struct.unpack("16si12x", answer)[1])

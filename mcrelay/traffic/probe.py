@@ -1,4 +1,4 @@
-"""The payload of `mcrelay send`: numbered, stamped, and checkable to its last octet.
+"""The payload of `mcrelay send`: numbered, time-stamped, and verifiable to its last octet.
 
     octets   0  4     8     12     16        24    32                    size
              +--+-----+-----+------+---------+-----+----------------------+
@@ -6,8 +6,8 @@
              +--+-----+-----+------+---------+-----+----------------------+
 
 All numbers are in network byte order. `time` is the time of sending, in nanoseconds since 1970. `check`
-covers every other number, and the filling follows from size, flow and sequence: an octet that was changed,
-cut off or taken from another packet is seen, wherever it lies.
+covers every other number, and the filling is computed from size, flow and sequence: any octet that was
+changed, cut off or taken from another packet is detected.
 """
 
 from __future__ import annotations
@@ -31,41 +31,41 @@ HEADER = np.dtype(
 )  # fmt: skip
 WORD_BYTES = 8
 MIN_PAYLOAD = HEADER.itemsize  # octets: a payload without filling
-MAX_PAYLOAD = 65507  # octets: what one IPv4 datagram holds, 65535 less the headers of IP and UDP
+MAX_PAYLOAD = 65507  # octets: the 65535 of an IPv4 packet less the headers of IP and UDP
 MAX_SEQUENCE = 2**63 - 1  # so that a sequence number fits a signed column
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio: steps that fill 64 bits evenly
 
 
 def padded_size(size: int) -> int:
-    """Return `size` rounded up to whole words: the room that a payload takes as a row of words."""
+    """Return `size` rounded up to whole words: the octets of a row that holds a payload."""
     return -(-size // WORD_BYTES) * WORD_BYTES
 
 
 def _mix(numbers: Words) -> Words:
-    """Return numbers of which each bit depends on every bit of the old (the finalizer of SplitMix64)."""
+    """Hash each number, so that each bit depends on every bit of the input (finalizer of SplitMix64)."""
     mixed = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))
 
 
-# What the words of the filling are before a packet's key is laid over them; no two are the same.
+# The filling of a packet is this pattern, of which no two words are equal, XOR the key of the packet.
 PATTERN = _mix(np.arange(1, padded_size(MAX_PAYLOAD) // WORD_BYTES + 1, dtype=np.uint64) * GOLDEN)
 
 
 def _keys(size: Integers | int, flow: Integers, sequence: Integers) -> Words:
-    """Return what tells each packet from all others; shape (n,), dtype uint64."""
-    place = flow.astype(np.uint64) << np.uint64(32) | np.asarray(size).astype(np.uint64)
-    return _mix(place + sequence.astype(np.uint64) * GOLDEN)
+    """Return a key for each packet, hashed from size, flow and sequence; shape (n,), dtype uint64."""
+    base = flow.astype(np.uint64) << np.uint64(32) | np.asarray(size).astype(np.uint64)
+    return _mix(base + sequence.astype(np.uint64) * GOLDEN)
 
 
 def _check(keys: Words, time: Words) -> Words:
-    """Return the check of each header: the upper half of key and time, mixed."""
+    """Return the check of each header: the upper 32 bits of a hash of key and time."""
     return ((keys ^ time) * GOLDEN) >> np.uint64(32)
 
 
 class ProbePayloads:
-    """Room for payloads of one size: filled many at a time, stamped when they leave.
+    """A buffer for payloads of one size, which are filled many at a time and stamped when they are sent.
 
     `octets` has a row for each payload (uint8, shape (rows, padded(size))); only its first `size` are sent.
     """
@@ -88,17 +88,17 @@ class ProbePayloads:
         np.bitwise_xor(pattern, self._keys[:, np.newaxis], out=self._filling)
 
     def stamp(self, first: int, last: int, time: int) -> None:
-        """Say in rows `first` to `last` - 1 that they leave now."""
+        """Write the time of sending, in nanoseconds since 1970, into rows `first` to `last` - 1."""
         self._header["time"][first:last] = time
         self._header["check"][first:last] = _check(self._keys[first:last], np.array([time], np.uint64))
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeChecks:
-    """What a batch of payloads turned out to be; every column has shape (n,).
+    """The result of checking a batch of payloads; every column has shape (n,).
 
-    `ours` (bool): it bears the mark. `known` (bool): its header is as it was sent, so that `flow`, `sequence`
-    and `time` (int64) mean something. `intact` (bool): so is its filling, to the last octet.
+    `ours` (bool): the payload has the mark. `known` (bool): its header is unchanged, so that `flow`,
+    `sequence` and `time` (int64) are valid. `intact` (bool): its filling is unchanged, too.
     """
 
     ours: NDArray[np.bool_]
@@ -110,12 +110,12 @@ class ProbeChecks:
 
 
 def check_payloads(octets: Octets, lengths: Integers) -> ProbeChecks:
-    """Return what the payloads are that lie in the rows of `octets` and are `lengths` octets long.
+    """Check the payloads in the rows of `octets`, which are `lengths` octets long.
 
-    `octets` has shape (n, width), its width a multiple of 8 and no less than SMALLEST; what lies in a row
-    behind its payload is of no account.
+    `octets` has shape (n, width), its width a multiple of 8 and no less than MIN_PAYLOAD. What
+    follows the payload in its row is ignored.
     """
-    # Gathered first: one look at each row, where six columns would be six.
+    # Copied first, so that each row is read once instead of once for each of the six columns.
     header = np.ascontiguousarray(octets[:, :MIN_PAYLOAD]).view(HEADER)[:, 0]
     time, sequence = header["time"].astype(np.uint64), header["sequence"].astype(np.uint64)
     keys = _keys(header["size"], header["flow"], sequence)
@@ -133,7 +133,7 @@ def check_payloads(octets: Octets, lengths: Integers) -> ProbeChecks:
 
 
 def _intact(octets: Octets, lengths: Integers, keys: Words, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which of the `known` payloads have the filling that they were sent with."""
+    """Return which of the `known` payloads have an unchanged filling."""
     if known.all() and (lengths == lengths[:1]).all():  # the usual case, in which no payload is copied
         return _filled(octets, int(lengths[0]), keys) if len(lengths) else known
     intact = known.copy()
@@ -144,7 +144,7 @@ def _intact(octets: Octets, lengths: Integers, keys: Words, known: NDArray[np.bo
 
 
 def _filled(octets: Octets, length: int, keys: Words) -> NDArray[np.bool_]:
-    """Return which payloads of one length have the filling that belongs to their keys."""
+    """Return which payloads of one length have the filling of their keys."""
     words = octets.view(np.uint64)[:, MIN_PAYLOAD // WORD_BYTES : padded_size(length) // WORD_BYTES]
     difference = words ^ PATTERN[: words.shape[1]]
     difference ^= keys[:, np.newaxis]

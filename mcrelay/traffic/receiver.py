@@ -1,4 +1,4 @@
-"""Takes what arrives at some sockets, many datagrams at a time, and counts it."""
+"""Receives datagrams from several sockets, many at a time, and counts them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mcrelay.traffic.probe import check_payloads
 from mcrelay.traffic.sockets import buffer_size
 from mcrelay.traffic.statistics import ArrivalBatch, Reception
 
-BATCH_DATAGRAMS = 512  # datagrams taken at once
-GATHER_S = 0.002  # seconds in which datagrams gather in the sockets: the kernel stamps their arrival, not we
-MIN_GATHER_BUFFER = 8 << 20  # octets that a socket must hold for that, as the kernel counts them
+BATCH_DATAGRAMS = 512
+GATHER_S = 0.002  # pause in which datagrams gather in the sockets; the kernel records when they arrive
+MIN_GATHER_BUFFER = 8 << 20  # octets of socket buffer that such a pause needs, as the kernel counts them
 
 
 class ProbeReceiver:
-    """Sockets, and what was counted at them so far. Times are those of `time.monotonic`."""
+    """Counts the probes that arrive at some sockets. Times are those of `time.monotonic`."""
 
     def __init__(self, sockets: dict[Endpoint, socket.socket]) -> None:
         self.reception = Reception()
@@ -33,7 +33,7 @@ class ProbeReceiver:
         self._pause = GATHER_S if min(map(buffer_size, sockets.values())) >= MIN_GATHER_BUFFER else 0.0
 
     def take(self, wait: float) -> bool:
-        """Take one batch from each socket that has any; return whether more may be there."""
+        """Receive a batch from each socket, after up to `wait` seconds; return whether more may be there."""
         fullest = 0
         for key, _ in self._selector.select(wait):
             count = self._arrivals.receive(key.fd)
@@ -54,9 +54,9 @@ class ProbeReceiver:
             ttl=arrivals.ttl[:count].astype(np.int64),
             tos=arrivals.tos[:count].astype(np.int64),
             time=arrivals.times(count),
-            verdicts=check_payloads(arrivals.octets[:count], length),
+            checks=check_payloads(arrivals.octets[:count], length),
         )
 
-    def rest(self) -> None:
-        """Let datagrams gather where the sockets have the room: many cost little more than one."""
+    def pause(self) -> None:
+        """Let datagrams gather if the sockets can hold them, as many at once cost little more than one."""
         time.sleep(self._pause)

@@ -1,4 +1,4 @@
-"""Probes on their way out, to several destinations in turn."""
+"""Sends probes to several destinations in turn."""
 
 from __future__ import annotations
 
@@ -22,17 +22,15 @@ from mcrelay.model.addresses import address_to_number
 from mcrelay.traffic.endpoint import Endpoint
 from mcrelay.traffic.probe import ProbePayloads
 
-BATCH_PACKETS = (
-    256  # packets made ready at once: few enough to stay in the processor's cache until they leave
-)
+BATCH_PACKETS = 256  # prepared at once: few enough to stay in the CPU cache until they are sent
 
 
 class ProbeSender:
-    """Packets numbered from 0 for each destination. They are made many at a time and stamped when they leave.
+    """Sends packets, numbered from 0 for each destination, prepared many at a time and stamped when sent.
 
-    `taken` counts all that were taken for sending; `failures`, by errno, those that could not be sent.
-    With `segments`, one message to the kernel holds as many packets as it cuts apart again; there must be
-    one destination only.
+    `taken` counts all packets that were tried; `failures`, by errno, those that could not be sent. With
+    `segments`, a message holds as many packets as the kernel can cut it into; this needs a single
+    destination.
     """
 
     def __init__(
@@ -49,38 +47,38 @@ class ProbeSender:
         self.flows = _flows(len(destinations))
         self.taken = 0
         self.failures: Counter[int] = Counter()
-        self._unsent: Counter[int] = Counter()  # by place in `destinations`
+        self._unsent: Counter[int] = Counter()  # by index of the destination
         self._descriptor = descriptor
         self._tos = tos
         self._run = min(MAX_SEGMENTS, MAX_SEGMENTED_OCTETS // size) if segments else 1
         self._lay_out(size)
 
     def _lay_out(self, size: int) -> None:
-        """Decide once for all batches where each row lies and where it goes."""
+        """Compute once, for all batches, the address and the destination of each row."""
         number = len(self.destinations)
         rows = np.arange(
             -(-BATCH_PACKETS // number) * number
-        )  # whole rounds, so that each batch is laid out alike
-        place, self._rounds = rows % number, rows // number
+        )  # whole rounds, so that all batches have the same layout
+        index, self._rounds = rows % number, rows // number
         self._payloads = ProbePayloads(len(rows), size)
         self._messages = Messages(len(rows))
         octets = self._payloads.octets
         self._messages.iovec["base"] = address_of(octets) + rows * octets.shape[1]
         self._messages.iovec["length"] = size
         self._names = sockaddrs([(address_to_number(one.address), one.port) for one in self.destinations])
-        self._name = address_of(self._names) + place * self._names.itemsize
-        self._ttl, self._flow = np.array(self.ttls)[place], np.array(self.flows)[place]
+        self._name = address_of(self._names) + index * self._names.itemsize
+        self._ttl, self._flow = np.array(self.ttls)[index], np.array(self.flows)[index]
 
     @property
     def sent(self) -> list[int]:
-        """How many packets were sent to each destination."""
+        """The number of packets sent to each destination."""
         number = len(self.destinations)
-        return [-(-(self.taken - place) // number) - self._unsent[place] for place in range(number)]
+        return [-(-(self.taken - index) // number) - self._unsent[index] for index in range(number)]
 
     def send(self, limit: int) -> int:
-        """Send up to `limit` packets, wait where the socket has no room, and return how many were taken.
+        """Send up to `limit` packets, wait while the socket is full, and return how many were tried.
 
-        Raises OSError where nothing was ever sent: then more would not help.
+        Raises OSError if the very first packets cannot be sent, as further ones would fail as well.
         """
         rows = len(self._rounds)
         first = self.taken % rows
@@ -92,30 +90,30 @@ class ProbeSender:
         messages = self._messages.compose(starts, count, self._name[starts], self._ttl[starts], self._tos)
         self._payloads.stamp(first, last, time.time_ns())
         for failure in self._messages.send(self._descriptor, 0, messages, flags=0):
-            self._failed(failure, int(starts[failure.message]) % len(self.destinations))
+            self._record(failure, int(starts[failure.message]) % len(self.destinations))
         if self._messages.refused_segment is not None:
             self._run = 1
         self.taken += last - first
         return last - first
 
-    def _failed(self, failure: MessageFailure, place: int) -> None:
+    def _record(self, failure: MessageFailure, index: int) -> None:
         if self.taken == 0:
-            raise OSError(failure.code, _reason(failure.code, self.destinations[place]))
+            raise OSError(failure.code, _reason(failure.code, self.destinations[index]))
         self.failures[failure.code] += failure.datagrams
-        self._unsent[place] += failure.datagrams
+        self._unsent[index] += failure.datagrams
 
 
 def _flows(count: int) -> list[int]:
-    """Return numbers that no other sender, and no earlier run of this one, is likely to use."""
+    """Return flow numbers that no other sender, and no earlier run, is likely to use."""
     base = secrets.randbits(32)
-    return [(base + place) % 2**32 for place in range(count)]
+    return [(base + index) % 2**32 for index in range(count)]
 
 
 def _reason(code: int, destination: Endpoint) -> str:
     match code:
         case errno.ENETUNREACH:
-            return f"no route to {destination.address}: name the device with --interface"
+            return f"no route to {destination.address}: give a device with --interface"
         case errno.ENETDOWN:
-            return f"cannot send to {destination}: the device is down (ip link set DEVICE up)"
+            return f"cannot send to {destination}: the device is down (use `ip link set DEVICE up`)"
         case _:
             return f"cannot send to {destination}: {describe(code)}"

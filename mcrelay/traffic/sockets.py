@@ -1,4 +1,4 @@
-"""Sockets that receive what is sent to one group or address, and nothing else."""
+"""Sockets that receive the packets of one group or address, and nothing else."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ BUFFER_BYTES = (
 
 
 def open_receiver(endpoint: Endpoint, device: str | None, sources: list[str]) -> socket.socket:
-    """Return a socket bound to `endpoint`, a member of its group (of each of `sources`, if any are given)."""
+    """Return a socket bound to `endpoint` that has joined its group, for each of `sources` if given.
+
+    Raises UsageError or OSError.
+    """
     if sources and not endpoint.is_group:
-        raise UsageError(f"--sources is for multicast groups, and {endpoint.address} is none")
+        raise UsageError(f"--sources is for multicast groups, and {endpoint.address} is not one")
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         _set_up(sock, endpoint, device, sources)
@@ -40,8 +43,8 @@ def open_receiver(endpoint: Endpoint, device: str | None, sources: list[str]) ->
 
 
 def _set_up(sock: socket.socket, endpoint: Endpoint, device: str | None, sources: list[str]) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # other receivers may listen, too
-    sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)  # nothing that only others have joined
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # other receivers may use the port, too
+    sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)  # no groups that only other sockets joined
     request_control_messages(sock)
     _enlarge_buffer(sock)
     if device is not None:
@@ -52,7 +55,7 @@ def _set_up(sock: socket.socket, endpoint: Endpoint, device: str | None, sources
 
 
 def _enlarge_buffer(sock: socket.socket) -> None:
-    """Get as large a buffer as the kernel allows."""
+    """Set the largest receive buffer that the kernel allows."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
     except PermissionError:
@@ -68,7 +71,7 @@ def _join(sock: socket.socket, endpoint: Endpoint, index: int, sources: list[str
             sock.setsockopt(socket.IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, request + _sockaddr(source))
     except OSError as error:
         if error.errno == errno.ENODEV:
-            raise UsageError(f"no route to {endpoint.address}: name the device with --interface") from None
+            raise UsageError(f"no route to {endpoint.address}: give a device with --interface") from None
         raise
 
 
@@ -78,20 +81,20 @@ def _sockaddr(address: str) -> bytes:
 
 
 def buffer_size(sock: socket.socket) -> int:
-    """Return how many octets of datagrams a socket holds, as the kernel counts them."""
+    """Return the size of a socket's receive buffer in octets, as the kernel counts them."""
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
 
 def count_drops(sock: socket.socket) -> int:
-    """Return how many datagrams the kernel dropped at a socket, mostly because it was full.
+    """Return how many datagrams the kernel dropped at a socket, mostly because its buffer was full.
 
-    SO_RXQ_OVFL tells the same number, but only with the next datagram: not what is dropped after the last.
+    SO_RXQ_OVFL gives the same number, but only with the next datagram, and so not the drops after the last.
     """
     answer = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
     return int(MEMINFO.unpack(answer)[SK_MEMINFO_DROPS])
 
 
 def allow_many_sockets() -> None:
-    """Let this process open as many sockets as the system allows it to."""
+    """Raise the limit of open files to the maximum for this process."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""What became of the packets of many flows: exact counts, in memory that does not grow with them."""
+"""Statistics of the packets of many flows: exact counts, in memory that does not grow with their number."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from mcrelay.traffic.probe import ProbeChecks
 
 Column: TypeAlias = NDArray[np.int64]
 
-WINDOW = 1 << 17  # sequence numbers that a packet may come late and still be told from a duplicate
-MAX_FLOWS = 1000  # so that forged sources cannot fill the memory
+WINDOW_NUMBERS = 1 << 17  # a packet that is later than this cannot be told from a duplicate
+MAX_FLOWS = 1000  # so that forged source addresses cannot fill the memory
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 
 class SequenceTracker:
-    """The sequence numbers of one flow: which have come, which came again, which came late.
+    """Tracks the sequence numbers of one flow: received, duplicated, reordered and lost packets.
 
-    `received` counts different packets, `duplicated` those that had come before. `reordered` is as RFC 4737
-    defines it: a packet that comes after one with a higher number; of copies, only the first counts. The
-    lost ones are those missing between the lowest and the highest number that came. All of this is exact as
-    long as no packet comes `window` or more numbers behind the highest: such are only counted, as `stale`.
+    `received` counts different packets, `duplicated` further copies of them. `reordered` follows RFC 4737: a
+    packet that arrives after one with a higher number; of copies, only the first counts. `lost` are the
+    numbers missing between the lowest and the highest. All counts are exact, except that a packet that
+    arrives `window` or more numbers behind the highest is counted as `stale` only.
     """
 
-    def __init__(self, window: int = WINDOW) -> None:
+    def __init__(self, window: int = WINDOW_NUMBERS) -> None:
         self.received = self.duplicated = self.reordered = self.stale = 0
-        self.lowest = self.highest = -1  # none has come
+        self.lowest = self.highest = -1  # no packet yet
         self._window = window
-        self._seen = np.zeros(2 * window, np.bool_)  # the place of a number is the number modulo the size
+        self._seen = np.zeros(2 * window, np.bool_)  # indexed by the number modulo the size
 
     @property
     def lost(self) -> int:
-        """How many numbers between the lowest and the highest are missing."""
+        """The number of missing packets between the lowest and the highest."""
         return self.highest - self.lowest + 1 - self.received if self.received else 0
 
     def take(self, numbers: Column) -> None:
-        """Count packets with these numbers, in the order of their arrival."""
+        """Count packets with these numbers, in order of arrival."""
         if not self.received:
             self.lowest, self.highest = int(numbers[0]), int(numbers[0]) - 1
-        # Half of the places are for the window, the other half for what a batch may add to it. A batch that
-        # goes further (after a long gap) is taken in parts; one packet alone may go as far as it likes.
+        # Half of `_seen` is for the window, the other half for what a batch may add to it. A batch that would
+        # add more (after a long gap) is split; a single packet may be any distance ahead.
         if len(numbers) > 1 and int(numbers.max()) - self.highest > self._window:
             self.take(numbers[: len(numbers) // 2])
             self.take(numbers[len(numbers) // 2 :])
@@ -66,12 +66,12 @@ class SequenceTracker:
         self._register(different[new])
 
     def _advance(self, highest: int) -> None:
-        """Forget what lies a whole round back, so that its places are free up to `highest`."""
+        """Clear the entries for the numbers up to `highest`, which were last used a whole round before."""
         start, count = self.highest + 1, min(highest - self.highest, len(self._seen))
         if count > 0:
-            place = start % len(self._seen)
-            self._seen[place : place + count] = False
-            self._seen[: max(0, place + count - len(self._seen))] = False
+            index = start % len(self._seen)
+            self._seen[index : index + count] = False
+            self._seen[: max(0, index + count - len(self._seen))] = False
             self.highest = highest
 
     def _register(self, numbers: Column) -> None:
@@ -82,21 +82,21 @@ class SequenceTracker:
 
 
 class LatencyHistogram:
-    """How long packets were under way: the extremes exactly, the quantiles to about one part in a hundred.
+    """The latencies of packets: minimum and maximum exactly, quantiles to about 1 %.
 
-    A histogram with buckets that grow with the time they stand for. Where the clocks of sender and receiver
-    differ, times may be negative; they have buckets of their own.
+    A histogram whose buckets grow in proportion to the latency. Latencies may be negative if the clocks of
+    sender and receiver differ; these have their own buckets.
     """
 
     _STEPS = 64  # buckets for each doubling: 2**(1/64) is 1.011
-    _ZERO = 63 * _STEPS + 1  # the bucket of 0 ns; the last one is that of 2**63 ns
+    _ZERO = 63 * _STEPS + 1  # index of the bucket of 0 ns; the last bucket is that of 2**63 ns
 
     def __init__(self) -> None:
         self.lowest, self.highest = 2**63, -(2**63)
         self._buckets = np.zeros(2 * self._ZERO + 1, np.int64)
 
     def take(self, nanoseconds: Column) -> None:
-        """Count packets that were under way so long."""
+        """Count packets with these latencies."""
         self.lowest = min(self.lowest, int(nanoseconds.min()))
         self.highest = max(self.highest, int(nanoseconds.max()))
         scaled = np.log2(np.abs(nanoseconds.astype(np.float64)) + 1) * self._STEPS
@@ -106,12 +106,12 @@ class LatencyHistogram:
         self._buckets[start : start + len(counts)] += counts
 
     def add(self, other: LatencyHistogram) -> None:
-        """Count what another has counted as well."""
+        """Add the counts of another histogram."""
         self.lowest, self.highest = min(self.lowest, other.lowest), max(self.highest, other.highest)
         self._buckets += other._buckets
 
     def summary(self) -> dict[str, float] | None:
-        """Return minimum, quantiles and maximum in microseconds, or None where nothing was counted."""
+        """Return minimum, quantiles and maximum in microseconds, or None if no packet was counted."""
         upto = np.cumsum(self._buckets)
         if not upto[-1]:
             return None
@@ -122,14 +122,14 @@ class LatencyHistogram:
         return {name: round(nanoseconds / 1000, 1) for name, nanoseconds in summary.items()}
 
     def _value(self, bucket: int) -> float:
-        """Return the nanoseconds that a bucket stands for, which are never outside of what has come."""
+        """Return the latency of a bucket in nanoseconds, within the range of those counted."""
         distance = bucket - self._ZERO
         middle = np.copysign(2 ** (abs(distance) / self._STEPS) - 1, distance)
         return float(min(max(middle, self.lowest), self.highest))
 
 
 class FlowId(NamedTuple):
-    """What makes packets one flow; `flow` is None for those that `mcrelay send` did not send."""
+    """What identifies a flow; `flow` is None for packets that `mcrelay send` did not send."""
 
     destination: str  # 239.1.1.1:5001
     source: int  # IPv4 address
@@ -139,10 +139,9 @@ class FlowId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ArrivalBatch:
-    """Packets as they came to one destination; all columns are int64 of shape (n,).
+    """Packets that arrived at one destination, in order; all columns are int64 of shape (n,).
 
-    `length` is that of the payload in octets, `source` an IPv4 address, `time` that of arrival in
-    nanoseconds since 1970.
+    `length` is the payload in octets, `source` an IPv4 address, `time` the arrival in nanoseconds since 1970.
     """
 
     length: Column
@@ -151,16 +150,16 @@ class ArrivalBatch:
     ttl: Column
     tos: Column
     time: Column
-    verdicts: ProbeChecks
+    checks: ProbeChecks
 
 
 @dataclass(frozen=True, slots=True)
 class FlowCounts:
-    """What became of packets: of one flow, or of all together.
+    """The counts of one flow, or of several together.
 
-    `packets` and `octets` (of payload) count whatever came. Of these, `received` are different intact probes,
-    `duplicated` and `stale` further intact ones, `corrupt` damaged ones and `foreign` no probes at all.
-    A corrupt packet is not received: its number counts as `lost`.
+    `packets` and `octets` (of payload) count everything that arrived. Of these, `received` are different
+    intact probes, `duplicated` and `stale` further intact ones, `corrupt` damaged probes, and `foreign` other
+    packets. A corrupt packet does not count as received, so that its number counts as `lost`.
     """
 
     packets: int
@@ -189,7 +188,7 @@ class FlowCounts:
 
 
 class FlowStatistics:
-    """What is counted of one flow."""
+    """Counts the packets of one flow."""
 
     def __init__(self) -> None:
         self.sequence = SequenceTracker()
@@ -200,10 +199,10 @@ class FlowStatistics:
         self.began, self.ended = 2**63, 0
 
     def take(self, batch: ArrivalBatch, rows: NDArray[np.intp]) -> None:
-        """Count these rows of a batch, which holds no packet of another flow in them."""
-        time, verdicts = batch.time[rows], batch.verdicts
-        intact = rows[verdicts.intact[rows]]
-        ours = int(verdicts.ours[rows].sum())
+        """Count these rows of a batch, which are all of this flow."""
+        time, checks = batch.time[rows], batch.checks
+        intact = rows[checks.intact[rows]]
+        ours = int(checks.ours[rows].sum())
         self.packets += len(rows)
         self.octets += int(batch.length[rows].sum())
         self.foreign += len(rows) - ours
@@ -212,12 +211,12 @@ class FlowStatistics:
         self.dscp.update(np.unique(batch.tos[rows] >> 2).tolist())
         self.began, self.ended = min(self.began, int(time.min())), max(self.ended, int(time.max()))
         if len(intact):
-            self.sequence.take(verdicts.sequence[intact])
-            self.latency.take(batch.time[intact] - verdicts.time[intact])
+            self.sequence.take(checks.sequence[intact])
+            self.latency.take(batch.time[intact] - checks.time[intact])
 
 
 class Reception:
-    """What is counted of all flows; packets of more than `max_flows` flows are counted as `unlisted` only."""
+    """Counts the packets of all flows; beyond the first `max_flows` flows, packets are only `unlisted`."""
 
     def __init__(self, max_flows: int = MAX_FLOWS) -> None:
         self.flows: dict[FlowId, FlowStatistics] = {}
@@ -225,7 +224,7 @@ class Reception:
         self._max_flows = max_flows
 
     def take(self, destination: str, batch: ArrivalBatch) -> None:
-        """Count a batch that came to `destination`, in the order of its rows."""
+        """Count a batch that arrived at `destination`, in the order of its rows."""
         for source, source_port, label, rows in _split_by_flow(batch):
             key = FlowId(destination, source, source_port, None if label < 0 else label)
             if key not in self.flows and len(self.flows) >= self._max_flows:
@@ -235,8 +234,8 @@ class Reception:
 
 
 def _split_by_flow(batch: ArrivalBatch) -> Iterator[tuple[int, int, int, NDArray[np.intp]]]:
-    """Yield source, source port, flow (-1 where it is not known) and rows of each flow in a batch."""
-    label = np.where(batch.verdicts.known, batch.verdicts.flow, -1)
+    """Yield source, source port, flow (-1 if unknown) and row indexes of each flow in a batch."""
+    label = np.where(batch.checks.known, batch.checks.flow, -1)
     rest = np.arange(len(label))
     while len(rest):
         source, port, flow = batch.source[rest[0]], batch.source_port[rest[0]], label[rest[0]]
@@ -246,7 +245,7 @@ def _split_by_flow(batch: ArrivalBatch) -> Iterator[tuple[int, int, int, NDArray
 
 
 def sum_counts(flows: Iterable[FlowStatistics]) -> FlowCounts:
-    """Return what was counted of these flows together."""
+    """Return the counts of these flows together."""
     flows = list(flows)
     latency = LatencyHistogram()
     for flow in flows:

@@ -234,7 +234,7 @@ def test_the_version_is_that_of_the_package():
     ("words", "message"),
     [
         (["chek"], "mcrelay: no verb is named `chek`; did you mean `check`?\n"),
-        (["xyz"], f"mcrelay: no verb is named `xyz`; there are: {list_words(verb.name for verb in VERBS)}\n"),
+        (["xyz"], f"mcrelay: no verb is named `xyz`; the verbs are: {list_words(verb.name for verb in VERBS)}\n"),
     ],
 )
 def test_an_unknown_verb_is_a_usage_error_that_helps(words, message, capsys):

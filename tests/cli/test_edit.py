@@ -168,7 +168,8 @@ def test_a_file_that_has_the_name_and_another_content_is_left_alone(does, folder
     (folder / "camera.yaml").write_text("interfaces: {more: {device: eth2}}\n")
     code, _, err = does("add", "camera", *CAMERA)
     assert code == 1
-    assert err == f"mcrelay: {folder}/camera.yaml is there already, without a rule `camera`: rename it\n"
+    hint = "rename it, or choose another name"
+    assert err == f"mcrelay: {folder}/camera.yaml exists, but has no rule `camera`: {hint}\n"
 
 
 def test_what_is_wrong_is_told_as_check_tells_it_and_nothing_is_written(does, file, folder):
@@ -278,9 +279,9 @@ def test_a_rule_that_shares_its_file_is_changed_by_nobody_but_its_author(does, f
         two + two[two.index("  first") :].replace("first", "second").replace("1.1.1", "1.1.2")
     )
     for name, where in ("home", f"{file}:6:3"), ("second", f"{folder}/two.yaml:3:3"):
-        start = f"mcrelay: {where}: `{name}` has no drop-in of its own: "
-        assert does("remove", name) == (1, "", f"{start}delete it there, then `mcrelay reload`\n")
-        by_hand = "write `enabled: false` there, then `mcrelay reload`"
+        start = f"mcrelay: {where}: `{name}` has no drop-in file of its own: "
+        assert does("remove", name) == (1, "", f"{start}delete it there, then run `mcrelay reload`\n")
+        by_hand = "write `enabled: false` there, then run `mcrelay reload`"
         assert does("disable", name) == (1, "", f"{start}{by_hand}\n")
         assert does("enable", name)[:2] == (0, f"{name}: unchanged, {where}\n")
 
@@ -308,7 +309,10 @@ def test_a_rule_that_is_written_in_an_unusual_way_is_left_to_its_author(does, fo
     (folder / "camera.yaml").write_text(text)
     code, _, err = does("disable", "camera")
     assert code == 1
-    assert "this is written in an unusual way: write `enabled: false` there" in err
+    assert (
+        "`enabled` cannot be changed automatically in a file written like this: write `enabled: false` there"
+        in err
+    )
     assert contents(folder) == {"camera.yaml": text}
 
 
@@ -341,7 +345,7 @@ def test_a_dry_run_shows_what_plan_would_and_changes_nothing(does, folder):
     assert out.splitlines()[0] == f"dry run: camera: added, {folder}/camera.yaml"
     assert "a start would run 0 of 2 rules" in out
     assert "  in   studio (eth0)  239.1.1.1:5001" in out
-    assert err.startswith("warning: compared with nothing: ")
+    assert err.startswith("warning: not compared with a running daemon: ")
     assert not folder.exists()
 
 

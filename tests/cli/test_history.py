@@ -145,7 +145,7 @@ def test_an_empty_history_is_said_to_be_empty(state_dir, capsys):
 def test_a_state_directory_that_there_is_not_is_one_line_with_what_to_do(tmp_path, capsys):
     code, out, err = told(capsys, "history", "--state-dir", str(tmp_path / "nowhere"))
     assert (code, out) == (1, "")
-    hint = "name the state directory with --state-dir"
+    hint = "give the state directory with --state-dir"
     assert err == f"mcrelay: {tmp_path}/nowhere/history: no such file or directory; {hint}\n"
 
 
@@ -206,7 +206,9 @@ def test_files_that_are_invalid_now_are_compared_all_the_same(kept, state_dir, f
     code, out, _ = told(capsys, "diff", "1", "--state-dir", str(state_dir))
     assert code == 0
     assert "+version: 2 \ufffd\ufffd[2J" in out.splitlines()
-    assert out.endswith("the files are no valid configuration now; see `mcrelay check`\n")
+    assert out.endswith(
+        "the rules cannot be compared, because the files are now invalid: see `mcrelay check`\n"
+    )
 
 
 def test_files_that_are_gone_are_told_as_check_tells_it(kept, state_dir, file, capsys):
@@ -222,7 +224,7 @@ def test_an_entry_that_there_is_not_is_one_line(kept, state_dir, capsys):
     assert (code, out) == (1, "")
     assert err == (
         f"mcrelay: {state_dir}/history/000009.json: there is no such entry;"
-        " `mcrelay history` lists those that there are\n"
+        " `mcrelay history` lists the entries\n"
     )
 
 

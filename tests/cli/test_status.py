@@ -73,7 +73,7 @@ def test_the_exit_code_tells_whether_all_is_well_only_where_it_is_asked_for(path
     with answering(path, status=document(idle("late", "unresolved", "why"))) as at:
         assert told(capsys, "status", "--socket", at)[0] == 0
         code, _, err = told(capsys, "status", "--exit-code", "--socket", at)
-    assert (code, err) == (5, "mcrelay: degraded: 1 rule not running, or not whole: late\n")
+    assert (code, err) == (5, "mcrelay: degraded: 1 rule not running, or only in part: late\n")
     path.unlink()
     with answering(path, status=document()) as at:
         assert told(capsys, "status", "--exit-code", "--socket", at)[0] == 0
@@ -104,17 +104,17 @@ def test_a_rule_that_does_not_run_or_not_whole_is_trouble():
         idle("late", "unresolved", "why"),
         rule("half", reason="1 of 2 outputs do not run"),
     )
-    assert troubles_of(*rules) == ["2 rules not running, or not whole: late, half"]
+    assert troubles_of(*rules) == ["2 rules not running, or only in part: late, half"]
 
 
 def test_a_rejected_file_is_trouble():
-    assert troubles_of(reload=REJECTED) == ["the file was rejected at the last reload"]
+    assert troubles_of(reload=REJECTED) == ["the last reload rejected the file"]
 
 
 def test_a_file_that_was_rolled_back_is_trouble_and_one_on_trial_is_not():
     rolled_back = {**RELOAD, "outcome": "rolled_back"}
     assert troubles_of(reload=rolled_back) == [
-        "the file was rolled back: what runs is what was confirmed before"
+        "the file was rolled back: the last confirmed configuration runs"
     ]
     assert troubles_of(trial=TRIAL) == []
 
@@ -122,7 +122,7 @@ def test_a_file_that_was_rolled_back_is_trouble_and_one_on_trial_is_not():
 def test_a_process_that_died_is_trouble_until_it_is_back():
     dead = process("worker 0", "worker", state="pausing", pid=None)
     assert troubles_of(processes=[dead, process("control", "control")]) == [
-        "died, and not back yet: worker 0"
+        "died, and not restarted yet: worker 0"
     ]
     assert (
         troubles_of(processes=[process("worker 0", "worker", restarts=3, reason="killed by SIGKILL")]) == []
@@ -182,7 +182,7 @@ def test_without_a_daemon_it_is_one_line_that_says_what_to_do_and_exit_code_3(ve
     assert told(capsys, verb, "--socket", str(path)) == (
         3,
         [],
-        f"mcrelay: no daemon at {path}: no such socket; start it, or say where it runs with "
+        f"mcrelay: no daemon at {path}: no such socket; start it, or give its place with "
         "--socket or --run-dir\n",
     )
 
@@ -199,7 +199,7 @@ def test_a_file_and_a_folder_are_no_sockets(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for wrong in (tmp_path / "file", tmp_path):
         assert told(capsys, "status", "--socket", str(wrong)) == (
-            3, [], f"mcrelay: {wrong} is no socket: name control.sock in mcrelay's run directory\n",
+            3, [], f"mcrelay: {wrong} is not a socket: give control.sock in mcrelay's run directory\n",
         )  # fmt: skip
 
 
@@ -266,7 +266,7 @@ def test_an_unknown_rule_is_one_line_with_the_nearest_name(path, capsys):
 def test_an_unknown_rule_like_no_other_is_one_line_that_says_where_all_are(path, capsys):
     with answering(path, status=lambda rule: UNLIKE) as at:
         assert told(capsys, "status", "x", "--socket", at) == (
-            1, [], "mcrelay: no rule is named `x`; `mcrelay list` shows those that there are\n",
+            1, [], "mcrelay: no rule is named `x`; `mcrelay list` shows all rules\n",
         )  # fmt: skip
 
 
@@ -334,7 +334,7 @@ def test_watching_outlives_a_restart_of_the_daemon_and_says_so(path):
         assert process.stdout.readline().startswith("mcrelay 0.1.0")
     path.unlink()
     lines = iter(process.stdout.readline, "")
-    assert next(line for line in lines if "no such socket" in line).endswith("(asking again every 0.1 s)\n")
+    assert next(line for line in lines if "no such socket" in line).endswith("(trying again every 0.1 s)\n")
     with answering(path, status=document(rule("returned"))):
         assert next(line for line in lines if line.startswith("returned"))
         process.send_signal(signal.SIGINT)

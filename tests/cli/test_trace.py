@@ -109,9 +109,9 @@ class Answers:
 
 
 def test_after_silence_one_is_told_where_to_look():
-    told = trace._where_to_look(Answers([{"input": {"destination": "239.1.1.1", "device": "eth0"}}]), "feed")
-    assert told.startswith("no packet to 239.1.1.1 came in on eth0, not even to another port.\n")
-    assert trace._where_to_look(Answers([]), "feed") == "no packet came, and `feed` is gone"
+    told = trace._advise(Answers([{"input": {"destination": "239.1.1.1", "device": "eth0"}}]), "feed")
+    assert told.startswith("no packet to 239.1.1.1 arrived on eth0, to any port.\n")
+    assert trace._advise(Answers([]), "feed") == "no packet arrived, and rule `feed` was removed"
 
 
 def test_what_is_wrong_with_the_output_is_one_line(capsys):

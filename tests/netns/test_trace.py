@@ -247,7 +247,7 @@ def test_silence_is_told_with_what_to_look_at_next(studio):
     with studio.relaying(FEED) as relay:
         code, lines, said = Tracing(relay, "--duration=0.3").rest(number=None)
     assert (code, lines) == (1, [])
-    assert said.startswith("no packet to 239.1.1.1 came in on eth0, not even to another port.\n")
+    assert said.startswith("no packet to 239.1.1.1 arrived on eth0, to any port.\n")
     assert "tcpdump -ni eth0 udp" in said
     assert said.endswith("0 packets, 0 relayed\n")
 
@@ -358,7 +358,7 @@ def test_a_trace_begins_anew_when_the_control_process_is_killed(studio, wire):
         os.kill(control, signal.SIGKILL)
         said = tracing.await_begin()
         assert said
-        assert all("the trace begins anew" in line for line in said)
+        assert all("starting the trace again" in line for line in said)
         wire.send(bytes(Frame()))
         assert tracing.events(1)[0]["verdict"] == "relayed"
         assert tracing.rest()[0] == 0
@@ -371,7 +371,7 @@ def test_a_client_that_was_suspended_has_lost_its_lease_and_begins_anew(studio, 
         wait_until(lambda: traced(relay) == [0], "the end of the lease")
         tracing.process.send_signal(signal.SIGCONT)
         (said,) = tracing.await_begin()
-        assert said.endswith("it may have expired; the trace begins anew\n")
+        assert said.endswith("it may have expired; starting the trace again\n")
         wire.send(bytes(Frame()))
         assert tracing.events(1)[0]["verdict"] == "relayed"
         assert tracing.rest()[0] == 0

@@ -134,7 +134,7 @@ def test_silence_is_a_result_too(hosts):
     text, err, code = ended(listening(hosts[1], GROUP, "--duration", "0.2"))
     assert code == 1
     assert re.fullmatch(r"No packet in \d\.\d s\.\nPROBLEM  239\.1\.1\.1:5001: nothing arrived\n", text)
-    assert err == "listening on 239.1.1.1:5001; Ctrl-C ends\n"
+    assert err == "listening on 239.1.1.1:5001; Ctrl-C to end\n"
 
 
 def test_a_terminal_shows_how_it_goes(hosts):
@@ -242,16 +242,18 @@ def test_segments_that_do_not_fit_the_device_go_out_one_by_one_in_fragments(host
     ("arguments", "code", "message"),
     [
         (("send", "239.1.1.1"), 2, "239.1.1.1 needs a port: give 239.1.1.1:5001 or --port"),
-        (("send", GROUP, "-i", "eth9"), 2, "no device eth9 here; there are: lo, eth0"),
-        (("send", GROUP), 1, "no route to 239.1.1.1: name the device with --interface"),
-        (("send", GROUP, "--source", "10.9.9.9"), 2, "10.9.9.9 is no address of this host: see `ip address`"),
-        (("send", GROUP, "239.1.1.2:1", "--segments"), 2, "--segments takes one GROUP"),
+        (("send", GROUP, "-i", "eth9"), 2, "this host has no device eth9; its devices are: lo, eth0"),
+        (("send", GROUP), 1, "no route to 239.1.1.1: give a device with --interface"),
+        (("send", GROUP, "--source", "10.9.9.9"), 2,
+         "10.9.9.9 is not an address of this host: see `ip address`"),
+        (("send", GROUP, "239.1.1.2:1", "--segments"), 2, "--segments works with one GROUP only"),
         (("receive", "239.1.1.1"), 2, "239.1.1.1 needs a port: give 239.1.1.1:5001 or --port"),
-        (("receive", GROUP, "-i", "eth9"), 2, "no device eth9 here; there are: lo, eth0"),
-        (("receive", GROUP), 2, "no route to 239.1.1.1: name the device with --interface"),
-        (("receive", "10.9.9.9:1"), 2, "10.9.9.9 is no address of this host: see `ip address`"),
+        (("receive", GROUP, "-i", "eth9"), 2, "this host has no device eth9; its devices are: lo, eth0"),
+        (("receive", GROUP), 2, "no route to 239.1.1.1: give a device with --interface"),
+        (("receive", "10.9.9.9:1"), 2,
+         "10.9.9.9 is not an address of this host: see `ip address`"),
         (("receive", "10.1.0.1:1", "--sources", "10.1.0.2"), 2,
-         "--sources is for multicast groups, and 10.1.0.1 is none"),
+         "--sources is for multicast groups, and 10.1.0.1 is not one"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_gets_one_line_that_says_what_to_do(hosts, arguments, code, message):
@@ -274,7 +276,7 @@ def test_a_port_of_another_program_is_named_as_taken(hosts):
         other.bind(("10.1.0.2", 5001))
         result = hosts[1].run(mcrelay("receive", "10.1.0.2:5001"), check=False)
     assert result.returncode == 2
-    assert result.stderr == "mcrelay receive: 10.1.0.2:5001 is taken by another program: see `ss -ulpn`\n"
+    assert result.stderr == "mcrelay receive: 10.1.0.2:5001 is in use by another program: see `ss -ulpn`\n"
 
 
 @pytest.mark.parametrize("verb", [("send", GROUP, "--source-port", "99"), ("receive", "10.1.0.1:99")])

@@ -20,14 +20,14 @@ def test_a_group_is_told_from_a_host():
     ("texts", "message"),
     [
         (["239.1.1.1"], "239.1.1.1 needs a port: give 239.1.1.1:5001 or --port"),
-        (["239.1.1"], "'239.1.1' is no IPv4 address such as 239.1.1.1"),
-        ([":5001"], "'' is no IPv4 address such as 239.1.1.1"),
-        (["ff02::1"], "'ff02' is no IPv4 address such as 239.1.1.1"),
-        (["239.1.1.1:"], "'' is no UDP port: give 1 to 65535"),
-        (["239.1.1.1:0"], "'0' is no UDP port: give 1 to 65535"),
-        (["239.1.1.1:65536"], "'65536' is no UDP port: give 1 to 65535"),
-        (["239.1.1.1:" + "9" * 5000], "'" + "9" * 5000 + "' is no UDP port: give 1 to 65535"),
-        (["239.1.1.1:²"], "'²' is no UDP port: give 1 to 65535"),
+        (["239.1.1"], "'239.1.1' is not an IPv4 address such as 239.1.1.1"),
+        ([":5001"], "'' is not an IPv4 address such as 239.1.1.1"),
+        (["ff02::1"], "'ff02' is not an IPv4 address such as 239.1.1.1"),
+        (["239.1.1.1:"], "'' is not a UDP port: give 1 to 65535"),
+        (["239.1.1.1:0"], "'0' is not a UDP port: give 1 to 65535"),
+        (["239.1.1.1:65536"], "'65536' is not a UDP port: give 1 to 65535"),
+        (["239.1.1.1:" + "9" * 5000], "'" + "9" * 5000 + "' is not a UDP port: give 1 to 65535"),
+        (["239.1.1.1:²"], "'²' is not a UDP port: give 1 to 65535"),
         (["239.1.1.1:1", "239.1.1.1:1"], "239.1.1.1:1 is given twice"),
     ],
 )
@@ -38,7 +38,7 @@ def test_a_destination_that_is_none_gets_one_line_that_says_what_to_give(texts, 
 
 
 def test_a_device_that_is_not_there_gets_a_line_with_those_that_are():
-    with pytest.raises(UsageError, match=r"^no device eth99 here; there are: .*\blo\b"):
+    with pytest.raises(UsageError, match=r"^this host has no device eth99; its devices are: .*\blo\b"):
         device_index("eth99")
     assert device_index("lo") > 0
 

@@ -155,7 +155,7 @@ def batch(*packets):
         ttl=column(64 - (source == 2) for source, _, _ in packets),
         tos=column(0xB8 for _ in packets),
         time=column(10**9 * (place + 1) for place in range(len(packets))),
-        verdicts=ProbeChecks(
+        checks=ProbeChecks(
             ours=ours,
             known=ours,
             intact=np.array([flow is not None and number is not None for _, flow, number in packets]),

@@ -1,1 +1,1 @@
-"""Runs in the command line: turns documents into text for terminals and pipes."""
+"""Runs: turns JSON documents and results into text for terminals and pipes, for the verbs of `cli`."""

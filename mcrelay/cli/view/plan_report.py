@@ -1,4 +1,4 @@
-"""What a configuration would run on this host: as JSON, and in words."""
+"""What a configuration would run on this host, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JSON_VERSION = 1  # version of the shape of `plan --json`
 
 
 def plan_as_json(config: Config, planned: Plan) -> dict[str, Any]:
-    """Return the documented shape, but for the file's name and what differs from what runs."""
+    """Return the object of `plan --json`, without `file`, `against` and `changes`."""
     routes = planned.state.forwarding.routes_by_rule()
     devices = {name: interface.device for name, interface in config.interfaces.items()}
     rules = (
@@ -34,11 +34,11 @@ def plan_as_json(config: Config, planned: Plan) -> dict[str, Any]:
     }
 
 
-def _rule(rule: Rule, devices: Mapping[str, str], verdict: RuleStatus, route: Route | None) -> dict[str, Any]:
+def _rule(rule: Rule, devices: Mapping[str, str], status: RuleStatus, route: Route | None) -> dict[str, Any]:
     return {
         "name": rule.name,
-        "state": str(verdict.state),
-        "reason": verdict.reason,
+        "state": str(status.state),
+        "reason": status.reason,
         **describe_rule(rule, devices, route),
     }
 
@@ -53,35 +53,33 @@ def _opens(planned: Plan) -> dict[str, int]:
     }
 
 
-def format_start(file: str, prospect: Mapping[str, Any]) -> Iterator[str]:
-    """Yield, of what `as_json` returned, every rule with its way in and its ways out, and what it takes."""
-    running = sum(rule["state"] == "active" for rule in prospect["rules"])
-    yield f"{file}: a start would run {running} of {format_count(len(prospect['rules']), 'rule')}"
-    for rule in prospect["rules"]:
+def format_start(file: str, plan: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every rule of a `plan_as_json` object with its input and outputs, and what a start would open."""
+    running = sum(rule["state"] == "active" for rule in plan["rules"])
+    yield f"{file}: a start would run {running} of {format_count(len(plan['rules']), 'rule')}"
+    for rule in plan["rules"]:
         yield ""
         yield f"{rule['name']}: {_state(rule)}"
         yield from format_endpoints(rule)
-    opens = [format_count(count, noun.removesuffix("s")) for noun, count in prospect["opens"].items()]
+    opens = [format_count(count, noun.removesuffix("s")) for noun, count in plan["opens"].items()]
     yield ""
-    yield f"It would start {format_count(prospect['workers'], 'worker')} and open {', '.join(opens)}."
+    yield f"It would start {format_count(plan['workers'], 'worker')} and open {', '.join(opens)}."
 
 
 def format_endpoints(rule: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a rule takes, and where it sends it."""
-    taken = rule["input"]
-    sources = f" from {', '.join(taken['sources'])}" if taken["sources"] else ""
-    yield f"  in   {format_endpoint(taken)}{sources}"
+    """Yield the input and the outputs of a rule."""
+    rule_input = rule["input"]
+    sources = f" from {', '.join(rule_input['sources'])}" if rule_input["sources"] else ""
+    yield f"  in   {format_endpoint(rule_input)}{sources}"
     for output in rule["outputs"]:
         idle = "" if output["runs"] else "  (does not run)"
         yield f"  out  {format_endpoint(output)}  {format_header(output)}{idle}"
 
 
-def format_reload(
-    file: str, prospect: Mapping[str, Any], comparison: Comparison, colour: bool
-) -> Iterator[str]:
-    """Yield what a reload would add, change and remove, and what is not well of what it would keep."""
+def format_reload(file: str, plan: Mapping[str, Any], comparison: Comparison, colour: bool) -> Iterator[str]:
+    """Yield what a reload would add, change, remove, and kept rules that are not in their planned state."""
     yield f"{file}: a reload would {_summarize(comparison)}"
-    rules = {rule["name"]: rule for rule in prospect["rules"]}
+    rules = {rule["name"]: rule for rule in plan["rules"]}
     for name in comparison.add:
         yield from (
             "",
@@ -102,10 +100,10 @@ def format_reload(
 def _summarize(comparison: Comparison) -> str:
     before, after = comparison.workers
     numbers = {verb: len(getattr(comparison, verb)) for verb in ("add", "change", "remove")}
-    told = [f"{verb} {format_count(number, 'rule')}" for verb, number in numbers.items() if number]
+    parts = [f"{verb} {format_count(number, 'rule')}" for verb, number in numbers.items() if number]
     if before != after:
-        told.append(f"run {format_count(after, 'worker')} instead of {before}")
-    return f"{', '.join(told) or 'change nothing'}, and keep {format_count(len(comparison.keep), 'rule')}"
+        parts.append(f"run {format_count(after, 'worker')} instead of {before}")
+    return f"{', '.join(parts) or 'change nothing'}, and keep {format_count(len(comparison.keep), 'rule')}"
 
 
 def _state(rule: Mapping[str, Any]) -> str:

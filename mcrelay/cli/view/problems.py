@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, as every verb tells it: in text for people, as JSON for programs."""
+"""Problems of a configuration as text, the same for every verb."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mcrelay.config.problems import Problem, SourceLocation
 
 
 def format_problems(problems: Iterable[Problem], colour: bool) -> Iterator[str]:
-    """Yield each problem with the line that it is in and a caret below."""
+    """Yield each problem, the line that it is in, and a caret below."""
     for problem in problems:
         yield _head(problem, "", RED, colour)
         yield from (_excerpt(line, RED, colour) for line in problem.excerpt())
 
 
 def format_warnings(warnings: Iterable[Problem], colour: bool) -> Iterator[str]:
-    """Yield what deserves a look, though it works."""
+    """Yield each warning, the line that it is in, and a caret below."""
     for warning in warnings:
         yield _head(warning, "warning: ", YELLOW, colour)
         yield from (_excerpt(line, YELLOW, colour) for line in warning.excerpt())
@@ -26,14 +26,18 @@ def format_warnings(warnings: Iterable[Problem], colour: bool) -> Iterator[str]:
 def format_reported_problems(
     problems: Iterable[Mapping[str, Any]], lines: Iterable[str], colour: bool
 ) -> Iterator[str]:
-    """Yield the lines in which a daemon told its problems, as if they had been found here."""
+    """Yield the `lines` in which a daemon reported its problems, in the colours of `format_problems`."""
     found = {str(problem): problem for problem in map(_from_json, problems)}
     for line in lines:
         yield _head(found[line], "", RED, colour) if line in found else _excerpt(line, RED, colour)
 
 
-def _from_json(told: Mapping[str, Any]) -> Problem:
-    return Problem(SourceLocation(told["file"], told["line"], told["column"]), told["path"], told["message"])
+def _from_json(problem: Mapping[str, Any]) -> Problem:
+    return Problem(
+        SourceLocation(problem["file"], problem["line"], problem["column"]),
+        problem["path"],
+        problem["message"],
+    )
 
 
 def _head(problem: Problem, kind: str, accent: str, colour: bool) -> str:

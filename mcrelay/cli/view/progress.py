@@ -1,4 +1,4 @@
-"""What `send` and `receive` do alike while they run: end cleanly on Ctrl-C, and tell how it goes."""
+"""What `send`, `receive` and `trace` share while they run: a clean end on Ctrl-C, and a progress line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Interrupt:
-    """Notes Ctrl-C and SIGTERM, instead of ending at once, as long as its `with` block lasts."""
+    """Records Ctrl-C and SIGTERM in `is_set` while its `with` block runs, instead of ending the process."""
 
     def __init__(self) -> None:
         self.is_set = False
@@ -31,22 +31,22 @@ class Interrupt:
 
 
 class ProgressLine:
-    """One line on the terminal that is written anew each second; nothing where stderr is no terminal."""
+    """A line on standard error that is updated each second, if that is a terminal."""
 
     def __init__(self, now: float) -> None:
         self._shown = sys.stderr.isatty()
         self._next = now + 1
 
     def is_due(self, now: float) -> bool:
-        """Whether it is time to `show` the next."""
+        """Whether it is time for the next `show`."""
         return self._shown and now >= self._next
 
     def show(self, now: float, text: str) -> None:
-        """Write `text` in place of what stands there."""
+        """Replace the line by `text`."""
         self._next = now + 1
         print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
-        """Leave no trace of it."""
+        """Erase the line."""
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)

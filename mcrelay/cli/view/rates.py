@@ -1,4 +1,4 @@
-"""The rates between two status documents, in place of those that the daemon measured by itself."""
+"""The rates between two status documents, for `status --watch`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ Part = dict[str, Any]  # of the document; schemas/status.schema.json describes i
 
 
 def add_rates(before: Part, after: Part) -> Part:
-    """Put the rates since `before` into `after`, and return it; of another daemon, nothing is known."""
-    seconds = after["daemon"]["uptime"] - before["daemon"]["uptime"]  # nobody sets that clock
+    """Replace the rates in `after` by those since `before`, unless the daemon restarted; return `after`."""
+    seconds = after["daemon"]["uptime"] - before["daemon"]["uptime"]  # a clock that is never set
     if before["daemon"]["pid"] == after["daemon"]["pid"] and seconds > 0:
         earlier = dict(_counters(before))
         for name, part in _counters(after):
             if name in earlier:
-                # What was counted anew, under a name that was taken away and given back, has not grown.
+                # A counter starts at 0 again if its rule was removed and added: the rate is then 0, not
+                # negative.
                 part["packets_per_second"] = max(0, part["packets"] - earlier[name]["packets"]) / seconds
                 part["bits_per_second"] = max(0, part["octets"] - earlier[name]["octets"]) * 8 / seconds
     return after
 
 
 def _counters(document: Part) -> Iterator[tuple[tuple[str, ...], Part]]:
-    """Yield everything with packets and octets under a name that stays the same."""
+    """Yield each part that has `packets` and `octets`, with a key that is the same in both documents."""
     for rule in document["rules"]:
         yield ("rule", rule["name"]), rule["input"]
         for output in rule["outputs"]:

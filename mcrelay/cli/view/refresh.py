@@ -1,4 +1,4 @@
-"""The same question again and again, with the last answer on the screen."""
+"""Shows lines on the terminal, and refreshes them periodically."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from mcrelay.cli.view.terminal import is_drawable
 from mcrelay.client.connection import UNREACHABLE
 
 CLEAR, TOP, REST_OF_LINE, REST_OF_SCREEN = "\033[2J", "\033[H", "\033[K", "\033[J"  # ECMA-48
-CUT, WRAP = "\033[?7l", "\033[?7h"  # what becomes of lines that are too long: DECAWM of the VT100
+CUT, WRAP = "\033[?7l", "\033[?7h"  # how the terminal shows lines that are too long (DECAWM of the VT100)
 
 
-def refresh(ask: Callable[[], Sequence[str]], seconds: float) -> None:
-    """Show the lines that `ask` returns, every so many seconds, until Ctrl-C.
+def refresh(fetch: Callable[[], Sequence[str]], seconds: float) -> None:
+    """Show the lines that `fetch` returns, every `seconds`, until Ctrl-C.
 
-    A daemon that restarts is waited for; one that could not be asked at the first time is not, and the error
-    (one of `UNREACHABLE`) is the caller's.
+    Errors of UNREACHABLE are raised from the first call of `fetch`, and shown from later calls, as the daemon
+    may be restarting.
     """
-    _show(ask(), is_first=True)
+    _show(fetch(), is_first=True)
     due = time.monotonic()
     while True:
         due = max(due + seconds, time.monotonic())
         time.sleep(max(0.0, due - time.monotonic()))
         try:
-            lines = ask()
+            lines = fetch()
         except UNREACHABLE as error:
-            lines = [f"{session.explain(error)} (asking again every {seconds:g} s)"]
+            lines = [f"{session.explain(error)} (trying again every {seconds:g} s)"]
         _show(lines, is_first=False)
 
 
 def _show(lines: Sequence[str], is_first: bool) -> None:
-    """Write the lines: over the last ones on a terminal, below them elsewhere."""
+    """Write the lines: on a terminal in place of the previous ones, elsewhere below them."""
     if not is_drawable():
         print(*lines, sep="\n", flush=True)
         return

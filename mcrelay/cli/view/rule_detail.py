@@ -1,4 +1,4 @@
-"""One rule in depth: what `mcrelay status RULE` shows."""
+"""One rule in detail, as `mcrelay status RULE` shows it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mcrelay.model.drops import SEND_ERROR_MEANINGS, Drop
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 
 INDENT = " " * 14
-IDLE_ADVICE = {  # for rules that cannot be traced
-    "disabled": "To let it run: `enabled: true` in the file, and `mcrelay reload`.",
-    "unresolved": "It runs by itself once this host has what it lacks. Or is there a slip in the file?",
-    "failed": "It is tried again by itself, and runs once the kernel takes it.",
+IDLE_ADVICE = {  # by state, for rules that do not run
+    "disabled": "To run it, write `enabled: true` in the file and run `mcrelay reload`.",
+    "unresolved": "It runs by itself once this host has what is missing; or correct the file.",
+    "failed": "mcrelay tries it again periodically, and it starts once the kernel accepts it.",
 }
 
 
 def format_rule(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
-    """Yield everything there is to know of a rule; `interfaces` are by their names."""
+    """Yield everything that is known about a rule; the keys of `interfaces` are their names."""
     name, state = (
         paint(rule["name"], BOLD, colour),
         paint(rule["state"], STATE_COLOURS[rule["state"]], colour),
@@ -52,25 +52,29 @@ def _because(reason: str) -> str:
 
 
 def format_endpoint(end: Part) -> str:
-    """Return where an input or an output is: `studio (eth0)  239.1.1.1:5001`."""
+    """Return interface, device, address and port of an input or output: `studio (eth0)  239.1.1.1:5001`."""
     return f"{end['interface']} ({end['device']})  {end['destination']}:{end['port']}"
 
 
 def _input(rule: Part, colour: bool) -> Iterator[str]:
-    taken = rule["input"]
-    sources = f" from {', '.join(taken['sources'])}" if taken["sources"] else ""
-    yield _entry("input", format_endpoint(taken) + sources)
-    yield INDENT + _traffic(taken)
-    yield INDENT + _last_packet(taken)
-    for reason, count in taken["drops"].items():
+    rule_input = rule["input"]
+    sources = f" from {', '.join(rule_input['sources'])}" if rule_input["sources"] else ""
+    yield _entry("input", format_endpoint(rule_input) + sources)
+    yield INDENT + _traffic(rule_input)
+    yield INDENT + _last_packet(rule_input)
+    for reason, count in rule_input["drops"].items():
         if count:
             yield from _drop(reason, count, Drop(reason).meaning, colour)
 
 
-def _last_packet(taken: Part) -> str:
-    last = taken["last_packet"]
+def _last_packet(rule_input: Part) -> str:
+    last = rule_input["last_packet"]
     if last is None:
-        return "none has been relayed yet" if any(taken["drops"].values()) else "no packet has come yet"
+        return (
+            "no packet has been relayed yet"
+            if any(rule_input["drops"].values())
+            else "no packet has arrived yet"
+        )
     age, at = format_duration(last["age"]), format_time(last["time"])
     return f"last packet {age} ago, at {at}, from {last['source']}"
 
@@ -83,13 +87,15 @@ def _traffic(part: Part) -> str:
     return f"{counts}; {format_number(part['packets_per_second'])} packets/s, {bits}"
 
 
-def _interface(taken: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
-    """Yield what the input's interface gets besides: there is the packet that this rule misses."""
-    interface = interfaces.get(taken["interface"])
+def _interface(rule_input: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
+    """Yield what else arrives at the input's interface: packets that miss the rule are counted there."""
+    interface = interfaces.get(rule_input["interface"])
     if interface is None:
         return
     joined = [
-        format_membership(one) for one in interface["memberships"] if one["group"] == taken["destination"]
+        format_membership(one)
+        for one in interface["memberships"]
+        if one["group"] == rule_input["destination"]
     ]
     member = f", member of {format_names(joined, 4)}" if joined else ""
     yield ""
@@ -112,26 +118,26 @@ def _output(output: Part, colour: bool) -> Iterator[str]:
 
 
 def format_header(output: Part) -> str:
-    """Return what an output writes into its datagrams: `from 10.9.2.1:7001, TTL 64, DSCP copy`."""
+    """Return the header fields that an output writes: `from 10.9.2.1:7001, TTL 64, DSCP copy`."""
     source = output["source"] or "the device's address"
     port = f":{output['source_port']}" if output["source_port"] else ""
     return f"from {source}{port}, TTL {output['ttl']}, DSCP {output['dscp']}"
 
 
 def _drop(reason: str, count: int, meaning: str, colour: bool) -> Iterator[str]:
-    """Yield why packets were not relayed, what that means, and what to do."""
+    """Yield a drop reason with its count, its meaning, and what to do about it."""
     yield INDENT + paint(f"{count:,} not relayed: {reason}", YELLOW, colour)
     yield from wrap(meaning, TEXT_WIDTH, initial_indent=INDENT + "  ", subsequent_indent=INDENT + "  ")
 
 
 def _advice(rule: Part, interface: Part | None) -> str:
-    """Return what to look at next."""
+    """Return what to check next."""
     if rule["state"] in IDLE_ADVICE:
         return IDLE_ADVICE[rule["state"]]
     trace = f"`mcrelay trace {rule['name']}` shows its packets one by one, also those that nearly match."
     if rule["input"]["last_packet"] or rule["state"] != "active" or interface is None or interface["packets"]:
         return trace
     return (
-        f"No UDP packet at all has come to {interface['device']}: look at the sender and the cable, and at"
-        " the switch, which may snoop IGMP without anybody who queries."
+        f"No UDP packet has arrived on {interface['device']}: check the sender, the cable, and the switch,"
+        " which may be snooping IGMP in a network without an IGMP querier."
     )

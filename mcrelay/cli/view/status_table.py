@@ -1,4 +1,4 @@
-"""The whole status document as text: what `mcrelay status` shows."""
+"""The whole status document as text, as `mcrelay status` shows it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mcrelay.model.drops import Drop
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 
-TEXT_WIDTH = 100  # columns that all but the excerpts of a file keep to
+TEXT_WIDTH = 100  # columns of wrapped text
 MAX_NAME_WIDTH = (
     20  # a name that is longer has a line of its own, so that the others' figures stay beside them
 )
@@ -31,8 +31,11 @@ STATE_COLOURS = {
     "up": GREEN, "down": RED, "absent": RED,
     "started": "", "applied": GREEN, "unchanged": "", "rejected": RED,
 }  # fmt: skip
-MAX_GROUPS = 20  # of an interface's many memberships
-ACTIONABLE_DROPS = (Drop.OVERSIZE, Drop.OVERRUN)  # drops of an interface that call for a change on this host
+MAX_GROUPS = 20  # shown of an interface's memberships
+ACTIONABLE_DROPS = (
+    Drop.OVERSIZE,
+    Drop.OVERRUN,
+)  # drops of an interface that a change on this host can prevent
 
 RULE_HEADS = ("RULE", "STATE", "PLANE", "IN/s", "bit/s", "OUT/s", "bit/s", "DROPS", "LAST", "FROM")
 INTERFACE_HEADS = ("INTERFACE", "DEVICE", "LINK", "IN/s", "bit/s", "ADDRESSES")
@@ -40,7 +43,7 @@ PROCESS_HEADS = ("PROCESS", "PID", "STATE", "CPU", "MEMORY", "RESTARTS", "UP")
 
 
 def format_status(document: Part, colour: bool) -> Iterator[str]:
-    """Yield the lines."""
+    """Yield the lines: heading, rules, interfaces, processes."""
     yield from _heading(document, colour)
     yield ""
     yield from _rules(document["rules"], colour)
@@ -58,11 +61,11 @@ def _heading(document: Part, colour: bool) -> Iterator[str]:
     yield from _reload(document["reload"], number, colour)
     if trial := document["trial"]:
         on_trial, until = paint("on trial", YELLOW, colour), format_time(trial["until"])
-        yield f"generation {number} is {on_trial} until {until}: keep it with `mcrelay confirm`"
+        yield f"generation {number} is {on_trial} until {until}: `mcrelay confirm` keeps it"
 
 
 def _reload(reload: Part, generation: int, colour: bool) -> Iterator[str]:
-    """Yield how the last reload ended, and where it was rejected everything that is wrong with the file."""
+    """Yield the result of the last reload, and all problems if it was rejected."""
     match reload["outcome"]:
         case "started":
             yield "no reload since the start"
@@ -70,17 +73,17 @@ def _reload(reload: Part, generation: int, colour: bool) -> Iterator[str]:
             problems = format_count(len(reload["problems"]), "problem")
             outcome = paint("rejected", RED, colour)
             at = format_time(reload["at"])
-            yield f"last reload {at}: {outcome}, {problems}; generation {generation} runs on"
+            yield f"last reload {at}: {outcome}, {problems}; generation {generation} still runs"
             yield from (f"  {line}" for line in reload["lines"])
         case "rolled_back":
             outcome, at = paint("rolled back", RED, colour), format_time(reload["at"])
-            yield f"last reload {at}: {outcome}; generation {generation}, not the file, is what was confirmed"
+            yield f"last reload {at}: {outcome}; the confirmed generation {generation} runs, not the file"
         case outcome:
             yield f"last reload {format_time(reload['at'])}: {outcome}{format_changes(reload['changes'])}"
 
 
 def format_changes(changes: Part) -> str:
-    """Return how many rules a reload has changed: `, 1 added, 3 kept`."""
+    """Return how many rules a reload changed: `, 1 added, 3 kept`."""
     numbers = {word: changes.get(f"{word}_count", 0) for word in ("added", "changed", "removed")}
     numbers["kept"] = changes.get("kept", 0)
     return "".join(f", {number:,} {word}" for word, number in numbers.items() if number)
@@ -103,13 +106,13 @@ def _states(rules: Sequence[Part]) -> str:
 
 
 def _rule(rule: Part) -> tuple[str, ...]:
-    taken, last = rule["input"], rule["input"]["last_packet"]
+    rule_input, last = rule["input"], rule["input"]["last_packet"]
     return (
         rule["name"],
         rule["state"],
         rule["data_plane"].removesuffix("space"),
-        format_number(taken["packets_per_second"]),
-        format_number(taken["bits_per_second"]),
+        format_number(rule_input["packets_per_second"]),
+        format_number(rule_input["bits_per_second"]),
         format_number(sum_rates(rule["outputs"], "packets_per_second")),
         format_number(sum_rates(rule["outputs"], "bits_per_second")),
         format_number(rule["dropped"]),
@@ -119,21 +122,21 @@ def _rule(rule: Part) -> tuple[str, ...]:
 
 
 def sum_rates(parts: Sequence[Part], key: str) -> float | None:
-    """Return the sum over all parts, None where one of them does not know."""
+    """Return the sum of a rate over all parts, None if one of them is unknown."""
     numbers = [part[key] for part in parts]
     return None if None in numbers else sum(numbers)
 
 
 def _reason(rule: Part) -> Iterator[str]:
-    """Yield why a rule does not run, and where it runs and sends nothing, why it does not relay."""
+    """Yield why a rule does not run; for one that runs but sends nothing, why packets were dropped."""
     yield rule["reason"]
     drops = rule["dropped"] and rule["state"] == "active"
     if drops and not sum_rates(rule["outputs"], "packets_per_second"):
-        yield f"{format_drops(_drops(rule))} (`mcrelay status {rule['name']}` says what to do)"
+        yield f"{format_drops(_drops(rule))} (`mcrelay status {rule['name']}` explains it)"
 
 
 def _drops(rule: Part) -> Counter[str]:
-    """Return how many packets were dropped for which reason, whether all outputs missed them or one."""
+    """Return the dropped packets by reason, those of the input and those of single outputs."""
     drops = Counter(rule["input"]["drops"])
     for output in rule["outputs"]:
         drops[Drop.TTL] += output["drops"]["ttl"]
@@ -148,7 +151,7 @@ def _drops(rule: Part) -> Counter[str]:
 def _interfaces(interfaces: Sequence[Part], colour: bool) -> Iterator[str]:
     if interfaces:
         rows = [INTERFACE_HEADS, *map(_interface, interfaces)]
-        yield from _table(rows, "<<<>><", 2, interfaces, _joined_and_dropped, colour)
+        yield from _table(rows, "<<<>><", 2, interfaces, _memberships_and_drops, colour)
 
 
 def _interface(interface: Part) -> tuple[str, ...]:
@@ -163,18 +166,18 @@ def _interface(interface: Part) -> tuple[str, ...]:
 
 
 def format_membership(one: Part) -> str:
-    """Return a group that is joined, with the source that it is joined for."""
+    """Return a joined group, with its source if the membership has one."""
     return f"{one['group']} from {one['source']}" if one["source"] else str(one["group"])
 
 
-def format_names(words: Sequence[str], most: int) -> str:
-    """Return the first words of many, and how many more there are."""
-    more = f" +{len(words) - most:,}" if len(words) > most else ""
-    return ", ".join(words[:most]) + more if words else "-"
+def format_names(names: Sequence[str], limit: int) -> str:
+    """Return the first names, and how many more there are: `a, b +3`; `-` if there are none."""
+    more = f" +{len(names) - limit:,}" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more if names else "-"
 
 
-def _joined_and_dropped(interface: Part) -> Iterator[str]:
-    """Yield what is joined, what no rule answers for, and what that means where something can be done."""
+def _memberships_and_drops(interface: Part) -> Iterator[str]:
+    """Yield the memberships and drops of an interface, and advice on drops that can be prevented."""
     if joined := [format_membership(one) for one in interface["memberships"]]:
         yield f"member of {format_names(joined, MAX_GROUPS)}"
     yield format_drops(interface["drops"])
@@ -204,10 +207,10 @@ def _process(process: Part) -> tuple[str, ...]:
 
 def _last_death(process: Part) -> Iterator[str]:
     if process["reason"]:
-        yield f"died last: {process['reason']}"
+        yield f"last death: {process['reason']}"
 
 
-# Tables with what there is to say of a row below it.
+# Tables with notes below their rows.
 
 
 def _table(
@@ -215,10 +218,10 @@ def _table(
     layout: str,
     state: int,
     parts: Sequence[Part],
-    said: Callable[[Part], Iterable[str]],
+    notes: Callable[[Part], Iterable[str]],
     colour: bool,
 ) -> Iterator[str]:
-    """Yield a table, its column `state` in colour, with what is `said` of a part below its row."""
+    """Yield a table, column number `state` in colour, with the `notes` on each part below its row."""
     first = min(MAX_NAME_WIDTH, max(len(row[0]) for row in rows))
     lines = align([("" if len(row[0]) > first else row[0], *row[1:]) for row in rows], layout)
     yield paint(lines[0], BOLD, colour)
@@ -226,13 +229,13 @@ def _table(
         if len(row[0]) > first:
             yield row[0]
         yield colour_state(line, row[state]) if colour else line
-        for text in filter(None, said(part)):
+        for text in filter(None, notes(part)):
             yield from wrap(
                 text, TEXT_WIDTH, initial_indent=GAP, subsequent_indent=GAP, break_on_hyphens=False
             )
 
 
 def colour_state(line: str, state: str) -> str:
-    """Return the line with the first appearance of its state, after the name, in its colour."""
+    """Return the line with its state, found by its first occurrence after the name, in colour."""
     before, found, after = line.partition(f"{GAP}{state}")
     return before + GAP + paint(found.strip(), STATE_COLOURS.get(state, ""), True) + after if found else line

@@ -8,7 +8,7 @@ GAP = "  "
 
 
 def align(rows: Sequence[Sequence[str]], layout: str) -> list[str]:
-    """Return each row as a line; `layout` says of each column whether it is aligned `<` or `>`."""
+    """Return each row as a line; `layout` has a character for each column: `<` aligns left, `>` right."""
     cells = [
         f"%{'-' if side == '<' else ''}{width}s" for side, width in zip(layout, widths(rows), strict=True)
     ]
@@ -17,5 +17,5 @@ def align(rows: Sequence[Sequence[str]], layout: str) -> list[str]:
 
 
 def widths(rows: Iterable[Sequence[str]]) -> list[int]:
-    """Return how wide each column must be."""
+    """Return the width of each column in characters."""
     return [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""Where `mcrelay trace` writes its events: lines for people, JSON for programs, captures for Wireshark."""
+"""The outputs of `mcrelay trace`: text lines, JSON lines, and captures for Wireshark."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Event = dict[str, Any]
 
 
 class TraceOutput(Protocol):
-    """One way to show events."""
+    """An output for events."""
 
     def show(self, events: Sequence[Event]) -> None:
-        """Write events, and let nothing wait in a buffer."""
+        """Write events, and flush."""
 
     def report_lost(self, count: int) -> None:
-        """Say, between two events, that so many are missing."""
+        """Report that `count` events are missing here."""
 
 
 class TextOutput:
-    """A line for each event."""
+    """Prints a line for each event."""
 
     def show(self, events: Sequence[Event]) -> None:
         """Print them."""
@@ -44,7 +44,7 @@ class TextOutput:
 
 
 class JsonOutput:
-    """An object for each event, and for each gap."""
+    """Prints a JSON object for each event and each gap, one a line."""
 
     def show(self, events: Sequence[Event]) -> None:
         """Print them."""
@@ -56,7 +56,7 @@ class JsonOutput:
 
 
 class CaptureOutput:
-    """The packets as they came in, and what became of each as its comment."""
+    """Writes the packets as they arrived to a pcapng file, each with its result as a comment."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -68,7 +68,7 @@ class CaptureOutput:
         self._write(self._octets(event) for event in events)
 
     def report_lost(self, count: int) -> None:
-        """A capture has no word for it."""
+        """Do nothing: a capture cannot express a gap."""
 
     def _octets(self, event: Event) -> bytes:
         packet = base64.b64decode(event["packet"])
@@ -82,7 +82,7 @@ class CaptureOutput:
 
 @dataclass(slots=True)
 class TraceSummary:
-    """What a trace has seen in all."""
+    """Counts of all events of a trace."""
 
     packets: int = 0
     relayed: int = 0
@@ -102,7 +102,7 @@ class TraceSummary:
             )
 
     def format(self) -> str:
-        """Return all of it in one line."""
+        """Return the counts in one line."""
         parts = [format_count(self.packets, "packet"), f"{self.relayed:,} relayed"]
         parts += [f"{count:,} dropped: {reason}" for reason, count in self.drops.most_common()]
         parts += [f"{_copies(count)} not sent: {why}" for why, count in self.unsent.most_common()]
@@ -120,6 +120,6 @@ def _print_objects(objects: Iterable[Event]) -> None:
 
 
 def _clock(nanoseconds: int) -> str:
-    """Return a time of the day, as this host's clock shows it."""
+    """Return the local time of day of a time in nanoseconds since 1970."""
     seconds, fraction = divmod(nanoseconds, 1_000_000_000)
     return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{fraction:09}"

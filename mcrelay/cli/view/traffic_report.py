@@ -1,4 +1,4 @@
-"""What `mcrelay receive` found: as JSON for programs, and as tables and sentences for people."""
+"""The report of `mcrelay receive`: as JSON, and as tables and sentences."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from mcrelay.model.addresses import number_to_address
 from mcrelay.traffic.endpoint import Endpoint
 from mcrelay.traffic.statistics import FlowCounts, FlowId, FlowStatistics, Reception, sum_counts
 
-MAX_SHOWN_FLOWS = 40  # more would push the verdict off the screen; --json has them all
+MAX_SHOWN_FLOWS = 40  # more would push the summary off the screen; --json has all
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All that `receive` saw. `drops` counts what the kernel dropped at the receiver's own sockets."""
+    """What `receive` counted. `drops` are the packets that the kernel dropped at the receiver's sockets."""
 
     destinations: Sequence[Endpoint]
     reception: Reception
     drops: Mapping[Endpoint, int]
     seconds: float
     ended: str  # "count", "idle", "duration" or "signal"
-    count: int | None  # packets demanded in all
+    count: int | None  # packets demanded in total
     expect: int | None  # different probes demanded at each destination
 
 
 def build_report(seen: Observation) -> dict[str, Any]:
-    """Return the object that `--json` prints; the help of `receive` says what its keys mean."""
+    """Return the object that `--json` prints; the help of `receive` explains its keys."""
     total = sum_counts(seen.reception.flows.values())
     destinations = [_destination(seen, one) for one in seen.destinations]
     problems = [problem for one in destinations for problem in _problems(one, seen.expect)]
@@ -53,7 +53,7 @@ def build_report(seen: Observation) -> dict[str, Any]:
 
 
 def _sort_flows(seen: Observation) -> list[tuple[FlowId, FlowStatistics]]:
-    """Return the flows in the order in which their destinations were given."""
+    """Return the flows, sorted by destination in the order of the arguments, then by source."""
     places = {str(one): place for place, one in enumerate(seen.destinations)}
     return sorted(
         seen.reception.flows.items(),
@@ -101,7 +101,7 @@ def _flow(key: FlowId, flow: FlowStatistics) -> dict[str, Any]:
 
 
 def _problems(one: Mapping[str, Any], expect: int | None) -> Iterator[str]:
-    """Yield what is wrong at one destination."""
+    """Yield the problems at one destination."""
     name = f"{one['destination']}:{one['port']}"
     if one["lost"]:
         yield f"{name}: {format_count(one['lost'], 'packet')} lost between the first and the last"
@@ -112,8 +112,8 @@ def _problems(one: Mapping[str, Any], expect: int | None) -> Iterator[str]:
     if one["socket_drops"]:
         dropped = format_count(one["socket_drops"], "packet")
         yield (
-            f"{name}: {dropped} came as far as this host, but this receiver was too slow for them: do not"
-            " count these against the network"
+            f"{name}: {dropped} reached this host, but were dropped because this receiver was too slow: they"
+            " were not lost in the network"
         )
     if not one["packets"]:
         yield f"{name}: nothing arrived"
@@ -126,19 +126,19 @@ QUANTILES = ("min", "p50", "p90", "p99", "p99.9", "max")
 
 
 def format_report(result: Mapping[str, Any]) -> str:
-    """Return a verdict as text."""
+    """Return a report as text."""
     parts = [_traffic(result), _latencies(result), _sentences(result)]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
 def _traffic(result: Mapping[str, Any]) -> list[str]:
-    """Return the table of what came."""
+    """Return the table of the packets of each flow."""
     heads = ["Packets", *map(str.capitalize, OUTCOMES), "TTL", "Packets/s", "Mbit/s"]
     return _table("Destination", heads, result["flows"], result["total"], _row)
 
 
 def _latencies(result: Mapping[str, Any]) -> list[str]:
-    """Return the table of how long the packets were under way."""
+    """Return the table of the latencies of each flow."""
     flows = [flow for flow in result["flows"] if flow["latency_us"]]
     return _table("Latency in microseconds", list(QUANTILES), flows, result["total"], _quantiles)
 
@@ -165,7 +165,7 @@ def _table(
     total: Mapping[str, Any],
     row: Callable[[Mapping[str, Any]], list[str]],
 ) -> list[str]:
-    """Return aligned lines with what `row` says of each flow and, where there are several, of all."""
+    """Return a table with the cells that `row` returns for each flow, and for the total of several."""
     if not flows:
         return []
     names = _names(flows)
@@ -177,7 +177,7 @@ def _table(
 
 
 def _names(flows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Return destination and source of each flow, and its number where they do not tell all flows apart."""
+    """Return destination and source of each flow, and its number if these two are not unique."""
     names = [
         (f"{flow['destination']}:{flow['port']}", f"from {flow['source']}:{flow['source_port']}")
         for flow in flows
@@ -189,19 +189,19 @@ def _names(flows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _sentences(result: Mapping[str, Any]) -> list[str]:
-    """Return the outcome in words."""
+    """Return the summary in sentences."""
     total = result["total"]
     lines = [_outcome(total, result["seconds"])]
     if total["stale"]:
         stale = format_count(total["stale"], "packet")
-        lines.append(f"{stale} came too late to tell whether they had come before.")
+        lines.append(f"{stale} arrived too late to know whether they are duplicates.")
     if total["foreign"] and total["received"]:
         foreign = format_count(total["foreign"], "packet")
-        lines.append(f"Of these, {foreign} came from others than `mcrelay send`: their loss cannot be told.")
+        lines.append(f"Of these, {foreign} did not come from `mcrelay send`: their loss is unknown.")
     if total["unlisted"]:
-        lines.append(f"{total['unlisted']:,} more belong to more flows than are told apart here.")
+        lines.append(f"{total['unlisted']:,} more belong to further flows, which are not counted separately.")
     if total["latency_us"] and total["latency_us"]["min"] < 0:
-        lines.append("Latencies below zero say that the clocks of sender and receiver differ.")
+        lines.append("Latencies below zero mean that the clocks of sender and receiver differ.")
     return lines + [f"PROBLEM  {problem}" for problem in result["problems"]]
 
 
@@ -210,6 +210,6 @@ def _outcome(total: Mapping[str, Any], seconds: float) -> str:
         return f"No packet in {seconds:.1f} s."
     came = f"{format_count(total['packets'], 'packet')} in {total['seconds']:.1f} s"
     if not total["received"]:
-        return f"{came}, none of them from `mcrelay send`: loss and latency cannot be told."
+        return f"{came}, none of them from `mcrelay send`: loss and latency are unknown."
     found = [f"{total[key]:,} {key}" for key in OUTCOMES if total[key]]
     return f"{came}: {', '.join(found) or 'none lost, duplicated, reordered or corrupt'}."

@@ -1,11 +1,11 @@
-"""Numbers, times and durations as people read them."""
+"""Numbers, times and durations as text."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 
-_LETTERS = " kMGTPE"  # by how often a number was divided by 1000
+_LETTERS = " kMGTPE"  # by the number of divisions by 1000
 _SPANS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -15,7 +15,7 @@ def format_count(number: int, noun: str) -> str:
 
 
 def format_number(number: float | None) -> str:
-    """Return a number in at most five characters, `20.0k`; `-` where it is not known."""
+    """Return a number in at most five characters, `20.0k`; `-` if it is unknown."""
     if number is None:
         return "-"
     if number < 999.5:
@@ -35,7 +35,7 @@ def format_quantity(number: float | None, unit: str) -> str:
 
 
 def format_duration(seconds: float | None) -> str:
-    """Return a duration, rounded down to its largest unit: `0.2 s`, `12 min`, `3 d`; `-` where unknown."""
+    """Return a duration, rounded down to its largest unit: `0.2 s`, `12 min`, `3 d`; `-` if it is unknown."""
     if seconds is None:
         return "-"
     for length, unit in _SPANS:
@@ -45,11 +45,11 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_drops(drops: Mapping[str, int]) -> str:
-    """Return `not relayed: source 600, ttl 3`; nothing where all was relayed."""
-    told = ", ".join(f"{reason} {count:,}" for reason, count in drops.items() if count)
-    return told and f"not relayed: {told}"
+    """Return `not relayed: source 600, ttl 3`; an empty string if nothing was dropped."""
+    counts = ", ".join(f"{reason} {count:,}" for reason, count in drops.items() if count)
+    return counts and f"not relayed: {counts}"
 
 
 def format_time(timestamp: float) -> str:
-    """Return seconds since 1970 as this host's date and time."""
+    """Return the local date and time of a time in seconds since 1970."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))

@@ -76,7 +76,7 @@ def test_before_the_first_reload_it_says_so():
 
 def test_a_rejected_file_shows_every_error_with_its_line_and_a_caret():
     lines = shown(reload=REJECTED)
-    assert lines[2].endswith(": rejected, 1 problem; generation 7 runs on")
+    assert lines[2].endswith(": rejected, 1 problem; generation 7 still runs")
     assert lines[3:6] == [f"  {line}" for line in REJECTED["lines"]]
 
 
@@ -100,9 +100,7 @@ def test_a_rule_shows_its_rates_drops_last_packet_and_source():
 def test_a_rule_that_sends_nothing_says_below_why_it_relays_nothing():
     mute = [output(packets_per_second=0.0, drops={"ttl": 3, "send_error": {"ENETDOWN": 9}})]
     drops = {"source": 6000, "own": 0}
-    said = (
-        "  not relayed: source 6,000, ttl 3, send_error ENETDOWN 9 (`mcrelay status camera` says what to do)"
-    )
+    said = "  not relayed: source 6,000, ttl 3, send_error ENETDOWN 9 (`mcrelay status camera` explains it)"
     lines = shown(rule(outputs=mute, drops=drops, dropped=6012))
     assert lines[lines.index(said) - 1].startswith("camera")
 
@@ -170,19 +168,19 @@ def test_a_source_specific_membership_names_the_source():
 def test_a_trial_says_until_when_and_how_to_keep_it():
     [line] = [line for line in shown(trial=TRIAL) if "on trial" in line]
     assert line.startswith("generation 7 is on trial until 20")
-    assert line.endswith("keep it with `mcrelay confirm`")
+    assert line.endswith(": `mcrelay confirm` keeps it")
     assert not any("on trial" in line for line in shown())
 
 
 def test_what_was_rolled_back_is_not_what_runs():
     [line] = [line for line in shown(reload={**RELOAD, "outcome": "rolled_back"}) if "rolled back" in line]
-    assert line.endswith("rolled back; generation 7, not the file, is what was confirmed")
+    assert line.endswith("rolled back; the confirmed generation 7 runs, not the file")
 
 
 def test_a_process_shows_its_cpu_memory_restarts_and_how_it_died_last():
     lines = shown(processes=[process("control", "control", restarts=3, reason="killed by SIGKILL")])
     assert row(lines, "control") == ["control", "4711", "running", "12.3", "%", "25.6", "MB", "3", "1", "d"]
-    assert lines[-1] == "  died last: killed by SIGKILL"
+    assert lines[-1] == "  last death: killed by SIGKILL"
 
 
 def test_a_process_that_is_away_has_no_numbers():
@@ -240,7 +238,7 @@ def test_one_rule_in_depth_shows_every_output_and_every_drop_reason_with_what_to
 
 def test_one_rule_in_depth_shows_its_interface_for_there_is_what_it_misses():
     text = depth(rule(last_packet=None), interface(drops={**NO_DROPS, "no_rule": 5000}))
-    assert "no packet has come yet" in text
+    assert "no packet has arrived yet" in text
     assert "studio (eth0): up, member of 239.1.1.1" in text
     assert "5,000 not relayed: no_rule" in text
 
@@ -253,15 +251,13 @@ def test_a_description_cannot_move_the_cursor():
 
 def test_where_nothing_at_all_arrives_it_says_where_to_look():
     silent = interface(packets=0)
-    assert "No UDP packet at all has come to eth0: look at the sender" in depth(
-        rule(last_packet=None), silent
-    )
+    assert "No UDP packet has arrived on eth0: check the sender" in depth(rule(last_packet=None), silent)
     assert "`mcrelay trace camera` shows its packets" in depth(rule(), silent)
 
 
 @pytest.mark.parametrize(
     ("state", "advice"),
-    [("disabled", "`enabled: true`"), ("unresolved", "runs by itself once"), ("failed", "tried again")],
+    [("disabled", "`enabled: true`"), ("unresolved", "runs by itself once"), ("failed", "tries it again")],
 )
 def test_a_rule_that_cannot_be_traced_is_told_how_it_runs_again(state, advice):
     text = depth(idle("late", state, "why"))
@@ -271,8 +267,8 @@ def test_a_rule_that_cannot_be_traced_is_told_how_it_runs_again(state, advice):
 
 def test_packets_that_came_and_were_all_dropped_have_come():
     drops = {"source": 12, "own": 0}
-    assert "none has been relayed yet" in depth(rule(last_packet=None, drops=drops))
-    assert "no packet has come yet" in depth(rule(last_packet=None))
+    assert "no packet has been relayed yet" in depth(rule(last_packet=None, drops=drops))
+    assert "no packet has arrived yet" in depth(rule(last_packet=None))
 
 
 def test_one_rule_in_depth_tells_its_description_and_why_it_is_on_its_data_plane():

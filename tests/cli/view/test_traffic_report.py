@@ -24,7 +24,7 @@ FOREIGN = """\
 Destination                         Packets  Lost  Duplicated  Reordered  Corrupt  TTL  Packets/s  Mbit/s
 239.1.1.1:5001  from 10.0.0.5:4000        3     -           -          -        -   64      1,000    11.2
 
-3 packets in 0.0 s, none of them from `mcrelay send`: loss and latency cannot be told."""
+3 packets in 0.0 s, none of them from `mcrelay send`: loss and latency are unknown."""
 
 
 def came(reception, sequences, *, to=GROUP, flow=1, source=SOURCE, latency=20_000):
@@ -124,13 +124,13 @@ def test_flows_stand_in_the_order_of_their_groups_with_all_of_them_summed_up():
     assert "239.1.1.1:5001  from 10.0.0.5:4000  foreign" in text
     assert text.count("all 3 flows") == 1
     assert text.count("all 2 flows") == 1
-    assert "Of these, 1 packet came from others than `mcrelay send`: their loss cannot be told." in text
+    assert "Of these, 1 packet did not come from `mcrelay send`: their loss is unknown." in text
 
 
 def test_clocks_that_differ_packets_that_are_stale_and_flows_that_are_too_many_are_told():
     result = seen({"sequences": [10**6, 0], "latency": -5_000_000})
     text = format_report(result)
-    assert "Latencies below zero say that the clocks of sender and receiver differ." in text
-    assert "1 packet came too late to tell whether they had come before." in text
+    assert "Latencies below zero mean that the clocks of sender and receiver differ." in text
+    assert "1 packet arrived too late to know whether they are duplicates." in text
     result["total"]["unlisted"] = 7
-    assert "7 more belong to more flows than are told apart here." in format_report(result)
+    assert "7 more belong to further flows, which are not counted separately." in format_report(result)
