@@ -82,7 +82,9 @@ def _run(words: Sequence[str]) -> int:
     known = {verb.name: verb for verb in VERBS}
     if chosen is not None and chosen not in known:
         return _report_unknown(chosen, known)
-    options = _parser(known.get(chosen or "")).parse_args(words)
+    options, unknown = _parser(known.get(chosen or "")).parse_known_args(words)
+    if unknown:
+        options.verb_parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     code: int = options.run(options)
     return code
 
@@ -101,7 +103,7 @@ def _parser(chosen: Verb | None) -> argparse.ArgumentParser:
         if verb is chosen:
             module = import_module(verb.module)
             module.arguments(verb_parser)
-            verb_parser.set_defaults(run=module.run, verb=verb.name)
+            verb_parser.set_defaults(run=module.run, verb=verb.name, verb_parser=verb_parser)
     return parser
 
 

@@ -42,11 +42,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Show which lines and rules have changed since an entry of the history."
     parser.epilog = HELP
-    parser.add_argument("number", metavar="N", type=int, help="number of the entry")
+    parser.add_argument("number", metavar="N", type=_entry_number, help="number of the entry")
     meaning = "main file to compare with (default: the running daemon's, else the entry's)"
     parser.add_argument("-c", "--config", metavar="FILE", type=Path, help=meaning)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     history_option.arguments(parser)
+
+
+def _entry_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of an entry: see `mcrelay history`")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -91,7 +91,7 @@ def bind(sock: socket.socket, address: str, port: int) -> None:
                 raise UsageError(f"{address} is not an address of this host: see `ip address`") from None
             case errno.EADDRINUSE:
                 raise UsageError(
-                    f"{format_endpoint(address, port)} is taken by another program: see `ss -ulpn`"
+                    f"{format_endpoint(address, port)} is in use by another program: see `ss -ulpn`"
                 ) from None
             case errno.EACCES:
                 raise PermissionError(error.errno, f"port {port} needs CAP_NET_BIND_SERVICE") from None

@@ -249,6 +249,14 @@ def test_wrong_usage_is_exit_code_2(words):
     assert err.startswith("usage: mcrelay")
 
 
+def test_an_unknown_option_shows_the_usage_of_its_verb(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", "--nonsense", "more"])
+    err = capsys.readouterr().err
+    assert err.startswith("usage: mcrelay check [-h]")
+    assert err.endswith("mcrelay check: error: unrecognized arguments: --nonsense\n")
+
+
 def test_ctrl_c_ends_a_verb_without_a_traceback(monkeypatch, capsys):
     def interrupted(_):
         raise KeyboardInterrupt

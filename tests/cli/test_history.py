@@ -228,6 +228,13 @@ def test_an_entry_that_there_is_not_is_one_line(kept, state_dir, capsys):
     )
 
 
+@pytest.mark.parametrize("number", ["x", "-1", "9" * 5000])
+def test_what_is_not_the_number_of_an_entry_is_a_usage_error(number, state_dir, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        told(capsys, "diff", "--state-dir", str(state_dir), number)
+    assert capsys.readouterr().err.startswith("usage: mcrelay diff")
+
+
 def test_the_files_may_have_moved_since(kept, state_dir, file, tmp_path, capsys):
     kept(1, camera=CAMERA)
     moved = tmp_path / "moved" / "relay.yaml"

@@ -25,7 +25,7 @@ def test_the_demo_relays_everything_and_leaves_nothing(demo):
     out, err = demo.communicate(timeout=4 * TIMEOUT_S)
     assert demo.returncode == 0, out + err
     assert "of 500 packets it receives 0" in out.lower()
-    assert "Nothing was lost" in out
+    assert "No packet was lost" in out
     assert out.count("25,000") >= 3
     assert "10.3.0.1" in out
     assert namespaces_of(demo) == []
@@ -45,7 +45,7 @@ def test_the_demo_cleans_up_when_it_is_interrupted(demo, number):
 
 
 def test_without_root_the_demo_says_what_it_needs():
-    # The one capability left lets nobody read a Python that is installed below root's home.
+    # The remaining capability lets `nobody` read a Python that is installed in root's home.
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     reading = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
     refused = subprocess.run(
@@ -53,5 +53,5 @@ def test_without_root_the_demo_says_what_it_needs():
     )
     assert refused.returncode == 4
     assert refused.stderr.splitlines() == [
-        "mcrelay demo: needs root to build network namespaces: sudo mcrelay demo"
+        "mcrelay demo: building network namespaces needs root: use `sudo mcrelay demo`"
     ]

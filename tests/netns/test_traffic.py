@@ -233,7 +233,7 @@ def test_segments_that_do_not_fit_the_device_go_out_one_by_one_in_fragments(host
         "send", GROUP, "--interface", "eth0", "--count=20", "--rate=max", "--size=3000", "--segments"
     )
     note = sender.run(command).stderr
-    assert note == "mcrelay send: note: 3000 octets do not fit eth0 (MTU 1500): they go in fragments\n"
+    assert note == "mcrelay send: note: 3000 bytes exceed the MTU of eth0 (1500): sending fragments\n"
     result, _, code = ended(process)
     assert (code, result["total"]["received"], result["total"]["octets"]) == (0, 20, 60000)
 
