@@ -1,4 +1,4 @@
-"""`mcrelay confirm`: keeps what is on trial."""
+"""`mcrelay confirm`: keeps the configuration that is on trial."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from mcrelay.client import operator_request
 from mcrelay.reload.requests import Confirm
 
 HELP = """\
-This confirms the generation that is on trial when the verb is called. If another generation runs when the
-daemon gets the request, nothing is confirmed.
+The generation that is on trial when the verb is called is confirmed. If another generation runs when the
+daemon handles the request, nothing is confirmed.
 
 With --json, one object, described in mcrelay-confirm(1) and schemas/confirm.schema.json.
 
 Exit codes: 0 confirmed, 1 refused (nothing is on trial, or another generation), or no result, 2 usage,
-3 mcrelay does not run, 4 not permitted."""
+3 no daemon is running, 4 not permitted."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `confirm`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = "Keep what is on trial: `mcrelay try` began it, and it would be rolled back."
+    parser.description = "Keep the configuration that `mcrelay try` put on trial, instead of rolling it back."
     parser.epilog = HELP
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     session.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Confirm what is on trial."""
+    """Confirm the generation that is on trial."""
     return session.run_with_daemon(_confirm, options)
 
 

@@ -17,7 +17,7 @@ from mcrelay.cli.check import CheckResult
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.terminal import is_colour_wanted
 from mcrelay.client import reload_request
-from mcrelay.client.connection import UNREACHABLE, NotPermitted, NotRunning
+from mcrelay.client.connection import UNREACHABLE, AccessDenied, NotRunning
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError
@@ -116,7 +116,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 @contextmanager
-def _locked(main: Path, patience: float) -> Iterator[None]:
+def _locked(main: Path, timeout_s: float) -> Iterator[None]:
     """Lock the files against other `mcrelay` commands, so that what was checked is what is reloaded."""
     try:
         lock = os.open(main, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -124,7 +124,7 @@ def _locked(main: Path, patience: float) -> Iterator[None]:
         yield  # reading the file reports the error
         return
     try:
-        _lock(lock, main, time.monotonic() + patience)
+        _lock(lock, main, time.monotonic() + timeout_s)
         yield
     finally:
         os.close(lock)
@@ -187,7 +187,7 @@ def _write(change: Change, main: Path) -> Callable[[], None]:
     try:
         return write_atomically(change.file, None if change.text is None else change.text.encode(), main)
     except PermissionError as error:
-        raise NotPermitted(
+        raise AccessDenied(
             f"cannot write {change.file}: {(error.strerror or '').lower()}: use sudo"
         ) from None
     except OSError as error:

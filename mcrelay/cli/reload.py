@@ -15,16 +15,16 @@ from mcrelay.cli.view.terminal import format_json, is_colour_wanted
 from mcrelay.cli.view.units import format_count
 from mcrelay.client import reload_request
 
-JSON_VERSION = 1
-MAX_NAMES = 8  # of the rules that were added, changed or removed, in the text
+JSON_VERSION = 1  # version of the shape of --json
+MAX_NAMES = 8  # rule names shown for each kind of change
 
 HELP = """\
 The result is about the file as it was when `mcrelay reload` was called, or later.
 
 With --json, one object, described in mcrelay-reload(1) and schemas/reload.schema.json.
 
-Exit codes: 0 applied or unchanged, 1 no result, 2 usage, 3 mcrelay does not run, 4 not permitted,
-78 rejected: what ran before runs on."""
+Exit codes: 0 applied or unchanged, 1 no result, 2 usage, 3 no daemon is running, 4 not permitted,
+78 rejected: the previous configuration still runs."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def timeout_argument(parser: argparse.ArgumentParser) -> None:
     """Add the argument that limits how long a verb waits for the result of a reload."""
     parser.add_argument(
         "--timeout", metavar="SEC", type=positive_number, default=reload_request.RELOAD_TIMEOUT_S,
-        help="how long to wait for the result (default: %(default)g)",
+        help="wait up to SEC seconds for the result (default: %(default)g)",
     )  # fmt: skip
 
 
@@ -88,9 +88,9 @@ def format_result(result: Mapping[str, Any], file: str, colour: bool) -> Iterato
         case "rejected":
             yield from problems.format_reported_problems(result["problems"], result["lines"], colour)
             found = format_count(len(result["problems"]), "problem")
-            yield f"{file}: {found}: rejected, generation {generation} runs on"
+            yield f"{file}: {found}: rejected, generation {generation} still runs"
         case "unchanged":
-            yield f"{file}: unchanged, generation {generation} runs on"
+            yield f"{file}: unchanged, generation {generation} still runs"
         case outcome:
             yield f"{file}: {outcome.replace('_', ' ')}, generation {generation}"
             yield from format_changes(result["changes"])

@@ -11,12 +11,12 @@ from contextlib import closing
 
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.client.connection import (
-    PATIENCE,
+    ANSWER_TIMEOUT_S,
     UNREACHABLE,
+    AccessDenied,
     Client,
-    Failed,
-    NotPermitted,
     NotRunning,
+    RequestFailed,
     Unreachable,
     connect,
 )
@@ -51,41 +51,41 @@ def socket_path(options: argparse.Namespace) -> str:
     return os.path.join(options.run_dir or run_dir.default(), run_dir.CONTROL_SOCKET)
 
 
-def connect_to_daemon(options: argparse.Namespace, patience: float = PATIENCE) -> closing[Client]:
-    """Connect to the daemon, which has `patience` seconds for each answer. Raises one of `UNREACHABLE`."""
-    return closing(connect(socket_path(options), min(patience, PATIENCE)))
+def connect_to_daemon(options: argparse.Namespace, timeout_s: float = ANSWER_TIMEOUT_S) -> closing[Client]:
+    """Connect to the daemon, which has `timeout_s` seconds for each answer. Raises one of `UNREACHABLE`."""
+    return closing(connect(socket_path(options), min(timeout_s, ANSWER_TIMEOUT_S)))
 
 
 def run_with_daemon(verb: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     """Run a verb; if the daemon cannot be reached or answers with an error, print that."""
     try:
         return verb(options)
-    except (*UNREACHABLE, Failed) as error:
+    except (*UNREACHABLE, RequestFailed) as error:
         print(f"mcrelay: {explain(error)}", file=sys.stderr)
         return exit_code(error)
 
 
-def explain(error: Unreachable | Failed) -> str:
+def explain(error: Unreachable | RequestFailed) -> str:
     """Return the error and what to do about it, in one line."""
     match error:
         case NotRunning(path=path) if _is_there(path) and not _is_socket(path):
             return f"{path} is not a socket: give {run_dir.CONTROL_SOCKET} in mcrelay's run directory"
         case NotRunning():
             return f"{error}; start it, or give its place with --socket or --run-dir"
-        case Failed(code=Code.UNKNOWN_RULE, message=message, data={"names": [_, *_] as names}):
+        case RequestFailed(code=Code.UNKNOWN_RULE, message=message, data={"names": [_, *_] as names}):
             return message if "did you mean" in message else f"{message}; did you mean {list_words(names)}?"
-        case Failed(code=Code.UNKNOWN_RULE, message=message):
+        case RequestFailed(code=Code.UNKNOWN_RULE, message=message):
             return f"{message}; `mcrelay list` shows all rules"
         case _:
             return str(error)
 
 
-def exit_code(error: Unreachable | Failed) -> Exit:
+def exit_code(error: Unreachable | RequestFailed) -> Exit:
     """Return the exit code for an error."""
     match error:
         case NotRunning():
             return Exit.NOT_RUNNING
-        case NotPermitted():
+        case AccessDenied():
             return Exit.NOT_PERMITTED
         case _:
             return Exit.FAILURE

@@ -16,7 +16,7 @@ from mcrelay.cli.view.rule_detail import format_rule
 from mcrelay.cli.view.status_table import format_status
 from mcrelay.cli.view.terminal import format_json, is_colour_wanted
 from mcrelay.cli.view.units import format_count
-from mcrelay.client.connection import BrokenOff
+from mcrelay.client.connection import NoAnswer
 from mcrelay.model.suggestions import list_words
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
@@ -74,7 +74,7 @@ def _seconds(text: str) -> float:
 def _once(options: argparse.Namespace) -> int:
     try:
         document = _fetch(options)
-    except BrokenOff as error:
+    except NoAnswer as error:
         if not options.exit_code:
             raise
         print(f"mcrelay: degraded: {error}", file=sys.stderr)

@@ -16,7 +16,7 @@ from mcrelay.cli.error_report import report_error
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.progress import Interrupt
 from mcrelay.cli.view.trace_output import CaptureOutput, JsonOutput, TextOutput, TraceOutput, TraceSummary
-from mcrelay.client.connection import BrokenOff, Client, Failed
+from mcrelay.client.connection import Client, NoAnswer, RequestFailed
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.traffic.endpoint import UsageError
 
@@ -134,7 +134,7 @@ class TraceRun:
                 problem = self._follow(client)
                 if not (self._summary.packets or problem):
                     problem = _advise(client, self._options.rule)
-        except BrokenOff as error:
+        except NoAnswer as error:
             if not self._has_begun:
                 raise
             problem = self._restart(str(error))
@@ -151,7 +151,7 @@ class TraceRun:
                 time.sleep(RETRY_DELAY_S)
                 with session.connect_to_daemon(self._options) as client:
                     return self._follow(client)
-            except BrokenOff as error:
+            except NoAnswer as error:
                 why = str(error)
             except KeyboardInterrupt:
                 break
@@ -179,10 +179,10 @@ class TraceRun:
             answer: dict[str, Any] = client.call(
                 "trace.read", trace=trace, packets=packets, most=MAX_EVENTS_PER_READ
             )
-        except Failed as error:
+        except RequestFailed as error:
             if error.code != Code.NO_SUCH_TRACE:
                 raise
-            raise BrokenOff(str(error)) from None  # a client that was suspended for long loses its lease
+            raise NoAnswer(str(error)) from None  # a client that was suspended for long loses its lease
         return answer
 
     def _show(self, events: list[dict[str, Any]], lost: int) -> None:
@@ -208,7 +208,7 @@ def _advise(client: Client, rule: str) -> str:
     """Return what to check if no packet arrived."""
     try:
         (status,) = client.call("status", rule=rule)["rules"]
-    except Failed as error:
+    except RequestFailed as error:
         if error.code != Code.UNKNOWN_RULE:
             raise
         return f"no packet arrived, and rule `{rule}` was removed"

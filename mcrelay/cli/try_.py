@@ -15,30 +15,30 @@ from mcrelay.client import operator_request, reload_request
 from mcrelay.reload.requests import Try
 from mcrelay.reload.trial import MAX_TRIAL_S
 
-TRIAL_S = 120.0
+DEFAULT_TRIAL_S = 120.0
 
 HELP = """\
-The files are read and applied as with `mcrelay reload`. Until the trial ends, everything that is applied is
-on trial, too. Without `mcrelay confirm` before the end, the configuration that ran before the trial runs
-again, on the same sockets. The files stay as they are.
+The files are read and applied as with `mcrelay reload`. Every change that is applied until the trial ends is
+on trial, too. Unless `mcrelay confirm` is called before that, the configuration from before the trial is
+restored then; sockets that both configurations need stay open. The files are not changed.
 
-A daemon that watches its files applies a change at once. So begin with `mcrelay try`, then change the files.
-A second `mcrelay try` moves the end of the trial.
+A daemon that watches its files applies changes at once: call `mcrelay try` first, then change the files. A
+second `mcrelay try` moves the end of the trial.
 
 With --json, one object, described in mcrelay-try(1) and schemas/try.schema.json.
 
 Exit codes: 0 on trial, 1 refused (there is no state directory, for example), or no result, 2 usage,
-3 mcrelay does not run, 4 not permitted, 78 rejected: what ran before runs on, and not on trial."""
+3 no daemon is running, 4 not permitted, 78 rejected: the previous configuration still runs, not on trial."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `try`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = "Put the files, and all changes from now on, on trial: `mcrelay confirm` keeps them."
+    parser.description = "Apply the files on trial: they are rolled back unless `mcrelay confirm` keeps them."
     parser.epilog = HELP
     parser.add_argument(
-        "--timeout", metavar="SEC", type=_seconds, default=TRIAL_S,
-        help="how long the trial lasts (default: %(default)g)",
+        "--timeout", metavar="SEC", type=_seconds, default=DEFAULT_TRIAL_S,
+        help="roll back after SEC seconds (default: %(default)g)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     session.arguments(parser)
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 def _seconds(text: str) -> float:
     seconds = positive_number(text)
     if seconds > MAX_TRIAL_S:
-        raise argparse.ArgumentTypeError(f"a trial lasts {MAX_TRIAL_S:g} seconds at most")
+        raise argparse.ArgumentTypeError(f"a trial lasts at most {MAX_TRIAL_S:g} seconds")
     return seconds
 
 
@@ -72,8 +72,8 @@ def _try(options: argparse.Namespace) -> int:
 
 
 def format_trial(trial: dict[str, Any] | None) -> list[str]:
-    """Return a line with the end of the trial and how to keep it; none where no trial runs."""
+    """Return a line with the end of the trial and how to keep it, or no line if no trial runs."""
     if trial is None:
         return []
     until = time.strftime("%H:%M:%S", time.localtime(trial["until"]))
-    return [f"on trial until {until}, with all changes to come: `mcrelay confirm` keeps them"]
+    return [f"on trial until {until}, with all further changes: `mcrelay confirm` keeps them"]

@@ -1,1 +1,1 @@
-"""Runs: how a program reaches a daemon: connection, reload request, operator request."""
+"""Runs: how a program talks to a daemon: connection, reload request, operator request."""

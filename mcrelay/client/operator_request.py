@@ -1,6 +1,7 @@
-"""A request that a plain reload cannot express: a file in the daemon's run directory, and SIGUSR2.
+"""Requests with arguments (`try`, `confirm`): a file in the daemon's run directory, and SIGUSR2.
 
-Not SIGHUP: the kernel makes one of two pending signals of a kind, and a reload would get lost.
+SIGHUP is for reloads only: the kernel merges two pending signals with the same number, so that one would be
+lost.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from mcrelay.client.connection import BrokenOff, NotPermitted
+from mcrelay.client.connection import AccessDenied, NoAnswer
 from mcrelay.client.reload_request import (
     RELOAD_TIMEOUT_S,
     must_be_permitted,
@@ -25,10 +26,13 @@ Answer = dict[str, Any]
 
 
 def submit(path: str, request: OperatorRequest) -> tuple[Answer, Answer]:
-    """Ask the daemon at a socket path; return its greeting and the result. Raises one of `UNREACHABLE`."""
+    """Submit a request to the daemon at a socket path; return its greeting and the result.
+
+    Raises one of `UNREACHABLE`.
+    """
     mark = set_mark(path, RELOAD_TIMEOUT_S)
     pid = mark.greeting["pid"]
-    must_be_permitted(pid)  # else the file would stay there without a signal
+    must_be_permitted(pid)  # or the file would be written without a signal
     _place(mark.greeting, request)
     send_signal(pid, signal.SIGUSR2)
     cause = Cause.CONFIRM if isinstance(request, Confirm) else Cause.TRY
@@ -40,11 +44,11 @@ def _place(greeting: Answer, request: OperatorRequest) -> None:
     try:
         request_file.write(run_dir, request, greeting["uid"])
     except request_file.RequestPendingError as error:
-        raise BrokenOff(str(error)) from None
+        raise NoAnswer(str(error)) from None
     except PermissionError:
-        raise NotPermitted(f"you may not write into {run_dir}: use sudo") from None
+        raise AccessDenied(f"not permitted to write into {run_dir}: use sudo") from None
     except OSError as error:
-        raise BrokenOff(f"cannot write into {run_dir}: {(error.strerror or str(error)).lower()}") from None
+        raise NoAnswer(f"cannot write into {run_dir}: {(error.strerror or str(error)).lower()}") from None
 
 
 def refusal(result: Answer) -> str:

@@ -1,4 +1,4 @@
-"""A reload of a running daemon: SIGHUP asks for it, and `reload.wait` answers when its result stands."""
+"""Reloads a running daemon: SIGHUP requests it, and the method `reload.wait` returns its result."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from mcrelay.client.connection import PATIENCE as CALL_TIMEOUT_S
-from mcrelay.client.connection import BrokenOff, NotPermitted, WrongProtocol, connect
+from mcrelay.client.connection import ANSWER_TIMEOUT_S as CALL_TIMEOUT_S
+from mcrelay.client.connection import AccessDenied, NoAnswer, WrongProtocol, connect
 from mcrelay.protocol.jsonrpc import Json
 
 RELOAD_TIMEOUT_S = 60.0  # a reload waits for what the workers do
-RETRY_DELAY_S = 0.03  # until the next connection, where the control process has died and is started again
+RETRY_DELAY_S = 0.03  # before connecting again, while the control process restarts
 
 Answer = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How many reloads a daemon had `begun`, and until when to wait for the result of a later one."""
+    """The number of reloads that a daemon had `begun`, and until when to wait for a later result."""
 
     path: str
     greeting: Answer
@@ -30,7 +30,7 @@ class Mark:
 
 
 def request_reload(path: str, timeout_s: float) -> tuple[Answer, Answer]:
-    """Ask the daemon at a socket path for a reload; return its greeting and the result.
+    """Request a reload of the daemon at a socket path; return its greeting and the result.
 
     The result is about the files as they are at the call, or later. Raises one of `UNREACHABLE`.
     """
@@ -40,21 +40,21 @@ def request_reload(path: str, timeout_s: float) -> tuple[Answer, Answer]:
 
 
 def set_mark(path: str, timeout_s: float) -> Mark:
-    """Ask how many reloads have begun, so that the result of a later one can be told from theirs."""
+    """Get the number of reloads that have begun, to recognize the result of a later one."""
     deadline = time.monotonic() + timeout_s
     greeting, answer = call_with_retry(path, "reload.mark", timeout_s)
     if "reload.wait" not in greeting.get("methods", ()):
         raise WrongProtocol(
-            f"the daemon at {path} is of version {greeting.get('version')}, which cannot tell when a reload"
-            " has ended: restart it, or send it SIGHUP"
+            f"the daemon at {path} is of version {greeting.get('version')}, which does not report the end of"
+            " a reload: restart it, or send it SIGHUP"
         )
     return Mark(path, greeting, answer["begun"], timeout_s, deadline)
 
 
 def wait_for_result(mark: Mark, cause: str | None = None) -> Answer:
-    """Return the first result after a mark: of a reload with this cause or, for None, about the files.
+    """Return the first result after a mark: with this cause or, for None, of a reload of the files.
 
-    The daemon answers `reload.wait` with null after a few seconds, so that it does not look dead.
+    The daemon answers `reload.wait` with null every few seconds while there is no result.
     """
     which = {} if cause is None else {"cause": cause}
     pid = mark.greeting["pid"]
@@ -63,10 +63,10 @@ def wait_for_result(mark: Mark, cause: str | None = None) -> Answer:
         try:
             left = mark.deadline - time.monotonic()
             _, result = call_with_retry(mark.path, "reload.wait", left, pid, begun=mark.begun, **which)
-        except BrokenOff:
+        except NoAnswer:
             if time.monotonic() + RETRY_DELAY_S < mark.deadline:
                 raise
-            raise BrokenOff(
+            raise NoAnswer(
                 f"no result within {mark.timeout_s:g} s; the reload goes on: see `mcrelay status`"
             ) from None
     return result
@@ -75,9 +75,9 @@ def wait_for_result(mark: Mark, cause: str | None = None) -> Answer:
 def call_with_retry(
     path: str, method: str, timeout_s: float, pid: int | None = None, **params: Json
 ) -> tuple[Answer, Any]:
-    """Return the greeting and the answer. A control process that dies meanwhile is started again.
+    """Call a method; return the greeting and the answer. Connects again while the control process restarts.
 
-    Raises BrokenOff where a daemon with another process ID than `pid` answers.
+    Raises NoAnswer if the daemon that answers is not process `pid`.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -85,21 +85,21 @@ def call_with_retry(
             with connect(path, min(deadline - time.monotonic(), CALL_TIMEOUT_S)) as client:
                 if pid in (None, client.greeting["pid"]):
                     return client.greeting, client.call(method, **params)
-        except BrokenOff:
+        except NoAnswer:
             if time.monotonic() + RETRY_DELAY_S >= deadline:
                 raise
             time.sleep(RETRY_DELAY_S)
         else:
-            raise BrokenOff("mcrelay was restarted meanwhile: see `mcrelay status`")
+            raise NoAnswer("the daemon was restarted in the meantime: see `mcrelay status`")
 
 
 def must_be_permitted(pid: int) -> None:
-    """Raise `NotPermitted` where this user may not signal a daemon: the kernel decides who may."""
+    """Raise AccessDenied if the user is not permitted to signal the daemon, which the kernel decides."""
     send_signal(pid, 0)
 
 
 def send_signal(pid: int, number: int) -> None:
-    """Send a signal; raises NotPermitted, and BrokenOff where the process has ended."""
+    """Send a signal. Raises AccessDenied, or NoAnswer if the process has ended."""
     try:
         process = os.pidfd_open(pid)
         try:
@@ -107,6 +107,6 @@ def send_signal(pid: int, number: int) -> None:
         finally:
             os.close(process)
     except PermissionError:
-        raise NotPermitted(f"you may not signal process {pid}: use sudo") from None
+        raise AccessDenied(f"not permitted to signal process {pid}: use sudo") from None
     except ProcessLookupError:
-        raise BrokenOff(f"process {pid} has ended, or is hidden from here: nothing was reloaded") from None
+        raise NoAnswer(f"process {pid} has ended, or is not visible here: nothing was reloaded") from None

@@ -1,4 +1,4 @@
-"""Which numbers the verbs take as arguments."""
+"""The types of numeric arguments."""
 
 import argparse
 

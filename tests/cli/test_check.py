@@ -1,4 +1,4 @@
-"""`mcrelay check`, as a user runs it, and the table of verbs around it."""
+"""`mcrelay check`, and the command line around the verbs."""
 
 import json
 import os
@@ -18,7 +18,7 @@ BAD = "version: 1\nrules:\n  a:\n    input: {interface: x, group: 239.1.1.1, por
 
 
 def mcrelay(*arguments, stdin=b"", **options):
-    """Run the command as a shell would, and return its exit code, output and errors."""
+    """Run the command in a process; return exit code, standard output and standard error."""
     command = [sys.executable, "-m", "mcrelay", *arguments]
     done = subprocess.run(command, input=stdin, capture_output=True, timeout=60, check=False, **options)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
@@ -37,7 +37,7 @@ def test_every_example_is_valid_without_a_warning(example, capsys):
     assert f"{example}: ok, " in capsys.readouterr().out
 
 
-def test_there_is_an_example_for_each_use_that_the_manual_names():
+def test_every_use_in_the_manual_has_an_example():
     assert len(list(EXAMPLES.glob("*.yaml"))) >= 6
     assert (EXAMPLES / "drop-ins.d").is_dir()
 
@@ -47,7 +47,7 @@ def test_a_valid_file_is_one_line(capsys):
     assert capsys.readouterr().out == f"{EXAMPLES / 'simple.yaml'}: ok, 1 rule, 2 interfaces\n"
 
 
-def test_a_draft_is_checked_in_the_place_that_it_is_meant_for(tmp_path, capsys):
+def test_a_draft_is_checked_as_if_it_were_in_its_place(tmp_path, capsys):
     draft, place = tmp_path / "draft", EXAMPLES / "drop-ins.d" / "15-new.yaml"
     draft.write_bytes((EXAMPLES / "drop-ins.d" / "10-camera.yaml").read_bytes())
     assert main(["check", "--as", str(place), str(draft)]) == 78
@@ -77,7 +77,7 @@ def test_every_problem_shows_with_its_line_a_caret_and_a_count(bad):
     ]
 
 
-def test_a_warning_shows_and_the_file_is_valid_all_the_same(tmp_path, capsys):
+def test_a_warning_is_shown_and_the_file_is_valid(tmp_path, capsys):
     path = tmp_path / "warn.yaml"
     discovery = (EXAMPLES / "discovery.yaml").read_text()
     path.write_text(discovery.replace("ttl: 1}]\n  mdns", "ttl: 64}]\n  mdns"))
@@ -90,7 +90,7 @@ def test_a_warning_shows_and_the_file_is_valid_all_the_same(tmp_path, capsys):
     assert last == f"{path}: ok, 4 rules, 2 interfaces, 1 warning"
 
 
-def test_standard_input_is_a_file_too():
+def test_standard_input_is_checked_like_a_file():
     assert mcrelay("check", "-", stdin=b"version: 1\n")[:2] == (0, "-: ok, 0 rules, 0 interfaces\n")
     code, out, _ = mcrelay("check", "-", stdin=b"version: 2\n")
     assert code == 78
@@ -138,7 +138,7 @@ def test_bad_input_is_refused_with_exit_code_78_and_no_traceback(name):
     assert len(out) < 5000
 
 
-def test_a_missing_file_and_a_folder_are_refused_the_same_way(tmp_path, capsys):
+def test_a_missing_file_and_a_folder_are_refused_with_exit_code_78(tmp_path, capsys):
     missing = tmp_path / "x"
     assert main(["check", str(missing)]) == 78
     assert main(["check", str(tmp_path)]) == 78
@@ -176,7 +176,7 @@ def test_colour_is_for_terminals_and_never_with_no_color(bad):
     assert "\033[" not in on_a_terminal("check", str(bad), TERM="dumb")[1]
 
 
-def test_a_reader_that_has_gone_is_no_traceback(tmp_path):
+def test_a_closed_pipe_causes_no_traceback(tmp_path):
     big = tmp_path / "big.yaml"
     big.write_text("version: 1\nrules:\n" + "".join(f"  r{n}: 1\n" for n in range(3000)))
     command = f"{sys.executable} -m mcrelay check '{big}' | head -n 1; echo ${{PIPESTATUS[0]}}"
@@ -185,7 +185,7 @@ def test_a_reader_that_has_gone_is_no_traceback(tmp_path):
     assert done.stdout.splitlines()[1:] == ["141"]
 
 
-def test_a_full_disk_is_one_line(bad):
+def test_a_full_disk_is_reported_in_one_line(bad):
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "mcrelay", "check", str(bad)]
         done = subprocess.run(
@@ -194,7 +194,7 @@ def test_a_full_disk_is_one_line(bad):
     assert (done.returncode, done.stderr) == (1, "mcrelay: No space left on device\n")
 
 
-def test_a_terminal_that_cannot_show_a_character_gets_its_code():
+def test_a_character_outside_of_the_encoding_is_escaped():
     text = "version: \N{SNOWMAN}\n".encode()
     code, out, err = mcrelay("check", "-", stdin=text, env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert (code, err) == (78, "")
@@ -220,7 +220,7 @@ def test_the_help_lists_every_verb_and_imports_none(capsys):
     }
 
 
-def test_the_help_of_a_verb_tells_its_exit_codes():
+def test_the_help_of_a_verb_lists_its_exit_codes():
     code, out, err = mcrelay("check", "--help")
     assert (code, err) == (0, "")
     assert "Exit codes: 0 valid, 2 usage, 78 invalid." in out
@@ -234,7 +234,10 @@ def test_the_version_is_that_of_the_package():
     ("words", "message"),
     [
         (["chek"], "mcrelay: no verb is named `chek`; did you mean `check`?\n"),
-        (["xyz"], f"mcrelay: no verb is named `xyz`; the verbs are: {list_words(verb.name for verb in VERBS)}\n"),
+        (
+            ["xyz"],
+            f"mcrelay: no verb is named `xyz`; the verbs are: {list_words(verb.name for verb in VERBS)}\n",
+        ),
     ],
 )
 def test_an_unknown_verb_is_a_usage_error_that_helps(words, message, capsys):

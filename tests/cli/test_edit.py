@@ -1,4 +1,4 @@
-"""`mcrelay add`, `remove`, `enable` and `disable`: what becomes of the files, with and without a daemon."""
+"""`mcrelay add`, `remove`, `enable` and `disable`: the files after them, with and without a daemon."""
 
 import fcntl
 import os
@@ -38,13 +38,13 @@ def file(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(file):
-    """Its drop-in folder, which need not be there."""
+    """The drop-in folder, which may not exist."""
     return file.with_name("mcrelay.d")
 
 
 @pytest.fixture
-def does(file, capsys):
-    """A function that runs a verb, and returns its exit code, what it printed, and what it complained of."""
+def run_verb(file, capsys):
+    """A function that runs a verb; it returns exit code, standard output and standard error."""
 
     def verb(name, *words):
         code = main([name, "-c", str(file), *words])
@@ -58,8 +58,8 @@ def contents(folder):
     return {one.name: one.read_text() for one in folder.iterdir()} if folder.exists() else {}
 
 
-def test_a_rule_gets_a_file_of_its_own_that_a_person_can_read(does, file, folder):
-    code, out, err = does(
+def test_add_writes_a_readable_file_for_the_rule(run_verb, file, folder):
+    code, out, err = run_verb(
         "add", "camera", *CAMERA, "--output=plant:10.9.2.50", "--ttl=16", "--description=A: b"
     )
     assert (code, out) == (0, f"camera: added, {folder}/camera.yaml\n")
@@ -76,11 +76,11 @@ def test_a_rule_gets_a_file_of_its_own_that_a_person_can_read(does, file, folder
     assert file.read_text() == MAIN
 
 
-def test_a_new_file_belongs_to_whom_the_main_file_belongs_and_may_be_read_by_the_same(does, file, folder):
+def test_a_new_file_has_the_owner_and_mode_of_the_main_file(run_verb, file, folder):
     file.chmod(0o640)
     mask = os.umask(0o077)
     try:
-        does("add", "camera", *CAMERA)
+        run_verb("add", "camera", *CAMERA)
     finally:
         os.umask(mask)
     written = (folder / "camera.yaml").stat()
@@ -98,82 +98,85 @@ def test_a_new_file_belongs_to_whom_the_main_file_belongs_and_may_be_read_by_the
         ("--input=studio:239.1.1.1:05001", "--output=plant:239.2.2.2:6001"),
     ],
 )
-def test_the_same_rule_again_is_no_change_however_it_is_said(does, folder, again):
-    does("add", "camera", *CAMERA)
+def test_the_same_rule_in_any_spelling_is_no_change(run_verb, folder, again):
+    run_verb("add", "camera", *CAMERA)
     before = contents(folder)
-    code, out, _ = does("add", "camera", *again)
+    code, out, _ = run_verb("add", "camera", *again)
     assert (code, out) == (0, f"camera: unchanged, {folder}/camera.yaml:4:3\n")
     assert contents(folder) == before
 
 
-def test_the_same_rule_in_the_main_file_is_no_change_either(does, file, folder):
-    code, out, _ = does("add", "home", "--input=studio:239.9.9.9:9", "--output=plant:239.9.9.9:9")
+def test_a_rule_that_the_main_file_has_is_no_change(run_verb, file, folder):
+    code, out, _ = run_verb("add", "home", "--input=studio:239.9.9.9:9", "--output=plant:239.9.9.9:9")
     assert (code, out) == (0, f"home: unchanged, {file}:6:3\n")
     assert contents(folder) == {}
 
 
-def test_another_rule_of_the_name_is_replaced_only_where_that_is_asked_for(does, folder):
-    does("add", "camera", *CAMERA)
+def test_a_different_rule_of_the_name_is_replaced_only_with_replace(run_verb, folder):
+    run_verb("add", "camera", *CAMERA)
     other = (*TAKEN, "--output=plant")
-    code, out, err = does("add", "camera", *other)
+    code, out, err = run_verb("add", "camera", *other)
     where = f"{folder}/camera.yaml:4:3"
     assert (code, out) == (1, "")
     assert err == f"mcrelay: {where}: another rule has the name `camera`: give --replace to replace it\n"
-    assert does("add", "camera", *other, "--replace")[:2] == (0, f"camera: replaced, {folder}/camera.yaml\n")
+    assert run_verb("add", "camera", *other, "--replace")[:2] == (
+        0,
+        f"camera: replaced, {folder}/camera.yaml\n",
+    )
     assert "      - {interface: plant}\n" in contents(folder)["camera.yaml"]
 
 
-def test_who_reads_a_file_that_is_replaced_reads_the_old_one_whole(does, folder):
-    does("add", "camera", *CAMERA)
+def test_a_reader_of_a_replaced_file_reads_the_whole_old_file(run_verb, folder):
+    run_verb("add", "camera", *CAMERA)
     before = contents(folder)["camera.yaml"]
     with (folder / "camera.yaml").open() as reader:
-        does("add", "camera", *TAKEN, "--output=plant", "--replace")
+        run_verb("add", "camera", *TAKEN, "--output=plant", "--replace")
         assert reader.read() == before
-    does("disable", "camera")
+    run_verb("disable", "camera")
     assert [*contents(folder)] == ["camera.yaml"]
 
 
-def test_a_rule_that_add_has_not_written_is_not_replaced(does, file, folder):
+def test_a_rule_that_add_did_not_write_is_not_replaced(run_verb, file, folder):
     folder.mkdir()
     (folder / "hand.yaml").write_text(
         MAIN[MAIN.index("rules") :].replace("home", "hand").replace("9.9.9", "1.2.3")
     )
     for name, where in ("home", f"{file}:6:3"), ("hand", f"{folder}/hand.yaml:2:3"):
-        code, _, err = does("add", name, *CAMERA, "--replace")
+        code, _, err = run_verb("add", name, *CAMERA, "--replace")
         assert code == 1
         assert err == (
             f"mcrelay: {where}: another rule has the name `{name}`: edit it there, or choose another name\n"
         )
 
 
-def test_a_rule_that_has_become_invalid_can_be_replaced(does, file, folder):
-    does("add", "camera", *CAMERA)
+def test_a_rule_that_has_become_invalid_can_be_replaced(run_verb, file, folder):
+    run_verb("add", "camera", *CAMERA)
     file.write_text(MAIN.replace("plant", "factory"))
-    code, out, _ = does("remove", "nobody")
+    code, out, _ = run_verb("remove", "nobody")
     assert code == 78
     assert "no interface is named `plant`" in out
-    assert does("add", "camera", *TAKEN, "--output=factory", "--replace")[0] == 0
+    assert run_verb("add", "camera", *TAKEN, "--output=factory", "--replace")[0] == 0
     assert "      - {interface: factory}\n" in contents(folder)["camera.yaml"]
 
 
-def test_what_deserves_a_look_is_a_warning_and_no_hindrance(does, folder):
-    code, _, err = does("add", "camera", "--input=studio:224.0.0.251:5353", "--output=plant")
+def test_a_warning_is_printed_and_the_rule_is_added(run_verb, folder):
+    code, _, err = run_verb("add", "camera", "--input=studio:224.0.0.251:5353", "--output=plant")
     assert code == 0
     assert err.startswith(f"warning: {folder}/camera.yaml:7:9: rules.camera.outputs[0]")
     assert "is link-local" in err
 
 
-def test_a_file_that_has_the_name_and_another_content_is_left_alone(does, folder):
+def test_a_file_of_the_name_without_the_rule_is_not_overwritten(run_verb, folder):
     folder.mkdir()
     (folder / "camera.yaml").write_text("interfaces: {more: {device: eth2}}\n")
-    code, _, err = does("add", "camera", *CAMERA)
+    code, _, err = run_verb("add", "camera", *CAMERA)
     assert code == 1
     hint = "rename it, or choose another name"
     assert err == f"mcrelay: {folder}/camera.yaml exists, but has no rule `camera`: {hint}\n"
 
 
-def test_what_is_wrong_is_told_as_check_tells_it_and_nothing_is_written(does, file, folder):
-    code, out, err = does("add", "camera", "--input=studoi:239.1.1.1:70000", "--output=plant", "--ttl=x")
+def test_an_invalid_rule_is_reported_as_by_check_and_not_written(run_verb, file, folder):
+    code, out, err = run_verb("add", "camera", "--input=studoi:239.1.1.1:70000", "--output=plant", "--ttl=x")
     assert (code, err) == (78, "")
     lines = out.splitlines()
     assert (
@@ -189,29 +192,29 @@ def test_what_is_wrong_is_told_as_check_tells_it_and_nothing_is_written(does, fi
     assert not folder.exists()
 
 
-def test_a_flow_that_another_rule_relays_is_refused(does, folder):
-    does("add", "camera", *CAMERA)
-    code, out, _ = does("add", "second", *CAMERA)
+def test_a_flow_that_another_rule_relays_is_refused(run_verb, folder):
+    run_verb("add", "camera", *CAMERA)
+    code, out, _ = run_verb("add", "second", *CAMERA)
     assert code == 78
     assert f"already relayed by rule `camera` at {folder}/camera.yaml:4:3" in out
     assert [*contents(folder)] == ["camera.yaml"]
 
 
-def test_senders_may_be_apart_by_a_space_too(does, folder):
-    does("add", "camera", *CAMERA, "--sources=10.0.0.5, 10.0.0.6")
+def test_sources_may_be_separated_by_comma_and_space(run_verb, folder):
+    run_verb("add", "camera", *CAMERA, "--sources=10.0.0.5, 10.0.0.6")
     assert "sources: [10.0.0.5, 10.0.0.6]}" in contents(folder)["camera.yaml"]
 
 
-def test_of_two_rules_that_do_not_go_together_the_one_to_be_added_is_complained_of(does, folder):
-    does("add", "camera", *CAMERA)
-    code, out, _ = does("add", "another", *CAMERA)
+def test_a_conflict_is_reported_at_the_added_rule(run_verb, folder):
+    run_verb("add", "camera", *CAMERA)
+    code, out, _ = run_verb("add", "another", *CAMERA)
     assert code == 78
     assert out.startswith(f"{folder}/another.yaml:5:12: rules.another.input: 239.1.1.1:5001 on ")
 
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", ".hidden", "", "a b", "-" * 64])
-def test_a_name_that_is_no_name_never_becomes_a_file(does, folder, name):
-    code, out, _ = does("add", *CAMERA, "--", name)
+def test_an_invalid_name_never_becomes_a_file(run_verb, folder, name):
+    code, out, _ = run_verb("add", *CAMERA, "--", name)
     assert code == 78
     assert "expected a name of 1 to 63 letters" in out
     assert not folder.exists()
@@ -229,50 +232,50 @@ def test_a_name_that_is_no_name_never_becomes_a_file(does, folder, name):
         (TAKEN, "the following arguments are required: --output"),
     ],
 )
-def test_what_has_not_the_form_of_an_end_is_a_wrong_command_line(does, capsys, words, complaint):
+def test_a_malformed_input_or_output_is_a_usage_error(run_verb, capsys, words, complaint):
     with pytest.raises(SystemExit, match="2"):
-        does("add", "camera", *words)
+        run_verb("add", "camera", *words)
     assert complaint in capsys.readouterr().err
 
 
-def test_files_that_are_invalid_already_are_told_and_left_alone(does, file, folder):
+def test_invalid_files_are_reported_and_not_changed(run_verb, file, folder):
     file.write_text(MAIN.replace("port: 9", "prot: 9"))
     for words in (("add", "camera", *CAMERA), ("enable", "home")):
-        code, out, _ = does(*words)
+        code, out, _ = run_verb(*words)
         assert code == 78
         assert "unknown key; did you mean `port`?" in out
     file.unlink()
-    assert does("add", "camera", *CAMERA)[1] == (
+    assert run_verb("add", "camera", *CAMERA)[1] == (
         f"{file}: no such file or directory\n{file}: 1 problem: nothing was changed\n"
     )
     assert not folder.exists()
 
 
-def test_a_rule_in_two_files_is_told_with_both_places(does, folder):
+def test_a_rule_in_two_files_is_reported_with_both_places(run_verb, folder):
     folder.mkdir()
     (folder / "home.yaml").write_text(MAIN[MAIN.index("rules") :])
     for verb in ("remove", "enable"):
-        code, out, _ = does(verb, "home")
+        code, out, _ = run_verb(verb, "home")
         assert code == 78
         assert "`home` is given twice, first at" in out
 
 
-def test_removing_deletes_the_file_and_once_more_is_no_error(does, folder):
-    does("add", "camera", *CAMERA)
-    assert does("remove", "camera")[:2] == (0, f"camera: removed, {folder}/camera.yaml\n")
+def test_removing_deletes_the_file_and_a_second_time_is_no_error(run_verb, folder):
+    run_verb("add", "camera", *CAMERA)
+    assert run_verb("remove", "camera")[:2] == (0, f"camera: removed, {folder}/camera.yaml\n")
     assert contents(folder) == {}
-    assert does("remove", "camera")[:2] == (0, "there is no rule `camera`\n")
-    assert does("remove", "hom")[:2] == (0, "there is no rule `hom`; did you mean `home`?\n")
+    assert run_verb("remove", "camera")[:2] == (0, "there is no rule `camera`\n")
+    assert run_verb("remove", "hom")[:2] == (0, "there is no rule `hom`; did you mean `home`?\n")
 
 
-def test_removing_a_drop_in_mends_files_that_it_made_invalid(does, folder):
+def test_removing_an_invalid_drop_in_is_possible(run_verb, folder):
     folder.mkdir()
     (folder / "camera.yaml").write_text("rules: {camera: {input: {}}}\n")
-    assert does("remove", "camera")[0] == 0
+    assert run_verb("remove", "camera")[0] == 0
     assert contents(folder) == {}
 
 
-def test_a_rule_that_shares_its_file_is_changed_by_nobody_but_its_author(does, file, folder):
+def test_a_rule_that_shares_its_file_is_not_changed(run_verb, file, folder):
     folder.mkdir()
     two = MAIN[MAIN.index("rules") :].replace("home", "first").replace("9.9.9", "1.1.1")
     (folder / "two.yaml").write_text(
@@ -280,13 +283,13 @@ def test_a_rule_that_shares_its_file_is_changed_by_nobody_but_its_author(does, f
     )
     for name, where in ("home", f"{file}:6:3"), ("second", f"{folder}/two.yaml:3:3"):
         start = f"mcrelay: {where}: `{name}` has no drop-in file of its own: "
-        assert does("remove", name) == (1, "", f"{start}delete it there, then run `mcrelay reload`\n")
+        assert run_verb("remove", name) == (1, "", f"{start}delete it there, then run `mcrelay reload`\n")
         by_hand = "write `enabled: false` there, then run `mcrelay reload`"
-        assert does("disable", name) == (1, "", f"{start}{by_hand}\n")
-        assert does("enable", name)[:2] == (0, f"{name}: unchanged, {where}\n")
+        assert run_verb("disable", name) == (1, "", f"{start}{by_hand}\n")
+        assert run_verb("enable", name)[:2] == (0, f"{name}: unchanged, {where}\n")
 
 
-def test_a_rule_is_disabled_and_enabled_and_its_comments_stay(does, folder):
+def test_a_rule_is_disabled_and_enabled_and_its_comments_stay(run_verb, folder):
     folder.mkdir()
     text = (
         "# ours\nrules:\n  camera: # one\n"
@@ -294,20 +297,20 @@ def test_a_rule_is_disabled_and_enabled_and_its_comments_stay(does, folder):
         "    outputs: [{interface: plant}]\n"
     )
     (folder / "50-camera.yaml").write_text(text)
-    assert does("disable", "camera")[:2] == (0, f"camera: disabled, {folder}/50-camera.yaml\n")
+    assert run_verb("disable", "camera")[:2] == (0, f"camera: disabled, {folder}/50-camera.yaml\n")
     disabled = text.replace("    input", "    enabled: false\n    input")
     assert contents(folder) == {"50-camera.yaml": disabled}
-    assert does("disable", "camera")[1] == f"camera: unchanged, {folder}/50-camera.yaml:3:3\n"
-    assert does("enable", "camera")[:2] == (0, f"camera: enabled, {folder}/50-camera.yaml\n")
+    assert run_verb("disable", "camera")[1] == f"camera: unchanged, {folder}/50-camera.yaml:3:3\n"
+    assert run_verb("enable", "camera")[:2] == (0, f"camera: enabled, {folder}/50-camera.yaml\n")
     assert contents(folder) == {"50-camera.yaml": disabled.replace("false", "true")}
 
 
-def test_a_rule_that_is_written_in_an_unusual_way_is_left_to_its_author(does, folder):
+def test_a_rule_in_unusual_syntax_is_not_changed(run_verb, folder):
     folder.mkdir()
     taken = "input: {interface: studio, group: 239.1.1.1, port: 1}"
     text = f"rules: {{camera: {{? outputs\n: [{{interface: plant}}], {taken}}}}}"
     (folder / "camera.yaml").write_text(text)
-    code, _, err = does("disable", "camera")
+    code, _, err = run_verb("disable", "camera")
     assert code == 1
     assert (
         "`enabled` cannot be changed automatically in a file written like this: write `enabled: false` there"
@@ -316,31 +319,31 @@ def test_a_rule_that_is_written_in_an_unusual_way_is_left_to_its_author(does, fo
     assert contents(folder) == {"camera.yaml": text}
 
 
-def test_a_rule_that_there_is_not_cannot_be_enabled(does):
-    assert does("enable", "hone") == (1, "", "mcrelay: no rule is named `hone`; did you mean `home`?\n")
+def test_a_missing_rule_cannot_be_enabled(run_verb):
+    assert run_verb("enable", "hone") == (1, "", "mcrelay: no rule is named `hone`; did you mean `home`?\n")
 
 
-def test_a_rule_is_added_disabled(does, folder):
-    does("add", "camera", *CAMERA, "--disabled")
+def test_a_rule_is_added_disabled(run_verb, folder):
+    run_verb("add", "camera", *CAMERA, "--disabled")
     assert contents(folder)["camera.yaml"].endswith("    enabled: false\n")
-    assert does("disable", "camera")[1] == f"camera: unchanged, {folder}/camera.yaml:4:3\n"
+    assert run_verb("disable", "camera")[1] == f"camera: unchanged, {folder}/camera.yaml:4:3\n"
 
 
-def test_a_drop_in_that_is_a_link_stays_one(does, folder, tmp_path):
-    does("add", "camera", *CAMERA)
+def test_a_drop_in_that_is_a_link_stays_one(run_verb, folder, tmp_path):
+    run_verb("add", "camera", *CAMERA)
     elsewhere = tmp_path / "elsewhere.yaml"
     (folder / "camera.yaml").rename(elsewhere)
     (folder / "camera.yaml").symlink_to(elsewhere)
-    does("disable", "camera")
+    run_verb("disable", "camera")
     assert (folder / "camera.yaml").is_symlink()
     assert "enabled: false" in elsewhere.read_text()
-    does("remove", "camera")
+    run_verb("remove", "camera")
     assert contents(folder) == {}
     assert elsewhere.exists()
 
 
-def test_a_dry_run_shows_what_plan_would_and_changes_nothing(does, folder):
-    code, out, err = does("add", "camera", *CAMERA, "--dry-run")
+def test_a_dry_run_shows_what_plan_would_and_changes_nothing(run_verb, folder):
+    code, out, err = run_verb("add", "camera", *CAMERA, "--dry-run")
     assert code == 0
     assert out.splitlines()[0] == f"dry run: camera: added, {folder}/camera.yaml"
     assert "a start would run 0 of 2 rules" in out
@@ -349,13 +352,13 @@ def test_a_dry_run_shows_what_plan_would_and_changes_nothing(does, folder):
     assert not folder.exists()
 
 
-def test_whoever_holds_the_files_is_waited_for_as_long_as_told(does, file, folder):
+def test_a_lock_of_another_process_is_waited_for_until_the_timeout(run_verb, file, folder):
     with open(file) as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        code, _, err = does("add", "camera", *CAMERA, "--timeout", "0.2")
+        code, _, err = run_verb("add", "camera", *CAMERA, "--timeout", "0.2")
     assert (code, err) == (1, f"mcrelay: another process has locked {file}: see `lslocks`\n")
     assert not folder.exists()
-    assert does("add", "camera", *CAMERA)[0] == 0
+    assert run_verb("add", "camera", *CAMERA)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -366,7 +369,7 @@ def test_whoever_holds_the_files_is_waited_for_as_long_as_told(does, file, folde
     ],
 )
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(
-    does, folder, monkeypatch, error, code, complaint
+    run_verb, folder, monkeypatch, error, code, complaint
 ):
     folder.mkdir()
 
@@ -375,11 +378,11 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(
 
     monkeypatch.setattr(os, "replace", refused)
     told = f"mcrelay: cannot write {folder}/camera.yaml: {complaint}\n"
-    assert does("add", "camera", *CAMERA) == (code, "", told)
+    assert run_verb("add", "camera", *CAMERA) == (code, "", told)
     assert [*folder.iterdir()] == []
 
 
-def test_many_at_once_wait_for_one_another_and_each_has_its_place(file, folder):
+def test_many_concurrent_changes_are_all_made(file, folder):
     def adding(number):
         words = ["--input", f"studio:239.1.1.{number}:5001", "--output", "plant", "-c", file]
         command = [sys.executable, "-m", "mcrelay", "add", f"rule-{number}", *words]
@@ -396,8 +399,8 @@ def test_many_at_once_wait_for_one_another_and_each_has_its_place(file, folder):
 
 
 @contextmanager
-def playing(file, *results):
-    """A daemon that runs this file and has these results in turn; yields its socket and process."""
+def fake_daemon(file, *results):
+    """A fake daemon with this file and these results in turn; yields its socket and process."""
     left = [{**RELOAD, **result} for result in results if result is not None]
     marks = [{"begun": 4 + number} for number in range(len(results))]
 
@@ -419,7 +422,7 @@ def playing(file, *results):
 
 
 def test_the_daemons_file_is_the_default_and_its_result_is_printed(file, folder, capsys):
-    with playing(file, {}) as (at, _):
+    with fake_daemon(file, {}) as (at, _):
         assert main(["add", "camera", *CAMERA, "--socket", at]) == 0
     out, err = capsys.readouterr()
     assert (
@@ -436,44 +439,44 @@ def test_the_daemons_file_is_the_default_and_its_result_is_printed(file, folder,
     assert err == ""
 
 
-def test_a_daemon_that_watches_its_files_and_was_faster_has_applied_it_already(file, folder, capsys):
-    with playing(file, {"outcome": "unchanged"}) as (at, _):
+def test_a_change_that_the_watching_daemon_applied_first_is_reported_as_applied(file, folder, capsys):
+    with fake_daemon(file, {"outcome": "unchanged"}) as (at, _):
         assert main(["add", "camera", *CAMERA, "--socket", at]) == 0
     added = f"camera: added, {folder}/camera.yaml"
     assert capsys.readouterr().out == f"{added}\n{file}: applied already, generation 7\n"
 
 
-def test_what_the_daemon_rejects_leaves_no_file_and_the_daemon_looks_again(file, folder, capsys):
+def test_a_rejected_file_is_removed_and_the_daemon_reloads_again(file, folder, capsys):
     rejected = {"outcome": "rejected", "problems": [], "lines": []}
-    with playing(file, rejected, {"outcome": "unchanged"}) as (at, _):
+    with fake_daemon(file, rejected, {"outcome": "unchanged"}) as (at, _):
         assert main(["add", "camera", *CAMERA, "--socket", at]) == 78
     out, _ = capsys.readouterr()
     assert "added," not in out
-    assert "rejected, generation 7 runs on" in out
+    assert "rejected, generation 7 still runs" in out
     assert not folder.exists()
 
 
-def test_what_the_daemon_rejects_is_as_it_was_before(file, folder, does):
-    does("add", "camera", *CAMERA)
+def test_a_rejected_change_restores_the_old_file(file, folder, run_verb):
+    run_verb("add", "camera", *CAMERA)
     before = contents(folder)
     rejected = {"outcome": "rejected", "problems": [], "lines": []}
     for words in (("disable", "camera"), ("remove", "camera")):
-        with playing(file, rejected, {"outcome": "unchanged"}) as (at, _):
+        with fake_daemon(file, rejected, {"outcome": "unchanged"}) as (at, _):
             assert main([*words, "--socket", at]) == 78
         assert contents(folder) == before
         file.with_name("control.sock").unlink()
 
 
-def test_a_link_and_a_mode_come_back_with_the_file(file, folder, does, tmp_path):
-    does("add", "camera", *CAMERA)
-    does("add", "meter", "--input=studio:239.1.1.9:5009", "--output=plant")
+def test_a_restored_file_has_its_link_and_mode_again(file, folder, run_verb, tmp_path):
+    run_verb("add", "camera", *CAMERA)
+    run_verb("add", "meter", "--input=studio:239.1.1.9:5009", "--output=plant")
     (folder / "meter.yaml").rename(tmp_path / "elsewhere.yaml")
     (folder / "meter.yaml").symlink_to(tmp_path / "elsewhere.yaml")
     (folder / "camera.yaml").chmod(0o604)
     before = contents(folder)
     rejected = {"outcome": "rejected", "problems": [], "lines": []}
     for name in ("camera", "meter"):
-        with playing(file, rejected, {"outcome": "unchanged"}) as (at, _):
+        with fake_daemon(file, rejected, {"outcome": "unchanged"}) as (at, _):
             assert main(["remove", name, "--socket", at]) == 78
         file.with_name("control.sock").unlink()
     assert contents(folder) == before
@@ -481,10 +484,10 @@ def test_a_link_and_a_mode_come_back_with_the_file(file, folder, does, tmp_path)
     assert (folder / "meter.yaml").readlink() == tmp_path / "elsewhere.yaml"
 
 
-def test_a_daemon_that_runs_another_file_is_left_alone(file, folder, tmp_path, capsys):
+def test_a_daemon_that_runs_another_file_is_not_reloaded(file, folder, tmp_path, capsys):
     other = tmp_path / "other.yaml"
     other.write_text(MAIN)
-    with playing(other) as (at, process):
+    with fake_daemon(other) as (at, process):
         assert main(["add", "camera", *CAMERA, "--socket", at, "-c", str(file)]) == 0
         pid = process.pid
     out, err = capsys.readouterr()
@@ -495,35 +498,35 @@ def test_a_daemon_that_runs_another_file_is_left_alone(file, folder, tmp_path, c
 def test_the_daemons_file_by_another_name_is_the_daemons_file(file, folder, tmp_path, capsys):
     link = tmp_path / "link.yaml"
     link.symlink_to(file)
-    with playing(file, {}) as (at, _):
+    with fake_daemon(file, {}) as (at, _):
         assert main(["add", "camera", *CAMERA, "--socket", at, "-c", str(link)]) == 0
     assert capsys.readouterr().out.startswith(f"camera: added, {folder}/camera.yaml\n")
 
 
 def test_a_daemon_whose_file_is_gone_runs_another_one(file, folder, tmp_path, capsys):
-    with playing(tmp_path / "gone.yaml") as (at, _):
+    with fake_daemon(tmp_path / "gone.yaml") as (at, _):
         assert main(["add", "camera", *CAMERA, "--socket", at, "-c", str(file)]) == 0
     assert f"runs {tmp_path}/gone.yaml" in capsys.readouterr().err
 
 
-def test_who_may_not_signal_the_daemon_changes_nothing(file, folder, capsys, monkeypatch):
+def test_without_permission_to_signal_the_daemon_nothing_is_changed(file, folder, capsys, monkeypatch):
     def forbidden(descriptor, number):
         raise PermissionError
 
     monkeypatch.setattr(signal, "pidfd_send_signal", forbidden)
-    with playing(file) as (at, _):
+    with fake_daemon(file) as (at, _):
         assert main(["add", "camera", *CAMERA, "--socket", at]) == 4
     assert "use sudo" in capsys.readouterr().err
     assert not folder.exists()
 
 
-def test_a_daemon_that_is_named_and_does_not_run_is_an_error_and_not_another_file(tmp_path, capsys):
+def test_a_named_daemon_that_does_not_run_is_an_error(tmp_path, capsys):
     assert main(["add", "camera", *CAMERA, "--run-dir", str(tmp_path)]) == 3
     assert "no daemon at " in capsys.readouterr().err
 
 
 def test_without_a_result_the_change_stays_and_the_message_says_so(file, folder, capsys):
-    with playing(file, None) as (at, _):
+    with fake_daemon(file, None) as (at, _):
         assert main(["add", "camera", *CAMERA, "--timeout", "0.2", "--socket", at]) == 1
     out, err = capsys.readouterr()
     assert out == f"camera: added, {folder}/camera.yaml\n"

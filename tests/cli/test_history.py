@@ -1,4 +1,4 @@
-"""`mcrelay history` and `mcrelay diff`: what they make of a state directory, with and without a daemon."""
+"""`mcrelay history` and `mcrelay diff` with a state directory, with and without a daemon."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ NAMES = tuple(f"camera-{number}" for number in range(6))
 
 
 def changes(**kinds):
-    """What a reload changed, as an entry has it."""
+    """The changes of a reload, as an entry holds them."""
     counts = {f"{kind}_count": len(names) for kind, names in kinds.items()}
     return {"added": [], "changed": [], "removed": [], "kept": 0, **kinds, **counts}
 
@@ -45,8 +45,8 @@ def state_dir(tmp_path):
 
 
 @pytest.fixture
-def kept(state_dir, file):
-    """A function that puts an entry into the history: the main file's text, and those of drop-ins."""
+def add_entry(state_dir, file):
+    """A function that adds an entry to the history, with the texts of the main file and of drop-ins."""
 
     def keep(number, main_text=MAIN, outcome="applied", on_trial=False, changed=None, **drop_ins):
         folder = config_files.drop_in_folder(file)
@@ -73,16 +73,16 @@ def kept(state_dir, file):
     return keep
 
 
-def told(capsys, *words):
+def run_verb(capsys, *words):
     code = main([*words])
     return code, *capsys.readouterr()
 
 
-def test_the_history_has_a_line_for_each_entry_with_what_it_changed(kept, state_dir, capsys):
-    kept(1, outcome="started", changed=changes(added=list(NAMES)))
-    kept(2, on_trial=True, changed=changes(changed=["camera-1"], removed=["camera-5"]))
-    kept(3, outcome="rolled_back")
-    code, out, err = told(capsys, "history", "--state-dir", str(state_dir))
+def test_the_history_has_a_line_for_each_entry_with_what_it_changed(add_entry, state_dir, capsys):
+    add_entry(1, outcome="started", changed=changes(added=list(NAMES)))
+    add_entry(2, on_trial=True, changed=changes(changed=["camera-1"], removed=["camera-5"]))
+    add_entry(3, outcome="rolled_back")
+    code, out, err = run_verb(capsys, "history", "--state-dir", str(state_dir))
     assert (code, err) == (0, "")
     heads, *lines = out.splitlines()
     assert heads.split() == ["N", "TIME", "HASH", "HOW", "WHAT"]
@@ -93,14 +93,14 @@ def test_the_history_has_a_line_for_each_entry_with_what_it_changed(kept, state_
     assert all(format_time(THEN + number) in line for number, line in enumerate(lines, 1))
 
 
-def test_the_latest_entry_with_the_content_that_runs_has_a_star(kept, state_dir, capsys, tmp_path):
-    first = kept(1)
-    kept(2, MAIN + "# another\n")
-    kept(3)
+def test_the_latest_entry_with_the_running_content_has_a_star(add_entry, state_dir, capsys, tmp_path):
+    first = add_entry(1)
+    add_entry(2, MAIN + "# another\n")
+    add_entry(3)
     hello = {**GREETING, "hash": first.hash, "state_dir": str(state_dir)}
     with answering(tmp_path / "control.sock", hello=hello) as at:
-        _, out, _ = told(capsys, "history", "--socket", at)
-        _, document, _ = told(capsys, "history", "--json", "--socket", at)
+        _, out, _ = run_verb(capsys, "history", "--socket", at)
+        _, document, _ = run_verb(capsys, "history", "--json", "--socket", at)
     assert [line.split()[:2] for line in out.splitlines() if "*" in line] == [["*", "3"]]
     entries = json.loads(document)["entries"]
     assert [entry["runs"] for entry in entries] == [False, False, True]
@@ -111,59 +111,59 @@ def test_the_latest_entry_with_the_content_that_runs_has_a_star(kept, state_dir,
     }  # fmt: skip
 
 
-def test_without_a_daemon_nobody_knows_what_runs(kept, state_dir, capsys, tmp_path):
-    kept(1)
+def test_without_a_daemon_no_entry_has_a_star(add_entry, state_dir, capsys, tmp_path):
+    add_entry(1)
     words = ("history", "--json", "--state-dir", str(state_dir), "--run-dir", str(tmp_path))
-    document = json.loads(told(capsys, *words)[1])
+    document = json.loads(run_verb(capsys, *words)[1])
     assert document["state_dir"] == str(state_dir)
     assert [entry["runs"] for entry in document["entries"]] == [None]
 
 
-def test_a_daemon_that_gives_no_answer_hides_no_history(kept, state_dir, capsys, tmp_path):
-    kept(1)
+def test_the_history_is_shown_if_the_daemon_does_not_answer(add_entry, state_dir, capsys, tmp_path):
+    add_entry(1)
     wrong = {"error": {"code": -32000, "message": "this daemon speaks protocol 9", "data": {"protocol": 9}}}
     with answering(tmp_path / "control.sock", hello=wrong) as at:
-        code, out, err = told(capsys, "history", "--socket", at, "--state-dir", str(state_dir))
+        code, out, err = run_verb(capsys, "history", "--socket", at, "--state-dir", str(state_dir))
     assert (code, len(out.splitlines())) == (0, 2)
     assert err.startswith("warning: the daemon cannot be asked: ")
 
 
-def test_garbage_in_the_history_is_named_and_hides_no_entry(kept, state_dir, capsys):
-    kept(1)
+def test_an_unreadable_entry_is_reported_and_the_others_are_shown(add_entry, state_dir, capsys):
+    add_entry(1)
     (state_dir / "history" / "000002.json").write_text("{")
     (state_dir / "history" / "notes.txt").write_text("not ours")
-    code, out, err = told(capsys, "history", "--state-dir", str(state_dir))
+    code, out, err = run_verb(capsys, "history", "--state-dir", str(state_dir))
     assert code == 0
     assert len(out.splitlines()) == 2
     assert err == f"warning: {state_dir}/history/000002.json: it is not a JSON object\n"
 
 
-def test_an_empty_history_is_said_to_be_empty(state_dir, capsys):
-    assert told(capsys, "history", "--state-dir", str(state_dir)) == (0, "no history yet\n", "")
+def test_an_empty_history_is_reported_as_empty(state_dir, capsys):
+    assert run_verb(capsys, "history", "--state-dir", str(state_dir)) == (0, "no history yet\n", "")
 
 
-def test_a_state_directory_that_there_is_not_is_one_line_with_what_to_do(tmp_path, capsys):
-    code, out, err = told(capsys, "history", "--state-dir", str(tmp_path / "nowhere"))
+def test_a_missing_state_directory_is_reported_with_what_to_do(tmp_path, capsys):
+    code, out, err = run_verb(capsys, "history", "--state-dir", str(tmp_path / "nowhere"))
     assert (code, out) == (1, "")
     hint = "give the state directory with --state-dir"
     assert err == f"mcrelay: {tmp_path}/nowhere/history: no such file or directory; {hint}\n"
 
 
-def test_who_may_not_read_the_history_is_told_so(state_dir, capsys, monkeypatch):
+def test_missing_permission_to_read_the_history_is_reported(state_dir, capsys, monkeypatch):
     def forbidden(_):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("os.listdir", forbidden)
-    code, _, err = told(capsys, "history", "--state-dir", str(state_dir))
+    code, _, err = run_verb(capsys, "history", "--state-dir", str(state_dir))
     assert (code, err) == (4, f"mcrelay: {state_dir}/history: permission denied: use sudo\n")
 
 
-def test_a_diff_shows_lines_of_files_and_names_of_rules(kept, state_dir, file, capsys):
-    entry = kept(7, MAIN.replace("port: 9", "port: 8"), old=CAMERA.replace("camera", "old"))
+def test_a_diff_shows_lines_of_files_and_names_of_rules(add_entry, state_dir, file, capsys):
+    entry = add_entry(7, MAIN.replace("port: 9", "port: 8"), old=CAMERA.replace("camera", "old"))
     folder = config_files.drop_in_folder(file)
     folder.mkdir()
     (folder / "camera.yaml").write_text(CAMERA)
-    code, out, err = told(capsys, "diff", "7", "--state-dir", str(state_dir))
+    code, out, err = run_verb(capsys, "diff", "7", "--state-dir", str(state_dir))
     assert (code, err) == (0, "")
     lines = [line.rstrip("\t") for line in out.splitlines()]  # a name with a space ends in a tab
     for name, heads in (
@@ -184,15 +184,15 @@ def test_a_diff_shows_lines_of_files_and_names_of_rules(kept, state_dir, file, c
     ]
 
 
-def test_no_difference_is_one_line(kept, state_dir, capsys):
-    entry = kept(1)
-    out = told(capsys, "diff", "1", "--state-dir", str(state_dir))[1]
+def test_no_difference_is_one_line(add_entry, state_dir, capsys):
+    entry = add_entry(1)
+    out = run_verb(capsys, "diff", "1", "--state-dir", str(state_dir))[1]
     assert out == f"nothing has changed since entry 1 ({entry.hash[:12]}, {format_time(THEN + 1)})\n"
 
 
-def test_a_diff_as_json_is_for_programs(kept, state_dir, capsys):
-    entry = kept(1, MAIN.replace("port: 9", "port: 8"))
-    document = json.loads(told(capsys, "diff", "1", "--json", "--state-dir", str(state_dir))[1])
+def test_a_diff_as_json_has_the_documented_keys(add_entry, state_dir, capsys):
+    entry = add_entry(1, MAIN.replace("port: 9", "port: 8"))
+    document = json.loads(run_verb(capsys, "diff", "1", "--json", "--state-dir", str(state_dir))[1])
     assert document.pop("diff")[0].startswith("--- ")
     assert document == {
         "version": 1, "entry": 1, "time": THEN + 1, "hash": entry.hash,
@@ -200,10 +200,10 @@ def test_a_diff_as_json_is_for_programs(kept, state_dir, capsys):
     }  # fmt: skip
 
 
-def test_files_that_are_invalid_now_are_compared_all_the_same(kept, state_dir, file, capsys):
-    kept(1)
+def test_invalid_files_are_compared_line_by_line(add_entry, state_dir, file, capsys):
+    add_entry(1)
     file.write_bytes(b"version: 2 \xff\x1b[2J\n")
-    code, out, _ = told(capsys, "diff", "1", "--state-dir", str(state_dir))
+    code, out, _ = run_verb(capsys, "diff", "1", "--state-dir", str(state_dir))
     assert code == 0
     assert "+version: 2 \ufffd\ufffd[2J" in out.splitlines()
     assert out.endswith(
@@ -211,16 +211,16 @@ def test_files_that_are_invalid_now_are_compared_all_the_same(kept, state_dir, f
     )
 
 
-def test_files_that_are_gone_are_told_as_check_tells_it(kept, state_dir, file, capsys):
-    kept(1)
+def test_missing_files_are_reported_as_by_check(add_entry, state_dir, file, capsys):
+    add_entry(1)
     file.unlink()
-    code, out, err = told(capsys, "diff", "1", "--state-dir", str(state_dir))
+    code, out, err = run_verb(capsys, "diff", "1", "--state-dir", str(state_dir))
     assert (code, out, err) == (78, "", f"{file}: no such file or directory\n")
 
 
-def test_an_entry_that_there_is_not_is_one_line(kept, state_dir, capsys):
-    kept(1)
-    code, out, err = told(capsys, "diff", "9", "--state-dir", str(state_dir))
+def test_a_missing_entry_is_reported_in_one_line(add_entry, state_dir, capsys):
+    add_entry(1)
+    code, out, err = run_verb(capsys, "diff", "9", "--state-dir", str(state_dir))
     assert (code, out) == (1, "")
     assert err == (
         f"mcrelay: {state_dir}/history/000009.json: there is no such entry;"
@@ -229,25 +229,25 @@ def test_an_entry_that_there_is_not_is_one_line(kept, state_dir, capsys):
 
 
 @pytest.mark.parametrize("number", ["x", "-1", "9" * 5000])
-def test_what_is_not_the_number_of_an_entry_is_a_usage_error(number, state_dir, capsys):
+def test_an_invalid_entry_number_is_a_usage_error(number, state_dir, capsys):
     with pytest.raises(SystemExit, match="2"):
-        told(capsys, "diff", "--state-dir", str(state_dir), number)
+        run_verb(capsys, "diff", "--state-dir", str(state_dir), number)
     assert capsys.readouterr().err.startswith("usage: mcrelay diff")
 
 
-def test_the_files_may_have_moved_since(kept, state_dir, file, tmp_path, capsys):
-    kept(1, camera=CAMERA)
+def test_files_are_compared_after_they_have_moved(add_entry, state_dir, file, tmp_path, capsys):
+    add_entry(1, camera=CAMERA)
     moved = tmp_path / "moved" / "relay.yaml"
     moved.parent.mkdir()
     moved.write_text(MAIN)
     config_files.drop_in_folder(moved).mkdir()
     (config_files.drop_in_folder(moved) / "camera.yaml").write_text(CAMERA)
-    out = told(capsys, "diff", "1", "-c", str(moved), "--state-dir", str(state_dir))[1]
+    out = run_verb(capsys, "diff", "1", "-c", str(moved), "--state-dir", str(state_dir))[1]
     assert out.startswith("nothing has changed since entry 1 ")
 
 
 @pytest.mark.parametrize("stem", ["mcrelay", "two words"])
-def test_a_diff_is_a_patch_that_leads_back(tmp_path, stem):
+def test_a_diff_is_a_patch_that_restores_the_old_files(tmp_path, stem):
     main, folder = tmp_path / f"{stem}.yaml", tmp_path / f"{stem}.d"
     folder.mkdir()
     before = [(str(main), MAIN), (str(folder / "old.yaml"), CAMERA)]
@@ -260,12 +260,12 @@ def test_a_diff_is_a_patch_that_leads_back(tmp_path, stem):
     assert {str(name): name.read_text() for name in now} == dict(before)
 
 
-def test_links_that_cannot_be_read_hide_no_change_of_a_rule(kept, state_dir, monkeypatch, capsys):
+def test_rules_are_compared_even_if_links_cannot_be_read(add_entry, state_dir, monkeypatch, capsys):
     def fail():
         raise LinkTableError("no buffer space available")
 
     monkeypatch.setattr("mcrelay.cli.diff.read_links", fail)
-    kept(1, MAIN.replace("port: 9", "port: 8"))
-    code, out, err = told(capsys, "diff", "1", "--state-dir", str(state_dir))
+    add_entry(1, MAIN.replace("port: 9", "port: 8"))
+    code, out, err = run_verb(capsys, "diff", "1", "--state-dir", str(state_dir))
     assert (code, err) == (0, "warning: cannot read the links of this host: no buffer space available\n")
     assert "  changed  1 rule: home" in out.splitlines()

@@ -1,4 +1,4 @@
-"""`mcrelay plan` tells what a start would do on this host, in words and as JSON, and changes nothing."""
+"""`mcrelay plan` shows what a start would do on this host, as text and as JSON."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def file(tmp_path):
     return path
 
 
-def test_it_tells_what_runs_what_does_not_and_why(file, capsys):
+def test_the_plan_shows_what_would_run_and_what_not_and_why(file, capsys):
     assert main(["plan", str(file)]) == Exit.OK
     out, err = capsys.readouterr()
     lines = out.splitlines()
@@ -50,7 +50,7 @@ def test_it_tells_what_runs_what_does_not_and_why(file, capsys):
     assert "224.0.0.5" in err
 
 
-def test_as_json_it_tells_the_same(file, capsys):
+def test_the_plan_as_json_has_the_same_content(file, capsys):
     assert main(["plan", "--json", "-c", str(file)]) == Exit.OK
     told = json.loads(capsys.readouterr().out)
     assert told["file"] == str(file)
@@ -62,13 +62,13 @@ def test_as_json_it_tells_the_same(file, capsys):
     assert told["opens"] == {"rings": 1, "sockets": 1, "memberships": 1, "held ports": 0}
 
 
-def test_it_reads_standard_input(monkeypatch, capsys):
+def test_the_plan_of_standard_input_is_shown(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(CONFIG.encode())))
     assert main(["plan", "-"]) == Exit.OK
     assert capsys.readouterr().out.startswith("-: a start would run 1 of 2 rules")
 
 
-def test_an_invalid_file_is_told_as_check_tells_it(tmp_path, capsys):
+def test_an_invalid_file_is_reported_as_by_check(tmp_path, capsys):
     path = tmp_path / "bad.yaml"
     path.write_text("version: 1\ninterfaces: {a: {devise: eth0}}\n")
     assert main(["plan", str(path)]) == Exit.INVALID
@@ -78,6 +78,6 @@ def test_an_invalid_file_is_told_as_check_tells_it(tmp_path, capsys):
     assert "did you mean `device`?" in err
 
 
-def test_the_links_are_those_of_this_host():
+def test_the_plan_uses_the_links_of_this_host():
     assert read_links().is_local("127.0.0.1")
     assert "lo" in read_links().links

@@ -1,4 +1,4 @@
-"""`mcrelay status`, `list` and `stats` before a daemon that a test plays, and before none."""
+"""`mcrelay status`, `list` and `stats` with a fake daemon, and with none."""
 
 import json
 import os
@@ -38,67 +38,67 @@ def path(tmp_path):
     return tmp_path / "control.sock"
 
 
-def told(capsys, *words):
-    """The exit code, the lines and the errors of a verb."""
+def run_verb(capsys, *words):
+    """Run a verb; return exit code, lines of output and standard error."""
     code = main(list(words))
     out, err = capsys.readouterr()
     return code, out.splitlines(), err
 
 
-# What is told.
+# What `status` shows.
 
 
 def test_status_shows_the_overview(path, capsys):
     with answering(path, status=document()) as at:
-        code, lines, err = told(capsys, "status", "--socket", at)
+        code, lines, err = run_verb(capsys, "status", "--socket", at)
     assert (code, err) == (0, "")
     assert lines[0].startswith("mcrelay 0.1.0, process 4710")
     assert any(line.startswith("camera  active") for line in lines)
 
 
-def test_status_of_a_rule_asks_for_that_rule_and_shows_it_in_depth(path, capsys):
+def test_status_of_a_rule_requests_it_and_shows_it_in_detail(path, capsys):
     with answering(path, status=lambda rule: document(idle(rule, "failed", "why"))) as at:
-        code, lines, _ = told(capsys, "status", "camera", "--socket", at)
+        code, lines, _ = run_verb(capsys, "status", "camera", "--socket", at)
     assert (code, lines[0]) == (0, "camera: failed: why")
 
 
-def test_json_is_what_the_daemon_said_on_one_line(path, capsys):
+def test_json_is_the_answer_of_the_daemon_on_one_line(path, capsys):
     with answering(path, status=document(), list={"version": 1}, stats={"version": 1, "rules": []}) as at:
-        assert json.loads(told(capsys, "status", "--json", "--socket", at)[1][0]) == DOCUMENT
-        assert told(capsys, "list", "--json", "--socket", at)[1] == ['{"version": 1}']
-        assert told(capsys, "stats", "--json", "--socket", at)[1] == ['{"version": 1, "rules": []}']
+        assert json.loads(run_verb(capsys, "status", "--json", "--socket", at)[1][0]) == DOCUMENT
+        assert run_verb(capsys, "list", "--json", "--socket", at)[1] == ['{"version": 1}']
+        assert run_verb(capsys, "stats", "--json", "--socket", at)[1] == ['{"version": 1, "rules": []}']
 
 
-def test_the_exit_code_tells_whether_all_is_well_only_where_it_is_asked_for(path, capsys):
+def test_status_exits_with_5_only_with_exit_code(path, capsys):
     with answering(path, status=document(idle("late", "unresolved", "why"))) as at:
-        assert told(capsys, "status", "--socket", at)[0] == 0
-        code, _, err = told(capsys, "status", "--exit-code", "--socket", at)
+        assert run_verb(capsys, "status", "--socket", at)[0] == 0
+        code, _, err = run_verb(capsys, "status", "--exit-code", "--socket", at)
     assert (code, err) == (5, "mcrelay: degraded: 1 rule not running, or only in part: late\n")
     path.unlink()
     with answering(path, status=document()) as at:
-        assert told(capsys, "status", "--exit-code", "--socket", at)[0] == 0
+        assert run_verb(capsys, "status", "--exit-code", "--socket", at)[0] == 0
 
 
-def test_a_daemon_that_gives_no_answer_is_degraded_where_that_is_asked_for(path, capsys):
+def test_a_daemon_that_does_not_answer_is_degraded_with_exit_code(path, capsys):
     with listening(path, lambda client: client.close()):
-        code, lines, err = told(capsys, "status", "--exit-code", "--socket", str(path))
-        assert told(capsys, "status", "--socket", str(path))[0] == 1
+        code, lines, err = run_verb(capsys, "status", "--exit-code", "--socket", str(path))
+        assert run_verb(capsys, "status", "--socket", str(path))[0] == 1
     assert (code, lines) == (5, [])
     assert err == f"mcrelay: degraded: mcrelay closed the connection at {path}\n"
 
 
-# What `status --exit-code` ends with 5 for.
+# What makes `status --exit-code` exit with 5.
 
 
 def troubles_of(*rules, **fields):
     return list(find_troubles(document(*rules, **fields)))
 
 
-def test_a_relay_that_is_well_has_no_troubles():
+def test_a_healthy_relay_has_no_troubles():
     assert troubles_of(rule(), idle("off", "disabled", "`enabled: false` in the file")) == []
 
 
-def test_a_rule_that_does_not_run_or_not_whole_is_trouble():
+def test_a_rule_that_does_not_run_or_only_in_part_is_trouble():
     rules = (
         rule("well"),
         idle("late", "unresolved", "why"),
@@ -119,7 +119,7 @@ def test_a_file_that_was_rolled_back_is_trouble_and_one_on_trial_is_not():
     assert troubles_of(trial=TRIAL) == []
 
 
-def test_a_process_that_died_is_trouble_until_it_is_back():
+def test_a_dead_process_is_trouble_until_it_is_restarted():
     dead = process("worker 0", "worker", state="pausing", pid=None)
     assert troubles_of(processes=[dead, process("control", "control")]) == [
         "died, and not restarted yet: worker 0"
@@ -129,7 +129,7 @@ def test_a_process_that_died_is_trouble_until_it_is_back():
     )
 
 
-# The other verbs that read.
+# `list` and `stats`.
 
 
 def test_list_shows_states_places_and_reasons(path, capsys):
@@ -146,7 +146,7 @@ def test_list_shows_states_places_and_reasons(path, capsys):
         {"name": "plain", "state": "active", "reason": "", "description": "", **place},
     ]
     with answering(path, list={"version": 1, "rules": rules}) as at:
-        assert told(capsys, "list", "--socket", at)[:2] == (0, [
+        assert run_verb(capsys, "list", "--socket", at)[:2] == (0, [
             "RULE    STATE       FILE",
             "camera  active      /etc/mcrelay.yaml:3  primary feed",
             "late    unresolved  /etc/mcrelay.yaml:3  device eth9 is absent",
@@ -161,7 +161,7 @@ def test_stats_shows_full_numbers_and_the_reasons_of_drops(path, capsys):
         "packets_per_second": None, "bits_per_second": None,
     }  # fmt: skip
     with answering(path, stats=lambda rule=None: {"version": 1, "rules": [one]}) as at:
-        _, lines, _ = told(capsys, "stats", "camera", "--socket", at)
+        _, lines, _ = run_verb(capsys, "stats", "camera", "--socket", at)
     assert lines[1].split() == [
         "camera", "1,234,567", "1,728,393,800", "-", "-", "1,234,567", "1,728,393,800", "15",
     ]  # fmt: skip
@@ -169,17 +169,17 @@ def test_stats_shows_full_numbers_and_the_reasons_of_drops(path, capsys):
 
 
 @pytest.mark.parametrize("verb", ["list", "stats"])
-def test_without_rules_they_say_so(verb, path, capsys):
+def test_list_and_stats_report_that_there_are_no_rules(verb, path, capsys):
     with answering(path, **{verb: {"version": 1, "rules": []}}) as at:
-        assert told(capsys, verb, "--socket", at)[:2] == (0, ["no rules"])
+        assert run_verb(capsys, verb, "--socket", at)[:2] == (0, ["no rules"])
 
 
-# Who cannot be asked.
+# Errors.
 
 
 @pytest.mark.parametrize("verb", ["status", "list", "stats", "reload"])
-def test_without_a_daemon_it_is_one_line_that_says_what_to_do_and_exit_code_3(verb, path, capsys):
-    assert told(capsys, verb, "--socket", str(path)) == (
+def test_a_missing_daemon_is_one_line_with_what_to_do_and_exit_code_3(verb, path, capsys):
+    assert run_verb(capsys, verb, "--socket", str(path)) == (
         3,
         [],
         f"mcrelay: no daemon at {path}: no such socket; start it, or give its place with "
@@ -187,18 +187,18 @@ def test_without_a_daemon_it_is_one_line_that_says_what_to_do_and_exit_code_3(ve
     )
 
 
-def test_a_socket_that_nobody_listens_at_is_told_the_same_way(path, capsys):
+def test_a_socket_without_a_listener_is_reported_like_a_missing_daemon(path, capsys):
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
-    code, lines, err = told(capsys, "status", "--socket", str(path))
+    code, lines, err = run_verb(capsys, "status", "--socket", str(path))
     assert (code, lines) == (3, [])
-    assert f"{path}: nobody listens there; start it" in err
+    assert f"{path}: no process listens on it; start it" in err
 
 
-def test_a_file_and_a_folder_are_no_sockets(tmp_path, capsys):
+def test_a_file_and_a_folder_are_reported_as_not_sockets(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for wrong in (tmp_path / "file", tmp_path):
-        assert told(capsys, "status", "--socket", str(wrong)) == (
+        assert run_verb(capsys, "status", "--socket", str(wrong)) == (
             3, [], f"mcrelay: {wrong} is not a socket: give control.sock in mcrelay's run directory\n",
         )  # fmt: skip
 
@@ -219,7 +219,7 @@ def test_another_server_is_one_line_and_exit_code_1(said, message, path, capsys)
             client.sendall(said)
 
     with listening(path, serve):
-        code, lines, err = told(capsys, "status", "--socket", str(path))
+        code, lines, err = run_verb(capsys, "status", "--socket", str(path))
     assert (code, lines) == (1, [])
     assert message in err
     assert err.count("\n") == 1
@@ -230,14 +230,14 @@ def test_another_protocol_is_one_line_and_exit_code_1(path, capsys):
         "error": {"code": -32000, "message": "this daemon speaks protocol 2, not 1", "data": {"protocol": 2}}
     }
     with answering(path, hello=refused) as at:
-        code, _, err = told(capsys, "status", "--socket", at)
+        code, _, err = run_verb(capsys, "status", "--socket", at)
     assert code == 1
     assert "this daemon speaks protocol 2, not 1" in err
 
 
 @contextmanager
 def being_nobody():
-    """Let this process be one that may open only what is open to all."""
+    """Drop all privileges of this process within the block."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(65534)
@@ -249,33 +249,39 @@ def being_nobody():
 
 def test_without_permission_it_is_one_line_and_exit_code_4(path, capsys):
     with answering(path, status=document()) as at:
-        assert told(capsys, "status", "--socket", at)[0] == 0  # all is imported that nobody could not read
+        assert (
+            run_verb(capsys, "status", "--socket", at)[0] == 0
+        )  # all is imported that nobody could not read
         path.chmod(0)
         with being_nobody():
-            code, lines, err = told(capsys, "status", "--socket", at)
-    assert (code, lines, err) == (4, [], f"mcrelay: you may not open {at}: ask for its group, or use sudo\n")
+            code, lines, err = run_verb(capsys, "status", "--socket", at)
+    assert (code, lines, err) == (
+        4,
+        [],
+        f"mcrelay: not permitted to open {at}: join its group, or use sudo\n",
+    )
 
 
 def test_an_unknown_rule_is_one_line_with_the_nearest_name(path, capsys):
     with answering(path, status=lambda rule: UNKNOWN) as at:
-        assert told(capsys, "status", "x", "--socket", at) == (
+        assert run_verb(capsys, "status", "x", "--socket", at) == (
             1, [], "mcrelay: no rule is named `x`; did you mean camera?\n",
         )  # fmt: skip
 
 
-def test_an_unknown_rule_like_no_other_is_one_line_that_says_where_all_are(path, capsys):
+def test_an_unknown_rule_without_similar_names_refers_to_list(path, capsys):
     with answering(path, status=lambda rule: UNLIKE) as at:
-        assert told(capsys, "status", "x", "--socket", at) == (
+        assert run_verb(capsys, "status", "x", "--socket", at) == (
             1, [], "mcrelay: no rule is named `x`; `mcrelay list` shows all rules\n",
         )  # fmt: skip
 
 
-def test_an_error_of_the_daemon_is_told_as_it_is(path, capsys):
+def test_an_error_of_the_daemon_is_printed_unchanged(path, capsys):
     with answering(path) as at:
-        assert told(capsys, "status", "--socket", at)[::2] == (1, "mcrelay: no such method\n")
+        assert run_verb(capsys, "status", "--socket", at)[::2] == (1, "mcrelay: no such method\n")
 
 
-# Which daemon is meant.
+# The selected daemon.
 
 
 @pytest.mark.parametrize(
@@ -288,7 +294,7 @@ def test_an_error_of_the_daemon_is_told_as_it_is(path, capsys):
         ({"socket": "/c.sock"}, {"MCRELAY_SOCKET": "/a.sock"}, "/c.sock"),
     ],
 )
-def test_the_socket_is_the_one_that_is_named_most_closely(options, environment, path, monkeypatch):
+def test_the_most_specific_option_or_variable_selects_the_socket(options, environment, path, monkeypatch):
     for name in ("MCRELAY_SOCKET", "RUNTIME_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -296,17 +302,17 @@ def test_the_socket_is_the_one_that_is_named_most_closely(options, environment, 
     assert session.socket_path(SimpleNamespace(**{"socket": None, "run_dir": None, **options})) == path
 
 
-# Watching.
+# `status --watch`.
 
 
 def watching(at, *words):
-    """`mcrelay status --watch` as a process."""
+    """Start `mcrelay status --watch` in a process."""
     command = [sys.executable, "-u", "-m", "mcrelay", "status", "--watch", "0.1", *words, "--socket", at]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 class Counting:
-    """A daemon whose rule takes 500 packets between any two answers, each a second after the last."""
+    """A daemon whose rule receives 500 packets between two answers, which are a second apart."""
 
     def __init__(self):
         self.asked = 0
@@ -317,7 +323,7 @@ class Counting:
         return document(rule(**counts), daemon={**DOCUMENT["daemon"], "uptime": 1000.0 + self.asked})
 
 
-def test_watching_tells_rates_between_answers_until_ctrl_c_and_then_ends_with_130(path):
+def test_watching_shows_rates_between_answers_and_exits_with_130_on_ctrl_c(path):
     with answering(path, status=Counting()) as at:
         process = watching(at, "--json")
         rates = [json.loads(process.stdout.readline())["rules"][0]["input"] for _ in range(3)]
@@ -328,7 +334,7 @@ def test_watching_tells_rates_between_answers_until_ctrl_c_and_then_ends_with_13
     assert (process.returncode, err) == (130, "")
 
 
-def test_watching_outlives_a_restart_of_the_daemon_and_says_so(path):
+def test_watching_continues_over_a_restart_of_the_daemon(path):
     with answering(path, status=document()) as at:
         process = watching(at)
         assert process.stdout.readline().startswith("mcrelay 0.1.0")
@@ -342,14 +348,14 @@ def test_watching_outlives_a_restart_of_the_daemon_and_says_so(path):
     assert process.returncode == 130
 
 
-def test_watching_what_is_not_there_from_the_start_ends_at_once(path):
+def test_watching_ends_at_once_if_there_is_no_daemon_at_first(path):
     process = watching(str(path))
     _, err = process.communicate(timeout=20)
     assert process.returncode == 3
     assert "no such socket" in err
 
 
-def test_on_a_terminal_it_draws_over_what_it_drew_and_never_beyond_the_last_line(path):
+def test_watching_redraws_a_terminal_within_its_height(path):
     ours, theirs = os.openpty()
     os.set_blocking(ours, False)
     many = document(*(rule(f"r{number}") for number in range(100)), interfaces=[interface()])
@@ -380,18 +386,18 @@ def test_on_a_terminal_it_draws_over_what_it_drew_and_never_beyond_the_last_line
 
 
 @pytest.mark.parametrize("seconds", ["0", "nan", "-1", "1e9", "camera"])
-def test_a_pause_that_makes_no_sense_is_a_usage_error(seconds, capsys):
+def test_an_invalid_interval_is_a_usage_error(seconds, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["status", f"--watch={seconds}"])
     assert ended.value.code == 2
     assert "--watch" in capsys.readouterr().err
 
 
-# What it costs.
+# Start-up time.
 
 
 @pytest.mark.parametrize("verb", ["status", "list", "stats", "reload"])
-def test_the_verbs_import_no_library_that_takes_long(verb, path):
+def test_the_verbs_import_no_slow_library(verb, path):
     with answering(path, status=document(), list={"rules": []}, stats={"rules": []}) as at:
         code = (
             "import sys; from mcrelay.cli import main\n"
@@ -414,5 +420,5 @@ def test_the_verbs_import_no_library_that_takes_long(verb, path):
     }
 
 
-def test_the_greeting_of_the_daemon_that_the_tests_play_is_that_of_a_real_one():
+def test_the_fake_daemon_has_the_greeting_of_a_real_one():
     assert GREETING.keys() == {"protocol", "version", "pid", "config", "generation", "methods"}

@@ -1,4 +1,4 @@
-"""How `mcrelay trace` writes events down, and what it says of all of them."""
+"""The outputs and the summary of `mcrelay trace`."""
 
 import argparse
 import base64
@@ -29,7 +29,7 @@ def event(verdict=PacketVerdict.RELAYED, codes=(0,)):
     )
 
 
-def test_lines_are_for_people_and_gaps_are_shown_where_they_are(capsys):
+def test_text_output_shows_events_and_gaps_in_order(capsys):
     lines = TextOutput()
     lines.show([event(), event(PacketVerdict.SOURCE, codes=())])
     lines.report_lost(1200)
@@ -40,7 +40,7 @@ def test_lines_are_for_people_and_gaps_are_shown_where_they_are(capsys):
     assert gap == "... 1,200 events lost: more than can be shown"
 
 
-def test_json_is_an_object_a_line(capsys):
+def test_json_output_is_an_object_a_line(capsys):
     lines = JsonOutput()
     lines.report_lost(3)
     lines.show([event(), event()])
@@ -49,7 +49,7 @@ def test_json_is_an_object_a_line(capsys):
     assert one == other == {"event": "packet", **event()}
 
 
-def test_a_capture_has_each_packet_with_its_fate_as_its_comment():
+def test_a_capture_has_each_packet_with_its_result_as_a_comment():
     file = io.BytesIO()
     capture = CaptureOutput(file)
     capture.show([event()])
@@ -61,7 +61,7 @@ def test_a_capture_has_each_packet_with_its_fate_as_its_comment():
     assert base64.b64decode(event()["packet"]) in file.getvalue()
 
 
-def test_what_was_seen_in_all_is_one_line():
+def test_the_summary_is_one_line():
     seen = TraceSummary()
     assert seen.format() == "0 packets, 0 relayed"
     seen.add([event(), event(codes=(0, ENETUNREACH, 0xFFFF)), event(codes=(ENETUNREACH,))])
@@ -77,7 +77,7 @@ def options(**given):
     return argparse.Namespace(**{"rule": "feed", "json": False, "pcapng": None, **given})
 
 
-def test_a_capture_is_not_for_a_terminal(monkeypatch):
+def test_a_capture_is_not_written_to_a_terminal(monkeypatch):
     monkeypatch.setattr("sys.stdout", Terminal())
     with pytest.raises(UsageError, match="wireshark -k -i -"), trace._open_outputs(options(pcapng="-")):
         pass
@@ -97,24 +97,24 @@ def test_a_capture_in_a_file_leaves_standard_output_to_the_lines(tmp_path):
 
 
 class Answers:
-    """A daemon that knows one rule, or none."""
+    """A daemon with one rule, or none."""
 
     def __init__(self, rules):
         self.rules = rules
 
     def call(self, method, **params):
         if not self.rules:
-            raise trace.Failed(trace.Code.UNKNOWN_RULE, "no rule is named `feed`", None)
+            raise trace.RequestFailed(trace.Code.UNKNOWN_RULE, "no rule is named `feed`", None)
         return {"rules": self.rules}
 
 
-def test_after_silence_one_is_told_where_to_look():
+def test_without_packets_it_says_what_to_check():
     told = trace._advise(Answers([{"input": {"destination": "239.1.1.1", "device": "eth0"}}]), "feed")
     assert told.startswith("no packet to 239.1.1.1 arrived on eth0, to any port.\n")
     assert trace._advise(Answers([]), "feed") == "no packet arrived, and rule `feed` was removed"
 
 
-def test_what_is_wrong_with_the_output_is_one_line(capsys):
+def test_an_output_that_cannot_be_written_is_reported_in_one_line(capsys):
     assert trace.run(options(pcapng="/nowhere/at/all")) == Exit.USAGE
     said = capsys.readouterr().err
     assert said == "mcrelay trace: cannot write /nowhere/at/all: No such file or directory\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from mcrelay.client.connection import BrokenOff, Failed, NotRunning
+from mcrelay.client.connection import NoAnswer, NotRunning, RequestFailed
 from mcrelay.control import reload_waits, server
 from mcrelay.control.clients import MAX_CLIENTS, Clients
 from mcrelay.control.methods import METHODS
@@ -305,7 +305,7 @@ def test_a_trace_begins_when_the_supervisor_says_so(desk, client):
 def test_a_rule_that_does_not_run_is_not_traced_and_the_answer_says_why(desk, client):
     desk.supervisor.change(verdicts={"set": {"feed": ["disabled", "`enabled: false` in the file"]}})
     until(lambda: client.call("list")["rules"][0]["state"] == "disabled")
-    with pytest.raises(Failed, match="it is disabled: `enabled: false`") as refused:
+    with pytest.raises(RequestFailed, match="it is disabled: `enabled: false`") as refused:
         client.call("trace.start", rule="feed")
     assert refused.value.code == Code.NOT_TRACEABLE
     assert refused.value.data["state"] == "disabled"
@@ -313,10 +313,10 @@ def test_a_rule_that_does_not_run_is_not_traced_and_the_answer_says_why(desk, cl
 
 def test_a_trace_that_nobody_has_cannot_be_read_or_stopped(client):
     for method in ("trace.read", "trace.stop"):
-        with pytest.raises(Failed) as refused:
+        with pytest.raises(RequestFailed) as refused:
             client.call(method, trace=7)
         assert refused.value.code == Code.NO_SUCH_TRACE
-    with pytest.raises(Failed, match="`most`"):
+    with pytest.raises(RequestFailed, match="`most`"):
         client.call("trace.read", trace=7, most=0)
 
 
@@ -325,16 +325,18 @@ def test_a_trace_that_nobody_has_cannot_be_read_or_stopped(client):
 
 def test_an_unknown_rule_is_answered_with_those_that_were_meant(desk, client):
     for method in ("status", "stats", "trace.start"):
-        with pytest.raises(Failed, match="no rule is named `fed`; did you mean `feed`") as refused:
+        with pytest.raises(RequestFailed, match="no rule is named `fed`; did you mean `feed`") as refused:
             client.call(method, rule="fed")
         assert (refused.value.code, refused.value.data) == (Code.UNKNOWN_RULE, {"names": ["feed"]})
-    with pytest.raises(Failed, match=r"no rule is named `x`$") as refused:
+    with pytest.raises(RequestFailed, match=r"no rule is named `x`$") as refused:
         client.call("status", rule="x")
     assert refused.value.data == {"names": []}
 
 
 def test_an_unknown_method_is_answered_with_those_that_there_are(client):
-    with pytest.raises(Failed, match="no method is named `reload`; there are: hello, status") as refused:
+    with pytest.raises(
+        RequestFailed, match="no method is named `reload`; there are: hello, status"
+    ) as refused:
         client.call("reload")
     assert refused.value.code == Code.METHOD_NOT_FOUND
 
@@ -411,7 +413,7 @@ def test_when_there_are_too_many_the_one_that_asked_longest_ago_goes(desk, clien
 def test_a_mistake_of_our_own_costs_one_request_and_is_logged_in_a_line(desk, client, capfd):
     desk.supervisor.change(processes={"set": {"broken": {"pid": None}}}, reload=RESULT | {"begun": 2})
     until(lambda: client.call("reload.verdict")["begun"] == 2)
-    with pytest.raises(Failed) as refused:
+    with pytest.raises(RequestFailed) as refused:
         client.call("status")
     assert refused.value.code == Code.INTERNAL_ERROR
     assert client.call("list")["rules"]
@@ -427,7 +429,7 @@ def test_clients_come_in_at_another_socket_and_those_that_were_there_stay(desk, 
 def _gets_in(desk):
     try:
         return desk.client().call("list")["rules"]
-    except (NotRunning, BrokenOff):
+    except (NotRunning, NoAnswer):
         return False
 
 

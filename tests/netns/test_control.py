@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.client.connection import BrokenOff, Failed, connect
+from mcrelay.client.connection import NoAnswer, RequestFailed, connect
 from mcrelay.client.reload_request import call_with_retry
 from mcrelay.control.methods import METHODS
 from mcrelay.lab import Receiver
@@ -22,7 +22,7 @@ from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.worker.array_path import MAX_BATCH_PACKETS
 from tests.netns.support import hostile_clients
-from tests.netns.support.relay_observer import Sending, assert_all_came, undisturbed
+from tests.netns.support.relay_observer import Sending, assert_all_arrived, prioritize
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
@@ -77,7 +77,7 @@ def test_whatever_clients_do_no_packet_is_lost_and_an_honest_one_is_answered(stu
                 time.sleep(0.1)
         report = left.report()
         processes = {one["name"]: one for one in asked(relay)["processes"]}
-    assert_all_came(report, sending.sent["239.1.1.1:5001"])
+    assert_all_arrived(report, sending.sent["239.1.1.1:5001"])
     assert processes["control"]["restarts"] == 0
     assert statistics.median(seconds) < ENOUGH, seconds
     assert max(seconds) < AT_MOST, seconds
@@ -110,13 +110,13 @@ def test_every_method_refuses_wrong_and_missing_parameters_and_no_packet_is_lost
         with Sending(studio.sender, "239.1.1.1:5001") as sending, connect(control_of(relay)) as client:
             for _ in range(5):
                 for name, params in calls:
-                    with pytest.raises(Failed) as refused:
+                    with pytest.raises(RequestFailed) as refused:
                         client.call(name, **params)
                     assert refused.value.code == Code.INVALID_PARAMS
                     assert "parameter" in str(refused.value)
                 assert seconds_of_status(relay) < TIMEOUT_S
         report = left.report()
-    assert_all_came(report, sending.sent["239.1.1.1:5001"])
+    assert_all_arrived(report, sending.sent["239.1.1.1:5001"])
 
 
 def test_status_ten_times_a_second_costs_no_packet(studio):
@@ -127,7 +127,7 @@ def test_status_ten_times_a_second_costs_no_packet(studio):
                 asked(relay)
                 time.sleep(0.1)
         report = left.report()
-    assert_all_came(report, sending.sent["239.1.1.1:5001"])
+    assert_all_arrived(report, sending.sent["239.1.1.1:5001"])
 
 
 def counted(status):
@@ -160,7 +160,7 @@ OTHER = (
 
 def test_counters_never_go_back_over_reloads_and_deaths_and_are_what_sender_and_receivers_counted(studio):
     with studio.relaying(FAN_OUT) as relay:
-        undisturbed(relay)
+        prioritize(relay)
         left, right = (Receiver(host, "239.2.2.2:6001", idle=2) for host in (studio.left, studio.right))
         history = []
         with Sending(studio.sender, "239.1.1.1:5001", "239.1.1.77:5001", rate=5000, size=500) as sending:
@@ -335,7 +335,7 @@ def test_a_reload_beside_trials_and_confirmations_is_answered_about_the_files(st
         (confirmed, *_), *reloaded = [end_mcrelay(process) for process in processes]
         assert confirmed == 0
         for done in reloaded:
-            assert done == (0, f"{relay.config}: unchanged, generation 2 runs on\n", "")
+            assert done == (0, f"{relay.config}: unchanged, generation 2 still runs\n", "")
         assert asked(relay)["trial"] is None
 
 
@@ -350,7 +350,7 @@ def test_a_reload_whose_control_process_is_killed_meanwhile_is_answered_by_the_n
                 processes = client.call("status")["processes"]
                 [control] = [one["pid"] for one in processes if one["kind"] == "control"]
                 threading.Timer(0.5, os.kill, (control, signal.SIGKILL)).start()
-                with pytest.raises(BrokenOff):
+                with pytest.raises(NoAnswer):
                     client.call("reload.wait", begun=mark)
         finally:
             os.kill(relay.process.pid, signal.SIGCONT)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.client.connection import BrokenOff, NotRunning, connect
+from mcrelay.client.connection import NoAnswer, NotRunning, connect
 from mcrelay.lab import Receiver, report_of
 from mcrelay.lab.command import wait_until
 from tests.netns.test_processes import assert_powerless
@@ -38,7 +38,7 @@ def kill_control(relay):
 def answers(relay):
     try:
         return ask(relay)["processes"]
-    except (BrokenOff, NotRunning):
+    except (NoAnswer, NotRunning):
         return False
 
 

@@ -1,4 +1,4 @@
-"""The demo: its output alone tells what mcrelay is for, and it leaves nothing behind."""
+"""The demo: its output, and that it cleans up."""
 
 import signal
 import subprocess
@@ -21,7 +21,7 @@ def namespaces_of(process):
     return list(NAMESPACES.glob(f"mcrelay-{process.pid}-*"))
 
 
-def test_the_demo_relays_everything_and_leaves_nothing(demo):
+def test_the_demo_relays_every_packet_and_cleans_up(demo):
     out, err = demo.communicate(timeout=4 * TIMEOUT_S)
     assert demo.returncode == 0, out + err
     assert "of 500 packets it receives 0" in out.lower()

@@ -1,4 +1,4 @@
-"""The lab: its cables carry what real ones carry, and it leaves nothing behind."""
+"""The lab: its links carry what real ones carry, and it cleans up."""
 
 import signal
 import socket
@@ -23,7 +23,7 @@ def pair(lab):
     return one, other
 
 
-def test_hosts_that_are_linked_hear_each_other_at_once(pair):
+def test_linked_hosts_receive_from_each_other_at_once(pair):
     one, other = pair
     with other.entered():
         receiving = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -62,7 +62,7 @@ def test_a_foreign_source_is_dropped_by_the_reverse_path_filter(lab):
     wait_until(lambda: host.counter("IPReversePathFilter") == 10, "all ten to be dropped")
 
 
-def test_a_host_listens_once_it_is_bound_and_a_member(pair):
+def test_a_host_is_listening_once_a_socket_is_bound_and_has_joined(pair):
     one, _ = pair
     with one.entered():
         receiving = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -84,7 +84,7 @@ def test_a_receiver_counts_from_the_first_packet_on(pair):
     assert report.received_from == {"10.1.0.1": 10_000}
 
 
-def test_a_process_started_on_a_host_is_there_and_nowhere_else(pair):
+def test_a_process_runs_on_the_host_that_started_it_only(pair):
     one, other = pair
     process = one.start(["sleep", "60"])
     assert one.processes() == [process.pid]

@@ -7,7 +7,7 @@ import pytest
 
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
-from tests.netns.support.relay_observer import Sending, assert_all_came, summary, undisturbed
+from tests.netns.support.relay_observer import Sending, assert_all_arrived, prioritize, summary
 from tests.netns.test_reload import IGMP_TRIES, Igmp
 
 FEED = (
@@ -53,7 +53,7 @@ def write_drop_in(relay, text):
 def test_a_rule_written_otherwise_or_elsewhere_is_not_touched(studio):
     igmp = Igmp.heard_by(studio.sender)
     with studio.relaying(FEED, OTHER) as relay:
-        undisturbed(relay)
+        prioritize(relay)
         wait_until(lambda: igmp.about("239.1.1.1") == IGMP_TRIES, "the reports of the first join")
         held = sockets(relay)
         left = Receiver(studio.left, "239.2.2.2:6001")
@@ -70,12 +70,12 @@ def test_a_rule_written_otherwise_or_elsewhere_is_not_touched(studio):
         assert igmp.about("239.1.1.1") == IGMP_TRIES
         assert summary(relay).rules["feed"].packets == sent
         assert "mcrelay.d/feed.yaml" in relay.ask("list").stdout
-    assert_all_came(report, sent)
+    assert_all_arrived(report, sent)
 
 
 def test_a_changed_output_costs_the_other_outputs_of_its_rule_no_packet_and_no_count(studio):
     with studio.relaying(FEED, OTHER) as relay:
-        undisturbed(relay)
+        prioritize(relay)
         left = Receiver(studio.left, "239.2.2.2:6001")
         with Sending(studio.sender, "239.1.1.1:5001") as sending:
             for another in ANOTHER_RIGHT:
@@ -84,7 +84,7 @@ def test_a_changed_output_costs_the_other_outputs_of_its_rule_no_packet_and_no_c
             assert relay.reload(studio.config(FEED, OTHER)).startswith("applied")
         sent, report = sending.sent["239.1.1.1:5001"], left.report()
         counted = summary(relay)
-    assert_all_came(report, sent)
+    assert_all_arrived(report, sent)
     assert counted.rules["feed"].packets == sent
     assert counted.outputs["feed", "left:239.2.2.2:6001"].packets == sent
     assert counted.outputs["feed", "right:239.2.2.2:6001"].packets < sent  # it was away for a while
@@ -102,7 +102,7 @@ def test_a_changed_output_costs_the_other_outputs_of_its_rule_no_packet_and_no_c
 def test_a_changed_input_costs_the_other_rules_of_its_device_nothing(studio, before, after):
     igmp = Igmp.heard_by(studio.sender)
     with studio.relaying(FEED, OTHER) as relay:
-        undisturbed(relay)
+        prioritize(relay)
         wait_until(lambda: igmp.about("239.1.1.1") == IGMP_TRIES, "the reports of the first join")
         left = Receiver(studio.left, "239.2.2.2:6001")
         with Sending(studio.sender, "239.1.1.1:5001") as sending:
@@ -111,4 +111,4 @@ def test_a_changed_input_costs_the_other_rules_of_its_device_nothing(studio, bef
         sent, report = sending.sent["239.1.1.1:5001"], left.report()
         assert igmp.about("239.1.1.1") == IGMP_TRIES
         assert summary(relay).rules["feed"].packets == sent
-    assert_all_came(report, sent)
+    assert_all_arrived(report, sent)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.client.connection import Failed, connect
+from mcrelay.client.connection import RequestFailed, connect
 from mcrelay.lab import Daemon, Receiver, report_of
 from mcrelay.lab.command import mcrelay, wait_until
 
@@ -81,7 +81,7 @@ def assert_answers_all(relay):
         for method, params in calls:
             assert client.call(method, **params)
         for wrong in ({"rule": "fed"}, {"rule": 7}):
-            with pytest.raises(Failed):
+            with pytest.raises(RequestFailed):
                 client.call("status", **wrong)
         trace = client.call("trace.start", rule="feed")["trace"]
         assert client.call("trace.read", trace=trace, packets=True)["ended"] is None

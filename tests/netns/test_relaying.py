@@ -1,4 +1,4 @@
-"""Packets from a source that nobody can route come out elsewhere, from an address that can be routed."""
+"""Packets of an unroutable source are sent again elsewhere, from a routable address."""
 
 from mcrelay.lab import Daemon, Receiver, report_of, start_sending
 
@@ -19,7 +19,7 @@ def test_one_packet_is_relayed(studio):
     assert report.ttls == [64]
 
 
-def test_a_foreign_source_with_ttl_1_passes_the_relay_without_loss_though_the_kernel_drops_it(studio):
+def test_packets_that_the_kernel_drops_are_relayed_without_loss(studio):
     with studio.relaying(FEED):
         left = Receiver(studio.left, "239.2.2.2:6001")
         studio.send("239.1.1.1:5001", count=100_000)
@@ -66,7 +66,7 @@ def test_three_inputs_fan_in_to_one_output(studio):
     assert report.is_flawless
 
 
-def test_a_pair_of_rules_in_both_directions_lets_each_side_hear_the_other_and_makes_no_storm(studio):
+def test_a_pair_of_rules_in_both_directions_relays_both_without_a_loop(studio):
     discovery = (
         "{}: {{input: {{interface: {}, group: 239.255.255.250, port: 1900}}, outputs: [{{interface: {}}}]}}"
     )
@@ -86,7 +86,7 @@ def test_a_pair_of_rules_in_both_directions_lets_each_side_hear_the_other_and_ma
     assert reports[0].received_from["10.1.0.1"] == 2000
     assert reports[1].received_from["10.2.0.1"] == 2000
     assert all(report.is_flawless for report in reports)
-    # Membership reports and ARP are a handful of packets; an echo would be 2000, a storm far more.
+    # Membership reports and ARP are a few packets; an echo would be 2000, a loop far more.
     assert all(2000 <= new - old < 2100 for old, new in zip(before, after, strict=True))
 
 

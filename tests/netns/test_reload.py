@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mcrelay.lab import Receiver, report_of, send
 from mcrelay.lab.command import wait_until
 from mcrelay.linux.constants import ETH_P_IP, SO_RCVBUFFORCE
-from tests.netns.support.relay_observer import Sending, assert_all_came
+from tests.netns.support.relay_observer import Sending, assert_all_arrived
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
@@ -76,7 +76,7 @@ def test_a_hundred_reloads_cost_an_untouched_rule_no_packet_no_worker_and_no_igm
         assert "239.1.2.99" not in studio.relay.groups("eth0")
         assert igmp.about("239.1.1.1") == IGMP_TRIES
         assert all(igmp.about(f"239.1.2.{number}") for number in range(101))  # it would have been heard
-    assert_all_came(report, sending.sent["239.1.1.1:5001"])
+    assert_all_arrived(report, sending.sent["239.1.1.1:5001"])
 
 
 def test_a_rule_added_and_removed_under_traffic_starts_and_stops_exactly_that_flow(studio):

@@ -14,11 +14,11 @@ from mcrelay.worker.array_path import MAX_BATCH_PACKETS
 from tests.netns.support.relay_observer import (
     Receivers,
     Sending,
-    assert_all_came,
+    assert_all_arrived,
     link_of,
+    prioritize,
     received,
     summary,
-    undisturbed,
 )
 
 FEED = (
@@ -63,7 +63,7 @@ def test_a_failing_output_under_load_costs_no_other_output_or_rule_a_packet(stud
         reports = right.reports()
         counted = summary(relay)
     for group, destination in (("239.1.1.1", "239.2.2.2"), ("239.1.1.2", "239.2.2.3")):
-        assert_all_came(reports[f"{destination}:6001"], sending.sent[f"{group}:5001"])
+        assert_all_arrived(reports[f"{destination}:6001"], sending.sent[f"{group}:5001"])
     assert counted.rules["feed"].packets == sending.sent["239.1.1.1:5001"]
 
 
@@ -91,7 +91,7 @@ def test_a_neighbour_that_never_answers_costs_other_outputs_of_the_socket_no_pac
         with Sending(studio.sender, "239.1.1.1:5001") as sending:
             time.sleep(1.5)
         report = left.report()
-    assert_all_came(report, sending.sent["239.1.1.1:5001"])
+    assert_all_arrived(report, sending.sent["239.1.1.1:5001"])
 
 
 # Workers.
@@ -127,7 +127,7 @@ def test_several_workers_keep_each_flow_in_order_and_send_nothing_twice(studio, 
         reports = left.reports()
         assert len(relay.workers()) == number
     for group in GROUPS:
-        assert_all_came(reports[f"{group}:6001"], sending.sent[f"{group}:5001"])
+        assert_all_arrived(reports[f"{group}:6001"], sending.sent[f"{group}:5001"])
 
 
 def groups_of(studio, relay, worker):
@@ -158,7 +158,7 @@ def test_killing_one_of_two_workers_costs_the_flows_of_the_other_no_packet(studi
         reports, overrun = left.reports(), link_of(relay).drops.get("overrun", 0)
         assert other in relay.workers()
     for group in of_other:
-        assert_all_came(reports[f"{group}:6001"], sending.sent[f"{group}:5001"])
+        assert_all_arrived(reports[f"{group}:6001"], sending.sent[f"{group}:5001"])
     # What the dead worker had in its ring was relayed by the next one.
     back = sum(reports[f"{group}:6001"].received for group in of_killed)
     assert back + overrun == sum(sending.sent[f"{group}:5001"] for group in of_killed)
@@ -181,7 +181,7 @@ def killed_and_back(studio, relay):
 
 def test_a_worker_that_is_killed_twenty_times_loses_nothing_that_fits_the_ring(studio):
     with studio.relaying(FEED) as relay:
-        undisturbed(relay)
+        prioritize(relay)
         left = Receiver(studio.left, "239.2.2.2:6001", idle=2)
         seconds = []
         with Sending(studio.sender, "239.1.1.1:5001") as sending:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from mcrelay.lab import Receiver, send
-from tests.netns.support.relay_observer import Receivers, Sending, assert_all_came, summary, undisturbed
+from tests.netns.support.relay_observer import Receivers, Sending, assert_all_arrived, prioritize, summary
 
 INPUT = "input: {interface: studio, group: 239.1.1.1, port: 5001}"
 
@@ -23,7 +23,7 @@ def test_one_input_fans_out_to_many_outputs(studio, outputs, count, rate):
         reports = left.reports()
     assert len(reports) == outputs
     for report in reports.values():
-        assert_all_came(report, count)
+        assert_all_arrived(report, count)
 
 
 def relayed_to(address):
@@ -63,18 +63,18 @@ def test_many_concurrent_streams_lose_nothing(studio, streams, count, rate):
         counted = summary(relay)
     assert len(reports) == streams
     for report in reports.values():
-        assert_all_came(report, count)
+        assert_all_arrived(report, count)
     assert {row.packets for row in counted.rules.values()} == {count}
 
 
 def test_a_million_packets_at_fifty_thousand_per_second_all_arrive(studio):
     with studio.relaying(f"feed: {{{INPUT}, outputs: [{{interface: left}}]}}") as relay:
-        undisturbed(relay)
+        prioritize(relay)
         left = Receiver(studio.left, "239.1.1.1:5001")
         options = ("--interface=eth0", "--count=1000000", "--rate=50000", "--segments", "--ttl=1")
         send(studio.sender, "239.1.1.1:5001", *options)
         report = left.report()
-    assert_all_came(report, 1_000_000)
+    assert_all_arrived(report, 1_000_000)
 
 
 MAX_DESCRIPTORS = 256  # fewer than the sockets of 10,000 memberships, with 20 memberships a socket
@@ -97,7 +97,7 @@ def test_ten_thousand_rules_start_with_few_descriptors_and_a_reload_of_one_costs
     changed = [*rules[:5000], stream(5000, "239.1.99.99"), *rules[5001:]]
     chosen = [groups[0], groups[4999], groups[9999]]
     with low_descriptor_limit(), studio.relaying(*rules) as relay:
-        undisturbed(relay)
+        prioritize(relay)
         assert studio.relay.groups("eth0") >= set(groups)
         assert len(os.listdir(f"/proc/{relay.process.pid}/fd")) > MAX_DESCRIPTORS
         workers = relay.workers()
@@ -108,6 +108,6 @@ def test_ten_thousand_rules_start_with_few_descriptors_and_a_reload_of_one_costs
         reports = left.reports()
         assert relay.workers() == workers
         assert set(groups) - studio.relay.groups("eth0") == {groups[5000]}
-    assert_all_came(reports["239.2.99.99:5000"], 1000)
+    assert_all_arrived(reports["239.2.99.99:5000"], 1000)
     for group in chosen:
-        assert_all_came(reports[f"{relayed_to(group)}:5000"], sending.sent[f"{group}:5000"])
+        assert_all_arrived(reports[f"{relayed_to(group)}:5000"], sending.sent[f"{group}:5000"])

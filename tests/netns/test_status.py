@@ -216,7 +216,7 @@ def test_a_reload_says_what_it_changed_and_that_nothing_did(studio):
             "  changed  1 rule: feed",
             "  kept     0 rules",
         ]
-        assert lines_of(relay, "reload") == [f"{relay.config}: unchanged, generation 2 runs on"]
+        assert lines_of(relay, "reload") == [f"{relay.config}: unchanged, generation 2 still runs"]
         document = status(relay)
         assert document["reload"]["outcome"] == "unchanged"
         assert document["generation"]["number"] == 2
@@ -229,7 +229,7 @@ def test_a_rejected_file_is_told_as_check_tells_it_and_status_goes_on_telling_it
         done = relay.ask("reload")
         checked = relay.ask("check")  # the daemon's file, without its name
         assert (done.returncode, checked.returncode) == (78, 78)
-        assert done.stdout == checked.stdout.removesuffix("\n") + ": rejected, generation 1 runs on\n"
+        assert done.stdout == checked.stdout.removesuffix("\n") + ": rejected, generation 1 still runs\n"
         assert f"{relay.config}: 3 problems" in checked.stdout
         document = status(relay)
         assert document["reload"]["outcome"] == "rejected"
@@ -300,7 +300,8 @@ def test_who_may_look_and_not_signal_gets_a_status_and_no_reload(studio, open_fo
             assert main(["status", *relay.named]) == 0
             assert main(["reload", *relay.named]) == 4
         assert (
-            capsys.readouterr().err == f"mcrelay: you may not signal process {relay.process.pid}: use sudo\n"
+            capsys.readouterr().err
+            == f"mcrelay: not permitted to signal process {relay.process.pid}: use sudo\n"
         )
         relay.run_dir.joinpath("control.sock").chmod(0o600)
         with nobody():

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from mcrelay.lab import Receiver, report_of
 from mcrelay.lab.command import mcrelay, wait_until
-from tests.netns.support.relay_observer import assert_all_came, summary
+from tests.netns.support.relay_observer import assert_all_arrived, summary
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
@@ -149,7 +149,7 @@ def test_counters_survive_the_removal_and_return_of_an_address(studio):
     with studio.relaying(FEED) as relay:
         left = Receiver(studio.left, "239.2.2.2:6001")
         studio.send("239.1.1.1:5001", count=50, rate=1000)
-        assert_all_came(left.report(), 50)
+        assert_all_arrived(left.report(), 50)
         studio.relay.ip("address delete 10.2.0.1/24 dev eth1")
         wait_until(lambda: "rule feed: unresolved" in relay.log(), "the address to go")
         time.sleep(0.2)

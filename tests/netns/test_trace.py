@@ -18,7 +18,7 @@ from mcrelay.cli import main
 from mcrelay.lab import Daemon, Receiver, send
 from mcrelay.lab.command import TIMEOUT_S, mcrelay, wait_until
 from tests.netns.support.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
-from tests.netns.support.relay_observer import assert_all_came, summary
+from tests.netns.support.relay_observer import assert_all_arrived, summary
 from tests.netns.support.worker_harness import UdpListener, numbered_payloads
 
 NOBODY = 65534
@@ -419,7 +419,7 @@ def test_at_full_rate_events_are_lost_and_counted_and_no_packet_is(studio):
                 lost += event.get("count", 0)
             tracing.process.send_signal(signal.SIGINT)
             said = tracing.process.stderr.read()
-        assert_all_came(left.report(), count)
+        assert_all_arrived(left.report(), count)
         counted = summary(relay)
     assert packets + lost == count == counted.rules["feed"].packets
     assert packets >= 5000

@@ -27,7 +27,7 @@ def hosts(lab):
 
 
 def listening(host, *arguments, destination=GROUP):
-    """`mcrelay receive` on its way, as soon as it hears."""
+    """Start `mcrelay receive`, and return once it is listening."""
     process = host.start(mcrelay("receive", *arguments, "--interface", "eth0"))
     address, _, port = destination.partition(":")
     wait_until(lambda: host.is_listening(address, int(port)) or process.poll() is not None, "mcrelay receive")
@@ -35,20 +35,20 @@ def listening(host, *arguments, destination=GROUP):
 
 
 def ended(process):
-    """(JSON or text, standard error, exit code) of a process, when it ends."""
+    """Wait for a process; return (JSON or text, standard error, exit code)."""
     out, err = process.communicate(timeout=TIMEOUT_S)
     return (json.loads(out) if out.startswith("{") else out), err, process.returncode
 
 
 def sent(host, *arguments, device="eth0"):
-    """What `mcrelay send --json` says."""
+    """The report of `mcrelay send --json`."""
     result = host.run(mcrelay("send", *arguments, "--interface", device, "--json"))
     return json.loads(result.stdout)
 
 
 @contextmanager
 def tapped(host):
-    """A packet socket that gets every IPv4 frame which comes to the host's eth0."""
+    """A packet socket that receives every IPv4 frame that arrives on the host's eth0."""
     with host.entered():
         tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
     with tap:
@@ -79,7 +79,7 @@ def test_every_packet_is_received_once_and_in_order(hosts):
     assert 0 < flow["latency_us"]["min"] <= flow["latency_us"]["p50"] <= flow["latency_us"]["max"]
 
 
-def test_several_groups_and_a_host_are_served_evenly_at_once(hosts):
+def test_several_groups_and_a_host_are_sent_to_evenly(hosts):
     sender, receiver = hosts
     destinations = [GROUP, "239.1.1.2:5001", "239.1.1.1:5002", "10.1.0.2:5001"]
     process = listening(
@@ -105,7 +105,7 @@ def test_more_groups_than_one_socket_can_join_are_received(hosts):
     assert "all 100 flows" in text
 
 
-def test_what_is_missing_is_told_and_fails(hosts):
+def test_loss_is_reported_and_is_a_failure(hosts):
     sender, receiver = hosts
     process = listening(receiver, GROUP, "--expect", "100", "--idle", "0.3")
     sent(sender, GROUP, "--count", "97", "--rate", "1000")
@@ -116,7 +116,7 @@ def test_what_is_missing_is_told_and_fails(hosts):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_both_end_with_their_result_when_they_are_asked_to(hosts, number):
+def test_both_end_with_their_result_on_a_signal(hosts, number):
     sender, receiver = hosts
     receiving = listening(receiver, GROUP, "--json")
     sending = sender.start(mcrelay("send", GROUP, "--interface", "eth0", "--rate", "500", "--json"))
@@ -130,14 +130,14 @@ def test_both_end_with_their_result_when_they_are_asked_to(hosts, number):
     assert "Traceback" not in err
 
 
-def test_silence_is_a_result_too(hosts):
+def test_the_absence_of_packets_is_reported(hosts):
     text, err, code = ended(listening(hosts[1], GROUP, "--duration", "0.2"))
     assert code == 1
     assert re.fullmatch(r"No packet in \d\.\d s\.\nPROBLEM  239\.1\.1\.1:5001: nothing arrived\n", text)
     assert err == "listening on 239.1.1.1:5001; Ctrl-C to end\n"
 
 
-def test_a_terminal_shows_how_it_goes(hosts):
+def test_a_terminal_shows_the_progress(hosts):
     sender, receiver = hosts
     terminal, stderr = os.openpty()
     command = mcrelay("receive", GROUP, "--interface", "eth0", "--idle", "0.5")
@@ -183,7 +183,7 @@ def test_only_the_joined_source_is_received(hosts):
     assert [(flow["source"], flow["received"]) for flow in result["flows"]] == [("10.1.0.1", 30)]
 
 
-def test_a_group_that_only_others_have_joined_is_not_received(hosts):
+def test_a_group_that_only_another_socket_joined_is_not_received(hosts):
     sender, receiver = hosts
     other = listening(receiver, "239.1.1.1:5001", "--json")
     process = listening(receiver, "239.1.1.2:5001", "--duration", "1", "--json", destination="239.1.1.2:5001")
@@ -194,11 +194,11 @@ def test_a_group_that_only_others_have_joined_is_not_received(hosts):
     assert ended(other)[0]["total"]["received"] == 20
 
 
-def test_what_the_receiver_is_too_slow_for_is_told_apart_from_loss(hosts):
+def test_socket_drops_are_distinguished_from_loss(hosts):
     sender, receiver = hosts
     process = listening(receiver, GROUP, "--idle", "0.5", "--json")
     process.send_signal(signal.SIGSTOP)
-    # The buffer takes some 58,000 packets of 1400 octets.
+    # The buffer holds about 58,000 packets of 1400 octets.
     sent(sender, GROUP, "--count", "100000", "--rate", "100000", "--segments")
     process.send_signal(signal.SIGCONT)
     result, _, code = ended(process)
@@ -226,7 +226,7 @@ def test_segments_arrive_like_other_packets(hosts):
     assert (code, result["total"]["received"]) == (0, 10000)
 
 
-def test_segments_that_do_not_fit_the_device_go_out_one_by_one_in_fragments(hosts):
+def test_segments_larger_than_the_mtu_are_sent_one_by_one_in_fragments(hosts):
     sender, receiver = hosts
     process = listening(receiver, GROUP, "--count", "20", "--json")
     command = mcrelay(
@@ -256,20 +256,20 @@ def test_segments_that_do_not_fit_the_device_go_out_one_by_one_in_fragments(host
          "--sources is for multicast groups, and 10.1.0.1 is not one"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_gets_one_line_that_says_what_to_do(hosts, arguments, code, message):
+def test_an_impossible_request_is_reported_with_what_to_do(hosts, arguments, code, message):
     result = hosts[0].run(mcrelay(*arguments), check=False)
     assert result.returncode == code
     assert result.stderr == f"mcrelay {arguments[0]}: {message}\n"
 
 
-def test_a_device_that_is_down_is_named_as_the_reason(hosts):
+def test_a_device_that_is_down_is_reported_as_the_reason(hosts):
     hosts[0].ip("link set eth0 down")
     result = hosts[0].run(mcrelay("send", GROUP, "-i", "eth0", "--count", "1"), check=False)
     assert result.returncode == 1
     assert re.fullmatch(r"mcrelay send: .*(device is down|no route to).*\n", result.stderr)
 
 
-def test_a_port_of_another_program_is_named_as_taken(hosts):
+def test_a_port_of_another_program_is_reported_as_in_use(hosts):
     with hosts[1].entered():
         other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with other:
@@ -280,7 +280,7 @@ def test_a_port_of_another_program_is_named_as_taken(hosts):
 
 
 @pytest.mark.parametrize("verb", [("send", GROUP, "--source-port", "99"), ("receive", "10.1.0.1:99")])
-def test_a_port_that_needs_a_capability_is_not_permitted_without(hosts, verb):
+def test_a_privileged_port_is_not_permitted_without_the_capability(hosts, verb):
     without = ["setpriv", "--bounding-set=-net_bind_service"]
     result = hosts[0].run([*without, *mcrelay(*verb)], check=False)
     assert result.returncode == 4

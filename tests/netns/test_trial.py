@@ -13,7 +13,7 @@ from mcrelay.lab.command import wait_until
 from mcrelay.reload.requests import Confirm, Try
 from mcrelay.storage import request_file
 from mcrelay.storage.state_dir import MAX_ENTRIES, entry_numbers
-from tests.netns.support.relay_observer import Sending, assert_all_came, undisturbed
+from tests.netns.support.relay_observer import Sending, assert_all_arrived, prioritize
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
@@ -159,7 +159,7 @@ def test_a_rollback_restores_the_very_sockets_the_memberships_and_the_forwarding
 
 def test_an_untouched_rule_loses_no_packet_through_try_reload_and_rollback(studio):
     with studio.relaying(FEED, CHOSEN) as relay:
-        undisturbed(relay)
+        prioritize(relay)
         workers = relay.workers()
         left = Receiver(studio.left, "239.2.2.2:6001")
         with Sending(studio.sender, "239.1.1.1:5001") as sending:
@@ -170,7 +170,7 @@ def test_an_untouched_rule_loses_no_packet_through_try_reload_and_rollback(studi
             end_trial(relay)
         report = left.report()
         assert relay.workers() == workers
-    assert_all_came(report, sending.sent["239.1.1.1:5001"])
+    assert_all_arrived(report, sending.sent["239.1.1.1:5001"])
 
 
 def test_counters_go_on_after_a_rollback_where_they_stood(studio):

@@ -364,7 +364,7 @@ def test_who_asks_for_a_reload_of_what_is_applied_already_is_told_how_it_stands(
     by_renaming(daemon.config, TWO)
     assert_applied(daemon, 2, 2)
     asked = daemon.ask("reload")
-    assert (asked.returncode, asked.stdout) == (0, f"{daemon.config}: unchanged, generation 2 runs on\n")
+    assert (asked.returncode, asked.stdout) == (0, f"{daemon.config}: unchanged, generation 2 still runs\n")
     assert daemon.await_reload().startswith("unchanged: generation 2, ")
     by_renaming(daemon.config, "version: 2\n")
     assert daemon.await_reload().startswith("rejected")

@@ -1,11 +1,11 @@
-"""What stands on the command line of `send` and `receive`, and what is said where it cannot be."""
+"""The arguments of `send` and `receive`, and the errors for invalid ones."""
 
 import pytest
 
 from mcrelay.traffic.endpoint import Endpoint, UsageError, device_index, parse_address, parse_endpoints
 
 
-def test_a_destination_has_its_own_port_or_that_of_all():
+def test_a_destination_has_its_own_or_the_default_port():
     assert parse_endpoints(["239.1.1.1:5001", "10.0.0.5"], 6001) == [
         Endpoint("239.1.1.1", 5001),
         Endpoint("10.0.0.5", 6001),
@@ -31,13 +31,13 @@ def test_a_group_is_told_from_a_host():
         (["239.1.1.1:1", "239.1.1.1:1"], "239.1.1.1:1 is given twice"),
     ],
 )
-def test_a_destination_that_is_none_gets_one_line_that_says_what_to_give(texts, message):
+def test_an_invalid_destination_is_reported_with_what_to_give(texts, message):
     with pytest.raises(UsageError) as error:
         parse_endpoints(texts, None)
     assert str(error.value) == message
 
 
-def test_a_device_that_is_not_there_gets_a_line_with_those_that_are():
+def test_a_missing_device_is_reported_with_all_devices():
     with pytest.raises(UsageError, match=r"^this host has no device eth99; its devices are: .*\blo\b"):
         device_index("eth99")
     assert device_index("lo") > 0

@@ -1,4 +1,4 @@
-"""The pace of `mcrelay send`, on a clock that is a number."""
+"""The pace of `mcrelay send`, with a simulated clock."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from mcrelay.traffic.pacer import Pacer
 
 
 def departures(rate, seconds, held_up=()):
-    """(time, packets) of each burst, where the sender sleeps exactly as long as it is told.
+    """(time, packets) of each burst, if the sender sleeps exactly until packets are due.
 
     `held_up` are (time, seconds) for which it does not get the processor.
     """
@@ -41,14 +41,14 @@ def test_no_burst_is_longer_than_a_millisecond_of_traffic_however_late_the_sende
     assert max(count for _, count in sent) <= max(1, rate / 1000)
 
 
-def test_lateness_is_made_up_for_at_no_more_than_twice_the_rate():
+def test_a_late_sender_catches_up_at_no_more_than_twice_the_rate():
     sent = departures(20_000, 1.0, [(0.2, 0.1)])
     late = [(now, count) for now, count in sent if 0.301 < now < 0.39]
     assert sum(count for _, count in sent) == pytest.approx(20_000, rel=0.01)
     assert sum(count for _, count in late) == pytest.approx(2 * 20_000 * 0.089, rel=0.05)
 
 
-def test_what_is_late_by_more_than_a_second_is_left_behind():
+def test_packets_that_are_late_by_more_than_a_second_are_skipped():
     pace = Pacer(1000, 0.0)
     pace.packets_sent(1, 100.0)
     assert pace.seconds_to_wait(100.0) == pytest.approx(0.0005)

@@ -1,4 +1,4 @@
-"""The counts are those of a plain count, packet by packet, however the packets come in batches."""
+"""The statistics are those of a plain count, packet by packet, for any division into batches."""
 
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ WINDOW = 8
 
 @dataclass
 class PlainSequence:
-    """What Sequence must find, one packet at a time and with all that ever came in memory."""
+    """The expected counts: one packet at a time, with all numbers kept in memory."""
 
     window: int
     seen: set = field(default_factory=set)
@@ -63,12 +63,12 @@ far = st.lists(st.lists(st.integers(0, 2**40) | st.integers(0, 60), min_size=1, 
 
 
 @given(near)
-def test_numbers_in_any_order_are_counted_as_one_by_one(batches):
+def test_numbers_in_any_order_are_counted_as_by_the_plain_count(batches):
     assert_counted_alike(batches, WINDOW)
 
 
 @given(near)
-def test_a_wide_window_tells_all_duplicates_and_nothing_is_stale(batches):
+def test_a_wide_window_finds_all_duplicates_and_nothing_is_stale(batches):
     assert_counted_alike(batches, 64)
 
 
@@ -81,7 +81,7 @@ def test_gaps_of_any_length_are_counted(batches):
     steps=st.lists(st.sampled_from([1, 1, 1, 1, 2, 5, 0, -1, -3]), min_size=1, max_size=300),
     cuts=st.lists(st.integers(1, 40), min_size=1, max_size=20),
 )
-def test_a_stream_with_small_flaws_is_counted_as_one_by_one(steps, cuts):
+def test_a_stream_with_small_flaws_is_counted_as_by_the_plain_count(steps, cuts):
     numbers = (100 + np.cumsum(steps)).clip(min=0).tolist()
     batches = []
     while numbers:
@@ -120,7 +120,7 @@ def test_a_copy_of_an_early_packet_is_a_duplicate_and_not_reordered():
 
 
 @given(st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=200))
-def test_quantiles_are_those_of_all_times_to_about_one_part_in_a_hundred(times):
+def test_quantiles_are_accurate_to_about_1_percent(times):
     latency = LatencyHistogram()
     latency.take(np.array(times))
     ordered = sorted(times)
@@ -131,11 +131,11 @@ def test_quantiles_are_those_of_all_times_to_about_one_part_in_a_hundred(times):
         assert abs(summary[name] - exact) <= abs(exact) * 0.02 + 0.06
 
 
-def test_no_time_has_no_quantiles():
+def test_without_latencies_there_is_no_summary():
     assert LatencyHistogram().summary() is None
 
 
-def test_times_that_were_counted_apart_are_summed():
+def test_histograms_are_summed():
     one, other = LatencyHistogram(), LatencyHistogram()
     one.take(np.array([1_000_000] * 99))
     other.take(np.array([5_000_000]))
@@ -145,7 +145,7 @@ def test_times_that_were_counted_apart_are_summed():
 
 
 def batch(*packets):
-    """A batch of (source, flow or None, sequence); a sequence of None is that of a corrupt packet."""
+    """A batch of (source, flow or None, sequence); a sequence of None means a corrupt packet."""
     column = lambda values: np.array(list(values), np.int64)  # noqa: E731
     ours = np.array([flow is not None for _, flow, _ in packets])
     return ArrivalBatch(
@@ -166,7 +166,7 @@ def batch(*packets):
     )
 
 
-def test_flows_are_told_apart_by_destination_source_and_number():
+def test_flows_are_distinguished_by_destination_source_and_number():
     reception = Reception()
     reception.take("239.1.1.1:5001", batch((1, 7, 0), (1, 8, 0), (2, 7, 0), (1, 7, 1), (1, None, 0)))
     reception.take("239.1.1.2:5001", batch((1, 7, 0)))
@@ -194,13 +194,13 @@ def test_the_counts_of_all_flows_are_the_sum():
     assert total.latency_us["min"] == total.latency_us["max"] == 10**6
 
 
-def test_nothing_is_counted_as_nothing():
+def test_the_counts_of_no_flow_are_zero():
     total = sum_counts([])
     assert (total.packets, total.packets_per_second, total.megabits_per_second) == (0, 0, 0)
     assert total.latency_us is None
 
 
-def test_more_flows_than_may_be_told_apart_are_only_counted():
+def test_packets_beyond_the_maximum_of_flows_are_only_counted():
     reception = Reception(max_flows=2)
     reception.take("239.1.1.1:5001", batch((1, 7, 0), (2, 7, 0), (3, 7, 0), (3, 7, 1)))
     reception.take("239.1.1.1:5001", batch((1, 7, 1)))

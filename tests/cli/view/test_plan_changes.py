@@ -28,7 +28,7 @@ def test_an_equal_rule_is_kept_and_counters_are_not_compared():
     assert found.keep == ("camera",)
 
 
-def test_rules_are_added_changed_removed_and_kept_by_their_names():
+def test_rules_are_compared_by_their_names():
     running = document(rule("same"), rule("other"), rule("gone"))
     found = compare(running, planned(rule("same"), rule("other", port=5002), rule("new")))
     assert (found.add, found.remove, found.keep) == (("new",), ("gone",), ("same",))

@@ -1,4 +1,4 @@
-"""What `mcrelay status` shows of a document: everything, in 100 columns, with reasons where they are due."""
+"""The text of `mcrelay status`, for all rules and for one rule in detail."""
 
 import json
 import re
@@ -27,23 +27,23 @@ NO_DROPS = {"no_rule": 0, "fragment": 0, "malformed": 0, "oversize": 0, "overrun
 
 
 def shown(*rules, colour=False, **fields):
-    """The lines of the overview."""
+    """The lines of the whole status."""
     return list(format_status(document(*rules, **fields), colour))
 
 
 def row(lines, name):
-    """The cells of the row that begins with `name`."""
+    """The cells of the row that starts with `name`."""
     return next(line for line in lines if line.split()[:1] == [name]).split()
 
 
 def depth(shown_rule, *interfaces):
-    """The text about one rule in depth."""
+    """The text of one rule in detail."""
     return "\n".join(
         format_rule(shown_rule, {one["name"]: one for one in interfaces or [interface()]}, False)
     )
 
 
-def test_the_made_up_documents_have_the_shape_of_real_ones():
+def test_the_documents_of_the_tests_match_the_schema():
     dead = process("worker 1", "worker", pid=None, state="pausing", uptime=None, cpu_percent=None,
                    cpu_seconds=None, memory_octets=None, reason="killed by SIGKILL")  # fmt: skip
     told = document(rule(), idle("late", "unresolved", "why"), reload=REJECTED, processes=[dead])
@@ -62,7 +62,7 @@ def test_the_schema_describes_every_key():
     assert [key for name, part in parts.items() for key in undescribed(part, name)] == []
 
 
-def test_the_heading_says_what_runs_since_when_and_how_the_last_reload_ended():
+def test_the_heading_shows_generation_and_last_reload():
     first, second, third, blank, *_ = shown()
     assert first == "mcrelay 0.1.0, process 4710, up 1 d"
     assert re.fullmatch(r"/etc/mcrelay.yaml: generation 7 \(3f2a91c04b1e\) since 20..-..-.. ..:..:..", second)
@@ -70,7 +70,7 @@ def test_the_heading_says_what_runs_since_when_and_how_the_last_reload_ended():
     assert blank == ""
 
 
-def test_before_the_first_reload_it_says_so():
+def test_before_the_first_reload_the_heading_says_so():
     assert "no reload since the start" in shown(reload={**REJECTED, "outcome": "started"})
 
 
@@ -97,7 +97,7 @@ def test_a_rule_shows_its_rates_drops_last_packet_and_source():
     ]  # fmt: skip
 
 
-def test_a_rule_that_sends_nothing_says_below_why_it_relays_nothing():
+def test_a_rule_that_sends_nothing_shows_its_drops_below():
     mute = [output(packets_per_second=0.0, drops={"ttl": 3, "send_error": {"ENETDOWN": 9}})]
     drops = {"source": 6000, "own": 0}
     said = "  not relayed: source 6,000, ttl 3, send_error ENETDOWN 9 (`mcrelay status camera` explains it)"
@@ -114,7 +114,7 @@ def test_a_rule_that_sends_nothing_says_below_why_it_relays_nothing():
     ],
     ids=["it relays others", "nothing was dropped", "it does not run"],
 )
-def test_a_rule_that_relays_or_has_nothing_to_relay_says_no_more(well):
+def test_a_rule_that_relays_or_receives_nothing_has_no_note(well):
     assert not any("not relayed" in line for line in shown(well))
 
 
@@ -140,11 +140,11 @@ def test_a_name_that_is_too_long_for_its_column_has_a_line_of_its_own():
     assert lines[lines.index(long) + 1].index("active") == lines[lines.index(long) - 1].index("active")
 
 
-def test_without_rules_it_says_so():
+def test_a_relay_without_rules_is_shown_as_such():
     assert "no rules" in list(format_status({**document(), "rules": []}, False))
 
 
-def test_an_interface_shows_link_addresses_memberships_and_what_no_rule_answers_for():
+def test_an_interface_shows_link_addresses_memberships_and_drops():
     drops = {**NO_DROPS, "no_rule": 5000, "oversize": 12}
     groups = [{"group": f"239.1.1.{number}", "source": None} for number in (1, 2, 3, 4)]
     lines = shown(interfaces=[interface(drops=drops, memberships=groups, link="down")])
@@ -165,25 +165,25 @@ def test_a_source_specific_membership_names_the_source():
     assert "  member of 232.1.1.1 from 10.0.0.5" in shown(interfaces=[interface(memberships=joined)])
 
 
-def test_a_trial_says_until_when_and_how_to_keep_it():
+def test_a_trial_shows_its_end_and_how_to_keep_it():
     [line] = [line for line in shown(trial=TRIAL) if "on trial" in line]
     assert line.startswith("generation 7 is on trial until 20")
     assert line.endswith(": `mcrelay confirm` keeps it")
     assert not any("on trial" in line for line in shown())
 
 
-def test_what_was_rolled_back_is_not_what_runs():
+def test_a_rollback_is_shown_in_the_heading():
     [line] = [line for line in shown(reload={**RELOAD, "outcome": "rolled_back"}) if "rolled back" in line]
     assert line.endswith("rolled back; the confirmed generation 7 runs, not the file")
 
 
-def test_a_process_shows_its_cpu_memory_restarts_and_how_it_died_last():
+def test_a_process_shows_cpu_memory_restarts_and_its_last_death():
     lines = shown(processes=[process("control", "control", restarts=3, reason="killed by SIGKILL")])
     assert row(lines, "control") == ["control", "4711", "running", "12.3", "%", "25.6", "MB", "3", "1", "d"]
     assert lines[-1] == "  last death: killed by SIGKILL"
 
 
-def test_a_process_that_is_away_has_no_numbers():
+def test_a_process_that_does_not_run_has_no_numbers():
     gone = {"pid": None, "state": "pausing", "uptime": None, "cpu_percent": None, "memory_octets": None}
     assert row(shown(processes=[process("control", "control", **gone)]), "control") == [
         "control",
@@ -207,7 +207,7 @@ def test_colour_changes_nothing_but_colours():
     assert not any("\033" in line for line in plain)
 
 
-def test_one_rule_in_depth_shows_every_output_and_every_drop_reason_with_what_to_do():
+def test_rule_detail_shows_every_output_and_explains_every_drop():
     outputs = [
         output(drops={"ttl": 3, "send_error": {"ENETDOWN": 9}}),
         output(destination="10.9.2.50", runs=False, source=None, source_port=7001, ttl="decrement"),
@@ -236,7 +236,7 @@ def test_one_rule_in_depth_shows_every_output_and_every_drop_reason_with_what_to
     assert "fragment" not in text
 
 
-def test_one_rule_in_depth_shows_its_interface_for_there_is_what_it_misses():
+def test_rule_detail_shows_the_counters_of_its_interface():
     text = depth(rule(last_packet=None), interface(drops={**NO_DROPS, "no_rule": 5000}))
     assert "no packet has arrived yet" in text
     assert "studio (eth0): up, member of 239.1.1.1" in text
@@ -249,7 +249,7 @@ def test_a_description_cannot_move_the_cursor():
     assert "\033" not in text
 
 
-def test_where_nothing_at_all_arrives_it_says_where_to_look():
+def test_rule_detail_says_what_to_check_if_nothing_arrives():
     silent = interface(packets=0)
     assert "No UDP packet has arrived on eth0: check the sender" in depth(rule(last_packet=None), silent)
     assert "`mcrelay trace camera` shows its packets" in depth(rule(), silent)
@@ -259,19 +259,19 @@ def test_where_nothing_at_all_arrives_it_says_where_to_look():
     ("state", "advice"),
     [("disabled", "`enabled: true`"), ("unresolved", "runs by itself once"), ("failed", "tries it again")],
 )
-def test_a_rule_that_cannot_be_traced_is_told_how_it_runs_again(state, advice):
+def test_rule_detail_says_how_a_stopped_rule_runs_again(state, advice):
     text = depth(idle("late", state, "why"))
     assert advice in text
     assert "mcrelay trace" not in text
 
 
-def test_packets_that_came_and_were_all_dropped_have_come():
+def test_rule_detail_tells_dropped_packets_from_no_packets():
     drops = {"source": 12, "own": 0}
     assert "no packet has been relayed yet" in depth(rule(last_packet=None, drops=drops))
     assert "no packet has arrived yet" in depth(rule(last_packet=None))
 
 
-def test_one_rule_in_depth_tells_its_description_and_why_it_is_on_its_data_plane():
+def test_rule_detail_shows_description_and_data_plane_reason():
     told = {
         **rule(packets_per_second=None),
         "description": "primary feed",

@@ -1,4 +1,4 @@
-"""What `receive` tells: the JSON counts, and the text that people read."""
+"""The report of `mcrelay receive`, as JSON and as text."""
 
 import numpy as np
 import pytest
@@ -27,8 +27,8 @@ Destination                         Packets  Lost  Duplicated  Reordered  Corrup
 3 packets in 0.0 s, none of them from `mcrelay send`: loss and latency are unknown."""
 
 
-def came(reception, sequences, *, to=GROUP, flow=1, source=SOURCE, latency=20_000):
-    """Packets 1 ms apart; a sequence number of None is that of a foreign packet, -1 that of a damaged one."""
+def count_arrivals(reception, sequences, *, to=GROUP, flow=1, source=SOURCE, latency=20_000):
+    """Count packets, 1 ms apart; a sequence number of None means a foreign packet, -1 a corrupt one."""
     count = len(sequences)
     ours = np.array([number is not None for number in sequences])
     number = np.array([number or 0 for number in sequences], np.int64)
@@ -40,17 +40,17 @@ def came(reception, sequences, *, to=GROUP, flow=1, source=SOURCE, latency=20_00
     )
 
 
-def seen(*arrived, destinations=(GROUP,), drops=0, count=None, expect=None):
-    """The verdict on what `arrived`: the arguments of `came`."""
+def report_on(*arrived, destinations=(GROUP,), drops=0, count=None, expect=None):
+    """The report about packets that `arrived`, given as arguments of `came`."""
     reception = Reception()
     for arguments in arrived:
-        came(reception, **arguments)
+        count_arrivals(reception, **arguments)
     dropped = dict.fromkeys(destinations, 0) | {GROUP: drops}
     return build_report(Observation(destinations, reception, dropped, 2.5, "idle", count, expect))
 
 
-def test_a_flow_that_came_whole_is_well():
-    result = seen({"sequences": range(1001)}, expect=1001, count=1001)
+def test_a_complete_flow_is_ok():
+    result = report_on({"sequences": range(1001)}, expect=1001, count=1001)
     assert result["ok"]
     assert result["problems"] == []
     assert result["total"]["received"] == result["flows"][0]["received"] == 1001
@@ -60,8 +60,8 @@ def test_a_flow_that_came_whole_is_well():
     assert format_report(result) == WHOLE
 
 
-def test_each_flaw_is_told():
-    result = seen({"sequences": [0, 1, 4, 3, 3, -1]}, expect=10)
+def test_each_flaw_is_reported():
+    result = report_on({"sequences": [0, 1, 4, 3, 3, -1]}, expect=10)
     assert not result["ok"]
     assert result["problems"] == [
         "239.1.1.1:5001: 1 packet lost between the first and the last",
@@ -75,40 +75,40 @@ def test_each_flaw_is_told():
     )
 
 
-def test_a_duplicate_or_an_overtaken_packet_is_no_failure():
-    assert seen({"sequences": [0, 2, 1, 1]})["ok"]
+def test_duplicates_and_reordering_are_not_failures():
+    assert report_on({"sequences": [0, 2, 1, 1]})["ok"]
 
 
-def test_what_the_receiver_was_too_slow_for_is_not_blamed_on_the_network():
-    result = seen({"sequences": [0, 5]}, drops=4)
+def test_socket_drops_are_not_reported_as_loss():
+    result = report_on({"sequences": [0, 5]}, drops=4)
     assert result["total"]["socket_drops"] == result["destinations"][0]["socket_drops"] == 4
     assert "this receiver was too slow" in result["problems"][1]
 
 
-def test_silence_is_a_failure_at_each_group():
-    result = seen({"sequences": [0]}, destinations=(GROUP, OTHER), expect=1)
+def test_a_group_without_packets_is_a_failure():
+    result = report_on({"sequences": [0]}, destinations=(GROUP, OTHER), expect=1)
     assert result["problems"] == ["239.1.1.2:5001: nothing arrived"]
     assert result["total"]["missing"] == result["destinations"][1]["missing"] == 1
-    assert format_report(seen()) == "No packet in 2.5 s.\nPROBLEM  239.1.1.1:5001: nothing arrived"
+    assert format_report(report_on()) == "No packet in 2.5 s.\nPROBLEM  239.1.1.1:5001: nothing arrived"
 
 
 def test_fewer_packets_than_demanded_are_a_failure():
-    assert seen({"sequences": [0, 1]}, count=3)["problems"] == ["2 of 3 packets arrived"]
+    assert report_on({"sequences": [0, 1]}, count=3)["problems"] == ["2 of 3 packets arrived"]
 
 
-def test_foreign_traffic_is_counted_without_a_word_on_loss():
-    result = seen({"sequences": [None, None, None], "latency": 0})
+def test_foreign_traffic_is_counted_without_loss():
+    result = report_on({"sequences": [None, None, None], "latency": 0})
     assert result["ok"]
     assert result["flows"][0]["foreign"] == 3
     assert result["flows"][0]["latency_us"] is None
     assert format_report(result) == FOREIGN
-    assert seen({"sequences": [None]}, expect=3)["problems"] == [
+    assert report_on({"sequences": [None]}, expect=3)["problems"] == [
         "239.1.1.1:5001: nothing arrived from `mcrelay send`"
     ]
 
 
-def test_flows_stand_in_the_order_of_their_groups_with_all_of_them_summed_up():
-    result = seen(
+def test_flows_are_sorted_by_group_and_followed_by_their_total():
+    result = report_on(
         {"sequences": [0, 1], "to": OTHER},
         {"sequences": [0], "flow": 2},
         {"sequences": [None]},
@@ -127,8 +127,8 @@ def test_flows_stand_in_the_order_of_their_groups_with_all_of_them_summed_up():
     assert "Of these, 1 packet did not come from `mcrelay send`: their loss is unknown." in text
 
 
-def test_clocks_that_differ_packets_that_are_stale_and_flows_that_are_too_many_are_told():
-    result = seen({"sequences": [10**6, 0], "latency": -5_000_000})
+def test_clock_differences_stale_packets_and_excess_flows_are_reported():
+    result = report_on({"sequences": [10**6, 0], "latency": -5_000_000})
     text = format_report(result)
     assert "Latencies below zero mean that the clocks of sender and receiver differ." in text
     assert "1 packet arrived too late to know whether they are duplicates." in text

@@ -1,4 +1,4 @@
-"""Numbers, times and durations as people read them."""
+"""Numbers, times and durations as text."""
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from mcrelay.cli.view.units import format_count, format_duration, format_number,
         (999_499, "999k"), (999_501, "1.00M"), (224e6, "224M"), (3e9, "3.00G"), (5e12, "5.00T"),
     ],
 )  # fmt: skip
-def test_a_number_is_short_and_keeps_three_digits(number, text):
+def test_a_number_is_rounded_to_three_digits(number, text):
     assert format_number(number) == text
 
 
@@ -36,7 +36,7 @@ def test_a_unit_follows_its_prefix(number, text):
         (3599, "59 min"), (3600, "1 h"), (86_399, "23 h"), (86_400 * 12, "12 d"),
     ],
 )  # fmt: skip
-def test_a_duration_is_told_in_its_largest_unit(seconds, text):
+def test_a_duration_is_shown_in_its_largest_unit(seconds, text):
     assert format_duration(seconds) == text
 
 
@@ -48,6 +48,6 @@ def test_one_is_singular_and_thousands_are_grouped():
     ]
 
 
-def test_a_moment_is_the_local_date_and_time(monkeypatch):
+def test_a_time_is_shown_as_local_date_and_time(monkeypatch):
     monkeypatch.setattr("time.localtime", __import__("time").gmtime)
     assert format_time(0) == "1970-01-01 00:00:00"

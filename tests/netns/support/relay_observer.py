@@ -1,4 +1,4 @@
-"""What a running relay tells of its packets, and receivers that count at many destinations at once."""
+"""The counters of a running relay, and receivers for many destinations."""
 
 import os
 import re
@@ -20,7 +20,7 @@ _LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The counters of a link, a rule or an output; only the drops that there were."""
+    """The counters of a link, a rule or an output, without drops of 0."""
 
     packets: int = 0
     drops: dict[str, int] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(slots=True)
 class Summary:
-    """The summary of a relay, read from its log: states and rows by name of rule, output and link."""
+    """The summary in the log of a relay: states and counters, by name of rule, output and link."""
 
     states: dict[str, str] = field(default_factory=dict)
     rules: dict[str, Row] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Summary:
 
 
 def summary(relay):
-    """Ask a running relay for its counters."""
+    """Request the counters of a running relay."""
     found, rule = Summary(), ""
     for line in relay.summary().splitlines():
         match = _LINE.search(line)
@@ -67,22 +67,22 @@ def _row(text):
 
 
 def link_of(relay):
-    """Return the counters of the only link that a running relay reads."""
+    """Return the counters of the only link from which a running relay reads."""
     (link,) = summary(relay).links.values()
     return link
 
 
-def undisturbed(relay):
-    """Let a relay, and the workers that it starts from now on, run before all else on a busy machine.
+def prioritize(relay):
+    """Give a relay, and the workers that it starts from now on, real-time priority.
 
-    What it then loses, and how long it then takes, is its own doing, and not that of the tests beside it.
+    Its losses and delays are then not caused by tests that run beside it.
     """
     for process in (relay.process.pid, *relay.workers()):
         os.sched_setscheduler(process, os.SCHED_RR, os.sched_param(1))
 
 
 class Receivers:
-    """One `mcrelay receive` that counts at many destinations on a host, from the moment that it is made."""
+    """One `mcrelay receive` that counts the packets of many destinations, from its construction on."""
 
     def __init__(self, host, destinations, idle=1):
         options = ("--interface=eth0", f"--idle={idle}", "--json")
@@ -108,17 +108,17 @@ def _flows(document, one):
     ]
 
 
-def assert_all_came(report, count):
-    """Nothing was lost, doubled, reordered or changed. What the receiver itself dropped is no loss."""
+def assert_all_arrived(report, count):
+    """No packet was lost, duplicated, reordered or corrupt. Drops of the receiver itself do not count."""
     assert report.received + report.socket_drops == count, report
     assert report.lost <= report.socket_drops, report
     assert report.duplicated == report.reordered == report.corrupt == 0, report
 
 
 class Sending:
-    """`mcrelay send` from a host for as long as a `with` block needs it; then `sent` tells how many it sent.
+    """`mcrelay send` on a host while a `with` block runs; afterwards, `sent` is the number of packets.
 
-    Some have been sent when the block begins.
+    The first packets have been sent when the block begins.
     """
 
     def __init__(self, host, *destinations, rate=20_000, size=1400, source_port=None):
@@ -142,17 +142,17 @@ class Sending:
 
 
 def received(host, device):
-    """Return how many packets a device has taken from its link: cheap enough to be asked again and again."""
+    """Return how many packets a device has received; cheap enough to be called repeatedly."""
     return _device_counts(host, device)[1]
 
 
 def transmitted(host, device):
-    """Return how many packets a device has put on its link."""
+    """Return how many packets a device has sent."""
     return _device_counts(host, device)[9]
 
 
 def _device_counts(host, device):
-    """Return the columns of /proc/net/dev: 8 of what came, 8 of what went; the second is that of packets."""
+    """Return the columns of /proc/net/dev: 8 for received, 8 for sent; the second of each counts packets."""
     with host.entered():
         lines = Path("/proc/thread-self/net/dev").read_text().splitlines()
     columns = dict(line.split(":") for line in lines if ":" in line)
