@@ -133,7 +133,7 @@ def _show_without_relay(network: Network) -> None:
 
 def _show_with_relay(network: Network, folder: Path) -> bool:
     """Relay, reload under traffic, print what each receiver got, and return whether no packet was lost."""
-    print(f"2. With mcrelay\n  mcrelay.yaml on the relay host:\n\n{_indented(CONFIG)}", flush=True)
+    print(f"2. With mcrelay\n  mcrelay.yaml on the relay host:\n\n{_indent(CONFIG)}", flush=True)
     with Daemon(network.relay, folder, CONFIG) as relay:
         print("  $ mcrelay run -c mcrelay.yaml", flush=True)
         receivers = [
@@ -160,7 +160,7 @@ def _send_arguments(count: int) -> Sequence[str]:
     return ("239.1.1.1:5001", "--interface=eth0", "--ttl=1", f"--rate={RATE_PPS}", f"--count={count}")
 
 
-def _indented(text: str) -> str:
+def _indent(text: str) -> str:
     return "".join(f"    {line}\n" for line in text.splitlines())
 
 

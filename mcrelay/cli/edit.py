@@ -104,7 +104,7 @@ def _target(options: argparse.Namespace) -> _Target:
     if options.config is not None and not _is_same(options.config, config):
         return _Target(options.config, f"the daemon (process {pid}) runs {config}")
     if not options.dry_run:
-        reload_request.must_be_permitted(pid)
+        reload_request.require_permission(pid)
     return _Target(config)
 
 

@@ -137,7 +137,7 @@ class EndConditions:
     duration: float | None
     idle: float | None
 
-    def reached(self, receiver: ProbeReceiver, now: float) -> str | None:
+    def first_reached(self, receiver: ProbeReceiver, now: float) -> str | None:
         """Return the name of the first limit that is reached, or None."""
         if self.count and receiver.packets >= self.count:
             return "count"
@@ -158,7 +158,7 @@ def _receive(receiver: ProbeReceiver, limits: EndConditions, interrupt: Interrup
         now = time.monotonic()
         if live.is_due(now):
             live.show(now, _progress(receiver, now))
-        ended = "signal" if interrupt.is_set else limits.reached(receiver, now)
+        ended = "signal" if interrupt.is_set else limits.first_reached(receiver, now)
     live.clear()
     until = now + MAX_DRAIN_S
     while ended != "count" and receiver.take(0) and now < until:  # packets that arrived before the end count

@@ -13,7 +13,7 @@ from typing import Any
 from mcrelay.client.connection import AccessDenied, NoAnswer
 from mcrelay.client.reload_request import (
     RELOAD_TIMEOUT_S,
-    must_be_permitted,
+    require_permission,
     send_signal,
     set_mark,
     wait_for_result,
@@ -32,7 +32,7 @@ def submit(path: str, request: OperatorRequest) -> tuple[Answer, Answer]:
     """
     mark = set_mark(path, RELOAD_TIMEOUT_S)
     pid = mark.greeting["pid"]
-    must_be_permitted(pid)  # or the file would be written without a signal
+    require_permission(pid)  # or the file would be written without a signal
     _place(mark.greeting, request)
     send_signal(pid, signal.SIGUSR2)
     cause = Cause.CONFIRM if isinstance(request, Confirm) else Cause.TRY

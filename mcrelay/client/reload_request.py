@@ -93,7 +93,7 @@ def call_with_retry(
             raise NoAnswer("the daemon was restarted in the meantime: see `mcrelay status`")
 
 
-def must_be_permitted(pid: int) -> None:
+def require_permission(pid: int) -> None:
     """Raise AccessDenied if the user is not permitted to signal the daemon, which the kernel decides."""
     send_signal(pid, 0)
 

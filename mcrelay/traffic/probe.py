@@ -67,7 +67,7 @@ def _check(keys: Words, time: Words) -> Words:
 class ProbePayloads:
     """A buffer for payloads of one size, which are filled many at a time and stamped when they are sent.
 
-    `octets` has a row for each payload (uint8, shape (rows, padded(size))); only its first `size` are sent.
+    `octets` has a row for each payload (uint8, shape (rows, padded_size(size))); its first `size` are sent.
     """
 
     def __init__(self, rows: int, size: int) -> None:
@@ -135,15 +135,15 @@ def check_payloads(octets: Octets, lengths: Integers) -> ProbeChecks:
 def _intact(octets: Octets, lengths: Integers, keys: Words, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which of the `known` payloads have an unchanged filling."""
     if known.all() and (lengths == lengths[:1]).all():  # the usual case, in which no payload is copied
-        return _filled(octets, int(lengths[0]), keys) if len(lengths) else known
+        return _has_filling(octets, int(lengths[0]), keys) if len(lengths) else known
     intact = known.copy()
     for length in np.unique(lengths[known]):
         rows = np.flatnonzero(known & (lengths == length))
-        intact[rows] = _filled(octets[rows, : padded_size(int(length))], int(length), keys[rows])
+        intact[rows] = _has_filling(octets[rows, : padded_size(int(length))], int(length), keys[rows])
     return intact
 
 
-def _filled(octets: Octets, length: int, keys: Words) -> NDArray[np.bool_]:
+def _has_filling(octets: Octets, length: int, keys: Words) -> NDArray[np.bool_]:
     """Return which payloads of one length have the filling of their keys."""
     words = octets.view(np.uint64)[:, MIN_PAYLOAD // WORD_BYTES : padded_size(length) // WORD_BYTES]
     difference = words ^ PATTERN[: words.shape[1]]

@@ -21,9 +21,7 @@ from mcrelay.traffic.endpoint import Endpoint, UsageError, bind, bind_to_device,
 
 MEMINFO = struct.Struct("9I")  # the answer of SO_MEMINFO, linux/sock_diag.h
 
-BUFFER_BYTES = (
-    64 << 20
-)  # octets asked for a buffer; the kernel doubles it, and holds some 58,000 packets of 1400 octets
+BUFFER_BYTES = 64 << 20  # the kernel doubles it, and then holds about 58,000 packets of 1400 octets
 
 
 def open_receiver(endpoint: Endpoint, device: str | None, sources: list[str]) -> socket.socket:
