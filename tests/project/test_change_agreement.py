@@ -399,9 +399,14 @@ def stage(tmp_path, monkeypatch, caplog):
 
 def planned(stage):
     """Return what `mcrelay plan` compares: the status of the daemon with the plan of its file."""
-    verdicts = stage.snapshot["verdicts"]
+    statuses = stage.snapshot["verdicts"]
     rules = [
-        {"name": name, "state": verdicts[name].state, "reason": verdicts[name].reason, **rule.as_json()}
+        {
+            "name": name,
+            "state": statuses[name].state,
+            "reason": statuses[name].reason,
+            **rule.as_json()["shown"],
+        }
         for name, rule in stage.snapshot["rules"].items()
     ]
     processes = list(stage.snapshot["processes"].values())
