@@ -32,7 +32,7 @@ demo: root iproute2 $(VENV)/.installed ## relay real multicast between network n
 test: root iproute2 tshark groff lint ## lint, types, import contracts, every test, coverage (root)
 	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && chmod 1777 "$$data" && \
 	export COVERAGE_FILE="$$data/coverage" && `# workers write there too, and they are nobody` \
-	$(PY) -m coverage run -m pytest -n $(JOBS) --dist worksteal && \
+	$(PY) -m coverage run -m pytest -n $(JOBS) --dist worksteal --durations=10 && \
 	$(PY) -m coverage combine --quiet && \
 	$(PY) -m coverage report --fail-under=90 && \
 	echo "The pure packages:" && \

@@ -12,10 +12,32 @@ import pytest
 
 from mcrelay.reload.debounce import POLL_INTERVAL_S
 from mcrelay.supervisor.file_watch import observer
+from mcrelay.supervisor.file_watch import watcher as watcher_module
 from mcrelay.supervisor.file_watch.watcher import Watcher
 
 PATIENCE = 30.0
 SOON = POLL_INTERVAL_S - 1  # seconds without a regular check
+
+
+class Clock:
+    """The clock of the watcher, which a test can let pass at once."""
+
+    def __init__(self):
+        self._passed = 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self._passed
+
+    def pass_until(self, then):
+        self._passed += max(0.0, then - self.monotonic())
+
+
+clock = Clock()
+
+
+@pytest.fixture(autouse=True)
+def _watchers_use_this_clock(monkeypatch):
+    monkeypatch.setattr(watcher_module, "time", clock)
 
 
 @pytest.fixture
@@ -45,11 +67,24 @@ def is_readable(watcher, seconds):
 
 def finds_change(watcher, seconds=PATIENCE):
     """Do what the loop does until the files should be read; return whether that was within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while (now := time.monotonic()) < deadline:
+    deadline = clock.monotonic() + seconds
+    while (now := clock.monotonic()) < deadline:
         if is_readable(watcher, max(0.0, min(watcher.due, deadline) - now)):
             watcher.event_seen()
-        if watcher.due <= time.monotonic() and watcher.check():
+        if watcher.due <= clock.monotonic() and watcher.check():
+            return True
+    return False
+
+
+def finds_change_without_event(watcher, seconds=PATIENCE):
+    """Do the same as `finds_change`, and let the time pass at once while no event comes."""
+    deadline = clock.monotonic() + seconds
+    while clock.monotonic() < deadline:
+        if is_readable(watcher, 0.1):
+            watcher.event_seen()
+        else:
+            clock.pass_until(min(watcher.due, deadline))
+        if watcher.due <= clock.monotonic() and watcher.check():
             return True
     return False
 
@@ -78,7 +113,7 @@ def test_an_observer_whose_threads_have_ended_is_replaced(watcher, file, caplog)
     watcher._observer._observer.stop()
     watcher._observer._observer.join(PATIENCE)
     file.write_text("without an event")
-    assert finds_change(watcher)
+    assert finds_change_without_event(watcher)
     assert caplog.messages == ["the thread that observes the files has died; a new one is started"]
     assert gets_event(watcher, file)
     assert len(caplog.messages) == 1
@@ -88,7 +123,7 @@ def test_an_observer_whose_thread_raised_an_exception_is_replaced(watcher, file,
     monkeypatch.setattr(threading, "excepthook", lambda failure: None)
     watcher._observer._observer.event_queue.put("this is no event")
     watcher._observer._observer.join(PATIENCE)
-    assert finds_change(watcher, POLL_INTERVAL_S + 1) is False
+    assert finds_change_without_event(watcher, POLL_INTERVAL_S + 1) is False
     assert caplog.messages == ["the thread that observes the files has died; a new one is started"]
     assert gets_event(watcher, file)
 
@@ -96,11 +131,11 @@ def test_an_observer_whose_thread_raised_an_exception_is_replaced(watcher, file,
 def test_an_observer_that_misses_events_is_replaced(watcher, file, caplog):
     for emitter in watcher._observer._observer.emitters:
         emitter._event_queue = type(emitter._event_queue)()  # a queue that nobody reads
-    assert not gets_event(watcher, file)
-    assert finds_change(watcher)
-    deadline = time.monotonic() + PATIENCE
-    while not caplog.messages and time.monotonic() < deadline:
-        finds_change(watcher, 0.1)
+    watcher.check()
+    file.write_text("without an event")
+    assert not finds_change_without_event(watcher, SOON)
+    assert finds_change_without_event(watcher)
+    finds_change_without_event(watcher, PATIENCE)
     assert caplog.messages == ["the files changed without an event; a new observer is started"]
     assert gets_event(watcher, file)
 
@@ -117,12 +152,13 @@ def test_without_an_observer_changes_are_found_late_with_one_warning(file, caplo
         watcher.switch(True)
         assert finds_change(watcher)
         file.write_text("second")
-        assert finds_change(watcher)
+        assert not finds_change_without_event(watcher, SOON)
+        assert finds_change_without_event(watcher)
     assert caplog.messages == [
         "changed files are noticed late, every 5 s: inotify watch limit reached;"
         " raise fs.inotify.max_user_watches with sysctl(8)"
     ]
-    finds_change(watcher, POLL_INTERVAL_S)
+    finds_change_without_event(watcher, POLL_INTERVAL_S)
     assert caplog.messages[1:] == ["the files can be observed again"]
     assert gets_event(watcher, file)
     watcher.switch(False)
