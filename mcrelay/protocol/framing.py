@@ -12,7 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-PROTOCOL = 1
+PROTOCOL = 2
+"""The version of the messages between the daemon's processes.
+
+It changes with them, because an upgrade replaces the code of new workers while an older supervisor runs.
+"""
 MAX_PIECE = 32_768  # octets; well below the 212,992 that a socket takes by default (net.core.wmem_default)
 MAX_PACKET = MAX_PIECE + 1  # octets, the mark included
 MAX_DESCRIPTORS = 250  # in a packet; SCM_MAX_FD of net/scm.h is 253

@@ -11,6 +11,7 @@ import pytest
 
 from mcrelay.lab import Receiver, report_of, send
 from mcrelay.lab.command import wait_until
+from mcrelay.protocol.framing import PROTOCOL
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
@@ -88,7 +89,7 @@ def assert_relays_again(studio):
 # Workers.
 
 
-HELLO = "channel.send(b'.[\"hello\",1]'); receive(); "
+HELLO = f"channel.send(b'.[\"hello\",{PROTOCOL}]'); receive(); "
 LINGER = "; time.sleep(60)"
 MISBEHAVIOUR = {
     "no protocol": ("channel.send(b'?')" + LINGER, "neither mark of the protocol"),
@@ -112,9 +113,8 @@ def test_a_worker_that_misbehaves_is_replaced_by_one_that_relays(studio, python,
 
 def test_an_action_that_a_worker_refuses_is_tried_again_later(studio, python):
     # The first instruction of the first batch is the ring. A refusal names it, and the reason is shown.
-    body = """
-channel.send(b'.["hello",1]')
-receive()
+    body = f"""
+{HELLO}
 channel.send(b'.["refused",1,0,"no room\\\\nfor a ring"]')
 receive()
 channel.send(b'.["refused",2,0,"and for what comes next"]')

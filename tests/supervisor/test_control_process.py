@@ -15,6 +15,7 @@ from mcrelay.protocol.control import (
     TraceState,
     decode_to_control,
 )
+from mcrelay.protocol.framing import PROTOCOL
 from mcrelay.reconcile.lifecycle import TIMEOUT_S as TIMEOUT
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Cause, Reloads
@@ -41,7 +42,7 @@ def receive():
         notes.write(b"%d %s\\n" % (count, text))
 {body}
 """
-HELLO = "channel.send(b'.[\"hello\",1]')\n"
+HELLO = f"channel.send(b'.[\"hello\",{PROTOCOL}]')\n"
 RECEIVE = "while True: receive()\n"
 BEAT = """
 _, [_, pulse], _, _ = socket.recv_fds(channel, 100_000, 253)
@@ -155,7 +156,7 @@ def test_it_requests_traces_and_gets_their_rings(start):
     [
         ("channel.send(b'.[\"hello\",99]')\ntime.sleep(60)", "protocol 99"),
         ("channel.send(b'.[\"mark\",1]')\ntime.sleep(60)", "did not say hello first"),
-        (HELLO * 2 + "time.sleep(60)", "not once with 1"),
+        (HELLO * 2 + "time.sleep(60)", f"not once with {PROTOCOL}"),
         (HELLO + "channel.send(b'.[\"reload\"]')\ntime.sleep(60)", "none that the protocol knows"),
         (HELLO + "channel.send(b'?')\ntime.sleep(60)", "neither mark"),
         (HELLO + "channel.close()\ntime.sleep(60)", "it closed its channel"),
