@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mcrelay.control.connection import Reply
 from mcrelay.protocol.jsonrpc import Json
 
-MAX_WAIT_S = 5.0  # after which a client is told that there is no result yet, and may ask again
+MAX_WAIT_S = 5.0  # after which a client gets null instead of a result, and may ask again
 
 Result = Mapping[str, Json]
 
@@ -25,8 +25,16 @@ class _Wait:
 
     def is_for(self, result: Result) -> bool:
         """Return whether the client waits for this result."""
-        is_wanted = result["is_about_files"] if self.cause is None else result["cause"] == self.cause
-        return bool(is_wanted) and int(result["finished"]) > self.begun
+        if self.cause is None:
+            is_wanted = bool(result["is_about_files"])
+        else:
+            is_wanted = result["cause"] == self.cause or self._is_unreadable_request(result)
+        return is_wanted and int(result["finished"]) > self.begun
+
+    def _is_unreadable_request(self, result: Result) -> bool:
+        """Return whether the supervisor refused a request without knowing of which kind it was."""
+        is_request = self.cause in ("try", "confirm")
+        return is_request and (result["cause"], result["outcome"]) == ("hangup", "refused")
 
 
 class ReloadWaits:

@@ -48,31 +48,33 @@ def write(directory: Path, request: OperatorRequest, uid: int) -> None:
 
 
 def take(directory: Path) -> OperatorRequest | None:
-    """Return the request and remove its file; None if there is none that counts; raises RequestError."""
+    """Return the request and remove its file; None if there is no file.
+
+    Raises RequestError where it is no regular file, too old, of another user, or does not hold a request.
+    """
     path = directory / NAME
     try:
         with json_file.open_regular_file(path) as opened:
-            why_ignored = _why_ignored(os.fstat(opened.fileno()))
+            why_refused = _why_refused(os.fstat(opened.fileno()))
             text = opened.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return None
     except (OSError, json_file.JsonFileError) as error:
-        why_ignored, text = str(error), b""
+        why_refused, text = str(error), b""
     _remove(path)
-    if why_ignored:
-        log.warning("%s is ignored: %s", path, why_ignored)
-        return None
+    if why_refused:
+        raise RequestError(why_refused)
     if len(text) > MAX_BYTES:
         raise RequestError(f"it is larger than {MAX_BYTES} bytes")
     return parse_request(text)
 
 
-def _why_ignored(found: os.stat_result) -> str:
-    """Return why a file is ignored whatever its content, or an empty text."""
+def _why_refused(found: os.stat_result) -> str:
+    """Return why a file is refused whatever its content, or an empty text."""
     if found.st_uid not in (0, os.geteuid()):
         return f"it belongs to user {found.st_uid}, who may not make requests"
     if _is_too_old(found):
-        return "it was written long ago, and nobody waits for the answer any more"
+        return f"it is older than {MAX_AGE_S:g} s, after which nobody waits for the answer"
     return ""
 
 

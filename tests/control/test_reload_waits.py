@@ -8,8 +8,8 @@ from mcrelay.control.connection import Reply
 from mcrelay.control.reload_waits import MAX_WAIT_S, ReloadWaits
 
 
-def result(number, cause="hangup", is_about_files=True):
-    return {"finished": number, "cause": cause, "is_about_files": is_about_files}
+def result(number, cause="hangup", is_about_files=True, outcome="applied"):
+    return {"finished": number, "cause": cause, "is_about_files": is_about_files, "outcome": outcome}
 
 
 class Desk:
@@ -63,6 +63,17 @@ def test_a_client_that_names_a_cause_gets_a_result_with_this_cause_only():
     assert desk.answers == {}
     desk.add(result(7, "try", is_about_files=False))
     assert desk.answers["one"]["finished"] == 7
+
+
+@pytest.mark.parametrize("cause", ["try", "confirm"])
+def test_a_request_that_the_supervisor_could_not_read_ends_the_wait_for_its_result(cause):
+    desk = Desk()
+    desk.wait("request", begun=4, cause=cause)
+    desk.wait("reload", begun=4)
+    desk.wait("hangup of its own", begun=5, cause="deadline")
+    refused = result(5, "hangup", is_about_files=False, outcome="refused")
+    desk.add(refused)
+    assert desk.answers == {"request": refused}
 
 
 def test_each_of_several_clients_gets_the_first_result_after_its_own_mark():

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from mcrelay.client.connection import connect
+from mcrelay.client.reload_request import set_mark, wait_for_result
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
 from mcrelay.reload.requests import Confirm, Try
+from mcrelay.reload.results import Cause
 from mcrelay.storage import request_file
+from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.storage.state_dir import MAX_ENTRIES, entry_numbers
 from tests.netns.support.relay_observer import Sending, assert_all_arrived, prioritize
 
@@ -267,14 +270,17 @@ def make_foreign(path):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, make_link, make_foreign])
-def test_a_request_file_that_is_none_is_ignored_and_stops_no_reload(studio, make):
+def test_a_request_file_that_holds_none_is_refused_and_stops_no_reload(studio, make):
     with studio.relaying(FEED) as relay:
         path = relay.run_dir / request_file.NAME
         make(path)
         assert relay.reload(studio.config(FEED, EXTRA)).startswith("applied: generation 2, 2 rules")
+        mark = set_mark(str(relay.run_dir / CONTROL_SOCKET), 60)
         relay.process.send_signal(signal.SIGUSR2)
-        wait_until(lambda: f"{path} is ignored: " in relay.log(), "a line in the log")
-        assert outcome(relay) == "applied"
+        refused = wait_for_result(mark, Cause.TRY)
+        assert refused["outcome"] == "refused"
+        assert refused["problems"][0]["message"].startswith(f"{path}: ")
+        assert names(relay) == ["feed", "extra"]
         assert relay.reload().startswith("unchanged: generation 2, 2 rules")
 
 

@@ -43,11 +43,11 @@ def test_a_request_that_is_too_old_is_replaced(tmp_path):
     assert take(tmp_path) == Confirm(7)
 
 
-def test_a_request_that_is_too_old_is_ignored(tmp_path, caplog):
+def test_a_request_that_is_too_old_is_refused(tmp_path):
     write(tmp_path, Try(120), os.geteuid())
     os.utime(tmp_path / NAME, (0, time.time() - MAX_AGE_S - 1))
-    assert take(tmp_path) is None
-    assert "written long ago" in caplog.text
+    with pytest.raises(RequestError, match="older than 60 s"):
+        take(tmp_path)
     assert os.listdir(tmp_path) == []
 
 
@@ -60,10 +60,10 @@ def test_a_request_of_root_belongs_to_the_user_of_the_daemon(tmp_path, monkeypat
 
 
 @needs_root
-def test_a_request_of_another_user_is_ignored(tmp_path, caplog):
+def test_a_request_of_another_user_is_refused(tmp_path):
     write(tmp_path, Try(120), NOBODY)
-    assert take(tmp_path) is None
-    assert f"belongs to user {NOBODY}, who may not make requests" in caplog.text
+    with pytest.raises(RequestError, match=f"belongs to user {NOBODY}, who may not make requests"):
+        take(tmp_path)
     assert os.listdir(tmp_path) == []
 
 
@@ -73,17 +73,18 @@ def make_link(path):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, make_link])
-def test_a_pipe_or_link_in_the_place_of_a_request_is_ignored_and_removed(tmp_path, make, caplog):
+def test_a_pipe_or_link_in_the_place_of_a_request_is_refused_and_removed(tmp_path, make):
     (tmp_path / "run").mkdir()
     make(tmp_path / "run" / NAME)
-    assert take(tmp_path / "run") is None
-    assert "is ignored" in caplog.text
+    with pytest.raises(RequestError, match=r"regular file|symbolic link"):
+        take(tmp_path / "run")
     assert os.listdir(tmp_path / "run") == []
 
 
-def test_a_folder_in_the_place_of_a_request_is_ignored(tmp_path, caplog):
+def test_a_folder_in_the_place_of_a_request_is_refused(tmp_path, caplog):
     (tmp_path / NAME / "folder").mkdir(parents=True)
-    assert take(tmp_path) is None
+    with pytest.raises(RequestError):
+        take(tmp_path)
     assert "cannot remove" in caplog.text
 
 
