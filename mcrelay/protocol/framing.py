@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 PROTOCOL = 2
-"""The version of the messages between the daemon's processes.
+"""The version of the messages between the daemon's processes, and of the snapshot.
 
-It changes with them, because an upgrade replaces the code of new workers while an older supervisor runs.
+It changes with them, because an upgrade replaces the code of new child processes while an older supervisor runs.
 """
 MAX_PIECE = 32_768  # octets; well below the 212,992 that a socket takes by default (net.core.wmem_default)
 MAX_PACKET = MAX_PIECE + 1  # octets, the mark included
@@ -37,6 +37,17 @@ class Hello:
     """A child's first message: it has proved that it holds no privilege, and is ready for descriptors."""
 
     protocol: int
+
+    def must_match(self) -> None:
+        """Raise WireError where the child speaks another protocol than this process.
+
+        That happens after an upgrade of the files on disk: a child that starts again is of the new version.
+        """
+        if self.protocol != PROTOCOL:
+            raise WireError(
+                f"it speaks protocol {self.protocol}, and the supervisor {PROTOCOL}:"
+                " the installed mcrelay is of another version than the one that runs; restart it"
+            )
 
 
 @dataclass(frozen=True, slots=True)

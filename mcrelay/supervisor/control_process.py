@@ -20,7 +20,7 @@ from mcrelay.protocol.control import (
     TraceState,
     encode_to_control,
 )
-from mcrelay.protocol.framing import PROTOCOL, Hello, WireError
+from mcrelay.protocol.framing import Hello, WireError
 from mcrelay.protocol.snapshot import delta, split_delta
 from mcrelay.reconcile.lifecycle import TIMEOUT_S, Phase, Process
 from mcrelay.reconcile.trace_requests import TraceRequests
@@ -139,10 +139,11 @@ class ControlProcess:
 
     def _handle(self, message: ToSupervisor) -> None:
         match message:
-            case Hello(protocol) if protocol == PROTOCOL and self.process.said_hello(time.monotonic()):
+            case Hello():
+                message.must_match()
+                if not self.process.said_hello(time.monotonic()):
+                    raise WireError("it said hello twice")
                 self._send_listener()
-            case Hello(protocol):
-                raise WireError(f"it said hello with protocol {protocol}, not once with {PROTOCOL}")
             case _ if not self.is_ready:
                 raise WireError("it did not say hello first")
             case Mark(mark):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from mcrelay.model.state import Ingress
-from mcrelay.protocol.framing import PROTOCOL, Hello, WireError
+from mcrelay.protocol.framing import Hello
 from mcrelay.protocol.worker import Acknowledged, Answer, BatchMessage, Refused, encode_batch
 from mcrelay.reconcile.commands import SendBatch
 from mcrelay.reconcile.reconciler import Reconciler
@@ -100,10 +100,9 @@ class Workers:
 
     def _handle(self, worker: int, answer: Answer) -> None:
         match answer:
-            case Hello(protocol) if protocol == PROTOCOL:
+            case Hello():
+                answer.must_match()
                 self._reconciler.worker_started(worker, time.monotonic())
-            case Hello(protocol):
-                raise WireError(f"it speaks protocol {protocol}, not {PROTOCOL}")
             case Acknowledged(number):
                 self._reconciler.batch_acknowledged(worker, number)
                 self._rings_read[worker] = self._reconciler.running.workers[worker].ingress

@@ -93,7 +93,10 @@ HELLO = f"channel.send(b'.[\"hello\",{PROTOCOL}]'); receive(); "
 LINGER = "; time.sleep(60)"
 MISBEHAVIOUR = {
     "no protocol": ("channel.send(b'?')" + LINGER, "neither mark of the protocol"),
-    "another protocol": ("channel.send(b'.[\"hello\",99]')" + LINGER, "it speaks protocol 99"),
+    "another protocol": (
+        "channel.send(b'.[\"hello\",99]')" + LINGER,
+        "it speaks protocol 99, and the supervisor",
+    ),
     "no answer": (HELLO + "channel.send(b'.[]')" + LINGER, "none that the protocol knows"),
     "a refusal of nothing": (HELLO + 'channel.send(b\'.["refused",1,99,"no"]\')' + LINGER, "in time"),
     "a closed channel": ("channel.close()" + LINGER, "it closed its channel"),

@@ -8,7 +8,9 @@ from mcrelay.protocol.framing import (
     MAX_DESCRIPTORS,
     MAX_PACKET,
     MAX_PIECE,
+    PROTOCOL,
     Assembler,
+    Hello,
     Packet,
     WireError,
     cut_into_packets,
@@ -71,3 +73,9 @@ def test_packets_without_content_count_towards_the_limit():
 def test_a_packet_without_a_mark_is_an_error(data):
     with pytest.raises(WireError, match="neither mark"):
         Assembler(100).feed(data)
+
+
+def test_a_child_of_another_protocol_is_an_error_that_says_what_to_do():
+    Hello(PROTOCOL).must_match()
+    with pytest.raises(WireError, match=f"speaks protocol 9, and the supervisor {PROTOCOL}: .*; restart it$"):
+        Hello(9).must_match()
