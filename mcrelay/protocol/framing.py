@@ -15,7 +15,8 @@ from typing import Any
 PROTOCOL = 2
 """The version of the messages between the daemon's processes, and of the snapshot.
 
-It changes with them, because an upgrade replaces the code of new child processes while an older supervisor runs.
+It changes with them, because an upgrade replaces the code of child processes that start later, while an
+older supervisor runs.
 """
 MAX_PIECE = 32_768  # octets; well below the 212,992 that a socket takes by default (net.core.wmem_default)
 MAX_PACKET = MAX_PIECE + 1  # octets, the mark included
