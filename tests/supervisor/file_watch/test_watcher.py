@@ -230,4 +230,4 @@ def test_an_exception_in_a_thread_is_one_line_in_the_log():
         timeout=60,
         cwd=Path(__file__).parents[3],
     )
-    assert broken.stderr == "mcrelay: a thread broke off: KeyError: 'gone'\n"
+    assert broken.stderr == "mcrelay: a thread ended with an error: KeyError: 'gone'\n"
