@@ -19,7 +19,7 @@ Answer = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ReloadMark:
     """The number of reloads that a daemon had `begun`, and until when to wait for a later result."""
 
     path: str
@@ -39,7 +39,7 @@ def request_reload(path: str, timeout_s: float) -> tuple[Answer, Answer]:
     return mark.greeting, wait_for_result(mark)
 
 
-def set_mark(path: str, timeout_s: float) -> Mark:
+def set_mark(path: str, timeout_s: float) -> ReloadMark:
     """Get the number of reloads that have begun, to recognize the result of a later one."""
     deadline = time.monotonic() + timeout_s
     greeting, answer = call_with_retry(path, "reload.mark", timeout_s)
@@ -48,10 +48,10 @@ def set_mark(path: str, timeout_s: float) -> Mark:
             f"the daemon at {path} is of version {greeting.get('version')}, which does not report the end of"
             " a reload: restart it, or send it SIGHUP"
         )
-    return Mark(path, greeting, answer["begun"], timeout_s, deadline)
+    return ReloadMark(path, greeting, answer["begun"], timeout_s, deadline)
 
 
-def wait_for_result(mark: Mark, cause: str | None = None) -> Answer:
+def wait_for_result(mark: ReloadMark, cause: str | None = None) -> Answer:
     """Return the first result after a mark: with this cause or, for None, of a reload of the files.
 
     The daemon answers `reload.wait` with null every few seconds while there is no result.
