@@ -19,6 +19,7 @@ from mcrelay.config.model import Config, Rule
 from mcrelay.config.problems import ConfigError
 from mcrelay.linux.netlink import LinkTableError, read_links
 from mcrelay.model.links import LinkTable
+from mcrelay.model.printable import make_printable
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import route_of
 from mcrelay.reload.history import Entry
@@ -118,9 +119,7 @@ def format_diff(entry: Entry, lines: list[str], changed: Changes | None, colour:
 
 
 def _paint_line(line: str, colour: bool) -> str:
-    shown = "".join(
-        letter if letter.isprintable() or letter == "\t" else "\N{REPLACEMENT CHARACTER}" for letter in line
-    )
+    shown = make_printable(line, keep="\t")
     return paint(shown, next((one for start, one in COLOURS.items() if line.startswith(start)), ""), colour)
 
 

@@ -10,7 +10,7 @@ from mcrelay.cli import session
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view.status_table import colour_state
 from mcrelay.cli.view.table import align
-from mcrelay.cli.view.terminal import BOLD, format_json, is_colour_wanted, paint, printable
+from mcrelay.cli.view.terminal import BOLD, format_json, is_colour_wanted, paint, to_one_line
 
 HELP = """\
 With --json, one object, described in mcrelay-list(1) and schemas/list.schema.json.
@@ -50,7 +50,7 @@ def format_list(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[st
     heads, *lines = align(rows, "<<<")
     yield paint(heads, BOLD, colour)
     for rule, line in zip(rules, lines, strict=True):
-        said = f"{line}  {rule['reason'] or printable(rule['description'])}".rstrip()
+        said = f"{line}  {rule['reason'] or to_one_line(rule['description'])}".rstrip()
         yield colour_state(said, rule["state"]) if colour else said
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from mcrelay.model.printable import make_printable
+
 Key = str | int
 Path = tuple[Key, ...]
 
@@ -48,9 +50,7 @@ class Problem:
         if not self.where.line:
             return []
         start = max(0, self.where.column - width * 3 // 4)
-        line = "".join(
-            c if c.isprintable() else " " if c == "\t" else "\ufffd" for c in self.text[start:][:width]
-        )
+        line = make_printable(self.text[start : start + width].replace("\t", " "))
         return [line, " " * (self.where.column - 1 - start) + "^"]
 
 

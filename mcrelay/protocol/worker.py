@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 
 from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow, WorkerAction
+from mcrelay.model.printable import make_printable
 from mcrelay.model.state import Egress, Flow, Ingress, Route, RouteOutput, Trace, WorkerResource
 from mcrelay.protocol.framing import Fields, Hello, WireError, parse_json
 
@@ -141,10 +142,6 @@ def decode_answer(text: bytes) -> Answer:
         case ["acknowledged", int(number)]:
             return Acknowledged(number)
         case ["refused", int(number), int(index), str(reason)]:
-            return Refused(number, index, _printable(reason))
+            # The reason goes to the log, and may forge neither a line of it nor what a terminal obeys.
+            return Refused(number, index, make_printable(reason, "?"))
     raise WireError("a worker's answer is none that the protocol knows")
-
-
-def _printable(text: str) -> str:
-    # It goes to the log, and may forge neither a line of it nor what a terminal obeys.
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -13,6 +13,7 @@ from mcrelay.config.compiler import compile_config
 from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError, Problem, SourceLocation
 from mcrelay.config.reader import parse_all
+from mcrelay.model.printable import make_printable
 
 DEFAULT = Path("/etc/mcrelay.yaml")
 MAX_BYTES = 32 * 1024 * 1024  # of all files together
@@ -135,7 +136,7 @@ def _contents(paths: Iterable[Path], known: Mapping[Path, bytes]) -> Contents:
     contents: Contents = []
     room = MAX_BYTES
     for file in paths:
-        contents.append((_printable(file), known[file] if file in known else _content(file, room)))
+        contents.append((_printable_name(file), known[file] if file in known else _content(file, room)))
         room -= len(contents[-1][1])
     return contents
 
@@ -174,9 +175,8 @@ def _kind_name(kind: int) -> str:
 
 def _unusable(file: Name, why: str | OSError) -> ConfigError:
     message = why if isinstance(why, str) else (why.strerror or str(why)).lower()
-    return ConfigError([Problem(SourceLocation(_printable(file)), "", message)])
+    return ConfigError([Problem(SourceLocation(_printable_name(file)), "", message)])
 
 
-def _printable(file: Name) -> str:
-    name = os.fsencode(file).decode("utf-8", "backslashreplace")
-    return "".join(character if character.isprintable() else "\ufffd" for character in name)
+def _printable_name(file: Name) -> str:
+    return make_printable(os.fsencode(file).decode("utf-8", "backslashreplace"))

@@ -7,7 +7,7 @@ from textwrap import wrap
 from typing import Any
 
 from mcrelay.cli.view.status_table import STATE_COLOURS, TEXT_WIDTH, format_membership, format_names
-from mcrelay.cli.view.terminal import BOLD, YELLOW, paint, printable
+from mcrelay.cli.view.terminal import BOLD, YELLOW, paint, to_one_line
 from mcrelay.cli.view.units import format_count, format_duration, format_number, format_quantity, format_time
 from mcrelay.model.drops import SEND_ERROR_MEANINGS, Drop
 
@@ -29,7 +29,7 @@ def format_rule(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Ite
     )
     yield f"{name}: {state}" + (f": {rule['reason']}" if rule["reason"] else "")
     yield from wrap(
-        printable(rule["description"]), TEXT_WIDTH, initial_indent=INDENT, subsequent_indent=INDENT
+        to_one_line(rule["description"]), TEXT_WIDTH, initial_indent=INDENT, subsequent_indent=INDENT
     )
     yield _entry("file", f"{rule['file']}:{rule['line']}")
     yield _entry("data plane", rule["data_plane"] + _because(rule["data_plane_reason"]))

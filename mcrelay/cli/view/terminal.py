@@ -6,6 +6,7 @@ import json
 import os
 import sys
 
+from mcrelay.model.printable import make_printable
 from mcrelay.protocol.jsonrpc import Json
 
 BOLD, RED, GREEN, YELLOW, PLAIN = "\033[1m", "\033[31m", "\033[32m", "\033[33m", "\033[0m"
@@ -21,9 +22,9 @@ def is_colour_wanted() -> bool:
     return is_drawable() and not os.environ.get("NO_COLOR")
 
 
-def printable(text: str) -> str:
+def to_one_line(text: str) -> str:
     """Return a text of the user on one line, without control characters."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return " ".join(make_printable(text, " ").split())
 
 
 def paint(text: str, accent: str, colour: bool) -> str:
