@@ -95,7 +95,17 @@ def private_python(tmp_path):
     home.mkdir(mode=0o700)
     library = Path("lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
     not_needed = shutil.ignore_patterns(
-        "mypy*", "ruff*", "pip*", "coverage*", "*coverage*.pth", "__pycache__", "*mcrelay*"
+        *(
+            "*mypy*",
+            "ruff*",
+            "pip*",
+            "setuptools*",
+            "coverage*",
+            "*coverage*.pth",
+            "__pycache__",
+            "*mcrelay*",
+        ),
+        *("babel*", "sphinx*", "pygments*", "matplotlib*", "fonttools*", "fontTools*", "PIL", "pillow*"),
     )
     shutil.copytree(sys.prefix, home / "venv", symlinks=True, ignore=not_needed)
     shutil.copytree(Path(__file__).parents[2] / "mcrelay", home / "venv" / library / "mcrelay")
