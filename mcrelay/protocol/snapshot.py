@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-MAPS = ("rules", "verdicts", "interfaces", "processes")
+MAPS = ("rules", "statuses", "interfaces", "processes")
 MAX_ENTRIES = 500  # of a section in one message
 
 

@@ -63,7 +63,7 @@ class SnapshotReplica:
 
     def rule_status(self, rule: str) -> tuple[str, str]:
         """Return the state of a rule, and the reason."""
-        state, reason = self.section("verdicts").get(rule, _UNKNOWN_STATUS)
+        state, reason = self.section("statuses").get(rule, _UNKNOWN_STATUS)
         return state, reason
 
     def _rule(self, name: str, rule: Mapping[str, Any], now: float) -> RuleEntry:

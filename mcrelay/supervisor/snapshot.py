@@ -95,7 +95,7 @@ class SnapshotBuilder:
             "reload": configuration.reloads.as_json(),
             "trial": configuration.trials.as_json(generation),
             "rules": self._rules,
-            "verdicts": self._reconciler.statuses_now(),
+            "statuses": self._reconciler.statuses_now(),
             "interfaces": self._interfaces,
             "processes": self._build_processes(processes),
         }

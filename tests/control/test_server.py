@@ -141,7 +141,7 @@ def test_status_of_one_rule_has_that_rule_and_all_that_is_none(desk):
 def test_list_and_stats_are_the_short_forms(desk, client):
     desk.supervisor.change(
         rules={"set": {"other": rule(1, outputs=2)}},
-        verdicts={"set": {"other": ["paused", "worker 0 pauses"]}},
+        statuses={"set": {"other": ["paused", "worker 0 pauses"]}},
     )
     desk.memory.rule(1, packets=5, octets=50, source=1)
     for row in (2, 3):
@@ -303,7 +303,7 @@ def test_a_trace_begins_when_the_supervisor_says_so(desk, client):
 
 
 def test_a_rule_that_does_not_run_is_not_traced_and_the_answer_says_why(desk, client):
-    desk.supervisor.change(verdicts={"set": {"feed": ["disabled", "`enabled: false` in the file"]}})
+    desk.supervisor.change(statuses={"set": {"feed": ["disabled", "`enabled: false` in the file"]}})
     until(lambda: client.call("list")["rules"][0]["state"] == "disabled")
     with pytest.raises(RequestFailed, match="it is disabled: `enabled: false`") as refused:
         client.call("trace.start", rule="feed")

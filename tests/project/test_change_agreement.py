@@ -399,7 +399,7 @@ def stage(tmp_path, monkeypatch, caplog):
 
 def planned(stage):
     """Return what `mcrelay plan` compares: the status of the daemon with the plan of its file."""
-    statuses = stage.snapshot["verdicts"]
+    statuses = stage.snapshot["statuses"]
     rules = [
         {
             "name": name,

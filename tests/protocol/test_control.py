@@ -47,9 +47,9 @@ def test_the_control_process_decodes_the_message_that_was_sent(message):
 
 def test_a_value_that_becomes_json_when_it_is_sent_arrives_as_that_json():
     message = SnapshotChanged(
-        {"verdicts": {"set": {"feed": RuleStatus(RuleState.ACTIVE, "device eth0 is down")}}}
+        {"statuses": {"set": {"feed": RuleStatus(RuleState.ACTIVE, "device eth0 is down")}}}
     )
-    sections = {"verdicts": {"set": {"feed": ["active", "device eth0 is down"]}}}
+    sections = {"statuses": {"set": {"feed": ["active", "device eth0 is down"]}}}
     assert decode_to_control(encode_to_control(message)) == SnapshotChanged(sections)
 
 

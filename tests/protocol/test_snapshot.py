@@ -53,11 +53,11 @@ def test_a_delta_has_only_the_rule_that_changed():
 
 
 def test_a_rule_that_moves_to_the_front_of_the_file_does_so_in_the_copy():
-    before = {"verdicts": {"a": 1, "b": 2}}
-    after = {"verdicts": {"c": 3, "a": 1}}
+    before = {"statuses": {"a": 1, "b": 2}}
+    after = {"statuses": {"c": 3, "a": 1}}
     message = delta(before, after)
-    assert message == {"verdicts": {"set": {"c": 3}, "gone": ["b"], "order": ["c", "a"]}}
-    assert list(merged(before, message)["verdicts"]) == ["c", "a"]
+    assert message == {"statuses": {"set": {"c": 3}, "gone": ["b"], "order": ["c", "a"]}}
+    assert list(merged(before, message)["statuses"]) == ["c", "a"]
 
 
 @given(snapshots, snapshots)

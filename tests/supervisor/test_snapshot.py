@@ -76,7 +76,7 @@ def test_a_rule_has_its_position_in_the_file_its_devices_and_its_rows(parts):
     assert shown["input"]["device"] == "eth0"
     [output] = shown["outputs"]
     assert (output["source"], output["runs"]) == ("10.9.2.1", True)
-    assert snapshot["verdicts"]["feed"].as_json() == ["active", ""]
+    assert snapshot["statuses"]["feed"].as_json() == ["active", ""]
 
 
 def test_interfaces_have_their_groups_and_rows(parts):

@@ -81,7 +81,7 @@ def sections(**rules):
         "reload": RESULT,
         "trial": None,
         "rules": {"set": rules},
-        "verdicts": {"set": {name: ["active", ""] for name in rules}},
+        "statuses": {"set": {name: ["active", ""] for name in rules}},
         "interfaces": {"set": {"studio": interface()}},
         "processes": {"set": {"worker 0": process()}},
     }  # fmt: skip
