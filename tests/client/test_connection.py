@@ -15,7 +15,7 @@ from mcrelay.client.connection import (
     WrongProtocol,
     connect,
 )
-from tests.support.control_harness import Desk, sections
+from tests.support.control_harness import ServerHarness, sections
 
 
 @pytest.fixture
@@ -164,9 +164,9 @@ def test_a_path_too_long_for_a_socket_address_is_connected_to(tmp_path, monkeypa
 
 
 def test_a_connection_is_closed_with_its_block(tmp_path):
-    with Desk(tmp_path) as desk:
-        desk.supervisor.change(**sections())
-        with connect(desk.path) as client:
+    with ServerHarness(tmp_path) as harness:
+        harness.supervisor.change(**sections())
+        with connect(harness.path) as client:
             assert os.fstat(client.fileno())
             assert client.greeting["pid"] == 4711
         assert client.fileno() == -1

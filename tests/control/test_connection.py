@@ -1,4 +1,4 @@
-"""What one client may do, and for how long."""
+"""The limits of one connection: lengths and times."""
 
 import json
 import socket
@@ -38,7 +38,7 @@ def greeted(ends):
     return connection, client
 
 
-def test_lines_come_one_by_one_and_nothing_more_is_read_until_all_are_taken(ends):
+def test_lines_are_taken_one_by_one_and_no_more_is_read_until_all_are_taken(ends):
     connection, client = ends
     assert connection.wants_to_read
     assert not connection.has_request
@@ -54,14 +54,14 @@ def test_lines_come_one_by_one_and_nothing_more_is_read_until_all_are_taken(ends
 
 
 @pytest.mark.parametrize("size", [1, 100, MAX_LINE])
-def test_a_line_may_be_as_long_as_it_may(ends, size):
+def test_a_line_of_the_longest_length_is_taken(ends, size):
     connection, client = ends
     client.sendall(b"x" * (size - 1) + b"\nmore")
     connection.receive(0)
     assert connection.next_line(0) == b"x" * (size - 1)
 
 
-def test_a_line_that_does_not_end_is_too_long_however_it_comes(ends):
+def test_a_line_without_an_end_is_too_long_in_any_pieces(ends):
     connection, client = ends
     client.sendall(b"x" * MAX_LINE)
     connection.receive(0)
@@ -70,7 +70,7 @@ def test_a_line_that_does_not_end_is_too_long_however_it_comes(ends):
         connection.receive(0)
 
 
-def test_what_comes_between_two_looks_is_bounded(ends):
+def test_one_read_is_bounded(ends):
     connection, client = ends
     client.setblocking(False)
     sent = client.send(b"line\n" * 40_000)
@@ -82,7 +82,7 @@ def test_what_comes_between_two_looks_is_bounded(ends):
     assert 0 < 5 * lines <= MAX_LINE + 1 < sent
 
 
-def test_nothing_is_read_or_carried_out_for_a_client_that_waits_or_has_not_taken_its_answer(ends):
+def test_nothing_is_read_from_a_client_that_waits_or_has_not_read_its_answer(ends):
     connection, client = ends
     client.send(b"one\ntwo\n")
     connection.receive(0)
@@ -110,14 +110,14 @@ def test_an_answer_in_pieces_arrives_whole(ends):
     assert not connection.wants_to_write
 
 
-def test_a_client_that_hangs_up_is_gone_when_it_is_spoken_to(ends):
+def test_a_client_that_has_closed_is_gone_at_the_next_send(ends):
     connection, client = ends
     client.close()
     with pytest.raises(ClientGone):
         connection.send([b"answer"], 0)
 
 
-def test_a_client_that_was_reset_is_gone_when_it_is_listened_to(ends):
+def test_a_client_that_was_reset_is_gone_at_the_next_read(ends):
     connection, client = ends
     connection.send([b"never read"], 0)
     client.close()
@@ -125,7 +125,7 @@ def test_a_client_that_was_reset_is_gone_when_it_is_listened_to(ends):
         connection.receive(0)
 
 
-def test_a_client_that_has_said_all_still_gets_its_answers(ends):
+def test_a_client_that_shuts_down_its_side_still_gets_its_answers(ends):
     connection, client = ends
     client.sendall(b"one\nhalf")
     client.shutdown(socket.SHUT_WR)
@@ -140,7 +140,7 @@ def test_a_client_that_has_said_all_still_gets_its_answers(ends):
     assert client.recv(100) == b"answer"
 
 
-def test_a_connection_that_is_to_end_ends_when_its_answer_was_taken(ends):
+def test_a_connection_to_be_closed_ends_once_its_answer_is_read(ends):
     connection, _ = ends
     assert not connection.is_finished
     connection.closes_after_answer = True
@@ -149,7 +149,7 @@ def test_a_connection_that_is_to_end_ends_when_its_answer_was_taken(ends):
     assert not connection.is_finished
 
 
-def test_a_client_has_a_while_for_its_hello_whatever_else_it_says(ends):
+def test_a_hello_has_a_timeout_whatever_else_arrives(ends):
     connection, client = ends
     client.send(b"h")
     connection.receive(HELLO_TIMEOUT_S)
@@ -157,7 +157,7 @@ def test_a_client_has_a_while_for_its_hello_whatever_else_it_says(ends):
     assert connection.why_overdue(HELLO_TIMEOUT_S + A_MOMENT) == "it said no hello"
 
 
-def test_a_client_has_a_while_for_a_line_and_an_octet_now_and_then_is_no_excuse(ends):
+def test_a_line_has_a_timeout_that_single_octets_do_not_extend(ends):
     connection, client = greeted(ends)
     for second in range(20, 30):
         client.send(b"x")
@@ -170,7 +170,7 @@ def test_a_client_has_a_while_for_a_line_and_an_octet_now_and_then_is_no_excuse(
     assert connection.why_overdue(30 + IDLE_TIMEOUT_S) == ""
 
 
-def test_the_rest_of_a_line_has_its_own_time(ends):
+def test_the_rest_of_a_line_has_its_own_timeout(ends):
     connection, client = greeted(ends)
     client.send(b"one\ntw")
     connection.receive(20)
@@ -179,7 +179,7 @@ def test_the_rest_of_a_line_has_its_own_time(ends):
     assert connection.why_overdue(25 + LINE_TIMEOUT_S + A_MOMENT) == "it did not end its line"
 
 
-def test_while_it_takes_its_answer_half_a_line_costs_nothing(ends):
+def test_half_a_line_has_no_timeout_while_the_answer_is_being_read(ends):
     connection, client = greeted(ends)
     client.send(b"one\ntw")
     connection.receive(20)
@@ -198,7 +198,7 @@ def test_while_it_takes_its_answer_half_a_line_costs_nothing(ends):
     assert connection.why_overdue(100 + LINE_TIMEOUT_S + A_MOMENT) == "it did not end its line"
 
 
-def test_a_client_has_a_while_for_some_of_its_answer(ends):
+def test_reading_a_part_of_the_answer_has_a_timeout(ends):
     connection, client = greeted(ends)
     connection.send([bytes(10 << 20)], 50)
     assert connection.why_overdue(50 + SEND_TIMEOUT_S) == ""
@@ -210,7 +210,7 @@ def test_a_client_has_a_while_for_some_of_its_answer(ends):
     assert connection.why_overdue(60 + SEND_TIMEOUT_S) == ""
 
 
-def test_a_client_that_asks_for_nothing_is_let_go_after_long(ends):
+def test_an_idle_client_is_closed_after_a_long_timeout(ends):
     connection, client = greeted(ends)
     assert connection.why_overdue(IDLE_TIMEOUT_S) == ""
     assert connection.why_overdue(IDLE_TIMEOUT_S + A_MOMENT) == "it asked for nothing"

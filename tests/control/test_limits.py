@@ -1,4 +1,4 @@
-"""Limits on all clients together, and on how long each may take: a server with little patience."""
+"""Limits on all clients together, and on the time that each may take: a server with short timeouts."""
 
 import json
 import select
@@ -11,31 +11,31 @@ from mcrelay.control import clients, connection
 from mcrelay.control.server import Server
 from mcrelay.ipc.channel import NonBlockingChannel
 from mcrelay.protocol.framing import WireError
-from tests.support.control_harness import PATIENCE, RESULT, Desk, rule, sections
+from tests.support.control_harness import RESULT, TIMEOUT_S, ServerHarness, rule, sections
 
 HELLO = b'{"jsonrpc": "2.0", "id": 1, "method": "hello", "params": {"protocol": 1}}\n'
 STATUS = b'{"jsonrpc": "2.0", "id": 2, "method": "status"}\n'
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
+def harness(tmp_path, monkeypatch):
     for name in ("HELLO_TIMEOUT_S", "LINE_TIMEOUT_S", "SEND_TIMEOUT_S"):
         monkeypatch.setattr(connection, name, 0.5)
-    with Desk(tmp_path) as desk:
+    with ServerHarness(tmp_path) as harness:
         # More than a socket holds, in one answer.
-        desk.supervisor.change(**sections(**{f"rule-{number}": rule(number) for number in range(1000)}))
-        yield desk
+        harness.supervisor.change(**sections(**{f"rule-{number}": rule(number) for number in range(1000)}))
+        yield harness
 
 
-def greeted(desk):
-    client = desk.raw()
+def connect_greeted(harness):
+    client = harness.connect_raw()
     client.sendall(HELLO)
     assert b'"result"' in client.recv(4096)
     return client
 
 
-def until_closed(client):
-    """Return what a client still gets before it is cut off."""
+def read_until_closed(client):
+    """Return what a client receives until it is cut off."""
     text = b""
     try:
         while piece := client.recv(1 << 20):
@@ -45,29 +45,29 @@ def until_closed(client):
     return text
 
 
-@pytest.mark.parametrize("said", [b"", HELLO[:-1], HELLO + STATUS[:7]])
-def test_who_does_not_come_to_the_point_is_cut_off(desk, said):
-    client = desk.raw()
-    client.sendall(said)
-    assert until_closed(client).count(b"\n") == said.count(b"\n")
-    assert desk.client().call("reload.verdict") == RESULT
+@pytest.mark.parametrize("text", [b"", HELLO[:-1], HELLO + STATUS[:7]])
+def test_a_client_with_an_unfinished_request_is_cut_off(harness, text):
+    client = harness.connect_raw()
+    client.sendall(text)
+    assert read_until_closed(client).count(b"\n") == text.count(b"\n")
+    assert harness.client().call("reload.verdict") == RESULT
 
 
-def test_who_does_not_take_its_answer_is_cut_off(desk):
-    client = greeted(desk)
+def test_a_client_that_does_not_read_its_answer_is_cut_off(harness):
+    client = connect_greeted(harness)
     client.sendall(STATUS * 100)
     hung_up = select.poll()
     hung_up.register(client, 0)  # POLLHUP comes unasked
-    assert hung_up.poll(PATIENCE * 1000)
-    cut_off = until_closed(client)
+    assert hung_up.poll(TIMEOUT_S * 1000)
+    cut_off = read_until_closed(client)
     assert cut_off.startswith(b'{"jsonrpc":"2.0","id":2,"result":')
     assert b"\n" not in cut_off
-    assert desk.client().call("reload.verdict") == RESULT
+    assert harness.client().call("reload.verdict") == RESULT
 
 
-def test_who_takes_its_answer_slowly_gets_all_of_it(desk, monkeypatch):
+def test_a_client_that_reads_its_answer_slowly_gets_all_of_it(harness, monkeypatch):
     monkeypatch.setattr(connection, "SEND_TIMEOUT_S", 1)
-    client = greeted(desk)
+    client = connect_greeted(harness)
     client.sendall(STATUS)
     text = b""
     while not text.endswith(b"\n"):
@@ -76,22 +76,22 @@ def test_who_takes_its_answer_slowly_gets_all_of_it(desk, monkeypatch):
     assert len(json.loads(text)["result"]["rules"]) == 1000
 
 
-def test_when_too_much_waits_in_all_the_slowest_are_cut_off(tmp_path, monkeypatch):
+def test_the_slowest_clients_are_cut_off_when_too_much_is_unsent(tmp_path, monkeypatch):
     monkeypatch.setattr(clients, "MAX_UNSENT", 2 << 20)
     monkeypatch.setattr("mcrelay.status.documents.MAX_AGE_S", 0)  # each gets a document of its own
-    with Desk(tmp_path) as desk:
-        desk.supervisor.change(**sections(**{f"rule-{number}": rule(number) for number in range(1000)}))
-        slow = [greeted(desk) for _ in range(6)]
+    with ServerHarness(tmp_path) as harness:
+        harness.supervisor.change(**sections(**{f"rule-{number}": rule(number) for number in range(1000)}))
+        slow = [connect_greeted(harness) for _ in range(6)]
         for client in slow:
             client.sendall(STATUS)
             assert client.recv(1)
-        assert len(desk.client().call("status")["rules"]) == 1000
-        ends = [until_closed_or_whole(client) for client in slow]
+        assert len(harness.client().call("status")["rules"]) == 1000
+        ends = [read_until_closed_or_whole(client) for client in slow]
     assert ends[0] == "cut off"
     assert ends[-1] == "whole"
 
 
-def until_closed_or_whole(client):
+def read_until_closed_or_whole(client):
     text = b""
     try:
         while not text.endswith(b"\n"):
@@ -104,24 +104,24 @@ def until_closed_or_whole(client):
     return "whole"
 
 
-def test_what_serves_many_is_counted_once(tmp_path, monkeypatch):
+def test_an_answer_that_many_clients_share_is_counted_once(tmp_path, monkeypatch):
     monkeypatch.setattr(clients, "MAX_UNSENT", 2 << 20)
-    monkeypatch.setattr("mcrelay.status.documents.MAX_AGE_S", PATIENCE)
-    with Desk(tmp_path) as desk:
-        desk.supervisor.change(**sections(**{f"rule-{number}": rule(number) for number in range(1000)}))
-        slow = [greeted(desk) for _ in range(20)]
+    monkeypatch.setattr("mcrelay.status.documents.MAX_AGE_S", TIMEOUT_S)
+    with ServerHarness(tmp_path) as harness:
+        harness.supervisor.change(**sections(**{f"rule-{number}": rule(number) for number in range(1000)}))
+        slow = [connect_greeted(harness) for _ in range(20)]
         for client in slow:
             client.sendall(STATUS)
-        assert [until_closed_or_whole(client) for client in slow] == ["whole"] * 20
+        assert [read_until_closed_or_whole(client) for client in slow] == ["whole"] * 20
 
 
-def test_a_client_that_goes_in_the_middle_of_its_answer_is_forgotten(desk):
+def test_a_client_that_disconnects_within_its_answer_is_forgotten(harness):
     for _ in range(20):
-        client = greeted(desk)
+        client = connect_greeted(harness)
         client.sendall(STATUS * 3)
         client.recv(100)
         client.close()
-    assert desk.client().call("reload.verdict") == RESULT
+    assert harness.client().call("reload.verdict") == RESULT
 
 
 # The channel.

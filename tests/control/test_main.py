@@ -1,4 +1,4 @@
-"""The entry of the control process: what it gives up first, and how it ends."""
+"""The entry point of the control process: it drops privileges first, and ends with one line."""
 
 import os
 import socket
@@ -13,12 +13,12 @@ from mcrelay.protocol.framing import MAX_PACKET, PROTOCOL, Hello
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
 
 NOBODY = 65534
-NOBODYS = (f"--uid={NOBODY}", f"--gid={NOBODY}")
+NOBODY_OPTIONS = (f"--uid={NOBODY}", f"--gid={NOBODY}")
 
 
 @pytest.fixture
-def started():
-    """Start the program as the supervisor does; return it and the other end of its channel."""
+def start_process():
+    """Yield a function that starts the program and returns it with the other end of its channel."""
     processes = []
 
     def start(*options):
@@ -37,8 +37,8 @@ def started():
 
 
 @needs_root
-def test_it_says_hello_when_it_holds_nothing_and_ends_with_its_channel(started):
-    process, channel = started(*NOBODYS)
+def test_it_says_hello_without_privileges_and_ends_with_its_channel(start_process):
+    process, channel = start_process(*NOBODY_OPTIONS)
     assert decode_to_supervisor(channel.recv(MAX_PACKET)[1:]) == Hello(PROTOCOL)
     channel.close()
     assert process.wait(20) == 0
@@ -46,8 +46,8 @@ def test_it_says_hello_when_it_holds_nothing_and_ends_with_its_channel(started):
 
 
 @needs_root
-def test_who_cannot_give_up_its_privileges_says_so_in_a_line_and_ends(started):
-    process, channel = started()
+def test_a_process_that_cannot_drop_privileges_ends_with_one_line(start_process):
+    process, channel = start_process()
     assert process.wait(20) == 1
     [line] = process.stderr.read().splitlines()
     assert line.startswith("control: cannot give up privileges: ")
@@ -55,8 +55,8 @@ def test_who_cannot_give_up_its_privileges_says_so_in_a_line_and_ends(started):
 
 
 @needs_root
-def test_who_does_not_understand_the_supervisor_says_so_in_a_line_and_ends(started):
-    process, channel = started(*NOBODYS)
+def test_a_process_that_gets_an_unknown_message_ends_with_one_line(start_process):
+    process, channel = start_process(*NOBODY_OPTIONS)
     channel.recv(MAX_PACKET)
     channel.send(b"?")
     assert process.wait(20) == 1

@@ -1,18 +1,18 @@
-"""Documents of very many rules, which are made in pieces."""
+"""Documents of very many rules, which are built in pieces."""
 
 import pytest
 
 from mcrelay.status.documents import RULES_PER_PIECE
-from tests.support.control_harness import Desk, rule, sections
+from tests.support.control_harness import ServerHarness, rule, sections
 
 
 @pytest.mark.parametrize("count", [0, 1, RULES_PER_PIECE, 2 * RULES_PER_PIECE + 1])
 def test_a_document_has_every_rule_once_and_in_the_order_of_the_file(tmp_path, count):
     names = [f"rule-{number}" for number in range(count)]
-    with Desk(tmp_path) as desk:
+    with ServerHarness(tmp_path) as harness:
         rules = {"set": {name: rule(row) for row, name in enumerate(names)}}
-        desk.supervisor.change(**{**sections(), "rules": rules})
-        client = desk.client()
+        harness.supervisor.change(**{**sections(), "rules": rules})
+        client = harness.client()
         for method in ("status", "list", "stats"):
             document = client.call(method)
             assert [one["name"] for one in document["rules"]] == names

@@ -19,6 +19,6 @@ def test_traces_are_for_root_the_daemons_user_and_the_group_of_the_socket(peer, 
     assert may_trace(peer, 990, 110) is allowed
 
 
-def test_where_nobody_said_who_may_only_root_may():
+def test_without_a_known_user_and_group_only_root_is_allowed():
     assert may_trace(Peer(0, frozenset()), None, None)
     assert not may_trace(Peer(1000, frozenset({5})), None, None)

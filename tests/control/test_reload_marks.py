@@ -1,4 +1,4 @@
-"""However many want to know how many reloads have begun, the supervisor is asked now and then."""
+"""The supervisor gets few requests for the number of reloads, however many clients ask for it."""
 
 import json
 
@@ -10,63 +10,63 @@ from mcrelay.control.reload_marks import MIN_INTERVAL_S, ReloadMarks
 from mcrelay.protocol.control import Mark
 
 
-class Asked:
-    """What the supervisor is asked, and what clients are answered, by their names."""
+class MarksHarness:
+    """The requests to the supervisor, and the answers to clients by the name of the client."""
 
     def __init__(self):
-        self.questions, self.answers = [], {}
-        self.marks = ReloadMarks(self.questions.append)
+        self.requests, self.answers = [], {}
+        self.marks = ReloadMarks(self.requests.append)
 
     def ask(self, name, now):
         self.marks.ask(Reply(lambda pieces: self.answers.update({name: b"".join(pieces)}), 1, False), now)
 
-    def told(self, name):
+    def is_answered(self, name):
         return b"begun" in self.answers.get(name, b"")
 
 
-def test_who_asks_while_a_question_is_out_is_answered_by_the_next_one():
-    asked = Asked()
-    asked.ask("first", 10)
-    asked.ask("second", 10)
-    assert asked.questions == [Mark(1)]
-    assert asked.marks.due is None
-    asked.marks.answered(1, 7, 10 + MIN_INTERVAL_S)
-    assert asked.told("first")
-    assert not asked.told("second")
-    assert asked.questions == [Mark(1), Mark(2)]
-    asked.marks.answered(2, 8, 11)
-    assert b'"begun":8' in asked.answers["second"]
+def test_a_client_that_asks_while_a_request_is_pending_is_answered_by_the_next_request():
+    harness = MarksHarness()
+    harness.ask("first", 10)
+    harness.ask("second", 10)
+    assert harness.requests == [Mark(1)]
+    assert harness.marks.due is None
+    harness.marks.answered(1, 7, 10 + MIN_INTERVAL_S)
+    assert harness.is_answered("first")
+    assert not harness.is_answered("second")
+    assert harness.requests == [Mark(1), Mark(2)]
+    harness.marks.answered(2, 8, 11)
+    assert b'"begun":8' in harness.answers["second"]
 
 
-def test_questions_keep_their_distance():
-    asked = Asked()
-    asked.ask("first", 10)
-    asked.marks.answered(1, 7, 10)
-    asked.ask("second", 10)
-    assert asked.questions == [Mark(1)]
-    assert asked.marks.due == 10 + MIN_INTERVAL_S
-    asked.marks.ask_when_due(10 + MIN_INTERVAL_S)
-    assert asked.questions == [Mark(1), Mark(2)]
-    assert asked.marks.due is None
+def test_requests_have_a_minimum_interval():
+    harness = MarksHarness()
+    harness.ask("first", 10)
+    harness.marks.answered(1, 7, 10)
+    harness.ask("second", 10)
+    assert harness.requests == [Mark(1)]
+    assert harness.marks.due == 10 + MIN_INTERVAL_S
+    harness.marks.ask_when_due(10 + MIN_INTERVAL_S)
+    assert harness.requests == [Mark(1), Mark(2)]
+    assert harness.marks.due is None
 
 
-def test_an_answer_to_no_question_of_ours_answers_nobody():
-    asked = Asked()
-    asked.ask("first", 10)
-    asked.marks.answered(99, 7, 11)
-    assert not asked.answers
+def test_an_answer_with_an_unknown_number_answers_no_client():
+    harness = MarksHarness()
+    harness.ask("first", 10)
+    harness.marks.answered(99, 7, 11)
+    assert not harness.answers
 
 
 @given(st.lists(st.sampled_from(["ask", "answer", "wait"]), max_size=40))
-def test_everybody_is_answered_by_a_question_asked_afterwards(steps):
-    asked, now, since = Asked(), 0.0, {}
+def test_each_client_is_answered_by_a_request_that_was_sent_after_its_own(steps):
+    harness, now, since = MarksHarness(), 0.0, {}
     for number, step in enumerate([*steps, *["wait", "answer"] * 3]):
         now += MIN_INTERVAL_S if step == "wait" else 0
         if step == "ask":
-            since[number] = len(asked.questions)
-            asked.ask(number, now)
-        elif step == "answer" and asked.questions:
-            asked.marks.answered(len(asked.questions), len(asked.questions), now)
-        asked.marks.ask_when_due(now)
+            since[number] = len(harness.requests)
+            harness.ask(number, now)
+        elif step == "answer" and harness.requests:
+            harness.marks.answered(len(harness.requests), len(harness.requests), now)
+        harness.marks.ask_when_due(now)
     for number, before in since.items():
-        assert json.loads(asked.answers[number])["result"]["begun"] > before
+        assert json.loads(harness.answers[number])["result"]["begun"] > before

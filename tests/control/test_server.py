@@ -1,4 +1,4 @@
-"""What the control process answers: the documents, and what it refuses."""
+"""The answers of the control process: documents, errors, and what ends a connection."""
 
 import errno
 import json
@@ -19,43 +19,52 @@ from mcrelay.control.methods import METHODS
 from mcrelay.model.drops import SEND_ERROR_NAMES
 from mcrelay.protocol.control import Counters, Mark, MarkAnswer, TraceRule, TraceState
 from mcrelay.protocol.jsonrpc import MAX_LINE, Code
-from tests.support.control_harness import PATIENCE, RESULT, Desk, Memory, interface, process, rule, sections
+from tests.support.control_harness import (
+    RESULT,
+    TIMEOUT_S,
+    Memory,
+    ServerHarness,
+    interface,
+    process,
+    rule,
+    sections,
+)
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/status.schema.json").read_text())
 SECONDS = 1_000_000_000  # in nanoseconds
 
 
 @pytest.fixture
-def desk(tmp_path):
-    with Desk(tmp_path) as desk:
-        yield desk
+def harness(tmp_path):
+    with ServerHarness(tmp_path) as harness:
+        yield harness
 
 
 @pytest.fixture
-def client(desk):
+def client(harness):
     """A client of a daemon with one rule."""
-    desk.supervisor.change(**sections())
-    return desk.client()
+    harness.supervisor.change(**sections())
+    return harness.client()
 
 
-def until(condition):
+def wait_for(condition):
     """Wait until a condition holds."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def line(method, id=1, **params):
+def encode_request(method, id=1, **params):
     """Return a request."""
     return json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).encode() + b"\n"
 
 
-HELLO = line("hello", protocol=1)
+HELLO = encode_request("hello", protocol=1)
 
 
-def answers(connection, count):
-    """Return so many answers."""
+def receive_answers(connection, count):
+    """Return this number of answers."""
     text = b""
     while text.count(b"\n") < count:
         piece = connection.recv(1 << 20)
@@ -65,7 +74,7 @@ def answers(connection, count):
 
 
 def is_closed(connection):
-    """Tell whether the server closes the connection."""
+    """Return True once the server closes the connection."""
     try:
         while connection.recv(1 << 20):
             pass
@@ -74,10 +83,10 @@ def is_closed(connection):
     return True
 
 
-# What it tells.
+# Documents.
 
 
-def test_hello_says_who_answers(client):
+def test_hello_names_the_daemon_and_its_methods(client):
     assert client.greeting == {
         "protocol": 1,
         "version": "0.1.0",
@@ -93,26 +102,26 @@ def test_hello_says_who_answers(client):
     }
 
 
-def test_nobody_is_answered_before_there_is_something_to_tell(desk):
-    early = desk.raw()
+def test_no_client_is_answered_before_the_first_snapshot(harness):
+    early = harness.connect_raw()
     early.sendall(HELLO)
     early.settimeout(0.2)
     with pytest.raises(TimeoutError):
         early.recv(100)
-    desk.supervisor.change(**sections())
-    early.settimeout(PATIENCE)
-    assert answers(early, 1)[0]["result"]["pid"] == 4711
+    harness.supervisor.change(**sections())
+    early.settimeout(TIMEOUT_S)
+    assert receive_answers(early, 1)[0]["result"]["pid"] == 4711
 
 
-def test_status_is_what_the_schema_says(desk):
+def test_status_conforms_to_the_schema(harness):
     rules = {"feed": rule(0, outputs=3), "idle": rule(None), "odd": rule(1, description='50 % "\0" of 100%s')}
-    desk.supervisor.change(
+    harness.supervisor.change(
         **sections(**rules) | {"generation": {"number": 3, "hash": "a" * 64, "accepted": 9.5}}
     )
-    desk.memory.rule(packets=5, octets=500, own=2, last_time=int(7.5 * SECONDS), last_source=0xC0A8A837)
-    desk.memory.output(1, packets=4, octets=400, ttl=3, **{SEND_ERROR_NAMES[-1]: 2, "EPERM": 1})
-    desk.memory.link(packets=9, octets=900, no_rule=4, overrun=1)
-    status = desk.client().call("status")
+    harness.memory.rule(packets=5, octets=500, own=2, last_time=int(7.5 * SECONDS), last_source=0xC0A8A837)
+    harness.memory.output(1, packets=4, octets=400, ttl=3, **{SEND_ERROR_NAMES[-1]: 2, "EPERM": 1})
+    harness.memory.link(packets=9, octets=900, no_rule=4, overrun=1)
+    status = harness.client().call("status")
     jsonschema.validate(status, SCHEMA)
     feed, idle, odd = status["rules"]
     assert [feed["input"][name] for name in ("packets", "octets")] == [5, 500]
@@ -128,9 +137,9 @@ def test_status_is_what_the_schema_says(desk):
     assert (studio["packets"], studio["drops"]["no_rule"], studio["drops"]["overrun"]) == (9, 4, 1)
 
 
-def test_status_of_one_rule_has_that_rule_and_all_that_is_none(desk):
-    desk.supervisor.change(**sections(feed=rule(0), other=rule(1)))
-    client = desk.client()
+def test_status_of_one_rule_has_that_rule_and_all_other_sections(harness):
+    harness.supervisor.change(**sections(feed=rule(0), other=rule(1)))
+    client = harness.client()
     whole, one = client.call("status"), client.call("status", rule="other")
     assert [found["name"] for found in one["rules"]] == ["other"]
     assert one["interfaces"] == whole["interfaces"]
@@ -138,15 +147,15 @@ def test_status_of_one_rule_has_that_rule_and_all_that_is_none(desk):
     jsonschema.validate(one, SCHEMA | {"properties": SCHEMA["properties"] | {"generation": {}}})
 
 
-def test_list_and_stats_are_the_short_forms(desk, client):
-    desk.supervisor.change(
+def test_list_and_stats_are_parts_of_status(harness, client):
+    harness.supervisor.change(
         rules={"set": {"other": rule(1, outputs=2)}},
         statuses={"set": {"other": ["paused", "worker 0 pauses"]}},
     )
-    desk.memory.rule(1, packets=5, octets=50, source=1)
+    harness.memory.rule(1, packets=5, octets=50, source=1)
     for row in (2, 3):
-        desk.memory.output(row, packets=4, octets=40, EPERM=1)
-    until(lambda: len(client.call("list")["rules"]) == 2)
+        harness.memory.output(row, packets=4, octets=40, EPERM=1)
+    wait_for(lambda: len(client.call("list")["rules"]) == 2)
     assert client.call("list")["rules"][1] == {
         "name": "other",
         "state": "paused",
@@ -162,71 +171,71 @@ def test_list_and_stats_are_the_short_forms(desk, client):
     assert (other["drops"]["source"], other["drops"]["send_error"]) == (1, 2)
 
 
-def test_what_changes_is_shown_in_the_order_of_the_file_and_what_is_gone_is_not(desk, client):
-    desk.supervisor.change(
+def test_changed_rules_are_in_the_order_of_the_file_and_removed_ones_are_absent(harness, client):
+    harness.supervisor.change(
         rules={"set": {"a": rule(2), "b": rule(3)}, "gone": ["feed"], "order": ["b", "a"]},
         interfaces={"set": {"plant": interface(1)}, "gone": ["studio"]},
         processes={"set": {"worker 0": process(pid=None, started=None, state="pausing", reason="killed")}},
     )
-    until(lambda: len(client.call("list")["rules"]) == 2)
+    wait_for(lambda: len(client.call("list")["rules"]) == 2)
     status = client.call("status")
     assert [one["name"] for one in status["rules"]] == ["b", "a"]
-    assert status["rules"][0]["state"] == "unresolved"  # its verdict is on its way
+    assert status["rules"][0]["state"] == "unresolved"  # its status has not arrived yet
     assert [one["name"] for one in status["interfaces"]] == ["plant"]
     [worker] = status["processes"]
     assert (worker["state"], worker["reason"]) == ("pausing", "killed")
     assert worker["uptime"] is worker["cpu_seconds"] is worker["cpu_percent"] is None
 
 
-def test_uptime_is_by_the_clock_that_nobody_sets(desk, client):
+def test_uptime_is_measured_with_the_monotonic_clock(harness, client):
     ago = time.monotonic() - 50
-    desk.supervisor.change(processes={"set": {"worker 0": process(started=ago)}})
-    until(lambda: client.call("status")["processes"][0]["uptime"] >= 50)
+    harness.supervisor.change(processes={"set": {"worker 0": process(started=ago)}})
+    wait_for(lambda: client.call("status")["processes"][0]["uptime"] >= 50)
     assert client.call("status")["processes"][0]["uptime"] <= time.monotonic() - ago
 
 
-def test_the_counters_of_all_workers_are_one_and_rates_come_after_a_while(desk, client):
+def test_counters_are_the_sum_over_workers_and_rates_come_after_a_second(harness, client):
     second = Memory()
-    desk.supervisor.tell(Counters(1), second.descriptor)
-    for memory in (desk.memory, second):
+    harness.supervisor.send(Counters(1), second.descriptor)
+    for memory in (harness.memory, second):
         memory.rule(packets=100, octets=1000, last_time=SECONDS)
     second.rule(last_time=2 * SECONDS, last_source=1)
 
     def traffic():
         return client.call("status")["rules"][0]["input"]
 
-    until(lambda: traffic()["packets"] == 200)
+    wait_for(lambda: traffic()["packets"] == 200)
     assert traffic()["last_packet"]["source"] == "0.0.0.1"
-    until(lambda: traffic()["packets_per_second"] == 0)
+    wait_for(lambda: traffic()["packets_per_second"] == 0)
     second.rule(packets=1100, octets=11_000)
-    until(lambda: traffic()["packets_per_second"] > 0)
+    wait_for(lambda: traffic()["packets_per_second"] > 0)
     assert traffic()["bits_per_second"] == pytest.approx(80 * traffic()["packets_per_second"], rel=0.1)
 
 
-def test_the_verdict_of_the_last_reload_is_told_as_it_is(client):
+def test_the_result_of_the_last_reload_is_that_of_the_snapshot(client):
     assert client.call("reload.verdict") == RESULT
 
 
-def test_a_mark_is_what_the_supervisor_says_and_nobody_else_waits_for_it(desk, client):
-    waiting = desk.raw()
-    waiting.sendall(HELLO + line("reload.mark") + line("list"))
-    answers(waiting, 1)
-    mark = desk.supervisor.asked()
+def test_a_mark_comes_from_the_supervisor_and_no_other_client_waits_for_it(harness, client):
+    waiting = harness.connect_raw()
+    waiting.sendall(HELLO + encode_request("reload.mark") + encode_request("list"))
+    receive_answers(waiting, 1)
+    mark = harness.supervisor.next_request()
     assert isinstance(mark, Mark)
     assert client.call("reload.verdict") == RESULT
-    desk.supervisor.tell(MarkAnswer(mark.mark, 4))
-    marked, listed = answers(waiting, 2)
+    harness.supervisor.send(MarkAnswer(mark.mark, 4))
+    marked, listed = receive_answers(waiting, 2)
     assert marked["result"] == {"begun": 4}
     assert "rules" in listed["result"]
 
 
-def test_a_client_that_goes_before_its_mark_comes_harms_nobody(desk, client):
-    impatient = desk.raw()
-    impatient.sendall(HELLO + line("reload.mark"))
-    answers(impatient, 1)
-    mark = desk.supervisor.asked()
+def test_a_client_that_disconnects_before_its_mark_arrives_harms_no_other(harness, client):
+    impatient = harness.connect_raw()
+    impatient.sendall(HELLO + encode_request("reload.mark"))
+    receive_answers(impatient, 1)
+    mark = harness.supervisor.next_request()
     impatient.close()
-    desk.supervisor.tell(MarkAnswer(mark.mark, 1))
+    harness.supervisor.send(MarkAnswer(mark.mark, 1))
     assert client.call("reload.verdict") == RESULT
 
 
@@ -238,80 +247,80 @@ def later_result(number, **fields):
     return {**RESULT, "begun": number, "finished": number, "cause": "hangup", **fields}
 
 
-def test_a_client_waits_for_a_reload_until_its_result_stands_and_nobody_else_does(desk, client):
-    waiting = desk.raw()
-    waiting.sendall(HELLO + line("reload.wait", begun=1) + line("list"))
-    answers(waiting, 1)
+def test_a_client_waits_for_the_result_of_a_reload_and_no_other_client_does(harness, client):
+    waiting = harness.connect_raw()
+    waiting.sendall(HELLO + encode_request("reload.wait", begun=1) + encode_request("list"))
+    receive_answers(waiting, 1)
     assert client.call("reload.verdict") == RESULT
-    desk.supervisor.change(reload={**RESULT, "begun": 2})
-    until(lambda: client.call("reload.verdict")["begun"] == 2)
+    harness.supervisor.change(reload={**RESULT, "begun": 2})
+    wait_for(lambda: client.call("reload.verdict")["begun"] == 2)
     assert not has_data(waiting)
     confirmed = later_result(3, cause="confirm", is_about_files=False)
-    desk.supervisor.change(reload={**confirmed, "begun": 3, "earlier": [later_result(2), RESULT]})
-    result, listed = answers(waiting, 2)
+    harness.supervisor.change(reload={**confirmed, "begun": 3, "earlier": [later_result(2), RESULT]})
+    result, listed = receive_answers(waiting, 2)
     assert (result["result"]["finished"], result["result"]["cause"]) == (2, "hangup")
     assert "earlier" not in result["result"]
     assert "rules" in listed["result"]
     assert client.call("reload.wait", begun=1, cause="confirm")["finished"] == 3
-    assert not has_data(desk.supervisor.channel), "the supervisor is not asked"
+    assert not has_data(harness.supervisor.channel), "the supervisor is not asked"
 
 
-def test_a_client_that_waits_in_vain_is_answered_after_a_while(desk, monkeypatch):
+def test_a_wait_without_a_result_is_answered_after_a_timeout(harness, monkeypatch):
     monkeypatch.setattr(server, "BEAT_S", 0.05)
     monkeypatch.setattr(reload_waits, "MAX_WAIT_S", 0.2)
-    desk.supervisor.change(**sections())
-    client = desk.client()
+    harness.supervisor.change(**sections())
+    client = harness.client()
     assert client.call("reload.wait", begun=1) is None
     assert client.call("reload.wait", begun=0)["finished"] == 1
 
 
-def test_a_client_that_goes_while_it_waits_for_a_reload_harms_nobody(desk, client):
+def test_a_client_that_disconnects_while_it_waits_for_a_reload_harms_no_other(harness, client):
     for _ in range(3):
-        impatient = desk.raw()
-        impatient.sendall(HELLO + line("reload.wait", begun=1))
-        answers(impatient, 1)
+        impatient = harness.connect_raw()
+        impatient.sendall(HELLO + encode_request("reload.wait", begun=1))
+        receive_answers(impatient, 1)
         impatient.close()
-    waiting = desk.raw()
-    waiting.sendall(HELLO + line("reload.wait", begun=1))
-    answers(waiting, 1)
-    desk.supervisor.change(reload=later_result(2))
-    [result] = answers(waiting, 1)
+    waiting = harness.connect_raw()
+    waiting.sendall(HELLO + encode_request("reload.wait", begun=1))
+    receive_answers(waiting, 1)
+    harness.supervisor.change(reload=later_result(2))
+    [result] = receive_answers(waiting, 1)
     assert result["result"]["finished"] == 2
     assert client.call("list")["rules"]
 
 
-def test_a_client_that_waits_for_a_reload_makes_room_for_others(desk, client):
-    waiting = desk.raw()
-    waiting.sendall(HELLO + line("reload.wait", begun=1))
-    answers(waiting, 1)
+def test_a_client_that_waits_for_a_reload_makes_room_for_others(harness, client):
+    waiting = harness.connect_raw()
+    waiting.sendall(HELLO + encode_request("reload.wait", begun=1))
+    receive_answers(waiting, 1)
     client.call("list")
-    others = [desk.raw() for _ in range(MAX_CLIENTS - 1)]
+    others = [harness.connect_raw() for _ in range(MAX_CLIENTS - 1)]
     assert is_closed(waiting)
-    desk.supervisor.change(reload=later_result(2))
-    until(lambda: client.call("reload.verdict")["finished"] == 2)
+    harness.supervisor.change(reload=later_result(2))
+    wait_for(lambda: client.call("reload.verdict")["finished"] == 2)
     assert len(others) == MAX_CLIENTS - 1
 
 
-def test_a_trace_begins_when_the_supervisor_says_so(desk, client):
-    tracer = desk.raw()
-    tracer.sendall(HELLO + line("trace.start", rule="feed"))
-    assert desk.supervisor.asked() == TraceRule("feed", True)
-    desk.supervisor.tell(TraceState("feed", 0, (), "worker 0 has no memory left"))
-    _, refused = answers(tracer, 2)
+def test_a_trace_begins_with_the_answer_of_the_supervisor(harness, client):
+    tracer = harness.connect_raw()
+    tracer.sendall(HELLO + encode_request("trace.start", rule="feed"))
+    assert harness.supervisor.next_request() == TraceRule("feed", True)
+    harness.supervisor.send(TraceState("feed", 0, (), "worker 0 has no memory left"))
+    _, refused = receive_answers(tracer, 2)
     assert refused["error"]["code"] == Code.NOT_TRACEABLE
     assert "no memory left" in refused["error"]["message"]
 
 
-def test_a_rule_that_does_not_run_is_not_traced_and_the_answer_says_why(desk, client):
-    desk.supervisor.change(statuses={"set": {"feed": ["disabled", "`enabled: false` in the file"]}})
-    until(lambda: client.call("list")["rules"][0]["state"] == "disabled")
+def test_a_rule_that_does_not_run_is_not_traced_and_the_answer_says_why(harness, client):
+    harness.supervisor.change(statuses={"set": {"feed": ["disabled", "`enabled: false` in the file"]}})
+    wait_for(lambda: client.call("list")["rules"][0]["state"] == "disabled")
     with pytest.raises(RequestFailed, match="it is disabled: `enabled: false`") as refused:
         client.call("trace.start", rule="feed")
     assert refused.value.code == Code.NOT_TRACEABLE
     assert refused.value.data["state"] == "disabled"
 
 
-def test_a_trace_that_nobody_has_cannot_be_read_or_stopped(client):
+def test_an_unknown_trace_cannot_be_read_or_stopped(client):
     for method in ("trace.read", "trace.stop"):
         with pytest.raises(RequestFailed) as refused:
             client.call(method, trace=7)
@@ -323,7 +332,7 @@ def test_a_trace_that_nobody_has_cannot_be_read_or_stopped(client):
 # What it refuses.
 
 
-def test_an_unknown_rule_is_answered_with_those_that_were_meant(desk, client):
+def test_an_unknown_rule_is_answered_with_similar_names(harness, client):
     for method in ("status", "stats", "trace.start"):
         with pytest.raises(RequestFailed, match="no rule is named `fed`; did you mean `feed`") as refused:
             client.call(method, rule="fed")
@@ -333,7 +342,7 @@ def test_an_unknown_rule_is_answered_with_those_that_were_meant(desk, client):
     assert refused.value.data == {"names": []}
 
 
-def test_an_unknown_method_is_answered_with_those_that_there_are(client):
+def test_an_unknown_method_is_answered_with_the_known_ones(client):
     with pytest.raises(
         RequestFailed, match="no method is named `reload`; there are: hello, status"
     ) as refused:
@@ -344,75 +353,77 @@ def test_an_unknown_method_is_answered_with_those_that_there_are(client):
 @pytest.mark.parametrize(
     ("first", "code"),
     [
-        (line("status"), Code.WRONG_PROTOCOL),
-        (line("hello", protocol=2), Code.WRONG_PROTOCOL),
-        (line("hello"), Code.INVALID_PARAMS),
+        (encode_request("status"), Code.WRONG_PROTOCOL),
+        (encode_request("hello", protocol=2), Code.WRONG_PROTOCOL),
+        (encode_request("hello"), Code.INVALID_PARAMS),
         (b"GET / HTTP/1.1\r\n", Code.PARSE_ERROR),
     ],
 )
-def test_who_does_not_begin_with_a_hello_is_told_so_and_cut_off(desk, client, first, code):
-    stranger = desk.raw()
+def test_a_client_that_does_not_begin_with_hello_gets_an_error_and_is_cut_off(harness, client, first, code):
+    stranger = harness.connect_raw()
     stranger.sendall(first + HELLO)
-    [answer] = answers(stranger, 1)
+    [answer] = receive_answers(stranger, 1)
     assert answer["error"]["code"] == code
     if code == Code.WRONG_PROTOCOL:
         assert answer["error"]["data"] == {"protocol": 1}
     assert is_closed(stranger)
 
 
-def test_a_mistake_in_a_request_costs_that_request_alone(desk, client):
-    clumsy = desk.raw()
-    clumsy.sendall(HELLO + b"[]\n" + b"{}\n" + b"[" * 10_000 + b"\n" + line("status", id="last"))
-    hello, *wrong, last = answers(clumsy, 5)
+def test_an_error_in_a_request_fails_that_request_alone(harness, client):
+    clumsy = harness.connect_raw()
+    clumsy.sendall(HELLO + b"[]\n" + b"{}\n" + b"[" * 10_000 + b"\n" + encode_request("status", id="last"))
+    hello, *wrong, last = receive_answers(clumsy, 5)
     assert "result" in hello
     assert [one["error"]["code"] for one in wrong] == [-32600, -32600, -32700]
     assert last["id"] == "last"
     assert "result" in last
 
 
-def test_notifications_are_carried_out_and_not_answered(desk, client):
-    quiet = desk.raw()
+def test_notifications_are_carried_out_and_not_answered(harness, client):
+    quiet = harness.connect_raw()
     notification = b'{"jsonrpc": "2.0", "method": "%b", "params": {}}\n'
-    quiet.sendall(HELLO + notification % b"status" + notification % b"nonsense" + line("list", id=7))
-    assert [one["id"] for one in answers(quiet, 2)] == [1, 7]
+    quiet.sendall(
+        HELLO + notification % b"status" + notification % b"nonsense" + encode_request("list", id=7)
+    )
+    assert [one["id"] for one in receive_answers(quiet, 2)] == [1, 7]
 
 
-def test_a_line_that_does_not_end_is_cut_off_with_a_word(desk, client):
-    endless = desk.raw()
+def test_a_line_without_an_end_is_answered_with_an_error_and_cut_off(harness, client):
+    endless = harness.connect_raw()
     endless.sendall(HELLO)
-    answers(endless, 1)
+    receive_answers(endless, 1)
     try:
         endless.sendall(b"x" * (1 << 20))
     except OSError:
         pass
-    [answer] = answers(endless, 1)
+    [answer] = receive_answers(endless, 1)
     assert f"at most {MAX_LINE} octets" in answer["error"]["message"]
     assert is_closed(endless)
     assert client.call("reload.verdict") == RESULT
 
 
-def test_a_client_that_has_said_all_it_wants_still_gets_all_answers(desk, client):
-    script = desk.raw()
-    script.sendall(HELLO + line("status") * 3)
+def test_a_client_that_shuts_down_its_side_still_gets_all_answers(harness, client):
+    script = harness.connect_raw()
+    script.sendall(HELLO + encode_request("status") * 3)
     script.shutdown(socket.SHUT_WR)
-    assert len(answers(script, 4)) == 4
+    assert len(receive_answers(script, 4)) == 4
     assert is_closed(script)
 
 
-def test_when_there_are_too_many_the_one_that_asked_longest_ago_goes(desk, client):
-    first = desk.raw()
+def test_of_too_many_clients_the_one_idle_longest_is_cut_off(harness, client):
+    first = harness.connect_raw()
     first.sendall(HELLO)
-    answers(first, 1)
+    receive_answers(first, 1)
     client.call("list")
-    others = [desk.raw() for _ in range(MAX_CLIENTS - 1)]
+    others = [harness.connect_raw() for _ in range(MAX_CLIENTS - 1)]
     assert is_closed(first)
     assert client.call("reload.verdict") == RESULT
     assert len(others) == MAX_CLIENTS - 1
 
 
-def test_a_mistake_of_our_own_costs_one_request_and_is_logged_in_a_line(desk, client, capfd):
-    desk.supervisor.change(processes={"set": {"broken": {"pid": None}}}, reload=RESULT | {"begun": 2})
-    until(lambda: client.call("reload.verdict")["begun"] == 2)
+def test_a_bug_fails_one_request_and_is_logged_in_one_line(harness, client, capfd):
+    harness.supervisor.change(processes={"set": {"broken": {"pid": None}}}, reload=RESULT | {"begun": 2})
+    wait_for(lambda: client.call("reload.verdict")["begun"] == 2)
     with pytest.raises(RequestFailed) as refused:
         client.call("status")
     assert refused.value.code == Code.INTERNAL_ERROR
@@ -420,30 +431,30 @@ def test_a_mistake_of_our_own_costs_one_request_and_is_logged_in_a_line(desk, cl
     assert capfd.readouterr().err == "control: cannot answer `status`: KeyError('kind')\n"
 
 
-def test_clients_come_in_at_another_socket_and_those_that_were_there_stay(desk, client):
-    desk.listen_anew()
-    until(lambda: _gets_in(desk))
+def test_clients_connect_to_a_replaced_socket_and_earlier_ones_stay(harness, client):
+    harness.replace_listener()
+    wait_for(lambda: _is_accepted(harness))
     assert client.call("list")["rules"]
 
 
-def _gets_in(desk):
+def _is_accepted(harness):
     try:
-        return desk.client().call("list")["rules"]
+        return harness.client().call("list")["rules"]
     except (NotRunning, NoAnswer):
         return False
 
 
-def test_it_shows_the_supervisor_that_it_lives(desk, monkeypatch):
+def test_it_writes_its_heartbeat(harness, monkeypatch):
     monkeypatch.setattr(server, "BEAT_S", 0.05)
-    desk.supervisor.change(**sections())
-    until(lambda: os.pread(desk.pulse, 8, 0))
-    before = os.pread(desk.pulse, 8, 0)
-    until(lambda: os.pread(desk.pulse, 8, 0) > before)
+    harness.supervisor.change(**sections())
+    wait_for(lambda: os.pread(harness.heartbeat, 8, 0))
+    before = os.pread(harness.heartbeat, 8, 0)
+    wait_for(lambda: os.pread(harness.heartbeat, 8, 0) > before)
 
 
 @pytest.mark.parametrize("shortage", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-def test_who_comes_while_the_system_has_no_room_is_let_in_later(tmp_path, shortage):
-    listener, selector = _Full(shortage), selectors.SelectSelector()
+def test_a_client_that_connects_while_the_system_has_no_room_is_accepted_later(tmp_path, shortage):
+    listener, selector = _ListenerWithoutRoom(shortage), selectors.SelectSelector()
     ours, theirs = socket.socketpair()
     ours.send(b"somebody knocks")
     listener.fileno = theirs.fileno
@@ -462,8 +473,8 @@ def test_who_comes_while_the_system_has_no_room_is_let_in_later(tmp_path, shorta
     selector.close()
 
 
-class _Full:
-    """A listening socket of a system that has no room."""
+class _ListenerWithoutRoom:
+    """A listening socket of a system without descriptors or memory."""
 
     def __init__(self, shortage):
         self.asked = 0

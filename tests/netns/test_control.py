@@ -1,4 +1,4 @@
-"""The control process among clients that nobody wants, and whether what it says is true."""
+"""The control process under hostile clients, and its documents compared with what happens on the wire."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def control_of(relay):
 
 
 def asked(relay, method="status", **params):
-    """Ask as one who comes for this alone, as the command line does."""
+    """Call a method on a connection of its own, as the command line does."""
     with connect(control_of(relay)) as client:
         return client.call(method, **params)
 
@@ -51,7 +51,7 @@ def seconds_of_status(relay):
 
 @contextmanager
 def under(attack, relay):
-    """Attack as long as the block lasts; it begins once the attack has done its worst."""
+    """Attack as long as the block lasts, which begins once the attack is at its full extent."""
     process = subprocess.Popen(
         [sys.executable, hostile_clients.__file__, attack, control_of(relay)],
         stdout=subprocess.PIPE,
@@ -67,7 +67,7 @@ def under(attack, relay):
 
 
 @pytest.mark.parametrize("attack", hostile_clients.ATTACKS)
-def test_whatever_clients_do_no_packet_is_lost_and_an_honest_one_is_answered(studio, attack):
+def test_hostile_clients_cost_no_packet_and_other_clients_are_answered(studio, attack):
     with studio.relaying(FEED) as relay:
         left = Receiver(studio.left, "239.2.2.2:6001")
         with Sending(studio.sender, "239.1.1.1:5001") as sending, under(attack, relay):
@@ -84,7 +84,7 @@ def test_whatever_clients_do_no_packet_is_lost_and_an_honest_one_is_answered(stu
 
 
 def wrong_calls():
-    """Every method with each of its parameters wrong and missing, and with one that it does not take."""
+    """Yield every method with each of its parameters wrong and missing, and with an unknown one."""
     values = {str: "feed", int: 1, bool: True}
     for name, method in METHODS.items():
         right = {parameter.name: values[parameter.kind] for parameter in method.parameters}
@@ -131,7 +131,7 @@ def test_status_ten_times_a_second_costs_no_packet(studio):
 
 
 def counted(status):
-    """All counters of a status, by where they stand in it."""
+    """Return all counters of a status by their path in it."""
     return dict(_counted(status, ()))
 
 
@@ -158,7 +158,7 @@ OTHER = (
 )
 
 
-def test_counters_never_go_back_over_reloads_and_deaths_and_are_what_sender_and_receivers_counted(studio):
+def test_counters_never_go_back_over_reloads_and_kills_and_agree_with_sender_and_receivers(studio):
     with studio.relaying(FAN_OUT) as relay:
         prioritize(relay)
         left, right = (Receiver(host, "239.2.2.2:6001", idle=2) for host in (studio.left, studio.right))
@@ -193,7 +193,7 @@ def test_counters_never_go_back_over_reloads_and_deaths_and_are_what_sender_and_
         assert report.received + report.socket_drops >= sent
 
 
-def test_counters_are_exactly_what_sender_and_receivers_counted(studio):
+def test_counters_equal_those_of_sender_and_receivers(studio):
     with studio.relaying(FAN_OUT) as relay:
         left, right = (Receiver(host, "239.2.2.2:6001") for host in (studio.left, studio.right))
         studio.send("239.1.1.1:5001", 3000, rate=5000, size=300)
@@ -234,7 +234,7 @@ def test_rates_are_those_of_the_sender(studio):
         assert end["bits_per_second"] == pytest.approx(end["packets_per_second"] * 4000, rel=0.01)
 
 
-def test_the_processes_are_those_that_run_with_what_they_use(studio):
+def test_status_shows_the_running_processes_with_their_usage(studio):
     with studio.relaying(FEED) as relay:
         wait_until(lambda: asked(relay)["processes"][0]["cpu_percent"] is not None, "percentages")
         processes = {one["name"]: one for one in asked(relay)["processes"]}
@@ -271,7 +271,7 @@ AS_NOBODY = (
 
 
 @pytest.mark.parametrize("may", [True, False])
-def test_status_is_for_all_who_may_open_the_socket_and_traces_for_its_group(studio, may):
+def test_status_is_for_users_who_may_open_the_socket_and_traces_are_for_its_group(studio, may):
     with studio.relaying(FEED) as relay:
         path = Path(control_of(relay))
         assert path.stat().st_mode & 0o777 == 0o660
@@ -319,7 +319,7 @@ def test_one_call_of_reload_is_one_reload_even_where_sighup_is_ignored(studio, h
         signal.signal(signal.SIGHUP, before)
 
 
-def test_reloads_at_once_are_each_answered_about_the_files_as_they_are(studio):
+def test_each_of_several_reloads_at_once_is_answered_about_the_files_as_they_are(studio):
     with studio.relaying(FEED) as relay:
         relay.config.write_text(studio.config(FEED, OTHER))
         processes = [begin_mcrelay(relay, "reload", "--json") for _ in range(4)]
@@ -340,7 +340,7 @@ def test_a_reload_beside_trials_and_confirmations_is_answered_about_the_files(st
         assert asked(relay)["trial"] is None
 
 
-def test_a_reload_whose_control_process_is_killed_meanwhile_is_answered_by_the_next_one(studio):
+def test_a_reload_whose_control_process_is_killed_is_answered_by_the_next_one(studio):
     with studio.relaying(FEED) as relay:
         os.kill(relay.process.pid, signal.SIGSTOP)  # the reload cannot end before
         relay.config.write_text(studio.config(FEED, OTHER))

@@ -1,4 +1,4 @@
-"""The control process holds no privilege, may die at any time, and knows what the supervisor knows."""
+"""The control process has no privilege, may die at any time, and has the whole snapshot of the supervisor."""
 
 import os
 import random
@@ -43,7 +43,7 @@ def answers(relay):
 
 
 def descriptors(process):
-    """Return what a process has open, by what /proc says of it, with how it was opened."""
+    """Return the open files of a process from /proc, each with its access mode."""
     return [
         (
             os.readlink(link),
@@ -66,7 +66,7 @@ def test_the_control_process_is_powerless_and_has_the_counters_for_reading_only(
         assert all("w" not in rights for rights in shared)
 
 
-def test_the_socket_is_for_owner_and_group_outlives_the_control_process_and_is_gone_at_the_end(studio):
+def test_the_socket_is_for_owner_and_group_and_lasts_as_long_as_the_daemon(studio):
     with studio.relaying(FEED) as relay:
         path = relay.run_dir / "control.sock"
         found = path.stat()
@@ -78,7 +78,7 @@ def test_the_socket_is_for_owner_and_group_outlives_the_control_process_and_is_g
         assert not path.exists()
 
 
-def test_a_daemon_that_was_killed_leaves_a_socket_that_the_next_one_replaces(studio):
+def test_a_killed_daemon_leaves_a_socket_that_the_next_one_replaces(studio):
     with studio.relaying(FEED) as relay:
         wait_until(lambda: answers(relay), "an answer")
         relay.process.kill()
@@ -107,7 +107,7 @@ def test_no_packet_is_lost_when_the_control_process_is_killed_again_and_again(st
     assert processes["worker 0"]["restarts"] == 0
 
 
-def test_a_client_that_waits_while_there_is_no_control_process_is_answered_by_the_next_one(studio):
+def test_a_client_that_connects_while_there_is_no_control_process_is_answered_by_the_next_one(studio):
     with studio.relaying(FEED) as relay:
         wait_until(lambda: answers(relay), "an answer")
         [killed] = relay.control()
@@ -117,7 +117,7 @@ def test_a_client_that_waits_while_there_is_no_control_process_is_answered_by_th
 
 
 def random_rules(chance):
-    """Return rules in any order; some change, some are disabled, some want a device that there is not."""
+    """Return rules in any order; some change, some are disabled, some need a device that does not exist."""
     rules = []
     for name in chance.sample(NAMES, chance.randint(0, len(NAMES))):
         number = NAMES.index(name)
@@ -132,21 +132,21 @@ def random_rules(chance):
 
 
 def lasting(status):
-    """Return what of a status does not change with time."""
+    """Return the part of a status that does not change with time."""
     return {
         **{name: status[name] for name in ("generation", "reload", "rules", "interfaces")},
         "processes": [(one["name"], one["pid"], one["state"]) for one in status["processes"][:1]],
     }
 
 
-def test_after_many_reloads_one_who_saw_every_change_knows_what_one_knows_who_is_told_all_at_once(studio):
+def test_after_many_reloads_the_deltas_have_made_the_same_status_as_a_whole_snapshot(studio):
     chance = random.Random(4)
     with studio.relaying(FEED) as relay:
         wait_until(lambda: answers(relay), "an answer")
         for _ in range(25):
             relay.reload(studio.config(FEED, *random_rules(chance)))
         wait_until(
-            lambda: ask(relay)["reload"]["generation"] == ask(relay)["generation"]["number"], "the verdict"
+            lambda: ask(relay)["reload"]["generation"] == ask(relay)["generation"]["number"], "the result"
         )
         followed = lasting(ask(relay))
         kill_control(relay)
@@ -154,7 +154,7 @@ def test_after_many_reloads_one_who_saw_every_change_knows_what_one_knows_who_is
         assert lasting(ask(relay)) == followed
 
 
-def test_reloads_that_overtake_each_other_have_a_verdict_each(studio):
+def test_each_of_two_overlapping_reloads_has_a_result(studio):
     with studio.relaying(FEED) as relay:
         begun = ask(relay, "reload.mark")["begun"]
         many = [
@@ -171,8 +171,8 @@ def test_reloads_that_overtake_each_other_have_a_verdict_each(studio):
             wait_until(lambda: client.call("reload.verdict")["begun"] > begun, "the first to begin")
             relay.process.send_signal(signal.SIGHUP)
             wait_until(lambda: client.call("reload.verdict")["finished"] == begun + 2, "the second to end")
-            verdict = client.call("reload.verdict")
-    first, second = verdict["earlier"][0], verdict
+            result = client.call("reload.verdict")
+    first, second = result["earlier"][0], result
     assert (first["finished"], first["outcome"], first["changes"]["added_count"]) == (
         begun + 1,
         "applied",
@@ -181,7 +181,7 @@ def test_reloads_that_overtake_each_other_have_a_verdict_each(studio):
     assert (second["outcome"], second["generation"]) == ("unchanged", first["generation"])
 
 
-def test_a_process_that_says_hello_at_the_socket_and_leaves_harms_nobody(studio):
+def test_a_client_that_says_hello_and_leaves_harms_no_other(studio):
     with studio.relaying(FEED) as relay:
         for _ in range(50):
             with socket.socket(socket.AF_UNIX) as client:
@@ -206,7 +206,7 @@ def test_a_control_process_that_hangs_is_replaced_and_no_packet_is_lost(studio):
     assert (report.received, report.is_flawless) == (20_000, True)
 
 
-def test_a_socket_that_somebody_removes_is_there_again_after_a_hangup(studio):
+def test_a_removed_socket_is_there_again_after_a_hangup(studio):
     with studio.relaying(FEED) as relay:
         with connect(str(relay.run_dir / "control.sock")) as before:
             for remove in ((relay.run_dir / "control.sock").unlink, lambda: shutil.rmtree(relay.run_dir)):

@@ -1,4 +1,4 @@
-"""What the command line tells of a running daemon is what is so: states, reasons, counters, verdicts."""
+"""What the command line shows of a running daemon is true: states, reasons, counters, results of reloads."""
 
 import json
 import os
@@ -35,19 +35,19 @@ SPARE = (
 
 
 def status(relay, *words):
-    """The status document of a running daemon, which keeps to its schema."""
+    """Return the status document of a running daemon, after a check against its schema."""
     document = json.loads(relay.ask("status", "--json", *words).stdout)
     SCHEMA.validate(document)
     return document
 
 
 def states(relay):
-    """The state and the reason of every rule."""
+    """Return the state and the reason of every rule."""
     return {rule["name"]: (rule["state"], rule["reason"]) for rule in status(relay)["rules"]}
 
 
 def lines_of(relay, *words):
-    """What a verb prints, where it ends well."""
+    """Return the lines that a verb prints; it must succeed."""
     done = relay.ask(*words)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
@@ -56,7 +56,7 @@ def lines_of(relay, *words):
 # Status.
 
 
-def test_every_state_shows_with_its_reason_and_the_exit_code_tells_that_not_all_is_well(studio):
+def test_every_state_is_shown_with_its_reason_and_the_exit_code_says_degraded(studio):
     config = studio.config(
         FEED,
         "late: {input: {interface: studio, group: 239.1.1.2, port: 5001},"
@@ -89,7 +89,7 @@ def test_every_state_shows_with_its_reason_and_the_exit_code_tells_that_not_all_
             )
 
 
-def test_a_rule_whose_worker_keeps_dying_is_paused_and_says_how_it_died_until_the_worker_is_back(studio):
+def test_a_rule_whose_worker_keeps_dying_is_paused_and_its_reason_says_how_the_worker_died(studio):
     with studio.relaying(FEED) as relay:
 
         def is_paused():
@@ -152,7 +152,7 @@ def test_every_drop_reason_is_counted_where_it_belongs_and_explained(studio):
         wait_until(lambda: status(relay)["interfaces"][0]["packets"] == len(frames), "all packets")
         document = status(relay, "feed")
         text = " ".join(" ".join(lines_of(relay, "status", "feed")).split())
-        told = lines_of(relay, "stats")
+        stats = lines_of(relay, "stats")
     (one,) = document["rules"]
     assert one["input"]["drops"] == {"fragment": 2, "malformed": 1, "oversize": 0, "source": 3, "own": 0}
     assert one["input"]["packets"] == 9
@@ -166,7 +166,7 @@ def test_every_drop_reason_is_counted_where_it_belongs_and_explained(studio):
     for reason in (Drop.SOURCE, Drop.FRAGMENT, Drop.MALFORMED, Drop.TTL, Drop.NO_RULE):
         assert f"not relayed: {reason} {reason.meaning}" in text
     assert "9 not relayed: send_error ENET" in text
-    assert any("source 3" in line and "ttl 4" in line for line in told)
+    assert any("source 3" in line and "ttl 4" in line for line in stats)
 
 
 def test_an_interface_shows_its_link_its_addresses_and_what_is_joined(studio):
@@ -176,7 +176,7 @@ def test_an_interface_shows_its_link_its_addresses_and_what_is_joined(studio):
         def links():
             return {one["name"]: one["link"] for one in status(relay)["interfaces"]}
 
-        wait_until(lambda: links()["right"] == "down", "the news of the link")
+        wait_until(lambda: links()["right"] == "down", "the state of the link")
         interfaces = {one["name"]: one for one in status(relay)["interfaces"]}
         assert interfaces["studio"]["memberships"] == [{"group": "239.1.1.1", "source": None}]
         assert interfaces["studio"]["addresses"] == ["10.1.0.1"]
@@ -192,7 +192,7 @@ def test_an_unknown_rule_is_one_line_with_the_nearest_name(studio):
             assert done.stderr == "mcrelay: no rule is named `fed`; did you mean `feed`?\n"
 
 
-def test_a_control_process_that_dies_is_back_for_the_next_question(studio):
+def test_a_control_process_that_dies_is_restarted_for_the_next_request(studio):
     with studio.relaying(FEED) as relay:
         workers = relay.workers()
         for _ in range(3):
@@ -207,7 +207,7 @@ def test_a_control_process_that_dies_is_back_for_the_next_question(studio):
 # Reload.
 
 
-def test_a_reload_says_what_it_changed_and_that_nothing_did(studio):
+def test_a_reload_prints_what_changed_or_that_nothing_did(studio):
     with studio.relaying(FEED) as relay:
         relay.config.write_text(studio.config(FEED.replace("6001", "6002"), SPARE))
         assert lines_of(relay, "reload") == [
@@ -223,7 +223,7 @@ def test_a_reload_says_what_it_changed_and_that_nothing_did(studio):
         assert json.loads(relay.ask("reload", "--json").stdout)["outcome"] == "unchanged"
 
 
-def test_a_rejected_file_is_told_as_check_tells_it_and_status_goes_on_telling_it(studio):
+def test_a_rejected_file_has_the_problems_of_check_and_status_keeps_showing_them(studio):
     with studio.relaying(FEED) as relay:
         relay.config.write_text(studio.config(FEED.replace("5001", "70000"), "spare: {}"))
         done = relay.ask("reload")
@@ -242,7 +242,7 @@ def test_a_rejected_file_is_told_as_check_tells_it_and_status_goes_on_telling_it
         assert relay.ask("status", "--exit-code").returncode == 0
 
 
-def test_reloads_that_race_each_answer_for_the_file_as_it_stood_when_they_were_called_or_later(studio):
+def test_each_of_several_racing_reloads_is_about_the_file_at_its_call_or_later(studio):
     def reloading():
         return relay.host.start(mcrelay("reload", *relay.named))
 
@@ -259,7 +259,7 @@ def test_reloads_that_race_each_answer_for_the_file_as_it_stood_when_they_were_c
         assert status(relay)["generation"]["number"] == 6
 
 
-def test_a_reload_while_the_control_process_keeps_dying_still_gets_its_verdict(studio):
+def test_a_reload_while_the_control_process_keeps_dying_still_gets_its_result(studio):
     with studio.relaying(FEED) as relay:
         for number in range(3):
             (control,) = (one for one in status(relay)["processes"] if one["kind"] == "control")
@@ -273,7 +273,7 @@ def test_a_reload_while_the_control_process_keeps_dying_still_gets_its_verdict(s
 
 @contextmanager
 def nobody():
-    """Let this process, which has imported all it needs, be a user without any right."""
+    """Make this process, which has imported all it needs, an unprivileged user."""
     os.setresuid(65534, 65534, 0)
     try:
         yield
@@ -290,7 +290,7 @@ def open_folder():
     shutil.rmtree(folder)
 
 
-def test_who_may_look_and_not_signal_gets_a_status_and_no_reload(studio, open_folder, capsys):
+def test_a_user_who_may_connect_but_not_signal_gets_a_status_and_no_reload(studio, open_folder, capsys):
     with replace(studio, folder=open_folder).relaying(FEED) as relay:
         for verb in ("reload", "status"):
             assert main([verb, *relay.named]) == 0
@@ -311,7 +311,7 @@ def test_who_may_look_and_not_signal_gets_a_status_and_no_reload(studio, open_fo
 # Plan.
 
 
-def test_a_plan_compares_the_daemons_file_with_what_runs_and_the_reload_does_just_that(studio):
+def test_a_plan_compares_the_file_of_the_daemon_with_what_runs_and_the_reload_does_the_same(studio):
     with studio.relaying(FEED, SPARE) as relay:
         assert relay.ask("plan", "--detailed-exitcode").returncode == 0
         new = "new: {input: {interface: studio, group: 239.1.1.7, port: 5007}, outputs: [{interface: left}]}"
@@ -331,13 +331,13 @@ def test_a_plan_compares_the_daemons_file_with_what_runs_and_the_reload_does_jus
             "- spare",
         ]
         planned = json.loads(relay.ask("plan", "--json").stdout)["changes"]
-        verdict = json.loads(relay.ask("reload", "--json").stdout)["changes"]
+        changes = json.loads(relay.ask("reload", "--json").stdout)["changes"]
         assert (planned["add"], [*planned["change"]], planned["remove"]) == (["new"], ["feed"], ["spare"])
-        assert (verdict["added"], verdict["changed"], verdict["removed"]) == (["new"], ["feed"], ["spare"])
+        assert (changes["added"], changes["changed"], changes["removed"]) == (["new"], ["feed"], ["spare"])
         assert relay.ask("plan", "--detailed-exitcode").returncode == 0
 
 
-def test_a_plan_of_an_invalid_file_tells_its_problems_also_as_json(studio):
+def test_a_plan_of_an_invalid_file_shows_its_problems_also_as_json(studio):
     with studio.relaying(FEED) as relay:
         relay.config.write_text("version: 2\n")
         assert relay.ask("plan").returncode == 78

@@ -1,4 +1,4 @@
-"""`mcrelay trace` end to end: what a running relay tells of real packets, on the wire and off it."""
+"""`mcrelay trace` end to end: the events of a running relay for real packets."""
 
 import json
 import os
@@ -55,7 +55,7 @@ class Tracing:
         self.await_begin()
 
     def await_begin(self):
-        """Wait until it says that it traces, and return what it said before."""
+        """Wait until it prints that it traces, and return the lines before that."""
         before = []
         while not (said := self.process.stderr.readline()).startswith("tracing "):
             assert said, before
@@ -71,7 +71,7 @@ class Tracing:
         return [json.loads(line) for line in self.lines(count)]
 
     def rest(self, number=signal.SIGINT):
-        """End it with a signal; return its exit code, what else it printed, and what it said of it all."""
+        """End it with a signal; return its exit code, the rest of its output, and its summary."""
         if number:
             self.process.send_signal(number)
         out, said = self.process.communicate(timeout=TIMEOUT_S)
@@ -84,20 +84,20 @@ def rings(process):
 
 
 def traced(relay):
-    """Tell how many rings the workers write."""
+    """Return the number of rings that the workers write."""
     return [rings(worker) for worker in relay.workers()]
 
 
 def essence(event):
-    """What an event says less its time, its length, and where its packet came from."""
+    """Return an event without its time, its length and its source."""
     fates = [one["errno"] or one["result"] for one in event["outputs"]]
     return event["port"], event["reason"], event["explanation"], fates
 
 
-# What is told of a packet.
+# The events of a packet.
 
 
-def test_a_relayed_packet_is_told_with_its_device_source_length_ttl_and_output(studio, wire):
+def test_a_relayed_packet_is_shown_with_its_device_source_length_ttl_and_output(studio, wire):
     left = UdpListener(studio.left)
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay, "--json")
@@ -133,7 +133,7 @@ def test_a_relayed_packet_is_told_with_its_device_source_length_ttl_and_output(s
     assert (code, rest, said) == (0, [], "1 packet, 1 relayed\n")
 
 
-def test_for_people_it_is_a_line(studio, wire):
+def test_an_event_is_one_line_of_text(studio, wire):
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay)
         wire.send(bytes(Frame(payload=b"hello")))
@@ -163,10 +163,10 @@ NOT_ABOUT_IT = [Frame(destination="239.1.1.9"), Frame(port=5009), Frame(destinat
 
 
 @pytest.mark.parametrize("companions", [FEW, MANY])
-def test_every_packet_of_a_rule_and_every_near_miss_is_told_with_its_fate_and_no_other(
+def test_every_packet_of_a_rule_and_every_near_miss_is_shown_with_its_outcome_and_no_other(
     studio, wire, companions
 ):
-    """Few packets or many at once: both paths tell the same, and it is what the counters say."""
+    """Few packets or many at once: both paths write the same events, and these agree with the counters."""
     studio.relay.ip("link set eth2 down")
     expected = {kind: wanted for kind, (_, wanted) in KINDS.items()}
     with studio.relaying(CHOOSY, OTHER) as relay:
@@ -180,9 +180,9 @@ def test_every_packet_of_a_rule_and_every_near_miss_is_told_with_its_fate_and_no
         counted = summary(relay)
         _, rest, _ = tracing.rest()
     assert rest == []
-    told = [(port, reason, [fate.replace("ENETUNREACH", "ENETDOWN") for fate in fates])
+    lines = [(port, reason, [fate.replace("ENETUNREACH", "ENETDOWN") for fate in fates])
             for port, reason, _, fates in map(essence, events)]  # fmt: skip
-    assert told == [tuple(wanted) for wanted in expected.values()] * (companions // len(KINDS) + 1)
+    assert lines == [tuple(wanted) for wanted in expected.values()] * (companions // len(KINDS) + 1)
     reasons = Counter(event["reason"] for event in events)
     assert counted.rules["feed"].packets == reasons[None]
     assert counted.rules["feed"].drops == {
@@ -206,7 +206,7 @@ def test_the_line_of_each_drop_explains_it(studio, wire):
     assert said == ("4 packets, 0 relayed, 2 dropped: no_rule, 1 dropped: source, 1 dropped: fragment\n")
 
 
-def test_what_the_relay_itself_sent_is_told_as_own(studio, echo):
+def test_a_packet_of_the_relay_itself_is_shown_as_own(studio, echo):
     with studio.daemon(echo.config) as relay:
         tracing = Tracing(relay, "--json", rule="echo")
         send(echo.source, "239.1.1.1:5001", "--interface=eth0", "--count=1")
@@ -216,7 +216,7 @@ def test_what_the_relay_itself_sent_is_told_as_own(studio, echo):
     assert (own["source"], own["verdict"], own["reason"]) == ("10.9.0.3", "dropped", "own")
 
 
-def test_each_output_of_a_fan_out_has_its_fate(studio, wire):
+def test_each_output_of_a_fan_out_has_its_outcome(studio, wire):
     outputs = ",".join(f"{{interface: left, group: 239.2.2.{n}, port: 6001}}" for n in range(1, 9))
     rule = f"feed: {{input: {{interface: studio, group: 239.1.1.1, port: 5001}}, outputs: [{outputs}]}}"
     with studio.relaying(rule) as relay:
@@ -233,7 +233,7 @@ def test_each_output_of_a_fan_out_has_its_fate(studio, wire):
 # How a trace runs and ends.
 
 
-def test_it_ends_after_so_many_packets(studio, wire):
+def test_it_ends_after_the_number_of_packets(studio, wire):
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay, "--json", "--count=3")
         for payload in numbered_payloads(10):
@@ -243,7 +243,7 @@ def test_it_ends_after_so_many_packets(studio, wire):
     assert (code, len(lines), said) == (0, 3, "3 packets, 3 relayed\n")
 
 
-def test_silence_is_told_with_what_to_look_at_next(studio):
+def test_without_packets_it_advises_what_to_look_at_next(studio):
     with studio.relaying(FEED) as relay:
         code, lines, said = Tracing(relay, "--duration=0.3").rest(number=None)
     assert (code, lines) == (1, [])
@@ -281,7 +281,7 @@ def test_two_rules_are_traced_side_by_side_and_each_has_its_own_packets(studio, 
     ]
 
 
-def test_a_client_that_is_killed_takes_its_trace_with_it(studio):
+def test_the_trace_of_a_killed_client_ends(studio):
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay)
         (control,) = control_processes(relay)
@@ -290,7 +290,7 @@ def test_a_client_that_is_killed_takes_its_trace_with_it(studio):
         wait_until(lambda: (traced(relay), rings(control)) == ([0], 0), "the end of the trace everywhere")
 
 
-def test_a_trace_goes_on_when_the_worker_is_killed_and_misses_nothing(studio, wire):
+def test_a_trace_continues_when_the_worker_is_killed_and_misses_nothing(studio, wire):
     left = UdpListener(studio.left)
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay, "--json")
@@ -329,7 +329,7 @@ def test_a_reload_that_leaves_the_rule_alone_leaves_its_trace_alone(studio, wire
         assert tracing.rest()[0] == 0
 
 
-def test_after_a_reload_that_changes_the_rule_the_trace_tells_of_its_new_outputs(studio, wire):
+def test_after_a_reload_that_changes_the_rule_the_trace_shows_its_new_outputs(studio, wire):
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay, "--json")
         wire.send(bytes(Frame()))
@@ -341,7 +341,7 @@ def test_after_a_reload_that_changes_the_rule_the_trace_tells_of_its_new_outputs
     assert ports == [6001, 6002]
 
 
-def test_a_reload_that_removes_the_rule_ends_its_trace_and_says_so(studio):
+def test_a_reload_that_removes_the_rule_ends_its_trace_with_a_reason(studio):
     with studio.relaying(FEED, OTHER) as relay:
         tracing = Tracing(relay)
         relay.reload(studio.config(OTHER))
@@ -351,7 +351,7 @@ def test_a_reload_that_removes_the_rule_ends_its_trace_and_says_so(studio):
     assert "the trace of `feed` ended: there is no rule feed" in said
 
 
-def test_a_trace_begins_anew_when_the_control_process_is_killed(studio, wire):
+def test_a_trace_is_restarted_when_the_control_process_is_killed(studio, wire):
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay, "--json")
         (control,) = control_processes(relay)
@@ -364,7 +364,7 @@ def test_a_trace_begins_anew_when_the_control_process_is_killed(studio, wire):
         assert tracing.rest()[0] == 0
 
 
-def test_a_client_that_was_suspended_has_lost_its_lease_and_begins_anew(studio, wire):
+def test_a_suspended_client_loses_its_lease_and_restarts_its_trace(studio, wire):
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay, "--json")
         tracing.process.send_signal(signal.SIGSTOP)
@@ -394,7 +394,7 @@ def control_processes(relay):
     ]
 
 
-def test_a_trace_ends_when_whoever_reads_its_output_has_gone(studio):
+def test_a_trace_ends_when_the_reader_of_its_output_has_gone(studio):
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay)
         tracing.process.stdout.close()
@@ -446,7 +446,7 @@ CAPTURED = [
 ]  # fmt: skip
 
 
-def test_a_capture_shows_wireshark_each_packet_with_its_fate(studio, wire, tmp_path):
+def test_a_capture_shows_wireshark_each_packet_with_its_outcome(studio, wire, tmp_path):
     rule = CHOOSY.replace(",{interface: right, group: 239.2.2.2, port: 6001}", "")
     file = tmp_path / "feed.pcapng"
     with studio.relaying(rule) as relay:
@@ -455,7 +455,7 @@ def test_a_capture_shows_wireshark_each_packet_with_its_fate(studio, wire, tmp_p
         wire.send(bytes(Frame(payload=b"good", ttl=5)))
         wire.send(bytes(Frame(payload=b"foreign", source="10.0.0.66")))
         assert [line.count("eth0") for line in tracing.lines(2)] == [1, 1]
-        # Each event is in the file as soon as it is told.
+        # Each event is in the file as soon as it is printed.
         assert shown_by_tshark(file, *FIELDS) == CAPTURED
         assert tracing.rest()[0] == 0
     for (stamp,) in shown_by_tshark(file, "frame.time_epoch"):
@@ -486,7 +486,7 @@ def test_a_capture_can_be_piped_into_wireshark_live(studio, wire):
 
 
 def refused(relay, *arguments):
-    """Run `mcrelay trace` in vain; return its exit code and what it said."""
+    """Run `mcrelay trace`, which must fail; return its exit code and message."""
     command = mcrelay("trace", *arguments, f"--socket={relay.run_dir / 'control.sock'}")
     done = relay.host.run(command, check=False)
     assert done.stdout == ""
@@ -494,7 +494,7 @@ def refused(relay, *arguments):
 
 
 def refused_to_nobody(relay):
-    """The same as another user, who may not even be able to read this Python: imports are done by now."""
+    """The same as another user, who may be unable to read this Python: all imports are done before."""
     said, saying = os.pipe()
     if (child := os.fork()) == 0:
         os.dup2(saying, 2)
@@ -518,7 +518,7 @@ def public_folder():
         yield Path(folder)
 
 
-def test_who_may_open_the_socket_but_is_not_of_its_group_may_not_trace(studio, public_folder):
+def test_a_user_who_may_open_the_socket_but_is_not_of_its_group_may_not_trace(studio, public_folder):
     with Daemon(studio.relay, public_folder / "daemon", studio.config(FEED)) as relay:
         os.chmod(relay.run_dir / "control.sock", 0o666)
         code, said = refused_to_nobody(relay)
@@ -527,13 +527,13 @@ def test_who_may_open_the_socket_but_is_not_of_its_group_may_not_trace(studio, p
     assert said == ("mcrelay: traces show what packets carry: only root and the socket's group may\n")
 
 
-def test_who_may_not_open_the_socket_may_not_trace(studio, public_folder):
+def test_a_user_who_may_not_open_the_socket_may_not_trace(studio, public_folder):
     with Daemon(studio.relay, public_folder / "daemon", studio.config(FEED)) as relay:
         code, said = refused_to_nobody(relay)
     assert (code, said.count("\n")) == (4, 1)
 
 
-def test_a_rule_that_does_not_run_says_its_state_and_why(studio):
+def test_a_trace_of_a_rule_that_does_not_run_fails_with_its_state_and_reason(studio):
     away = FEED.replace("feed:", "away:").replace("5001", "5002").replace("left", "gone")
     off = OTHER.replace("other: {", "off: {enabled: false, ")
     config = studio.config(FEED, away, off).replace("rules:", "  gone: {device: eth7}\nrules:")
@@ -555,7 +555,7 @@ def test_a_rule_that_does_not_run_says_its_state_and_why(studio):
         (("--pcapng=/nowhere/at/all",), "cannot write /nowhere/at/all: No such file or directory"),
     ],
 )
-def test_what_cannot_be_written_is_said_in_a_line(studio, options, problem):
+def test_an_output_that_cannot_be_written_is_reported_in_one_line(studio, options, problem):
     with studio.relaying(FEED) as relay:
         code, said = refused(relay, "feed", *options)
     assert code == 2

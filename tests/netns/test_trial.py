@@ -1,4 +1,4 @@
-"""What was confirmed comes back exactly as it was and in time, whoever dies and whatever lies in the way."""
+"""The confirmed config returns exactly and in time, also when processes die or the run directory has odd files."""
 
 import os
 import signal
@@ -148,15 +148,15 @@ def test_what_is_tried_runs_and_is_kept_when_it_is_confirmed(studio):
 
 def test_a_rollback_restores_the_very_sockets_the_memberships_and_the_forwarding_table(studio):
     with studio.relaying(BOTH_WAYS, CHOSEN, TUNNEL) as relay:
-        seen, told, came = kernel_sees(studio.relay), shown(relay), what_comes_out(studio)
+        seen, status, came = kernel_sees(studio.relay), shown(relay), what_comes_out(studio)
         assert [received for received, *_ in came] == [50, 50, 50, 0]
         begin_trial(relay, studio.config(ANOTHER_WAY, LATE))
-        assert shown(relay) != told
+        assert shown(relay) != status
         assert all(now != before for now, before in zip(kernel_sees(studio.relay), seen, strict=True))
         assert [received for received, *_ in what_comes_out(studio)] == [0, 50, 0, 50]
         end_trial(relay)
         assert kernel_sees(studio.relay) == seen
-        assert shown(relay) == told
+        assert shown(relay) == status
         assert what_comes_out(studio) == came
 
 
@@ -206,11 +206,11 @@ def test_what_was_rolled_back_stays_so_after_a_restart_until_somebody_reloads_it
         begin_trial(relay, studio.config(FEED, EXTRA))
         end_trial(relay)
     with relay:
-        wait_until(lambda: outcome(relay) == "rolled_back", "the first news of the control process")
+        wait_until(lambda: outcome(relay) == "rolled_back", "the first snapshot of the control process")
         assert names(relay) == ["feed"]
         assert relay.reload().startswith("applied: generation 2, 2 rules")
     with relay:
-        wait_until(lambda: outcome(relay) == "started", "the first news of the control process")
+        wait_until(lambda: outcome(relay) == "started", "the first snapshot of the control process")
         assert names(relay) == ["feed", "extra"]
 
 
@@ -253,7 +253,7 @@ def test_a_trial_that_ends_while_there_is_no_supervisor_is_rolled_back_at_the_st
         killed(relay)
     time.sleep(3)
     with relay:
-        wait_until(lambda: outcome(relay) == "rolled_back", "the first news of the control process")
+        wait_until(lambda: outcome(relay) == "rolled_back", "the first snapshot of the control process")
         assert names(relay) == ["feed"]
         assert "239.1.1.9" not in studio.relay.groups("eth0")
         assert "239.1.1.9" in relay.config.read_text()

@@ -1,4 +1,4 @@
-"""A line from a client is hostile until it has passed, and what is wrong with it is said in a word."""
+"""Any line of a client is a valid request or an error that says what is wrong."""
 
 import json
 
@@ -74,21 +74,21 @@ def test_a_request_without_an_identity_is_a_notification():
         (line(params=None), Code.INVALID_PARAMS),
     ],
 )
-def test_what_is_no_request_is_refused_by_its_kind(text, code):
+def test_an_invalid_request_has_an_error_code_of_its_kind(text, code):
     with pytest.raises(RpcError) as refused:
         parse_request(text)
     assert refused.value.code is code
     assert refused.value.message
 
 
-def test_the_answer_to_a_bad_request_names_it_where_it_can():
+def test_the_answer_to_a_bad_request_has_its_identity_if_that_is_readable():
     with pytest.raises(RpcError) as refused:
         parse_request(line(id="seven", method=7))
     assert refused.value.id == "seven"
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
-def test_nesting_has_a_bound_that_no_string_counts_towards(opening):
+def test_nesting_is_limited_and_brackets_in_strings_do_not_count(opening):
     with pytest.raises(RpcError, match=f"nested at most {MAX_DEPTH} deep"):
         parse_request(opening * 10_000)
     deepest = {"text": '[{"\\' * 1000}
@@ -113,7 +113,7 @@ def test_any_octets_are_a_request_or_refused(octets):
 PARAMETERS = (Parameter("rule", str, is_required=True), Parameter("most", int), Parameter("packets", bool))
 
 
-def test_parameters_come_by_name_and_those_that_were_left_out_are_none():
+def test_parameters_have_names_and_omitted_ones_are_none():
     assert bind_parameters(PARAMETERS, {"rule": "feed", "packets": False}) == {
         "rule": "feed",
         "most": None,
@@ -141,7 +141,7 @@ def test_a_parameter_that_is_wrong_is_named(params, message):
     assert (refused.value.code, refused.value.message) == (Code.INVALID_PARAMS, message)
 
 
-def test_a_method_without_parameters_says_so():
+def test_a_parameter_of_a_method_without_any_is_an_error():
     with pytest.raises(RpcError, match="no parameter is named `rule`; there are none"):
         bind_parameters((), {"rule": "feed"})
 

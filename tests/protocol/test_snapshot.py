@@ -52,7 +52,7 @@ def test_a_delta_has_only_the_rule_that_changed():
     assert delta(before, after) == {"rules": {"set": {"7": {"line": 8}}}}
 
 
-def test_a_rule_that_moves_to_the_front_of_the_file_does_so_in_the_copy():
+def test_a_rule_that_moves_to_the_front_of_the_file_moves_in_the_copy():
     before = {"statuses": {"a": 1, "b": 2}}
     after = {"statuses": {"c": 3, "a": 1}}
     message = delta(before, after)

@@ -1,4 +1,4 @@
-"""What one side says is what the other hears; and whatever a worker says, the supervisor lives."""
+"""Each message is decoded as it was encoded, and no message of a worker harms the supervisor."""
 
 import json
 import string
@@ -58,17 +58,17 @@ json_values = st.recursive(
 
 
 @given(batches)
-def test_a_worker_hears_the_batch_that_was_sent(batch):
+def test_a_worker_decodes_the_batch_that_was_sent(batch):
     assert decode_batch(encode_batch(batch)) == batch
 
 
-def test_a_step_of_another_protocol_is_refused():
+def test_an_instruction_of_another_protocol_is_an_error():
     with pytest.raises(WireError, match="unknown step in a batch"):
         decode_batch(b'[1,1,[["dance",0]]]')
 
 
 @given(answers)
-def test_the_supervisor_hears_the_answer_that_was_sent(answer):
+def test_the_supervisor_decodes_the_answer_that_was_sent(answer):
     assert decode_answer(encode_answer(answer)) == answer
 
 
@@ -77,16 +77,18 @@ def test_the_supervisor_hears_the_answer_that_was_sent(answer):
 @example("\0" * 1000)
 def test_an_answer_has_room_for_any_reason(reason):
     text = encode_answer(Refused(2**63, 2**63, reason))
-    assert [heard for packet in cut_into_packets(text) if (heard := Assembler(MAX_ANSWER).feed(packet.data))]
+    assert [
+        decoded for packet in cut_into_packets(text) if (decoded := Assembler(MAX_ANSWER).feed(packet.data))
+    ]
     assert isinstance(decode_answer(text), Refused)
 
 
 @given(st.text())
 @example("x\n<0>forged\x1b[31m\ud800")
 def test_a_reason_forges_no_line_of_the_log(reason):
-    heard = decode_answer(json.dumps(["refused", 1, 0, reason]).encode())
-    assert heard.reason.isprintable()
-    assert len(heard.reason) == len(reason)
+    decoded = decode_answer(json.dumps(["refused", 1, 0, reason]).encode())
+    assert decoded.reason.isprintable()
+    assert len(decoded.reason) == len(reason)
 
 
 @pytest.mark.parametrize(
@@ -122,13 +124,13 @@ def test_a_reason_forges_no_line_of_the_log(reason):
     ],
     ids=lambda text: repr(text[:28]),
 )
-def test_what_is_no_answer_is_an_error_of_the_protocol(text):
+def test_an_unknown_answer_is_an_error_of_the_protocol(text):
     with pytest.raises(WireError):
         decode_answer(text)
 
 
 @given(st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()))
-def test_garbage_is_an_answer_or_an_error_of_the_protocol_and_nothing_else(text):
+def test_garbage_is_an_answer_or_an_error_of_the_protocol(text):
     try:
         answer = decode_answer(text)
     except WireError:
@@ -137,7 +139,7 @@ def test_garbage_is_an_answer_or_an_error_of_the_protocol_and_nothing_else(text)
 
 
 @given(st.sampled_from(["hello", "acknowledged", "refused"]), st.lists(json_values, max_size=4))
-def test_an_answer_has_numbers_where_numbers_belong(word, values):
+def test_a_number_in_an_answer_is_an_integer(word, values):
     try:
         answer = decode_answer(json.dumps([word, *values]).encode())
     except WireError:

@@ -25,7 +25,7 @@ class Host:
     def age(self, time_of_day):
         return self.history.age(time_of_day, self.seconds)
 
-    def pass_by(self, seconds):
+    def let_pass(self, seconds):
         self.seconds += seconds
         self.sample()
 
@@ -39,25 +39,25 @@ def host():
     return Host()
 
 
-def test_it_is_the_difference_where_nobody_sets_the_clock(host):
+def test_an_age_is_the_difference_while_the_clock_is_not_set(host):
     then = host.time
-    host.pass_by(7.5)
+    host.let_pass(7.5)
     assert host.age(then) == pytest.approx(7.5)
 
 
 @pytest.mark.parametrize("by", [-86_400.0, -60.0, 60.0, 86_400.0])
-def test_it_stays_what_it_is_when_the_clock_is_set(host, by):
+def test_an_age_does_not_change_when_the_clock_is_set(host, by):
     then = host.time
-    host.pass_by(7.5)
+    host.let_pass(7.5)
     host.set_clock(by)
     assert host.age(then) == pytest.approx(7.5)
-    host.pass_by(3)
+    host.let_pass(3)
     assert host.age(then) == pytest.approx(10.5)
     assert host.age(host.time - 1) == pytest.approx(1)
 
 
-def test_a_packet_that_came_before_the_step_was_seen_is_of_the_new_time(host):
-    host.pass_by(100)
+def test_a_packet_that_came_before_the_step_was_sampled_is_of_the_new_time(host):
+    host.let_pass(100)
     host.seconds += 1  # the clock was set in that second, and then a packet came
     then = host.time - 3600 - 0.5
     host.set_clock(-3600)
@@ -65,16 +65,16 @@ def test_a_packet_that_came_before_the_step_was_seen_is_of_the_new_time(host):
     assert MAX_DETECTION_S > 1
 
 
-def test_what_came_before_this_process_began_is_old(host):
+def test_a_packet_from_before_the_start_of_this_process_is_old(host):
     assert host.age(host.time - 4000) == pytest.approx(4000)
 
 
-def test_a_stamp_that_fits_no_setting_is_no_age(host):
+def test_a_stamp_that_fits_no_setting_of_the_clock_has_no_age(host):
     assert host.age(host.time + 4000) == 0.0
 
 
-def test_a_clock_that_is_set_all_the_time_fills_no_memory(host):
+def test_the_memory_of_settings_is_bounded(host):
     for _ in range(10 * MAX_SETTINGS):
-        host.pass_by(1)
+        host.let_pass(1)
         host.set_clock(-1)
     assert len(host.history._settings) == MAX_SETTINGS

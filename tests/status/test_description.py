@@ -73,7 +73,7 @@ def test_a_rule_that_does_not_run_has_only_the_source_address_of_the_file():
     assert [(output["source"], output["runs"]) for output in outputs] == [(None, False), ("10.9.2.9", False)]
 
 
-def test_a_running_rule_has_its_place_in_the_files_and_its_data_plane():
+def test_a_running_rule_has_its_position_in_the_files_and_its_data_plane():
     described = describe_running_rule(FEED, DEVICES, None)
     assert {key: described.pop(key) for key in ("data_plane", "data_plane_reason", "file", "line")} == {
         "data_plane": "userspace",
@@ -100,7 +100,7 @@ def test_an_interface_has_its_device_and_the_joined_groups_in_order():
     }
 
 
-def test_a_device_that_is_down_or_absent_is_described_so():
+def test_the_description_of_a_device_says_that_it_is_down_or_absent():
     down = describe_interface(CONFIG.interfaces["plant"], Link(3, "eth1", up=False), [])
     assert (down["link"], down["addresses"]) == ("down", [])
     absent = describe_interface(CONFIG.interfaces["plant"], None, [])

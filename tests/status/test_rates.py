@@ -52,7 +52,7 @@ def test_a_rate_is_unknown_without_a_sample_that_is_old_enough(counts):
     assert counts.read(11).rates(RULES, None, [0, 0], AGES) == UNKNOWN
 
 
-def test_a_rate_is_unknown_while_the_row_is_new_to_its_owner(counts):
+def test_a_rate_is_unknown_until_the_owner_has_had_the_row_for_a_second(counts):
     memory_of(counts)
     counts.sample(10)
     counts.include(RULES, 5)
@@ -78,7 +78,7 @@ def test_a_row_that_was_cleared_has_not_grown(counts):
     assert rates(counts, 11) == (0, 0)
 
 
-def test_links_and_rules_are_told_apart(counts):
+def test_links_and_rules_have_rates_of_their_own(counts):
     memory = memory_of(counts)
     counts.include(LINKS, 0)
     counts.include(RULES, 0)

@@ -1,4 +1,4 @@
-"""A control process without a daemon: a supervisor that is made up, and clients at the server's socket."""
+"""A control process without a daemon: a fake supervisor, and clients that connect to the server's socket."""
 
 import mmap
 import os
@@ -19,7 +19,7 @@ from mcrelay.protocol.control import (
 )
 from mcrelay.protocol.framing import MAX_PACKET, Assembler, cut_into_packets
 
-PATIENCE = 20  # seconds: far more than anything takes
+TIMEOUT_S = 20  # far more than any step takes
 
 
 def rule(row=0, outputs=1, **shown):
@@ -54,7 +54,7 @@ def interface(row=0, ifindex=2, **shown):
 
 
 def process(**changes):
-    """Return a process as the picture has it."""
+    """Return a process as the snapshot has it."""
     return {
         "kind": "worker", "pid": os.getpid(), "state": "running", "started": 1000.0, "restarts": 0,
         "reason": "", **changes,
@@ -69,7 +69,7 @@ RESULT = {
 
 
 def sections(**rules):
-    """Return a picture as the first message has it."""
+    """Return the sections of a whole snapshot, as the first message has them."""
     rules = rules or {"feed": rule()}
     return {
         "daemon": {
@@ -113,44 +113,44 @@ class Memory:
         self.set(LINKS, row, **counts)
 
 
-class Supervisor:
+class FakeSupervisor:
     """The other end of the control process's channel."""
 
     def __init__(self, channel):
         self.channel = channel
-        channel.settimeout(PATIENCE)
+        channel.settimeout(TIMEOUT_S)
         self._assembler = Assembler(1 << 20)
 
-    def tell(self, news, *descriptors):
+    def send(self, message, *descriptors):
         """Send a message with descriptors."""
-        for packet in cut_into_packets(encode_to_control(news), descriptors):
+        for packet in cut_into_packets(encode_to_control(message), descriptors):
             socket.send_fds(self.channel, [packet.data], list(packet.descriptors))
 
     def change(self, **changed):
-        """Send sections of the picture."""
-        self.tell(SnapshotChanged(changed))
+        """Send a delta of the snapshot."""
+        self.send(SnapshotChanged(changed))
 
-    def asked(self):
+    def next_request(self):
         """Return the next request of the control process."""
         while True:
-            if message := self._assembler.feed(self.channel.recv(MAX_PACKET)):
-                return decode_to_supervisor(message[0])
+            if whole := self._assembler.feed(self.channel.recv(MAX_PACKET)):
+                return decode_to_supervisor(whole[0])
 
 
-class Desk:
-    """A server that runs, its supervisor, and the way to it."""
+class ServerHarness:
+    """A running server, its fake supervisor, and its clients."""
 
     def __init__(self, folder: Path):
         self.path = str(folder / "control.sock")
-        self._listener = self._listening()
+        self._listener = self._open_listener()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.supervisor = Supervisor(ours)
+        self.supervisor = FakeSupervisor(ours)
         self.memory = Memory()
-        self.pulse = os.memfd_create("pulse")
+        self.heartbeat = os.memfd_create("heartbeat")
         self._thread = threading.Thread(target=self._run, args=(theirs.detach(),))
         self._clients = []
 
-    def _listening(self):
+    def _open_listener(self):
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(self.path)
         listener.listen(512)
@@ -165,26 +165,26 @@ class Desk:
 
     def __enter__(self):
         self._thread.start()
-        self.supervisor.asked()
-        self.supervisor.tell(SetListener(), self._listener.fileno(), self.pulse)
-        self.supervisor.tell(Counters(0), self.memory.descriptor)
+        self.supervisor.next_request()
+        self.supervisor.send(SetListener(), self._listener.fileno(), self.heartbeat)
+        self.supervisor.send(Counters(0), self.memory.descriptor)
         return self
 
     def __exit__(self, *_):
         for client in self._clients:
             client.close()
         self.supervisor.channel.close()
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT_S)
         self._listener.close()
-        os.close(self.pulse)
+        os.close(self.heartbeat)
         assert not self._thread.is_alive()
 
-    def listen_anew(self):
-        """Remove the socket, and tell of another one in its place."""
+    def replace_listener(self):
+        """Remove the socket, and send the server another one in its place."""
         os.unlink(self.path)
         self._listener.close()
-        self._listener = self._listening()
-        self.supervisor.tell(SetListener(), self._listener.fileno(), self.pulse)
+        self._listener = self._open_listener()
+        self.supervisor.send(SetListener(), self._listener.fileno(), self.heartbeat)
 
     def client(self):
         """Return a client that has said hello."""
@@ -192,10 +192,10 @@ class Desk:
         self._clients.append(client)
         return client
 
-    def raw(self):
-        """Return a connection that has said nothing."""
+    def connect_raw(self):
+        """Return a connection without a greeting."""
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(PATIENCE)
+        connection.settimeout(TIMEOUT_S)
         connection.connect(self.path)
         self._clients.append(connection)
         return connection

@@ -1,4 +1,4 @@
-"""A daemon that is none: it answers at a socket with what a test gives it."""
+"""A fake daemon: it answers at a socket with what a test gives it."""
 
 import json
 import socket
@@ -12,7 +12,7 @@ GREETING = {
 
 
 def answer(request, methods):
-    """The answer to one request: `methods` are results, errors, or functions of the parameters."""
+    """Return the answer to one request: `methods` are results, errors, or functions of the parameters."""
     found = methods.get(request["method"], {"error": {"code": -32601, "message": "no such method"}})
     result = found(**request.get("params", {})) if callable(found) else found
     body = result if isinstance(result, dict) and "error" in result else {"result": result}
@@ -36,7 +36,7 @@ def answering(path, **methods):
 
 @contextmanager
 def listening(path, serve):
-    """Give each client that comes to `path` to `serve`, in a thread of its own."""
+    """Give each client that connects to `path` to `serve`, in a thread of its own."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
         listener.listen()

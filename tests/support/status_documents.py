@@ -37,7 +37,7 @@ TRIAL = {"generation": 7, "hash": "ab" * 32, "until": NOW + 60, "confirmed": "cd
 
 
 def output(**fields):
-    """An output that sends what comes in."""
+    """An output that sends every packet of its rule."""
     return {
         "interface": "plant", "device": "eth1", "destination": "239.2.2.2", "port": 6001,
         "source": "10.9.2.1", "source_port": None, "ttl": 64, "dscp": "copy", "runs": True,
@@ -64,14 +64,14 @@ def rule(name="camera", *, state="active", reason="", outputs=None, dropped=0, *
 
 
 def idle(name, state, reason):
-    """A rule that does not run, and has not had a packet."""
+    """A rule that does not run and has had no packet."""
     nothing = {"packets": 0, "octets": 0, "packets_per_second": 0.0, "bits_per_second": 0.0}
     outputs = [output(**nothing, source=None, runs=False)]
     return rule(name, state=state, reason=reason, outputs=outputs, last_packet=None, **nothing)
 
 
 def interface(name="studio", device="eth0", **fields):
-    """An interface that is up, and brings more than what rules take."""
+    """An interface that is up and receives more than the packets of rules."""
     return {
         "name": name, "device": device, "link": "up", "mtu": 1500, "addresses": ["10.1.0.1"],
         "memberships": [{"group": "239.1.1.1", "source": None}], "packets": 1_205_000,

@@ -1,6 +1,6 @@
-"""Clients that nobody wants: `python attacks.py NAME SOCKET` does it until it is killed.
+"""Hostile clients: `python hostile_clients.py NAME SOCKET` attacks until it is killed.
 
-Each says a line as soon as it has done its worst once, and goes on.
+Each prints a line once the attack is at its full extent, and goes on.
 """
 
 import itertools
@@ -20,7 +20,7 @@ HELLO = request("hello", protocol=1)
 
 
 def connected(path, *, greets=True):
-    """Return a connection; one that is to be greeted has heard the answer."""
+    """Return a connection; with a greeting, its answer has been received."""
     client = socket.socket(socket.AF_UNIX)
     client.connect(path)  # it waits while too many do
     client.settimeout(10)
@@ -31,7 +31,7 @@ def connected(path, *, greets=True):
 
 
 def thousand_connections(path):
-    """A thousand at once, again and again."""
+    """A thousand connections at once, again and again."""
     for _ in rounds():
         crowd = [connected(path, greets=False) for _ in range(1000)]
         yield
@@ -40,7 +40,7 @@ def thousand_connections(path):
 
 
 def thousand_greeted_connections(path):
-    """A thousand that keep what they have, as far as they may."""
+    """A thousand connections that stay open as long as the server lets them."""
     crowd = []
     for number in rounds():
         crowd.append(connected(path))
@@ -109,7 +109,7 @@ def pipelined(path):
 
 
 def never_reads(path):
-    """Two hundred clients that ask for all there is, and take none of it."""
+    """Two hundred clients that request every document and read no answer."""
     requests = request("status") * 100 + request("reload.mark") * 100
     crowd = []
     for _ in rounds():
@@ -126,7 +126,7 @@ def never_reads(path):
 
 
 def trace_that_is_never_read(path):
-    """Traces of the rule that carries everything, asked for and left alone."""
+    """Traces of the rule with all packets, started and never read."""
     crowd = []
     for _ in rounds():
         client = connected(path)
@@ -141,7 +141,7 @@ def trace_that_is_never_read(path):
 
 
 def dies_in_the_middle(path):
-    """Clients that go in the middle of a request, of an answer, and of a trace."""
+    """Clients that disconnect within a request, an answer, and a trace."""
     beginnings = [
         HELLO[:20],
         HELLO,
@@ -157,7 +157,7 @@ def dies_in_the_middle(path):
 
 
 def random_octets(path):
-    """Noise, with a line's end now and then, before and after a greeting."""
+    """Random octets with a newline now and then, before and after a greeting."""
     noise = random.Random(7)
     for number in rounds():
         client = connected(path, greets=number % 2 == 0)
@@ -173,7 +173,7 @@ def random_octets(path):
 
 
 def flood_of_marks(path):
-    """Clients that want the supervisor to say something, as often as it can."""
+    """Clients that request marks, which need the supervisor, as often as they can."""
     crowd = [connected(path) for _ in range(50)]
     for _ in rounds():
         for client in crowd:
