@@ -1,4 +1,4 @@
-"""The confirmed config returns exactly and in time, also when processes die or the run directory has odd files."""
+"""The confirmed config returns exactly and in time, whatever dies and whatever is in the run directory."""
 
 import os
 import signal
