@@ -21,7 +21,7 @@ from mcrelay.model.addresses import (
     format_endpoint,
     is_group,
     is_link_local_group,
-    why_no_host,
+    reason_not_host,
 )
 from mcrelay.model.suggestions import did_you_mean, list_words
 
@@ -146,7 +146,7 @@ class _Compiler:
         interface = self._known_interface(section)
         destination = self._valid_destination(section, interface)
         for index, source in section.valid_items("sources"):
-            if why := why_no_host(source):
+            if why := reason_not_host(source):
                 self._report(section, why, "sources", index)
         port = section.get("port")
         if interface is None or destination is None or port is None:
@@ -185,14 +185,14 @@ class _Compiler:
             return self._valid_host(section, "address", interface.device if interface else LOOPBACK_DEVICE)
         if is_group(group):
             return group
-        instead = "" if why_no_host(group) else f"; for a host, write `address: {group}`"
+        instead = "" if reason_not_host(group) else f"; for a host, write `address: {group}`"
         message = f"{group} is not a multicast group ({GROUP_RANGE}){instead}"
         self._report(section, message, "group")
         return None
 
     def _valid_host(self, section: Section, key: str, device: str) -> str | None:
         address: str | None = section.get(key)
-        if address is not None and (why := why_no_host(address, device)):
+        if address is not None and (why := reason_not_host(address, device)):
             self._report(section, why, key)
             return None
         return address

@@ -82,7 +82,7 @@ SupervisorAction = Acquire | Release
 Action = StartWorker | StopWorker | WorkerAction | SupervisorAction
 
 
-def slot(resource: WorkerResource) -> Hashable:
+def exclusive_slot(resource: WorkerResource) -> Hashable:
     """Return what a worker has only one of: opening a resource replaces the one in the same slot.
 
     A ring takes the slot of its link. Any other resource has a slot of its own.
@@ -110,8 +110,8 @@ def applied(state: RunningState, actions: Iterable[Action]) -> RunningState:
             case _:
                 if action.worker not in drafts:
                     drafts[action.worker] = _WorkerDraft(workers[action.worker])
-                drafts[action.worker].take(action)
-    workers.update((worker, draft.finished()) for worker, draft in drafts.items())
+                drafts[action.worker].apply(action)
+    workers.update((worker, draft.to_state()) for worker, draft in drafts.items())
     return RunningState(workers, frozenset(resources))
 
 
@@ -119,22 +119,22 @@ class _WorkerDraft:
     """The state of a worker while actions change it, copied once, however many actions there are."""
 
     def __init__(self, state: WorkerState) -> None:
-        self.open = {slot(resource): resource for resource in state.resources}
+        self.open = {exclusive_slot(resource): resource for resource in state.resources}
         self.flows = dict(state.flows)
 
-    def take(self, action: WorkerAction) -> None:
+    def apply(self, action: WorkerAction) -> None:
         match action:
             case Open(_, resource):
-                self.open[slot(resource)] = resource
+                self.open[exclusive_slot(resource)] = resource
             case Close(_, resource):
-                if self.open.get(slot(resource)) == resource:
-                    del self.open[slot(resource)]
+                if self.open.get(exclusive_slot(resource)) == resource:
+                    del self.open[exclusive_slot(resource)]
             case SetFlow(_, flow, route):
                 self.flows[flow] = route
             case DeleteFlow(_, flow):  # pragma: no branch: there is no other
                 self.flows.pop(flow, None)
 
-    def finished(self) -> WorkerState:
+    def to_state(self) -> WorkerState:
         return WorkerState(frozenset(self.open.values()), self.flows)
 
 

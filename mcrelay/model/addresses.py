@@ -93,7 +93,7 @@ def is_loopback(address: str) -> bool:
     return address.startswith("127.")
 
 
-def why_no_host(address: str, device: str = LOOPBACK_DEVICE) -> str:
+def reason_not_host(address: str, device: str = LOOPBACK_DEVICE) -> str:
     """Return why an address is not one of a host that `device` leads to; an empty text where it may be one.
 
     0.0.0.0/8: RFC 1122, section 3.2.1.3. 240.0.0.0/4: RFC 1112, section 4, with the broadcast address.

@@ -30,7 +30,7 @@ class Table:
         """Return the index of a column in a row."""
         return self.columns.index(name)
 
-    def place(self, row: int, name: str) -> int:
+    def index(self, row: int, name: str) -> int:
         """Return the index of a count in the memory, taken as an array of 64-bit numbers."""
         return self.offset // 8 + row * len(self.columns) + self.column(name)
 

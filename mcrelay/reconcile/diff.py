@@ -15,7 +15,7 @@ from mcrelay.model.actions import (
     SetFlow,
     StartWorker,
     StopWorker,
-    slot,
+    exclusive_slot,
 )
 from mcrelay.model.state import (
     DesiredState,
@@ -78,8 +78,10 @@ def _additions(worker: int, have: WorkerState, wanted: WorkerState) -> list[Acti
 
 def _removals(worker: int, have: WorkerState, wanted: WorkerState) -> list[Action]:
     # What another resource replaces, such as a ring of another size on the same link, is not closed.
-    taken = {slot(one) for one in wanted.resources}
-    closed = _sorted(one for one in have.resources - wanted.resources if slot(one) not in taken)[::-1]
+    taken = {exclusive_slot(one) for one in wanted.resources}
+    closed = _sorted(one for one in have.resources - wanted.resources if exclusive_slot(one) not in taken)[
+        ::-1
+    ]
     return [
         *(Close(worker, one) for one in closed if _ORDER[type(one)] > _ORDER[Flow]),
         *(DeleteFlow(worker, flow) for flow in have.flows if flow not in wanted.flows),

@@ -22,7 +22,10 @@ from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import DesiredState, Flow, Resource, Route, WorkerState
 from mcrelay.reconcile.plan import Plan, supervisor_resource
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # before the next attempt; each pause is twice the one before
+FIRST_RETRY_DELAY_S, LONGEST_RETRY_DELAY_S = (
+    1.0,
+    30.0,
+)  # before the next attempt; each pause is twice the one before
 
 Subject = Flow | Resource
 
@@ -51,9 +54,9 @@ class Failures:
 
     def set_aside(self, action: WorkerAction | SupervisorAction, reason: str, now: float) -> None:
         """Set aside the subject of an action, after each failure for a longer pause."""
-        before = self.by_subject.get(subject(action))
-        pause = min(LONGEST_PAUSE_S, before.pause * 2) if before else FIRST_PAUSE_S
-        self.by_subject[subject(action)] = FailedAttempt(reason, pause, now + pause)
+        before = self.by_subject.get(subject_of(action))
+        pause = min(LONGEST_RETRY_DELAY_S, before.pause * 2) if before else FIRST_RETRY_DELAY_S
+        self.by_subject[subject_of(action)] = FailedAttempt(reason, pause, now + pause)
 
     def wake(self, now: float) -> bool:
         """Release the subjects whose pause is over for their next attempt; return whether there are any."""
@@ -69,7 +72,7 @@ class Failures:
 
     def is_resting(self, action: WorkerAction | SupervisorAction) -> bool:
         """Return whether the subject of an action is set aside."""
-        failure = self.by_subject.get(subject(action))
+        failure = self.by_subject.get(subject_of(action))
         return failure is not None and failure.retry_at is not None
 
     def forget_recovered(self, actions: Iterable[Action]) -> None:
@@ -79,7 +82,7 @@ class Failures:
         """
         if not self.by_subject:
             return
-        left = {subject(action) for action in actions if not isinstance(action, StartWorker | StopWorker)}
+        left = {subject_of(action) for action in actions if not isinstance(action, StartWorker | StopWorker)}
         self.by_subject = {
             one: failure
             for one, failure in self.by_subject.items()
@@ -115,7 +118,7 @@ class Failures:
         return paths
 
 
-def subject(action: WorkerAction | SupervisorAction) -> Subject:
+def subject_of(action: WorkerAction | SupervisorAction) -> Subject:
     """Return the resource or the flow that an action is about."""
     match action:
         case Open(_, resource) | Close(_, resource):

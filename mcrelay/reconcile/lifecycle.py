@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0  # before a restart
+FIRST_RESTART_DELAY_S, LONGEST_RESTART_DELAY_S = 0.1, 10.0  # before a restart
 LONG_LIFE_S = 1.0  # a process that worked for so long begins again with the first pause
 TIMEOUT_S = 10.0  # to start, to answer, or to end
 
@@ -77,26 +77,26 @@ class Process:
         """Make the process overdue at once, because it is of no more use."""
         self.phase, self.deadline = Phase.BUSY, now
 
-    def said_hello(self, now: float) -> bool:
+    def record_hello(self, now: float) -> bool:
         """The process said hello; return whether it was starting, as it should be."""
         if self.phase is not Phase.STARTING:
             return False
         self.phase, self._started_at = Phase.IDLE, now
         return True
 
-    def answered(self) -> None:
+    def record_answer(self) -> None:
         """The process has done its work, and waits for more."""
         self.phase = Phase.IDLE
 
-    def exited(self, now: float, reason: str = "") -> None:
+    def record_exit(self, now: float, reason: str = "") -> None:
         """The process died, or ended as it should. Pauses after deaths double until a process lives long."""
         if self.phase is not Phase.ENDING:
             has_lived_long = self.phase is not Phase.STARTING and now - self._started_at >= LONG_LIFE_S
-            self._pause = FIRST_PAUSE_S if has_lived_long else self._longer_pause()
+            self._pause = FIRST_RESTART_DELAY_S if has_lived_long else self._longer_pause()
             self.start_not_before = now + self._pause
             self.restarts += 1
             self.reason = reason
         self.phase = Phase.ABSENT
 
     def _longer_pause(self) -> float:
-        return min(LONGEST_PAUSE_S, self._pause * 2 or FIRST_PAUSE_S)
+        return min(LONGEST_RESTART_DELAY_S, self._pause * 2 or FIRST_RESTART_DELAY_S)

@@ -73,7 +73,7 @@ class Reconciler:
 
     def worker_started(self, worker: int, now: float) -> None:
         """A worker said hello: it runs, and has nothing open yet."""
-        if self._process(worker).said_hello(now):
+        if self._process(worker).record_hello(now):
             self.running = applied(self.running, [StartWorker(worker)])
             self._has_unseen_events = True
 
@@ -82,7 +82,7 @@ class Reconciler:
         process = self._process(worker)
         if process.phase is Phase.ABSENT:
             return
-        process.exited(now, reason)
+        process.record_exit(now, reason)
         self._outstanding.pop(worker, None)
         self.running = without_worker(self.running, worker)
         self._has_unseen_events = True
@@ -160,10 +160,6 @@ class Reconciler:
         is_quiet = not self._has_unseen_events and not self._performing and not is_under_way
         return is_quiet and self._has_been_complete
 
-    def is_ending(self, worker: int) -> bool:
-        """Return whether a worker has been commanded to end, and has not ended yet."""
-        return self._process(worker).phase is Phase.ENDING
-
     def statuses(self) -> dict[str, RuleStatus]:
         """Return the status of every rule by its name: the plan's, with the failures since then."""
         return self.failures.statuses(self.plan)
@@ -187,7 +183,7 @@ class Reconciler:
         if batch is None or batch.number != number:
             return None
         del self._outstanding[worker]
-        self._process(worker).answered()
+        self._process(worker).record_answer()
         self._has_unseen_events = True
         return batch
 

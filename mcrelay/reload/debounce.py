@@ -30,12 +30,12 @@ class Debouncer:
     _has_event: bool = True  # since the last look
     _has_change_without_event: bool = False
 
-    def event_seen(self, now: float) -> None:
+    def record_event(self, now: float) -> None:
         """There was an event at the files or their folders: look at once, but at most every `QUIET_S`."""
         self._has_event, self._has_change_without_event = True, False
         self.due = min(self.due, max(now, self._last_look + QUIET_S))
 
-    def stamps_taken(self, stamps: object, now: float, is_open: bool = False) -> bool:
+    def should_read(self, stamps: object, now: float, is_open: bool = False) -> bool:
         """Return whether the files are to be read, whose stamps these are now.
 
         `is_open`: a process has one of the files open for writing.
@@ -55,6 +55,6 @@ class Debouncer:
         """Return whether the files changed without an event."""
         return self._has_change_without_event and now >= self._stamps_since + EVENT_DELAY_S
 
-    def observer_restarted(self) -> None:
+    def record_observer_restart(self) -> None:
         """A new observer reports events; an event that the old one missed does not count any more."""
         self._has_event, self._has_change_without_event = True, False

@@ -105,7 +105,7 @@ class Reloads:
         self.begun += 1
         self.cause = cause
 
-    def decided(
+    def record_outcome(
         self,
         outcome: Outcome,
         generation: int,

@@ -93,7 +93,7 @@ class CounterReader:
         self._samples.append(Sample(now, len(self._memories), packets, octets))
 
     def _column(self, table: Table, name: str) -> ColumnSample:
-        first, width = table.place(0, name), len(table.columns)
+        first, width = table.index(0, name), len(table.columns)
         stop = first + width * self._rows[table.offset]
         copies = (numbers[first:stop:width].tobytes() for numbers in self._memories.values())
         return ColumnSample(tuple(memoryview(copy).cast("Q") for copy in copies))

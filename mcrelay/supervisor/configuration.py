@@ -170,7 +170,7 @@ class Configuration:
         self.generation += 1
         changes = compare_configs(before, version.config, self._route_of)
         log.info("generation %d, rules: %s", self.generation, changes)
-        self.reloads.decided(outcome, self.generation, changes)
+        self.reloads.record_outcome(outcome, self.generation, changes)
         self._history.record(self._acceptance(version, outcome, changes))
 
     def _acceptance(self, version: Version, outcome: Outcome, changes: Changes) -> Acceptance:
@@ -181,17 +181,19 @@ class Configuration:
 
     def _keep_running(self) -> None:
         self._history.forget_rolled_back()
-        self.reloads.decided(Outcome.UNCHANGED, self.generation, Changes(kept=tuple(self.config.rules)))
+        self.reloads.record_outcome(
+            Outcome.UNCHANGED, self.generation, Changes(kept=tuple(self.config.rules))
+        )
 
     def _reject(self, error: ConfigError) -> None:
         self._log_problems(error)
-        self.reloads.decided(Outcome.REJECTED, self.generation, problems=error.problems)
+        self.reloads.record_outcome(Outcome.REJECTED, self.generation, problems=error.problems)
 
     def _refuse(self, reason: str) -> None:
         cause = self.reloads.cause
         log.error("%s: refused: %s", cause, reason)
         problem = Problem(SourceLocation(f"mcrelay {cause}"), "", reason)
-        self.reloads.decided(Outcome.REFUSED, self.generation, problems=[problem])
+        self.reloads.record_outcome(Outcome.REFUSED, self.generation, problems=[problem])
 
     def _log_problems(self, error: ConfigError) -> None:
         for line in error.lines():
@@ -227,7 +229,7 @@ class Configuration:
             self._refuse(f"a restart would still roll it back: {error}")
             return
         self._history.confirm()
-        self.reloads.decided(Outcome.CONFIRMED, self.generation)
+        self.reloads.record_outcome(Outcome.CONFIRMED, self.generation)
 
     def _trial_note(self) -> str:
         trial = self.trials.trial

@@ -132,7 +132,7 @@ class ControlProcess:
         except OSError as error:
             reason = describe_start_error(error)
             log.warning("cannot start the control process: %s", reason)
-            self.process.exited(now, f"it cannot start: {reason}")
+            self.process.record_exit(now, f"it cannot start: {reason}")
             return
         self._poller.connect(child, self._handle, self._exited)
         log.info("the control process is process %d", child.pid)
@@ -141,7 +141,7 @@ class ControlProcess:
         match message:
             case Hello():
                 message.must_match()
-                if not self.process.said_hello(time.monotonic()):
+                if not self.process.record_hello(time.monotonic()):
                     raise WireError("it said hello twice")
                 self._send_listener()
             case _ if not self.is_ready:
@@ -176,5 +176,5 @@ class ControlProcess:
         self.child, self._unsent_since = None, None
         self._heartbeat.reset()
         self._sent_snapshot, self._sent_memories = {}, set()
-        self.process.exited(time.monotonic(), how)
+        self.process.record_exit(time.monotonic(), how)
         self._trace_requests.forget_all()

@@ -27,7 +27,7 @@ class CounterMemory:
 
     def clear(self, table: Table, row: int) -> None:
         """Set a row to zero, for its next owner."""
-        first = table.place(row, table.columns[0])
+        first = table.index(row, table.columns[0])
         size = len(table.columns)
         self._numbers[first : first + size] = memoryview(bytes(8 * size)).cast("Q")
 

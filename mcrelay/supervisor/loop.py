@@ -96,7 +96,7 @@ class Supervisor:
         link_monitor = LinkMonitor()
         self.poller.watch(self.signals, self._handle_signals)
         self.poller.watch(link_monitor, lambda: self._links_changed(link_monitor))
-        self.poller.watch(self.watcher, self.watcher.event_seen)
+        self.poller.watch(self.watcher, self.watcher.record_event)
         self._read_links()
         self._apply_configuration()
         if self.notifier.watchdog_interval is not None:

@@ -72,5 +72,5 @@ class CounterWriter:
 
     def saved_head(self, row: int) -> memoryview:
         """Return the number, one of 64 bits, in which the ring of a link saves its head."""
-        place = LINKS.place(row, "head")
+        place = LINKS.index(row, "head")
         return self.counts[place : place + 1]

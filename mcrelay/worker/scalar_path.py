@@ -78,7 +78,7 @@ class ScalarPath:
         `row` is the row of the link's counters. `routes` has the route of each destination that accepts every
         source.
         """
-        relayed, link = 0, LINKS.place(row, "packets")
+        relayed, link = 0, LINKS.index(row, "packets")
         while relayed < MAX_SCALAR_PACKETS and ring.is_ready(0):
             if not self._relay_one(ring, link, routes):
                 break
@@ -145,6 +145,6 @@ class ScalarPath:
             self._messages.set_ttl(output, max(ttl, 0))
             self._messages.set_tos(output, max(tos, 0))
             descriptor = self._descriptors[int(routes.egress[output])]
-            counts = OUTPUTS.place(int(routes.row[output]), "packets")
+            counts = OUTPUTS.index(int(routes.row[output]), "packets")
             outputs.append(PreparedOutput(descriptor, output, ttl, tos, counts))
-        return PreparedRoute(RULES.place(int(routes.rule_row[route]), "packets"), tuple(outputs))
+        return PreparedRoute(RULES.index(int(routes.rule_row[route]), "packets"), tuple(outputs))

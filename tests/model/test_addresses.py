@@ -20,8 +20,8 @@ from mcrelay.model.addresses import (
     looks_like_address,
     normalize_address,
     number_to_address,
+    reason_not_host,
     split_endpoint,
-    why_no_host,
 )
 
 # The standard library's answers are the reference.
@@ -77,9 +77,9 @@ def test_the_groups_end_where_the_standard_says():
 
 
 def test_why_an_address_is_not_one_of_a_host():
-    assert why_no_host("10.0.0.1", "eth0") == ""
-    assert why_no_host("127.0.0.1") == ""
-    assert why_no_host("127.0.0.1", "eth0").endswith("through the device lo alone, not through eth0")
-    assert why_no_host("239.1.1.1") == "239.1.1.1 is a multicast group, not the address of a host"
+    assert reason_not_host("10.0.0.1", "eth0") == ""
+    assert reason_not_host("127.0.0.1") == ""
+    assert reason_not_host("127.0.0.1", "eth0").endswith("through the device lo alone, not through eth0")
+    assert reason_not_host("239.1.1.1") == "239.1.1.1 is a multicast group, not the address of a host"
     for address in ("0.0.0.0", "0.1.2.3", "240.0.0.1", "255.255.255.255"):
-        assert why_no_host(address) == f"{address} is not the address of a host"
+        assert reason_not_host(address) == f"{address} is not the address of a host"

@@ -20,10 +20,10 @@ def test_the_tables_follow_one_another_and_fill_the_memory():
 @pytest.mark.parametrize("table", TABLES)
 def test_every_count_of_a_table_has_a_place_of_its_own_inside_it(table):
     for row in (0, 1, table.rows - 1):
-        places = [table.place(row, column) for column in table.columns]
+        places = [table.index(row, column) for column in table.columns]
         assert len(set(places)) == len(table.columns)
         assert all(table.offset <= 8 * place < table.offset + table.size for place in places)
-    assert table.place(1, table.columns[0]) == table.place(0, table.columns[-1]) + 1
+    assert table.index(1, table.columns[0]) == table.index(0, table.columns[-1]) + 1
 
 
 def test_no_column_is_there_twice():
@@ -34,7 +34,7 @@ def test_no_column_is_there_twice():
 def test_a_row_is_read_where_its_table_lies():
     table = Table(columns=("packets", "octets"), rows=3, offset=16)
     numbers = memoryview(bytearray(table.offset + table.size)).cast("Q")
-    numbers[table.place(1, "packets")], numbers[table.place(1, "octets")] = 7, 700
+    numbers[table.index(1, "packets")], numbers[table.index(1, "octets")] = 7, 700
     assert [table.counts(numbers, row) for row in range(3)] == [[0, 0], [7, 700], [0, 0]]
 
 

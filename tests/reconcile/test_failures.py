@@ -22,7 +22,7 @@ from tests.support.reconciler_harness import (
     ReconcilerHarness,
     failing,
     settled,
-    subject,
+    subject_of,
 )
 from tests.support.strategies import planned, reached
 
@@ -140,7 +140,7 @@ def test_a_status_gives_every_reason_once_after_the_reason_of_the_plan():
     harness.plan(plan)
     harness.hello(0)
     for thing, reason in ((NEAR, "in use"), (FAR, "no room")):
-        at = [subject(action) for action in harness.workers[0].batch.actions].index(thing)
+        at = [subject_of(action) for action in harness.workers[0].batch.actions].index(thing)
         number = harness.workers[0].batch.number
         harness.workers[0].batch = None
         harness.reconciler.batch_refused(0, number, {at: reason}, harness.now)

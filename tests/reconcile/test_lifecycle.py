@@ -5,6 +5,7 @@ import pytest
 from mcrelay.model.actions import Release
 from mcrelay.model.state import DesiredState, Membership
 from mcrelay.reconcile.commands import Kill, Perform, Start, Stop
+from mcrelay.reconcile.lifecycle import Phase
 from mcrelay.reconcile.plan import Plan
 from tests.support.reconciler_harness import CAMERA, ONE_RULE, TO_NEAR, ReconcilerHarness, settled
 from tests.support.strategies import planned, reached
@@ -109,8 +110,8 @@ def test_a_worker_that_is_no_longer_wanted_ends_and_is_not_restarted():
     harness = settled(planned({"camera": ([CAMERA], [TO_NEAR])}, count=2))
     harness.plan(ONE_RULE)
     assert harness.since() == [Stop(1)]
-    assert harness.reconciler.is_ending(1)
-    assert not harness.reconciler.is_ending(0)
+    assert harness.reconciler.processes[1].phase is Phase.ENDING
+    assert harness.reconciler.processes[0].phase is Phase.IDLE
     assert not harness.reconciler.is_settled
     harness.exit(1)
     assert harness.reconciler.is_settled

@@ -14,78 +14,78 @@ STEP = 0.01
 def debouncer_after_a_read(stamps="first", now=100.0):
     """Return a debouncer that let the files be read at `now`."""
     debouncer = Debouncer(due=now - QUIET_S)
-    assert not debouncer.stamps_taken(stamps, now - QUIET_S)
-    assert debouncer.stamps_taken(stamps, now)
+    assert not debouncer.should_read(stamps, now - QUIET_S)
+    assert debouncer.should_read(stamps, now)
     return debouncer
 
 
 def test_files_are_read_once_their_stamps_were_equal_for_a_while():
     debouncer = Debouncer(due=0.0)
-    assert not debouncer.stamps_taken("some", 0.0)
+    assert not debouncer.should_read("some", 0.0)
     assert debouncer.due == QUIET_S
-    assert not debouncer.stamps_taken("other", QUIET_S)
+    assert not debouncer.should_read("other", QUIET_S)
     assert debouncer.due == 2 * QUIET_S
-    assert debouncer.stamps_taken("other", 2 * QUIET_S)
+    assert debouncer.should_read("other", 2 * QUIET_S)
 
 
 def test_files_that_did_not_change_are_not_read_again():
     debouncer = debouncer_after_a_read()
     assert debouncer.due == 100.0 + POLL_INTERVAL_S
-    assert not debouncer.stamps_taken("first", 105.0)
-    assert not debouncer.stamps_taken("first", 105.0 + QUIET_S)
+    assert not debouncer.should_read("first", 105.0)
+    assert not debouncer.should_read("first", 105.0 + QUIET_S)
 
 
 def test_files_that_changed_back_are_not_read():
     debouncer = debouncer_after_a_read()
-    assert not debouncer.stamps_taken("second", 105.0)
-    assert not debouncer.stamps_taken("first", 105.0 + QUIET_S)
+    assert not debouncer.should_read("second", 105.0)
+    assert not debouncer.should_read("first", 105.0 + QUIET_S)
     assert debouncer.due == 105.0 + QUIET_S + POLL_INTERVAL_S
 
 
 def test_an_event_causes_a_look_at_once():
     debouncer = debouncer_after_a_read()
-    debouncer.event_seen(103.0)
+    debouncer.record_event(103.0)
     assert debouncer.due == 103.0
 
 
 def test_many_events_cause_looks_at_a_limited_rate():
     debouncer = debouncer_after_a_read()
-    debouncer.event_seen(103.0)
-    debouncer.stamps_taken("first", 103.0)
+    debouncer.record_event(103.0)
+    debouncer.should_read("first", 103.0)
     for now in (103.1, 103.2):
-        debouncer.event_seen(now)
+        debouncer.record_event(now)
         assert debouncer.due == 103.0 + QUIET_S
 
 
 def test_an_event_never_delays_a_look():
     debouncer = debouncer_after_a_read()
-    debouncer.stamps_taken("second", 101.0)
-    debouncer.event_seen(101.2)
+    debouncer.should_read("second", 101.0)
+    debouncer.record_event(101.2)
     assert debouncer.due == 101.0 + QUIET_S
-    debouncer.event_seen(102.0)
+    debouncer.record_event(102.0)
     assert debouncer.due == 101.0 + QUIET_S
 
 
 def test_a_file_that_is_open_for_writing_is_read_when_it_is_closed():
     debouncer = debouncer_after_a_read()
-    assert not debouncer.stamps_taken("second", 101.0, is_open=True)
-    assert not debouncer.stamps_taken("second", 102.0, is_open=True)
+    assert not debouncer.should_read("second", 101.0, is_open=True)
+    assert not debouncer.should_read("second", 102.0, is_open=True)
     assert debouncer.due == 102.0 + QUIET_S
-    assert debouncer.stamps_taken("second", 102.1)
+    assert debouncer.should_read("second", 102.1)
 
 
 def test_a_file_that_stays_open_for_writing_is_read_later():
     debouncer = debouncer_after_a_read()
-    assert not debouncer.stamps_taken("second", 101.0, is_open=True)
-    assert debouncer.stamps_taken("second", 101.0 + OPEN_QUIET_S, is_open=True)
+    assert not debouncer.should_read("second", 101.0, is_open=True)
+    assert debouncer.should_read("second", 101.0 + OPEN_QUIET_S, is_open=True)
 
 
 def test_a_change_without_an_event_shows_that_events_are_missed():
     debouncer = debouncer_after_a_read()
-    debouncer.stamps_taken("second", 105.0)
+    debouncer.should_read("second", 105.0)
     assert not debouncer.missed_events(105.0)
     assert debouncer.missed_events(105.0 + EVENT_DELAY_S)
-    debouncer.observer_restarted()
+    debouncer.record_observer_restart()
     assert not debouncer.missed_events(105.0 + EVENT_DELAY_S)
 
 
@@ -93,16 +93,16 @@ def test_a_change_without_an_event_shows_that_events_are_missed():
 def test_an_event_may_come_before_the_look_or_shortly_after_it(event):
     debouncer = debouncer_after_a_read()
     if event < 105.0:
-        debouncer.event_seen(event)
-    debouncer.stamps_taken("second", 105.0)
+        debouncer.record_event(event)
+    debouncer.should_read("second", 105.0)
     if event > 105.0:
-        debouncer.event_seen(event)
+        debouncer.record_event(event)
     assert not debouncer.missed_events(110.0)
 
 
 def test_files_that_do_not_change_need_no_event():
     debouncer = debouncer_after_a_read()
-    debouncer.stamps_taken("first", 105.0)
+    debouncer.should_read("first", 105.0)
     assert not debouncer.missed_events(110.0)
 
 
@@ -117,10 +117,10 @@ def test_every_state_that_lasts_is_read_once_and_none_that_does_not(changes, eve
     for step in range(4001):
         now = round(step * STEP, 2)
         if now in events:
-            debouncer.event_seen(now)
+            debouncer.record_event(now)
         if debouncer.due <= now:
             looks.append(now)
-            if debouncer.stamps_taken(state := sum(change <= now for change in changes), now):
+            if debouncer.should_read(state := sum(change <= now for change in changes), now):
                 reads.append((now, state))
     times = [-1.0, *sorted(changes)]
     assert all(now - max(time for time in times if time <= now) >= QUIET_S - STEP for now, _ in reads)
@@ -138,8 +138,8 @@ def test_a_change_with_an_event_is_read_within_two_intervals(changes):
         now = round(step * STEP, 2)
         state = sum(change <= now for change in changes)
         if now in changes:
-            debouncer.event_seen(now)
-        if debouncer.due <= now and debouncer.stamps_taken(state, now) and state == len(changes):
+            debouncer.record_event(now)
+        if debouncer.due <= now and debouncer.should_read(state, now) and state == len(changes):
             assert last + QUIET_S - STEP <= now <= last + 2 * QUIET_S + 2 * STEP
             return
     raise AssertionError("never read")

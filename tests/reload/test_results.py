@@ -12,7 +12,7 @@ def reloads(*outcomes):
     result = Reloads()
     for at, outcome in enumerate(outcomes):
         result.begin(Cause.HANGUP)
-        result.decided(outcome, generation=at + 1)
+        result.record_outcome(outcome, generation=at + 1)
         result.publish(float(at))
     return result
 
@@ -21,7 +21,7 @@ def test_the_result_of_an_accepted_config_waits_until_it_runs():
     found = Reloads()
     found.begin(Cause.HANGUP)
     assert found.as_json() == {"begun": 1, "finished": 0, "earlier": []}
-    found.decided(Outcome.STARTED, 1, Changes(added=("a",)))
+    found.record_outcome(Outcome.STARTED, 1, Changes(added=("a",)))
     assert found.has_unpublished_results
     assert found.waits_for_workers
     assert found.as_json()["finished"] == 0
@@ -43,7 +43,7 @@ def test_the_result_of_an_accepted_config_waits_until_it_runs():
 def test_the_result_of_a_rollback_waits_until_the_config_runs():
     found = reloads(Outcome.STARTED)
     found.begin(Cause.DEADLINE)
-    found.decided(Outcome.ROLLED_BACK, 3)
+    found.record_outcome(Outcome.ROLLED_BACK, 3)
     assert found.waits_for_workers
 
 
@@ -51,16 +51,16 @@ def test_the_result_of_a_rollback_waits_until_the_config_runs():
 def test_a_result_without_a_new_config_does_not_wait_for_workers(outcome):
     found = reloads(Outcome.STARTED)
     found.begin(Cause.HANGUP)
-    found.decided(outcome, 1)
+    found.record_outcome(outcome, 1)
     assert not found.waits_for_workers
 
 
 def test_a_reload_that_the_next_one_overtakes_has_its_own_result():
     found = reloads(Outcome.STARTED)
     found.begin(Cause.HANGUP)
-    found.decided(Outcome.APPLIED, 2)
+    found.record_outcome(Outcome.APPLIED, 2)
     found.begin(Cause.HANGUP)
-    found.decided(Outcome.UNCHANGED, 2)
+    found.record_outcome(Outcome.UNCHANGED, 2)
     assert found.waits_for_workers
     assert found.as_json()["begun"] == 3
     assert found.as_json()["finished"] == 1
@@ -82,7 +82,7 @@ def test_the_result_of_a_rejected_file_has_every_problem_with_its_lines():
     found = reloads(Outcome.STARTED)
     found.begin(Cause.HANGUP)
     bad = Problem(SourceLocation("mcrelay.yaml", 3, 5), "rules.feed", "what is this", "a: bcd")
-    found.decided(Outcome.REJECTED, 1, problems=[bad])
+    found.record_outcome(Outcome.REJECTED, 1, problems=[bad])
     found.publish(2.0)
     document = found.as_json()
     assert document["problems"] == [
@@ -104,7 +104,7 @@ def test_a_result_has_the_first_of_very_many_problems_and_their_number():
     many = [
         Problem(SourceLocation("mcrelay.yaml", line), "", "no") for line in range(1, 2 * MAX_PROBLEMS + 1)
     ]
-    found.decided(Outcome.REJECTED, 1, problems=many)
+    found.record_outcome(Outcome.REJECTED, 1, problems=many)
     found.publish(2.0)
     document = found.as_json()
     assert len(document["problems"]) == MAX_PROBLEMS

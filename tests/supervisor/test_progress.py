@@ -39,7 +39,7 @@ def test_the_result_of_a_new_config_waits_for_the_cleanup(progress, reloads):
     progress.cleaned_up()
     assert not progress.has_results
     reloads.begin(Cause.HANGUP)
-    reloads.decided(Outcome.APPLIED, 1, Changes())
+    reloads.record_outcome(Outcome.APPLIED, 1, Changes())
     progress.reload_handled()
     assert not progress.has_results
     progress.cleaned_up()
@@ -48,7 +48,7 @@ def test_the_result_of_a_new_config_waits_for_the_cleanup(progress, reloads):
 
 def test_a_result_that_changes_nothing_waits_for_nothing(progress, reloads):
     reloads.begin(Cause.HANGUP)
-    reloads.decided(Outcome.UNCHANGED, 1)
+    reloads.record_outcome(Outcome.UNCHANGED, 1)
     progress.reload_handled()
     assert progress.has_results
 

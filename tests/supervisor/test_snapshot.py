@@ -139,7 +139,7 @@ def test_a_process_that_pauses_has_a_reason(parts):
     process.begin(Phase.STARTING, now=0.0)
     starting = parts.build(ProcessInfo("worker 0", "worker", process, None))["processes"]["worker 0"]
     assert (starting["state"], starting["pid"]) == ("starting", None)
-    process.exited(TIMEOUT_S, "killed by SIGKILL")
+    process.record_exit(TIMEOUT_S, "killed by SIGKILL")
     built = parts.build(ProcessInfo("worker 0", "worker", process, None))
     pausing = built["processes"]["worker 0"]
     assert (pausing["state"], pausing["reason"], pausing["restarts"]) == ("pausing", "killed by SIGKILL", 1)

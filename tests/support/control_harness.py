@@ -98,7 +98,7 @@ class Memory:
     def set(self, table, row, **counts):
         """Write counts by name."""
         for name, count in counts.items():
-            self.numbers[table.place(row, name)] = count
+            self.numbers[table.index(row, name)] = count
 
     def rule(self, row=0, **counts):
         """Write counts of a rule."""

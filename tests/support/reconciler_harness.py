@@ -12,7 +12,7 @@ from mcrelay.reconcile.reconciler import Reconciler
 from tests.support.strategies import planned
 
 
-def subject(action):
+def subject_of(action):
     """Return what an action adds, or what the supervisor releases; None for other removals."""
     match action:
         case Open(_, thing) | SetFlow(_, thing, _):
@@ -67,7 +67,7 @@ class ReconcilerHarness:
         fake = self.workers[worker]
         batch = fake.batch
         for index, action in enumerate(batch.actions):
-            if subject(action) in self.broken:
+            if subject_of(action) in self.broken:
                 self.refuse(worker, index)
                 return
         fake.batch = None
@@ -87,7 +87,9 @@ class ReconcilerHarness:
 
     def perform(self):
         actions, self.performing = self.performing.actions, None
-        failed = {at: f"no {action}" for at, action in enumerate(actions) if subject(action) in self.broken}
+        failed = {
+            at: f"no {action}" for at, action in enumerate(actions) if subject_of(action) in self.broken
+        }
         self.has = applied(self.has, (action for at, action in enumerate(actions) if at not in failed))
         self.reconciler.actions_performed(failed, self.now)
         self.take_commands()

@@ -11,7 +11,7 @@ from mcrelay.model.actions import (
     SetFlow,
     StartWorker,
     StopWorker,
-    slot,
+    exclusive_slot,
 )
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import (
@@ -79,7 +79,7 @@ actions = (
 # Any worker, whether or not it makes sense; a link has one ring.
 worker_states = st.builds(
     WorkerState,
-    resources=st.lists(worker_resources, max_size=6, unique_by=slot).map(frozenset),
+    resources=st.lists(worker_resources, max_size=6, unique_by=exclusive_slot).map(frozenset),
     flows=st.dictionaries(flows, routes, max_size=3),
 )
 running_states = st.builds(

@@ -25,7 +25,7 @@ class Watcher:
         self._last_warning = ""
 
     def fileno(self) -> int:
-        """Return the descriptor to poll. When it is readable, `event_seen` must be called."""
+        """Return the descriptor to poll. When it is readable, `record_event` must be called."""
         return self._wake_up.fileno()
 
     @property
@@ -41,11 +41,11 @@ class Watcher:
             self._debouncer = None
             self._replace_observer(None, ())
 
-    def event_seen(self) -> None:
+    def record_event(self) -> None:
         """Take note of an event, so that `due` becomes earlier."""
         self._wake_up.clear()
         if self._debouncer:
-            self._debouncer.event_seen(time.monotonic())
+            self._debouncer.record_event(time.monotonic())
 
     def check(self) -> config_files.Stamps | None:
         """Return the stamps of the files if the files have changed and it is time to read them."""
@@ -55,7 +55,7 @@ class Watcher:
         self._observe(self._debouncer)
         stamps = config_files.read_stamps(self._path)
         is_open = self._observer is not None and self._observer.has_open_files
-        return stamps if self._debouncer.stamps_taken(stamps, time.monotonic(), is_open) else None
+        return stamps if self._debouncer.should_read(stamps, time.monotonic(), is_open) else None
 
     def _observe(self, debouncer: Debouncer) -> None:
         """Observe the directories of the files, which may have changed."""
@@ -65,7 +65,7 @@ class Watcher:
             or directories != self._directories
             or self._is_broken(self._observer, debouncer)
         ):
-            debouncer.observer_restarted()
+            debouncer.record_observer_restart()
             try:
                 self._replace_observer(FileObserver(directories, self._wake_up), directories)
             except ObserverError as error:

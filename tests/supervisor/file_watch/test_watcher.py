@@ -70,7 +70,7 @@ def finds_change(watcher, seconds=PATIENCE):
     deadline = clock.monotonic() + seconds
     while (now := clock.monotonic()) < deadline:
         if is_readable(watcher, max(0.0, min(watcher.due, deadline) - now)):
-            watcher.event_seen()
+            watcher.record_event()
         if watcher.due <= clock.monotonic() and watcher.check():
             return True
     return False
@@ -81,7 +81,7 @@ def finds_change_without_event(watcher, seconds=PATIENCE):
     deadline = clock.monotonic() + seconds
     while clock.monotonic() < deadline:
         if is_readable(watcher, 0.1):
-            watcher.event_seen()
+            watcher.record_event()
         else:
             clock.pass_until(min(watcher.due, deadline))
         if watcher.due <= clock.monotonic() and watcher.check():
@@ -201,7 +201,7 @@ def test_a_watcher_that_is_switched_off_does_nothing(file):
     before = threading.active_count()
     watcher.switch(False)
     assert (watcher.due, watcher.check()) == (None, None)
-    watcher.event_seen()
+    watcher.record_event()
     deadline = time.monotonic() + PATIENCE
     while threading.active_count() >= before and time.monotonic() < deadline:
         time.sleep(0.05)
