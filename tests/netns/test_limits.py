@@ -56,7 +56,7 @@ def room_for(count):
 def frugal(tmp_path):
     """A Python that may have 100 files open, and no more."""
     python = tmp_path / "frugal-python"
-    python.write_text(f'#!/bin/sh\nulimit -n 100\nexec {sys.executable} "$@"\n')
+    python.write_text(f'#!/bin/sh\nulimit -n 100\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     return str(python)
 

@@ -1,8 +1,7 @@
 """Many outputs, streams, packets and rules: no packet is lost."""
 
 import os
-import resource
-from contextlib import contextmanager
+import sys
 
 import pytest
 
@@ -80,23 +79,21 @@ def test_a_million_packets_at_fifty_thousand_per_second_all_arrive(studio):
 MAX_DESCRIPTORS = 256  # fewer than the sockets of 10,000 memberships, with 20 memberships a socket
 
 
-@contextmanager
-def low_descriptor_limit():
-    """Give processes started in the block a soft limit that is too low, as a login shell may have it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_DESCRIPTORS, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+@pytest.fixture
+def python(tmp_path):
+    """A Python with a soft limit of descriptors that is too low, as a login shell may have it."""
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\nulimit -Sn {MAX_DESCRIPTORS}\nexec "{sys.executable}" "$@"\n')
+    script.chmod(0o755)
+    return str(script)
 
 
-def test_ten_thousand_rules_start_with_few_descriptors_and_a_reload_of_one_costs_no_packet(studio):
+def test_ten_thousand_rules_start_with_few_descriptors_and_a_reload_of_one_costs_no_packet(studio, python):
     groups = [f"239.1.{number // 250}.{1 + number % 250}" for number in range(10_000)]
     rules = [stream(number, group) for number, group in enumerate(groups)]
     changed = [*rules[:5000], stream(5000, "239.1.99.99"), *rules[5001:]]
     chosen = [groups[0], groups[4999], groups[9999]]
-    with low_descriptor_limit(), studio.relaying(*rules) as relay:
+    with studio.relaying(*rules, python=python) as relay:
         prioritize(relay)
         assert studio.relay.groups("eth0") >= set(groups)
         assert len(os.listdir(f"/proc/{relay.process.pid}/fd")) > MAX_DESCRIPTORS

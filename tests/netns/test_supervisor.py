@@ -23,15 +23,15 @@ BOTH = FEED.replace("}]}", "}, {interface: right, group: 239.2.2.2, port: 6001}]
 # the program that it takes for Python.
 DAEMON = """#!/bin/sh
 shift 3
-exec {python} -I -c 'import sys
+exec "{python}" -I -c 'import sys
 from mcrelay.cli import main
 sys.executable = "{worker}"
 sys.exit(main(sys.argv[1:]))' "$@"
 """
 WORKER = """#!/bin/sh
-case "$*" in *mcrelay.worker*) ;; *) exec {python} "$@" ;; esac
-mkdir {folder}/first 2>/dev/null || exec {python} "$@"
-exec {python} -I {folder}/fake.py "$@"
+case "$*" in *mcrelay.worker*) ;; *) exec "{python}" "$@" ;; esac
+mkdir "{folder}/first" 2>/dev/null || exec "{python}" "$@"
+exec "{python}" -I "{folder}/fake.py" "$@"
 """
 FAKE = """
 import os, socket, sys, time

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -467,7 +468,9 @@ def test_a_capture_can_be_piped_into_wireshark_live(studio, wire):
     rule = CHOOSY.replace(",{interface: right, group: 239.2.2.2, port: 6001}", "")
     names = " ".join(f"-e {field}" for field in FIELDS)
     with studio.relaying(rule) as relay:
-        trace = " ".join(mcrelay("trace", "feed", f"--socket={relay.run_dir / 'control.sock'}", "--pcapng=-"))
+        trace = shlex.join(
+            mcrelay("trace", "feed", f"--socket={relay.run_dir / 'control.sock'}", "--pcapng=-")
+        )
         process = relay.host.start(
             ["sh", "-c", f"{trace} | tshark -l -r - -T fields {names}"],
             stdout=subprocess.PIPE,
