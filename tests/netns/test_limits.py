@@ -17,7 +17,7 @@ from mcrelay.supervisor.sockets import Sockets
 from mcrelay.supervisor.supply import SupplyError
 from tests.netns.test_scale import stream
 
-GROUPS = [f"239.1.{number // 250}.{1 + number % 250}" for number in range(4000)]
+GROUPS = [f"239.1.{number // 250}.{1 + number % 250}" for number in range(16_000)]
 
 
 @pytest.fixture
@@ -77,11 +77,11 @@ def one(failed):
 
 def test_too_many_memberships_for_the_limit_of_open_files_name_the_limit_that_is_needed(link, caplog):
     with room_for(10):
-        _, state, failed = joined(link, 4000)
+        _, state, failed = joined(link, len(GROUPS))
         needed, limit = limits.count_descriptors(state), limits.max_open_files()
         os.close(os.dup(0))  # a reserve is left for files
-    assert needed == 4000 // 20 + limits.RESERVE
-    assert 4000 - 20 * 11 <= len(failed) <= 4000 - 20 * 9
+    assert needed == len(GROUPS) // 20 + limits.RESERVE
+    assert len(GROUPS) - 20 * 11 <= len(failed) <= len(GROUPS) - 20 * 9
     takes = f"all rules together take about {needed} open files, and the limit is {limit}"
     assert one(failed).startswith(f"eth0: too many open files; {takes}: set LimitNOFILE=")
     assert [record.getMessage() for record in caplog.records if takes in record.getMessage()]
