@@ -1,4 +1,4 @@
-"""All clients. They take turns, so that one that floods, stalls or sends garbage harms no other."""
+"""All clients. They take turns, so that a client that floods, stalls or sends garbage harms no other."""
 
 from __future__ import annotations
 

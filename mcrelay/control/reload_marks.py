@@ -1,4 +1,4 @@
-"""Marks: how many reloads have begun, asked of the supervisor by one question at a time for all clients."""
+"""Marks: the number of reloads that have begun, which the supervisor gives in one answer for all clients."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable
 from mcrelay.control.connection import Reply
 from mcrelay.protocol.control import Mark
 
-MIN_INTERVAL_S = 0.01  # between two questions, so that no client keeps the supervisor busy
+MIN_INTERVAL_S = 0.01  # between two requests, so that no client keeps the supervisor busy
 
 
 class ReloadMarks:
-    """The clients that wait for a mark: those that the question under way answers, and those of the next one.
+    """The clients that wait for a mark: those of the request under way, and those of the next request.
 
-    `request` sends a message to the supervisor.
+    `send` sends a message to the supervisor.
     """
 
-    def __init__(self, request: Callable[[Mark], None]) -> None:
-        self._request = request
-        self._asked: list[Reply] = []
+    def __init__(self, send: Callable[[Mark], None]) -> None:
+        self._send = send
+        self._pending: list[Reply] = []
         self._next: list[Reply] = []
         self._number = 0
         self._not_before = 0.0
@@ -29,24 +29,24 @@ class ReloadMarks:
         self.ask_when_due(now)
 
     def answered(self, number: int, begun: int, now: float) -> None:
-        """The supervisor has answered the question of this number."""
+        """The supervisor has answered the request of this number."""
         if number != self._number:
             return
-        asked, self._asked = self._asked, []
-        for reply in asked:
+        pending, self._pending = self._pending, []
+        for reply in pending:
             reply.result({"begun": begun})
         self.ask_when_due(now)
 
     @property
     def due(self) -> float | None:
-        """When to call `ask_when_due`; None where no question waits for its time."""
-        return self._not_before if self._next and not self._asked else None
+        """When to call `ask_when_due`; None where no request has to wait for its time."""
+        return self._not_before if self._next and not self._pending else None
 
     def ask_when_due(self, now: float) -> None:
-        """Ask the next question when it is time."""
-        if self._asked or not self._next or now < self._not_before:
+        """Send the next request if it is due."""
+        if self._pending or not self._next or now < self._not_before:
             return
-        self._asked, self._next = self._next, []
+        self._pending, self._next = self._next, []
         self._number += 1
         self._not_before = now + MIN_INTERVAL_S
-        self._request(Mark(self._number))
+        self._send(Mark(self._number))

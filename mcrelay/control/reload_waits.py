@@ -1,4 +1,4 @@
-"""The clients that wait for the result of a reload. The supervisor is not asked: the snapshot has it."""
+"""The clients that wait for the result of a reload, which comes with the snapshot of the supervisor."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Wait:
 
 
 class ReloadWaits:
-    """All waits. `results` returns the results that stand, in any order. A connection has one at most."""
+    """All waits, at most one for each connection. `results` returns the known results, in any order."""
 
     def __init__(self, results: Callable[[], Iterable[Result]]) -> None:
         self._results = results
@@ -50,14 +50,14 @@ class ReloadWaits:
         self.answer()
 
     def answer(self) -> None:
-        """Answer those whose result stands."""
+        """Answer the clients whose result is known."""
         results = list(self._results())
         for wait in list(self._waits):
             if found := [one for one in results if wait.is_for(one)]:
                 self._answer(wait, min(found, key=lambda one: int(one["finished"])))
 
     def expire(self, now: float) -> None:
-        """Answer those that have waited long enough."""
+        """Answer the clients that have waited for MAX_WAIT_S."""
         for wait in [one for one in self._waits if one.since + MAX_WAIT_S <= now]:
             self._answer(wait, None)
 

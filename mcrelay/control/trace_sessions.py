@@ -17,7 +17,7 @@ from mcrelay.protocol.jsonrpc import Code, Json, RpcError
 from mcrelay.tracing.format import Document, as_document
 from mcrelay.tracing.ring import MEMORY_SIZE, Reader
 
-LEASE_S = 10.0  # a trace ends that nobody reads for so long
+LEASE_S = 10.0  # a trace that is not read for so long ends
 ANSWER_TIMEOUT_S = 5.0  # for the answer of the supervisor
 MAX_RULES = 16
 MAX_SESSIONS_PER_CLIENT, MAX_SESSIONS = 8, 256

@@ -30,12 +30,12 @@ Fields = list[Any]
 
 
 class WireError(Exception):
-    """The other side sent something that the protocol does not know."""
+    """The peer sent data that the protocol does not allow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A child's first message: it has proved that it holds no privilege, and is ready for descriptors."""
+    """The first message of a child: it has proved that it has no privilege, and is ready for descriptors."""
 
     protocol: int
 

@@ -34,7 +34,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class BatchMessage:
-    """What a worker shall do, whole or not at all."""
+    """The actions that a worker has to carry out, all or none."""
 
     number: int
     generation: int
@@ -133,7 +133,7 @@ def encode_answer(answer: Answer) -> bytes:
 
 
 def decode_answer(text: bytes) -> Answer:
-    """Return what a worker said; anything unexpected is a WireError."""
+    """Return the answer that a worker sent; raises WireError where it is none."""
     match parse_json(text):
         case [*values] if bool in map(type, values):
             pass  # Python takes True for an int; the protocol does not

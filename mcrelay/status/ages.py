@@ -1,4 +1,4 @@
-"""The age of a time of day, right although the clock may have been set since."""
+"""The age of a time of day, which is correct also where the clock has been set since then."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MAX_SETTINGS = 16
 class ClockHistory:
     """The settings of the clock: since when, and by how much the time of day was ahead of the boot clock.
 
-    The boot clock counts the seconds since the boot, suspended time included (CLOCK_BOOTTIME); nobody can
-    set it. A time of day that fits several settings belongs to the latest of them.
+    The boot clock counts the seconds since the boot, suspended time included (CLOCK_BOOTTIME). It cannot
+    be set. A time of day that fits several settings belongs to the latest of them.
     """
 
     def __init__(self) -> None:
         self._settings: deque[tuple[float, float]] = deque(maxlen=MAX_SETTINGS)
 
     def sample(self, time_of_day: float, boot: float) -> None:
-        """Notice a step of the clock. To be called at least every MAX_DETECTION_S seconds."""
+        """Record a step of the clock. Call it at least every MAX_DETECTION_S seconds."""
         ahead = time_of_day - boot
         if not self._settings:
             self._settings.append((float("-inf"), ahead))

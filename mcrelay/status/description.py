@@ -16,7 +16,7 @@ Devices = Mapping[str, str]  # by the names of their interfaces
 
 
 def describe_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str, Any]:
-    """Return a rule with its input and its outputs in the order of the file; `route` is what runs of it."""
+    """Return a rule with its input and its outputs in the order of the file; `route` is its running part."""
     sources = {output.name: output.egress.source for output in route.outputs} if route else {}
     return {
         "description": rule.description,
@@ -27,7 +27,7 @@ def describe_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str
 
 
 def describe_running_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str, Any]:
-    """Return the same with the data plane, and the place of the rule in the files."""
+    """Return the same with the data plane and the position of the rule in the files."""
     return {
         "data_plane": "userspace",
         "data_plane_reason": "",

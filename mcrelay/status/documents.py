@@ -16,10 +16,10 @@ from mcrelay.status.replica import SnapshotReplica
 
 JSON_VERSION = 1  # of the documents
 RULES_PER_PIECE = 500
-MAX_AGE_S = 0.05  # for which a document is the answer to all who ask for it
+MAX_AGE_S = 0.05  # for which all clients that request a document get the same one
 
 Pieces = tuple[bytes, ...]
-"""A document in pieces, so that what many clients get is in memory once."""
+"""A document in pieces. Clients that get the same document share them in memory."""
 
 _SHOWN_OF_RELOAD = ("at", "outcome", "generation", "changes", "problems", "lines")
 _NOT_ABOUT_FILES = ("confirmed", "refused")
@@ -159,7 +159,7 @@ class Documents:
 
 
 def _last_about_files(reload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the last result that is about the files: no confirmation, and no refusal of a request."""
+    """Return the last result about the files: that of a confirmation or a refused request is left out."""
     results = (reload, *reload.get("earlier", ()))
     return next((one for one in results if one.get("outcome") not in _NOT_ABOUT_FILES), reload)
 

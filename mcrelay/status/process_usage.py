@@ -1,4 +1,4 @@
-"""What the processes use of the machine, and their share of a CPU over the last seconds."""
+"""CPU time and memory of the processes, and their share of a CPU over the last seconds."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""JSON text with holes: what stays is encoded once, and the numbers are put in for each document.
+"""JSON text with holes: the constant part is encoded once, and each document fills in the numbers.
 
-A document of 10,000 rules is asked for again and again, and only its numbers differ.
+A document of 10,000 rules is requested again and again, and only its numbers differ.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from mcrelay.protocol.jsonrpc import Json, encode_json
 
-HOLE = "\0hole"  # no text of a configuration is this
+HOLE = "\0hole"  # which no text of a configuration is
 
 _ENCODED_HOLE = encode_json(HOLE)
 
