@@ -8,7 +8,7 @@ import tempfile
 import pytest
 from hypothesis import settings
 
-from mcrelay.cli import inherited
+from mcrelay.cli import inherited_state
 
 # A loaded machine is slow, not wrong.
 settings.register_profile("mcrelay", deadline=None)
@@ -25,7 +25,7 @@ VARIABLES = (
 
 def make_usual():
     """Give this process, and so all that the tests start, the usual streams, signals, mask and variables."""
-    inherited.make_usual()
+    inherited_state.repair()
     os.umask(0o022)
     # nohup ignores SIGHUP, and a shell SIGINT for its background jobs. A handler is not inherited: what tests
     # start has the default again, and nohup still protects this process.

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from mcrelay import __version__
-from mcrelay.cli import inherited
+from mcrelay.cli import inherited_state
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.model.suggestions import did_you_mean, list_words
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A verb, its line in the help, and the module with its `arguments(parser)` and `run(options)`."""
+    """A verb, its line in the help, and the module with its `add_arguments(parser)` and `run(options)`."""
 
     name: str
     help: str
@@ -51,7 +51,7 @@ VERBS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb that the arguments name, and return its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
-    inherited.make_usual()
+    inherited_state.repair()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # for characters outside the terminal's encoding
@@ -102,7 +102,7 @@ def _parser(chosen: Verb | None) -> argparse.ArgumentParser:
         verb_parser = verbs.add_parser(verb.name, help=verb.help, description=verb.help.capitalize() + ".")
         if verb is chosen:
             module = import_module(verb.module)
-            module.arguments(verb_parser)
+            module.add_arguments(verb_parser)
             verb_parser.set_defaults(run=module.run, verb=verb.name, verb_parser=verb_parser)
     return parser
 

@@ -28,7 +28,7 @@ invalid, nothing is written. Adding the same rule again changes nothing.
 {edit.EXIT_CODES}"""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `add`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Write a rule into its own drop-in file, reload, and wait for the result."
@@ -61,7 +61,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace a different rule of this name that `mcrelay add` wrote",
     )
-    edit.arguments(parser)
+    edit.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:

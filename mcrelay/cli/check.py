@@ -24,13 +24,13 @@ With --json, one object, described in mcrelay-check(1) and schemas/check.schema.
 Exit codes: 0 valid, 2 usage, 78 invalid."""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `check`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Check a configuration and its drop-in folder, and list every problem."
     parser.epilog = HELP
-    config_option.arguments(parser)
-    session.arguments(parser)
+    config_option.add_arguments(parser)
+    session.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -11,7 +11,7 @@ from mcrelay.storage import config_files
 from mcrelay.storage.config_files import Contents
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name the file."""
     meaning = (
         "configuration file, or - for standard input"

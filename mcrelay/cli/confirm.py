@@ -21,13 +21,13 @@ Exit codes: 0 confirmed, 1 refused (nothing is on trial, or another generation),
 3 no daemon is running, 4 not permitted."""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `confirm`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Keep the configuration that `mcrelay try` put on trial, instead of rolling it back."
     parser.epilog = HELP
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    session.arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    session.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -37,8 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _confirm(options: argparse.Namespace) -> int:
     with session.connect_to_daemon(options) as client:
-        status = client.call("status")
-    generation = (status["trial"] or status["generation"]).get("generation", status["generation"]["number"])
+        generation = client.call("status")["generation"]["number"]
     _, result = operator_request.submit(session.socket_path(options), Confirm(generation))
     if options.json:
         document = reload.result_document(result)

@@ -15,6 +15,7 @@ from math import nan
 from pathlib import Path
 
 from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.view.table import GAP, align
 from mcrelay.lab import Daemon, Host, Lab, LabError, Receiver, Report, report_of, send, start_sending
 
 RATE_PPS = 5000  # packets a second
@@ -72,7 +73,7 @@ class Network:
     archive: Host
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the verb, which has no options."""
     parser.description = (
         "Build network namespaces for a sender, a relay and two receivers, relay multicast from an unroutable"
@@ -165,14 +166,8 @@ def _indent(text: str) -> str:
 
 
 def _table(rows: Sequence[tuple[str, str, Report]]) -> str:
-    """Return what each receiver got, in columns: words aligned left, numbers right."""
-    cells = [HEADINGS, *(_row(*row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  "
-        + "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, SIDES, widths, strict=True))
-        for line in cells
-    )
+    """Return a table with the name, the destination and the report of each receiver."""
+    return "\n".join(GAP + line for line in align([HEADINGS, *(_row(*row) for row in rows)], SIDES))
 
 
 def _row(name: str, destination: str, report: Report) -> tuple[str, ...]:

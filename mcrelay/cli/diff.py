@@ -10,10 +10,9 @@ from pathlib import Path
 
 from mcrelay.cli import history_option, reload
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.history import HASH_DIGITS
 from mcrelay.cli.history_option import Greeting
 from mcrelay.cli.view.terminal import BOLD, GREEN, RED, format_json, is_colour_wanted, paint
-from mcrelay.cli.view.units import format_time
+from mcrelay.cli.view.units import format_hash, format_time
 from mcrelay.config.changes import Changes, compare_configs
 from mcrelay.config.model import Config, Rule
 from mcrelay.config.problems import ConfigError
@@ -38,7 +37,7 @@ With --json, one object, described in mcrelay-diff(1) and schemas/diff.schema.js
 Exit codes: 0 compared, 1 there is no such entry, 2 usage, 4 not permitted, 78 the files cannot be read."""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `diff`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Show which lines and rules have changed since an entry of the history."
@@ -47,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     meaning = "main file to compare with (default: the running daemon's, else the entry's)"
     parser.add_argument("-c", "--config", metavar="FILE", type=Path, help=meaning)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    history_option.arguments(parser)
+    history_option.add_arguments(parser)
 
 
 def _entry_number(text: str) -> int:
@@ -105,7 +104,7 @@ def _head(name: str) -> str:
 
 def format_diff(entry: Entry, lines: list[str], changed: Changes | None, colour: bool) -> Iterator[str]:
     """Yield the difference as text."""
-    since = f"since entry {entry.number} ({entry.hash[:HASH_DIGITS]}, {format_time(entry.time)})"
+    since = f"since entry {entry.number} ({format_hash(entry.hash)}, {format_time(entry.time)})"
     if not lines:
         yield f"nothing has changed {since}"
         return

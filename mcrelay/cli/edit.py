@@ -45,7 +45,7 @@ class Change:
     text: str | None = None  # None deletes the file
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of all verbs that change the files."""
     meaning = f"main configuration file (default: the running daemon's, else {config_files.DEFAULT})"
     parser.add_argument("-c", "--config", metavar="FILE", type=Path, help=meaning)
@@ -54,8 +54,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="change nothing; show what a reload would do, as `mcrelay plan` does",
     )
-    reload.timeout_argument(parser)
-    session.arguments(parser)
+    reload.add_timeout_argument(parser)
+    session.add_arguments(parser)
 
 
 def run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) -> int:
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) -> 
 def _run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) -> int:
     target = _target(options)
     try:
-        with _locked(target.main, options.timeout):
+        with _lock_files(target.main, options.timeout):
             before = read_tree(target.main)
             change = decide(before)
             after = before.sources if change.file is None else before.with_file(change.file, change.text)
@@ -116,7 +116,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 @contextmanager
-def _locked(main: Path, timeout_s: float) -> Iterator[None]:
+def _lock_files(main: Path, timeout_s: float) -> Iterator[None]:
     """Lock the files against other `mcrelay` commands, so that what was checked is what is reloaded."""
     try:
         lock = os.open(main, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -124,13 +124,13 @@ def _locked(main: Path, timeout_s: float) -> Iterator[None]:
         yield  # reading the file reports the error
         return
     try:
-        _lock(lock, main, time.monotonic() + timeout_s)
+        _wait_for_lock(lock, main, time.monotonic() + timeout_s)
         yield
     finally:
         os.close(lock)
 
 
-def _lock(lock: int, main: Path, end: float) -> None:
+def _wait_for_lock(lock: int, main: Path, end: float) -> None:
     while True:
         try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

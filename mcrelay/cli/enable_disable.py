@@ -18,7 +18,7 @@ of `enabled`. If the rule is defined elsewhere, the verb says where, and changes
 {edit.EXIT_CODES}"""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of both verbs."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = (
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = HELP
     parser.add_argument("name", metavar="NAME", help="name of the rule")
-    edit.arguments(parser)
+    edit.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,13 +13,12 @@ from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.history_option import Greeting
 from mcrelay.cli.view.table import align
 from mcrelay.cli.view.terminal import BOLD, GREEN, format_json, is_colour_wanted, paint
-from mcrelay.cli.view.units import format_time
+from mcrelay.cli.view.units import format_hash, format_time
 from mcrelay.reload.history import Entry
 from mcrelay.storage import state_dir
 
 JSON_VERSION = 1  # version of the shape of --json
-MAX_NAMES = 4  # rule names shown for each kind of change
-HASH_DIGITS = 12  # shown of a hash
+MAX_ROW_NAMES = 4  # rule names shown for each kind of change
 
 HELP = """\
 `mcrelay diff` takes the number of an entry. A star marks the entry that runs. `on trial` marks an entry that
@@ -30,13 +29,13 @@ With --json, one object, described in mcrelay-history(1) and schemas/history.sch
 Exit codes: 0 listed, 1 there is no history, 2 usage, 4 not permitted."""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `history`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "List the most recent accepted configurations: when, why, and what they changed."
     parser.epilog = HELP
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    history_option.arguments(parser)
+    history_option.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -89,7 +88,7 @@ def _row(entry: Entry, runs: bool) -> tuple[str, ...]:
         "*" if runs else "",
         str(entry.number),
         format_time(entry.time),
-        entry.hash[:HASH_DIGITS],
+        format_hash(entry.hash),
         how,
         what,
     )
@@ -98,8 +97,8 @@ def _row(entry: Entry, runs: bool) -> tuple[str, ...]:
 def _changes(changes: Mapping[str, Any]) -> Iterator[str]:
     for word in ("added", "changed", "removed"):
         if names := changes.get(word):
-            more = changes.get(f"{word}_count", len(names)) - len(names[:MAX_NAMES])
-            yield f"{word} {', '.join(names[:MAX_NAMES])}" + (f" +{more:,}" if more else "")
+            more = changes.get(f"{word}_count", len(names)) - len(names[:MAX_ROW_NAMES])
+            yield f"{word} {', '.join(names[:MAX_ROW_NAMES])}" + (f" +{more:,}" if more else "")
 
 
 def _as_json(entry: Entry, runs: bool | None) -> dict[str, Any]:

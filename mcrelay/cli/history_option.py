@@ -17,13 +17,13 @@ from mcrelay.storage import state_dir
 Greeting = Mapping[str, Any] | None  # None if no daemon answers: the history can be read without one
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that select the history."""
     meaning = (
         f"state directory (default: the running daemon's, else STATE_DIRECTORY, else {state_dir.DEFAULT})"
     )
     parser.add_argument("--state-dir", metavar="DIR", type=Path, help=meaning)
-    session.arguments(parser)
+    session.add_arguments(parser)
 
 
 def run_with_history(

@@ -18,12 +18,12 @@ With --json, one object, described in mcrelay-list(1) and schemas/list.schema.js
 Exit codes: 0 listed, 1 no answer, 2 usage, 3 no daemon is running, 4 not permitted."""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `list`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = HELP
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
-    session.arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    session.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,7 +46,7 @@ def format_list(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[st
     if not rules:
         yield "no rules"
         return
-    rows = [("RULE", "STATE", "FILE"), *((rule["name"], rule["state"], _place(rule)) for rule in rules)]
+    rows = [("RULE", "STATE", "FILE"), *((rule["name"], rule["state"], _location(rule)) for rule in rules)]
     heads, *lines = align(rows, "<<<")
     yield paint(heads, BOLD, colour)
     for rule, line in zip(rules, lines, strict=True):
@@ -54,5 +54,5 @@ def format_list(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[st
         yield colour_state(said, rule["state"]) if colour else said
 
 
-def _place(rule: Mapping[str, Any]) -> str:
+def _location(rule: Mapping[str, Any]) -> str:
     return f"{rule['file']}:{rule['line']}"

@@ -38,16 +38,16 @@ Exit codes: 0 planned, 1 failure, 2 usage, 4 not permitted, 78 the file is inval
 With --detailed-exitcode: 0 if nothing would change, 2 if something would, 1 on any error."""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `plan`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Show what a reload of this configuration would change: add, change, remove, keep."
     parser.epilog = HELP
-    config_option.arguments(parser)
+    config_option.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     detailed = "exit with 2 if something would change, and with 1 on any error"
     parser.add_argument("--detailed-exitcode", action="store_true", help=detailed)
-    session.arguments(parser)
+    session.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:

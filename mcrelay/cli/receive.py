@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from mcrelay.cli.argument_types import positive_number, whole_number
 from mcrelay.cli.error_report import report_error
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.progress import Interrupt, ProgressLine
+from mcrelay.cli.interrupt import Interrupt
+from mcrelay.cli.view.progress import ProgressLine
 from mcrelay.cli.view.traffic_report import Observation, build_report, format_report
 from mcrelay.traffic.endpoint import Endpoint, UsageError, parse_address, parse_endpoints
 from mcrelay.traffic.receiver import ProbeReceiver
@@ -34,7 +35,7 @@ demand, or none at one of the GROUPs, 2 usage, 4 not permitted.
 Duplicates and reordering are not failures."""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `receive`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Receive test packets, and report loss, order and latency."
@@ -92,7 +93,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="join each GROUP for these sources only (SSM)",
     )
-    add("--json", action="store_true", help="print the result as one JSON object")
+    add("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:

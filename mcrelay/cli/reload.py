@@ -16,7 +16,7 @@ from mcrelay.cli.view.units import format_count
 from mcrelay.client import reload_request
 
 JSON_VERSION = 1  # version of the shape of --json
-MAX_NAMES = 8  # rule names shown for each kind of change
+MAX_LINE_NAMES = 8  # rule names shown for each kind of change
 
 HELP = """\
 The result is about the file as it was when `mcrelay reload` was called, or later.
@@ -27,17 +27,17 @@ Exit codes: 0 applied or unchanged, 1 no result, 2 usage, 3 no daemon is running
 78 rejected: the previous configuration still runs."""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `reload`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Reload the configuration, and wait for the result."
     parser.epilog = HELP
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    timeout_argument(parser)
-    session.arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_timeout_argument(parser)
+    session.add_arguments(parser)
 
 
-def timeout_argument(parser: argparse.ArgumentParser) -> None:
+def add_timeout_argument(parser: argparse.ArgumentParser) -> None:
     """Add the argument that limits how long a verb waits for the result of a reload."""
     parser.add_argument(
         "--timeout", metavar="SEC", type=positive_number, default=reload_request.RELOAD_TIMEOUT_S,
@@ -101,5 +101,5 @@ def format_changes(changes: Mapping[str, Any]) -> Iterator[str]:
     for word in ("added", "changed", "removed"):
         if names := changes[word]:
             count = format_count(changes[f"{word}_count"], "rule")
-            yield f"  {word:<9}{count}: {format_names(names, MAX_NAMES)}"
+            yield f"  {word:<9}{count}: {format_names(names, MAX_LINE_NAMES)}"
     yield f"  {'kept':<9}{format_count(changes['kept'], 'rule')}"

@@ -18,13 +18,13 @@ elsewhere, the verb says where, and changes nothing. A rule that does not exist 
 {edit.EXIT_CODES}"""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `remove`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Delete the drop-in file of a rule, reload, and wait for the result."
     parser.epilog = HELP
     parser.add_argument("name", metavar="NAME", help="name of the rule")
-    edit.arguments(parser)
+    edit.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:

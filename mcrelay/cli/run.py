@@ -26,7 +26,7 @@ GC_THRESHOLD = 100_000  # new objects before a run of the garbage collector
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
     parser.description = "Run the relay in the foreground, until SIGTERM or SIGINT."
     parser.epilog = (

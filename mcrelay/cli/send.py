@@ -15,7 +15,8 @@ from typing import Any
 from mcrelay.cli.argument_types import positive_number, whole_number
 from mcrelay.cli.error_report import report_error
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.progress import Interrupt, ProgressLine
+from mcrelay.cli.interrupt import Interrupt
+from mcrelay.cli.view.progress import ProgressLine
 from mcrelay.linux.constants import PR_SET_TIMERSLACK
 from mcrelay.traffic.endpoint import (
     UsageError,
@@ -29,6 +30,7 @@ from mcrelay.traffic.pacer import Pacer
 from mcrelay.traffic.probe import MAX_PAYLOAD, MIN_PAYLOAD
 from mcrelay.traffic.sender import ProbeSender
 
+JSON_VERSION = 1  # version of the shape of --json
 GROUP_TTL, HOST_TTL = 1, 64  # the kernel's defaults: multicast is not routed
 HEADER_BYTES = 28  # IPv4 and UDP
 UNLIMITED_PPS = 1e9  # packets a second, more than any machine sends
@@ -47,7 +49,7 @@ With --json, one object, described in mcrelay-send(1) and schemas/send.schema.js
 Exit codes: 0 all packets were sent, 1 some were not, 2 usage, 4 not permitted."""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `send`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = (
@@ -109,7 +111,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let the kernel cut packets out of larger ones (UDP_SEGMENT): 3 times the rate, to one GROUP",
     )
-    add("--json", action="store_true", help="print the result as one JSON object")
+    add("--json", action="store_true", help="print one JSON object")
 
 
 def parse_rate(text: str) -> float:
@@ -181,7 +183,7 @@ def _result(traffic: ProbeSender, size: int, ended: str, seconds: float, source_
     packets = sum(traffic.sent)
     per_second = packets / seconds
     return {
-        "version": 1,
+        "version": JSON_VERSION,
         "ok": not traffic.failures,
         "ended": ended,
         "seconds": round(seconds, 3),

@@ -27,7 +27,7 @@ from mcrelay.storage import run_dir
 SOCKET_VARIABLE = "MCRELAY_SOCKET"
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that select the daemon."""
     either = parser.add_mutually_exclusive_group()
     either.add_argument(

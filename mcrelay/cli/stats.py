@@ -22,13 +22,13 @@ Exit codes: 0 shown, 1 no answer, 2 usage, 3 no daemon is running, 4 not permitt
 HEADS = ("RULE", "IN packets", "bytes", "packets/s", "bit/s", "OUT packets", "bytes", "DROPS")
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `stats`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = HELP
     parser.add_argument("rule", nargs="?", metavar="RULE", help="show this rule only")
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
-    session.arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    session.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -34,7 +34,7 @@ object a line.
 Exit codes: 0 shown, 1 no answer, 2 usage, 3 no daemon is running, 4 not permitted, 5 see --exit-code."""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `status`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = HELP
@@ -49,9 +49,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         const=1.0,
         help="refresh every SEC seconds (default: 1), until Ctrl-C",
     )
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--exit-code", action="store_true", help="exit with 5 if something is degraded")
-    session.arguments(parser)
+    session.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:

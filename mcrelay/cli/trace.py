@@ -14,7 +14,7 @@ from mcrelay.cli import session
 from mcrelay.cli.argument_types import positive_number, whole_number
 from mcrelay.cli.error_report import report_error
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.progress import Interrupt
+from mcrelay.cli.interrupt import Interrupt
 from mcrelay.cli.view.trace_output import CaptureOutput, JsonOutput, TextOutput, TraceOutput, TraceSummary
 from mcrelay.client.connection import Client, NoAnswer, RequestFailed
 from mcrelay.protocol.jsonrpc import Code
@@ -47,7 +47,7 @@ Exit codes: 0 packets were seen, 1 none arrived, or the trace broke off, 2 usage
 4 not permitted."""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `trace`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = HELP
@@ -70,7 +70,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pcapng", metavar="FILE", help="write a capture for Wireshark; - for standard output"
     )
-    session.arguments(parser)
+    session.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -31,7 +31,7 @@ Exit codes: 0 on trial, 1 refused (there is no state directory, for example), or
 3 no daemon is running, 4 not permitted, 78 rejected: the previous configuration still runs, not on trial."""
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `try`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Apply the files on trial: they are rolled back unless `mcrelay confirm` keeps them."
@@ -40,8 +40,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout", metavar="SEC", type=_seconds, default=DEFAULT_TRIAL_S,
         help="roll back after SEC seconds (default: %(default)g)",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    session.arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    session.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from mcrelay.cli.view.units import (
     format_count,
     format_drops,
     format_duration,
+    format_hash,
     format_number,
     format_quantity,
     format_time,
@@ -57,7 +58,7 @@ def _heading(document: Part, colour: bool) -> Iterator[str]:
     daemon, generation = document["daemon"], document["generation"]
     yield f"mcrelay {daemon['version']}, process {daemon['pid']}, up {format_duration(daemon['uptime'])}"
     number, accepted = generation["number"], format_time(generation["accepted"])
-    yield f"{daemon['config']}: generation {number} ({generation['hash'][:12]}) since {accepted}"
+    yield f"{daemon['config']}: generation {number} ({format_hash(generation['hash'])}) since {accepted}"
     yield from _reload(document["reload"], number, colour)
     if trial := document["trial"]:
         on_trial, until = paint("on trial", YELLOW, colour), format_time(trial["until"])

@@ -12,6 +12,7 @@ from mcrelay.model.addresses import number_to_address
 from mcrelay.traffic.endpoint import Endpoint
 from mcrelay.traffic.statistics import FlowCounts, FlowId, FlowStatistics, Reception, sum_counts
 
+JSON_VERSION = 1  # version of the shape of --json
 MAX_SHOWN_FLOWS = 40  # more would push the summary off the screen; --json has all
 
 
@@ -29,14 +30,14 @@ class Observation:
 
 
 def build_report(seen: Observation) -> dict[str, Any]:
-    """Return the object that `--json` prints; the help of `receive` explains its keys."""
+    """Return the object that `--json` prints; mcrelay-receive(1) describes its keys."""
     total = sum_counts(seen.reception.flows.values())
     destinations = [_destination(seen, one) for one in seen.destinations]
     problems = [problem for one in destinations for problem in _problems(one, seen.expect)]
     if total.packets < (seen.count or 0):
         problems.append(f"{total.packets:,} of {seen.count:,} packets arrived")
     return {
-        "version": 1,
+        "version": JSON_VERSION,
         "ok": not problems,
         "problems": problems,
         "ended": seen.ended,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 _LETTERS = " kMGTPE"  # by the number of divisions by 1000
 _SPANS = ((86_400, "d"), (3600, "h"), (60, "min"))
+_HASH_DIGITS = 12
 
 
 def format_count(number: int, noun: str) -> str:
@@ -48,6 +49,11 @@ def format_drops(drops: Mapping[str, int]) -> str:
     """Return `not relayed: source 600, ttl 3`; an empty string if nothing was dropped."""
     counts = ", ".join(f"{reason} {count:,}" for reason, count in drops.items() if count)
     return counts and f"not relayed: {counts}"
+
+
+def format_hash(content_hash: str) -> str:
+    """Return the first digits of a hash, which are enough to tell two configurations apart."""
+    return content_hash[:_HASH_DIGITS]
 
 
 def format_time(timestamp: float) -> str:

@@ -32,7 +32,7 @@ SCHEMAS = Path(__file__).parents[3] / "schemas"
 def parser_of(verb: Verb) -> argparse.ArgumentParser:
     """Return the parser of one verb."""
     parser = argparse.ArgumentParser(f"mcrelay {verb.name}", description=f"{verb.help.capitalize()}.")
-    import_module(verb.module).arguments(parser)
+    import_module(verb.module).add_arguments(parser)
     return parser
 
 

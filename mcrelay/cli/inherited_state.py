@@ -1,4 +1,4 @@
-"""What a process inherits from its parent, made usual: closed standard streams, and an ignored SIGCHLD."""
+"""Repairs what a process may inherit from its parent: closed standard streams and an ignored SIGCHLD."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
-def make_usual() -> None:
-    """Open standard streams that are closed, and let child processes be waited for.
+def repair() -> None:
+    """Open standard streams that are closed, and give SIGCHLD its default action.
 
-    Otherwise the next file or socket would become a standard stream, and the kernel would discard how a child
-    process ended (wait(2)).
+    If a standard stream were closed, the next file or socket would take its number. If SIGCHLD were ignored,
+    the kernel would discard the exit status of child processes (wait(2)).
     """
     for descriptor, (name, mode) in enumerate(_STREAMS):
         if not _is_open(descriptor):

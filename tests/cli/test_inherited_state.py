@@ -37,8 +37,8 @@ def test_an_output_that_is_closed_is_no_failure(closed):
 
 def test_a_file_does_not_become_a_standard_stream():
     script = (
-        "import os; from mcrelay.cli.inherited import make_usual; before = os.open('/dev/zero', os.O_RDONLY);"
-        "os.close(before); make_usual(); print(before, os.open('/dev/zero', os.O_RDONLY))"
+        "import os; from mcrelay.cli import inherited_state; before = os.open('/dev/zero', os.O_RDONLY);"
+        "os.close(before); inherited_state.repair(); print(before, os.open('/dev/zero', os.O_RDONLY))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, preexec_fn=lambda: os.close(0)
@@ -48,7 +48,7 @@ def test_a_file_does_not_become_a_standard_stream():
 
 def test_how_a_child_ended_is_known_although_sigchld_was_ignored():
     script = (
-        "import subprocess; from mcrelay.cli.inherited import make_usual; make_usual();"
+        "import subprocess; from mcrelay.cli import inherited_state; inherited_state.repair();"
         "print(subprocess.run(['false']).returncode)"
     )
     done = subprocess.run(
