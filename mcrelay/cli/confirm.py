@@ -46,5 +46,5 @@ def _confirm(options: argparse.Namespace) -> int:
     elif result["outcome"] == "confirmed":
         print(f"generation {result['generation']} is confirmed")
     else:
-        print(f"mcrelay: not confirmed: {operator_request.refusal(result)}", file=sys.stderr)
+        print(f"mcrelay: not confirmed: {operator_request.format_refusal(result)}", file=sys.stderr)
     return Exit.OK if result["outcome"] == "confirmed" else Exit.FAILURE

@@ -21,6 +21,7 @@ from mcrelay.client.connection import UNREACHABLE, AccessDenied, NotRunning
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.storage import config_files, run_dir
 from mcrelay.storage.atomic import write_atomically
 from mcrelay.storage.config_tree import ConfigTree, read_tree
@@ -187,8 +188,6 @@ def _write(change: Change, main: Path) -> Callable[[], None]:
     try:
         return write_atomically(change.file, None if change.text is None else change.text.encode(), main)
     except PermissionError as error:
-        raise AccessDenied(
-            f"cannot write {change.file}: {(error.strerror or '').lower()}: use sudo"
-        ) from None
+        raise AccessDenied(f"cannot write {change.file}: {format_os_error(error)}: use sudo") from None
     except OSError as error:
-        raise EditRefused(f"cannot write {change.file}: {(error.strerror or str(error)).lower()}") from None
+        raise EditRefused(f"cannot write {change.file}: {format_os_error(error)}") from None

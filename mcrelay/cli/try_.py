@@ -64,7 +64,7 @@ def _try(options: argparse.Namespace) -> int:
     if options.json:
         print(format_json({**reload.result_document(result), "trial": trial}))
     elif result["outcome"] == "refused":
-        print(f"mcrelay: not on trial: {operator_request.refusal(result)}", file=sys.stderr)
+        print(f"mcrelay: not on trial: {operator_request.format_refusal(result)}", file=sys.stderr)
     else:
         reload.print_result(greeting, result, options)
         print(*format_trial(trial), sep="\n", end="\n" if trial else "")

@@ -1,1 +1,1 @@
-"""Runs: how a program talks to a daemon: connection, reload request, operator request."""
+"""Runs: connects to a daemon, calls its methods, and submits requests to reload, try or confirm."""

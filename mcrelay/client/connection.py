@@ -1,4 +1,4 @@
-"""The client of the control socket, which the verbs use to query a running daemon."""
+"""The client of the control socket, which the commands use to query a running daemon."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import struct
 from types import TracebackType
 from typing import Any
 
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, encode_request
 
 ANSWER_TIMEOUT_S = 10.0  # without a byte from the daemon
-MIN_TIMEOUT_S = 0.001  # as 0 would disable the timeout
+MIN_TIMEOUT_S = 0.001  # 0 would disable the timeout
 MAX_ANSWER_BYTES = 256 << 20  # 10,000 rules with their outputs take about 15 million
 MAX_PATH_BYTES = 107  # of a socket (sun_path of linux/un.h, less its final zero)
 RECEIVE_BYTES = 256 << 10
@@ -52,7 +53,7 @@ UNREACHABLE = (NotRunning, AccessDenied, WrongProtocol, NoAnswer)  # the same, f
 
 
 class Client:
-    """A connection on which the greetings were exchanged; makes one call at a time."""
+    """A connection to a daemon that has answered `hello`. Makes one call at a time."""
 
     def __init__(self, path: str, connection: socket.socket) -> None:
         self.path = path
@@ -78,7 +79,10 @@ class Client:
         self._socket.close()
 
     def call(self, method: str, **params: Json) -> Json:
-        """Call a method; return its result. Raises RequestFailed, AccessDenied, WrongProtocol or NoAnswer."""
+        """Call a method and return its result.
+
+        Raises RequestFailed, AccessDenied, WrongProtocol or NoAnswer.
+        """
         self._calls += 1
         try:
             self._send(encode_request(self._calls, method, params))
@@ -105,11 +109,11 @@ class Client:
             pieces.append(piece)
             size += len(piece)
             if size > MAX_ANSWER_BYTES:
-                raise WrongProtocol(f"the answer at {self.path} does not end: not mcrelay's control socket?")
+                raise WrongProtocol(f"the answer at {self.path} is too long to be mcrelay's")
         return b"".join(pieces)
 
     def _result(self, line: bytes) -> Json:
-        gc.disable()  # it would scan a large answer again and again, in vain
+        gc.disable()  # the garbage collector would scan a large answer many times
         try:
             answer = json.loads(line)
         except (ValueError, RecursionError):
@@ -137,10 +141,10 @@ def _error(code: int, message: str, data: Json) -> Exception:
 def connect(path: str, timeout_s: float = ANSWER_TIMEOUT_S) -> Client:
     """Connect to the daemon. Raises NotRunning, AccessDenied, WrongProtocol or NoAnswer.
 
-    `timeout_s` limits how long the daemon may stay silent, now and in each call; it is more than 0.
+    `timeout_s`, more than 0, is the longest wait for the next bytes of the daemon, now and in each call.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Not settimeout(), as a non-blocking connect(2) fails at once if the queue of clients is full.
+    # Not settimeout(): it makes connect(2) fail at once if the queue of clients is full.
     seconds, part = divmod(max(timeout_s, MIN_TIMEOUT_S), 1)  # struct timeval; zero means no timeout
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
         connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), int(part * 1e6)))
@@ -176,7 +180,7 @@ def _open(connection: socket.socket, path: str) -> None:
     except PermissionError:
         raise AccessDenied(f"not permitted to open {path}: join its group, or use sudo") from None
     except OSError as error:
-        raise NotRunning(path, (error.strerror or str(error)).lower()) from None
+        raise NotRunning(path, format_os_error(error)) from None
 
 
 def _connect_by_folder(connection: socket.socket, path: str) -> None:

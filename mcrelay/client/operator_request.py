@@ -1,7 +1,7 @@
 """Requests with arguments (`try`, `confirm`): a file in the daemon's run directory, and SIGUSR2.
 
-SIGHUP is for reloads only: the kernel merges two pending signals with the same number, so that one would be
-lost.
+SIGHUP is for reloads only: the kernel merges two pending signals with the same number, and one of
+them would be lost.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 from mcrelay.client.connection import AccessDenied, NoAnswer
 from mcrelay.client.reload_request import (
     RELOAD_TIMEOUT_S,
+    prepare_wait,
     require_permission,
     send_signal,
-    set_mark,
     wait_for_result,
 )
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.reload.requests import Confirm, OperatorRequest
 from mcrelay.reload.results import Cause
 from mcrelay.storage import request_file
@@ -30,16 +31,16 @@ def submit(path: str, request: OperatorRequest) -> tuple[Answer, Answer]:
 
     Raises one of `UNREACHABLE`.
     """
-    mark = set_mark(path, RELOAD_TIMEOUT_S)
-    pid = mark.greeting["pid"]
-    require_permission(pid)  # or the file would be written without a signal
-    _place(mark.greeting, request)
+    wait = prepare_wait(path, RELOAD_TIMEOUT_S)
+    pid = wait.greeting["pid"]
+    require_permission(pid)  # checked first, because the file is useless without the signal
+    _write_request(wait.greeting, request)
     send_signal(pid, signal.SIGUSR2)
     cause = Cause.CONFIRM if isinstance(request, Confirm) else Cause.TRY
-    return mark.greeting, wait_for_result(mark, cause)
+    return wait.greeting, wait_for_result(wait, cause)
 
 
-def _place(greeting: Answer, request: OperatorRequest) -> None:
+def _write_request(greeting: Answer, request: OperatorRequest) -> None:
     run_dir = Path(greeting["run_dir"])
     try:
         request_file.write(run_dir, request, greeting["uid"])
@@ -48,9 +49,9 @@ def _place(greeting: Answer, request: OperatorRequest) -> None:
     except PermissionError:
         raise AccessDenied(f"not permitted to write into {run_dir}: use sudo") from None
     except OSError as error:
-        raise NoAnswer(f"cannot write into {run_dir}: {(error.strerror or str(error)).lower()}") from None
+        raise NoAnswer(f"cannot write into {run_dir}: {format_os_error(error)}") from None
 
 
-def refusal(result: Answer) -> str:
-    """Return why a request was refused."""
+def format_refusal(result: Answer) -> str:
+    """Return the reasons of the refusal of a request."""
     return "; ".join(str(problem["message"]) for problem in result["problems"])

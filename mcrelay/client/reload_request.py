@@ -12,15 +12,18 @@ from mcrelay.client.connection import ANSWER_TIMEOUT_S as CALL_TIMEOUT_S
 from mcrelay.client.connection import AccessDenied, NoAnswer, WrongProtocol, connect
 from mcrelay.protocol.jsonrpc import Json
 
-RELOAD_TIMEOUT_S = 60.0  # a reload waits for what the workers do
+RELOAD_TIMEOUT_S = 60.0  # a reload waits for the workers
 RETRY_DELAY_S = 0.03  # before connecting again, while the control process restarts
 
 Answer = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class ReloadMark:
-    """The number of reloads that a daemon had `begun`, and until when to wait for a later result."""
+class ReloadWait:
+    """A wait for the result of a reload that begins after the first `begun` reloads of a daemon.
+
+    `deadline` is in seconds of the monotonic clock.
+    """
 
     path: str
     greeting: Answer
@@ -32,42 +35,46 @@ class ReloadMark:
 def request_reload(path: str, timeout_s: float) -> tuple[Answer, Answer]:
     """Request a reload of the daemon at a socket path; return its greeting and the result.
 
-    The result is about the files as they are at the call, or later. Raises one of `UNREACHABLE`.
+    The daemon reads the files after the call. Raises one of `UNREACHABLE`.
     """
-    mark = set_mark(path, timeout_s)
-    send_signal(mark.greeting["pid"], signal.SIGHUP)
-    return mark.greeting, wait_for_result(mark)
+    wait = prepare_wait(path, timeout_s)
+    send_signal(wait.greeting["pid"], signal.SIGHUP)
+    return wait.greeting, wait_for_result(wait)
 
 
-def set_mark(path: str, timeout_s: float) -> ReloadMark:
-    """Get the number of reloads that have begun, to recognize the result of a later one."""
+def prepare_wait(path: str, timeout_s: float) -> ReloadWait:
+    """Read the number of reloads that have begun; return a wait for the result of a later reload.
+
+    Raises one of `UNREACHABLE`.
+    """
     deadline = time.monotonic() + timeout_s
     greeting, answer = call_with_retry(path, "reload.mark", timeout_s)
     if "reload.wait" not in greeting.get("methods", ()):
         raise WrongProtocol(
-            f"the daemon at {path} is of version {greeting.get('version')}, which does not report the end of"
+            f"the daemon at {path} runs version {greeting.get('version')}, which does not report the end of"
             " a reload: restart it, or send it SIGHUP"
         )
-    return ReloadMark(path, greeting, answer["begun"], timeout_s, deadline)
+    return ReloadWait(path, greeting, answer["begun"], timeout_s, deadline)
 
 
-def wait_for_result(mark: ReloadMark, cause: str | None = None) -> Answer:
-    """Return the first result after a mark: with this cause or, for None, of a reload of the files.
+def wait_for_result(wait: ReloadWait, cause: str | None = None) -> Answer:
+    """Return the first result with this cause or, if `cause` is None, of a reload of the files.
 
-    The daemon answers `reload.wait` with null every few seconds while there is no result.
+    The daemon answers `reload.wait` with null every few seconds while there is no result. Raises one of
+    `UNREACHABLE`.
     """
     which = {} if cause is None else {"cause": cause}
-    pid = mark.greeting["pid"]
+    pid = wait.greeting["pid"]
     result: Answer | None = None
     while result is None:
         try:
-            left = mark.deadline - time.monotonic()
-            _, result = call_with_retry(mark.path, "reload.wait", left, pid, begun=mark.begun, **which)
+            left = wait.deadline - time.monotonic()
+            _, result = call_with_retry(wait.path, "reload.wait", left, pid, begun=wait.begun, **which)
         except NoAnswer:
-            if time.monotonic() + RETRY_DELAY_S < mark.deadline:
+            if time.monotonic() + RETRY_DELAY_S < wait.deadline:
                 raise
             raise NoAnswer(
-                f"no result within {mark.timeout_s:g} s; the reload goes on: see `mcrelay status`"
+                f"no result within {wait.timeout_s:g} s; the reload continues: see `mcrelay status`"
             ) from None
     return result
 
@@ -75,9 +82,9 @@ def wait_for_result(mark: ReloadMark, cause: str | None = None) -> Answer:
 def call_with_retry(
     path: str, method: str, timeout_s: float, pid: int | None = None, **params: Json
 ) -> tuple[Answer, Any]:
-    """Call a method; return the greeting and the answer. Connects again while the control process restarts.
+    """Call a method; return the greeting and the result. Connects again while the control process restarts.
 
-    Raises NoAnswer if the daemon that answers is not process `pid`.
+    Raises NoAnswer if the daemon is not process `pid`.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -90,11 +97,11 @@ def call_with_retry(
                 raise
             time.sleep(RETRY_DELAY_S)
         else:
-            raise NoAnswer("the daemon was restarted in the meantime: see `mcrelay status`")
+            raise NoAnswer("the daemon was restarted during the call: see `mcrelay status`")
 
 
 def require_permission(pid: int) -> None:
-    """Raise AccessDenied if the user is not permitted to signal the daemon, which the kernel decides."""
+    """Raise AccessDenied if the kernel does not permit this user to signal the daemon."""
     send_signal(pid, 0)
 
 

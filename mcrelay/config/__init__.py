@@ -1,1 +1,1 @@
-"""Pure: YAML text to a `Config`, with every problem at file:line:column."""
+"""Pure: parses YAML text into a `Config`, and reports each problem with its file, line and column."""

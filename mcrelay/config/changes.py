@@ -1,10 +1,10 @@
-"""Which rules differ between two configurations, and how.
+"""The differences between the rules of two configurations.
 
-The result of a reload, the history, the log, `mcrelay plan` and `mcrelay diff` all take their answer from
-here. A rule is changed when something that the relay does for it, or that `mcrelay status` shows of it, is
-different: a new device of its interface changes it, and a new TTL of an interface whose outputs all have
-their own TTL does not. The data plane is not compared, because `auto` and `userspace` mean the same while
-there is no other.
+The result of a reload, the history, the log, `mcrelay plan` and `mcrelay diff` all use this comparison. A
+rule is changed if the relay handles its packets differently, or if `mcrelay status` shows it differently. For
+example, another device of an interface changes the rules that use the interface. Another TTL of an interface
+does not change a rule whose outputs have their own TTL. The data plane is not compared, because `auto` means
+`userspace`, the only data plane so far.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from mcrelay.model.state import Dscp, Route, Ttl, output_name
 MAX_NAMES = 100  # of each kind of change, in JSON
 
 RouteOf = Callable[[Config, Rule], Route | None]
-"""Returns the route of a rule of a config on a certain host, None where the rule does not run there."""
+"""Returns the route of a rule of a config on a certain host, or None if the rule does not run there."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFields:
-    """The fields of an output that are compared. A source or source port of None is the relay's choice."""
+    """The compared fields of an output. If `source` or `source_port` is None, the relay chooses it."""
 
     interface: str
     device: str
@@ -43,7 +43,7 @@ class OutputFields:
 
 @dataclass(frozen=True, slots=True)
 class RuleFields:
-    """The fields of a rule that are compared."""
+    """The compared fields of a rule."""
 
     description: str
     enabled: bool
@@ -62,7 +62,7 @@ _OF_AN_OUTPUT = ("device", "source", "source_port", "ttl", "dscp")
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The names of the rules of two configurations; of the changed ones, also how they differ."""
+    """The names of the rules of two configurations. `changed` has a text for each difference of a rule."""
 
     added: tuple[str, ...] = ()
     changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -74,25 +74,25 @@ class Changes:
         return f"{counts}, {len(self.kept)} kept"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the first `MAX_NAMES` names of each kind, and the number of all."""
+        """Return the number of rules of each kind and, except for `kept`, the first `MAX_NAMES` names."""
         names = {"added": self.added, "changed": tuple(self.changed), "removed": self.removed}
         return {
-            **{kind: list(those[:MAX_NAMES]) for kind, those in names.items()},
-            **{f"{kind}_count": len(those) for kind, those in names.items()},
+            **{kind: list(rules[:MAX_NAMES]) for kind, rules in names.items()},
+            **{f"{kind}_count": len(rules) for kind, rules in names.items()},
             "kept": len(self.kept),
         }
 
 
 def compare_configs(before: Config | None, after: Config, route_of: RouteOf) -> Changes:
-    """Return how the rules of two configs differ on the host that `route_of` knows."""
+    """Return the changes from `before` to `after`. If `before` is None, all rules are added."""
     if before is None:
         return Changes(added=tuple(after.rules))
-    devices = _devices(before), _devices(after)
+    devices = before.devices, after.devices
     is_same_device = {name: device == devices[1].get(name) for name, device in devices[0].items()}
 
     def differences(old: Rule, new: Rule) -> tuple[str, ...]:
-        # Most rules of a reload are equal, and equal values are found faster than compared field by field.
-        if old == new and all(is_same_device[name] for name in _interfaces(old)):
+        # Most rules of a reload are unchanged, and it is faster to compare whole rules than single fields.
+        if old == new and all(is_same_device[name] for name in old.interfaces):
             return ()
         return find_differences(
             _fields(old, devices[0], route_of(before, old)), _fields(new, devices[1], route_of(after, new))
@@ -102,12 +102,12 @@ def compare_configs(before: Config | None, after: Config, route_of: RouteOf) -> 
 
 
 def compare_rules(before: Mapping[str, RuleFields], after: Mapping[str, RuleFields]) -> Changes:
-    """Return how rules differ, which are given by name."""
+    """Return the changes from `before` to `after`, which have the fields of rules by name."""
     return _compare_by_name(before, after, find_differences)
 
 
 def find_differences(before: RuleFields, after: RuleFields) -> tuple[str, ...]:
-    """Return a text for each difference of two rules."""
+    """Return a text for each difference between two rules, such as `input port: 5000 -> 5001`."""
     return (
         *_changed_fields("", before, after, _OF_THE_RULE),
         *_changed_fields("input ", before, after, _OF_THE_INPUT),
@@ -132,27 +132,17 @@ def _compare_by_name(
     )
 
 
-def _devices(config: Config) -> dict[str, str]:
-    return {name: interface.device for name, interface in config.interfaces.items()}
-
-
-def _interfaces(rule: Rule) -> Iterator[str]:
-    yield rule.input.interface
-    for output in rule.outputs:
-        yield output.interface
-
-
 def _fields(rule: Rule, devices: Mapping[str, str], route: Route | None) -> RuleFields:
     sources = {output.name: output.egress.source for output in route.outputs} if route else {}
-    taken = rule.input
+    rule_input = rule.input
     return RuleFields(
         description=rule.description,
         enabled=rule.enabled,
-        interface=taken.interface,
-        device=devices[taken.interface],
-        destination=taken.destination,
-        port=taken.port,
-        sources=taken.sources,
+        interface=rule_input.interface,
+        device=devices[rule_input.interface],
+        destination=rule_input.destination,
+        port=rule_input.port,
+        sources=rule_input.sources,
         outputs=tuple(_output_fields(output, devices[output.interface], sources) for output in rule.outputs),
     )
 
@@ -184,15 +174,15 @@ def _changed_outputs(before: Sequence[OutputFields], after: Sequence[OutputField
         yield "outputs: another order"
 
 
-def _changed_fields(place: str, before: object, after: object, keys: Sequence[str]) -> Iterator[str]:
+def _changed_fields(prefix: str, before: object, after: object, keys: Sequence[str]) -> Iterator[str]:
     for key in keys:
         old, new = getattr(before, key), getattr(after, key)
         if _comparable(old) != _comparable(new):
-            yield f"{place}{key.replace('_', ' ')}: {_text(old)} -> {_text(new)}"
+            yield f"{prefix}{key.replace('_', ' ')}: {_text(old)} -> {_text(new)}"
 
 
 def _comparable(value: object) -> object:
-    """Return a value that is equal for equal fields: the order of sources does not matter."""
+    """Return a field in a form to compare. The order of sources does not matter."""
     return frozenset(value) if isinstance(value, tuple) else value
 
 

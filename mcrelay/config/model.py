@@ -23,9 +23,9 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """The packets that a rule relays: those to a group or local address, and a port.
+    """The destination of the packets that a rule relays: a group or a local address, and a port.
 
-    If `sources` is not empty, only packets from these addresses.
+    If `sources` is not empty, only packets from these addresses are relayed.
     """
 
     interface: str
@@ -38,7 +38,8 @@ class Input:
 class Output:
     """A destination of a rule, with the defaults of its interface filled in.
 
-    A source of None is the first global address of the device; source port 0 is chosen by the kernel.
+    If `source` is None, the relay sends from the first global address of the device. If `source_port` is 0,
+    the kernel chooses a port.
     """
 
     interface: str
@@ -57,7 +58,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One input and its outputs, under a unique name. `where` is its place in the files."""
+    """One input and its outputs, under a unique name. `where` is the location of the name in the files."""
 
     name: str
     description: str
@@ -66,6 +67,11 @@ class Rule:
     enabled: bool
     data_plane: str
     where: SourceLocation = field(compare=False)
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """The names of the interfaces of the input and then of each output."""
+        return self.input.interface, *(output.interface for output in self.outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +84,8 @@ class Config:
     interfaces: Mapping[str, Interface]
     rules: Mapping[str, Rule]
     warnings: tuple[Problem, ...] = ()
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """The devices by the names of their interfaces."""
+        return {name: interface.device for name, interface in self.interfaces.items()}

@@ -1,1 +1,1 @@
-"""Runs: files: configuration, state directory, run directory, atomic writes."""
+"""Runs: reads and writes the configuration files, the state directory and the run directory."""

@@ -13,6 +13,7 @@ from mcrelay.config.compiler import compile_config
 from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError, Problem, SourceLocation
 from mcrelay.config.reader import parse_all
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.model.printable import make_printable
 
 DEFAULT = Path("/etc/mcrelay.yaml")
@@ -174,7 +175,7 @@ def _kind_name(kind: int) -> str:
 
 
 def _unusable(file: Name, why: str | OSError) -> ConfigError:
-    message = why if isinstance(why, str) else (why.strerror or str(why)).lower()
+    message = why if isinstance(why, str) else format_os_error(why)
     return ConfigError([Problem(SourceLocation(_printable_name(file)), "", message)])
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.storage import atomic
 
 
@@ -36,7 +37,7 @@ def read(path: Path, max_bytes: int) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise JsonFileError((error.strerror or str(error)).lower()) from None
+        raise JsonFileError(format_os_error(error)) from None
     if len(text) > max_bytes:
         raise JsonFileError(f"it is larger than {max_bytes} bytes")
     try:

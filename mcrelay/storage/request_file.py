@@ -10,6 +10,7 @@ import os
 import time
 from pathlib import Path
 
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.reload.requests import (
     MAX_BYTES,
     OperatorRequest,
@@ -94,4 +95,4 @@ def _remove(path: Path) -> None:
     try:
         path.unlink()
     except OSError as error:
-        log.warning("cannot remove %s: %s", path, error.strerror)
+        log.warning("cannot remove %s: %s", path, format_os_error(error))

@@ -1,6 +1,6 @@
 """The state directory: the history of accepted configs, the trial, and the content that was rolled back.
 
-A daemon that cannot use the directory logs that once, and relays without history and trials.
+If the directory cannot be used, the daemon logs the reason once, and relays without history and trials.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.reload.history import Entry, parse_entry
 from mcrelay.reload.trial import RolledBackContent, Trial, parse_rolled_back, parse_trial
 from mcrelay.storage import json_file
-from mcrelay.storage.directories import make_directory
-from mcrelay.storage.run_dir import directory_from_systemd
+from mcrelay.storage.directories import find_directory, make_directory
 
 log = logging.getLogger("mcrelay")
 
 DEFAULT = Path("/var/lib/mcrelay")
 MAX_ENTRIES = 10  # of the history
-MAX_BYTES = (
-    256 << 20
-)  # of a document: the files have 32 MiB at most, and JSON takes up to 6 bytes a character
+# Of one file. The configuration has 32 MiB at most, and JSON takes up to 6 bytes for a character.
+MAX_BYTES = 256 << 20
 HISTORY, TRIAL, REFUSED, LOCK = "history", "trial.json", "refused.json", "lock"
 
 _NAME = re.compile(r"([0-9]{6}|[1-9][0-9]{6,})\.json")
@@ -34,12 +33,12 @@ _Document = TypeVar("_Document")
 
 
 class StateDirectoryError(Exception):
-    """The state directory, or a file of it, cannot be used; the message says why."""
+    """The state directory or one of its files cannot be used. The message has the path and the reason."""
 
 
 def default() -> Path:
     """Return the state directory that systemd made for the service, or `DEFAULT`."""
-    return directory_from_systemd("STATE_DIRECTORY", DEFAULT)
+    return find_directory("STATE_DIRECTORY", DEFAULT)
 
 
 def entry_numbers(directory: Path) -> list[int]:
@@ -67,7 +66,7 @@ def read_entry(directory: Path, number: int) -> Entry:
 
 
 class StateDirectory:
-    """The state directory of this daemon, which alone writes to it while it holds the lock."""
+    """The state directory of this daemon. Only the daemon that holds the lock writes to it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -75,18 +74,18 @@ class StateDirectory:
         self._lock: int | None = None
 
     def open(self) -> None:
-        """Make the directory and take its lock. If that fails, log why."""
+        """Make the directory and take its lock. If that fails, log the reason."""
         try:
             make_directory(self.directory, 0o750)
             make_directory(self.directory / HISTORY, 0o750)
-            self._lock = _locked(self.directory)
+            self._lock = _lock_directory(self.directory)
         except OSError as error:
             self._log_once(_unusable(self.directory, error))
         except StateDirectoryError as error:
             self._log_once(error)
 
     def check_usable(self) -> None:
-        """Raise StateDirectoryError if the directory cannot be used."""
+        """Raise StateDirectoryError if the directory is not locked by this daemon."""
         if self._lock is None:
             raise StateDirectoryError(self._logged)
 
@@ -108,7 +107,7 @@ class StateDirectory:
         return number
 
     def confirm(self, number: int) -> None:
-        """Record that an entry is not on trial any more."""
+        """Mark an entry as confirmed. If that fails, log the reason."""
         try:
             json_file.write(
                 _path(self.directory, number), replace(self.entry(number), on_trial=False).as_json()
@@ -133,7 +132,7 @@ class StateDirectory:
         return None
 
     def prune(self, needed: int | None) -> None:
-        """Remove all entries but the latest `MAX_ENTRIES` and entry `needed`."""
+        """Remove all entries except the latest `MAX_ENTRIES` and entry `needed`."""
         for number in self._numbers()[:-MAX_ENTRIES]:
             if number != needed:
                 self._drop(_path(self.directory, number))
@@ -148,11 +147,11 @@ class StateDirectory:
     # The trial and the content that was rolled back, for the next start of the daemon.
 
     def trial(self) -> Trial | None:
-        """Return the trial that the directory holds."""
+        """Return the trial, or None. If it cannot be read, log the reason."""
         return self._read(TRIAL, parse_trial)
 
     def rolled_back(self) -> RolledBackContent | None:
-        """Return the rolled-back content that the directory holds."""
+        """Return the content that was rolled back, or None. If it cannot be read, log the reason."""
         return self._read(REFUSED, parse_rolled_back)
 
     def keep_trial(self, trial: Trial) -> None:
@@ -168,7 +167,7 @@ class StateDirectory:
         self._remove(self.directory / TRIAL)
 
     def forget_rolled_back(self) -> None:
-        """Remove the content that was rolled back. If that fails, log why."""
+        """Remove the content that was rolled back. If that fails, log the reason."""
         self._drop(self.directory / REFUSED)
 
     def _read(self, name: str, parse: Callable[[dict[str, Any]], _Document | None]) -> _Document | None:
@@ -182,7 +181,7 @@ class StateDirectory:
             return None
         found = parse(document) if document else None
         if document is not None and found is None:
-            log.warning("%s is ignored: it is not of this version of mcrelay", path)
+            log.warning("%s is ignored: another version of mcrelay wrote it", path)
         return found
 
     def _write(self, name: str, document: dict[str, Any]) -> None:
@@ -209,19 +208,18 @@ class StateDirectory:
     def _log_once(self, why: StateDirectoryError) -> None:
         if str(why) != self._logged:
             self._logged = str(why)
-            log.warning("without history and trials: %s", why)
+            log.warning("history and trials are disabled: %s", why)
 
 
-def _locked(directory: Path) -> int:
+def _lock_directory(directory: Path) -> int:
+    """Return a descriptor that holds the lock; raises OSError and StateDirectoryError."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(directory / LOCK, flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise StateDirectoryError(
-            f"{directory} belongs to another mcrelay that runs; give this one another --state-dir"
-        ) from None
+        raise StateDirectoryError(f"another mcrelay uses {directory}; choose another --state-dir") from None
     return descriptor
 
 
@@ -230,4 +228,4 @@ def _path(directory: Path, number: int) -> Path:
 
 
 def _unusable(path: Path, error: OSError) -> StateDirectoryError:
-    return StateDirectoryError(f"{path}: {(error.strerror or str(error)).lower()}")
+    return StateDirectoryError(f"{path}: {format_os_error(error)}")

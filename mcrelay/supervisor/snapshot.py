@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class RuleSnapshot:
 
     def as_json(self) -> Entry:
         """Return what the control process gets."""
-        devices = dict(zip(_interfaces(self.rule), self.devices, strict=True))
+        devices = dict(zip(self.rule.interfaces, self.devices, strict=True))
         return {"shown": describe_running_rule(self.rule, devices, self.route), "rows": self.rows}
 
 
@@ -107,10 +107,10 @@ class SnapshotBuilder:
 
     def _build_rules(self, plan: Plan, config: Config) -> None:
         routes = plan.state.forwarding.routes_by_rule()
-        devices = {name: interface.device for name, interface in config.interfaces.items()}
+        devices = config.devices
         rules = {}
         for name, rule in config.rules.items():
-            ends = tuple(devices[interface] for interface in _interfaces(rule))
+            ends = tuple(devices[interface] for interface in rule.interfaces)
             rows = self._counter_rows.rule_rows(rule)
             entry = RuleSnapshot(rule, rule.where, ends, routes.get(name), rows)
             before = self._rules.get(name)
@@ -164,9 +164,3 @@ def _process_as_json(info: ProcessInfo) -> Entry:
 def _differ(one: object, other: object) -> bool:
     # Large values are compared by identity: a config or plan that changed is a new object.
     return one != other if isinstance(one, int | frozenset | dict) else one is not other
-
-
-def _interfaces(rule: Rule) -> Iterator[str]:
-    yield rule.input.interface
-    for output in rule.outputs:
-        yield output.interface

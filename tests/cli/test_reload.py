@@ -162,7 +162,7 @@ def test_it_waits_no_longer_than_the_timeout(path, process, capsys):
     with answering(path, hello={**GREETING, "pid": process.pid}, **methods) as at:
         code, out, err = mcrelay_reload(capsys, "--timeout", "0.2", "--socket", at)
     assert (code, out) == (1, "")
-    assert err == "mcrelay: no result within 0.2 s; the reload goes on: see `mcrelay status`\n"
+    assert err == "mcrelay: no result within 0.2 s; the reload continues: see `mcrelay status`\n"
 
 
 def test_a_control_process_that_hangs_is_not_waited_for_longer_than_the_timeout(path, process, capsys):
@@ -198,7 +198,7 @@ def test_another_daemon_in_its_place_is_neither_asked_nor_signalled(path, proces
     with answering(path, hello=lambda protocol: greetings.pop(0), **methods) as at:
         code, _, err = mcrelay_reload(capsys, "--socket", at)
     assert code == 1
-    assert "the daemon was restarted in the meantime" in err
+    assert "the daemon was restarted during the call" in err
     assert questions == []
 
 
@@ -226,7 +226,7 @@ def test_a_daemon_of_an_older_version_is_not_signalled(path, process, capsys):
     with answering(path, hello=hello, reload__mark={"begun": 4}) as at:
         code, _, err = mcrelay_reload(capsys, "--socket", at)
     assert code == 1
-    assert "is of version 0.0.1, which does not report the end of a reload: restart it" in err
+    assert "runs version 0.0.1, which does not report the end of a reload: restart it" in err
     assert signals_to(process) == 0
 
 

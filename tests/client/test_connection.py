@@ -112,7 +112,7 @@ def test_an_answer_in_another_protocol_is_refused(server, said):
 
 def test_an_endless_answer_is_refused(server, monkeypatch):
     monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 100)
-    with pytest.raises(WrongProtocol, match="does not end"):
+    with pytest.raises(WrongProtocol, match="is too long"):
         connect(server(b"x" * 200))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcrelay.client.connection import connect
-from mcrelay.client.reload_request import set_mark, wait_for_result
+from mcrelay.client.reload_request import prepare_wait, wait_for_result
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
 from mcrelay.reload.requests import Confirm, Try
@@ -275,9 +275,9 @@ def test_a_request_file_that_holds_none_is_refused_and_stops_no_reload(studio, m
         path = relay.run_dir / request_file.NAME
         make(path)
         assert relay.reload(studio.config(FEED, EXTRA)).startswith("applied: generation 2, 2 rules")
-        mark = set_mark(str(relay.run_dir / CONTROL_SOCKET), 60)
+        wait = prepare_wait(str(relay.run_dir / CONTROL_SOCKET), 60)
         relay.process.send_signal(signal.SIGUSR2)
-        refused = wait_for_result(mark, Cause.TRY)
+        refused = wait_for_result(wait, Cause.TRY)
         assert refused["outcome"] == "refused"
         assert refused["problems"][0]["message"].startswith(f"{path}: ")
         assert names(relay) == ["feed", "extra"]
@@ -299,12 +299,12 @@ def test_a_state_directory_that_cannot_be_written_costs_trials_and_nothing_else(
     relay.state_dir.mkdir()
     relay.state_dir.chmod(0o555)  # the supervisor is root, without the capability to overlook that
     with relay:
-        assert relay.log().count("without history and trials: ") == 1
+        assert relay.log().count("history and trials are disabled: ") == 1
         answer = begin_trial(relay, studio.config(FEED, EXTRA))
         assert answer.startswith("refused: mcrelay try: there is nothing to go back to")
         assert "permission denied" in answer
         assert relay.reload().startswith("applied: generation 2, 2 rules")
-        assert relay.log().count("without history and trials: ") == 1
+        assert relay.log().count("history and trials are disabled: ") == 1
 
 
 def test_a_state_directory_full_of_garbage_is_used_all_the_same(studio):

@@ -129,7 +129,7 @@ def test_a_second_daemon_cannot_use_the_directory(state, caplog):
     state.add(make_entry)
     state.keep_trial(TRIAL)
     second = open_directory(state.directory)
-    assert "belongs to another mcrelay that runs; give this one another --state-dir" in caplog.text
+    assert "choose another --state-dir" in caplog.text
     assert (second.latest(), second.trial(), second.rolled_back()) == (None, None, None)
     assert second.add(make_entry) is None
     second.prune(None)
@@ -137,7 +137,7 @@ def test_a_second_daemon_cannot_use_the_directory(state, caplog):
     with pytest.raises(StateDirectoryError, match="another --state-dir"):
         second.keep_trial(TRIAL)
     assert (state.trial(), state.latest()) == (TRIAL, make_entry(1))
-    assert caplog.text.count("without history and trials") == 1
+    assert caplog.text.count("history and trials are disabled") == 1
 
 
 def test_a_directory_that_cannot_be_made_is_logged_once(tmp_path, caplog):
@@ -146,7 +146,7 @@ def test_a_directory_that_cannot_be_made_is_logged_once(tmp_path, caplog):
     assert state.add(make_entry) is state.add(make_entry) is None
     with pytest.raises(StateDirectoryError, match="not a directory"):
         state.check_usable()
-    assert caplog.text.count("without history and trials") == 1
+    assert caplog.text.count("history and trials are disabled") == 1
 
 
 def test_a_full_disk_is_logged_once_and_used_again_when_there_is_space(state, caplog, monkeypatch):

@@ -32,7 +32,7 @@ def test_without_a_state_directory_a_trial_is_refused_and_a_reload_works(daemon)
     assert not daemon.try_(TRIED)
     assert daemon.outcome == "refused"
     assert "nothing to go back to: " in daemon.result["lines"][0]
-    assert "belongs to another mcrelay" in daemon.result["lines"][0]
+    assert "another mcrelay uses" in daemon.result["lines"][0]
     assert daemon.rules == {"feed"}
     assert daemon.reload()
     assert daemon.rules == {"clock"}

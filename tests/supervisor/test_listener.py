@@ -138,7 +138,7 @@ def test_a_directory_that_another_daemon_has_locked_is_left_to_it(tmp_path, capl
                 assert not listener.reopen_if_removed()
             listener.close()
             assert accepts_clients(other)
-    assert caplog.text.count("cannot be created again: mcrelay runs already with") == 1
+    assert caplog.text.count("cannot be created again: mcrelay is already running in") == 1
 
 
 def test_a_socket_that_cannot_be_created_again_causes_one_warning_and_is_retried(tmp_path, caplog):

@@ -21,7 +21,7 @@ JSON_VERSION = 1  # version of the shape of `plan --json`
 def plan_as_json(config: Config, planned: Plan) -> dict[str, Any]:
     """Return the object of `plan --json`, without `file`, `against` and `changes`."""
     routes = planned.state.forwarding.routes_by_rule()
-    devices = {name: interface.device for name, interface in config.interfaces.items()}
+    devices = config.devices
     rules = (
         _rule(rule, devices, planned.rules[rule.name], routes.get(rule.name))
         for rule in config.rules.values()

@@ -13,6 +13,7 @@ from watchdog import events
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.supervisor.file_watch.paths import WatchedDirectory
 
 # Reading changes no file, and the supervisor itself reads the files.
@@ -119,4 +120,4 @@ def _write_events_only(observer: BaseObserver) -> dict[str, Any]:
 def _describe(error: OSError) -> str:
     limit = _LIMITS.get(error.errno or 0)
     hint = f"; raise {limit} with sysctl(8)" if limit else ""
-    return f"{(error.strerror or str(error)).lower()}{hint}"
+    return f"{format_os_error(error)}{hint}"
