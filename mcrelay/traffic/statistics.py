@@ -13,7 +13,7 @@ from mcrelay.traffic.probe import ProbeChecks
 
 Column: TypeAlias = NDArray[np.int64]
 
-WINDOW_NUMBERS = 1 << 17  # a packet that is later than this cannot be told from a duplicate
+WINDOW_NUMBERS = 1 << 17  # a packet that is later than this counts as stale
 MAX_FLOWS = 1000  # so that forged source addresses cannot fill the memory
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}

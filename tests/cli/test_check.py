@@ -99,18 +99,23 @@ def test_standard_input_is_checked_like_a_file():
 
 def test_json_has_the_shape_that_the_help_describes(bad, capsys):
     assert main(["check", "--json", str(bad)]) == 78
-    told = json.loads(capsys.readouterr().out)
-    assert {key: told[key] for key in ("version", "file", "valid", "rules", "interfaces", "warnings")} == {
+    result = json.loads(capsys.readouterr().out)
+    assert {key: result[key] for key in ("version", "file", "valid", "rules", "interfaces", "warnings")} == {
         "version": 1, "file": str(bad), "valid": False, "rules": None, "interfaces": None, "warnings": [],
     }  # fmt: skip
-    assert len(told["problems"]) == 3
-    assert told["problems"][2] == {
+    assert len(result["problems"]) == 3
+    assert result["problems"][2] == {
         "file": str(bad), "line": 5, "column": 14, "path": "rules.a.outputs",
         "message": "expected a list of at least one output, not an empty list",
     }  # fmt: skip
     assert main(["check", "--json", str(EXAMPLES / "fan-out.yaml")]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["valid"], told["rules"], told["interfaces"], told["problems"]) == (True, 1, 3, [])
+    document = json.loads(capsys.readouterr().out)
+    assert (document["valid"], document["rules"], document["interfaces"], document["problems"]) == (
+        True,
+        1,
+        3,
+        [],
+    )
 
 
 HOSTILE = {

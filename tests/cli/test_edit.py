@@ -377,8 +377,8 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(
         raise error
 
     monkeypatch.setattr(os, "replace", refused)
-    told = f"mcrelay: cannot write {folder}/camera.yaml: {complaint}\n"
-    assert run_verb("add", "camera", *CAMERA) == (code, "", told)
+    message = f"mcrelay: cannot write {folder}/camera.yaml: {complaint}\n"
+    assert run_verb("add", "camera", *CAMERA) == (code, "", message)
     assert [*folder.iterdir()] == []
 
 
@@ -389,9 +389,9 @@ def test_many_concurrent_changes_are_all_made(file, folder):
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     processes = [adding(number % 3) for number in range(6)]
-    told = sorted(process.communicate(timeout=120)[0].split()[1] for process in processes)
+    outcomes = sorted(process.communicate(timeout=120)[0].split()[1] for process in processes)
     assert [process.returncode for process in processes] == [0] * 6
-    assert told == [b"added,"] * 3 + [b"unchanged,"] * 3
+    assert outcomes == [b"added,"] * 3 + [b"unchanged,"] * 3
     assert len(contents(folder)) == 3
 
 

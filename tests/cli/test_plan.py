@@ -52,14 +52,14 @@ def test_the_plan_shows_what_would_run_and_what_not_and_why(file, capsys):
 
 def test_the_plan_as_json_has_the_same_content(file, capsys):
     assert main(["plan", "--json", "-c", str(file)]) == Exit.OK
-    told = json.loads(capsys.readouterr().out)
-    assert told["file"] == str(file)
-    assert [(rule["name"], rule["state"]) for rule in told["rules"]] == [
+    document = json.loads(capsys.readouterr().out)
+    assert document["file"] == str(file)
+    assert [(rule["name"], rule["state"]) for rule in document["rules"]] == [
         ("camera", "active"),
         ("late", "unresolved"),
     ]
-    assert [output["runs"] for output in told["rules"][0]["outputs"]] == [True, False]
-    assert told["opens"] == {"rings": 1, "sockets": 1, "memberships": 1, "held ports": 0}
+    assert [output["runs"] for output in document["rules"][0]["outputs"]] == [True, False]
+    assert document["opens"] == {"rings": 1, "sockets": 1, "memberships": 1, "held ports": 0}
 
 
 def test_the_plan_of_standard_input_is_shown(monkeypatch, capsys):

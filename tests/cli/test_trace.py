@@ -109,8 +109,8 @@ class Answers:
 
 
 def test_without_packets_it_says_what_to_check():
-    told = trace._advise(Answers([{"input": {"destination": "239.1.1.1", "device": "eth0"}}]), "feed")
-    assert told.startswith("no packet to 239.1.1.1 arrived on eth0, to any port.\n")
+    advice = trace._advise(Answers([{"input": {"destination": "239.1.1.1", "device": "eth0"}}]), "feed")
+    assert advice.startswith("no packet to 239.1.1.1 arrived on eth0, to any port.\n")
     assert trace._advise(Answers([]), "feed") == "no packet arrived, and rule `feed` was removed"
 
 

@@ -128,10 +128,10 @@ def test_a_daemon_of_another_protocol_version_is_refused(server, greeting):
 )
 def test_an_error_is_raised_as_its_exception(server, code, kind):
     error = b'{"jsonrpc": "2.0", "id": 2, "error": {"code": %d, "message": "so it is", "data": [7]}}\n' % code
-    with connect(server(GREETING, error)) as client, pytest.raises(kind, match="so it is") as told:
+    with connect(server(GREETING, error)) as client, pytest.raises(kind, match="so it is") as caught:
         client.call("status")
     if kind is RequestFailed:
-        assert (told.value.code, told.value.data) == (code, [7])
+        assert (caught.value.code, caught.value.data) == (code, [7])
 
 
 def test_an_answer_sent_before_closing_is_read(listener):

@@ -55,7 +55,7 @@ class Studio:
     def daemon(self, config, *, watch=False, **options):
         """Return a daemon with this configuration, to be used in a `with` block.
 
-        It is told when to reload: were it to watch its files, too, a slow test would count one reload more.
+        It reloads on request only: if it watched its files, too, a slow test would count one more reload.
         """
         return Daemon(self.relay, self.folder / "daemon", config, watch=watch, **options)
 

@@ -36,7 +36,7 @@ def control_of(relay):
     return str(relay.run_dir / "control.sock")
 
 
-def asked(relay, method="status", **params):
+def call(relay, method="status", **params):
     """Call a method on a connection of its own, as the command line does."""
     with connect(control_of(relay)) as client:
         return client.call(method, **params)
@@ -44,7 +44,7 @@ def asked(relay, method="status", **params):
 
 def seconds_of_status(relay):
     began = time.monotonic()
-    status = asked(relay)
+    status = call(relay)
     assert status["rules"][0]["name"] == "feed"
     return time.monotonic() - began
 
@@ -76,7 +76,7 @@ def test_hostile_clients_cost_no_packet_and_other_clients_are_answered(studio, a
                 seconds.append(seconds_of_status(relay))
                 time.sleep(0.1)
         report = left.report()
-        processes = {one["name"]: one for one in asked(relay)["processes"]}
+        processes = {one["name"]: one for one in call(relay)["processes"]}
     assert_all_arrived(report, sending.sent["239.1.1.1:5001"])
     assert processes["control"]["restarts"] == 0
     assert statistics.median(seconds) < ENOUGH, seconds
@@ -124,7 +124,7 @@ def test_status_ten_times_a_second_costs_no_packet(studio):
         left = Receiver(studio.left, "239.2.2.2:6001")
         with Sending(studio.sender, "239.1.1.1:5001") as sending:
             for _ in range(40):
-                asked(relay)
+                call(relay)
                 time.sleep(0.1)
         report = left.report()
     assert_all_arrived(report, sending.sent["239.1.1.1:5001"])
@@ -169,12 +169,12 @@ def test_counters_never_go_back_over_reloads_and_kills_and_agree_with_sender_and
                     relay.reload(studio.config(FAN_OUT, *([OTHER] if step == 12 else [])))
                 if step % 10 == 6:
                     os.kill(relay.workers()[0], signal.SIGKILL)
-                history.append(counted(asked(relay)))
+                history.append(counted(call(relay)))
                 time.sleep(0.1)
         reports = left.report(), right.report()
         sent = sending.sent["239.1.1.1:5001"]
-        wait_until(lambda: asked(relay)["rules"][0]["input"]["packets"] >= sent, "all packets")
-        status = asked(relay)
+        wait_until(lambda: call(relay)["rules"][0]["input"]["packets"] >= sent, "all packets")
+        status = call(relay)
     history.append(counted(status))
     for before, after in pairwise(history):
         assert all(after[place] >= count for place, count in before.items() if place in after)
@@ -201,10 +201,10 @@ def test_counters_equal_those_of_sender_and_receivers(studio):
         studio.sender.ip("address add 192.168.168.77/24 dev eth0")
         studio.send("239.1.1.1:5001", 30, rate=1000, source="192.168.168.77")
         reports = left.report(), right.report()
-        wait_until(lambda: asked(relay)["interfaces"][0]["packets"] == 3050, "all packets")
+        wait_until(lambda: call(relay)["interfaces"][0]["packets"] == 3050, "all packets")
         time.sleep(1.1)  # the rates of the past
-        status, stats = asked(relay), asked(relay, "stats")
-        [rule] = asked(relay, "list")["rules"]
+        status, stats = call(relay), call(relay, "stats")
+        [rule] = call(relay, "list")["rules"]
     [feed], [link, *_] = status["rules"], status["interfaces"]
     assert (feed["input"]["packets"], feed["input"]["octets"]) == (3000, 900_000)
     assert feed["input"]["drops"] == {"fragment": 0, "malformed": 0, "oversize": 0, "source": 30, "own": 0}
@@ -225,10 +225,10 @@ def test_counters_equal_those_of_sender_and_receivers(studio):
 
 def test_rates_are_those_of_the_sender(studio):
     with studio.relaying(FEED) as relay:
-        assert asked(relay)["rules"][0]["input"]["packets"] == 0
+        assert call(relay)["rules"][0]["input"]["packets"] == 0
         with Sending(studio.sender, "239.1.1.1:5001", rate=2000, size=500):
             time.sleep(4)  # a sample a second, and rates over one to two of them
-            [feed] = asked(relay)["rules"]
+            [feed] = call(relay)["rules"]
     for end in (feed["input"], *feed["outputs"]):
         assert 1000 < end["packets_per_second"] < 3000
         assert end["bits_per_second"] == pytest.approx(end["packets_per_second"] * 4000, rel=0.01)
@@ -236,8 +236,8 @@ def test_rates_are_those_of_the_sender(studio):
 
 def test_status_shows_the_running_processes_with_their_usage(studio):
     with studio.relaying(FEED) as relay:
-        wait_until(lambda: asked(relay)["processes"][0]["cpu_percent"] is not None, "percentages")
-        processes = {one["name"]: one for one in asked(relay)["processes"]}
+        wait_until(lambda: call(relay)["processes"][0]["cpu_percent"] is not None, "percentages")
+        processes = {one["name"]: one for one in call(relay)["processes"]}
         assert set(processes) == {"supervisor", "control", "worker 0"}
         assert processes["supervisor"]["pid"] == relay.process.pid
         assert [processes["worker 0"]["pid"]] == relay.workers()
@@ -302,7 +302,7 @@ def end_mcrelay(process):
 
 
 def begun(relay):
-    return asked(relay, "reload.mark")["begun"]
+    return call(relay, "reload.mark")["begun"]
 
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN], ids=["plain", "nohup"])
@@ -337,7 +337,7 @@ def test_a_reload_beside_trials_and_confirmations_is_answered_about_the_files(st
         assert confirmed == 0
         for done in reloaded:
             assert done == (0, f"{relay.config}: unchanged, generation 2 still runs\n", "")
-        assert asked(relay)["trial"] is None
+        assert call(relay)["trial"] is None
 
 
 def test_a_reload_whose_control_process_is_killed_is_answered_by_the_next_one(studio):

@@ -91,10 +91,10 @@ def test_a_rule_that_the_file_has_and_the_relay_not_yet_runs_after_the_same_add(
             mcrelay(*CAMERA, "-c", str(relay.config), "--run-dir", "/nowhere"), check=False
         )
         assert offline.returncode == 0
-        first, *told = says(relay, *CAMERA)
+        first, *rest = says(relay, *CAMERA)
         assert first.startswith("camera: unchanged, ")
-        if told:  # else the relay has found the file by itself meanwhile
-            assert told[0].startswith(f"{relay.config}: applied, generation 2")
+        if rest:  # else the relay has found the file by itself meanwhile
+            assert rest[0].startswith(f"{relay.config}: applied, generation 2")
         assert "camera" in files_of_rules(relay)
 
 
@@ -154,7 +154,7 @@ def test_whatever_is_changed_during_a_trial_is_taken_back_unless_somebody_confir
         assert status(relay)["reload"]["outcome"] == "rolled_back"
         assert relay.ask("status", "--exit-code").returncode == 5
         assert files_of_rules(relay) == {"feed": str(relay.config)}
-        assert file.exists()  # for whoever wants to mend it
+        assert file.exists()  # so that the user can correct it
         assert says(relay, "reload")[0] == f"{relay.config}: applied, generation 4"
         assert "camera" in files_of_rules(relay)
         assert relay.ask("status", "--exit-code").returncode == 0

@@ -65,13 +65,13 @@ def confirm(relay, generation):
     return relay.take_request()
 
 
-def asked(relay, method):
+def call(relay, method):
     with connect(str(relay.run_dir / "control.sock")) as client:
         return client.call(method)
 
 
 def outcome(relay):
-    return asked(relay, "reload.verdict").get("outcome")
+    return call(relay, "reload.verdict").get("outcome")
 
 
 def end_trial(relay):
@@ -87,7 +87,7 @@ def await_rollback(relay):
 
 def shown(relay):
     """Return all that clients see of the rules and of the memberships but what was counted."""
-    document = asked(relay, "status")
+    document = call(relay, "status")
     keys = ("interface", "device", "destination", "port", "sources", "source", "source_port", "ttl", "runs")
     ends = {rule["name"]: (rule["input"], *rule["outputs"]) for rule in document["rules"]}
     ways = {name: [[end.get(key) for key in keys] for end in these] for name, these in ends.items()}
@@ -96,7 +96,7 @@ def shown(relay):
 
 
 def names(relay):
-    return [rule["name"] for rule in asked(relay, "status")["rules"]]
+    return [rule["name"] for rule in call(relay, "status")["rules"]]
 
 
 def kernel_sees(host):
@@ -131,7 +131,7 @@ def test_what_is_tried_runs_and_is_kept_when_it_is_confirmed(studio):
     with studio.relaying(FEED) as relay:
         answer = begin_trial(relay, studio.config(FEED, EXTRA))
         assert answer.startswith("applied: generation 2 (on trial until ")
-        trial = asked(relay, "status")["trial"]
+        trial = call(relay, "status")["trial"]
         assert trial["generation"] == 2
         assert LONG - 60 < trial["until"] - time.time() <= LONG
         assert "239.1.1.9" in studio.relay.groups("eth0")
@@ -140,10 +140,10 @@ def test_what_is_tried_runs_and_is_kept_when_it_is_confirmed(studio):
             f"{answer[len('applied: generation 2') :]}"
         )
         assert confirm(relay, 2).startswith("confirmed: generation 2, ")
-        assert asked(relay, "status")["trial"] is None
+        assert call(relay, "status")["trial"] is None
         assert not (relay.state_dir / "trial.json").exists()
         assert confirm(relay, 2).startswith("refused: mcrelay confirm: nothing is on trial")
-        assert asked(relay, "status")["reload"]["outcome"] == "applied"
+        assert call(relay, "status")["reload"]["outcome"] == "applied"
 
 
 def test_a_rollback_restores_the_very_sockets_the_memberships_and_the_forwarding_table(studio):
@@ -178,7 +178,7 @@ def test_an_untouched_rule_loses_no_packet_through_try_reload_and_rollback(studi
 
 def test_counters_go_on_after_a_rollback_where_they_stood(studio):
     def counted():
-        return {rule["name"]: rule["input"]["packets"] for rule in asked(relay, "status")["rules"]}
+        return {rule["name"]: rule["input"]["packets"] for rule in call(relay, "status")["rules"]}
 
     with studio.relaying(FEED, CHOSEN) as relay:
         studio.send("232.1.1.1:5002", count=100, rate=2000)
@@ -218,13 +218,13 @@ def test_a_daemon_that_watches_leaves_alone_what_was_rolled_back(studio):
     with studio.daemon(studio.config(FEED), watch=True) as relay:
         begin_trial(relay, studio.config(FEED, EXTRA))
         end_trial(relay)
-        begun = asked(relay, "reload.mark")["begun"]
+        begun = call(relay, "reload.mark")["begun"]
         os.utime(relay.config)
         time.sleep(1)
-        assert asked(relay, "reload.mark")["begun"] == begun
+        assert call(relay, "reload.mark")["begun"] == begun
         relay.config.write_text(studio.config(FEED, CHOSEN))
         wait_until(lambda: outcome(relay) == "applied", "what was written then")
-        assert asked(relay, "status")["trial"] is None
+        assert call(relay, "status")["trial"] is None
 
 
 def killed(relay):
@@ -237,11 +237,11 @@ def killed(relay):
 def test_a_trial_outlives_the_death_of_the_supervisor_and_ends_in_its_time(studio):
     with studio.relaying(FEED) as relay:
         begin_trial(relay, studio.config(FEED, EXTRA))
-        until = asked(relay, "status")["trial"]["until"]
+        until = call(relay, "status")["trial"]["until"]
         killed(relay)
     with relay:
         wait_until(lambda: names(relay) == ["feed", "extra"], "the rules that are on trial")
-        assert asked(relay, "status")["trial"]["until"] == until
+        assert call(relay, "status")["trial"]["until"] == until
         end_trial(relay)
         assert names(relay) == ["feed"]
         assert "239.1.1.9" not in studio.relay.groups("eth0")

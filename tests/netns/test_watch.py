@@ -17,7 +17,7 @@ BETWEEN_LOOKS = 5.5  # seconds in which the daemon looks at least once, whatever
 
 
 def rules(*numbers):
-    """Rules that can be told apart, one a line."""
+    """Return different rules, one a line."""
     return "rules:\n" + "".join(rule(number) for number in numbers)
 
 
@@ -327,11 +327,11 @@ def test_a_thousand_files_at_once_are_few_reloads(daemon):
 def test_a_rejected_content_is_told_once_and_changes_nothing(daemon):
     by_truncating(daemon.config, "version: 2\n")
     assert daemon.await_reload().startswith(f"rejected: {daemon.config}:1:10: ")
-    told = daemon.log()
+    before = daemon.log()
     daemon.config.touch()
     by_renaming(daemon.config, "version: 2\n")
     assert_nothing_happens(daemon, BETWEEN_LOOKS)
-    assert daemon.log() == told
+    assert daemon.log() == before
     by_truncating(daemon.config, "version: 3\n")
     assert daemon.await_reload().startswith("rejected")
     by_truncating(daemon.config, ONE)

@@ -51,7 +51,7 @@ BREACHES = [
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A copy of the package and of what the tools are told about it."""
+    """A copy of the package and of the configuration of the tools."""
     folder = tmp_path_factory.mktemp("tree")
     shutil.copytree(
         ROOT / "mcrelay", folder / "mcrelay", ignore=shutil.ignore_patterns("__pycache__", "schema.json")

@@ -46,8 +46,8 @@ def depth(shown_rule, *interfaces):
 def test_the_documents_of_the_tests_match_the_schema():
     dead = process("worker 1", "worker", pid=None, state="pausing", uptime=None, cpu_percent=None,
                    cpu_seconds=None, memory_octets=None, reason="killed by SIGKILL")  # fmt: skip
-    told = document(rule(), idle("late", "unresolved", "why"), reload=REJECTED, processes=[dead])
-    Draft202012Validator(SCHEMA).validate(told)
+    status = document(rule(), idle("late", "unresolved", "why"), reload=REJECTED, processes=[dead])
+    Draft202012Validator(SCHEMA).validate(status)
 
 
 def test_the_schema_describes_every_key():
@@ -197,11 +197,11 @@ def test_a_process_that_does_not_run_has_no_numbers():
 
 
 def test_colour_changes_nothing_but_colours():
-    told = (
+    status = (
         (rule("up"), idle("late", "unresolved", "why")),
         {"reload": REJECTED, "interfaces": [interface(link="down")]},
     )
-    plain, coloured = shown(*told[0], **told[1]), shown(*told[0], colour=True, **told[1])
+    plain, coloured = shown(*status[0], **status[1]), shown(*status[0], colour=True, **status[1])
     assert [re.sub("\033\\[[0-9]*m", "", line) for line in coloured] == plain
     assert any("\033[33munresolved\033[0m" in line for line in coloured)
     assert not any("\033" in line for line in plain)
@@ -272,12 +272,12 @@ def test_rule_detail_tells_dropped_packets_from_no_packets():
 
 
 def test_rule_detail_shows_description_and_data_plane_reason():
-    told = {
+    status = {
         **rule(packets_per_second=None),
         "description": "primary feed",
         "data_plane_reason": "a unicast host",
     }
-    text = depth(told, interface("other"))
+    text = depth(status, interface("other"))
     assert "primary feed" in text
     assert "userspace (a unicast host)" in text
     assert "1,200,000 packets, 1.68 GB\n" in text
