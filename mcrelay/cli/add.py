@@ -22,7 +22,7 @@ HELP = f"""\
 IFACE is a name under `interfaces`. An output without GROUP sends to the input's group, an output without PORT
 to the input's port. A host address may take the place of GROUP.
 
-The rule is written to NAME.yaml in the drop-in folder. All files together are checked first; if one would be
+The rule is written to NAME.yaml in the drop-in directory. All files together are checked first; if one would be
 invalid, nothing is written. Adding the same rule again changes nothing.
 
 {edit.EXIT_CODES}"""

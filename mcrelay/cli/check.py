@@ -27,7 +27,7 @@ Exit codes: 0 valid, 2 usage, 78 invalid."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `check`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = "Check a configuration and its drop-in folder, and list every problem."
+    parser.description = "Check a configuration and its drop-in directory, and list every problem."
     parser.epilog = HELP
     config_option.add_arguments(parser)
     session.add_arguments(parser)

@@ -98,10 +98,10 @@ def run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that `with` cleans up as on Ctrl-C
     print(NETWORK, flush=True)
     try:
-        with tempfile.TemporaryDirectory(prefix="mcrelay-demo-") as folder, Lab() as lab:
+        with tempfile.TemporaryDirectory(prefix="mcrelay-demo-") as directory, Lab() as lab:
             network = _build(lab)
             _show_without_relay(network)
-            is_lossless = _show_with_relay(network, Path(folder))
+            is_lossless = _show_with_relay(network, Path(directory))
     except LabError as error:
         print(f"mcrelay demo: {error}", file=sys.stderr)
         return Exit.FAILURE
@@ -132,10 +132,10 @@ def _show_without_relay(network: Network) -> None:
     )
 
 
-def _show_with_relay(network: Network, folder: Path) -> bool:
+def _show_with_relay(network: Network, directory: Path) -> bool:
     """Relay, reload under traffic, print what each receiver got, and return whether no packet was lost."""
     print(f"2. With mcrelay\n  mcrelay.yaml on the relay host:\n\n{_indent(CONFIG)}", flush=True)
-    with Daemon(network.relay, folder, CONFIG) as relay:
+    with Daemon(network.relay, directory, CONFIG) as relay:
         print("  $ mcrelay run -c mcrelay.yaml", flush=True)
         receivers = [
             ("plant", Receiver(network.plant, "239.2.2.2:6001")),

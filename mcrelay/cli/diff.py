@@ -60,8 +60,8 @@ def run(options: argparse.Namespace) -> int:
     return history_option.run_with_history(_compare, options)
 
 
-def _compare(options: argparse.Namespace, folder: Path, greeting: Greeting) -> int:
-    entry = state_dir.read_entry(folder, options.number)
+def _compare(options: argparse.Namespace, directory: Path, greeting: Greeting) -> int:
+    entry = state_dir.read_entry(directory, options.number)
     main = options.config or Path(greeting["config"] if greeting else entry.contents[0][0])
     try:
         now = config_files.read(main)
@@ -82,8 +82,8 @@ def _compare(options: argparse.Namespace, folder: Path, greeting: Greeting) -> i
 
 def relocate(entry: Entry, main: Path) -> list[tuple[str, str]]:
     """Return the files of an entry under the names that they would have beside this main file."""
-    folder = config_files.drop_in_folder(main)
-    names = [str(main), *(str(folder / Path(name).name) for name, _ in entry.contents[1:])]
+    directory = config_files.drop_in_directory(main)
+    names = [str(main), *(str(directory / Path(name).name) for name, _ in entry.contents[1:])]
     return [(name, text) for name, (_, text) in zip(names, entry.contents, strict=True)]
 
 

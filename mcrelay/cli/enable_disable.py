@@ -12,7 +12,7 @@ from mcrelay.model.suggestions import did_you_mean
 from mcrelay.storage.config_tree import ConfigTree
 
 HELP = f"""\
-Only a file in the drop-in folder that holds this rule and nothing else is changed, and in it only the value
+Only a file in the drop-in directory that holds this rule and nothing else is changed, and in it only the value
 of `enabled`. If the rule is defined elsewhere, the verb says where, and changes nothing.
 
 {edit.EXIT_CODES}"""

@@ -43,22 +43,22 @@ def run(options: argparse.Namespace) -> int:
     return history_option.run_with_history(_list, options)
 
 
-def _list(options: argparse.Namespace, folder: Path, greeting: Greeting) -> int:
-    entries = list(_entries(folder))
+def _list(options: argparse.Namespace, directory: Path, greeting: Greeting) -> int:
+    entries = list(_entries(directory))
     running = find_running(entries, greeting)
     if options.json:
         shown = [_as_json(entry, None if greeting is None else entry is running) for entry in entries]
-        print(format_json({"version": JSON_VERSION, "state_dir": str(folder), "entries": shown}))
+        print(format_json({"version": JSON_VERSION, "state_dir": str(directory), "entries": shown}))
     else:
         print(*format_history(entries, running, is_colour_wanted()), sep="\n")
     return Exit.OK
 
 
-def _entries(folder: Path) -> Iterator[Entry]:
+def _entries(directory: Path) -> Iterator[Entry]:
     """Yield the entries that can be read, and print a warning for each of the others."""
-    for number in state_dir.entry_numbers(folder):
+    for number in state_dir.entry_numbers(directory):
         try:
-            yield state_dir.read_entry(folder, number)
+            yield state_dir.read_entry(directory, number)
         except state_dir.StateDirectoryError as error:
             print(f"warning: {error}", file=sys.stderr)
 

@@ -31,11 +31,11 @@ def run_with_history(
 ) -> int:
     """Run a verb with the state directory and the daemon's greeting; on an error, print it and what to do."""
     greeting = _greeting(options)
-    folder = options.state_dir or Path(greeting["state_dir"] if greeting else state_dir.default())
+    directory = options.state_dir or Path(greeting["state_dir"] if greeting else state_dir.default())
     try:
-        return verb(options, folder, greeting)
+        return verb(options, directory, greeting)
     except state_dir.StateDirectoryError as error:
-        hint, code = _explain(folder)
+        hint, code = _explain(directory)
         print(f"mcrelay: {error}{hint}", file=sys.stderr)
         return code
 
@@ -51,10 +51,10 @@ def _greeting(options: argparse.Namespace) -> Greeting:
         return None
 
 
-def _explain(folder: Path) -> tuple[str, Exit]:
+def _explain(directory: Path) -> tuple[str, Exit]:
     """Return what to do about an unreadable directory or entry, and the exit code."""
     try:
-        os.listdir(folder / state_dir.HISTORY)
+        os.listdir(directory / state_dir.HISTORY)
     except PermissionError:
         return ": use sudo", Exit.NOT_PERMITTED
     except OSError:

@@ -12,7 +12,7 @@ from mcrelay.model.suggestions import did_you_mean
 from mcrelay.storage.config_tree import ConfigTree
 
 HELP = f"""\
-Only a file in the drop-in folder that holds this rule and nothing else is deleted. If the rule is defined
+Only a file in the drop-in directory that holds this rule and nothing else is deleted. If the rule is defined
 elsewhere, the verb says where, and changes nothing. A rule that does not exist is not an error.
 
 {edit.EXIT_CODES}"""

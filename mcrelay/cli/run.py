@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-c", "--config", metavar="FILE", type=Path, default=config_files.DEFAULT,
-        help="main configuration file (default: %(default)s); its drop-in folder is FILE's name with `.d`",
+        help="main configuration file (default: %(default)s); its drop-in directory is FILE's name with `.d`",
     )  # fmt: skip
     parser.add_argument(
         "--run-dir", metavar="DIR", type=Path, default=run_dir.default(),

@@ -24,7 +24,7 @@ Name = str | os.PathLike[str]
 Contents = list[tuple[str, bytes]]
 """Names and contents of the main file and of its drop-ins, in the order in which they are merged."""
 Stamps = tuple[tuple[str, ...], tuple[object, ...]]
-"""What is wrong with the drop-in folder, and what stat(2) shows of each file."""
+"""What is wrong with the drop-in directory, and what stat(2) shows of each file."""
 
 
 def load(path: Name) -> tuple[Config, str]:
@@ -84,27 +84,27 @@ def digest(contents: Iterable[tuple[str, bytes]]) -> str:
 def read_stamps(path: Name) -> Stamps:
     """Return a value that changes whenever the result of `read` may have changed. Opens no file."""
     main = Path(path)
-    folder = drop_in_folder(main)
+    directory = drop_in_directory(main)
     try:
-        names, problems = _drop_in_names(folder), []
+        names, problems = _drop_in_names(directory), []
     except ConfigError as invalid:
         names, problems = [], invalid.lines()
-    paths = (str(main), *(f"{folder}/{name}" for name in names))  # as text: Path takes longer than stat(2)
+    paths = (str(main), *(f"{directory}/{name}" for name in names))  # as text: Path takes longer than stat(2)
     return tuple(problems), tuple((path, _stamp(path)) for path in paths)
 
 
-def drop_in_folder(main: Path) -> Path:
-    """Return the folder of the drop-ins of a main file."""
+def drop_in_directory(main: Path) -> Path:
+    """Return the directory of the drop-ins of a main file."""
     return main.with_name(f"{main.stem}.d")
 
 
 def is_drop_in(name: str) -> bool:
-    """Return whether a file of this name in the drop-in folder matters: it is read, or refused for `.yml`."""
+    """Return whether a file of this name in the drop-in directory is read, or refused for `.yml`."""
     return name.endswith((".yaml", ".yml")) and not name.startswith(".")
 
 
 def _paths(main: Path) -> Iterator[Path]:
-    yield main  # the first, so that its problem comes before one of the drop-in folder
+    yield main  # the first, so that its problem comes before one of the drop-in directory
     yield from _drop_ins(main)
 
 
@@ -117,19 +117,19 @@ def _stamp(file: str) -> tuple[int, ...]:
 
 
 def _drop_ins(main: Path) -> list[Path]:
-    folder = drop_in_folder(main)
-    return [folder / name for name in _drop_in_names(folder)]
+    directory = drop_in_directory(main)
+    return [directory / name for name in _drop_in_names(directory)]
 
 
-def _drop_in_names(folder: Path) -> list[str]:
+def _drop_in_names(directory: Path) -> list[str]:
     try:
-        names = sorted(name for name in os.listdir(folder) if is_drop_in(name))
+        names = sorted(name for name in os.listdir(directory) if is_drop_in(name))
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise _unusable(folder, error) from None
+        raise _unusable(directory, error) from None
     if misnamed := [name for name in names if name.endswith(".yml")]:
-        raise _unusable(folder / misnamed[0], "drop-ins end in `.yaml`; rename it")
+        raise _unusable(directory / misnamed[0], "drop-ins end in `.yaml`; rename it")
     return names
 
 
@@ -165,7 +165,7 @@ def _bounded(content: bytes, file: Name, room: int = MAX_BYTES) -> bytes:
 def _kind_name(kind: int) -> str:
     match stat.S_IFMT(kind):
         case stat.S_IFDIR:
-            return "a folder"
+            return "a directory"
         case stat.S_IFIFO:
             return "a pipe"
         case stat.S_IFSOCK:

@@ -22,10 +22,10 @@ class ConfigTree:
 
     def drop_in_path(self, name: str) -> Path:
         """Return the path of the file that `mcrelay add` writes for a rule."""
-        return config_files.drop_in_folder(self.main) / f"{name}.yaml"
+        return config_files.drop_in_directory(self.main) / f"{name}.yaml"
 
     def is_drop_in(self, source: Source) -> bool:
-        """Return whether one of these files is in the drop-in folder."""
+        """Return whether one of these files is in the drop-in directory."""
         return source is not self.sources[0]
 
     def rule_names(self) -> Iterator[str]:

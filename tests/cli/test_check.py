@@ -150,7 +150,7 @@ def test_a_missing_file_and_a_folder_are_refused_with_exit_code_78(tmp_path, cap
     assert capsys.readouterr().out.splitlines() == [
         f"{missing}: no such file or directory",
         f"{missing}: 1 problem",
-        f"{tmp_path}: this is a folder, not a file",
+        f"{tmp_path}: this is a directory, not a file",
         f"{tmp_path}: 1 problem",
     ]
 

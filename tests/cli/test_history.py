@@ -49,7 +49,7 @@ def add_entry(state_dir, file):
     """A function that adds an entry to the history, with the texts of the main file and of drop-ins."""
 
     def keep(number, main_text=MAIN, outcome="applied", on_trial=False, changed=None, **drop_ins):
-        folder = config_files.drop_in_folder(file)
+        folder = config_files.drop_in_directory(file)
         names = [
             (str(file), main_text),
             *((f"{folder}/{name}.yaml", text) for name, text in drop_ins.items()),
@@ -160,7 +160,7 @@ def test_missing_permission_to_read_the_history_is_reported(state_dir, capsys, m
 
 def test_a_diff_shows_lines_of_files_and_names_of_rules(add_entry, state_dir, file, capsys):
     entry = add_entry(7, MAIN.replace("port: 9", "port: 8"), old=CAMERA.replace("camera", "old"))
-    folder = config_files.drop_in_folder(file)
+    folder = config_files.drop_in_directory(file)
     folder.mkdir()
     (folder / "camera.yaml").write_text(CAMERA)
     code, out, err = run_verb(capsys, "diff", "7", "--state-dir", str(state_dir))
@@ -240,8 +240,8 @@ def test_files_are_compared_after_they_have_moved(add_entry, state_dir, file, tm
     moved = tmp_path / "moved" / "relay.yaml"
     moved.parent.mkdir()
     moved.write_text(MAIN)
-    config_files.drop_in_folder(moved).mkdir()
-    (config_files.drop_in_folder(moved) / "camera.yaml").write_text(CAMERA)
+    config_files.drop_in_directory(moved).mkdir()
+    (config_files.drop_in_directory(moved) / "camera.yaml").write_text(CAMERA)
     out = run_verb(capsys, "diff", "1", "-c", str(moved), "--state-dir", str(state_dir))[1]
     assert out.startswith("nothing has changed since entry 1 ")
 

@@ -100,7 +100,7 @@ def test_the_problems_of_all_files_are_reported_at_once(main, folder):
 
 def test_a_missing_file_is_one_problem(tmp_path):
     assert refused(tmp_path / "x.yaml") == f"{tmp_path}/x.yaml: no such file or directory"
-    assert refused("") == ".: this is a folder, not a file"
+    assert refused("") == ".: this is a directory, not a file"
     assert refused(tmp_path / "a\0b") == f"{tmp_path}/a\ufffdb: this is not a file name"
 
 
@@ -114,13 +114,13 @@ def test_a_folder_a_pipe_a_socket_and_a_device_are_refused_without_waiting(tmp_p
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket"))
-        assert refused(tmp_path) == f"{tmp_path}: this is a folder, not a file"
+        assert refused(tmp_path) == f"{tmp_path}: this is a directory, not a file"
         assert refused(tmp_path / "pipe") == f"{tmp_path}/pipe: this is a pipe, not a file"
         assert refused(tmp_path / "socket") == f"{tmp_path}/socket: this is a socket, not a file"
         assert refused("/dev/zero") == "/dev/zero: this is a device, not a file"
 
 
-def test_a_drop_in_folder_that_is_not_a_folder_is_refused(main):
+def test_a_drop_in_directory_that_is_not_a_folder_is_refused(main):
     main.with_name("mcrelay.d").write_text("")
     assert refused(main) == f"{main.with_name('mcrelay.d')}: not a directory"
 

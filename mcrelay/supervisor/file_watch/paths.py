@@ -36,7 +36,7 @@ class WatchedDirectory:
 def watched_directories(path: config_files.Name) -> tuple[WatchedDirectory, ...]:
     """Return the directories in which a configuration file, its drop-ins, or links to them lie."""
     main = Path.cwd() / path
-    folder = config_files.drop_in_folder(main)
+    folder = config_files.drop_in_directory(main)
     real_folder = os.path.realpath(folder)
     names: dict[str, set[str]] = {}
     for where, name in chain(
