@@ -22,8 +22,8 @@ HELP = f"""\
 IFACE is a name under `interfaces`. An output without GROUP sends to the input's group, an output without PORT
 to the input's port. A host address may take the place of GROUP.
 
-The rule is written to NAME.yaml in the drop-in directory. All files together are checked first; if one would be
-invalid, nothing is written. Adding the same rule again changes nothing.
+The rule is written to NAME.yaml in the drop-in directory. All files together are checked first; if they would
+be invalid, nothing is written. If the same rule exists already, nothing changes.
 
 {edit.EXIT_CODES}"""
 

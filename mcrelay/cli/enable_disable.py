@@ -12,8 +12,8 @@ from mcrelay.model.suggestions import did_you_mean
 from mcrelay.storage.config_tree import ConfigTree
 
 HELP = f"""\
-Only a file in the drop-in directory that holds this rule and nothing else is changed, and in it only the value
-of `enabled`. If the rule is defined elsewhere, the verb says where, and changes nothing.
+The file is changed only if it is in the drop-in directory and holds only this rule. In the file, only the
+value of `enabled` is changed. If the rule is defined elsewhere, the verb says where, and changes nothing.
 
 {edit.EXIT_CODES}"""
 

@@ -12,8 +12,8 @@ from mcrelay.model.suggestions import did_you_mean
 from mcrelay.storage.config_tree import ConfigTree
 
 HELP = f"""\
-Only a file in the drop-in directory that holds this rule and nothing else is deleted. If the rule is defined
-elsewhere, the verb says where, and changes nothing. A rule that does not exist is not an error.
+The file is deleted only if it is in the drop-in directory and holds only this rule. If the rule is defined
+elsewhere, the verb says where, and changes nothing. If the rule does not exist, the verb succeeds.
 
 {edit.EXIT_CODES}"""
 

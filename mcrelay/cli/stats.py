@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 from mcrelay.cli import session
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.table import GAP, align
+from mcrelay.cli.view.table import GAP, Column, align_columns, make_rows
 from mcrelay.cli.view.terminal import BOLD, format_json, is_colour_wanted, paint
 from mcrelay.cli.view.units import format_drops, format_number
 
@@ -19,7 +20,16 @@ With --json, one object, described in mcrelay-stats(1) and schemas/stats.schema.
 
 Exit codes: 0 shown, 1 no answer, 2 usage, 3 no daemon is running, 4 not permitted."""
 
-HEADS = ("RULE", "IN packets", "bytes", "packets/s", "bit/s", "OUT packets", "bytes", "DROPS")
+COLUMNS = (
+    Column("RULE", "<", itemgetter("name")),
+    Column("IN packets", ">", lambda rule: f"{rule['in']['packets']:,}"),
+    Column("bytes", ">", lambda rule: f"{rule['in']['octets']:,}"),
+    Column("packets/s", ">", lambda rule: format_number(rule["packets_per_second"])),
+    Column("bit/s", ">", lambda rule: format_number(rule["bits_per_second"])),
+    Column("OUT packets", ">", lambda rule: f"{rule['out']['packets']:,}"),
+    Column("bytes", ">", lambda rule: f"{rule['out']['octets']:,}"),
+    Column("DROPS", ">", lambda rule: f"{sum(rule['drops'].values()):,}"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,28 +56,14 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def format_stats(document: Part, colour: bool) -> Iterator[str]:
-    """Yield a line for each rule, and below it why packets were not relayed."""
+    """Yield a line for each rule, and below it the reasons for dropped packets."""
     rules = document["rules"]
     if not rules:
         yield "no rules"
         return
-    heads, *lines = align([HEADS, *map(_row, rules)], "<>>>>>>>")
-    yield paint(heads, BOLD, colour)
+    headings, *lines = align_columns(COLUMNS, make_rows(COLUMNS, rules))
+    yield paint(headings, BOLD, colour)
     for rule, line in zip(rules, lines, strict=True):
         yield line
         if drops := format_drops(rule["drops"]):
             yield GAP + drops
-
-
-def _row(rule: Part) -> tuple[str, ...]:
-    received, sent = rule["in"], rule["out"]
-    return (
-        rule["name"],
-        f"{received['packets']:,}",
-        f"{received['octets']:,}",
-        format_number(rule["packets_per_second"]),
-        format_number(rule["bits_per_second"]),
-        f"{sent['packets']:,}",
-        f"{sent['octets']:,}",
-        f"{sum(rule['drops'].values()):,}",
-    )

@@ -1,13 +1,14 @@
-"""The whole status document as text, as `mcrelay status` shows it."""
+"""The text that `mcrelay status` prints: tables of the rules, the interfaces and the processes."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from textwrap import wrap
 from typing import Any
 
-from mcrelay.cli.view.table import GAP, align
+from mcrelay.cli.view.table import GAP, Column, align_columns, make_rows
 from mcrelay.cli.view.terminal import BOLD, GREEN, RED, YELLOW, paint
 from mcrelay.cli.view.units import (
     format_count,
@@ -20,12 +21,11 @@ from mcrelay.cli.view.units import (
 )
 from mcrelay.model.drops import Drop
 
-Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
+Part = Mapping[str, Any]  # a part of the status document, which schemas/status.schema.json describes
 
-TEXT_WIDTH = 100  # columns of wrapped text
-MAX_NAME_WIDTH = (
-    20  # a name that is longer has a line of its own, so that the others' figures stay beside them
-)
+TEXT_WIDTH = 100  # characters in a line of wrapped text
+# A longer name has a line of its own, so that the figures of the other rows stay beside their names.
+MAX_NAME_WIDTH = 20
 STATE_COLOURS = {
     "active": GREEN, "paused": YELLOW, "unresolved": YELLOW, "failed": RED, "disabled": "",
     "running": GREEN, "starting": YELLOW, "pausing": RED, "ending": YELLOW,
@@ -33,18 +33,12 @@ STATE_COLOURS = {
     "started": "", "applied": GREEN, "unchanged": "", "rejected": RED,
 }  # fmt: skip
 MAX_GROUPS = 20  # shown of an interface's memberships
-ACTIONABLE_DROPS = (
-    Drop.OVERSIZE,
-    Drop.OVERRUN,
-)  # drops of an interface that a change on this host can prevent
-
-RULE_HEADS = ("RULE", "STATE", "PLANE", "IN/s", "bit/s", "OUT/s", "bit/s", "DROPS", "LAST", "FROM")
-INTERFACE_HEADS = ("INTERFACE", "DEVICE", "LINK", "IN/s", "bit/s", "ADDRESSES")
-PROCESS_HEADS = ("PROCESS", "PID", "STATE", "CPU", "MEMORY", "RESTARTS", "UP")
+# The drops of an interface that a change on this host can prevent.
+ACTIONABLE_DROPS = (Drop.OVERSIZE, Drop.OVERRUN)
 
 
 def format_status(document: Part, colour: bool) -> Iterator[str]:
-    """Yield the lines: heading, rules, interfaces, processes."""
+    """Yield the lines of the heading and of the three tables."""
     yield from _heading(document, colour)
     yield ""
     yield from _rules(document["rules"], colour)
@@ -98,7 +92,7 @@ def _rules(rules: Sequence[Part], colour: bool) -> Iterator[str]:
         yield "no rules"
     else:
         yield f"{format_count(len(rules), 'rule')}: {_states(rules)}"
-        yield from _table([RULE_HEADS, *map(_rule, rules)], "<<<>>>>>><", 1, rules, _reason, colour)
+        yield from _table(RULE_COLUMNS, rules, "state", _reason, colour)
 
 
 def _states(rules: Sequence[Part]) -> str:
@@ -106,30 +100,38 @@ def _states(rules: Sequence[Part]) -> str:
     return ", ".join(f"{states[state]:,} {state}" for state in STATE_COLOURS if state in states)
 
 
-def _rule(rule: Part) -> tuple[str, ...]:
-    rule_input, last = rule["input"], rule["input"]["last_packet"]
-    return (
-        rule["name"],
-        rule["state"],
-        rule["data_plane"].removesuffix("space"),
-        format_number(rule_input["packets_per_second"]),
-        format_number(rule_input["bits_per_second"]),
-        format_number(sum_rates(rule["outputs"], "packets_per_second")),
-        format_number(sum_rates(rule["outputs"], "bits_per_second")),
-        format_number(rule["dropped"]),
-        format_duration(last["age"]) if last else "never",
-        last["source"] if last else "",
-    )
+def _last_packet_age(rule: Part) -> str:
+    last = rule["input"]["last_packet"]
+    return format_duration(last["age"]) if last else "never"
+
+
+def _last_packet_source(rule: Part) -> str:
+    last = rule["input"]["last_packet"]
+    return str(last["source"]) if last else ""
 
 
 def sum_rates(parts: Sequence[Part], key: str) -> float | None:
-    """Return the sum of a rate over all parts, None if one of them is unknown."""
+    """Return the sum of a rate over all parts, or None if the rate of a part is unknown."""
     numbers = [part[key] for part in parts]
     return None if None in numbers else sum(numbers)
 
 
+RULE_COLUMNS = (
+    Column("RULE", "<", itemgetter("name")),
+    Column("STATE", "<", itemgetter("state")),
+    Column("PLANE", "<", lambda rule: rule["data_plane"].removesuffix("space")),
+    Column("IN/s", ">", lambda rule: format_number(rule["input"]["packets_per_second"])),
+    Column("bit/s", ">", lambda rule: format_number(rule["input"]["bits_per_second"])),
+    Column("OUT/s", ">", lambda rule: format_number(sum_rates(rule["outputs"], "packets_per_second"))),
+    Column("bit/s", ">", lambda rule: format_number(sum_rates(rule["outputs"], "bits_per_second"))),
+    Column("DROPS", ">", lambda rule: format_number(rule["dropped"])),
+    Column("LAST", ">", _last_packet_age),
+    Column("FROM", "<", _last_packet_source),
+)
+
+
 def _reason(rule: Part) -> Iterator[str]:
-    """Yield why a rule does not run; for one that runs but sends nothing, why packets were dropped."""
+    """Yield the reason for the state of a rule, and the drops if an active rule sends nothing."""
     yield rule["reason"]
     drops = rule["dropped"] and rule["state"] == "active"
     if drops and not sum_rates(rule["outputs"], "packets_per_second"):
@@ -137,7 +139,7 @@ def _reason(rule: Part) -> Iterator[str]:
 
 
 def _drops(rule: Part) -> Counter[str]:
-    """Return the dropped packets by reason, those of the input and those of single outputs."""
+    """Return the dropped packets of the input and of all outputs, by reason."""
     drops = Counter(rule["input"]["drops"])
     for output in rule["outputs"]:
         drops[Drop.TTL] += output["drops"]["ttl"]
@@ -151,35 +153,34 @@ def _drops(rule: Part) -> Counter[str]:
 
 def _interfaces(interfaces: Sequence[Part], colour: bool) -> Iterator[str]:
     if interfaces:
-        rows = [INTERFACE_HEADS, *map(_interface, interfaces)]
-        yield from _table(rows, "<<<>><", 2, interfaces, _memberships_and_drops, colour)
+        yield from _table(INTERFACE_COLUMNS, interfaces, "link", _memberships_and_drops, colour)
 
 
-def _interface(interface: Part) -> tuple[str, ...]:
-    return (
-        interface["name"],
-        interface["device"],
-        interface["link"],
-        format_number(interface["packets_per_second"]),
-        format_number(interface["bits_per_second"]),
-        format_names(interface["addresses"], 2),
-    )
-
-
-def format_membership(one: Part) -> str:
-    """Return a joined group, with its source if the membership has one."""
-    return f"{one['group']} from {one['source']}" if one["source"] else str(one["group"])
+def format_membership(membership: Part) -> str:
+    """Return a joined group, with its source if the membership has a source."""
+    group, source = membership["group"], membership["source"]
+    return f"{group} from {source}" if source else str(group)
 
 
 def format_names(names: Sequence[str], limit: int) -> str:
-    """Return the first names, and how many more there are: `a, b +3`; `-` if there are none."""
+    """Return the first `limit` names and the number of the others, `a, b +3`; `-` if there are no names."""
     more = f" +{len(names) - limit:,}" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more if names else "-"
 
 
+INTERFACE_COLUMNS = (
+    Column("INTERFACE", "<", itemgetter("name")),
+    Column("DEVICE", "<", itemgetter("device")),
+    Column("LINK", "<", itemgetter("link")),
+    Column("IN/s", ">", lambda interface: format_number(interface["packets_per_second"])),
+    Column("bit/s", ">", lambda interface: format_number(interface["bits_per_second"])),
+    Column("ADDRESSES", "<", lambda interface: format_names(interface["addresses"], 2)),
+)
+
+
 def _memberships_and_drops(interface: Part) -> Iterator[str]:
-    """Yield the memberships and drops of an interface, and advice on drops that can be prevented."""
-    if joined := [format_membership(one) for one in interface["memberships"]]:
+    """Yield the memberships and the drops of an interface, and how to prevent drops."""
+    if joined := [*map(format_membership, interface["memberships"])]:
         yield f"member of {format_names(joined, MAX_GROUPS)}"
     yield format_drops(interface["drops"])
     yield from (f"{reason}: {reason.meaning}" for reason in ACTIONABLE_DROPS if interface["drops"][reason])
@@ -189,21 +190,26 @@ def _memberships_and_drops(interface: Part) -> Iterator[str]:
 
 
 def _processes(processes: Sequence[Part], colour: bool) -> Iterator[str]:
-    rows = [PROCESS_HEADS, *map(_process, processes)]
-    yield from _table(rows, "<><>>>>", 2, processes, _last_death, colour)
+    yield from _table(PROCESS_COLUMNS, processes, "state", _last_death, colour)
 
 
-def _process(process: Part) -> tuple[str, ...]:
-    cpu, memory = process["cpu_percent"], process["memory_octets"]
-    return (
-        process["name"],
-        str(process["pid"] or "-"),
-        process["state"],
-        "-" if cpu is None else f"{cpu:.1f} %",
-        "-" if memory is None else format_quantity(memory, "B"),
-        f"{process['restarts']:,}",
-        format_duration(process["uptime"]),
-    )
+def _cpu(process: Part) -> str:
+    return "-" if process["cpu_percent"] is None else f"{process['cpu_percent']:.1f} %"
+
+
+def _memory(process: Part) -> str:
+    return "-" if process["memory_octets"] is None else format_quantity(process["memory_octets"], "B")
+
+
+PROCESS_COLUMNS = (
+    Column("PROCESS", "<", itemgetter("name")),
+    Column("PID", ">", lambda process: str(process["pid"] or "-")),
+    Column("STATE", "<", itemgetter("state")),
+    Column("CPU", ">", _cpu),
+    Column("MEMORY", ">", _memory),
+    Column("RESTARTS", ">", lambda process: f"{process['restarts']:,}"),
+    Column("UP", ">", lambda process: format_duration(process["uptime"])),
+)
 
 
 def _last_death(process: Part) -> Iterator[str]:
@@ -215,21 +221,22 @@ def _last_death(process: Part) -> Iterator[str]:
 
 
 def _table(
-    rows: Sequence[Sequence[str]],
-    layout: str,
-    state: int,
+    columns: Sequence[Column],
     parts: Sequence[Part],
+    state_key: str,
     notes: Callable[[Part], Iterable[str]],
     colour: bool,
 ) -> Iterator[str]:
-    """Yield a table, column number `state` in colour, with the `notes` on each part below its row."""
-    first = min(MAX_NAME_WIDTH, max(len(row[0]) for row in rows))
-    lines = align([("" if len(row[0]) > first else row[0], *row[1:]) for row in rows], layout)
+    """Yield a row for each part, with `part[state_key]` in colour, and below it the `notes` on the part."""
+    rows = make_rows(columns, parts)
+    names = [row[0] for row in rows]
+    name_width = min(MAX_NAME_WIDTH, max(map(len, names)))
+    lines = align_columns(columns, [("" if len(row[0]) > name_width else row[0], *row[1:]) for row in rows])
     yield paint(lines[0], BOLD, colour)
-    for part, row, line in zip(parts, rows[1:], lines[1:], strict=True):
-        if len(row[0]) > first:
-            yield row[0]
-        yield colour_state(line, row[state]) if colour else line
+    for part, name, line in zip(parts, names[1:], lines[1:], strict=True):
+        if len(name) > name_width:
+            yield name
+        yield colour_state(line, part[state_key]) if colour else line
         for text in filter(None, notes(part)):
             yield from wrap(
                 text, TEXT_WIDTH, initial_indent=GAP, subsequent_indent=GAP, break_on_hyphens=False
@@ -237,6 +244,6 @@ def _table(
 
 
 def colour_state(line: str, state: str) -> str:
-    """Return the line with its state, found by its first occurrence after the name, in colour."""
+    """Return a line of a table with its state in colour. The state is its first occurrence after the name."""
     before, found, after = line.partition(f"{GAP}{state}")
     return before + GAP + paint(found.strip(), STATE_COLOURS.get(state, ""), True) + after if found else line

@@ -1,10 +1,32 @@
-"""Rows of cells as aligned lines."""
+"""Tables as aligned lines of text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: its heading, its side, `<` for left or `>` for right, and the text of an item."""
+
+    heading: str
+    side: str
+    cell: Callable[[Any], str]
+
+
+def make_rows(columns: Sequence[Column], items: Iterable[Any]) -> list[list[str]]:
+    """Return the row of the headings, and below it a row for each item."""
+    headings = [column.heading for column in columns]
+    return [headings, *([column.cell(item) for column in columns] for item in items)]
+
+
+def align_columns(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return each row as a line, aligned as its columns say."""
+    return align(rows, "".join(column.side for column in columns))
 
 
 def align(rows: Sequence[Sequence[str]], layout: str) -> list[str]:
