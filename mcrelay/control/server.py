@@ -18,7 +18,7 @@ from mcrelay.ipc.channel import NonBlockingChannel
 from mcrelay.ipc.heartbeat import HeartbeatWriter
 from mcrelay.ipc.shared_memory import map_read_only
 from mcrelay.linux.process_usage import read_usage
-from mcrelay.model.counters import MEMORY_SIZE
+from mcrelay.model.counters import COUNTERS_SIZE
 from mcrelay.protocol.control import (
     Counters,
     MarkAnswer,
@@ -109,7 +109,7 @@ class Server:
                 self._accept_clients()
             case Counters(worker):
                 [memory] = descriptors
-                self._counters.add(worker, map_read_only(memory, MEMORY_SIZE))
+                self._counters.add(worker, map_read_only(memory, COUNTERS_SIZE))
             case SnapshotChanged(sections):
                 self._documents.change(sections, now)
                 if "rules" in sections:

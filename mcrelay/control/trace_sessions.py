@@ -15,7 +15,7 @@ from mcrelay.ipc.shared_memory import map_read_only
 from mcrelay.protocol.control import TraceRule, TraceState
 from mcrelay.protocol.jsonrpc import Code, Json, RpcError
 from mcrelay.tracing.format import Document, as_document
-from mcrelay.tracing.ring import MEMORY_SIZE, Reader
+from mcrelay.tracing.ring import TRACE_RING_SIZE, Reader
 
 LEASE_S = 10.0  # a trace that is not read for so long ends
 ANSWER_TIMEOUT_S = 5.0  # for the answer of the supervisor
@@ -112,7 +112,7 @@ class TraceSessions:
     def state_changed(self, tracing: TraceState, descriptors: Sequence[int]) -> None:
         """The supervisor traces a rule or, with a reason, does not. Closes the descriptors."""
         rings = {
-            worker: map_read_only(ring, MEMORY_SIZE)
+            worker: map_read_only(ring, TRACE_RING_SIZE)
             for worker, ring in zip(tracing.workers, descriptors, strict=True)
         }
         traced = self._traced.get(tracing.rule)

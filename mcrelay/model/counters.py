@@ -1,8 +1,8 @@
 """The layout of the counters in the shared memory of a worker.
 
-A worker writes into its own memory, all other processes read it; a count is one aligned unsigned 64-bit
-number. The memory is one table for links, one for rules and one for outputs. A row belongs to a name for as
-long as the name is in use, whichever worker runs, so that counts outlive reloads and workers.
+A worker writes to its own memory, and all other processes read it. A count is one aligned unsigned 64-bit
+number. The memory has one table for links, one for rules and one for outputs. A row belongs to a link, rule
+or output for as long as the configuration has it, so that counts outlive reloads and workers.
 """
 
 from __future__ import annotations
@@ -10,16 +10,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mcrelay.model.drops import SEND_ERROR_NAMES
+from mcrelay.model.drops import SEND_ERROR_NAMES, Drop, Scope, drops_of
+
+TRAFFIC = ("packets", "octets")  # the first columns of every table
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of counts, row by row; `offset` is where its first row begins in the memory, in bytes."""
+    """A table of counts, row by row; `offset` is the offset of its first row in the memory, in bytes.
+
+    The columns are those of TRAFFIC, those of `drops`, and others.
+    """
 
     columns: tuple[str, ...]
     rows: int
     offset: int
+    drops: tuple[str, ...] = ()
+    """The columns of dropped packets."""
 
     @property
     def size(self) -> int:
@@ -30,8 +37,13 @@ class Table:
         """Return the index of a column in a row."""
         return self.columns.index(name)
 
+    @property
+    def drop_columns(self) -> slice:
+        """The indexes of the columns of dropped packets in a row."""
+        return slice(len(TRAFFIC), len(TRAFFIC) + len(self.drops))
+
     def index(self, row: int, name: str) -> int:
-        """Return the index of a count in the memory, taken as an array of 64-bit numbers."""
+        """Return the index of a count in the memory, seen as an array of 64-bit numbers."""
         return self.offset // 8 + row * len(self.columns) + self.column(name)
 
     def counts(self, numbers: memoryview, row: int) -> list[int]:
@@ -41,7 +53,7 @@ class Table:
         return numbers[first : first + width].tolist()
 
     def total(self, counts: Sequence[Sequence[int]]) -> Sequence[int]:
-        """Return the counts of a row over all workers: sums, and of the last packets the latest."""
+        """Return the counts of a row over all workers: sums, and for the last packet the latest one."""
         if len(counts) == 1:
             return counts[0]
         sums = [sum(of_workers) for of_workers in zip([0] * len(self.columns), *counts, strict=True)]
@@ -52,33 +64,29 @@ class Table:
 
 
 # A link: all its frames, and the drops that belong to no rule. `head` is the index of the next frame of the
-# ring, which is kept here so that the successor of a worker continues where the worker stopped.
+# ring; it is kept here so that a new worker continues at the frame at which the worker before it stopped.
+_LINK_DROPS = drops_of(Scope.LINK)
 LINKS = Table(
-    columns=("packets", "octets", "no_rule", "fragment", "malformed", "oversize", "overrun", "head"),
+    columns=(*TRAFFIC, *_LINK_DROPS, "head"),
     rows=4096,
     offset=0,
+    drops=_LINK_DROPS,
 )
 # A rule: the packets and payload bytes that it relayed, its drops, and the last packet that it relayed
 # (CLOCK_REALTIME in nanoseconds, and the number of the source address).
+_RULE_DROPS = drops_of(Scope.RULE)
 RULES = Table(
-    columns=(
-        "packets",
-        "octets",
-        "fragment",
-        "malformed",
-        "oversize",
-        "source",
-        "own",
-        "last_time",
-        "last_source",
-    ),
+    columns=(*TRAFFIC, *_RULE_DROPS, "last_time", "last_source"),
     rows=65_536,
     offset=LINKS.offset + LINKS.size,
+    drops=_RULE_DROPS,
 )
-# An output: the packets and payload bytes that it sent, and its drops.
+# An output: the packets and payload bytes that it sent, and its drops: send errors by their names.
+_OUTPUT_DROPS = (*(drop for drop in drops_of(Scope.OUTPUT) if drop is not Drop.SEND_ERROR), *SEND_ERROR_NAMES)
 OUTPUTS = Table(
-    columns=("packets", "octets", "ttl", *SEND_ERROR_NAMES),
+    columns=(*TRAFFIC, *_OUTPUT_DROPS),
     rows=262_144,
     offset=RULES.offset + RULES.size,
+    drops=_OUTPUT_DROPS,
 )
-MEMORY_SIZE = OUTPUTS.offset + OUTPUTS.size  # bytes; pages that nobody writes take no memory
+COUNTERS_SIZE = OUTPUTS.offset + OUTPUTS.size  # bytes; pages that no process writes take no memory

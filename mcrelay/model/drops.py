@@ -1,54 +1,119 @@
-"""Why packets are not relayed: the drop reasons and the send errors, with what each means and what to do."""
+"""The drop reasons and the send errors, with the counters, the meaning and the advice of each.
+
+`Drop` is the only table of drop reasons. The columns of the counters (counters.py), of `status`, `stats` and
+the log, the verdicts of traces and the manual are derived from it; tests hold the schemas to it.
+"""
 
 from __future__ import annotations
 
 import errno
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
+
+
+class Scope(Enum):
+    """An owner of counters."""
+
+    LINK = auto()
+    """A device: packets that belong to no single rule."""
+    RULE = auto()
+    """The input of a rule."""
+    OUTPUT = auto()
+    """An output of a rule."""
+
+
+_LINK, _LINK_OR_RULE, _RULE, _OUTPUT = (Scope.LINK,), (Scope.LINK, Scope.RULE), (Scope.RULE,), (Scope.OUTPUT,)
 
 
 class Drop(StrEnum):
-    """Why a packet was not relayed."""
+    """A reason why a packet was not relayed: its name, the owners that count it, its meaning, the advice.
 
-    NO_RULE = "no_rule"
-    FRAGMENT = "fragment"
-    MALFORMED = "malformed"
-    OVERSIZE = "oversize"
-    SOURCE = "source"
-    OWN = "own"
-    TTL = "ttl"
-    OVERRUN = "overrun"
-    SEND_ERROR = "send_error"
+    The reasons of a scope stand in the order of its columns. `send_error` is the last reason of an output; it
+    has one column for each name of SEND_ERROR_NAMES.
+    """
+
+    scopes: tuple[Scope, ...]
+    meaning: str
+    """The cause, as a part of a sentence."""
+    advice: str
+    """The remedy, as a part of a sentence."""
+
+    def __new__(cls, name: str, scopes: tuple[Scope, ...], meaning: str, advice: str) -> Drop:
+        """Return a reason whose value is its name."""
+        drop = str.__new__(cls, name)
+        drop._value_ = name
+        drop.scopes, drop.meaning, drop.advice = scopes, meaning, advice
+        return drop
+
+    NO_RULE = (
+        "no_rule",
+        _LINK,
+        "no rule matches this device, address and port, or the frame has a VLAN tag",
+        "harmless unless a rule should have matched",
+    )
+    FRAGMENT = (
+        "fragment",
+        _LINK_OR_RULE,
+        "a fragment of a larger datagram, and fragments are not reassembled",
+        "let the sender send no more than fits its MTU",
+    )
+    MALFORMED = (
+        "malformed",
+        _LINK_OR_RULE,
+        "a wrong IP checksum, or lengths that contradict each other",
+        "check the sender, the cable and the network cards in between",
+    )
+    OVERSIZE = (
+        "oversize",
+        _LINK_OR_RULE,
+        "a frame of several datagrams (GRO, GSO), or larger than the MTU",
+        "`ethtool -K DEVICE gro off tx-udp-segmentation off`, on a veth at both ends",
+    )
+    SOURCE = (
+        "source",
+        _RULE,
+        "the sender is not among the `sources` of the rule",
+        "add its address, or leave out `sources` to accept every sender",
+    )
+    OWN = (
+        "own",
+        _RULE,
+        "the relay sent the packet itself, and a rule received it as input",
+        "find out how the network of an output leads to that input",
+    )
+    TTL = (
+        "ttl",
+        _OUTPUT,
+        "the TTL reached 0 by `ttl: decrement`",
+        "raise the TTL at the sender, or give the output a fixed `ttl`",
+    )
+    OVERRUN = (
+        "overrun",
+        _LINK,
+        "packets came faster than the workers relay, and the packet ring was full",
+        "raise `workers`, or give them more CPU time",
+    )
+    SEND_ERROR = (
+        "send_error",
+        _OUTPUT,
+        "the kernel refused to send the packet",
+        "see the name of the error",
+    )
 
     @property
-    def meaning(self) -> str:
-        """What happened and what to do about it, in one line."""
-        return _MEANINGS[self]
+    def explanation(self) -> str:
+        """The meaning and the advice in one line."""
+        return f"{self.meaning}: {self.advice}"
 
 
-# The texts of `status`, `trace` and the manual: what happened and, after the colon, what to do about it.
-_MEANINGS = {
-    Drop.NO_RULE: "no rule takes this device, address and port, or the frame has a VLAN tag: "
-    "harmless unless a rule should have taken it",
-    Drop.FRAGMENT: "a fragment of a larger datagram, and fragments are not reassembled: "
-    "let the sender send no more than fits its MTU",
-    Drop.MALFORMED: "a wrong IP checksum, or lengths that contradict each other: "
-    "check the sender, the cable and the network cards in between",
-    Drop.OVERSIZE: "a frame of several datagrams (GRO, GSO), or larger than the MTU: "
-    "`ethtool -K DEVICE gro off tx-udp-segmentation off`, on a veth at both ends",
-    Drop.SOURCE: "the sender is not among the `sources` of the rule: "
-    "add its address, or leave out `sources` to take every sender",
-    Drop.OWN: "the relay itself sent it, and it came back to the input of a rule: "
-    "find out how the network of an output leads to that input",
-    Drop.TTL: "`ttl: decrement` left no time to live: "
-    "raise the TTL at the sender, or give the output a fixed `ttl`",
-    Drop.OVERRUN: "packets came faster than the workers relay, and the packet ring was full: "
-    "raise `workers`, or give them more CPU time",
-    Drop.SEND_ERROR: "the kernel refused to send it: the name of the error says why",
-}
+def drops_of(scope: Scope) -> tuple[Drop, ...]:
+    """Return the reasons that an owner of counters counts, in the order of its columns."""
+    return tuple(drop for drop in Drop if scope in drop.scopes)
 
-# The errors of sendmsg(2) that a relay meets have a column each; all others share the column "other".
+
+# The errors of sendmsg(2) that a relay meets, with meaning and advice. Each has a column of its own in the
+# counters; all others share the column "other".
 _SEND_ERRORS = {
-    errno.EPERM: "a packet filter of this host refused it: see `nft list ruleset`",
+    errno.EPERM: "a packet filter of this host refused the packet: see `nft list ruleset`",
     errno.EAGAIN: "the buffer of the socket was full: the output's device is slower than the input",
     errno.EINVAL: "source, destination and device do not go together: try `ip route get ADDRESS oif DEVICE`",
     errno.EMSGSIZE: "too long for one datagram through this device: raise its MTU, or send less at once",
@@ -56,15 +121,15 @@ _SEND_ERRORS = {
     errno.ENETUNREACH: "no route through the device leads there: add one, or give the device an address",
     errno.ENOBUFS: "the device's queue was full: it is slower than the input (`tc -s qdisc show dev DEVICE`)",
     errno.EHOSTUNREACH: "a route forbids it, or no host answers: see `ip neigh` and `ip route get ADDRESS`",
-    errno.ENODEV: "the output's device is gone: the output comes back with it",
+    errno.ENODEV: "the output's device was removed: the output starts again as soon as the device appears",
     errno.EACCES: "a route prohibits it, or it is a broadcast address: see `ip route get ADDRESS`",
     errno.ECONNREFUSED: "no program of that host listens at this port: start the receiver, or correct `port`",
-    errno.ENOMEM: "the kernel had no memory for it: see `free` and the kernel's log",
+    errno.ENOMEM: "the kernel was out of memory: see `free` and the kernel's log",
 }
 SEND_ERRNOS = tuple(_SEND_ERRORS)
 OTHER_ERRNO = "other"
-SEND_ERROR_MEANINGS = {
-    **{errno.errorcode[code]: meaning for code, meaning in _SEND_ERRORS.items()},
+SEND_ERROR_EXPLANATIONS = {
+    **{errno.errorcode[code]: explanation for code, explanation in _SEND_ERRORS.items()},
     OTHER_ERRNO: "another error of sendmsg(2): `mcrelay trace` names it",
 }
-SEND_ERROR_NAMES = tuple(SEND_ERROR_MEANINGS)
+SEND_ERROR_NAMES = tuple(SEND_ERROR_EXPLANATIONS)

@@ -27,7 +27,7 @@ from mcrelay.packet.frame import (
 )
 from mcrelay.packet.ipv4 import (
     CHECKSUM_MODULUS,
-    DESTINATION_PLACE,
+    DESTINATION_SHIFT,
     FRAGMENT_BITS,
     IP_HEADER,
     MAX_IP_HEADER,
@@ -35,8 +35,8 @@ from mcrelay.packet.ipv4 import (
     PROTOCOL_MASK,
     SHAPE,
     SHAPE_MASK,
-    TOS_PLACE,
-    TTL_PLACE,
+    TOS_SHIFT,
+    TTL_SHIFT,
     UDP,
     UDP_HEADER,
 )
@@ -48,8 +48,8 @@ Words = NDArray[np.uint64]
 _FIRST_WORD = NETWORK_OFFSET // 8  # of a plain packet, in words of 64 bits from the start of the frame
 _SHAPE_MASK, _SHAPE = np.uint64(SHAPE_MASK), np.uint64(SHAPE)
 _PROTOCOL_MASK, _PROTOCOL = np.uint64(PROTOCOL_MASK), np.uint64(PROTOCOL)
-_TTL_PLACE, _TOS_PLACE, _OCTET = np.uint64(TTL_PLACE), np.uint64(TOS_PLACE), np.uint64(0xFF)
-_DESTINATION_PLACE, _CHECKSUM_MODULUS = np.uint64(DESTINATION_PLACE), np.uint64(CHECKSUM_MODULUS)
+_TTL_SHIFT, _TOS_SHIFT, _OCTET = np.uint64(TTL_SHIFT), np.uint64(TOS_SHIFT), np.uint64(0xFF)
+_DESTINATION_SHIFT, _CHECKSUM_MODULUS = np.uint64(DESTINATION_SHIFT), np.uint64(CHECKSUM_MODULUS)
 _TOTAL_LENGTH = NETWORK_OFFSET // 2 + 1  # in halves of 16 bits from the start of the frame
 _UDP_LENGTH = (NETWORK_OFFSET + IP_HEADER) // 2 + 2
 _PLAIN_PAYLOAD = np.uint64(NETWORK_OFFSET + IP_HEADER + UDP_HEADER)
@@ -98,7 +98,7 @@ class Headers:
 def read_headers(frames: NDArray[np.uint32]) -> Headers:
     """Return the header fields of n frames, n at least 1; `frames` has shape (n, words of a frame).
 
-    Never raises an exception, whatever the octets are. A packet with several faults has the first of: VLAN
+    Raises no exception, whatever the octets are. A packet with several faults has the first of: VLAN
     tag, bad IP header, super-packet or truncation, fragment, bad UDP length.
     """
     words, halves = frames.view(">u8"), frames.view(">u2")
@@ -106,7 +106,7 @@ def read_headers(frames: NDArray[np.uint32]) -> Headers:
     total = halves[:, _TOTAL_LENGTH].astype(np.int64)
     length = halves[:, _UDP_LENGTH].astype(np.int64) - UDP_HEADER
     oddity = (word_0 & _SHAPE_MASK) ^ _SHAPE | (word_1 & _PROTOCOL_MASK) ^ _PROTOCOL
-    oddity |= _checksum_remainder(word_0, word_1, word_2 >> _DESTINATION_PLACE)
+    oddity |= _checksum_remainder(word_0, word_1, word_2 >> _DESTINATION_SHIFT)
     oddity |= _frame_oddity(frames)
     # Octets that follow the IP packet in the frame, and octets that follow the UDP datagram in the IP packet.
     slack = np.minimum(_present(frames) - total, total - length - (IP_HEADER + UDP_HEADER))
@@ -115,8 +115,8 @@ def read_headers(frames: NDArray[np.uint32]) -> Headers:
         fault=None,
         destination=destination_keys(word_2),
         source=source_keys(word_1, word_2),
-        ttl=word_1 >> _TTL_PLACE,
-        tos=word_0 >> _TOS_PLACE & _OCTET,
+        ttl=word_1 >> _TTL_SHIFT,
+        tos=word_0 >> _TOS_SHIFT & _OCTET,
         payload=_PLAIN_PAYLOAD,
         length=length,
     )

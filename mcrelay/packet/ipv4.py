@@ -1,11 +1,15 @@
 """The headers of IPv4 and UDP, and the masks by which both packet readers recognize a plain packet.
 
-A plain packet has an IP header without options, is no fragment, and carries UDP. Its first 24 octets are read
-as three words of 64 bits in network byte order:
+A plain packet has an IP header without options, is not a fragment, and has a UDP header. Its first 24 octets
+are read as three words of 64 bits in network byte order:
 
     0  version and header length, TOS, total length, identification, flags and fragment offset
     1  TTL, protocol, header checksum, source address
     2  destination address, source port, destination port
+
+Three functions check these headers: `scalar.read_plain` (plain packets, one by one), `headers.read_headers`
+(plain packets, as arrays) and `headers._faults` (all other packets). Change a check in all three; the tests
+compare them on the packets of tests/packet/cases.py.
 """
 
 from __future__ import annotations
@@ -21,11 +25,13 @@ FRAGMENT_BITS = 0x3FFF  # MF and the fragment offset, in the field of 16 bits (R
 SHAPE_MASK, SHAPE = 0xFF << 56 | FRAGMENT_BITS, 0x45 << 56
 PROTOCOL_MASK, PROTOCOL = 0xFF << 48, UDP << 48
 
-# Places of fields in their words, in bits from the right. Word 1 ends with the source address, word 2 with
+DSCP_MASK = 0xFC  # of the TOS octet; its other two bits are ECN, which no relay copies (RFC 3168)
+
+# Shifts of fields in their words, in bits from the right. Word 1 ends with the source address, word 2 with
 # the destination port.
-TOS_PLACE, TOTAL_LENGTH_PLACE = 48, 32
-TTL_PLACE = 56
-DESTINATION_PLACE, SOURCE_PORT_PLACE = 32, 16
+TOS_SHIFT, TOTAL_LENGTH_SHIFT = 48, 32
+TTL_SHIFT = 56
+DESTINATION_SHIFT, SOURCE_PORT_SHIFT = 32, 16
 
 # The sum of the words of a sound IP header is zero modulo this number, whether they have 16, 32 or 64 bits
 # (RFC 1071).

@@ -12,21 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcrelay.model.addresses import address_to_number
-from mcrelay.packet.ipv4 import SOURCE_PORT_PLACE
+from mcrelay.packet.ipv4 import SOURCE_PORT_SHIFT
 
 EndpointKey = NewType("EndpointKey", int)
 """The key of one endpoint: the destination of a flow, or the source of a packet."""
 EndpointKeys = NDArray[np.uint64]
 """The keys of n endpoints; shape (n,)."""
 
-ADDRESS_PLACE = 32  # in a key, in bits from the right
+ADDRESS_SHIFT = 32  # in a key, in bits from the right
 PORT_MASK = 0xFFFF
-DESTINATION_MASK = 0xFFFF_FFFF << ADDRESS_PLACE | PORT_MASK  # of word 2
+DESTINATION_MASK = 0xFFFF_FFFF << ADDRESS_SHIFT | PORT_MASK  # of word 2
 
 
 def endpoint_key(address: str, port: int) -> EndpointKey:
     """Return the key of an address and a UDP port."""
-    return EndpointKey(address_to_number(address) << ADDRESS_PLACE | port)
+    return EndpointKey(address_to_number(address) << ADDRESS_SHIFT | port)
 
 
 def destination_keys(word_2: NDArray[np.uint64]) -> EndpointKeys:
@@ -36,21 +36,21 @@ def destination_keys(word_2: NDArray[np.uint64]) -> EndpointKeys:
 
 def source_keys(word_1: NDArray[np.uint64], word_2: NDArray[np.uint64]) -> EndpointKeys:
     """Return the sources of n plain packets from their words 1 and 2."""
-    keys = word_2 >> np.uint64(SOURCE_PORT_PLACE)
+    keys = word_2 >> np.uint64(SOURCE_PORT_SHIFT)
     keys &= np.uint64(PORT_MASK)
-    keys |= word_1 << np.uint64(ADDRESS_PLACE)
+    keys |= word_1 << np.uint64(ADDRESS_SHIFT)
     return keys
 
 
 def endpoint_keys(address: NDArray[np.uint32], port: NDArray[Any]) -> EndpointKeys:
     """Return the keys of n addresses (as numbers) and UDP ports."""
-    keys: EndpointKeys = address.astype(np.uint64) << np.uint64(ADDRESS_PLACE) | port.astype(np.uint64)
+    keys: EndpointKeys = address.astype(np.uint64) << np.uint64(ADDRESS_SHIFT) | port.astype(np.uint64)
     return keys
 
 
 def addresses(keys: EndpointKeys) -> NDArray[np.uint32]:
     """Return the addresses of keys, as numbers."""
-    return (keys >> np.uint64(ADDRESS_PLACE)).astype(np.uint32)
+    return (keys >> np.uint64(ADDRESS_SHIFT)).astype(np.uint32)
 
 
 def ports(keys: EndpointKeys) -> NDArray[np.uint16]:
@@ -60,7 +60,7 @@ def ports(keys: EndpointKeys) -> NDArray[np.uint16]:
 
 def pair_with_address(index: NDArray[np.int64], keys: EndpointKeys) -> NDArray[np.uint64]:
     """Return one number for each pair of an index below 2**32 and the address of a key."""
-    pairs: NDArray[np.uint64] = index.astype(np.uint64) << np.uint64(32) | keys >> np.uint64(ADDRESS_PLACE)
+    pairs: NDArray[np.uint64] = index.astype(np.uint64) << np.uint64(32) | keys >> np.uint64(ADDRESS_SHIFT)
     return pairs
 
 

@@ -11,23 +11,22 @@ import struct
 from mcrelay.packet.frame import GSO_TYPE, NETWORK_OFFSET, TP_STATUS_VLAN_VALID, VNET_HEADER
 from mcrelay.packet.ipv4 import (
     CHECKSUM_MODULUS,
-    DESTINATION_PLACE,
+    DESTINATION_SHIFT,
     IP_HEADER,
     PROTOCOL,
     PROTOCOL_MASK,
     SHAPE,
     SHAPE_MASK,
-    SOURCE_PORT_PLACE,
-    TOS_PLACE,
-    TOTAL_LENGTH_PLACE,
-    TTL_PLACE,
+    SOURCE_PORT_SHIFT,
+    TOS_SHIFT,
+    TOTAL_LENGTH_SHIFT,
+    TTL_SHIFT,
     UDP_HEADER,
 )
-from mcrelay.packet.keys import ADDRESS_PLACE, DESTINATION_MASK, PORT_MASK, EndpointKey
+from mcrelay.packet.keys import ADDRESS_SHIFT, DESTINATION_MASK, PORT_MASK, EndpointKey
 
-PAYLOAD_OFFSET = (
-    NETWORK_OFFSET + IP_HEADER + UDP_HEADER
-)  # of a plain packet, in octets from the start of its frame
+# Of a plain packet, in octets from the start of its frame.
+PAYLOAD_OFFSET = NETWORK_OFFSET + IP_HEADER + UDP_HEADER
 
 _FRAME = struct.Struct("=IIIHHII")  # struct tpacket2_hdr: status, lengths, offsets, time stamp
 _HEADERS = struct.Struct(">QQQH")  # the three words of a plain packet, and the UDP length
@@ -42,7 +41,7 @@ def read_plain(memory: memoryview, frame: int) -> PlainPacket | None:
     """Return the fields of a plain packet without a fault, else None; `frame` is its offset in the ring."""
     status, length, captured, link, network, seconds, nanoseconds = _FRAME.unpack_from(memory, frame)
     word_0, word_1, word_2, udp_length = _HEADERS.unpack_from(memory, frame + NETWORK_OFFSET)
-    total = word_0 >> TOTAL_LENGTH_PLACE & 0xFFFF
+    total = word_0 >> TOTAL_LENGTH_SHIFT & 0xFFFF
     if (
         word_0 & SHAPE_MASK != SHAPE
         or word_1 & PROTOCOL_MASK != PROTOCOL
@@ -51,15 +50,15 @@ def read_plain(memory: memoryview, frame: int) -> PlainPacket | None:
         or total + (network - link) > length
         or not UDP_HEADER <= udp_length <= total - IP_HEADER
         or memory[frame + link + _GSO_OFFSET]
-        or (word_0 + word_1 + (word_2 >> DESTINATION_PLACE)) % CHECKSUM_MODULUS
+        or (word_0 + word_1 + (word_2 >> DESTINATION_SHIFT)) % CHECKSUM_MODULUS
     ):
         return None
     source_address = word_1 & 0xFFFF_FFFF
     return (
         word_2 & DESTINATION_MASK,
-        source_address << ADDRESS_PLACE | word_2 >> SOURCE_PORT_PLACE & PORT_MASK,
-        word_1 >> TTL_PLACE,
-        word_0 >> TOS_PLACE & 0xFF,
+        source_address << ADDRESS_SHIFT | word_2 >> SOURCE_PORT_SHIFT & PORT_MASK,
+        word_1 >> TTL_SHIFT,
+        word_0 >> TOS_SHIFT & 0xFF,
         udp_length - UDP_HEADER,
         source_address,
         length,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mcrelay.model.addresses import number_to_address
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
-from mcrelay.model.drops import SEND_ERROR_NAMES, Drop
+from mcrelay.model.drops import SEND_ERROR_NAMES, Drop, Scope, drops_of
 from mcrelay.protocol.jsonrpc import Json, encode_json
 from mcrelay.status.rates import Rates, Reading
 from mcrelay.status.template import HOLE, Template
@@ -16,15 +16,15 @@ Fields = Mapping[str, Json]
 Age = Callable[[float], float]
 """The age of a time of day, both in seconds."""
 
-_LINK_DROPS = slice(LINKS.column("no_rule"), LINKS.column("overrun") + 1)
-_RULE_DROPS = slice(RULES.column("fragment"), RULES.column("own") + 1)
+_LINK_DROPS, _RULE_DROPS, _OUTPUT_DROPS = LINKS.drop_columns, RULES.drop_columns, OUTPUTS.drop_columns
 _LAST_TIME, _LAST_SOURCE = RULES.column("last_time"), RULES.column("last_source")
-_TTL = OUTPUTS.column("ttl")
-_ERRORS = slice(OUTPUTS.column(SEND_ERROR_NAMES[0]), OUTPUTS.column(SEND_ERROR_NAMES[-1]) + 1)
-_OUTPUT_DROPS = slice(_TTL, _ERRORS.stop)
+# The drops of an output are counts, and after them an object with the send errors by their names.
+*_OUTPUT_REASONS, _ = drops_of(Scope.OUTPUT)
+_ERRORS = slice(OUTPUTS.column(SEND_ERROR_NAMES[0]), _OUTPUT_DROPS.stop)
+_COUNTED = slice(_OUTPUT_DROPS.start, _ERRORS.start)
 
 _TRAFFIC = dict.fromkeys(("packets", "octets", "packets_per_second", "bits_per_second"), HOLE)
-_OUTPUT_DROP_HOLES = dict.fromkeys((Drop.TTL, Drop.SEND_ERROR), HOLE)
+_OUTPUT_DROP_HOLES = dict.fromkeys((*_OUTPUT_REASONS, Drop.SEND_ERROR), HOLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def rule_entry(name: str, rule: Fields, before: RuleEntry | None, now: float) ->
 
 
 def _rule(name: str, shown: Fields) -> Json:
-    drops = dict.fromkeys(RULES.columns[_RULE_DROPS], HOLE)
+    drops = dict.fromkeys(RULES.drops, HOLE)
     return {
         "name": name,
         "state": HOLE,
@@ -91,7 +91,7 @@ def interface_entry(
     """Return the entry of an interface as the snapshot has it; `before` is its entry until now."""
     shown, number = interface["shown"], interface["row"]
     row = before.row if before and before.row.number == number else Row(number, now)
-    drops = dict.fromkeys(LINKS.columns[_LINK_DROPS], HOLE)
+    drops = dict.fromkeys(LINKS.drops, HOLE)
     status = Template({"name": name, **shown, **_TRAFFIC, "drops": drops})
     return InterfaceEntry(shown["device"], interface["ifindex"], status, row)
 
@@ -111,7 +111,7 @@ def rule_text(entry: RuleEntry, state: str, reason: str, reading: Reading, age: 
         sent = reading.counts(OUTPUTS, row.number)
         values += sent[:2]
         values += _rates(reading.rates(OUTPUTS, row.number, sent, row.since))
-        values += (sent[_TTL], _errors(sent[_ERRORS]))
+        values += (*sent[_COUNTED], _errors(sent[_ERRORS]))
         dropped += sum(sent[_OUTPUT_DROPS])
     values.append(dropped)
     return entry.status.fill(values)
@@ -140,8 +140,8 @@ def rule_stats(name: str, entry: RuleEntry, reading: Reading) -> Json:
         "in": {"packets": counts[0], "octets": counts[1]},
         "out": {"packets": sent[0], "octets": sent[1]},
         "drops": {
-            **dict(zip(RULES.columns[_RULE_DROPS], counts[_RULE_DROPS], strict=True)),
-            Drop.TTL: sent[_TTL],
+            **dict(zip(RULES.drops, counts[_RULE_DROPS], strict=True)),
+            **dict(zip(_OUTPUT_REASONS, sent[_COUNTED], strict=True)),
             Drop.SEND_ERROR: sum(sent[_ERRORS]),
         },
         "packets_per_second": packets,
@@ -158,7 +158,7 @@ def interface_stats(name: str, entry: InterfaceEntry, reading: Reading) -> Json:
         "device": entry.device,
         "packets": counts[0],
         "octets": counts[1],
-        "drops": dict(zip(LINKS.columns[_LINK_DROPS], counts[_LINK_DROPS], strict=True)),
+        "drops": dict(zip(LINKS.drops, counts[_LINK_DROPS], strict=True)),
         "packets_per_second": packets,
         "bits_per_second": bits,
     }

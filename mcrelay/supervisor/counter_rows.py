@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Sequence, Set
 from mcrelay.config.model import Config, Rule
 from mcrelay.ipc.shared_memory import SharedMemory
 from mcrelay.model.actions import Open, SetFlow, WorkerAction
-from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES, Table
+from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES, Table
 from mcrelay.model.state import DesiredState, Ingress, RouteOutput
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor.supply import SupplyError
@@ -18,8 +18,8 @@ class CounterMemory:
     """The counter tables of one worker, which the worker writes, and the supervisor reads and clears."""
 
     def __init__(self, name: str) -> None:
-        self.shared = SharedMemory(name, MEMORY_SIZE)
-        self._numbers = memoryview(mmap.mmap(self.shared.descriptor, MEMORY_SIZE)).cast("Q")
+        self.shared = SharedMemory(name, COUNTERS_SIZE)
+        self._numbers = memoryview(mmap.mmap(self.shared.descriptor, COUNTERS_SIZE)).cast("Q")
 
     def row(self, table: Table, row: int) -> list[int]:
         """Return the counts of a row, in the order of the columns."""

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 
 from mcrelay.linux.netlink import device_of
-from mcrelay.model.counters import RULES
-from mcrelay.model.drops import SEND_ERROR_NAMES, Drop
+from mcrelay.model.counters import LINKS, OUTPUTS, RULES
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import Plan
@@ -18,8 +17,6 @@ log = logging.getLogger("mcrelay")
 
 MAX_LINES = 50  # in the log for one event
 
-_RULE_DROPS = [reason for reason in Drop if reason in RULES.columns]
-_LINK_DROPS = (Drop.NO_RULE, Drop.FRAGMENT, Drop.MALFORMED, Drop.OVERSIZE, Drop.OVERRUN)
 _NORMAL_STATES = (RuleState.ACTIVE, RuleState.DISABLED)
 
 
@@ -68,7 +65,7 @@ def describe_traffic(
             yield from _describe_route(routes[name], counter_rows)
     for ifindex in sorted({flow.ifindex for flow in forwarding.flows}):
         counts = counter_rows.link(ifindex)
-        yield f"device {device_of(ifindex)}: {_packets(counts)}{_drops(counts, _LINK_DROPS)}"
+        yield f"device {device_of(ifindex)}: {_packets(counts)}{_drops(counts, LINKS.drops)}"
 
 
 def _describe_rule(name: str, status: RuleStatus) -> str:
@@ -78,10 +75,10 @@ def _describe_rule(name: str, status: RuleStatus) -> str:
 
 def _describe_route(route: Route, counter_rows: CounterRows) -> Iterator[str]:
     counts = counter_rows.rule(route.rule)
-    yield f"  in  {_packets(counts)}{_drops(counts, _RULE_DROPS)}"
+    yield f"  in  {_packets(counts)}{_drops(counts, RULES.drops)}"
     for output in route.outputs:
         counts = counter_rows.output(route.rule, output)
-        drops = _drops(counts, (Drop.TTL, *SEND_ERROR_NAMES))
+        drops = _drops(counts, OUTPUTS.drops)
         yield f"  out {_packets(counts)} to {output.name} from {output.egress.source}{drops}"
 
 

@@ -9,7 +9,7 @@ from mcrelay.model.actions import Open, WorkerAction
 from mcrelay.model.state import DesiredState, Trace
 from mcrelay.protocol.control import TraceState
 from mcrelay.supervisor.supply import SupplyError
-from mcrelay.tracing.ring import MEMORY_SIZE
+from mcrelay.tracing.ring import TRACE_RING_SIZE
 
 
 class TraceRings:
@@ -36,7 +36,7 @@ class TraceRings:
         """Return the memory of a worker's trace, created if it is missing; raises OSError."""
         key = (worker, trace)
         if key not in self._memories:
-            self._memories[key] = SharedMemory(f"mcrelay-trace-{worker}-{trace.number}", MEMORY_SIZE)
+            self._memories[key] = SharedMemory(f"mcrelay-trace-{worker}-{trace.number}", TRACE_RING_SIZE)
         return self._memories[key]
 
     def for_reading(self, state: TraceState) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -15,7 +16,11 @@ NO_VLAN = 0xFFFF
 
 
 class PacketVerdict(IntEnum):
-    """Whether a packet was relayed, or why not."""
+    """The verdict on a packet: relayed, or the drop reason of the same name.
+
+    A packet with a VLAN tag has a verdict of its own, but is counted as `no_rule`. `overrun` has no verdict,
+    because the worker never receives such a packet.
+    """
 
     RELAYED = 0
     NO_RULE = 1
@@ -28,7 +33,7 @@ class PacketVerdict(IntEnum):
 
     @property
     def drop(self) -> Drop | None:
-        """The drop reason under which such a packet is counted; None for a relayed packet."""
+        """The drop reason that counts the packet; None for a relayed packet."""
         return _DROPS.get(self)
 
     @property
@@ -37,14 +42,10 @@ class PacketVerdict(IntEnum):
         return self not in (PacketVerdict.FRAGMENT, PacketVerdict.MALFORMED)
 
 
-_DROPS = {
-    PacketVerdict.NO_RULE: Drop.NO_RULE,
-    PacketVerdict.TAGGED: Drop.NO_RULE,
-    PacketVerdict.FRAGMENT: Drop.FRAGMENT,
-    PacketVerdict.MALFORMED: Drop.MALFORMED,
-    PacketVerdict.OVERSIZE: Drop.OVERSIZE,
-    PacketVerdict.SOURCE: Drop.SOURCE,
-    PacketVerdict.OWN: Drop.OWN,
+_DROPS: Mapping[PacketVerdict, Drop] = {
+    verdict: Drop.NO_RULE if verdict is PacketVerdict.TAGGED else Drop[verdict.name]
+    for verdict in PacketVerdict
+    if verdict is not PacketVerdict.RELAYED
 }
 
 

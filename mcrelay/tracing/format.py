@@ -18,7 +18,7 @@ Document = dict[str, Any]
 def as_document(event: Event, rule: str, devices: Mapping[int, str], with_packet: bool) -> Document:
     """Return an event as `mcrelay trace --json` prints it; `devices` maps an ifindex to the device's name.
 
-    Ports and payload are null where the packet has no UDP header that can be trusted. With `with_packet`, the
+    Ports and payload are null if the packet has no UDP header that can be trusted. With `with_packet`, the
     member `packet` has the octets of the event in base64.
     """
     head = event.head
@@ -61,16 +61,14 @@ def _explain(head: Head) -> str:
             return ""
         case PacketVerdict.NO_RULE:
             destination = number_to_address(head.destination)
-            return f"no rule takes port {head.destination_port} of {destination} on this device"
+            return f"no rule matches port {head.destination_port} of {destination} on this device"
         case PacketVerdict.TAGGED:
-            return (
-                f"the frame has a tag of VLAN {head.vlan}, and rules on this device take only untagged ones"
-            )
+            return f"the frame has a tag of VLAN {head.vlan}; rules on this device match only untagged frames"
         case PacketVerdict.SOURCE:
             return f"{number_to_address(head.source)} is not in `sources`"
         case _:
             assert head.verdict.drop
-            return head.verdict.drop.meaning
+            return head.verdict.drop.explanation
 
 
 def _format_outcome(outcome: SendOutcome, devices: Mapping[int, str]) -> Document:
@@ -107,15 +105,19 @@ def describe(event: Document) -> str:
         return f"dropped: {event['reason']} ({event['explanation']})"
     outputs = event["outputs"]
     sent = [_format_output(output) for output in outputs if output["result"] == "sent"]
-    unsent = [f"{_format_output(one)}: {_format_error(one)}" for one in outputs if one["result"] != "sent"]
+    unsent = [
+        f"not sent to {_format_output(output)}: {_format_error(output)}"
+        for output in outputs
+        if output["result"] != "sent"
+    ]
     unlisted = [f"{event['unlisted_outputs']} more outputs"] if event["unlisted_outputs"] else []
     parts = [f"relayed to {', '.join(sent)}"] if sent else []
-    parts += [f"not sent to {one}" for one in unsent] + unlisted
-    return "; ".join(parts) or "relayed to nowhere"
+    parts += unsent + unlisted
+    return "; ".join(parts) or "the rule has no outputs"
 
 
 def _format_device(event: Document) -> str:
-    return event["device"] or "(a device that is gone)"
+    return event["device"] or "(a removed device)"
 
 
 def _format_packet(event: Document) -> str:
@@ -139,4 +141,4 @@ def _format_output(output: Document) -> str:
 
 
 def _format_error(output: Document) -> str:
-    return output["errno"] or "ttl (`ttl: decrement` left nothing)"
+    return output["errno"] or f"{Drop.TTL} ({Drop.TTL.meaning})"

@@ -19,7 +19,7 @@ from mcrelay.tracing.events import MAX_OUTCOMES, Event, Head, PacketVerdict, Sen
 
 SLOTS = 1024
 SLOT_SIZE, FIRST_SLOT = 2048, 4096  # octets
-MEMORY_SIZE = FIRST_SLOT + SLOTS * SLOT_SIZE  # octets
+TRACE_RING_SIZE = FIRST_SLOT + SLOTS * SLOT_SIZE  # octets
 
 _NUMBER = struct.Struct("=Q")
 _HEAD = struct.Struct("=QQIIIIHHHHHHBBBB")

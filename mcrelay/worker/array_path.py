@@ -15,6 +15,7 @@ from mcrelay.model.drops import Drop
 from mcrelay.packet.fib import NO_ROUTE, RouteTable
 from mcrelay.packet.frame import LENGTH, NANOSECONDS, SECONDS
 from mcrelay.packet.headers import Fault, Headers, read_headers
+from mcrelay.packet.ipv4 import DSCP_MASK
 from mcrelay.worker.batch import PacketBatch, RelayedPackets
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import BatchPayloads
@@ -22,16 +23,13 @@ from mcrelay.worker.forwarding import ActiveIngress, Forwarding
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.scalar_path import MAX_SCALAR_PACKETS
 
-MAX_BATCH_PACKETS = (
-    2048  # enough to make numpy cheap per packet, and an eighth of a ring of 2048-octet frames
-)
+# Enough to make numpy cheap per packet, and an eighth of a ring of 2048-octet frames.
+MAX_BATCH_PACKETS = 2048
 
 Column = NDArray[np.int64]
 
-_DSCP_MASK = (
-    0xFC  # of the TOS octet; the other two bits are ECN, and belong to the path that ends here (RFC 3168)
-)
-_REASONS = {Fault.MALFORMED: Drop.MALFORMED, Fault.OVERSIZE: Drop.OVERSIZE, Fault.FRAGMENT: Drop.FRAGMENT}
+# A packet with a VLAN tag has the reason `no_rule`, and is counted for the link only.
+_REASONS = {fault: Drop[fault.name] for fault in Fault if fault not in (Fault.NONE, Fault.TAGGED)}
 
 
 class ArrayPath:
@@ -42,7 +40,7 @@ class ArrayPath:
         self._counters = counters
 
     def relay(self, ingress: ActiveIngress) -> int:
-        """Relay one batch of a link and return its number of packets; 0 where no packet is ready."""
+        """Relay one batch of a link and return its number of packets; 0 if no packet is ready."""
         ring = ingress.ring
         if not ring.is_ready(MAX_SCALAR_PACKETS):
             relayed_singly = self._forwarding.scalar_path.relay(ring, ingress.row, ingress.any_source_routes)
@@ -53,7 +51,7 @@ class ArrayPath:
             return 0
         frames = ring.words[ring.head : ring.head + count]
         packets = read_headers(frames)
-        self._counters.add_link(ingress.row, packets=count, octets=int(frames[:, LENGTH].sum()))
+        self._counters.add_link(ingress.row, {"packets": count, "octets": int(frames[:, LENGTH].sum())})
         route = self._look_up(ingress, packets)
         relayed = None
         if (route != NO_ROUTE).any():
@@ -74,7 +72,7 @@ class ArrayPath:
             is_unknown &= ~is_faulty
             route[is_faulty] = NO_ROUTE
         if unknown := int(np.count_nonzero(is_unknown)):
-            self._counters.add_link(ingress.row, no_rule=unknown)
+            self._counters.add_link(ingress.row, {Drop.NO_RULE: unknown})
         if forbidden is not None:
             self._drop(route, forbidden, Drop.SOURCE)
         self._drop(route, self._forwarding.is_own(packets.source), Drop.OWN)
@@ -95,8 +93,8 @@ class ArrayPath:
             faulty = fault == kind
             of_rule = owner[faulty & (owner != NO_ROUTE)]
             self._counters.add_rule_drops(self._forwarding.sender.routes.rule_row[of_rule], reason)
-            self._counters.add_link(ingress.row, **{reason: int(faulty.sum()) - len(of_rule)})
-        self._counters.add_link(ingress.row, no_rule=int((fault == Fault.TAGGED).sum()))
+            self._counters.add_link(ingress.row, {reason: int(faulty.sum()) - len(of_rule)})
+        self._counters.add_link(ingress.row, {Drop.NO_RULE: int((fault == Fault.TAGGED).sum())})
 
     def _send(self, ring: Ring, packets: Headers, route: Column, time: int) -> RelayedPackets:
         """Send the packets that have a route, sorted by route; `time` as in `CounterWriter.add_relayed`."""
@@ -125,7 +123,7 @@ def _sort_routed(route: NDArray[Any]) -> Column | slice:
 
 def _header_for_outputs(routes: RouteTable, packets: Headers, chosen: Column | slice) -> Column | None:
     """Return the fields of IP headers that outputs copy from packets, as in `BatchPayloads.header`."""
-    tos = packets.tos[chosen].astype(np.int64) & _DSCP_MASK if routes.has_tos_from_packet else None
+    tos = packets.tos[chosen].astype(np.int64) & DSCP_MASK if routes.has_tos_from_packet else None
     if not routes.has_ttl_from_packet:
         return tos
     ttl = packets.ttl[chosen].astype(np.int64) << 8

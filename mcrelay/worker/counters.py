@@ -4,36 +4,41 @@ from __future__ import annotations
 
 import errno
 import mmap
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES, Table
+from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES, Table
 from mcrelay.model.drops import OTHER_ERRNO, SEND_ERRNOS
 from mcrelay.worker.egress import SendResult
 from mcrelay.worker.segments import Runs, run_sizes, run_starts
 
 Column = NDArray[np.int64]
 
+ERROR_COLUMNS = {code: OUTPUTS.column(errno.errorcode[code]) for code in SEND_ERRNOS}
+"""The column of each errno in the counters of an output."""
+OTHER_ERROR_COLUMN = OUTPUTS.column(OTHER_ERRNO)
+"""The column of the errnos that ERROR_COLUMNS lacks."""
+
 
 class CounterWriter:
     """The tables of model/counters.py as arrays of uint64, shape (rows, columns)."""
 
     def __init__(self, descriptor: int) -> None:
-        self._memory = mmap.mmap(descriptor, MEMORY_SIZE)
+        self._memory = mmap.mmap(descriptor, COUNTERS_SIZE)
         self.counts = memoryview(self._memory).cast("Q")
-        """All counters as numbers of 64 bits, indexed by `Table.place`."""
+        """All counters as numbers of 64 bits, indexed by `Table.index`."""
         self.links = self._table(LINKS)
         self.rules = self._table(RULES)
         self.outputs = self._table(OUTPUTS)
-        self._error_column = {code: OUTPUTS.column(errno.errorcode[code]) for code in SEND_ERRNOS}
 
     def _table(self, table: Table) -> NDArray[np.uint64]:
         count = table.rows * len(table.columns)
         return np.frombuffer(self._memory, np.uint64, count, table.offset).reshape(table.rows, -1)
 
-    def add_link(self, row: int, **counts: int) -> None:
-        """Add to counters of a link, each given by its name."""
+    def add_link(self, row: int, counts: Mapping[str, int]) -> None:
+        """Add counts to counters of a link; `counts` is by column."""
         for name, count in counts.items():
             self.links[row, LINKS.column(name)] += np.uint64(count)
 
@@ -64,13 +69,13 @@ class CounterWriter:
             row = row_of_output[sent.expired.output]
             self._add(self.outputs, row, OUTPUTS.column("ttl"), sent.expired.count)
         for failure in sent.failures:
-            column = self._error_column.get(failure.code, OUTPUTS.column(OTHER_ERRNO))
+            column = ERROR_COLUMNS.get(failure.code, OTHER_ERROR_COLUMN)
             self.outputs[row_of_output[failure.output], column] += np.uint64(failure.count)
 
     def _add(self, table: NDArray[np.uint64], row: Column, column: int, counts: Column) -> None:
         np.add.at(table[:, column], row, counts.astype(np.uint64))
 
     def saved_head(self, row: int) -> memoryview:
-        """Return the number, one of 64 bits, in which the ring of a link saves its head."""
-        place = LINKS.index(row, "head")
-        return self.counts[place : place + 1]
+        """Return the 64-bit number in which the ring of a link saves its head; shape (1,)."""
+        index = LINKS.index(row, "head")
+        return self.counts[index : index + 1]

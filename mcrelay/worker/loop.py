@@ -48,8 +48,8 @@ class Worker:
         for _ in range(MAX_BATCHES_PER_TURN):
             if not self._array_path.relay(ingress):
                 break
-        if overruns := ingress.ring.take_overruns():
-            self._counters.add_link(ingress.row, **{Drop.OVERRUN: overruns})
+        if overruns := ingress.ring.read_overruns():
+            self._counters.add_link(ingress.row, {Drop.OVERRUN: overruns})
 
     def _receive_batch(self) -> None:
         text, descriptors = self._channel.receive()
@@ -69,6 +69,8 @@ class Worker:
         """Poll exactly the open rings. The number of a closed descriptor may belong to a new ring."""
         for descriptor in self._by_descriptor:
             self._poll.unregister(descriptor)
-        self._by_descriptor = {one.ring.socket.fileno(): one for one in self._forwarding.ingress.values()}
+        self._by_descriptor = {
+            ingress.ring.socket.fileno(): ingress for ingress in self._forwarding.ingress.values()
+        }
         for descriptor in self._by_descriptor:
             self._poll.register(descriptor, select.POLLIN)

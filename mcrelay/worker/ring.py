@@ -89,7 +89,7 @@ class Ring:
         if is_free.any():
             self._status[backwards[: int(is_free.argmax())]] = TP_STATUS_KERNEL
 
-    def take_overruns(self) -> int:
+    def read_overruns(self) -> int:
         """Return how many packets the kernel dropped since the last call because no frame was free."""
         statistics = self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
         _, drops = struct.unpack("=II", statistics)  # struct tpacket_stats

@@ -6,27 +6,25 @@ which decides and counts why a packet is dropped.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mcrelay.linux.sendmmsg import Messages, sockaddrs
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
-from mcrelay.model.drops import OTHER_ERRNO, SEND_ERRNOS
+from mcrelay.model.drops import Drop
 from mcrelay.packet.fib import FROM_PACKET, RouteTable
+from mcrelay.packet.ipv4 import DSCP_MASK
 from mcrelay.packet.keys import EndpointKey
 from mcrelay.packet.scalar import PAYLOAD_OFFSET, read_plain
-from mcrelay.worker.counters import CounterWriter
+from mcrelay.worker.counters import ERROR_COLUMNS, OTHER_ERROR_COLUMN, CounterWriter
 from mcrelay.worker.ring import Ring
 
 MAX_SCALAR_PACKETS = 48  # ready packets; the array path is cheaper for more
 MAX_SCALAR_OUTPUTS = 8  # outputs of a route; the array path is cheaper for more
 
-_DSCP_MASK = 0xFC  # of the TOS octet
-
 _OCTETS = LINKS.column("octets")  # in every table the second column, after the packets
 _LAST_TIME, _LAST_SOURCE = RULES.column("last_time"), RULES.column("last_source")
-_TTL, _OTHER = OUTPUTS.column("ttl"), OUTPUTS.column(OTHER_ERRNO)
+_TTL = OUTPUTS.column(Drop.TTL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,6 @@ class ScalarPath:
         self._messages = Messages(max(1, len(routes.row)))
         self._names = sockaddrs(routes.destinations)
         self._messages.prepare(self._names)
-        self._error_column = {code: OUTPUTS.column(errno.errorcode[code]) for code in SEND_ERRNOS}
 
     def relay(self, ring: Ring, row: int, routes: Mapping[EndpointKey, int]) -> int:
         """Relay up to MAX_SCALAR_PACKETS and return their number; stop before the first packet not taken.
@@ -120,10 +117,10 @@ class ScalarPath:
                 return
             messages.set_ttl(output.message, ttl - 1)
         if output.tos == FROM_PACKET:
-            messages.set_tos(output.message, tos & _DSCP_MASK)
+            messages.set_tos(output.message, tos & DSCP_MASK)
         code = messages.send_one(output.descriptor, output.message, payload, octets)
         if code:
-            counts[output.counts + self._error_column.get(code, _OTHER)] += 1
+            counts[output.counts + ERROR_COLUMNS.get(code, OTHER_ERROR_COLUMN)] += 1
         else:
             counts[output.counts] += 1
             counts[output.counts + _OCTETS] += octets

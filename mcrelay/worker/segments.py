@@ -15,7 +15,7 @@ from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, MAX_SEGMENTS
 
 Column = NDArray[np.int64]
 
-_ROUTE_PLACE, _HEADER_PLACE = 16, 40  # in a key of 64 bits: 16 bits of length, 24 of route, 16 of header
+_ROUTE_SHIFT, _HEADER_SHIFT = 16, 40  # in a key of 64 bits: 16 bits of length, 24 of route, 16 of header
 
 # The number of payloads that the kernel takes as one message, by their length; of empty payloads, one.
 _MAX_PAYLOADS = np.minimum(MAX_SEGMENTS, MAX_SEGMENTED_OCTETS // np.maximum(np.arange(1 << 16), 1))
@@ -40,9 +40,9 @@ def find_runs(route: Column, header: Column | None, length: Column) -> Runs:
 
     `header` has 16 bits of each packet that outputs copy into the IP header; None where no output copies any.
     """
-    kind = route << _ROUTE_PLACE
+    kind = route << _ROUTE_SHIFT
     if header is not None:
-        kind = kind | header << _HEADER_PLACE
+        kind = kind | header << _HEADER_SHIFT
     first = run_starts(kind | length)
     if len(first) > 1:
         first = first[~_find_tails(kind[first], length[first], run_sizes(first, len(route)))]

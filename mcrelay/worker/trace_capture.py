@@ -40,12 +40,7 @@ _NONE_FAILED = np.empty((0, 4), np.int64)
 _MAX_COMPARED_VALUES = 8  # wanted values that are compared one by one; np.isin is faster for more
 _MAX_PAYLOAD_OCTETS = 0xFFFF
 _VLAN_NUMBER = 0x0FFF  # bits of the tag control information (IEEE 802.1Q)
-_VERDICTS = {
-    Fault.TAGGED: PacketVerdict.TAGGED,
-    Fault.MALFORMED: PacketVerdict.MALFORMED,
-    Fault.OVERSIZE: PacketVerdict.OVERSIZE,
-    Fault.FRAGMENT: PacketVerdict.FRAGMENT,
-}
+_VERDICTS = {fault: PacketVerdict[fault.name] for fault in Fault if fault is not Fault.NONE}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcrelay.tracing.events import Event
-from mcrelay.tracing.ring import MEMORY_SIZE, Writer
+from mcrelay.tracing.ring import TRACE_RING_SIZE, Writer
 
 # Far more events than a person reads; writing them costs little compared with relaying the packets.
 BURST_EVENTS = 256
@@ -22,29 +22,29 @@ class RateLimit:
         self._tokens = float(BURST_EVENTS)
         self._time = 0
 
-    def take(self, wanted: int, now: int) -> int:
+    def grant(self, wanted: int, now: int) -> int:
         """Return how many of the `wanted` events may be written; `now` is in nanoseconds of any clock."""
         elapsed = max(0, now - self._time)  # a clock that is set back adds no tokens
         self._tokens = min(float(BURST_EVENTS), self._tokens + elapsed * EVENTS_PER_SECOND / 1e9)
         self._time = now
-        taken = min(wanted, int(self._tokens))
-        self._tokens -= taken
-        return taken
+        granted = min(wanted, int(self._tokens))
+        self._tokens -= granted
+        return granted
 
 
 class TraceWriter:
     """The writer of one trace. It continues in the ring of a worker that died."""
 
     def __init__(self, descriptor: int) -> None:
-        self._ring = Writer(memoryview(mmap.mmap(descriptor, MEMORY_SIZE)))
+        self._ring = Writer(memoryview(mmap.mmap(descriptor, TRACE_RING_SIZE)))
         self._limit = RateLimit()
 
     def choose(self, candidates: NDArray[np.int64], now: int) -> NDArray[np.int64]:
         """Return the candidates that may be written (`now` in nanoseconds); count the others as skipped."""
-        taken = self._limit.take(len(candidates), now)
-        if taken < len(candidates):
-            self._ring.skip(len(candidates) - taken)
-        return candidates[:taken]
+        granted = self._limit.grant(len(candidates), now)
+        if granted < len(candidates):
+            self._ring.skip(len(candidates) - granted)
+        return candidates[:granted]
 
     def write(self, event: Event) -> None:
         """Write an event."""

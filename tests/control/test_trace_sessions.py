@@ -20,7 +20,7 @@ from mcrelay.control.trace_sessions import (
 )
 from mcrelay.protocol.control import TraceRule, TraceState
 from mcrelay.protocol.jsonrpc import Code, RpcError
-from mcrelay.tracing.ring import MEMORY_SIZE, Writer
+from mcrelay.tracing.ring import TRACE_RING_SIZE, Writer
 from tests.tracing.test_ring import EVENT, numbered
 
 NOW = 1000.0
@@ -32,8 +32,8 @@ class Ring:
 
     def __init__(self):
         self.descriptor = os.memfd_create("ring")
-        os.ftruncate(self.descriptor, MEMORY_SIZE)
-        self.writer = Writer(memoryview(mmap.mmap(self.descriptor, MEMORY_SIZE)))
+        os.ftruncate(self.descriptor, TRACE_RING_SIZE)
+        self.writer = Writer(memoryview(mmap.mmap(self.descriptor, TRACE_RING_SIZE)))
 
     def open_for_reading(self):
         return os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDONLY)

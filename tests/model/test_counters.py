@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES, Table
+from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES, TRAFFIC, Table
 
 TABLES = (LINKS, RULES, OUTPUTS)
 
@@ -14,7 +14,7 @@ def test_the_tables_follow_one_another_and_fill_the_memory():
     for table in TABLES:
         assert table.offset == end
         end += table.size
-    assert end == MEMORY_SIZE
+    assert end == COUNTERS_SIZE
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -31,6 +31,12 @@ def test_no_column_is_there_twice():
         assert len(set(table.columns)) == len(table.columns)
 
 
+@pytest.mark.parametrize("table", TABLES)
+def test_the_columns_of_drops_follow_those_of_the_traffic(table):
+    assert table.columns[: len(TRAFFIC)] == TRAFFIC
+    assert table.columns[table.drop_columns] == table.drops != ()
+
+
 def test_a_row_is_read_where_its_table_lies():
     table = Table(columns=("packets", "octets"), rows=3, offset=16)
     numbers = memoryview(bytearray(table.offset + table.size)).cast("Q")
@@ -38,14 +44,15 @@ def test_a_row_is_read_where_its_table_lies():
     assert [table.counts(numbers, row) for row in range(3)] == [[0, 0], [7, 700], [0, 0]]
 
 
-counts = st.lists(st.lists(st.integers(0, 2**64 - 1), min_size=9, max_size=9), max_size=4)
+WIDTH = len(RULES.columns)
+counts = st.lists(st.lists(st.integers(0, 2**64 - 1), min_size=WIDTH, max_size=WIDTH), max_size=4)
 
 
 @given(counts)
 def test_the_total_of_workers_is_a_sum_except_for_the_last_packet_which_is_the_latest(of_workers):
     total = dict(zip(RULES.columns, RULES.total(of_workers), strict=True))
     rows = [dict(zip(RULES.columns, one, strict=True)) for one in of_workers]
-    for name in ("packets", "octets", "fragment", "own"):
+    for name in (*TRAFFIC, *RULES.drops):
         assert total[name] == sum(row[name] for row in rows)
     youngest = max((row["last_time"], row["last_source"]) for row in rows) if rows else (0, 0)
     assert (total["last_time"], total["last_source"]) == youngest

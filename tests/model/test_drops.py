@@ -1,21 +1,41 @@
-"""Every reason for which a packet is not relayed is explained in one line, and counted."""
+"""Every reason for which a packet is not relayed has an owner that counts it, a meaning and an advice."""
 
 import errno
 
 import pytest
 
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
-from mcrelay.model.drops import OTHER_ERRNO, SEND_ERRNOS, SEND_ERROR_MEANINGS, SEND_ERROR_NAMES, Drop
+from mcrelay.model.drops import (
+    OTHER_ERRNO,
+    SEND_ERRNOS,
+    SEND_ERROR_EXPLANATIONS,
+    SEND_ERROR_NAMES,
+    Drop,
+    Scope,
+    drops_of,
+)
+
+TABLES = {Scope.LINK: LINKS, Scope.RULE: RULES, Scope.OUTPUT: OUTPUTS}
 
 
 @pytest.mark.parametrize("drop", Drop)
-def test_every_drop_reason_is_explained_and_counted_somewhere(drop):
-    assert ": " in drop.meaning  # what it is, and what to do
-    columns = {column for table in (LINKS, RULES, OUTPUTS) for column in table.columns}
-    if drop is Drop.SEND_ERROR:  # by errno
-        assert set(SEND_ERROR_NAMES) <= set(OUTPUTS.columns)
-    else:
-        assert drop in columns
+def test_a_drop_reason_is_its_name(drop):
+    assert drop == drop.value == str(drop) == drop.name.lower()
+    assert Drop._value2member_map_[drop.value] is drop
+
+
+@pytest.mark.parametrize("drop", Drop)
+def test_a_drop_reason_has_columns_where_its_scopes_say_and_nowhere_else(drop):
+    assert drop.scopes
+    columns = SEND_ERROR_NAMES if drop is Drop.SEND_ERROR else (drop,)
+    for scope, table in TABLES.items():
+        assert [column in table.drops for column in columns] == [scope in drop.scopes] * len(columns)
+
+
+def test_the_columns_of_a_scope_stand_in_the_order_of_its_reasons():
+    assert LINKS.drops == drops_of(Scope.LINK)
+    assert RULES.drops == drops_of(Scope.RULE)
+    assert (*OUTPUTS.drops[: -len(SEND_ERROR_NAMES)], Drop.SEND_ERROR) == drops_of(Scope.OUTPUT)
 
 
 def test_every_errno_has_its_name_and_the_rest_share_one():
@@ -23,8 +43,10 @@ def test_every_errno_has_its_name_and_the_rest_share_one():
     assert SEND_ERROR_NAMES[-1] == OTHER_ERRNO
 
 
-def test_every_meaning_is_one_line_that_fits_below_a_rule():
-    for meaning in (*(drop.meaning for drop in Drop), *SEND_ERROR_MEANINGS.values()):
-        assert meaning.isprintable()
-        assert 20 < len(meaning) <= 140
-        assert ": " in meaning
+def test_every_explanation_is_one_line_that_fits_below_a_rule():
+    for explanation in (*(drop.explanation for drop in Drop), *SEND_ERROR_EXPLANATIONS.values()):
+        assert explanation.isprintable()
+        assert 20 < len(explanation) <= 140
+        meaning, _, advice = explanation.partition(": ")  # what it is, and what to do
+        assert meaning
+        assert advice

@@ -164,7 +164,7 @@ def test_every_drop_reason_is_counted_where_it_belongs_and_explained(studio):
     assert one["reason"] == "device eth2 is down"
     assert document["interfaces"][0]["drops"]["no_rule"] == 6
     for reason in (Drop.SOURCE, Drop.FRAGMENT, Drop.MALFORMED, Drop.TTL, Drop.NO_RULE):
-        assert f"not relayed: {reason} {reason.meaning}" in text
+        assert f"not relayed: {reason} {reason.explanation}" in text
     assert "9 not relayed: send_error ENET" in text
     assert any("source 3" in line and "ttl 4" in line for line in stats)
 

@@ -20,7 +20,7 @@ from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.control import clients, connection, trace_sessions
 from mcrelay.control.methods import METHODS
-from mcrelay.model.drops import SEND_ERROR_MEANINGS, Drop
+from mcrelay.model.drops import SEND_ERROR_EXPLANATIONS, Drop
 from mcrelay.protocol import jsonrpc
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.status import documents
@@ -178,14 +178,14 @@ def test_every_key_of_a_schema_is_there_with_its_description_and_default(page, s
 
 @pytest.mark.parametrize("drop", Drop)
 def test_every_drop_reason_says_what_to_do(drop):
-    meaning = plain(drop.meaning)
-    assert re.search(rf" {drop} .?{re.escape(meaning[1:])}\. ", text_of("mcrelay-drops.7"))
+    explanation = plain(drop.explanation)
+    assert re.search(rf" {drop} .?{re.escape(explanation[1:])}\. ", text_of("mcrelay-drops.7"))
 
 
-@pytest.mark.parametrize("name", SEND_ERROR_MEANINGS)
+@pytest.mark.parametrize("name", SEND_ERROR_EXPLANATIONS)
 def test_every_send_error_says_what_to_do(name):
-    meaning = plain(SEND_ERROR_MEANINGS[name])
-    assert re.search(rf" {name} .?{re.escape(meaning[1:])}\. ", text_of("mcrelay-drops.7"))
+    explanation = plain(SEND_ERROR_EXPLANATIONS[name])
+    assert re.search(rf" {name} .?{re.escape(explanation[1:])}\. ", text_of("mcrelay-drops.7"))
 
 
 @pytest.mark.parametrize("code", Exit)

@@ -167,7 +167,7 @@ def test_the_supervisor_reads_what_a_worker_counts(all_rows):
     all_rows.instruction(Open(0, RING), False)
     all_rows.instruction(flow, False)
     counting = tally(all_rows)
-    counting.add_link(0, packets=5, octets=500, overrun=2)
+    counting.add_link(0, {"packets": 5, "octets": 500, "overrun": 2})
     counting.add_rule_drops(np.array([0, 0, 0]), "malformed")
     relayed(counting, [0, 0], [40, 60], [1, 2], 99)
     counting.add_sent(eleven_sent(), column(0, 1), np.full(11, 50))
@@ -202,8 +202,8 @@ def test_the_packets_of_several_rules_in_one_batch_are_counted_separately(all_ro
 
 def test_a_restarted_worker_continues_the_counters_of_the_one_before(all_rows):
     all_rows.instruction(Open(0, RING), False)
-    tally(all_rows).add_link(0, packets=5)
-    tally(all_rows).add_link(0, packets=2)
+    tally(all_rows).add_link(0, {"packets": 5})
+    tally(all_rows).add_link(0, {"packets": 2})
     assert all_rows.link(7)["packets"] == 7
     assert len(all_rows.memories) == 1
 
@@ -221,7 +221,7 @@ def test_counts_of_all_workers_are_added_and_the_last_packet_is_the_latest_of_an
 
 
 def test_a_name_without_a_row_has_counts_of_zero(all_rows):
-    tally(all_rows).add_link(0, packets=5)
+    tally(all_rows).add_link(0, {"packets": 5})
     assert all_rows.link(7) == dict.fromkeys(LINKS.columns, 0)
     assert all_rows.rule("feed") == dict.fromkeys(RULES.columns, 0)
     assert all_rows.output("feed", output()) == dict.fromkeys(OUTPUTS.columns, 0)
@@ -233,7 +233,7 @@ def test_a_row_keeps_its_counts_for_its_owner_and_starts_at_zero_for_a_new_one(a
         all_rows.instruction(action, False)
     for worker in (0, 1):
         counting = tally(all_rows, worker)
-        counting.add_link(0, packets=1)
+        counting.add_link(0, {"packets": 1})
         for row in (0, 1):
             counting.add_rule_drops(np.array([row]), "own")
         counting.outputs[:3, 0] += np.uint64(1)

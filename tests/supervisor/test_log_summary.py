@@ -27,7 +27,7 @@ def rows_with_counts():
     counter_rows.instruction(Open(0, RING), False)
     counter_rows.instruction(SetFlow(0, FLOW, ROUTE), False)
     counters = CounterWriter(counter_rows.memory(0).shared.descriptor)
-    counters.add_link(0, packets=20, octets=2000, no_rule=3, overrun=2)
+    counters.add_link(0, {"packets": 20, "octets": 2000, "no_rule": 3, "overrun": 2})
     nine = find_runs(np.zeros(9, np.int64), None, np.full(9, 100))
     counters.add_relayed(nine, np.array([0]), np.full(9, 1, np.uint32), 5)
     counters.add_rule_drops(np.array([0, 0]), "fragment")

@@ -10,7 +10,7 @@ from mcrelay.protocol.control import TraceState
 from mcrelay.supervisor import trace_rings
 from mcrelay.supervisor.supply import SupplyError
 from mcrelay.supervisor.trace_rings import TraceRings
-from mcrelay.tracing.ring import MEMORY_SIZE
+from mcrelay.tracing.ring import TRACE_RING_SIZE
 
 FEED, CLOCK = Trace("feed", 1), Trace("clock", 2)
 
@@ -28,7 +28,7 @@ def rings():
 
 def test_a_worker_gets_a_ring_for_each_trace_in_the_order_of_the_batch(rings):
     first, second = rings.supply([Open(0, FEED), Close(0, Trace("old", 1)), Open(0, CLOCK)])
-    assert os.fstat(first).st_size == os.fstat(second).st_size == MEMORY_SIZE
+    assert os.fstat(first).st_size == os.fstat(second).st_size == TRACE_RING_SIZE
     assert not same(first, second)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mcrelay.client.connection import connect
 from mcrelay.control.server import Server
 from mcrelay.ipc.channel import ChannelClosed, NonBlockingChannel
-from mcrelay.model.counters import LINKS, MEMORY_SIZE, OUTPUTS, RULES
+from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES
 from mcrelay.protocol.control import (
     Counters,
     SetListener,
@@ -92,8 +92,8 @@ class Memory:
 
     def __init__(self):
         self.descriptor = os.memfd_create("counters")
-        os.ftruncate(self.descriptor, MEMORY_SIZE)
-        self.numbers = memoryview(mmap.mmap(self.descriptor, MEMORY_SIZE)).cast("Q")
+        os.ftruncate(self.descriptor, COUNTERS_SIZE)
+        self.numbers = memoryview(mmap.mmap(self.descriptor, COUNTERS_SIZE)).cast("Q")
 
     def set(self, table, row, **counts):
         """Write counts by name."""

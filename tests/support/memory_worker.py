@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 
 from mcrelay.linux import sendmmsg
-from mcrelay.model.counters import MEMORY_SIZE
+from mcrelay.model.counters import COUNTERS_SIZE
 from mcrelay.model.state import Egress, Flow, Route, RouteOutput
 from mcrelay.packet.fib import Fib, RouteEntry, RouteTable
 from mcrelay.packet.frame import SMALLEST_FRAME
@@ -72,7 +72,7 @@ class MemoryWorker:
         self.sent = defaultdict(list)
         monkeypatch.setattr(sendmmsg, "_sendmmsg", refuse(code) if code else record(self.sent))
         self._memory = os.memfd_create("counters")
-        os.ftruncate(self._memory, MEMORY_SIZE)
+        os.ftruncate(self._memory, COUNTERS_SIZE)
         self.counters = CounterWriter(self._memory)
         self.flow = Flow(LINK, *FEED, source)
         self.entry = RouteEntry(Route("feed", outputs(width, ttl, dscp)), tuple(range(width + 1)))

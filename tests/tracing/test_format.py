@@ -75,9 +75,9 @@ def test_ports_and_payload_are_null_without_a_udp_header_that_can_be_trusted(ver
             (SENT, errno.EPERM),
             "relayed to 239.2.2.2:6001 (eth1); not sent to 239.2.2.3:6001 (eth1): EPERM",
         ),
-        ((EXPIRED,), "not sent to 239.2.2.2:6001 (eth1): ttl (`ttl: decrement` left nothing)"),
+        ((EXPIRED,), "not sent to 239.2.2.2:6001 (eth1): ttl (the TTL reached 0 by `ttl: decrement`)"),
         ((4095,), "not sent to 239.2.2.2:6001 (eth1): 4095"),
-        ((), "relayed to nowhere"),
+        ((), "the rule has no outputs"),
     ],
 )
 def test_the_line_of_a_relayed_packet_says_where_each_copy_went(codes, description):
@@ -98,13 +98,13 @@ def test_outputs_beyond_those_that_are_kept_are_counted():
     [
         (with_verdict(PacketVerdict.SOURCE), "source", "192.168.168.55 is not in `sources`"),
         (with_verdict(PacketVerdict.NO_RULE, destination_port=5002), "no_rule",
-         "no rule takes port 5002 of 239.1.1.1 on this device"),
+         "no rule matches port 5002 of 239.1.1.1 on this device"),
         (with_verdict(PacketVerdict.TAGGED, vlan=5), "no_rule",
-         "the frame has a tag of VLAN 5, and rules on this device take only untagged ones"),
-        (with_verdict(PacketVerdict.FRAGMENT), "fragment", Drop.FRAGMENT.meaning),
-        (with_verdict(PacketVerdict.MALFORMED), "malformed", Drop.MALFORMED.meaning),
-        (with_verdict(PacketVerdict.OVERSIZE), "oversize", Drop.OVERSIZE.meaning),
-        (with_verdict(PacketVerdict.OWN), "own", Drop.OWN.meaning),
+         "the frame has a tag of VLAN 5; rules on this device match only untagged frames"),
+        (with_verdict(PacketVerdict.FRAGMENT), "fragment", Drop.FRAGMENT.explanation),
+        (with_verdict(PacketVerdict.MALFORMED), "malformed", Drop.MALFORMED.explanation),
+        (with_verdict(PacketVerdict.OVERSIZE), "oversize", Drop.OVERSIZE.explanation),
+        (with_verdict(PacketVerdict.OWN), "own", Drop.OWN.explanation),
     ],
 )  # fmt: skip
 def test_the_line_of_a_dropped_packet_says_why(event, reason, explanation):
@@ -120,7 +120,7 @@ def test_the_line_of_a_dropped_packet_says_why(event, reason, explanation):
 def test_a_device_that_is_gone_has_no_name():
     document = document_without_devices()
     assert document["device"] is document["outputs"][0]["device"] is None
-    assert "  (a device that is gone)  " in as_text(document, "now")
+    assert "  (a removed device)  " in as_text(document, "now")
 
 
 def document_without_devices():

@@ -18,7 +18,7 @@ from mcrelay.tracing.events import (
     PacketVerdict,
     SendOutcome,
 )
-from mcrelay.tracing.ring import FIRST_SLOT, MEMORY_SIZE, SLOT_SIZE, SLOTS, Reader, Writer
+from mcrelay.tracing.ring import FIRST_SLOT, SLOT_SIZE, SLOTS, TRACE_RING_SIZE, Reader, Writer
 
 HEAD = Head(1_700_000_000_123_456_789, 2, 0xC0A8A837, 0xEF010101, 1428, 1400, 4000, 5001, NO_VLAN,
             PacketVerdict.RELAYED, 1, 0xB8)  # fmt: skip
@@ -38,7 +38,7 @@ def numbered(number):
 
 
 def memory():
-    return memoryview(bytearray(MEMORY_SIZE))
+    return memoryview(bytearray(TRACE_RING_SIZE))
 
 
 def test_a_written_event_is_read_with_all_its_fields():

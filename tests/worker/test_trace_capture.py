@@ -15,7 +15,7 @@ from mcrelay.model.state import Flow, Route, RouteOutput, Trace
 from mcrelay.packet.fib import RouteEntry
 from mcrelay.packet.frame import TP_STATUS_USER, TP_STATUS_VLAN_VALID
 from mcrelay.tracing.events import EXPIRED, MAX_OUTCOMES, NO_VLAN, SENT, PacketVerdict
-from mcrelay.tracing.ring import MEMORY_SIZE, Reader
+from mcrelay.tracing.ring import TRACE_RING_SIZE, Reader
 from mcrelay.worker.trace_capture import CaptureBuilder
 from mcrelay.worker.trace_writer import BURST_EVENTS, TraceWriter
 from tests.support.memory_worker import FRAMES, LINK, SOCKET, MemoryWorker, refuse, ring_octets
@@ -29,8 +29,8 @@ TRACE = Trace("feed", 1)
 def start_trace(worker):
     """Trace the rule of a worker, and return a reader of the trace."""
     descriptor = os.memfd_create("trace")
-    os.ftruncate(descriptor, MEMORY_SIZE)
-    reader = Reader(memoryview(mmap.mmap(descriptor, MEMORY_SIZE)))
+    os.ftruncate(descriptor, TRACE_RING_SIZE)
+    reader = Reader(memoryview(mmap.mmap(descriptor, TRACE_RING_SIZE)))
     writers, entries = {TRACE: TraceWriter(descriptor)}, {worker.flow: worker.entry}
     os.close(descriptor)
     builder = CaptureBuilder(writers, entries, worker.routes, [SOCKET])
@@ -131,7 +131,7 @@ def test_events_beyond_the_rate_limit_are_counted_and_not_written():
         worker = MemoryWorker(monkeypatch, ring_octets(frames))
         reader = start_trace(worker)
         (rule,) = worker.ingress.capture._rules
-        assert rule.writer._limit.take(BURST_EVENTS - 10, 0) == BURST_EVENTS - 10
+        assert rule.writer._limit.grant(BURST_EVENTS - 10, 0) == BURST_EVENTS - 10
         worker.relay()
     assert [event.head.payload for event in reader.read(1000)] == list(range(10))
     assert reader.lost == FRAMES - 10

@@ -9,7 +9,7 @@ from typing import Any
 from mcrelay.cli.view.status_table import STATE_COLOURS, TEXT_WIDTH, format_membership, format_names
 from mcrelay.cli.view.terminal import BOLD, YELLOW, paint, to_one_line
 from mcrelay.cli.view.units import format_count, format_duration, format_number, format_quantity, format_time
-from mcrelay.model.drops import SEND_ERROR_MEANINGS, Drop
+from mcrelay.model.drops import SEND_ERROR_EXPLANATIONS, Drop
 
 Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
 
@@ -62,9 +62,7 @@ def _input(rule: Part, colour: bool) -> Iterator[str]:
     yield _entry("input", format_endpoint(rule_input) + sources)
     yield INDENT + _traffic(rule_input)
     yield INDENT + _last_packet(rule_input)
-    for reason, count in rule_input["drops"].items():
-        if count:
-            yield from _drop(reason, count, Drop(reason).meaning, colour)
+    yield from _drops(rule_input["drops"], colour)
 
 
 def _last_packet(rule_input: Part) -> str:
@@ -101,9 +99,7 @@ def _interface(rule_input: Part, interfaces: Mapping[str, Part], colour: bool) -
     yield ""
     yield _entry("interface", f"{interface['name']} ({interface['device']}): {interface['link']}{member}")
     yield INDENT + _traffic(interface)
-    for reason, count in interface["drops"].items():
-        if count:
-            yield from _drop(reason, count, Drop(reason).meaning, colour)
+    yield from _drops(interface["drops"], colour)
 
 
 def _output(output: Part, colour: bool) -> Iterator[str]:
@@ -111,10 +107,11 @@ def _output(output: Part, colour: bool) -> Iterator[str]:
     yield _entry("output", format_endpoint(output) + idle)
     yield INDENT + format_header(output)
     yield INDENT + _traffic(output)
-    if output["drops"]["ttl"]:
-        yield from _drop(Drop.TTL, output["drops"]["ttl"], Drop.TTL.meaning, colour)
-    for error, count in output["drops"]["send_error"].items():
-        yield from _drop(f"{Drop.SEND_ERROR} {error}", count, SEND_ERROR_MEANINGS[error], colour)
+    yield from _drops(
+        {reason: n for reason, n in output["drops"].items() if reason != Drop.SEND_ERROR}, colour
+    )
+    for error, count in output["drops"][Drop.SEND_ERROR].items():
+        yield from _drop(f"{Drop.SEND_ERROR} {error}", count, SEND_ERROR_EXPLANATIONS[error], colour)
 
 
 def format_header(output: Part) -> str:
@@ -124,10 +121,17 @@ def format_header(output: Part) -> str:
     return f"from {source}{port}, TTL {output['ttl']}, DSCP {output['dscp']}"
 
 
-def _drop(reason: str, count: int, meaning: str, colour: bool) -> Iterator[str]:
-    """Yield a drop reason with its count, its meaning, and what to do about it."""
+def _drops(counts: Mapping[str, int], colour: bool) -> Iterator[str]:
+    """Yield the lines of each drop reason that has a count above 0."""
+    for reason in Drop:
+        if count := counts.get(reason):
+            yield from _drop(reason, count, reason.explanation, colour)
+
+
+def _drop(reason: str, count: int, explanation: str, colour: bool) -> Iterator[str]:
+    """Yield the lines of a drop reason: the count and the name, then the explanation."""
     yield INDENT + paint(f"{count:,} not relayed: {reason}", YELLOW, colour)
-    yield from wrap(meaning, TEXT_WIDTH, initial_indent=INDENT + "  ", subsequent_indent=INDENT + "  ")
+    yield from wrap(explanation, TEXT_WIDTH, initial_indent=INDENT + "  ", subsequent_indent=INDENT + "  ")
 
 
 def _advice(rule: Part, interface: Part | None) -> str:

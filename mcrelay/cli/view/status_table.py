@@ -142,9 +142,10 @@ def _drops(rule: Part) -> Counter[str]:
     """Return the dropped packets of the input and of all outputs, by reason."""
     drops = Counter(rule["input"]["drops"])
     for output in rule["outputs"]:
-        drops[Drop.TTL] += output["drops"]["ttl"]
-        for error, count in output["drops"]["send_error"].items():
-            drops[f"{Drop.SEND_ERROR} {error}"] += count
+        counts = dict(output["drops"])
+        errors = counts.pop(Drop.SEND_ERROR)
+        drops.update(counts)
+        drops.update({f"{Drop.SEND_ERROR} {error}": count for error, count in errors.items()})
     return drops
 
 
@@ -183,7 +184,9 @@ def _memberships_and_drops(interface: Part) -> Iterator[str]:
     if joined := [*map(format_membership, interface["memberships"])]:
         yield f"member of {format_names(joined, MAX_GROUPS)}"
     yield format_drops(interface["drops"])
-    yield from (f"{reason}: {reason.meaning}" for reason in ACTIONABLE_DROPS if interface["drops"][reason])
+    yield from (
+        f"{reason}: {reason.explanation}" for reason in ACTIONABLE_DROPS if interface["drops"][reason]
+    )
 
 
 # Processes.

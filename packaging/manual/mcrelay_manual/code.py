@@ -11,12 +11,12 @@ from typing import Any
 from mcrelay import __version__ as VERSION
 from mcrelay.cli import VERBS, Verb
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.model.drops import SEND_ERROR_MEANINGS, Drop
+from mcrelay.model.drops import SEND_ERROR_EXPLANATIONS, Drop
 from mcrelay.protocol.jsonrpc import Json
 
 __all__ = [
     "SCHEMAS",
-    "SEND_ERROR_MEANINGS",
+    "SEND_ERROR_EXPLANATIONS",
     "VERBS",
     "VERSION",
     "Drop",

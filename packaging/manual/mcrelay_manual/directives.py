@@ -13,7 +13,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from mcrelay_manual import parsers, schema_keys
-from mcrelay_manual.code import SEND_ERROR_MEANINGS, VERBS, Drop, Exit, Verb, parser_of, schema
+from mcrelay_manual.code import SEND_ERROR_EXPLANATIONS, VERBS, Drop, Exit, Verb, parser_of, schema
 
 
 class _Generated(SphinxDirective):
@@ -86,11 +86,11 @@ def _exit_codes() -> Iterable[str]:
 
 
 def _drop_reasons() -> Iterable[str]:
-    return (f"`{drop}`\n: {_sentence(drop.meaning)}" for drop in Drop)
+    return (f"`{drop}`\n: {_sentence(drop.explanation)}" for drop in Drop)
 
 
 def _send_errors() -> Iterable[str]:
-    return (f"`{name}`\n: {_sentence(meaning)}" for name, meaning in SEND_ERROR_MEANINGS.items())
+    return (f"`{name}`\n: {_sentence(explanation)}" for name, explanation in SEND_ERROR_EXPLANATIONS.items())
 
 
 DIRECTIVES: dict[str, type[SphinxDirective]] = {

@@ -151,7 +151,7 @@ def test_an_interface_shows_link_addresses_memberships_and_drops():
     assert row(lines, "studio") == ["studio", "eth0", "down", "20.0k", "224M", "10.1.0.1"]
     said = " ".join(line.strip() for line in lines)
     assert "member of 239.1.1.1, 239.1.1.2, 239.1.1.3, 239.1.1.4" in said
-    assert f"not relayed: no_rule 5,000, oversize 12 oversize: {Drop.OVERSIZE.meaning}" in said
+    assert f"not relayed: no_rule 5,000, oversize 12 oversize: {Drop.OVERSIZE.explanation}" in said
 
 
 def test_an_absent_device_has_no_address_and_no_membership():
@@ -232,7 +232,7 @@ def test_rule_detail_shows_every_output_and_explains_every_drop():
         "`mcrelay trace camera`",
     ):
         assert wanted in text
-    assert Drop.SOURCE.meaning in " ".join(text.split())
+    assert Drop.SOURCE.explanation in " ".join(text.split())
     assert "fragment" not in text
 
 

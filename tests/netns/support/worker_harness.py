@@ -14,6 +14,7 @@ from mcrelay.ipc.channel import BlockingChannel
 from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.linux.constants import IP_RECVTTL, SO_RCVBUFFORCE
 from mcrelay.model.actions import Open, SetFlow
+from mcrelay.model.counters import LINKS, RULES
 from mcrelay.model.state import Egress, Flow, Ingress, Route, RouteOutput
 from mcrelay.protocol.framing import MAX_PACKET, cut_into_packets
 from mcrelay.protocol.worker import BatchMessage, decode_answer, encode_batch
@@ -130,7 +131,7 @@ class WorkerHarness:
 
     def drops(self, rule="feed"):
         """The counts of packets not relayed, by reason: of the rule, and of the link."""
-        names = ("no_rule", "fragment", "malformed", "oversize", "source", "own", "overrun")
+        names = {*LINKS.drops, *RULES.drops}
         return tuple(
             {name: row[name] for name in names if row.get(name)}
             for row in (self.counter_rows.rule(rule), self.link)
