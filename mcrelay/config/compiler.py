@@ -1,4 +1,4 @@
-"""Compiles the data of the files to a `Config`: merges drop-ins, and checks what the schema cannot express.
+"""Compiles the data of the files to a `Config`: merges drop-ins, and makes the checks beyond the schema.
 
 There are three passes: the schema checks each file, the addresses and names in each map are checked, and the
 rules are compared with each other. A later pass uses the values that earlier passes found valid, so that all
@@ -25,13 +25,13 @@ from mcrelay.model.addresses import (
 )
 from mcrelay.model.suggestions import did_you_mean, list_words
 
-_Destination = tuple[str, str, int]  # device, address and port: two flows with the same ones clash
+_Destination = tuple[str, str, int]  # device, address and port
 
 
 def compile_config(sources: Sequence[Source], before: Mapping[str, Rule] | None = None) -> Config:
     """Return the config of a main file and its drop-ins, in this order; raises ConfigError with all problems.
 
-    A rule that is as it was `before`, and at the same place, is the very same object.
+    A rule that equals the rule of its name in `before`, also in its location, is the same object.
     """
     files = [read_section(source) for source in sources]
     compiler = _Compiler((problem for _, problems in files for problem in problems), before or {})
@@ -105,7 +105,7 @@ class _Compiler:
     def _data_plane(self, section: Section, otherwise: str) -> str:
         wanted: str = section.get("data_plane", otherwise)
         if wanted == "kernel" and "data_plane" in section.data:
-            message = "the kernel data plane is not built yet; use `auto` or `userspace`"
+            message = "the kernel data plane is not implemented yet; use `auto` or `userspace`"
             self._report(section, message, "data_plane")
         return wanted
 
@@ -121,7 +121,7 @@ class _Compiler:
     def _compile_rule(self, name: str, section: Section, data_plane: str) -> Rule | None:
         data_plane = self._data_plane(section, data_plane)
         if section.get("exclusive", default("rule", "exclusive")):
-            message = "this needs the kernel data plane, which is not built yet; delete it"
+            message = "this needs the kernel data plane, which is not implemented yet; delete it"
             self._report(section, message, "exclusive")
         enabled = section.get("enabled", default("rule", "enabled"))
         description = section.get("description", default("rule", "description"))
@@ -138,7 +138,7 @@ class _Compiler:
         return self._reuse(rule)
 
     def _reuse(self, rule: Rule) -> Rule:
-        """Return the equal rule from before, or this one if there is none."""
+        """Return the equal rule with the same location in `before`, or else this rule."""
         before = self._before.get(rule.name)
         return before if before and before == rule and before.where == rule.where else rule
 
@@ -213,7 +213,7 @@ class _Compiler:
         return self._interfaces[end.interface].device, end.destination, end.port
 
     def _compare_outputs(self, rule_input: Input, outputs: Iterable[tuple[Section, Output]]) -> None:
-        """Report an output with the destination of the rule's input, or of an earlier output."""
+        """Report each output that has the destination of the rule's input or of an earlier output."""
         earlier: dict[_Destination, Section] = {}
         for section, output in outputs:
             flow = self._destination_of(output)
@@ -226,7 +226,7 @@ class _Compiler:
             earlier.setdefault(flow, section)
 
     def _compare_rules(self, section: Section, rule_input: Input) -> None:
-        """Report a flow that an earlier rule relays. Inputs with different sources are different flows."""
+        """Report a rule whose input an earlier rule relays. Inputs with different sources are distinct."""
         flow = self._destination_of(rule_input)
         earlier = self._relayed.setdefault(flow, {})
         rivals = (None, *rule_input.sources) if rule_input.sources else tuple(earlier)
@@ -239,7 +239,7 @@ class _Compiler:
 
 
 def _by_name(found: Iterable[_Named | None]) -> dict[str, _Named]:
-    return {each.name: each for each in found if each}
+    return {value.name: value for value in found if value}
 
 
 def _format_flow(flow: _Destination) -> str:

@@ -12,18 +12,18 @@ from mcrelay.config.scalars import resolve_scalar
 
 HEAD = "# Written by `mcrelay add`. Edit it as you like; `mcrelay remove` deletes the file."
 
-# Text to every YAML reader without quotes: an address, or words that begin with a letter.
+# Every YAML reader takes these for text, even without quotes: an address, or words that begin with a letter.
 _PLAIN = re.compile(r"[0-9]+(\.[0-9]+){3}|[A-Za-z][A-Za-z0-9_.-]*( [A-Za-z0-9_.()-]+)*")
 _YAML_1_1_BOOLEANS = frozenset(("y", "n", "yes", "no", "on", "off"))
 _WORD = re.compile(r"[A-Za-z]*")
 
 
 class UnusualStyleError(Exception):
-    """A file is written in a way that `set_enabled` cannot change safely."""
+    """`set_enabled` cannot change a file safely because of its style."""
 
 
 def format_drop_in(name: str, rule: Mapping[str, Data]) -> str:
-    """Return the text of a file with this rule: a line for each of its keys, and one for each output."""
+    """Return the text of a file with one rule. Each key of the rule and each output has its own line."""
     lines = [HEAD, "", "rules:", f"  {_format_inline(name)}:"]
     for key, value in rule.items():
         if key == "outputs":
@@ -46,12 +46,12 @@ def _format_inline(value: Data) -> str:
 
 
 def is_written_by_add(source: Source) -> bool:
-    """Return whether `mcrelay add` wrote a file, which may have been edited since then."""
+    """Return whether `mcrelay add` wrote a file. The file may have been edited since."""
     return source.text.text.startswith(HEAD)
 
 
 def has_only_rule(source: Source, name: str) -> bool:
-    """Return whether a file has this rule and, apart from `version`, nothing else."""
+    """Return whether a file has this rule and nothing else, apart from `version`."""
     data = source.data
     if not isinstance(data, dict) or not data.keys() <= {"version", "rules"}:
         return False
@@ -60,7 +60,7 @@ def has_only_rule(source: Source, name: str) -> bool:
 
 
 def set_enabled(source: Source, name: str, enabled: bool) -> str:
-    """Return the text of a file with another value of the rule's `enabled`; raises UnusualStyleError.
+    """Return the text of a file with a new value of a rule's `enabled`; raises UnusualStyleError.
 
     The rest of the text stays the same.
     """

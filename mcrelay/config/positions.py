@@ -1,7 +1,7 @@
 """The positions of all keys and values of a YAML text.
 
-They take more memory than the data, and a valid file needs few of them. So the text is read a second time
-when a position is needed.
+The positions take more memory than the data, and a valid file needs few of them. Therefore the text is read a
+second time if a position is needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Position:
 
 
 def read_positions(events: YamlEvents) -> Position:
-    """Return the positions in a text that has no fault."""
+    """Return the positions in a text that is valid YAML."""
     events.next()  # the stream's start
     if isinstance(events.next(), yaml.StreamEndEvent):
         return Position(0, 0)

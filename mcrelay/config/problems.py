@@ -1,4 +1,4 @@
-"""Problems of a configuration: the place in the file, the message, and the line of the file."""
+"""The problems of a configuration, with their messages and their locations in the files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SourceLocation:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """A message about a place in a file and a path in the configuration. `text` is the line of the file."""
+    """A message about a location in a file and a path in the configuration. `text` is the line there."""
 
     where: SourceLocation
     path: str
@@ -41,7 +41,7 @@ class Problem:
         return f"{self.where}: {self.path}: {self.message}" if self.path else f"{self.where}: {self.message}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the problem as `mcrelay check --json` prints it."""
+        """Return the object that `mcrelay check --json` prints for the problem."""
         where = {"file": self.where.file, "line": self.where.line, "column": self.where.column}
         return {**where, "path": self.path, "message": self.message}
 
@@ -55,19 +55,19 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration is invalid. `problems` are all its problems, sorted by location."""
+    """A configuration is invalid. `problems` has all its problems, sorted by location."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(set(problems)))
         super().__init__("\n".join(map(str, self.problems)))
 
     def lines(self) -> list[str]:
-        """Return the lines of all problems, each followed by its excerpt."""
+        """Return the text of all problems as lines. The excerpt of a problem follows its message."""
         return [line for problem in self.problems for line in (str(problem), *problem.excerpt())]
 
 
 def format_path(path: Path) -> str:
-    """Return a path as a user writes it: `rules.mdns.outputs[0].port`."""
+    """Return a path as text, such as `rules.mdns.outputs[0].port`."""
     text = ""
     for key in path:
         text += (
@@ -79,7 +79,7 @@ def format_path(path: Path) -> str:
 
 
 def format_value(value: object) -> str:
-    """Return a value for a message: short, and on one line."""
+    """Return a short text of one line for a value."""
     match value:
         case dict():
             return "a map"

@@ -1,7 +1,7 @@
-"""Reads YAML text to plain data, with the file, line and column of every key and value.
+"""Reads YAML text into plain data, with the file, line and column of every key and value.
 
-YAML is read as YAML 1.2 editors read it; aliases, tags, merge keys and keys that are not text are errors.
-Problems that do not stop the reader are collected in `Source.problems`; the others raise ConfigError.
+The text is read by YAML 1.2. Aliases, anchors, tags, merge keys and keys that are not text are errors.
+Problems that do not stop the reader are collected in `Source.problems`; other problems raise ConfigError.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mcrelay.config.yaml_parser import PortableLoader
 
 Data = Any  # dict, list, str, int, float, bool or None
 MAX_DEPTH = 32
-NAMES_DEPTH = 2  # of `rules.NAME`
+NAMES_DEPTH = 2  # the depth of `rules.NAME`
 MAX_PROBLEMS = 10_000  # of one file; a hostile file could have millions
 
 # Characters that YAML forbids, that only some readers treat as the end of a line (U+0085, U+2028, U+2029), or
@@ -71,7 +71,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Source:
-    """The data of one file, and the problems that did not stop the reader."""
+    """The data of one file, its text, and the problems that did not stop the reader."""
 
     text: Text
     data: Data
@@ -82,7 +82,7 @@ class Source:
 
     @property
     def file(self) -> str:
-        """The file's name."""
+        """The name of the file."""
         return self.text.file
 
     def where(self, *path: Key) -> SourceLocation:
@@ -95,11 +95,11 @@ class Source:
         return self.text.where(self.position_of(path).key if offset is None else offset)
 
     def problem(self, path: Path, message: str) -> Problem:
-        """Return a problem of a value."""
+        """Return a problem at a value."""
         return self.text.problem(self.position_of(path).value, path, message)
 
     def problem_at_key(self, path: Path, message: str) -> Problem:
-        """Return a problem of a value's key, or of the value as a whole."""
+        """Return a problem at a value's key, or at the value itself if it is an item of a list."""
         return self.text.problem(self.position_of(path).key, path, message)
 
     def position_of(self, path: Path) -> Position:
@@ -117,7 +117,7 @@ class Source:
 
 
 def parse(raw: bytes, file: str, loader: Loader = FASTEST_LOADER) -> Source:
-    """Return the data of a file with this content; raises ConfigError if it cannot be read to its end."""
+    """Parse the content of a file; raises ConfigError if the content cannot be read to its end."""
     text = _decode(raw, file)
     try:
         reader = _Reader(text, loader)
@@ -128,7 +128,7 @@ def parse(raw: bytes, file: str, loader: Loader = FASTEST_LOADER) -> Source:
 
 
 def parse_all(contents: Iterable[tuple[str, bytes]]) -> list[Source]:
-    """Return several files, given by names and contents; raises ConfigError with the problems of all."""
+    """Parse files, given as names and contents; raises ConfigError with the problems of all files."""
     sources: list[Source] = []
     problems: list[Problem] = []
     for file, raw in contents:
@@ -142,14 +142,14 @@ def parse_all(contents: Iterable[tuple[str, bytes]]) -> list[Source]:
 
 
 def _decode(raw: bytes, file: str) -> Text:
-    """Return the text of a file; raises ConfigError if it is not printable UTF-8."""
+    """Return the text of a file; raises ConfigError if it is not UTF-8, or has a forbidden character."""
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:2]:
         raise ConfigError(
             [Problem(SourceLocation(file, 1, 1), "", "this is UTF-16 or binary; save the file as UTF-8")]
         )
     text = Text(file, raw.decode("utf-8", "replace"))
     if raw.startswith(codecs.BOM_UTF8):
-        raise ConfigError([text.problem(0, (), "a byte order mark; save the file as UTF-8 without one")])
+        raise ConfigError([text.problem(0, (), "byte order mark; save the file as UTF-8 without it")])
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -160,7 +160,7 @@ def _decode(raw: bytes, file: str) -> Text:
         message = f"character U+{ord(found[0]):04X} is not allowed; delete it"
         raise ConfigError([text.problem(found.start(), (), message)])
     if tab := _TAB_INDENT.search(text.text):
-        raise ConfigError([text.problem(tab.end() - 1, (), "a tab; indent with spaces")])
+        raise ConfigError([text.problem(tab.end() - 1, (), "tab in the indentation; use spaces")])
     return text
 
 
@@ -170,13 +170,13 @@ class _Reader:
     def __init__(self, text: Text, loader: Loader) -> None:
         self.problems: list[Problem] = []
         self.names: dict[Path, int] = {}
-        self._known: dict[str, str] = {}  # texts, so that equal ones are in memory once
+        self._interned: dict[str, str] = {}  # each text once, to save memory
         self._text = text
         self._events = YamlEvents(text.text, loader)
         self._path: list[Key] = []
 
     def document(self) -> Data:
-        """Return the only document of the text, or None if it has none; raises ConfigError at a fault."""
+        """Return the data of the document, or None if the text has none; raises ConfigError."""
         try:
             return self._read_document()
         except UnreadableError as error:
@@ -189,7 +189,7 @@ class _Reader:
         node = self._read_node(self._events.next())
         self._events.next()  # the document's end
         if not isinstance(self._events.next(), yaml.StreamEndEvent):
-            self._events.demand_portable()  # which may read further than this event, and find a fault
+            self._events.demand_portable()  # PortableLoader may find a fault after this event
             self._report("a second document begins here; a file has one document")
         return node
 
@@ -214,7 +214,7 @@ class _Reader:
         has_names = not is_flow and len(self._path) <= NAMES_DEPTH
         while not isinstance(event := self._events.next(), yaml.MappingEndEvent):
             if has_names:
-                self._events.key_begins(len(self._path))
+                self._events.record_key(len(self._path))
             offset, key = self._events.offset, self._read_key(event)
             is_first = key not in offsets
             if not is_first:
@@ -222,7 +222,7 @@ class _Reader:
                 self._report(f"`{key}` is given twice in this map, first on line {line}", offset)
             value = self._read_node(self._events.next())
             if is_flow and value is None:
-                self._events.demand_portable()  # for the place of what may be empty
+                self._events.demand_portable()  # the parsers disagree on the position of an empty value
             if is_first and key != "<<":
                 values[key], offsets[key] = value, offset
                 if len(self._path) <= NAMES_DEPTH:
@@ -240,7 +240,7 @@ class _Reader:
         return items
 
     def _read_key(self, event: Event) -> str:
-        """Return a key as text, even if it is no text, so that the rest of the map can be read."""
+        """Return a key as text. Report a key that is not text, and let the reader continue after it."""
         offset = self._events.offset
         self._path[-1] = text = self._intern(event.value) if isinstance(event, yaml.ScalarEvent) else "?"
         key = self._read_node(event)
@@ -265,14 +265,14 @@ class _Reader:
             return text
 
     def _intern(self, text: str) -> str:
-        return self._known.setdefault(text, text)
+        return self._interned.setdefault(text, text)
 
     def _refuse_properties(self, event: Event) -> None:
         if event.tag:
-            self._events.demand_portable()  # for the end of the tag
-            self._report("tags are not supported; delete it")
+            self._events.demand_portable()  # the parsers disagree on the end of a tag
+            self._report("tags are not supported; delete the tag")
         if event.anchor:
-            self._report("anchors are not supported; delete it")
+            self._report("anchors are not supported; delete the anchor")
 
     def _enter(self) -> None:
         if len(self._path) == MAX_DEPTH:
@@ -282,10 +282,10 @@ class _Reader:
     def _report(self, message: str, offset: int | None = None) -> None:
         if len(self.problems) == MAX_PROBLEMS:
             raise self._end(f"more than {MAX_PROBLEMS} problems; the rest of the file was not read")
-        place = self._events.offset if offset is None else offset
-        self.problems.append(self._text.problem(place, tuple(self._path), message))
+        offset = self._events.offset if offset is None else offset
+        self.problems.append(self._text.problem(offset, tuple(self._path), message))
 
     def _end(self, message: str, offset: int | None = None) -> ConfigError:
         path = tuple(key for key in self._path if key != "")
-        place = self._events.offset if offset is None else offset
-        return ConfigError([*self.problems, self._text.problem(place, path, message)])
+        offset = self._events.offset if offset is None else offset
+        return ConfigError([*self.problems, self._text.problem(offset, path, message)])

@@ -1,7 +1,7 @@
 """The values of plain YAML scalars, by the core schema of YAML 1.2 (section 10.3.2).
 
-A number of YAML 1.1 or 1.2 that has another value in the other version is refused: PyYAML, which reads
-YAML 1.1, takes `22:22` for 1342 and `0123` for 83.
+A number with different values in YAML 1.1 and YAML 1.2 is refused. For example, PyYAML reads YAML 1.1, in
+which `22:22` is 1342 and `0123` is 83.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 Scalar = str | int | float | bool | None
 
-MAX_DIGITS = 18  # no valid number has more than five, and int() refuses 4,300
+MAX_DIGITS = 18  # valid numbers have at most five; int() refuses more than 4,300
 
 _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -33,7 +33,7 @@ _AMBIGUOUS = re.compile(
 
 
 class AmbiguousScalarError(ValueError):
-    """YAML readers disagree on the value of a scalar, or it has too many digits."""
+    """A scalar has too many digits, or YAML readers disagree on its value."""
 
 
 def resolve_scalar(text: str) -> Scalar:

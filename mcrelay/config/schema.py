@@ -1,6 +1,7 @@
-"""The schema of a configuration file: what it allows, and its defaults.
+"""The JSON Schema of a configuration file, which also has the defaults.
 
-fastjsonschema turns the schema into a function that only says yes or no. `violations.py` explains a no.
+fastjsonschema turns the schema into a fast function that returns whether a value is valid. If it is not,
+`violations.py` finds the violations.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Check = Callable[[Data], bool]  # whether a value is valid
 
 @cache
 def schema() -> Schema:
-    """Return the schema. It is part of the package, as the modules are, and read as they are."""
+    """Return the schema, which is a file in the package."""
     text = resources.files("mcrelay").joinpath("schema.json").read_bytes()
     loaded: Schema = json.loads(text)
     return loaded
@@ -29,14 +30,14 @@ def schema() -> Schema:
 
 @cache
 def default(kind: str, key: str) -> Data:
-    """Return the default of a key of an `interface`, `rule` or `input`, or of the `file` itself."""
+    """Return the default of a key. `kind` is `interface`, `rule`, `input` or, at the top, `file`."""
     owner = schema() if kind == "file" else schema()["$defs"][kind]
     return owner["properties"][key]["default"]
 
 
 @cache
 def whole_schema() -> Schema:
-    """Return the schema with what its references refer to in their place."""
+    """Return the schema with a copy of the referenced part instead of each `$ref`."""
     inlined: Schema = _inline(schema())
     return inlined
 
@@ -52,9 +53,9 @@ def _file_check() -> Check:
 
 
 def compile_check(part: Schema) -> Check:
-    """Return a function that tells whether a value is valid by the schema, or by a part of `whole_schema()`.
+    """Return a function that checks a value against the schema or a part of `whole_schema()`.
 
-    An integer is an int: JSON Schema also takes 1.0 for one, but no valid value is a float.
+    JSON Schema accepts 1.0 as an integer. The function refuses it, because no valid value is a float.
     """
     validate = fastjsonschema.compile(part, use_default=False)
 
@@ -74,8 +75,8 @@ def _has_float(value: Data) -> bool:
         value = value.values()
     elif kind is not list:
         return kind is float
-    # Most values are texts and whole numbers, and a call for each takes twice as long.
-    return any(_has_float(each) for each in value if type(each) is not str and type(each) is not int)
+    # Most values are texts and integers. A recursive call for each of them would take twice as long.
+    return any(_has_float(inner) for inner in value if type(inner) is not str and type(inner) is not int)
 
 
 def _inline(node: Data) -> Data:

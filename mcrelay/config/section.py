@@ -1,7 +1,7 @@
-"""A map of a file, with its place and without the values that the schema forbids.
+"""A map of a file, with its location and without the values that the schema forbids.
 
-The checks that follow the schema's read files through sections, so that a forbidden value is reported once,
-and the valid values beside it are still checked.
+The compiler reads files through sections. So a forbidden value is reported only once, and the other values of
+the map are still checked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mcrelay.config.schema import is_valid
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A map of a file. `forbidden` are the paths of the values that violate the schema."""
+    """A map of a file. `forbidden` has the paths of all values of the file that violate the schema."""
 
     source: Source
     path: Path
@@ -24,13 +24,13 @@ class Section:
     forbidden: Set[Path]
 
     def get(self, key: str, otherwise: Data = None) -> Data:
-        """Return the value of a key: `otherwise` if there is no such key, None if its value is forbidden."""
+        """Return the value of a key, `otherwise` if the key is missing, or None if the value is forbidden."""
         if (*self.path, key) in self.forbidden:
             return None
         return self.data.get(key, otherwise)
 
     def within(self, *keys: Key) -> Section:
-        """Return the map at a path, or an empty one if there is no map."""
+        """Return the map at a path, or an empty map if the value there is not a map."""
         data: Data = self.data
         for key in keys:
             data = data[key] if isinstance(key, int) else data.get(key)
@@ -39,7 +39,7 @@ class Section:
         )
 
     def maps(self, key: str) -> list[Section]:
-        """Return the items of the list of maps at a key."""
+        """Return the maps of the list at a key."""
         items = self.data.get(key)
         return [self.within(key, index) for index in range(len(items))] if isinstance(items, list) else []
 
@@ -50,11 +50,11 @@ class Section:
         return [(i, item) for i, item in enumerate(items or ()) if (*path, i) not in self.forbidden]
 
     def problem(self, message: str, *keys: Key) -> Problem:
-        """Return a problem of the value at a path."""
+        """Return a problem at the value with this path in the map."""
         return self.source.problem((*self.path, *keys), message)
 
     def problem_at_key(self, message: str, *keys: Key) -> Problem:
-        """Return a problem of the key at a path."""
+        """Return a problem at the last key of this path in the map."""
         return self.source.problem_at_key((*self.path, *keys), message)
 
     @property
@@ -64,7 +64,7 @@ class Section:
 
 
 def read_section(source: Source) -> tuple[Section, list[Problem]]:
-    """Return a file as a section, with the problems of its YAML and the violations of the schema."""
+    """Return the outermost map of a file, and the problems: of its YAML, and violations of the schema."""
     problems = list(source.problems)
     reported = {problem.where for problem in problems}
     forbidden: set[Path] = set()
@@ -78,6 +78,6 @@ def read_section(source: Source) -> tuple[Section, list[Problem]]:
 
 def _violations(source: Source) -> Iterator[tuple[Path, Problem]]:
     if source.data is not None and not is_valid(source.data):
-        from mcrelay.config.violations import violations  # jsonschema, which is slow to import
+        from mcrelay.config.violations import find_violations  # imports jsonschema, which is slow
 
-        yield from violations(source)
+        yield from find_violations(source)

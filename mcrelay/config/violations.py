@@ -1,6 +1,6 @@
-"""The violations of the schema in a file, found by jsonschema, each as a sentence.
+"""Finds the violations of the schema in a file with jsonschema, and describes them.
 
-A `title` in the schema is what a message says after "expected": one place for the rule and for its words.
+In a message, the text after "expected" is the `title` of the violated part of the schema.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _YAML_1_1_BOOLEANS = {
 }
 
 
-def violations(source: Source) -> Iterator[tuple[Path, Problem]]:
-    """Yield the violations in a file, each with the path of the value that must not be used."""
+def find_violations(source: Source) -> Iterator[tuple[Path, Problem]]:
+    """Yield the violations in a file. The path is that of the value that must not be used."""
     for error in islice(_validator().iter_errors(source.data), MAX_PROBLEMS):
         yield from _explain(error, source)
 
@@ -54,14 +54,14 @@ def _explain(error: ValidationError, source: Source) -> Iterator[tuple[Path, Pro
             yield path, source.problem_at_key(path, _missing(keys, schema_here))
         case "not":
             path = (*path, demand["required"][-1])
-            yield path, source.problem_at_key(path, f"takes {_either(demand['required'])}, not both")
+            yield path, source.problem_at_key(path, f"use {_either(demand['required'])}, not both")
         case "additionalProperties":
             known = schema_here["properties"]
             for key in value.keys() - known.keys():
                 hint = did_you_mean(key, known) or f"; known here: {list_words(known)}"
                 yield (*path, key), source.problem_at_key((*path, key), f"unknown key{hint}")
         case "uniqueItems":
-            for index in repeated_texts(value):
+            for index in find_repeated_texts(value):
                 yield (*path, index), source.problem((*path, index), f"{value[index]} is given twice")
         case _ if "propertyNames" in error.absolute_schema_path:
             yield (*path, value), source.problem_at_key((*path, value), _expected(value, schema_here))
@@ -79,7 +79,7 @@ def _either(keys: Iterable[str]) -> str:
 
 
 def _expected(value: Data, wanted: Mapping[str, Any]) -> str:
-    instead = "but nothing is here" if value is None else f"not {format_value(value)}"
+    instead = "but the value is missing" if value is None else f"not {format_value(value)}"
     return f"expected {wanted['title']}, {instead}{_hint(value, wanted)}"
 
 
@@ -109,7 +109,7 @@ def _validator() -> Validator:
             "additionalProperties": descent.additional_properties,
             "items": descent.items,
         },
-        # An integer is an int, as in compile_check(); 1.0 and true are none.
+        # Only an int is an integer, as in compile_check(); 1.0 and true are not.
         type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
             "integer", lambda _, value: type(value) is int
         ),
@@ -117,8 +117,8 @@ def _validator() -> Validator:
     return strict(whole_schema())
 
 
-# Keywords that differ from those of jsonschema. Each gets the validator, the keyword's own value, the value
-# to validate and the part of the schema that has the keyword.
+# Implementations of keywords that replace those of jsonschema. The arguments are the validator, the value of
+# the keyword, the value to validate, and the part of the schema that has the keyword.
 
 
 def _pattern(_: object, pattern: str, value: object, __: object) -> Errors:
@@ -128,12 +128,12 @@ def _pattern(_: object, pattern: str, value: object, __: object) -> Errors:
 
 
 def _unique_items(_: object, __: bool, value: object, ___: object) -> Errors:
-    if isinstance(value, list) and repeated_texts(value):
+    if isinstance(value, list) and find_repeated_texts(value):
         yield ValidationError(f"{value!r} has non-unique items")
 
 
-def repeated_texts(items: Sequence[object]) -> list[int]:
-    """Return the indices of the texts in a list that an earlier item equals."""
+def find_repeated_texts(items: Sequence[object]) -> list[int]:
+    """Return the indices of the texts that occur earlier in the same list."""
     seen: set[str] = set()
     found = []
     for index, item in enumerate(items):
@@ -145,13 +145,13 @@ def repeated_texts(items: Sequence[object]) -> list[int]:
 
 
 class _Descent:
-    """Keywords that find the same errors as those of jsonschema, and pass over valid members quickly.
+    """Implementations of keywords that find the same errors as jsonschema, and skip valid values quickly.
 
-    jsonschema itself validates the first values for each part of the schema. Then the part is compiled.
+    For each part of the schema, jsonschema validates the first values. Then the part is compiled.
     """
 
     def __init__(self) -> None:
-        # By the identity of a part of the schema, which stays in memory.
+        # The keys are id(part of the schema). The parts stay in memory.
         self._values: Counter[int] = Counter()
         self._checks: dict[int, Check] = {}
 
@@ -180,7 +180,7 @@ class _Descent:
         if wanted is False:
             yield from Draft202012Validator.VALIDATORS["additionalProperties"](validator, wanted, value, part)
             return
-        for key, inner in value.items() if isinstance(value, dict) else ():  # a map without keys of its own
+        for key, inner in value.items() if isinstance(value, dict) else ():  # a map from names
             if self._may_be_invalid(inner, wanted):
                 yield from validator.descend(inner, wanted, path=key)
 

@@ -1,9 +1,9 @@
-"""The YAML events of a text, the same with every PyYAML and libyaml.
+"""The YAML events of a text, the same with all versions of PyYAML and libyaml.
 
-PyYAML has two parsers: one in C (libyaml), which is ten times faster and missing where PyYAML was built
-without it, and one in Python. They refuse almost the same texts, but with different words and places, and
-those of libyaml change with its releases. So the parser in C reads what is correct. Where it finds a fault,
-`YamlEvents` reads on with `PortableLoader`, the parser in Python, whose words and places users see.
+PyYAML has a parser in C (libyaml) and a parser in Python. The parser in C is ten times faster, but PyYAML may
+be built without it. Both parsers refuse almost the same texts, but with different messages and positions, and
+those of libyaml change with its releases. Therefore the parser in C reads valid texts. If it finds a fault,
+`YamlEvents` continues with `PortableLoader`, the parser in Python, and users see its messages and positions.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ import yaml
 
 from mcrelay.config.yaml_parser import PortableLoader
 
-Event = Any  # one of PyYAML's, which has no type for "has a tag and an anchor"
+Event = Any  # an event of PyYAML, which has no type for events with a tag and an anchor
 Loader = Callable[[str], Any]
 
-# Of the loader in C only the parser is used: the rest of it recurses, and crashes on deep nesting.
+# Only the parser of the loader is used. The rest of the loader in C recurses, and crashes on deep nesting.
 FASTEST_LOADER: Loader = getattr(yaml, "CSafeLoader", PortableLoader)
 
-# The parsers disagree on the places of empty nodes around `? key`. This finds all such keys, and a few texts
-# that only look like one.
+# The parsers disagree on the positions of empty nodes around `? key`. This pattern matches all such keys, and
+# also a few other texts.
 _EXPLICIT_KEY = re.compile(r"(?:^|[\[{,\r]|[-?:][ \t])[ \t]*\?", re.MULTILINE)
 
 
 class NotPortableError(Exception):
-    """The parser in C may read this text differently: `PortableLoader` is to read all of it."""
+    """The parser in C may read this text differently, so that `PortableLoader` must read all of it."""
 
 
 class UnreadableError(Exception):
-    """A text is not YAML: the message says why, and `offset` where."""
+    """A text is not YAML. The message has the reason, and `offset` the position of the fault."""
 
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Excerpt:
-    """The parts of a text that are read again: from `start` to `gap`, and from `rest` to the end.
+    """Two parts of a text that are read again: from `start` to `gap`, and from `rest` to the end.
 
     The first `skipped` of their events come before the key at `rest`: the starts of the stream, of the
     document and of the mappings around that key, with the keys of these mappings.
@@ -64,10 +64,10 @@ class _Excerpt:
 
 
 class YamlEvents:
-    """The events of a text, one after the other; `offset` is where the latest one begins.
+    """Returns the events of a text one by one. `offset` is the position of the latest event.
 
-    The parser in Python takes two seconds for a megabyte. So where it takes over, it does not begin at the
-    text's first character, but at a key of a block mapping near the fault: `key_begins` notes these keys.
+    The parser in Python takes two seconds for a megabyte. Therefore, after a fault, it does not read the
+    whole text, but begins at a key of a block mapping before the fault. `record_key` records these keys.
     """
 
     def __init__(self, text: str, loader: Loader = FASTEST_LOADER) -> None:
@@ -75,13 +75,13 @@ class YamlEvents:
         self._text = text
         self._is_portable = loader is PortableLoader or _EXPLICIT_KEY.search(text) is not None
         self._loader = PortableLoader(text) if self._is_portable else loader(text)
-        self._excerpt = _Excerpt()  # from the latest noted key on
-        self._count = 0  # of the events since that key
-        self._outer_line: int | None = None  # where the line of the latest outermost key begins
-        self._inner_line: int | None = None  # where the line of the first key in that key's value begins
+        self._excerpt = _Excerpt()  # from the latest recorded key to the end
+        self._count = 0  # the number of events since that key
+        self._outer_line: int | None = None  # the start of the line of the latest outermost key
+        self._inner_line: int | None = None  # the start of the line of the first key in its value
 
     def next(self) -> Event:
-        """Return the next event; raise `UnreadableError` where the text is broken."""
+        """Return the next event; raises UnreadableError and NotPortableError."""
         try:
             event = self._loader.get_event()
         except (yaml.YAMLError, ValueError, OverflowError) as error:
@@ -94,12 +94,12 @@ class YamlEvents:
         return event
 
     def demand_portable(self) -> None:
-        """Raise `NotPortableError` unless `PortableLoader` gave the latest event."""
+        """Raise NotPortableError unless `PortableLoader` has read the latest event."""
         if not self._is_portable:
             raise NotPortableError
 
-    def key_begins(self, depth: int) -> None:
-        """Note that the latest event is, or begins, a key of a block mapping.
+    def record_key(self, depth: int) -> None:
+        """Record that a key of a block mapping begins with the latest event.
 
         `depth` is 1 for the outermost mapping, and 2 for a mapping that is the value of a key in it.
         """
@@ -116,7 +116,7 @@ class YamlEvents:
             self._excerpt, self._count = _Excerpt(self._outer_line, self._inner_line, line, skipped=5), 1
 
     def _next_portable(self) -> Event:
-        """Return the next event from `PortableLoader`, which then gives all others, too."""
+        """Switch to `PortableLoader`, and return the next event."""
         self._is_portable = True
         self._loader = PortableLoader(self._excerpt.text(self._text))
         offset = self.offset

@@ -1,8 +1,7 @@
-"""A parser of YAML that gives the same events and messages with every PyYAML: the one in Python, corrected.
+"""A YAML parser with the same events and messages in all releases of PyYAML 6.
 
-That parser is the same in all releases of PyYAML 6. It is corrected where it refuses what YAML 1.2 and
-libyaml allow: tabs between tokens and inside plain scalars, and question marks inside plain scalars of flow
-collections.
+It is PyYAML's parser in Python with corrections: like YAML 1.2 and libyaml, it allows tabs between tokens and
+inside plain scalars, and question marks inside plain scalars of flow collections.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from yaml.scanner import ScannerError
 from yaml.tokens import ScalarToken
 
 _LINE_BREAK = "\r\n"
-_END = "\0"  # what PyYAML's scanner sees behind the last character
+_END = "\0"  # PyYAML's scanner returns this after the last character
 _BLANK = " \t"
 
 
 class PortableLoader(yaml.SafeLoader):
-    """Gives the events of a text. Each public method here replaces PyYAML's of the same name.
+    """Reads the events of a text. Each public method here replaces PyYAML's method of the same name.
 
-    The only line ends are CR, LF and CR LF: the texts that are read contain no other (`reader.parse`).
+    The only line ends are CR, LF and CR LF, because `reader.parse` refuses texts with other line ends.
     """
 
     def scan_to_next_token(self) -> None:
-        """Skip blanks, comments and line breaks; a tab only where no key of a block mapping can begin."""
+        """Skip blanks, comments and line breaks; skip a tab only if no key of a block mapping can follow."""
         while True:
             while self.peek() == " " or (
                 self.peek() == "\t" and (self.flow_level or not self.allow_simple_key)
@@ -62,7 +61,7 @@ class PortableLoader(yaml.SafeLoader):
         return length
 
     def scan_plain_spaces(self, indent: int, start_mark: Mark) -> list[str]:
-        """Skip what separates two words of a plain scalar; return what replaces it in the value."""
+        """Skip the blanks and line breaks after a word of a plain scalar; return their text in the value."""
         blanks = self._skip_blanks()
         if self.peek() not in _LINE_BREAK:
             return [blanks] if blanks else []
@@ -76,7 +75,7 @@ class PortableLoader(yaml.SafeLoader):
         return breaks[1:] or [" "]
 
     def scan_block_scalar_indicators(self, start_mark: Mark) -> tuple[bool | None, int | None]:
-        """Return what the header of a block scalar says of line breaks at its end and of its indentation."""
+        """Return the chomping (True for `+`) and the indentation of a block scalar, or None for each."""
         chomping = indentation = None
         for _ in range(2):
             character = self.peek()

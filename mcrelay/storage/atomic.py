@@ -1,7 +1,7 @@
-"""Files that change as a whole: a reader gets the old content or the new one, never a part of it.
+"""Atomic changes of files: a reader gets either the old content or the new content.
 
-Each writer fills a draft beside the file. The draft's content is on the disk before the draft gets the name
-of the file, and the name is on the disk when the writer returns.
+The new content is written to a draft, a file in the same directory. It is on the disk before the draft is
+renamed to the file, and the new name is on the disk when the function returns.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ Undo = Callable[[], None]
 
 @contextmanager
 def open_draft(file: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
-    """Yield the path of a new file beside `file`, and the file open for writing; raises OSError.
+    """Yield the path of a new file in the directory of `file`, open for writing; raises OSError.
 
     The draft is removed at the end, unless it was renamed to `file`. Its name begins with a dot, so that it
-    is no drop-in. A draft that a killed process with the same number left is replaced.
+    is not a drop-in. The draft of a killed process with the same number is replaced.
     """
     path = file.with_name(f".{file.name}.{os.getpid()}")
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with open(os.open(path, flags, mode), "wb") as opened:
-        os.fchmod(opened.fileno(), mode)  # whatever the umask
+        os.fchmod(opened.fileno(), mode)  # independent of the umask
         try:
             yield path, opened
         finally:
@@ -36,9 +36,9 @@ def open_draft(file: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
 def replace(
     file: Path, content: bytes, mode: int, prepare: Callable[[int], None] = lambda descriptor: None
 ) -> None:
-    """Give `file` this content; raises OSError, after which the file is as it was.
+    """Replace the content of `file`. Raises OSError; then the file is unchanged.
 
-    `mode` is the file's, whatever the umask; `prepare` gets the descriptor of the empty draft.
+    The file gets `mode`, independent of the umask. `prepare` gets the descriptor of the empty draft.
     """
     with open_draft(file, mode) as (path, draft):
         prepare(draft.fileno())
@@ -58,8 +58,8 @@ def remove(file: Path) -> None:
 def write_atomically(file: Path, content: bytes | None, like: Path) -> Undo:
     """Write a configuration file, or remove it if `content` is None; return a function that undoes this.
 
-    A file that exists keeps its owner and mode, and what a link names is changed rather than the link. A new
-    file, and a new folder, can be read by those who can read `like`. Raises OSError.
+    An existing file keeps its owner and mode. If `file` is a symbolic link, its target is written. A new file
+    or folder gets the owner and permissions of the file `like`. Raises OSError.
     """
     return _remove(file) if content is None else _write(Path(os.path.realpath(file)), content, like)
 
@@ -82,14 +82,17 @@ def _write(file: Path, content: bytes, like: Path) -> Undo:
     def undo() -> None:
         remove(file)
         if is_new_folder:
-            with suppress(OSError):  # another process has put a file there in the meantime
+            with suppress(OSError):  # another process has put a file there
                 file.parent.rmdir()
 
     return undo
 
 
 def _make_folder(folder: Path, like: Path) -> bool:
-    """Make a folder unless it exists, for those who can read `like`; return whether it was made."""
+    """Make a folder unless it exists, with the owner of `like`; return whether it was made.
+
+    Users who can read `like` can list the folder.
+    """
     if folder.is_dir():
         return False
     found = os.stat(like)
@@ -102,14 +105,14 @@ def _make_folder(folder: Path, like: Path) -> bool:
 
 
 def _replace_like(like: os.stat_result, file: Path, content: bytes) -> None:
-    """Give `file` this content, and the owner and mode of `like` as far as this user may."""
+    """Replace the content of `file`. The owner is that of `like` if this user is permitted to set it."""
 
-    def take_over(descriptor: int) -> None:
+    def copy_owner_and_mode(descriptor: int) -> None:
         with suppress(PermissionError):
             os.fchown(descriptor, like.st_uid, like.st_gid)
         os.fchmod(descriptor, like.st_mode & 0o666)
 
-    replace(file, content, 0o600, take_over)
+    replace(file, content, 0o600, copy_owner_and_mode)
 
 
 def _sync_folder(folder: Path) -> None:

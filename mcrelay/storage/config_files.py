@@ -1,4 +1,4 @@
-"""The configuration files: the main file and its drop-ins, read whole and up to a size limit."""
+"""The configuration files: the main file and its drop-ins, which are read up to a size limit."""
 
 from __future__ import annotations
 
@@ -17,63 +17,58 @@ from mcrelay.model.os_errors import format_os_error
 from mcrelay.model.printable import make_printable
 
 DEFAULT = Path("/etc/mcrelay.yaml")
-MAX_BYTES = 32 * 1024 * 1024  # of all files together
+MAX_TOTAL_BYTES = 32 * 1024 * 1024  # of all files together
 STANDARD_INPUT = "<stdin>"
 
 Name = str | os.PathLike[str]
 Contents = list[tuple[str, bytes]]
 """Names and contents of the main file and of its drop-ins, in the order in which they are merged."""
 Stamps = tuple[tuple[str, ...], tuple[object, ...]]
-"""What is wrong with the drop-in directory, and what stat(2) shows of each file."""
-
-
-def load(path: Name) -> tuple[Config, str]:
-    """Return the config of a file and its drop-ins, and the hash of their contents; raises ConfigError."""
-    contents = read(path)
-    return compile_contents(contents), digest(contents)
+"""The problems of the drop-in directory, and the path and the results of stat(2) for each file."""
 
 
 def compile_contents(contents: Contents, before: Config | None = None) -> Config:
     """Return the config that files define; raises ConfigError.
 
-    A rule that is as it was `before` is the very same object.
+    A rule that equals the rule of its name in `before`, also in its location, is the same object.
     """
     return compile_config(parse_all(contents), before.rules if before else None)
 
 
 def read(path: Name) -> Contents:
-    """Return the contents of a main file and of its drop-ins in lexical order; raises ConfigError."""
+    """Read a main file, and its drop-ins in lexical order; raises ConfigError."""
     main = Path(path)
     return _contents(_paths(main), {})
 
 
-def read_with(place: Path, content: bytes) -> Contents:
-    """Return what `read` would return if the file at `place`, a main file or a drop-in, had this content.
+def read_with(file: Path, content: bytes) -> Contents:
+    """Read a main file and its drop-ins, with this content for `file`; raises ConfigError.
 
-    Raises ConfigError.
+    `file` is the main file, or an existing or new drop-in.
     """
-    if place.parent.suffix != ".d":
-        return _contents(_paths(place), {place: content})
-    if not place.name.endswith(".yaml") or not is_drop_in(place.name):
-        raise _unusable(
-            place, "this is no name of a drop-in, so that it would not be read; they end in `.yaml`"
+    if file.parent.suffix != ".d":
+        return _contents(_paths(file), {file: content})
+    if not file.name.endswith(".yaml") or not is_drop_in(file.name):
+        why = (
+            "this file would not be read: the name of a drop-in ends in `.yaml` and does not begin with a dot"
         )
-    main = place.parent.with_suffix(".yaml")
-    return _contents([main, *sorted({*_drop_ins(main), place})], {place: content})
+        raise _unusable(file, why)
+    main = file.parent.with_suffix(".yaml")
+    return _contents([main, *sorted({*_drop_ins(main), file})], {file: content})
 
 
 def read_one(path: Name) -> bytes:
-    """Return the content of one file; raises ConfigError."""
-    return _content(Path(path), MAX_BYTES)
+    """Read one file; raises ConfigError."""
+    return _content(Path(path), MAX_TOTAL_BYTES)
 
 
 def read_standard_input() -> Contents:
-    """Return the content of standard input, which has no drop-ins; raises ConfigError."""
-    return [(STANDARD_INPUT, _bounded(sys.stdin.buffer.read(MAX_BYTES + 1), STANDARD_INPUT))]
+    """Read standard input, which has no drop-ins; raises ConfigError."""
+    return [(STANDARD_INPUT, _bounded(sys.stdin.buffer.read(MAX_TOTAL_BYTES + 1), STANDARD_INPUT))]
 
 
 def digest(contents: Iterable[tuple[str, bytes]]) -> str:
-    """Return the hash of the names and contents of files."""
+    """Return the SHA-256 hash of the names and contents of files, in hexadecimal digits."""
     hashed = hashlib.sha256()
     for name, content in contents:
         hashed.update(f"{name}\0{len(content)}\0".encode())
@@ -82,14 +77,15 @@ def digest(contents: Iterable[tuple[str, bytes]]) -> str:
 
 
 def read_stamps(path: Name) -> Stamps:
-    """Return a value that changes whenever the result of `read` may have changed. Opens no file."""
+    """Return a value that changes if the result of `read` may have changed. Opens no file."""
     main = Path(path)
     directory = drop_in_directory(main)
     try:
         names, problems = _drop_in_names(directory), []
     except ConfigError as invalid:
         names, problems = [], invalid.lines()
-    paths = (str(main), *(f"{directory}/{name}" for name in names))  # as text: Path takes longer than stat(2)
+    # The paths are texts, because Path takes longer than stat(2).
+    paths = (str(main), *(f"{directory}/{name}" for name in names))
     return tuple(problems), tuple((path, _stamp(path)) for path in paths)
 
 
@@ -99,12 +95,12 @@ def drop_in_directory(main: Path) -> Path:
 
 
 def is_drop_in(name: str) -> bool:
-    """Return whether a file of this name in the drop-in directory is read, or refused for `.yml`."""
+    """Return whether a file of this name in the directory is a drop-in, or is refused because of `.yml`."""
     return name.endswith((".yaml", ".yml")) and not name.startswith(".")
 
 
 def _paths(main: Path) -> Iterator[Path]:
-    yield main  # the first, so that its problem comes before one of the drop-in directory
+    yield main  # first, so that its problem is reported rather than one of the directory
     yield from _drop_ins(main)
 
 
@@ -135,7 +131,7 @@ def _drop_in_names(directory: Path) -> list[str]:
 
 def _contents(paths: Iterable[Path], known: Mapping[Path, bytes]) -> Contents:
     contents: Contents = []
-    room = MAX_BYTES
+    room = MAX_TOTAL_BYTES
     for file in paths:
         contents.append((_printable_name(file), known[file] if file in known else _content(file, room)))
         room -= len(contents[-1][1])
@@ -144,7 +140,7 @@ def _contents(paths: Iterable[Path], known: Mapping[Path, bytes]) -> Contents:
 
 def _content(file: Path, room: int) -> bytes:
     try:
-        # Checked before it is opened: opening can trigger a device, and waits for the other end of a pipe.
+        # Checked first: open(2) can trigger a device, and waits for the other end of a pipe.
         kind = os.stat(file).st_mode
         if not stat.S_ISREG(kind):
             raise _unusable(file, f"this is {_kind_name(kind)}, not a file")
@@ -156,9 +152,9 @@ def _content(file: Path, room: int) -> bytes:
         raise _unusable(file, error) from None
 
 
-def _bounded(content: bytes, file: Name, room: int = MAX_BYTES) -> bytes:
+def _bounded(content: bytes, file: Name, room: int = MAX_TOTAL_BYTES) -> bytes:
     if len(content) > room:
-        raise _unusable(file, f"the configuration is larger than {MAX_BYTES // 2**20} MiB")
+        raise _unusable(file, f"the configuration is larger than {MAX_TOTAL_BYTES // 2**20} MiB")
     return content
 
 

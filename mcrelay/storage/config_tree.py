@@ -1,4 +1,4 @@
-"""The configuration files one by one: which one defines a rule, and all of them with one file replaced."""
+"""The parsed configuration files: the file that defines a rule, and the files after a change of one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mcrelay.storage import config_files
 
 @dataclass(frozen=True, slots=True)
 class ConfigTree:
-    """A main file and its drop-ins, each read."""
+    """A main file and its drop-ins, parsed."""
 
     main: Path
     sources: Sequence[Source]
@@ -25,7 +25,7 @@ class ConfigTree:
         return config_files.drop_in_directory(self.main) / f"{name}.yaml"
 
     def is_drop_in(self, source: Source) -> bool:
-        """Return whether one of these files is in the drop-in directory."""
+        """Return whether a file of the tree is a drop-in."""
         return source is not self.sources[0]
 
     def rule_names(self) -> Iterator[str]:
@@ -37,36 +37,37 @@ class ConfigTree:
         """Return the file that defines a rule, or None; raises ConfigError if several define it."""
         holders = [source for source in self.sources if name in _rules(source)]
         if len(holders) > 1:
-            compile_config(self.sources)  # raises the error that names both places
+            compile_config(self.sources)  # raises the error with both locations
         return holders[0] if holders else None
 
     def rule(self, name: str, source: Source) -> Rule:
         """Return a rule that a file defines, compiled without all other rules; raises ConfigError."""
-        others = [_with_rules(one, {}) for one in self.sources if one is not source]
+        others = [_with_rules(other, {}) for other in self.sources if other is not source]
         alone = _with_rules(source, {name: _rules(source)[name]})
         return compile_config([*others, alone] if self.is_drop_in(source) else [alone, *others]).rules[name]
 
     def with_file(self, file: Path, text: str | None) -> list[Source]:
-        """Return all files after `file` got this text, or was removed if it is None; raises ConfigError.
+        """Return all files with this text for `file`, or without `file` if the text is None.
 
-        The file comes last: if two files contradict each other, the error is shown at the later one.
+        `file` is the last in the result, because a contradiction of two files is reported at the later one.
+        Raises ConfigError.
         """
         others = [source for source in self.sources if source.file != str(file)]
         return others if text is None else [*others, parse_text(file, text)]
 
 
 def read_tree(main: Path) -> ConfigTree:
-    """Read a main file and its drop-ins; raises ConfigError."""
+    """Read and parse a main file and its drop-ins; raises ConfigError."""
     return ConfigTree(main, parse_all(config_files.read(main)))
 
 
 def parse_text(file: Path, text: str) -> Source:
-    """Return a text, such as one from the command line, parsed as a file of that name; raises ConfigError."""
+    """Parse a text, such as one from the command line, as the content of `file`; raises ConfigError."""
     return parse(text.encode("utf-8", "surrogateescape"), str(file))
 
 
 def _rules(source: Source) -> Mapping[str, Any]:
-    """Return the data of a file's rules, which may be invalid."""
+    """Return the rules in the data of a file. They may be invalid."""
     found = source.data.get("rules") if isinstance(source.data, dict) else None
     return found if isinstance(found, dict) else {}
 

@@ -15,7 +15,7 @@ from mcrelay.storage import atomic
 
 
 class JsonFileError(Exception):
-    """A file exists and is not a regular file with one JSON object of the expected size."""
+    """A file exists, but cannot be read, is not regular, is too large, or is not a JSON object."""
 
 
 def write(path: Path, document: Mapping[str, Any], mode: int = 0o640) -> None:
@@ -30,7 +30,10 @@ def remove(path: Path) -> None:
 
 
 def read(path: Path, max_bytes: int) -> dict[str, Any] | None:
-    """Return the document of at most `max_bytes`, or None if there is no file; raises JsonFileError."""
+    """Return the object in a file of at most `max_bytes`, or None if there is no file.
+
+    Raises JsonFileError.
+    """
     try:
         with open_regular_file(path) as file:
             text = file.read(max_bytes + 1)
@@ -51,7 +54,7 @@ def read(path: Path, max_bytes: int) -> dict[str, Any] | None:
 
 def open_regular_file(path: Path) -> BinaryIO:
     """Open a file for reading; raises OSError, and JsonFileError if `path` is not a regular file."""
-    # A symbolic link is not followed, and the other end of a pipe not waited for.
+    # Does not follow a symbolic link, and does not wait for the other end of a pipe.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

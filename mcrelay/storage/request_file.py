@@ -1,6 +1,6 @@
 """The file in the run directory that holds an operator's request. SIGUSR2 follows it.
 
-Every user who may write to the run directory may make a request: the kernel decides that.
+The kernel decides who may make a request: a user needs permission to write to the run directory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mcrelay.storage import atomic, json_file
 log = logging.getLogger("mcrelay")
 
 NAME = "request"
-MAX_AGE_S = 60.0  # after which the operator does not wait for the answer any more
+MAX_AGE_S = 60.0  # later, the operator has stopped waiting for the result
 
 
 class RequestPendingError(Exception):
@@ -31,9 +31,9 @@ class RequestPendingError(Exception):
 
 
 def write(directory: Path, request: OperatorRequest, uid: int) -> None:
-    """Write a request for the supervisor, which runs as user `uid`; raises RequestPendingError and OSError.
+    """Write a request to the supervisor, which runs as user `uid`; raises RequestPendingError and OSError.
 
-    SIGUSR2 has to follow within `MAX_AGE_S`.
+    The caller must send SIGUSR2 within `MAX_AGE_S`.
     """
     path = directory / NAME
     with atomic.open_draft(path, 0o600) as (draft, opened):
@@ -43,39 +43,39 @@ def write(directory: Path, request: OperatorRequest, uid: int) -> None:
             os.fchown(opened.fileno(), uid, -1)
         _remove_if_too_old(path)
         try:
-            os.link(draft, path, follow_symlinks=False)  # which, unlike rename(2), replaces no file
+            os.link(draft, path, follow_symlinks=False)  # link(2), unlike rename(2), does not replace a file
         except FileExistsError:
             raise RequestPendingError(f"{path} waits for the supervisor; try again in a moment") from None
 
 
-def take(directory: Path) -> OperatorRequest | None:
-    """Return the request and remove its file; None if there is no file.
+def consume(directory: Path) -> OperatorRequest | None:
+    """Read the request and remove its file; return None if there is no file.
 
-    Raises RequestError where it is no regular file, too old, of another user, or does not hold a request.
+    Raises RequestError if the file is not regular, too old, of another user, or does not hold a request.
     """
     path = directory / NAME
     try:
         with json_file.open_regular_file(path) as opened:
-            why_refused = _why_refused(os.fstat(opened.fileno()))
+            refusal = _find_refusal(os.fstat(opened.fileno()))
             text = opened.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return None
     except (OSError, json_file.JsonFileError) as error:
-        why_refused, text = str(error), b""
+        refusal, text = str(error), b""
     _remove(path)
-    if why_refused:
-        raise RequestError(why_refused)
+    if refusal:
+        raise RequestError(refusal)
     if len(text) > MAX_BYTES:
         raise RequestError(f"it is larger than {MAX_BYTES} bytes")
     return parse_request(text)
 
 
-def _why_refused(found: os.stat_result) -> str:
-    """Return why a file is refused whatever its content, or an empty text."""
+def _find_refusal(found: os.stat_result) -> str:
+    """Return the reason to refuse a file by its owner or age, or an empty text."""
     if found.st_uid not in (0, os.geteuid()):
-        return f"it belongs to user {found.st_uid}, who may not make requests"
+        return f"it belongs to user {found.st_uid}, who is not permitted to make requests"
     if _is_too_old(found):
-        return f"it is older than {MAX_AGE_S:g} s, after which nobody waits for the answer"
+        return f"it is older than {MAX_AGE_S:g} s, and the operator has stopped waiting"
     return ""
 
 

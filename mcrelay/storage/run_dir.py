@@ -1,4 +1,4 @@
-"""The run directory, which belongs to one daemon at a time: its names, its default and its lock."""
+"""The run directory: its default, its lock, and its file names. One daemon at a time holds the lock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONTROL_SOCKET, LOCK = "control.sock", "lock"
 
 
 class RunDirBusyError(Exception):
-    """Another daemon runs with this directory, or the directory cannot be used."""
+    """Another daemon uses the run directory, or the directory cannot be used."""
 
 
 def default() -> Path:

@@ -25,7 +25,7 @@ log = logging.getLogger("mcrelay")
 DEFAULT = Path("/var/lib/mcrelay")
 MAX_ENTRIES = 10  # of the history
 # Of one file. The configuration has 32 MiB at most, and JSON takes up to 6 bytes for a character.
-MAX_BYTES = 256 << 20
+MAX_FILE_BYTES = 256 << 20
 HISTORY, TRIAL, REFUSED, LOCK = "history", "trial.json", "refused.json", "lock"
 
 _NAME = re.compile(r"([0-9]{6}|[1-9][0-9]{6,})\.json")
@@ -54,7 +54,7 @@ def read_entry(directory: Path, number: int) -> Entry:
     """Return a history entry of a state directory; raises StateDirectoryError."""
     path = _path(directory, number)
     try:
-        document = json_file.read(path, MAX_BYTES)
+        document = json_file.read(path, MAX_FILE_BYTES)
     except json_file.JsonFileError as error:
         raise StateDirectoryError(f"{path}: {error}") from None
     found = parse_entry(document) if document else None
@@ -175,7 +175,7 @@ class StateDirectory:
             return None
         path = self.directory / name
         try:
-            document = json_file.read(path, MAX_BYTES)
+            document = json_file.read(path, MAX_FILE_BYTES)
         except json_file.JsonFileError as error:
             log.warning("%s is ignored: %s", path, error)
             return None

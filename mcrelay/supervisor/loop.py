@@ -151,7 +151,7 @@ class Supervisor:
         """Carry out the request of `mcrelay try` or `mcrelay confirm` in the run directory, if any."""
         self._progress.reload_handled()
         try:
-            request = request_file.take(self.run_dir)
+            request = request_file.consume(self.run_dir)
         except RequestError as error:
             self.configuration.refuse(Cause.HANGUP, f"{self.run_dir / request_file.NAME}: {error}")
             return

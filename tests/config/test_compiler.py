@@ -100,7 +100,7 @@ def test_a_config_without_rules_is_a_config(text):
         ("[1]\n", "0.yaml:1:1: expected a map with version, interfaces and rules, not a list"),
         ("version: 2\n", "0.yaml:1:10: version: expected 1, the only version there is, not 2"),
         ("version: 1\ndata_plane: kernel\n",
-         "0.yaml:2:13: data_plane: the kernel data plane is not built yet; use `auto` or `userspace`"),
+         "0.yaml:2:13: data_plane: the kernel data plane is not implemented yet; use `auto` or `userspace`"),
     ],
 )  # fmt: skip
 def test_the_error_of_a_file_as_a_whole_says_what_to_do(text, problem):
@@ -110,7 +110,7 @@ def test_the_error_of_a_file_as_a_whole_says_what_to_do(text, problem):
 def test_the_kernel_data_plane_and_what_needs_it_are_refused_until_it_exists():
     text = GOOD + rule(f"{INPUT}, outputs: [{{interface: plant}}], data_plane: kernel, exclusive: true")
     first, second = problems(text)
-    assert "rules.r.data_plane: the kernel data plane is not built yet" in first
+    assert "rules.r.data_plane: the kernel data plane is not implemented yet" in first
     assert "rules.r.exclusive: this needs the kernel data plane" in second
 
 
@@ -137,7 +137,7 @@ def test_the_kernel_data_plane_and_what_needs_it_are_refused_until_it_exists():
         ("interface: studio, group: 239.1.1.1, sources: [10.0.0.5, 10.0.0.5]",
          "rules.r.input.sources[1]: 10.0.0.5 is given twice"),
         ("interface: studio, group: 239.1.1.1, address: 10.0.0.1",
-         "rules.r.input.address: takes `group` or `address`, not both"),
+         "rules.r.input.address: use `group` or `address`, not both"),
         ("interface: studio",
          "rules.r.input: `group` or `address` is missing; add, for example, `group: 239.1.1.1`"),
     ],
@@ -160,7 +160,7 @@ def test_the_error_of_an_input_gives_the_reason(part, message):
         ("interface: plant, source: 224.0.0.1",
          "rules.r.outputs[0].source: 224.0.0.1 is a multicast group, not the address of a host"),
         ("interface: plant, group: 239.1.1.1, address: 10.0.0.1",
-         "rules.r.outputs[0].address: takes `group` or `address`, not both"),
+         "rules.r.outputs[0].address: use `group` or `address`, not both"),
         ("interface: studio",
          "rules.r.outputs[0]: 239.1.1.1:5001 on eth0 is the rule's own input: "
          "packets would loop forever"),

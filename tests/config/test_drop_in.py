@@ -55,7 +55,7 @@ names = mostly("camera", "on", "7", "1e5", "0x1f", "null", "2024-01-01", "a.b-c_
 def options(**chosen):
     """The options of `mcrelay add` as argparse parses them."""
     parser = argparse.ArgumentParser(exit_on_error=False)
-    add.arguments(parser)
+    add.add_arguments(parser)
     words = [f"--{key}={value}" for key, values in chosen.items() for value in values]
     return parser.parse_args([*words, "--", "NAME"])
 

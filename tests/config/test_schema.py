@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from mcrelay.config.reader import parse
 from mcrelay.config.schema import default, is_valid, schema
-from mcrelay.config.violations import violations
+from mcrelay.config.violations import find_violations
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads(resources.files("mcrelay").joinpath("schema.json").read_text())
@@ -199,13 +199,13 @@ def test_examples_are_valid():
 def test_a_file_is_valid_exactly_when_there_is_no_violation_to_explain(document):
     source = parse(json.dumps(document).encode(), "f")
     assert source.data == document
-    assert is_valid(document) == (not list(violations(source)))
+    assert is_valid(document) == (not list(find_violations(source)))
 
 
 def test_the_schema_is_not_changed_by_use():
     before = copy.deepcopy(schema())
     is_valid({"workers": 0})
-    list(violations(parse(b"workers: 0", "f")))
+    list(find_violations(parse(b"workers: 0", "f")))
     assert schema() == before
 
 

@@ -6,14 +6,14 @@ import pytest
 
 from mcrelay.config import violations as module
 from mcrelay.config.reader import parse
-from mcrelay.config.violations import VALUES_BEFORE_COMPILING, repeated_texts, violations
+from mcrelay.config.violations import VALUES_BEFORE_COMPILING, find_repeated_texts, find_violations
 
 FEW = VALUES_BEFORE_COMPILING
 
 
 def found(text):
     """Return the problems of a text without repetitions, as in ConfigError."""
-    return list(dict.fromkeys(str(problem) for _, problem in violations(parse(text.encode(), "f"))))
+    return list(dict.fromkeys(str(problem) for _, problem in find_violations(parse(text.encode(), "f"))))
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def found(text):
         ("workers: 0", "f:1:10: workers: expected 1 to 256 or `auto`, not 0"),
         ("workers: atuo", 'f:1:10: workers: expected 1 to 256 or `auto`, not "atuo"; did you mean `auto`?'),
         ("workers: '2'", 'f:1:10: workers: expected 1 to 256 or `auto`, not "2"; write it without quotes'),
-        ("workers:", "f:1:9: workers: expected 1 to 256 or `auto`, but nothing is here"),
+        ("workers:", "f:1:9: workers: expected 1 to 256 or `auto`, but the value is missing"),
         ("workers: true", "f:1:10: workers: expected 1 to 256 or `auto`, not true"),
         ("workers: {}", "f:1:10: workers: expected 1 to 256 or `auto`, not a map"),
         ("version: 1.0", "f:1:10: version: expected 1, the only version there is, not 1.0"),
@@ -120,7 +120,7 @@ def test_of_many_members_exactly_the_invalid_ones_are_explained(bad, fresh):
     names = [f"r {at}" if at in bad else f"r{at}" for at in range(3 * FEW)]
     maps = ", ".join(f"{name}: {{device: {'x' * 16 if at in bad else 'x'}}}" for at, name in enumerate(names))
     text = f"interfaces: {{{maps}}}\nrules: {{r: {rule % (1, outputs)}}}"
-    paths = [path for path, _ in violations(parse(text.encode(), "f"))]
+    paths = [path for path, _ in find_violations(parse(text.encode(), "f"))]
     assert len(paths) == 3 * len(bad)
     assert {*paths} == {
         *(("interfaces", names[at]) for at in bad),
@@ -130,7 +130,7 @@ def test_of_many_members_exactly_the_invalid_ones_are_explained(bad, fresh):
 
 
 def test_only_texts_are_named_as_repeated():
-    assert repeated_texts(["a", 1, 1, "b", "a", "a"]) == [4, 5]
+    assert find_repeated_texts(["a", 1, 1, "b", "a", "a"]) == [4, 5]
 
 
 def test_a_repeated_source_is_named_at_each_repetition():

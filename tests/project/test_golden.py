@@ -32,7 +32,7 @@ HOST = LinkTable(
 
 
 def planned(example):
-    config, _ = config_files.load(example)
+    config = config_files.compile_contents(config_files.read(example))
     return json.dumps(plan_as_json(config, plan(config, HOST, cpus=4)), indent=2) + "\n"
 
 

@@ -8,7 +8,14 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from mcrelay.config.problems import ConfigError
-from mcrelay.storage.config_files import MAX_BYTES, digest, load, read, read_stamps, read_with
+from mcrelay.storage.config_files import (
+    MAX_TOTAL_BYTES,
+    compile_contents,
+    digest,
+    read,
+    read_stamps,
+    read_with,
+)
 
 MAIN = b"version: 1\ninterfaces:\n  studio: {device: eth0}\n  plant: {device: eth1}\n"
 RULE = (
@@ -28,6 +35,11 @@ def folder(main):
     path = main.with_name("mcrelay.d")
     path.mkdir()
     return path
+
+
+def load(path):
+    contents = read(path)
+    return compile_contents(contents), digest(contents)
 
 
 def refused(path):
@@ -64,7 +76,7 @@ def test_a_draft_is_read_in_place_of_the_file_that_it_replaces(main, folder):
 
 @pytest.mark.parametrize("name", ["notes.txt", ".hidden.yaml", "a.yml"])
 def test_a_draft_for_a_place_that_would_not_be_read_is_refused(folder, name):
-    with pytest.raises(ConfigError, match=r"no name of a drop-in, so that it would not be read"):
+    with pytest.raises(ConfigError, match=r"the name of a drop-in ends in `\.yaml` and does not"):
         read_with(folder / name, b"")
 
 
@@ -164,7 +176,7 @@ def test_a_file_beyond_the_limit_is_refused_and_not_read_to_its_end(tmp_path):
 def test_the_limit_is_for_all_files_together(main, folder):
     for name in ("a.yaml", "b.yaml"):
         with (folder / name).open("wb") as opened:
-            opened.truncate(MAX_BYTES // 2 + 1)
+            opened.truncate(MAX_TOTAL_BYTES // 2 + 1)
     with pytest.raises(ConfigError, match=r"b\.yaml: the configuration is larger than 32 MiB"):
         read(main)
 
