@@ -168,7 +168,7 @@ def _greeting(client: Client) -> dict[str, Any]:
 def _open(connection: socket.socket, path: str) -> None:
     try:
         if len(os.fsencode(path)) > MAX_PATH_BYTES:
-            _connect_by_folder(connection, path)
+            _connect_by_directory(connection, path)
         else:
             connection.connect(path)
     except FileNotFoundError:
@@ -183,10 +183,10 @@ def _open(connection: socket.socket, path: str) -> None:
         raise NotRunning(path, format_os_error(error)) from None
 
 
-def _connect_by_folder(connection: socket.socket, path: str) -> None:
+def _connect_by_directory(connection: socket.socket, path: str) -> None:
     """Connect to a socket whose path is too long for a socket address."""
-    folder, name = os.path.split(path)
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory, name = os.path.split(path)
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         connection.connect(f"/proc/self/fd/{descriptor}/{name}")
     finally:

@@ -10,7 +10,7 @@ from mcrelay.protocol.snapshot import merged
 from mcrelay.status.entries import InterfaceEntry, RuleEntry, interface_entry, rule_entry
 from mcrelay.status.rates import CounterReader
 
-_UNKNOWN_STATUS = ("unresolved", "the daemon has not looked at it yet")
+_UNKNOWN_STATUS = ("unresolved", "not evaluated yet")
 
 
 class SnapshotReplica:

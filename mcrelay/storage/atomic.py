@@ -46,20 +46,20 @@ def replace(
         draft.flush()
         os.fsync(draft.fileno())
         os.replace(path, file)
-    _sync_folder(file.parent)
+    _sync_directory(file.parent)
 
 
 def remove(file: Path) -> None:
     """Remove a file; raises OSError."""
     file.unlink()
-    _sync_folder(file.parent)
+    _sync_directory(file.parent)
 
 
 def write_atomically(file: Path, content: bytes | None, like: Path) -> Undo:
     """Write a configuration file, or remove it if `content` is None; return a function that undoes this.
 
     An existing file keeps its owner and mode. If `file` is a symbolic link, its target is written. A new file
-    or folder gets the owner and permissions of the file `like`. Raises OSError.
+    or directory gets the owner and permissions of the file `like`. Raises OSError.
     """
     return _remove(file) if content is None else _write(Path(os.path.realpath(file)), content, like)
 
@@ -76,31 +76,31 @@ def _write(file: Path, content: bytes, like: Path) -> Undo:
         found, before = os.stat(file), file.read_bytes()
         _replace_like(found, file, content)
         return lambda: _replace_like(found, file, before)
-    is_new_folder = _make_folder(file.parent, like)
+    is_new_directory = _make_directory(file.parent, like)
     _replace_like(os.stat(like), file, content)
 
     def undo() -> None:
         remove(file)
-        if is_new_folder:
+        if is_new_directory:
             with suppress(OSError):  # another process has put a file there
                 file.parent.rmdir()
 
     return undo
 
 
-def _make_folder(folder: Path, like: Path) -> bool:
-    """Make a folder unless it exists, with the owner of `like`; return whether it was made.
+def _make_directory(directory: Path, like: Path) -> bool:
+    """Make a directory unless it exists, with the owner of `like`; return whether it was made.
 
-    Users who can read `like` can list the folder.
+    Users who can read `like` can list the directory.
     """
-    if folder.is_dir():
+    if directory.is_dir():
         return False
     found = os.stat(like)
     readable = found.st_mode & 0o444
-    folder.mkdir(mode=0o700)
+    directory.mkdir(mode=0o700)
     with suppress(PermissionError):
-        os.chown(folder, found.st_uid, found.st_gid)
-    folder.chmod(0o700 | readable | readable >> 2)
+        os.chown(directory, found.st_uid, found.st_gid)
+    directory.chmod(0o700 | readable | readable >> 2)
     return True
 
 
@@ -115,8 +115,8 @@ def _replace_like(like: os.stat_result, file: Path, content: bytes) -> None:
     replace(file, content, 0o600, copy_owner_and_mode)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
