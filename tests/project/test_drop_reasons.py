@@ -26,7 +26,7 @@ from mcrelay.tracing.format import as_document
 from mcrelay.worker.array_path import _REASONS
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.trace_capture import _VERDICTS
-from tests.support.control_harness import Desk, rule, sections
+from tests.support.control_harness import ServerHarness, rule, sections
 from tests.support.json_schemas import validate
 from tests.tracing.test_ring import HEAD
 
@@ -50,12 +50,12 @@ def shown(scope, send_errors):
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory):
     """The documents of `status` and of `stats` from a control process whose counters are COUNTS."""
-    with Desk(tmp_path_factory.mktemp("desk")) as desk:
-        desk.supervisor.change(**sections(feed=rule(0)) | {"generation": GENERATION})
-        desk.memory.link(**COUNTS[Scope.LINK])
-        desk.memory.rule(**COUNTS[Scope.RULE])
-        desk.memory.output(**COUNTS[Scope.OUTPUT])
-        client = desk.client()
+    with ServerHarness(tmp_path_factory.mktemp("control")) as harness:
+        harness.supervisor.change(**sections(feed=rule(0)) | {"generation": GENERATION})
+        harness.memory.link(**COUNTS[Scope.LINK])
+        harness.memory.rule(**COUNTS[Scope.RULE])
+        harness.memory.output(**COUNTS[Scope.OUTPUT])
+        client = harness.client()
         documents = {verb: client.call(verb) for verb in ("status", "stats")}
     for verb, document in documents.items():
         validate(document, verb)
