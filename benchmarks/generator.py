@@ -61,7 +61,7 @@ class Generator:
         context = multiprocessing.get_context("fork")  # stays in this thread's namespace
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, device, cpu), daemon=True)
-        with host.entered():
+        with host.enter_namespace():
             self._process.start()
         theirs.close()
 
@@ -113,7 +113,7 @@ def _carry_out(descriptor: int, order: Order) -> Sent:
     while now - began < order.seconds:
         if count := pace.packets_due(now):
             left = train.send(count)
-            pace.packets_sent(left, now)
+            pace.record_sent(left, now)
             sent += left
         else:
             time.sleep(pace.seconds_to_wait(now))  # leaves CPU time to the relay

@@ -31,7 +31,7 @@ class Sinks:
         allow_many_sockets()
         self._sockets: list[socket.socket] = []
         self._seen: list[int] = []
-        with host.entered():
+        with host.enter_namespace():
             for destination in destinations:
                 sink = open_receiver(destination, device, [])
                 socket_filters.attach(sink, socket_filters.NOTHING)

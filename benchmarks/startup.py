@@ -47,7 +47,7 @@ def _seconds(testbed: Testbed, relay: Relay) -> float:
 @contextmanager
 def _trickle(testbed: Testbed) -> Iterator[socket.socket]:
     """Yield a socket on the sender that is connected to the flow's destination."""
-    with testbed.sender.entered():
+    with testbed.sender.enter_namespace():
         trickle = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with trickle:
         bind_to_device(trickle, "eth0")

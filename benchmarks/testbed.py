@@ -62,7 +62,7 @@ class Testbed:
             lab.link(self.sender.end("eth0", f"{SENDER}/24"), self.relay.end("eth0", f"{RELAY_IN}/24"))
             lab.link(self.relay.end("eth1", f"{RELAY_OUT}/24"), self.receiver.end("eth0", "10.2.0.2/24"))
             self.receiver.ip(f"route add 10.1.0.0/24 via {RELAY_OUT}")  # for its reverse path filter
-            with self.relay.entered():
+            with self.relay.enter_namespace():
                 switch_offload("eth1", "tx-udp-segmentation", on=True)
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mcrelay-bench-")))
             generator_cpu, self._relay_cpu = _processors()

@@ -154,7 +154,7 @@ def _receive(receiver: ProbeReceiver, limits: EndConditions, interrupt: Interrup
     live = ProgressLine(receiver.began)
     ended = None
     while ended is None:
-        if not receiver.take(MAX_WAIT_S):
+        if not receiver.receive(MAX_WAIT_S):
             receiver.pause()
         now = time.monotonic()
         if live.is_due(now):
@@ -162,7 +162,9 @@ def _receive(receiver: ProbeReceiver, limits: EndConditions, interrupt: Interrup
         ended = "signal" if interrupt.is_set else limits.first_reached(receiver, now)
     live.clear()
     until = now + MAX_DRAIN_S
-    while ended != "count" and receiver.take(0) and now < until:  # packets that arrived before the end count
+    while (
+        ended != "count" and receiver.receive(0) and now < until
+    ):  # packets that arrived before the end count
         now = time.monotonic()
     return ended
 

@@ -164,16 +164,16 @@ def _transmit(traffic: ProbeSender, options: argparse.Namespace, interrupt: Inte
     total = options.count * len(traffic.destinations) if options.count else math.inf
     pace, live = Pacer(options.rate * len(traffic.destinations), now), ProgressLine(now)
     ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)  # sleeps end on time, not up to 50 us later
-    while traffic.taken < total and now < end and not interrupt.is_set:
+    while traffic.attempted < total and now < end and not interrupt.is_set:
         if live.is_due(now):
-            live.show(now, f"{now - began:5.0f} s   {traffic.taken:,} packets")
+            live.show(now, f"{now - began:5.0f} s   {traffic.attempted:,} packets")
         if count := pace.packets_due(now):
-            pace.packets_sent(traffic.send(int(min(count, total - traffic.taken))), now)
+            pace.record_sent(traffic.send(int(min(count, total - traffic.attempted))), now)
         elif (wait := min(pace.seconds_to_wait(now), end - now)) > SPIN_S:
             time.sleep(min(wait - SPIN_S, MAX_SLEEP_S))
         now = time.monotonic()
     live.clear()
-    if traffic.taken >= total:
+    if traffic.attempted >= total:
         return "count"
     return "signal" if interrupt.is_set else "duration"
 

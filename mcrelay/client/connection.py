@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from mcrelay.model.os_errors import format_os_error
-from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, encode_request
+from mcrelay.protocol.jsonrpc import CLIENT_PROTOCOL, Code, Json, encode_request
 
 ANSWER_TIMEOUT_S = 10.0  # without a byte from the daemon
 MIN_TIMEOUT_S = 0.001  # 0 would disable the timeout
@@ -159,9 +159,9 @@ def connect(path: str, timeout_s: float = ANSWER_TIMEOUT_S) -> Client:
 
 
 def _greeting(client: Client) -> dict[str, Any]:
-    greeting = client.call("hello", protocol=PROTOCOL)
-    if not isinstance(greeting, dict) or greeting.get("protocol") != PROTOCOL:
-        raise WrongProtocol(f"the server at {client.path} does not speak protocol {PROTOCOL}")
+    greeting = client.call("hello", protocol=CLIENT_PROTOCOL)
+    if not isinstance(greeting, dict) or greeting.get("protocol") != CLIENT_PROTOCOL:
+        raise WrongProtocol(f"the server at {client.path} does not speak protocol {CLIENT_PROTOCOL}")
     return greeting
 
 

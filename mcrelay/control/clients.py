@@ -129,7 +129,7 @@ class Clients:
             self._answer_error(connection, reply, error)
         except Exception as mistake:  # a bug of mcrelay costs this one request, and not all clients
             print(f"control: cannot answer `{request.method}`: {mistake!r}", file=sys.stderr)
-            problem = "mcrelay made a mistake: see its log"
+            problem = "internal error: see the log of mcrelay"
             self._answer_error(connection, reply, RpcError(Code.INTERNAL_ERROR, problem))
 
     # Answers.

@@ -11,7 +11,15 @@ from mcrelay.control.reload_marks import ReloadMarks
 from mcrelay.control.reload_waits import ReloadWaits
 from mcrelay.control.trace_sessions import TraceSessions
 from mcrelay.model.suggestions import list_words, similar_words
-from mcrelay.protocol.jsonrpc import PROTOCOL, Code, Json, Parameter, Request, RpcError, bind_parameters
+from mcrelay.protocol.jsonrpc import (
+    CLIENT_PROTOCOL,
+    Code,
+    Json,
+    Parameter,
+    Request,
+    RpcError,
+    bind_parameters,
+)
 from mcrelay.status.documents import Documents, Now
 from mcrelay.status.replica import SnapshotReplica
 
@@ -58,13 +66,13 @@ class Methods:
 
     def hello(self, call: Call, given: Arguments) -> None:
         """Agree on the protocol; answer with what the daemon is."""
-        if given["protocol"] != PROTOCOL:
-            raise _wrong_protocol(f"this daemon speaks protocol {PROTOCOL}, not {given['protocol']}")
+        if given["protocol"] != CLIENT_PROTOCOL:
+            raise _wrong_protocol(f"this daemon speaks protocol {CLIENT_PROTOCOL}, not {given['protocol']}")
         call.connection.is_greeted = True
         daemon, generation = self._snapshot.section("daemon"), self._snapshot.section("generation")
         call.reply.result(
             {
-                "protocol": PROTOCOL,
+                "protocol": CLIENT_PROTOCOL,
                 "version": daemon.get("version"),
                 "pid": daemon.get("pid"),
                 "config": daemon.get("config"),
@@ -120,7 +128,7 @@ class Methods:
         """Answer with the next events of a trace."""
         packets, most = bool(given["packets"]), given["most"]
         if most is not None and most < 1:
-            raise RpcError(Code.INVALID_PARAMS, "the parameter `most` is to be at least 1")
+            raise RpcError(Code.INVALID_PARAMS, "the parameter `most` must be at least 1")
         now = call.now.monotonic
         call.reply.result(self._traces.read(given["trace"], packets, most, call.connection, now))
 
@@ -167,4 +175,4 @@ METHODS = {
 
 
 def _wrong_protocol(message: str) -> RpcError:
-    return RpcError(Code.WRONG_PROTOCOL, message, {"protocol": PROTOCOL})
+    return RpcError(Code.WRONG_PROTOCOL, message, {"protocol": CLIENT_PROTOCOL})

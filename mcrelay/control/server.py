@@ -30,7 +30,7 @@ from mcrelay.protocol.control import (
     decode_to_control,
     encode_to_supervisor,
 )
-from mcrelay.protocol.framing import PROTOCOL, Hello
+from mcrelay.protocol.framing import PROCESS_PROTOCOL, Hello
 from mcrelay.status.documents import Documents, Now
 from mcrelay.status.rates import CounterReader
 from mcrelay.status.replica import SnapshotReplica
@@ -59,7 +59,7 @@ class Server:
     def run(self) -> NoReturn:
         """Answer clients until the supervisor ends; raises ChannelClosed."""
         self._selector.register(self._channel.socket, selectors.EVENT_READ, self._handle_channel)
-        self._request(Hello(PROTOCOL))
+        self._request(Hello(PROCESS_PROTOCOL))
         while True:
             self.turn(self._timeout())
 
@@ -111,7 +111,7 @@ class Server:
                 [memory] = descriptors
                 self._counters.add(worker, map_read_only(memory, COUNTERS_SIZE))
             case SnapshotChanged(sections):
-                self._documents.change(sections, now)
+                self._documents.apply_delta(sections, now)
                 if "rules" in sections:
                     gc.freeze()  # the garbage collector need not search 10,000 rules again and again
                 self._accept_clients()

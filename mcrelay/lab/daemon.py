@@ -35,7 +35,7 @@ class Daemon:
 
     def __enter__(self) -> Daemon:
         self.host.sysctl("net.unix.max_dgram_qlen", MAX_QUEUED_NOTIFICATIONS)
-        with self.host.entered():
+        with self.host.enter_namespace():
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self._notify))
         with self._log.open("a") as log:
@@ -119,10 +119,10 @@ class Daemon:
 
     def ask(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a verb that talks to this daemon, and return the completed process."""
-        return self.host.run(mcrelay(verb, *words, *self.named), check=False)
+        return self.host.run(mcrelay(verb, *words, *self.client_options), check=False)
 
     @property
-    def named(self) -> tuple[str, str]:
+    def client_options(self) -> tuple[str, str]:
         """The options that select this daemon on the command line."""
         return ("--run-dir", str(self.run_dir))
 

@@ -51,13 +51,13 @@ class Host:
 
     def ip(self, *commands: str) -> None:
         """Run commands of `ip` on this host: `link set eth0 down`."""
-        with self.entered():
+        with self.enter_namespace():
             iproute(*commands)
 
     def sysctl(self, name: str, value: int) -> None:
         """Set a network sysctl of this host, such as `net.ipv4.conf.all.rp_filter`. Raises LabError."""
         try:
-            with self.entered():
+            with self.enter_namespace():
                 Path("/proc/sys", *name.split(".")).write_text(str(value))
         except OSError as error:
             raise LabError(f"cannot set {name}: {error.strerror}") from error
@@ -66,7 +66,7 @@ class Host:
         self, command: Sequence[str], check: bool = True, seconds: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on this host to its end, and capture its output as text."""
-        with self.entered():
+        with self.enter_namespace():
             return subprocess.run(
                 command,
                 check=check,
@@ -87,7 +87,7 @@ class Host:
 
         The command gets its own session, so that Ctrl-C at the terminal ends the builder of the lab only.
         """
-        with self.entered():
+        with self.enter_namespace():
             process = subprocess.Popen(
                 command,
                 text=True,
@@ -101,7 +101,7 @@ class Host:
         return process
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
+    def enter_namespace(self) -> Iterator[None]:
         """Move the calling thread to this host; sockets and processes that it creates stay there."""
         with open("/proc/thread-self/ns/net") as before, open(NAMESPACES / self.namespace) as host:
             _enter(host.fileno())
@@ -117,7 +117,7 @@ class Host:
     def is_listening(self, destination: str, port: int) -> bool:
         """Whether a socket is bound to this address and port and, if it is a group, has joined it."""
         hex_address = f"{int.from_bytes(address_to_bytes(destination), 'little'):08X}"
-        with self.entered():
+        with self.enter_namespace():
             bound = f" {hex_address}:{port:04X} " in Path("/proc/thread-self/net/udp").read_text()
             joined = hex_address in Path("/proc/thread-self/net/igmp").read_text().split()
         return bound and (joined or not is_group(destination))
@@ -134,7 +134,7 @@ class Host:
 
     def counter(self, name: str) -> int:
         """Return a counter of /proc/net/netstat, such as `IPReversePathFilter`. Raises KeyError."""
-        with self.entered():
+        with self.enter_namespace():
             lines = Path("/proc/thread-self/net/netstat").read_text().splitlines()
         for names, values in zip(lines[::2], lines[1::2], strict=True):
             found = dict(zip(names.split(), values.split(), strict=True))

@@ -71,7 +71,7 @@ class Lab:
         # A cable carries no packet larger than its MTU. A veth would pass a large packet of many segments
         # uncut, and a packet ring at its peer would see packets that no real link carries.
         for end in ends:
-            with end.host.entered():
+            with end.host.enter_namespace():
                 switch_offload(end.device, "tx-udp-segmentation", on=False)
 
 
@@ -125,6 +125,6 @@ def _connect(end: End) -> None:
 def _is_running(end: End) -> bool:
     """Return whether the kernel has seen the carrier; the device drops all packets until then."""
     request = struct.pack("16sH14x", end.device.encode(), 0)  # struct ifreq
-    with end.host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+    with end.host.enter_namespace(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         flags: int = struct.unpack("16xH14x", fcntl.ioctl(control, SIOCGIFFLAGS, request))[0]
     return bool(flags & IFF_RUNNING)

@@ -1,1 +1,1 @@
-"""Pure: the messages between processes and with clients: framing, snapshot delta, JSON-RPC."""
+"""Pure: messages between the processes of the daemon, and messages between the daemon and its clients."""

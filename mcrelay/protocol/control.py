@@ -1,7 +1,7 @@
 """The messages between the supervisor and the control process, in JSON; framing.py cuts them into packets.
 
-The supervisor sends what clients can be shown. It does not trust the control process: a message from it is
-one of three small ones, or the control process is killed.
+The supervisor sends only data that clients may read. It does not trust the control process: it kills the
+control process if a message from there is not one of the three in `ToSupervisor`.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ Sections = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SetListener:
-    """Two descriptors: the socket at which clients connect, and the file for the heartbeat.
+    """Carries two descriptors: the socket at which clients connect, and the file for the heartbeat.
 
-    It is the first message, and comes again where the socket had to be replaced.
+    The supervisor sends it first, and again each time that it replaces the socket.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """A descriptor: the memory of a worker's counters, for reading."""
+    """Carries a descriptor for reading the memory with the counters of a worker."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotChanged:
-    """A delta of the snapshot (snapshot.py)."""
+    """Carries a delta of the snapshot (snapshot.py)."""
 
     sections: Sections = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class MarkAnswer:
-    """The answer to the Mark of this number: how many reloads had begun when the supervisor read it."""
+    """Answers the `Mark` of the same number: `begun` reloads had begun when the supervisor read it."""
 
     mark: int
     begun: int
@@ -49,10 +49,10 @@ class MarkAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TraceState:
-    """A rule is traced, with a descriptor for each of `workers`: its trace ring, for reading.
+    """Reports the trace `number` of a rule, with a descriptor to read the trace ring of each of `workers`.
 
-    `number` is that of the trace. The same number may come again with the rings of more workers. With a
-    `reason` and without workers, the rule cannot be traced, or its trace has ended.
+    The supervisor sends the same number again when further workers trace the rule. A message with a `reason`
+    and without workers means that the rule cannot be traced, or that its trace has ended.
     """
 
     rule: str
@@ -63,14 +63,14 @@ class TraceState:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Asks how many reloads have begun: one that begins later has a higher number."""
+    """Asks how many reloads have begun. The number of each later reload is higher than the answer."""
 
     mark: int
 
 
 @dataclass(frozen=True, slots=True)
 class TraceRule:
-    """Asks the supervisor to trace a rule or, where not `wanted`, to end its trace."""
+    """Asks the supervisor to trace a rule or, if `wanted` is false, to end its trace."""
 
     rule: str
     wanted: bool
@@ -101,7 +101,7 @@ def _as_json(value: JsonValue) -> object:
 
 
 def decode_to_control(text: bytes) -> ToControl:
-    """Return the message that `encode_to_control` wrote; raises WireError where it is none."""
+    """Return the message that `encode_to_control` wrote. Raises WireError if it is not a known message."""
     match json.loads(text):
         case ["listener"]:
             return SetListener()
@@ -116,7 +116,7 @@ def decode_to_control(text: bytes) -> ToControl:
         case [word, *_]:
             raise WireError(f"the supervisor sent an unknown message: {word!r}")
         case _:
-            raise WireError("the supervisor sent something that is no message")
+            raise WireError("the supervisor sent something that is not a message")
 
 
 def encode_to_supervisor(message: ToSupervisor) -> bytes:
@@ -132,7 +132,7 @@ def encode_to_supervisor(message: ToSupervisor) -> bytes:
 
 
 def decode_to_supervisor(text: bytes) -> ToSupervisor:
-    """Return the message that the control process sent; raises WireError where it is none."""
+    """Return the message that the control process sent. Raises WireError if it is not a known message."""
     match parse_json(text):
         case ["hello" | "mark", bool()]:
             pass  # Python takes True for an int; the protocol does not
@@ -142,4 +142,4 @@ def decode_to_supervisor(text: bytes) -> ToSupervisor:
             return Mark(mark)
         case ["trace", str(rule), bool(wanted)]:
             return TraceRule(rule, wanted)
-    raise WireError("the message is none that the protocol knows")
+    raise WireError("unknown message")

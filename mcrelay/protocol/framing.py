@@ -1,8 +1,8 @@
-"""Framing of the messages between the supervisor and its children, and what both protocols share.
+"""Framing of the messages between the supervisor and its child processes, which is the same for all children.
 
-A message is text (JSON) with file descriptors. It is cut into packets of a SOCK_SEQPACKET socket: each packet
-begins with one octet, `+` where more packets of the message follow and `.` in the last one. Descriptors
-travel beside the packets (SCM_RIGHTS), in the order in which the message names them.
+A message is JSON text with file descriptors. It is cut into packets of a SOCK_SEQPACKET socket. The first
+octet of a packet is its mark: `+` if more packets of the message follow, `.` in the last packet. The
+descriptors are sent with the packets (SCM_RIGHTS), in the order in which the message names them.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-PROTOCOL = 2
+PROCESS_PROTOCOL = 2
 """The version of the messages between the daemon's processes, and of the snapshot.
 
-It changes with them, because an upgrade replaces the code of child processes that start later, while an
-older supervisor runs.
+Increase it with every change of these: after an upgrade of the files on disk, a supervisor of the old version
+may start children of the new version.
 """
-MAX_PIECE = 32_768  # octets; well below the 212,992 that a socket takes by default (net.core.wmem_default)
-MAX_PACKET = MAX_PIECE + 1  # octets, the mark included
+MAX_PIECE = 32_768  # octets; well below the default send buffer of 212,992 (net.core.wmem_default)
+MAX_PACKET = MAX_PIECE + 1  # octets, with the mark
 MAX_DESCRIPTORS = 250  # in a packet; SCM_MAX_FD of net/scm.h is 253
 MAX_ANSWER = 4096  # octets of a message from a child
 MAX_BATCH = 256 << 20  # octets of a message from the supervisor
@@ -30,45 +30,46 @@ Fields = list[Any]
 
 
 class WireError(Exception):
-    """The peer sent data that the protocol does not allow."""
+    """The peer sent a message that does not conform to the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first message of a child: it has proved that it has no privilege, and is ready for descriptors."""
+    """The first message of a child, which has verified that it is unprivileged and now accepts messages."""
 
     protocol: int
 
     def must_match(self) -> None:
-        """Raise WireError where the child speaks another protocol than this process.
+        """Raise WireError if the child's version of the protocol differs from that of this process.
 
-        That happens after an upgrade of the files on disk: a child that starts again is of the new version.
+        They differ if the files on disk were upgraded since this process started: a restarted child then runs
+        the new version.
         """
-        if self.protocol != PROTOCOL:
+        if self.protocol != PROCESS_PROTOCOL:
             raise WireError(
-                f"it speaks protocol {self.protocol}, and the supervisor {PROTOCOL}:"
-                " the installed mcrelay is of another version than the one that runs; restart it"
+                f"it speaks protocol {self.protocol}, and the supervisor {PROCESS_PROTOCOL}:"
+                " the installed version of mcrelay differs from the running one; restart the daemon"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """What one sendmsg(2) carries: a piece of a message, and descriptors."""
+    """A piece of a message, and the descriptors that sendmsg(2) sends with it."""
 
     data: bytes
     descriptors: tuple[int, ...] = ()
 
 
 def parse_json(text: bytes) -> object:
-    """Return the value of a message from a child; raises WireError where it is no JSON."""
+    """Return the value of a message from a child. Raises WireError if the message is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise WireError(f"it is no JSON: {error}") from None
+        raise WireError(f"the message is not JSON: {error}") from None
 
 
 def cut_into_packets(text: bytes, descriptors: Sequence[int] = ()) -> list[Packet]:
-    """Return the packets of a message, in the order in which they have to be sent; there is at least one."""
+    """Return the packets of a message, at least one, in the order in which they must be sent."""
     pieces = [text[at : at + MAX_PIECE] for at in range(0, len(text), MAX_PIECE)] or [b""]
     groups = [
         tuple(descriptors[at : at + MAX_DESCRIPTORS]) for at in range(0, len(descriptors), MAX_DESCRIPTORS)
@@ -92,11 +93,14 @@ class Assembler:
         self._size = 0
 
     def feed(self, data: bytes, descriptors: Iterable[int] = ()) -> tuple[bytes, list[int]] | None:
-        """Take a packet; return the message and its descriptors when it is complete. Raises WireError."""
+        """Add a packet. Return the message and its descriptors if the packet completes it, else None.
+
+        Raises WireError if the packet has no valid mark, or if the message exceeds the limit.
+        """
         mark, piece = data[:1], data[1:]
         if mark not in (_MORE, _LAST):
-            raise WireError("a packet begins with neither mark of the protocol")
-        self._size += len(data)  # with the mark, or a message of empty pieces would have no limit
+            raise WireError("a packet begins with neither `+` nor `.`")
+        self._size += len(data)  # with the marks, so that the number of empty packets is limited, too
         if self._size > self._limit:
             raise WireError(f"a message is longer than {self._limit} octets")
         self._pieces.append(piece)

@@ -1,7 +1,7 @@
-"""JSON-RPC 2.0 between clients and the control process, one message a line.
+"""JSON-RPC 2.0 between clients and the control process, with one message in each line.
 
-A line from a client is not trusted: its length and its nesting have a limit, it is UTF-8, it is one object
-and no batch, and its parameters go by name and have the declared types.
+A line from a client is not trusted. It is refused unless it is a single object in UTF-8 within the limits of
+length and nesting, and unless its parameters are given by name and have the declared types.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, NoReturn
 
 Json = Any  # any value that JSON has
 
-PROTOCOL = 1
+CLIENT_PROTOCOL = 1
 MAX_LINE = 16 << 10  # octets of a request, its newline included
 MAX_DEPTH = 32  # arrays and objects within one another
 
 
 class Code(IntEnum):
-    """The code of an error: those of JSON-RPC 2.0, and those of mcrelay from -32000 down."""
+    """The codes of errors: those of JSON-RPC 2.0, then those of mcrelay from -32000 downwards."""
 
     PARSE_ERROR = -32700
     INVALID_REQUEST = -32600
@@ -40,7 +40,7 @@ Identity = str | int | None
 
 
 class RpcError(Exception):
-    """A request is answered with an error; `id` is None where the request has none that can be read."""
+    """An error that answers a request; `id` is None if the request has no id, or if its id is unreadable."""
 
     def __init__(self, code: Code, message: str, data: Json = None, id: Identity = None) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class RpcError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request of a client. A notification gets no answer."""
+    """A request of a client. The server does not answer a notification."""
 
     method: str
     params: Mapping[str, Json]
@@ -59,7 +59,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of a method: its name, the type of its value, and whether it is required."""
+    """A parameter of a method, with its name and the type of its value."""
 
     name: str
     kind: type[str] | type[int] | type[bool]
@@ -69,19 +69,19 @@ class Parameter:
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 _TYPE_NAMES: dict[type, str] = {str: "a string", int: "an integer", bool: "true or false"}
 
-# A string is matched as a whole, with the brackets in it; one without an end reaches to the end of the line.
+# A string matches as a whole, with all brackets in it. An unclosed string extends to the end of the line.
 _BRACKET_OR_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[]}]', re.DOTALL)
 
 
 def parse_request(line: bytes) -> Request:
-    """Return the request in a line; raises RpcError."""
+    """Return the request in a line. Raises RpcError if the line is not a valid request."""
     _refuse_depth(line)
     try:
         fields = json.loads(line.decode(), parse_constant=_refuse_constant)
     except ValueError as error:
-        raise RpcError(Code.PARSE_ERROR, f"a request is one line of JSON: {error}") from None
+        raise RpcError(Code.PARSE_ERROR, f"a request must be one line of JSON: {error}") from None
     if not isinstance(fields, dict):
-        raise RpcError(Code.INVALID_REQUEST, "a request is one object; batches are not taken")
+        raise RpcError(Code.INVALID_REQUEST, "a request must be one object; batches are not supported")
     return _request(fields)
 
 
@@ -94,28 +94,31 @@ def _refuse_depth(line: bytes) -> None:
             case b"]" | b"}":
                 depth -= 1
         if depth > MAX_DEPTH:
-            raise RpcError(Code.PARSE_ERROR, f"a request is nested at most {MAX_DEPTH} deep")
+            raise RpcError(Code.PARSE_ERROR, f"a request must not be nested more than {MAX_DEPTH} deep")
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _request(fields: dict[str, Json]) -> Request:
     id, method, params = fields.get("id"), fields.get("method"), fields.get("params", {})
     if not (id is None or type(id) in (str, int)):
-        raise RpcError(Code.INVALID_REQUEST, "`id` is a string or an integer")
+        raise RpcError(Code.INVALID_REQUEST, "`id` must be a string or an integer")
     if fields.get("jsonrpc") != "2.0":
-        raise RpcError(Code.INVALID_REQUEST, '`jsonrpc` is "2.0"', id=id)
+        raise RpcError(Code.INVALID_REQUEST, '`jsonrpc` must be "2.0"', id=id)
     if not isinstance(method, str):
-        raise RpcError(Code.INVALID_REQUEST, "`method` is a string", id=id)
+        raise RpcError(Code.INVALID_REQUEST, "`method` must be a string", id=id)
     if not isinstance(params, dict):
-        raise RpcError(Code.INVALID_PARAMS, "`params` is an object: parameters go by name", id=id)
+        raise RpcError(Code.INVALID_PARAMS, "`params` must be an object: parameters are given by name", id=id)
     return Request(method, params, id, is_notification="id" not in fields)
 
 
 def bind_parameters(declared: Sequence[Parameter], params: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the value of each declared parameter, None where it was not given; raises RpcError."""
+    """Return the value of each declared parameter, or None if it was not given.
+
+    Raises RpcError if a parameter is unknown, has the wrong type, or is required and missing.
+    """
     known = {parameter.name: parameter for parameter in declared}
     for name in params:
         if name not in known:
@@ -127,8 +130,8 @@ def _value(parameter: Parameter, params: Mapping[str, Json]) -> Json:
     value = params.get(parameter.name)
     if value is None and not parameter.is_required:
         return None
-    if type(value) is not parameter.kind:  # to Python, true is an integer
-        problem = "is missing" if parameter.name not in params else f"is to be {_TYPE_NAMES[parameter.kind]}"
+    if type(value) is not parameter.kind:  # not isinstance, because a bool is an int
+        problem = "is missing" if parameter.name not in params else f"must be {_TYPE_NAMES[parameter.kind]}"
         raise RpcError(Code.INVALID_PARAMS, f"the parameter `{parameter.name}` {problem}")
     return value
 
@@ -138,17 +141,17 @@ def _there_are(known: Mapping[str, Parameter]) -> str:
 
 
 def encode_request(id: int, method: str, params: Mapping[str, Json]) -> bytes:
-    """Return a request as a line."""
+    """Return the line of a request."""
     return _line({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 
 
 def encode_result(id: Identity, result: Sequence[bytes]) -> list[bytes]:
-    """Return an answer as a line, in pieces. The pieces of `result` are JSON, and are not copied."""
+    """Return the line of an answer, in pieces. The pieces of `result` are JSON text, and are not copied."""
     return [b'{"jsonrpc":"2.0","id":%b,"result":' % encode_json(id).encode(), *result, b"}\n"]
 
 
 def encode_error(error: RpcError, id: Identity) -> bytes:
-    """Return an answer that is an error as a line."""
+    """Return the line of an answer with an error."""
     fields: dict[str, Json] = {"code": int(error.code), "message": error.message}
     if error.data is not None:
         fields["data"] = error.data
@@ -160,5 +163,5 @@ def _line(fields: Mapping[str, Json]) -> bytes:
 
 
 def encode_json(value: Json) -> str:
-    """Return a value as JSON without white space. The value has no cycle."""
+    """Return a value as JSON without white space. The value must not contain itself."""
     return _ENCODER.encode(value)

@@ -1,8 +1,9 @@
-"""The snapshot of the daemon that the control process shows, and the delta that brings a copy up to date.
+"""Deltas between snapshots of the daemon, which keep the control process's copy of the snapshot up to date.
 
-A snapshot maps the names of sections to JSON values. The sections in MAPS are maps of which a change touches
-few entries: of those a delta has the entries that are set, the names that are gone and, where it changed, the
-order. All other sections are small, and a delta has them whole.
+A snapshot maps the names of sections to JSON values. The sections in MAPS are themselves maps with many
+entries, of which few change at a time. For such a section, a delta has the entries that were added or
+changed, the names of deleted entries, and the order of all names if it changed. All other sections are small,
+and a delta has the whole section.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 MAPS = ("rules", "statuses", "interfaces", "processes")
-MAX_ENTRIES = 500  # of a section in one message
+MAX_ENTRIES = 500  # of one section in one message
 
 
 class JsonValue(Protocol):
-    """A value of a snapshot that is turned into JSON only when it is sent, because there are many like it."""
+    """A value of a snapshot that is converted to JSON only if it is sent, because most are not sent."""
 
     def as_json(self) -> object:
-        """Return the value as JSON has it."""
+        """Return the value as types that the json module can encode."""
 
 
 Snapshot = Mapping[str, Any]
@@ -26,10 +27,10 @@ Section = Mapping[str, Any]
 Delta = Mapping[str, Any]
 
 
-def delta(before: Snapshot, after: Snapshot) -> dict[str, Any]:
-    """Return what turns `before` into `after`; empty where they are equal.
+def compute_delta(before: Snapshot, after: Snapshot) -> dict[str, Any]:
+    """Return the delta that turns `before` into `after`. The delta of equal snapshots is empty.
 
-    `after` has all sections that `before` has.
+    `after` must have all sections that `before` has.
     """
     changed = {}
     for name, value in after.items():
@@ -43,9 +44,9 @@ def delta(before: Snapshot, after: Snapshot) -> dict[str, Any]:
 
 
 def split_delta(whole: Delta, limit: int = MAX_ENTRIES) -> Iterator[dict[str, Any]]:
-    """Split a delta that sets many entries into deltas that set at most `limit` of a section each.
+    """Split a delta into deltas that set at most `limit` entries of a section each.
 
-    All other changes come with the last one, so that a reload's result arrives after the rules it is about.
+    The last delta has all other changes, so that the result of a reload arrives after its rules.
     """
     rest = dict(whole)
     for name in MAPS:
@@ -58,12 +59,12 @@ def split_delta(whole: Delta, limit: int = MAX_ENTRIES) -> Iterator[dict[str, An
     yield rest
 
 
-def merged(snapshot: Snapshot, changed: Delta) -> dict[str, Any]:
-    """Return what `snapshot` becomes with a delta."""
+def merge_delta(snapshot: Snapshot, changed: Delta) -> dict[str, Any]:
+    """Return a new snapshot: `snapshot` with a delta applied to it."""
     return {
         **snapshot,
         **{
-            name: _edited(snapshot.get(name, {}), value) if name in MAPS else value
+            name: _apply_edits(snapshot.get(name, {}), value) if name in MAPS else value
             for name, value in changed.items()
         },
     }
@@ -75,18 +76,18 @@ def _edits(before: Section, after: Section) -> dict[str, Any]:
         edits["set"] = added
     if gone := [name for name in before if name not in after]:
         edits["gone"] = gone
-    # Rules are shown in the order of the file, which an edit in place seldom changes.
-    if (order := list(after)) != list(_edited(before, edits)):
+    # Rules are shown in the order of the file. Most edits of the file leave that order as it is.
+    if (order := list(after)) != list(_apply_edits(before, edits)):
         edits["order"] = order
     return edits
 
 
 def _is_same(before: Mapping[str, Any], name: str, value: object) -> bool:
-    # An entry that was not built anew is the same object: that is quicker to see than equality.
+    # Most entries that did not change are the same object, and comparing identity is faster than equality.
     return name in before and (before[name] is value or before[name] == value)
 
 
-def _edited(section: Section, edits: Mapping[str, Any]) -> dict[str, Any]:
+def _apply_edits(section: Section, edits: Mapping[str, Any]) -> dict[str, Any]:
     result = {**section, **edits.get("set", {})}
     for name in edits.get("gone", ()):
         del result[name]

@@ -1,7 +1,7 @@
 """The messages between the supervisor and a worker, in JSON; framing.py cuts them into packets.
 
-The supervisor does not trust a worker: an answer is one of three small messages, or the worker is killed.
-Descriptors travel beside a batch in the order of its instructions.
+The supervisor does not trust a worker: it kills a worker whose answer is not one of the three in `Answer`.
+The descriptors that are sent with a batch have the order of its instructions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mcrelay.model.printable import make_printable
 from mcrelay.model.state import Egress, Flow, Ingress, Route, RouteOutput, Trace, WorkerResource
 from mcrelay.protocol.framing import Fields, Hello, WireError, parse_json
 
-MAX_REASON = 300  # characters, each at most 12 octets of JSON, so that an answer fits MAX_ANSWER
+MAX_REASON = 300  # characters; each takes up to 12 octets as JSON, and an answer must fit in MAX_ANSWER
 
 _RESOURCES: dict[str, type[WorkerResource]] = {"ingress": Ingress, "egress": Egress, "trace": Trace}
 _TAGS = {kind: tag for tag, kind in _RESOURCES.items()}
@@ -22,9 +22,11 @@ _TAGS = {kind: tag for tag, kind in _RESOURCES.items()}
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """An action, with the rows of the counters it needs and whether a ring is taken over half read.
+    """An action with the numbers of the counter rows that it needs.
 
-    `rows`: of the link for the opening of an Ingress, of the rule and then of each output for SetFlow.
+    `rows` holds the row of the link if `action` opens an Ingress, and the row of the rule followed by the row
+    of each output if it is a SetFlow. `resume` is true if the worker continues to read a packet ring that its
+    predecessor has read in part.
     """
 
     action: WorkerAction
@@ -34,7 +36,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class BatchMessage:
-    """The actions that a worker has to carry out, all or none."""
+    """The instructions for a worker, which carries out all of them or none."""
 
     number: int
     generation: int
@@ -43,14 +45,14 @@ class BatchMessage:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The worker has carried out a batch."""
+    """Reports that the worker has carried out a batch."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The worker could not carry out instruction `index` of a batch, and carried out none of it."""
+    """Reports that instruction `index` of a batch failed, and that none of the batch was carried out."""
 
     number: int
     index: int
@@ -62,11 +64,11 @@ Answer = Hello | Acknowledged | Refused
 
 def encode_batch(batch: BatchMessage) -> bytes:
     """Return the text of a batch."""
-    steps = [_step(instruction) for instruction in batch.instructions]
-    return json.dumps([batch.number, batch.generation, steps], separators=(",", ":")).encode()
+    instructions = [_instruction_fields(instruction) for instruction in batch.instructions]
+    return json.dumps([batch.number, batch.generation, instructions], separators=(",", ":")).encode()
 
 
-def _step(instruction: Instruction) -> Fields:
+def _instruction_fields(instruction: Instruction) -> Fields:
     rows = list(instruction.rows)
     match instruction.action:
         case Open(worker, resource):
@@ -84,7 +86,7 @@ def _step(instruction: Instruction) -> Fields:
 
 
 def _resource_fields(resource: WorkerResource) -> Fields:
-    """Return the tag of a resource's kind, and the values of its fields."""
+    """Return the tag that stands for the type of a resource, and the values of its fields."""
     return [_TAGS[type(resource)], [getattr(resource, name) for name in resource.__slots__]]
 
 
@@ -97,13 +99,13 @@ def _flow_fields(flow: Flow) -> Fields:
 
 
 def decode_batch(text: bytes) -> BatchMessage:
-    """Return the batch that `encode_batch` wrote."""
-    number, generation, steps = json.loads(text)
-    return BatchMessage(number, generation, tuple(_instruction(step) for step in steps))
+    """Return the batch that `encode_batch` wrote. Raises WireError if an instruction is unknown."""
+    number, generation, instructions = json.loads(text)
+    return BatchMessage(number, generation, tuple(_decode_instruction(fields) for fields in instructions))
 
 
-def _instruction(step: Fields) -> Instruction:
-    match step:
+def _decode_instruction(instruction: Fields) -> Instruction:
+    match instruction:
         case ["open", worker, tag, fields, rows, resume] if tag in _RESOURCES:
             return Instruction(Open(worker, _RESOURCES[tag](*fields)), tuple(rows), resume)
         case ["close", worker, tag, fields] if tag in _RESOURCES:
@@ -117,11 +119,11 @@ def _instruction(step: Fields) -> Instruction:
         case ["delete-flow", worker, flow]:
             return Instruction(DeleteFlow(worker, Flow(*flow)))
         case _:
-            raise WireError(f"unknown step in a batch: {step!r}")
+            raise WireError(f"unknown instruction in a batch: {instruction!r}")
 
 
 def encode_answer(answer: Answer) -> bytes:
-    """Return the text of an answer, never longer than MAX_ANSWER."""
+    """Return the text of an answer, which is at most MAX_ANSWER octets long."""
     match answer:
         case Hello(protocol):
             fields: Fields = ["hello", protocol]
@@ -133,7 +135,7 @@ def encode_answer(answer: Answer) -> bytes:
 
 
 def decode_answer(text: bytes) -> Answer:
-    """Return the answer that a worker sent; raises WireError where it is none."""
+    """Return the answer of a worker. Raises WireError if the answer is not a known one."""
     match parse_json(text):
         case [*values] if bool in map(type, values):
             pass  # Python takes True for an int; the protocol does not
@@ -142,6 +144,6 @@ def decode_answer(text: bytes) -> Answer:
         case ["acknowledged", int(number)]:
             return Acknowledged(number)
         case ["refused", int(number), int(index), str(reason)]:
-            # The reason goes to the log, and may forge neither a line of it nor what a terminal obeys.
+            # The log shows the reason, so it must contain neither line breaks nor control sequences.
             return Refused(number, index, make_printable(reason, "?"))
-    raise WireError("a worker's answer is none that the protocol knows")
+    raise WireError("unknown answer of a worker")

@@ -1,1 +1,1 @@
-"""Pure: what the daemon reports about itself: snapshot replica, rates and documents."""
+"""Pure: the status that the daemon reports, built from a copy of the snapshot and from the counters."""

@@ -1,6 +1,6 @@
-"""Rules and interfaces as JSON shows them, without counters: `status`, `plan` and the snapshot share this.
+"""Descriptions of rules and interfaces for JSON, without counters, as in `status`, `plan` and the snapshot.
 
-The names of keys stand here and nowhere else, except those that entries.py adds: state, reason and counters.
+This module alone defines their keys, except the keys that entries.py adds (state, reason and counters).
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from mcrelay.config.model import Interface, Output, Rule
 from mcrelay.model.links import Link
 from mcrelay.model.state import Membership, Route
 
-Devices = Mapping[str, str]  # by the names of their interfaces
+Devices = Mapping[str, str]  # from the name of an interface to its device
 
 
 def describe_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str, Any]:
-    """Return a rule with its input and its outputs in the order of the file; `route` is its running part."""
+    """Return the description of a rule, with its outputs in the order of the file.
+
+    `route` has the outputs that run; it is None if the rule does not run.
+    """
     sources = {output.name: output.egress.source for output in route.outputs} if route else {}
     return {
         "description": rule.description,
@@ -27,7 +30,7 @@ def describe_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str
 
 
 def describe_running_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str, Any]:
-    """Return the same with the data plane and the position of the rule in the files."""
+    """Return the description of a rule, with its data plane and its location in the files."""
     return {
         "data_plane": "userspace",
         "data_plane_reason": "",
@@ -48,7 +51,7 @@ def _input(rule: Rule, devices: Devices) -> dict[str, Any]:
 
 
 def _output(output: Output, devices: Devices, sources: Mapping[str, str]) -> dict[str, Any]:
-    """Return an output. A `source` or `source_port` of None is chosen when the output begins to run."""
+    """Return the description of an output. A `source` or `source_port` of None is chosen when it starts."""
     return {
         "interface": output.interface,
         "device": devices[output.interface],
@@ -65,8 +68,11 @@ def _output(output: Output, devices: Devices, sources: Mapping[str, str]) -> dic
 def describe_interface(
     interface: Interface, link: Link | None, memberships: Iterable[Membership]
 ) -> dict[str, Any]:
-    """Return an interface, the device behind it (None where it is absent), and the groups it has joined."""
-    groups = sorted((one.group, one.source or "") for one in memberships)
+    """Return the description of an interface, with its device and the groups that the device has joined.
+
+    `link` is None if the device is absent.
+    """
+    groups = sorted((membership.group, membership.source or "") for membership in memberships)
     return {
         "device": interface.device,
         "link": "absent" if link is None else "up" if link.up else "down",

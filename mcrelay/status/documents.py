@@ -1,4 +1,4 @@
-"""The documents that clients get: `status`, `list` and `stats`."""
+"""The documents `status`, `list` and `stats`, which clients request."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mcrelay.status.process_usage import Usage, UsageHistory
 from mcrelay.status.rates import CounterReader
 from mcrelay.status.replica import SnapshotReplica
 
-JSON_VERSION = 1  # of the documents
+JSON_VERSION = 1  # version of the shape of the documents
 RULES_PER_PIECE = 500
-MAX_AGE_S = 0.05  # for which all clients that request a document get the same one
+MAX_AGE_S = 0.05  # a document that is not older than this answers further requests
 
 Pieces = tuple[bytes, ...]
-"""A document in pieces. Clients that get the same document share them in memory."""
+"""A document in pieces. The clients that wait for the same document share its pieces in memory."""
 
-_SHOWN_OF_RELOAD = ("at", "outcome", "generation", "changes", "problems", "lines")
-_NOT_ABOUT_FILES = ("confirmed", "refused")
+_RELOAD_KEYS = ("at", "outcome", "generation", "changes", "problems", "lines")
+_UNSHOWN_OUTCOMES = ("confirmed", "refused")
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The time by three clocks, in seconds: monotonic, time of day (since 1970), and since the boot."""
+    """The readings of three clocks, in seconds: monotonic, time of day (since 1970), and since the boot."""
 
     monotonic: float
     time: float
@@ -35,7 +35,7 @@ class Now:
 
 
 class Documents:
-    """Builds the documents from the snapshot, the counters and the usage of the processes."""
+    """Builds the documents from the snapshot, the counters and the resource usage of the processes."""
 
     def __init__(
         self,
@@ -50,13 +50,13 @@ class Documents:
         self._clock = ClockHistory()
         self._kept: dict[str, tuple[float, Pieces]] = {}
 
-    def change(self, sections: Mapping[str, Any], now: Now) -> None:
-        """Take a delta of the snapshot: the next document shows it."""
-        self._snapshot.change(sections, now.monotonic)
+    def apply_delta(self, delta: Mapping[str, Any], now: Now) -> None:
+        """Apply a delta to the snapshot, so that the next document shows it."""
+        self._snapshot.apply_delta(delta, now.monotonic)
         self._kept.clear()
 
     def sample(self, now: Now) -> None:
-        """Keep samples for the rates of the next seconds. Documents built before are not used any more."""
+        """Record the counters, the clock and the usage, from which later documents compute their rates."""
         self._counters.sample(now.monotonic)
         self._clock.sample(now.time, now.boot)
         pids = [process["pid"] for process in self._snapshot.section("processes").values() if process["pid"]]
@@ -65,22 +65,22 @@ class Documents:
         self._kept.clear()
 
     def status(self, rule: str | None, now: Now) -> Pieces:
-        """Return the whole document, or the one of a rule, which has no other rule but all the rest."""
+        """Return the document `status`, with all rules or, if `rule` is not None, with this rule only."""
         if rule is None:
-            return self._kept_or_built("status", now, lambda: self._status(self._snapshot.rules, now))
+            return self._reuse_or_build("status", now, lambda: self._status(self._snapshot.rules, now))
         return self._status((rule,), now)
 
     def stats(self, rule: str | None, now: Now) -> Pieces:
-        """Return the counters of all rules, or of one, and of the interfaces."""
+        """Return the document `stats`, with all rules or, if `rule` is not None, with this rule only."""
         if rule is None:
-            return self._kept_or_built("stats", now, lambda: self._stats(self._snapshot.rules, now))
+            return self._reuse_or_build("stats", now, lambda: self._stats(self._snapshot.rules, now))
         return self._stats((rule,), now)
 
     def list(self, now: Now) -> Pieces:
-        """Return all rules with their states."""
-        return self._kept_or_built("list", now, self._list)
+        """Return the document `list`, with all rules and their states."""
+        return self._reuse_or_build("list", now, self._list)
 
-    def _kept_or_built(self, name: str, now: Now, build: Callable[[], Pieces]) -> Pieces:
+    def _reuse_or_build(self, name: str, now: Now, build: Callable[[], Pieces]) -> Pieces:
         built, pieces = self._kept.get(name, (-MAX_AGE_S, ()))
         if not pieces or now.monotonic - built > MAX_AGE_S:
             pieces = build()
@@ -96,29 +96,34 @@ class Documents:
             return self._clock.age(time, now.boot)
 
         texts = (rule_text(snapshot.rules[name], *snapshot.rule_status(name), reading, age) for name in rules)
-        rest = self._kept_or_built("rest", now, lambda: self._rest(now))
-        return (self._head(now), *_joined(texts), *rest)
+        rest = self._reuse_or_build("rest", now, lambda: self._rest(now))
+        return (self._head(now), *_join_in_pieces(texts), *rest)
 
     def _head(self, now: Now) -> bytes:
-        daemon, reload = self._snapshot.section("daemon"), _last_about_files(self._snapshot.section("reload"))
+        daemon, reload = (
+            self._snapshot.section("daemon"),
+            _last_shown_result(self._snapshot.section("reload")),
+        )
         head = {
             "version": JSON_VERSION,
             "time": now.time,
             "daemon": {
                 "version": daemon.get("version"),
                 "pid": daemon.get("pid"),
-                "uptime": _since(daemon.get("started"), now),
+                "uptime": _seconds_since(daemon.get("started"), now),
                 "config": daemon.get("config"),
             },
             "generation": self._snapshot.section("generation"),
-            "reload": {name: reload.get(name) for name in _SHOWN_OF_RELOAD},
+            "reload": {name: reload.get(name) for name in _RELOAD_KEYS},
             "trial": self._snapshot.section("trial") or None,
         }
         return encode_json(head)[:-1].encode() + b',"rules":['
 
     def _rest(self, now: Now) -> Pieces:
         reading = self._counters.read(now.monotonic)
-        interfaces = ",".join(interface_text(one, reading) for one in self._snapshot.interfaces.values())
+        interfaces = ",".join(
+            interface_text(interface, reading) for interface in self._snapshot.interfaces.values()
+        )
         processes = encode_json(self._processes(now))
         return (f'],"interfaces":[{interfaces}],"processes":{processes}}}'.encode(),)
 
@@ -137,7 +142,7 @@ class Documents:
             "state": process["state"],
             "reason": process["reason"],
             "restarts": process["restarts"],
-            "uptime": _since(process["started"], now),
+            "uptime": _seconds_since(process["started"], now),
             "cpu_percent": self._usages.cpu_percent(pid, usage, now.monotonic) if usage else None,
             "cpu_seconds": usage and usage.cpu_seconds,
             "memory_octets": usage and usage.memory_octets,
@@ -148,29 +153,38 @@ class Documents:
         snapshot = self._snapshot
         head = encode_json({"version": JSON_VERSION, "time": now.time})[:-1] + ',"rules":['
         texts = (encode_json(rule_stats(name, snapshot.rules[name], reading)) for name in rules)
-        interfaces = [interface_stats(name, one, reading) for name, one in snapshot.interfaces.items()]
-        return (head.encode(), *_joined(texts), f'],"interfaces":{encode_json(interfaces)}}}'.encode())
+        interfaces = [
+            interface_stats(name, interface, reading) for name, interface in snapshot.interfaces.items()
+        ]
+        return (
+            head.encode(),
+            *_join_in_pieces(texts),
+            f'],"interfaces":{encode_json(interfaces)}}}'.encode(),
+        )
 
     def _list(self) -> Pieces:
         snapshot = self._snapshot
         head = encode_json({"version": JSON_VERSION})[:-1] + ',"rules":['
-        texts = (listed_rule_text(one, *snapshot.rule_status(name)) for name, one in snapshot.rules.items())
-        return (head.encode(), *_joined(texts), b"]}")
+        texts = (listed_rule_text(rule, *snapshot.rule_status(name)) for name, rule in snapshot.rules.items())
+        return (head.encode(), *_join_in_pieces(texts), b"]}")
 
 
-def _last_about_files(reload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the last result about the files: that of a confirmation or a refused request is left out."""
+def _last_shown_result(reload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the last result that is neither a confirmation nor a refused request.
+
+    If all results are of these kinds, return the last result.
+    """
     results = (reload, *reload.get("earlier", ()))
-    return next((one for one in results if one.get("outcome") not in _NOT_ABOUT_FILES), reload)
+    return next((result for result in results if result.get("outcome") not in _UNSHOWN_OUTCOMES), reload)
 
 
-def _joined(texts: Iterable[str]) -> Iterator[bytes]:
-    """Yield the texts with commas between them, many in a piece: one text of all would be copied twice."""
+def _join_in_pieces(texts: Iterable[str]) -> Iterator[bytes]:
+    """Yield pieces of the texts, joined by commas. A single piece with all texts would be copied twice."""
     left, comma = iter(texts), ""
-    while some := list(islice(left, RULES_PER_PIECE)):
-        yield (comma + ",".join(some)).encode()
+    while piece := list(islice(left, RULES_PER_PIECE)):
+        yield (comma + ",".join(piece)).encode()
         comma = ","
 
 
-def _since(started: float | None, now: Now) -> float | None:
+def _seconds_since(started: float | None, now: Now) -> float | None:
     return None if started is None else max(0.0, round(now.monotonic - started, 3))

@@ -1,4 +1,4 @@
-"""Rules and interfaces of the snapshot (description.py) with their states and counters, for the documents."""
+"""Rules and interfaces of the snapshot (description.py), with their states and counters for the documents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mcrelay.status.template import HOLE, Template
 
 Fields = Mapping[str, Json]
 Age = Callable[[float], float]
-"""The age of a time of day, both in seconds."""
+"""Returns the age in seconds of a time of day (seconds since 1970)."""
 
 _LINK_DROPS, _RULE_DROPS, _OUTPUT_DROPS = LINKS.drop_columns, RULES.drop_columns, OUTPUTS.drop_columns
 _LAST_TIME, _LAST_SOURCE = RULES.column("last_time"), RULES.column("last_source")
@@ -29,7 +29,10 @@ _OUTPUT_DROP_HOLES = dict.fromkeys((*_OUTPUT_REASONS, Drop.SEND_ERROR), HOLE)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a counter table or None, and since when its owner has it (monotonic seconds)."""
+    """A row of a counter table; `number` is None if its rule, output or interface has no row.
+
+    `since` is the time at which the rule, output or interface got the row, in monotonic seconds.
+    """
 
     number: int | None
     since: float
@@ -37,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class RuleEntry:
-    """A rule: its part of `status` and of `list` with holes, and the rows of its input and of each output."""
+    """A rule, with its templates for `status` and `list`, and the counter rows of its input and outputs."""
 
     status: Template
     list: Template
@@ -47,7 +50,7 @@ class RuleEntry:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceEntry:
-    """An interface: its part of `status` with holes, and its row."""
+    """An interface, with a template for `status`, and with its counter row."""
 
     device: str
     ifindex: int | None
@@ -56,9 +59,9 @@ class InterfaceEntry:
 
 
 def rule_entry(name: str, rule: Fields, before: RuleEntry | None, now: float) -> RuleEntry:
-    """Return the entry of a rule as the snapshot has it; `before` is its entry until now, if it had one."""
+    """Return the entry of a rule of the snapshot; `before` is its previous entry, or None."""
     row, *output_rows = rule["rows"]
-    known = {one.number: one for one in before.output_rows} if before else {}
+    known = {row.number: row for row in before.output_rows} if before else {}
     return RuleEntry(
         Template(_rule(name, rule["shown"])),
         Template(_listed_rule(name, rule["shown"])),
@@ -88,7 +91,7 @@ def _listed_rule(name: str, shown: Fields) -> Json:
 def interface_entry(
     name: str, interface: Fields, before: InterfaceEntry | None, now: float
 ) -> InterfaceEntry:
-    """Return the entry of an interface as the snapshot has it; `before` is its entry until now."""
+    """Return the entry of an interface of the snapshot; `before` is its previous entry, or None."""
     shown, number = interface["shown"], interface["row"]
     row = before.row if before and before.row.number == number else Row(number, now)
     drops = dict.fromkeys(LINKS.drops, HOLE)
@@ -97,7 +100,7 @@ def interface_entry(
 
 
 def rule_text(entry: RuleEntry, state: str, reason: str, reading: Reading, age: Age) -> str:
-    """Return the rule as `status` has it."""
+    """Return the JSON text of a rule in `status`."""
     row = entry.row
     counts = reading.counts(RULES, row.number)
     drops = counts[_RULE_DROPS]
@@ -118,7 +121,7 @@ def rule_text(entry: RuleEntry, state: str, reason: str, reading: Reading, age: 
 
 
 def interface_text(entry: InterfaceEntry, reading: Reading) -> str:
-    """Return the interface as `status` has it."""
+    """Return the JSON text of an interface in `status`."""
     row = entry.row
     counts = reading.counts(LINKS, row.number)
     rates = _rates(reading.rates(LINKS, row.number, counts, row.since))
@@ -126,12 +129,12 @@ def interface_text(entry: InterfaceEntry, reading: Reading) -> str:
 
 
 def listed_rule_text(entry: RuleEntry, state: str, reason: str) -> str:
-    """Return the rule as `list` has it."""
+    """Return the JSON text of a rule in `list`."""
     return entry.list.fill([encode_json(state), encode_json(reason)])
 
 
 def rule_stats(name: str, entry: RuleEntry, reading: Reading) -> Json:
-    """Return the rule as `stats` has it, with its outputs added up."""
+    """Return a rule of `stats`, with the counters of its outputs added up."""
     counts = reading.counts(RULES, entry.row.number)
     sent = OUTPUTS.total([reading.counts(OUTPUTS, row.number) for row in entry.output_rows])
     packets, bits = reading.rates(RULES, entry.row.number, counts, entry.row.since)
@@ -150,7 +153,7 @@ def rule_stats(name: str, entry: RuleEntry, reading: Reading) -> Json:
 
 
 def interface_stats(name: str, entry: InterfaceEntry, reading: Reading) -> Json:
-    """Return the interface as `stats` has it."""
+    """Return an interface of `stats`."""
     counts = reading.counts(LINKS, entry.row.number)
     packets, bits = reading.rates(LINKS, entry.row.number, counts, entry.row.since)
     return {

@@ -1,4 +1,4 @@
-"""The counters of all workers, and how fast they grow."""
+"""The counters of all workers, and their rates in packets and bits per second."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
 
 TABLES = (LINKS, RULES, OUTPUTS)
-MIN_SPAN_S = 1.0  # that a rate is measured over
-MAX_SAMPLES = 3  # with one a beat, the youngest that is MIN_SPAN_S old is among them
+MIN_SPAN_S = 1.0  # the shortest span over which a rate is measured
+MAX_SAMPLES = 3  # enough for the latest sample that is MIN_SPAN_S old, with a sample at each heartbeat
 
 Rates = tuple[float | None, float | None]  # packets and bits per second; None while unknown
 UNKNOWN: Rates = (None, None)
@@ -18,7 +18,7 @@ UNKNOWN: Rates = (None, None)
 
 @dataclass(frozen=True, slots=True)
 class ColumnSample:
-    """One counter of every row of a table at one time: a view of 64-bit numbers for each worker."""
+    """A copy of one column of a counter table, with a view of 64-bit numbers for each worker."""
 
     workers: tuple[memoryview, ...]
 
@@ -26,12 +26,15 @@ class ColumnSample:
         """Return the counter of a row, added up over all workers."""
         if len(self.workers) == 1:
             return self.workers[0][row]
-        return sum([of_worker[row] for of_worker in self.workers])
+        return sum([column[row] for column in self.workers])
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Packets and octets of all rows at one time (monotonic seconds), by the offset of the table."""
+    """The packets and octets of all rows at `time` (monotonic seconds), by the offset of their table.
+
+    `workers` is the number of workers with counters at that time.
+    """
 
     time: float
     workers: int
@@ -40,7 +43,10 @@ class Sample:
 
 
 class Reading:
-    """The counters as they are now, beside a sample of at least MIN_SPAN_S ago; None where there is none."""
+    """Reads the current counters, and computes rates from a sample that is at least MIN_SPAN_S old.
+
+    `past` is None if there is no such sample.
+    """
 
     def __init__(self, memories: Sequence[memoryview], now: float, past: Sample | None) -> None:
         self._memories = memories
@@ -54,9 +60,10 @@ class Reading:
         return table.total([table.counts(memory, row) for memory in self._memories])
 
     def rates(self, table: Table, row: int | None, counts: Sequence[int], since: float) -> Rates:
-        """Return how fast a row has grown to `counts`, UNKNOWN where the sample is older than its owner.
+        """Return the rates of a row whose current counters are `counts`.
 
-        `since` is when the row was given to its owner, in monotonic seconds.
+        `since` is the time at which the rule, output or interface got the row, in monotonic seconds. Return
+        UNKNOWN if the sample was taken before that time.
         """
         past = self._past
         if row is None or past is None or since >= past.time:
@@ -65,12 +72,12 @@ class Reading:
         octets = counts[1] - past.octets[table.offset].total(row)
         if packets == octets == 0:
             return 0.0, 0
-        # A row that was cleared since, for a rule of the same name, is smaller than in the sample.
+        # The counters are smaller than in the sample if the row was cleared for a new rule of the same name.
         return max(0.0, round(packets / self._seconds, 1)), max(0, round(8 * octets / self._seconds))
 
 
 class CounterReader:
-    """The memories that the workers write their counters to, and the last samples of them."""
+    """Reads the memories to which the workers write their counters, and keeps the last samples of these."""
 
     def __init__(self) -> None:
         self._memories: dict[int, memoryview] = {}
@@ -78,16 +85,16 @@ class CounterReader:
         self._rows = {table.offset: 0 for table in TABLES}
 
     def add(self, worker: int, memory: memoryview) -> None:
-        """Read the memory of a worker from now on, as octets. A restarted worker writes to the same one."""
+        """Add the memory of a worker, as a view of octets. A restarted worker keeps its memory."""
         self._memories[worker] = memory.cast("Q")
 
     def include(self, table: Table, row: int | None) -> None:
-        """Include a row in all samples to come."""
+        """Include a row in all later samples."""
         if row is not None:
             self._rows[table.offset] = max(self._rows[table.offset], row + 1)
 
     def sample(self, now: float) -> None:
-        """Keep a sample; `now` is in monotonic seconds."""
+        """Record a sample; `now` is in monotonic seconds."""
         packets = {table.offset: self._column(table, "packets") for table in TABLES}
         octets = {table.offset: self._column(table, "octets") for table in TABLES}
         self._samples.append(Sample(now, len(self._memories), packets, octets))
@@ -99,8 +106,8 @@ class CounterReader:
         return ColumnSample(tuple(memoryview(copy).cast("Q") for copy in copies))
 
     def read(self, now: float) -> Reading:
-        """Return the counters as they are; `now` is in monotonic seconds."""
-        # The first counts of a worker that has come since would look like a burst.
-        past = (one for one in self._samples if one.workers == len(self._memories))
-        old_enough = [one for one in past if now - one.time >= MIN_SPAN_S]
+        """Return a reading of the current counters; `now` is in monotonic seconds."""
+        # The first counts of a worker that was added since the sample would look like a burst.
+        comparable = (sample for sample in self._samples if sample.workers == len(self._memories))
+        old_enough = [sample for sample in comparable if now - sample.time >= MIN_SPAN_S]
         return Reading(tuple(self._memories.values()), now, old_enough[-1] if old_enough else None)

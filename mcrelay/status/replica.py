@@ -1,4 +1,4 @@
-"""The control process's copy of the snapshot, with rules and interfaces made ready for the documents."""
+"""The control process's copy of the snapshot, with its rules and interfaces prepared for the documents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
-from mcrelay.protocol.snapshot import merged
+from mcrelay.protocol.snapshot import merge_delta
 from mcrelay.status.entries import InterfaceEntry, RuleEntry, interface_entry, rule_entry
 from mcrelay.status.rates import CounterReader
 
@@ -14,22 +14,24 @@ _UNKNOWN_STATUS = ("unresolved", "not evaluated yet")
 
 
 class SnapshotReplica:
-    """A copy of the supervisor's snapshot, kept up to date by deltas."""
+    """Holds a copy of the supervisor's snapshot, to which it applies deltas."""
 
     def __init__(self, counters: CounterReader) -> None:
         self._snapshot: dict[str, Any] = {}
         self._counters = counters
 
-    def change(self, delta: Mapping[str, Any], now: float) -> None:
-        """Take a delta; `now` is in monotonic seconds."""
+    def apply_delta(self, delta: Mapping[str, Any], now: float) -> None:
+        """Apply a delta; `now` is in monotonic seconds."""
         prepared = dict(delta)
         if "rules" in delta:
-            prepared["rules"] = _prepared(delta["rules"], lambda name, rule: self._rule(name, rule, now))
+            prepared["rules"] = _prepare_entries(
+                delta["rules"], lambda name, rule: self._rule(name, rule, now)
+            )
         if "interfaces" in delta:
-            prepared["interfaces"] = _prepared(
+            prepared["interfaces"] = _prepare_entries(
                 delta["interfaces"], lambda name, interface: self._interface(name, interface, now)
             )
-        self._snapshot = merged(self._snapshot, prepared)
+        self._snapshot = merge_delta(self._snapshot, prepared)
 
     @property
     def has_content(self) -> bool:
@@ -47,22 +49,26 @@ class SnapshotReplica:
         return self.section("interfaces")
 
     def section(self, name: str) -> Mapping[str, Any]:
-        """Return a section of the snapshot; it is empty until it has arrived."""
+        """Return a section of the snapshot, or an empty mapping if the section has not arrived yet."""
         section: Mapping[str, Any] = self._snapshot.get(name, {})
         return section
 
     def devices(self) -> Mapping[int, str]:
         """Return the names of the devices by ifindex."""
-        return {one.ifindex: one.device for one in self.interfaces.values() if one.ifindex is not None}
+        return {
+            interface.ifindex: interface.device
+            for interface in self.interfaces.values()
+            if interface.ifindex is not None
+        }
 
     def reload_results(self) -> Sequence[Mapping[str, Any]]:
-        """Return the results of the last reloads, the latest first."""
+        """Return the results of the last completed reloads, the latest first."""
         reload = self.section("reload")
         latest = {name: value for name, value in reload.items() if name not in ("begun", "earlier")}
-        return [one for one in (latest, *reload.get("earlier", ())) if one.get("finished")]
+        return [result for result in (latest, *reload.get("earlier", ())) if result.get("finished")]
 
     def rule_status(self, rule: str) -> tuple[str, str]:
-        """Return the state of a rule, and the reason."""
+        """Return the state of a rule, and the reason for the state."""
         state, reason = self.section("statuses").get(rule, _UNKNOWN_STATUS)
         return state, reason
 
@@ -79,8 +85,8 @@ class SnapshotReplica:
         return entry
 
 
-def _prepared(
+def _prepare_entries(
     edits: Mapping[str, Any], prepare: Callable[[str, Mapping[str, Any]], object]
 ) -> Mapping[str, Any]:
-    """Return the edits of a section in which each value that is set has been prepared."""
+    """Return the edits of a section, with `prepare` applied to each value that they set."""
     return {**edits, "set": {name: prepare(name, value) for name, value in edits.get("set", {}).items()}}

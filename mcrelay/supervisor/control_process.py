@@ -21,7 +21,7 @@ from mcrelay.protocol.control import (
     encode_to_control,
 )
 from mcrelay.protocol.framing import Hello, WireError
-from mcrelay.protocol.snapshot import delta, split_delta
+from mcrelay.protocol.snapshot import compute_delta, split_delta
 from mcrelay.reconcile.lifecycle import TIMEOUT_S, Phase, Process
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Reloads
@@ -110,7 +110,7 @@ class ControlProcess:
         for worker in memories.keys() - self._sent_memories:
             self._sent_memories.add(worker)
             self._send(Counters(worker), [memories[worker].shared.for_reading])
-        if changed := delta(self._sent_snapshot, snapshot):
+        if changed := compute_delta(self._sent_snapshot, snapshot):
             self._sent_snapshot = dict(snapshot)
             for part in split_delta(changed):
                 self._send(SnapshotChanged(part))

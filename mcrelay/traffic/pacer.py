@@ -23,7 +23,7 @@ class Pacer:
             return 0
         return min(self._burst, int((now - self._next) * self._rate) + 1)
 
-    def packets_sent(self, count: int, now: float) -> None:
+    def record_sent(self, count: int, now: float) -> None:
         """Record that `count` packets were sent."""
         self._next = max(self._next + count / self._rate, now - MAX_CATCH_UP_S)
         self._earliest = now + count / (2 * self._rate)

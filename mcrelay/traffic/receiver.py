@@ -32,14 +32,14 @@ class ProbeReceiver:
             self._selector.register(sock, selectors.EVENT_READ, str(destination))
         self._pause = GATHER_S if min(map(buffer_size, sockets.values())) >= MIN_GATHER_BUFFER else 0.0
 
-    def take(self, wait: float) -> bool:
+    def receive(self, wait: float) -> bool:
         """Receive a batch from each socket, after up to `wait` seconds; return whether more may be there."""
         fullest = 0
         for key, _ in self._selector.select(wait):
             count = self._arrivals.receive(key.fd)
             fullest = max(fullest, count)
             if count:
-                self.reception.take(key.data, self._batch(count))
+                self.reception.count(key.data, self._batch(count))
                 self.packets += count
                 self.last_arrival = time.monotonic()
         return fullest == BATCH_DATAGRAMS

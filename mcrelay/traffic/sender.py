@@ -28,7 +28,7 @@ BATCH_PACKETS = 256  # prepared at once: few enough to stay in the CPU cache unt
 class ProbeSender:
     """Sends packets, numbered from 0 for each destination, prepared many at a time and stamped when sent.
 
-    `taken` counts all packets that were tried; `failures`, by errno, those that could not be sent. With
+    `attempted` counts all packets that were tried; `failures`, by errno, those that could not be sent. With
     `segments`, a message holds as many packets as the kernel can cut it into; this needs a single
     destination.
     """
@@ -45,7 +45,7 @@ class ProbeSender:
         self.destinations = destinations
         self.ttls = ttls
         self.flows = _flows(len(destinations))
-        self.taken = 0
+        self.attempted = 0
         self.failures: Counter[int] = Counter()
         self._unsent: Counter[int] = Counter()  # by index of the destination
         self._descriptor = descriptor
@@ -73,7 +73,7 @@ class ProbeSender:
     def sent(self) -> list[int]:
         """The number of packets sent to each destination."""
         number = len(self.destinations)
-        return [-(-(self.taken - index) // number) - self._unsent[index] for index in range(number)]
+        return [-(-(self.attempted - index) // number) - self._unsent[index] for index in range(number)]
 
     def send(self, limit: int) -> int:
         """Send up to `limit` packets, wait while the socket is full, and return how many were tried.
@@ -81,10 +81,10 @@ class ProbeSender:
         Raises OSError if the very first packets cannot be sent, as further ones would fail as well.
         """
         rows = len(self._rounds)
-        first = self.taken % rows
+        first = self.attempted % rows
         last = min(first + limit, rows)
         if first == 0:
-            self._payloads.fill(self._flow, self._rounds + self.taken // len(self.destinations))
+            self._payloads.fill(self._flow, self._rounds + self.attempted // len(self.destinations))
         starts = np.arange(first, last, self._run)
         count = np.minimum(self._run, last - starts)
         messages = self._messages.compose(starts, count, self._name[starts], self._ttl[starts], self._tos)
@@ -93,11 +93,11 @@ class ProbeSender:
             self._record(failure, int(starts[failure.message]) % len(self.destinations))
         if self._messages.refused_segment is not None:
             self._run = 1
-        self.taken += last - first
+        self.attempted += last - first
         return last - first
 
     def _record(self, failure: MessageFailure, index: int) -> None:
-        if self.taken == 0:
+        if self.attempted == 0:
             raise OSError(failure.code, _reason(failure.code, self.destinations[index]))
         self.failures[failure.code] += failure.datagrams
         self._unsent[index] += failure.datagrams

@@ -39,22 +39,22 @@ class SequenceTracker:
         """The number of missing packets between the lowest and the highest."""
         return self.highest - self.lowest + 1 - self.received if self.received else 0
 
-    def take(self, numbers: Column) -> None:
+    def count(self, numbers: Column) -> None:
         """Count packets with these numbers, in order of arrival."""
         if not self.received:
             self.lowest, self.highest = int(numbers[0]), int(numbers[0]) - 1
         # Half of `_seen` is for the window, the other half for what a batch may add to it. A batch that would
         # add more (after a long gap) is split; a single packet may be any distance ahead.
         if len(numbers) > 1 and int(numbers.max()) - self.highest > self._window:
-            self.take(numbers[: len(numbers) // 2])
-            self.take(numbers[len(numbers) // 2 :])
+            self.count(numbers[: len(numbers) // 2])
+            self.count(numbers[len(numbers) // 2 :])
         elif numbers[0] > self.highest and (numbers[1:] > numbers[:-1]).all():
             self._advance(int(numbers[-1]))
             self._register(numbers)
         else:
-            self._take_unordered(numbers)
+            self._count_unordered(numbers)
 
-    def _take_unordered(self, numbers: Column) -> None:
+    def _count_unordered(self, numbers: Column) -> None:
         highest_before = np.maximum.accumulate(np.concatenate(([self.highest], numbers[:-1])))
         recent = numbers > highest_before - self._window
         self._advance(int(numbers.max()))
@@ -95,7 +95,7 @@ class LatencyHistogram:
         self.lowest, self.highest = 2**63, -(2**63)
         self._buckets = np.zeros(2 * self._ZERO + 1, np.int64)
 
-    def take(self, nanoseconds: Column) -> None:
+    def count(self, nanoseconds: Column) -> None:
         """Count packets with these latencies."""
         self.lowest = min(self.lowest, int(nanoseconds.min()))
         self.highest = max(self.highest, int(nanoseconds.max()))
@@ -110,7 +110,7 @@ class LatencyHistogram:
         self.lowest, self.highest = min(self.lowest, other.lowest), max(self.highest, other.highest)
         self._buckets += other._buckets
 
-    def summary(self) -> dict[str, float] | None:
+    def summarize(self) -> dict[str, float] | None:
         """Return minimum, quantiles and maximum in microseconds, or None if no packet was counted."""
         upto = np.cumsum(self._buckets)
         if not upto[-1]:
@@ -198,7 +198,7 @@ class FlowStatistics:
         self.dscp: set[int] = set()
         self.began, self.ended = 2**63, 0
 
-    def take(self, batch: ArrivalBatch, rows: NDArray[np.intp]) -> None:
+    def count(self, batch: ArrivalBatch, rows: NDArray[np.intp]) -> None:
         """Count these rows of a batch, which are all of this flow."""
         time, checks = batch.time[rows], batch.checks
         intact = rows[checks.intact[rows]]
@@ -211,8 +211,8 @@ class FlowStatistics:
         self.dscp.update(np.unique(batch.tos[rows] >> 2).tolist())
         self.began, self.ended = min(self.began, int(time.min())), max(self.ended, int(time.max()))
         if len(intact):
-            self.sequence.take(checks.sequence[intact])
-            self.latency.take(batch.time[intact] - checks.time[intact])
+            self.sequence.count(checks.sequence[intact])
+            self.latency.count(batch.time[intact] - checks.time[intact])
 
 
 class Reception:
@@ -223,14 +223,14 @@ class Reception:
         self.unlisted = 0
         self._max_flows = max_flows
 
-    def take(self, destination: str, batch: ArrivalBatch) -> None:
+    def count(self, destination: str, batch: ArrivalBatch) -> None:
         """Count a batch that arrived at `destination`, in the order of its rows."""
         for source, source_port, label, rows in _split_by_flow(batch):
             key = FlowId(destination, source, source_port, None if label < 0 else label)
             if key not in self.flows and len(self.flows) >= self._max_flows:
                 self.unlisted += len(rows)
                 continue
-            self.flows.setdefault(key, FlowStatistics()).take(batch, rows)
+            self.flows.setdefault(key, FlowStatistics()).count(batch, rows)
 
 
 def _split_by_flow(batch: ArrivalBatch) -> Iterator[tuple[int, int, int, NDArray[np.intp]]]:
@@ -268,5 +268,5 @@ def sum_counts(flows: Iterable[FlowStatistics]) -> FlowCounts:
         ttl=tuple(sorted(set().union(*(flow.ttl for flow in flows)))),
         dscp=tuple(sorted(set().union(*(flow.dscp for flow in flows)))),
         seconds=(ended - began) / 1e9,
-        latency_us=latency.summary(),
+        latency_us=latency.summarize(),
     )

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from mcrelay.ipc.channel import BlockingChannel
 from mcrelay.model.drops import Drop
-from mcrelay.protocol.framing import PROTOCOL, Hello
+from mcrelay.protocol.framing import PROCESS_PROTOCOL, Hello
 from mcrelay.protocol.worker import Acknowledged, Answer, Refused, decode_batch, encode_answer
 from mcrelay.worker.array_path import ArrayPath
 from mcrelay.worker.counters import CounterWriter
@@ -30,7 +30,7 @@ class Worker:
 
     def run(self) -> NoReturn:
         """Forward packets until the channel ends, which raises ChannelClosed."""
-        self._answer(Hello(PROTOCOL))
+        self._answer(Hello(PROCESS_PROTOCOL))
         while True:
             self.turn(None)
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mcrelay.protocol.control import decode_to_supervisor
-from mcrelay.protocol.framing import MAX_PACKET, PROTOCOL, Hello
+from mcrelay.protocol.framing import MAX_PACKET, PROCESS_PROTOCOL, Hello
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
 
@@ -39,7 +39,7 @@ def start_process():
 @needs_root
 def test_it_says_hello_without_privileges_and_ends_with_its_channel(start_process):
     process, channel = start_process(*NOBODY_OPTIONS)
-    assert decode_to_supervisor(channel.recv(MAX_PACKET)[1:]) == Hello(PROTOCOL)
+    assert decode_to_supervisor(channel.recv(MAX_PACKET)[1:]) == Hello(PROCESS_PROTOCOL)
     channel.close()
     assert process.wait(20) == 0
     assert process.stderr.read() == ""

@@ -14,7 +14,7 @@ import pytest
 from mcrelay.linux import landlock, sandbox
 from mcrelay.linux.capabilities import Privileges
 from mcrelay.linux.sandbox import PrivilegesHeldError
-from mcrelay.protocol.framing import MAX_PACKET, PROTOCOL, Hello
+from mcrelay.protocol.framing import MAX_PACKET, PROCESS_PROTOCOL, Hello
 from mcrelay.protocol.worker import decode_answer
 
 NOBODY = 65534
@@ -275,7 +275,7 @@ def test_a_worker_says_hello_once_it_has_its_memory_and_ends_with_its_channel(st
     descriptor = memory()
     socket.send_fds(channel, [b"."], [descriptor])
     os.close(descriptor)
-    assert decode_answer(channel.recv(MAX_PACKET)[1:]) == Hello(PROTOCOL)
+    assert decode_answer(channel.recv(MAX_PACKET)[1:]) == Hello(PROCESS_PROTOCOL)
     channel.close()
     assert process.wait(20) == 0
     assert process.stderr.read() == ""

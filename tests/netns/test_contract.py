@@ -30,7 +30,7 @@ FEED = (
 @pytest.fixture
 def wire(studio):
     """A packet socket of the sender, which sends any octets as a frame."""
-    with studio.sender.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
+    with studio.sender.enter_namespace(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
         wire.bind(("eth0", 0))
         yield wire
 
@@ -40,7 +40,7 @@ def wire(studio):
 
 def open_packet_socket(host):
     """Return a packet socket that receives the IP packets of a host unchanged."""
-    with host.entered():
+    with host.enter_namespace():
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
     wire.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
     wire.settimeout(TIMEOUT_S)
@@ -87,7 +87,7 @@ def test_a_datagram_on_the_wire_has_the_headers_of_its_output(studio, wire, comp
         "{interface: left, group: 239.2.2.2, port: 6001, ttl: decrement, dscp: copy},"
         "{interface: right, group: 239.2.2.2, port: 6001, ttl: 7, dscp: 10}]}"
     )
-    with studio.relay.entered():  # otherwise packets on a veth have no valid checksum
+    with studio.relay.enter_namespace():  # otherwise packets on a veth have no valid checksum
         for device in ("eth1", "eth2"):
             switch_offload(device, CHECKSUM_OFFLOAD, on=False)
     left, right = open_packet_socket(studio.left), open_packet_socket(studio.right)
@@ -106,9 +106,9 @@ def test_a_datagram_on_the_wire_has_the_headers_of_its_output(studio, wire, comp
 @pytest.mark.parametrize("at_relay", [True, False])
 def test_checksums_are_valid_whether_or_not_a_device_computes_them(studio, at_sender, at_relay):
     for host, device, on in ((studio.sender, "eth0", at_sender), (studio.relay, "eth1", at_relay)):
-        with host.entered():
+        with host.enter_namespace():
             switch_offload(device, CHECKSUM_OFFLOAD, on=on)
-    with studio.sender.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
+    with studio.sender.enter_namespace(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
         sending.bind((FOREIGN, 0))
         sending.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(FOREIGN))
         left = UdpListener(studio.left)

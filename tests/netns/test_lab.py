@@ -25,11 +25,11 @@ def pair(lab):
 
 def test_linked_hosts_receive_from_each_other_at_once(pair):
     one, other = pair
-    with other.entered():
+    with other.enter_namespace():
         receiving = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     receiving.bind(("10.1.0.2", 5000))
     receiving.settimeout(5)
-    with one.entered():
+    with one.enter_namespace():
         sending = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sending.sendto(b"hello", ("10.1.0.2", 5000))
     assert receiving.recvfrom(100)[0] == b"hello"
@@ -37,10 +37,10 @@ def test_linked_hosts_receive_from_each_other_at_once(pair):
 
 def test_segments_are_single_packets_on_the_wire(pair):
     one, other = pair
-    with other.entered():
+    with other.enter_namespace():
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
     wire.settimeout(5)
-    with one.entered():
+    with one.enter_namespace():
         sending = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sending.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
     sending.sendto(bytes(3000), ("10.1.0.2", 5000))
@@ -50,11 +50,11 @@ def test_segments_are_single_packets_on_the_wire(pair):
 def test_a_foreign_source_is_dropped_by_the_reverse_path_filter(lab):
     sender, host = lab.host("sender"), lab.host("host")
     lab.link(sender.end("eth0", "192.168.168.55/24"), host.end("eth0", "10.1.0.1/24"))
-    with host.entered():
+    with host.enter_namespace():
         member = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     group = socket.inet_aton("239.1.1.1")
     member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group + socket.inet_aton("10.1.0.1"))
-    with sender.entered():
+    with sender.enter_namespace():
         sending = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sending.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("192.168.168.55"))
     for _ in range(10):
@@ -64,7 +64,7 @@ def test_a_foreign_source_is_dropped_by_the_reverse_path_filter(lab):
 
 def test_a_host_is_listening_once_a_socket_is_bound_and_has_joined(pair):
     one, _ = pair
-    with one.entered():
+    with one.enter_namespace():
         receiving = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     receiving.bind(("239.1.1.1", 5000))
     assert not one.is_listening("239.1.1.1", 5000)

@@ -23,7 +23,7 @@ GROUPS = [f"239.1.{number // 250}.{1 + number % 250}" for number in range(16_000
 @pytest.fixture
 def relay(studio):
     """The relay host, entered: what the test opens is there."""
-    with studio.relay.entered():
+    with studio.relay.enter_namespace():
         yield studio.relay
 
 

@@ -15,7 +15,7 @@ def host(lab):
     host, far = lab.host("host"), lab.host("far")
     lab.link(host.end("eth0", "10.1.0.1/24", "10.1.0.2/24", "10.7.0.1/32"), far.end("eth0"), mtu=9000)
     host.ip("address add 169.254.1.1/16 dev eth0 scope link")
-    with host.entered():
+    with host.enter_namespace():
         yield host
 
 
@@ -57,7 +57,7 @@ def test_the_address_of_a_point_to_point_link_is_its_own_and_not_the_one_of_its_
 
 
 def test_a_host_without_devices_has_only_its_loopback(lab):
-    with lab.host("bare").entered():
+    with lab.host("bare").enter_namespace():
         assert list(read_links().links) == ["lo"]
 
 

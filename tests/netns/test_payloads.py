@@ -35,7 +35,7 @@ def set_mtu_out(studio, mtu):
 @pytest.fixture
 def sending(studio):
     """A UDP socket of the sender, bound to an address that no router knows."""
-    with studio.sender.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
+    with studio.sender.enter_namespace(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
         sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         sending.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(FOREIGN))
         sending.bind((FOREIGN, 0))

@@ -40,14 +40,14 @@ DONT_FRAGMENT = 0x4000
 @pytest.fixture
 def relay(studio):
     """The relay host, entered: what the test opens is there."""
-    with studio.relay.entered():
+    with studio.relay.enter_namespace():
         yield studio.relay
 
 
 @pytest.fixture
 def wire(studio, relay):
     """The sender's end of the cable to the relay."""
-    with studio.sender.entered():
+    with studio.sender.enter_namespace():
         raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         raw.bind(("eth0", 0))
     return raw
@@ -83,7 +83,7 @@ def test_a_ring_gets_no_packet_before_a_filter_is_attached(relay, wire):
 def test_a_ring_gets_the_packets_of_one_link_and_none_that_the_host_sends(relay, wire, studio):
     ring = mapped(open_ring(Ingress(index("eth0"), 2048)))
     ring.attach_filter(socket_filters.udp_to([]))
-    with studio.left.entered():
+    with studio.left.enter_namespace():
         other = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         other.bind(("eth0", 0))
     other.send(bytes(Frame(payload=b"other link")))
@@ -132,7 +132,7 @@ def test_rings_that_share_packets_are_in_one_fanout_group(relay):
 
 
 def test_datagrams_have_df_unset_and_leave_through_their_link_whatever_the_routes_say(relay, studio):
-    with studio.right.entered():
+    with studio.right.enter_namespace():
         seen = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
         seen.settimeout(TIMEOUT_S)
     relay.ip("route add 239.0.0.0/8 dev eth1")

@@ -44,7 +44,7 @@ class Igmp:
     @classmethod
     def heard_by(cls, host):
         """Begin to listen."""
-        with host.entered():
+        with host.enter_namespace():
             wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
         wire.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
         wire.setblocking(False)

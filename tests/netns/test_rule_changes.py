@@ -122,7 +122,13 @@ def test_many_changes_at_once_all_come_to_run(studio):
     with studio.relaying(FEED) as relay:
         running = [
             studio.relay.start(
-                mcrelay("add", f"rule-{n}", f"--input=studio:239.1.2.{n}:5001", "--output=left", *relay.named)
+                mcrelay(
+                    "add",
+                    f"rule-{n}",
+                    f"--input=studio:239.1.2.{n}:5001",
+                    "--output=left",
+                    *relay.client_options,
+                )
             )
             for n in range(1, 7)
         ]

@@ -25,7 +25,7 @@ NOWHERE = 9999  # no link has this index
 @pytest.fixture
 def relay(studio):
     """The relay host, entered: what the test opens is there."""
-    with studio.relay.entered():
+    with studio.relay.enter_namespace():
         yield studio.relay
 
 
@@ -170,7 +170,7 @@ def test_a_group_that_cannot_be_left_has_a_reason(sockets, link, monkeypatch):
 
 def probe(studio, port):
     """A socket of the sender that has asked the relay something at that port."""
-    with studio.sender.entered():
+    with studio.sender.enter_namespace():
         asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     asking.settimeout(TIMEOUT_S)
     asking.connect(("192.168.168.1", port))
@@ -301,7 +301,7 @@ class Readers:
 
     def __init__(self, studio, sockets, link, frame_sizes=(2048, 2048), ready=2):
         self.rings = []
-        with studio.sender.entered():
+        with studio.sender.enter_namespace():
             self._wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             self._wire.bind(("eth0", 0))
         for worker, frame_size in enumerate(frame_sizes):

@@ -66,7 +66,7 @@ def test_every_state_is_shown_with_its_reason_and_the_exit_code_says_degraded(st
         "off: {input: {interface: studio, group: 239.1.1.4, port: 5001},"
         " outputs: [{interface: left}], enabled: false}",
     ).replace("rules:", "  gone: {device: eth9}\nrules:")
-    with studio.relay.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+    with studio.relay.enter_namespace(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("10.2.0.1", 20_000))
         with studio.daemon(config) as relay:
             found = states(relay)
@@ -145,7 +145,7 @@ def test_every_drop_reason_is_counted_where_it_belongs_and_explained(studio):
     ]  # fmt: skip
     studio.relay.ip("link set eth2 down")
     with studio.relaying(rule) as relay:
-        with studio.sender.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
+        with studio.sender.enter_namespace(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
             wire.bind(("eth0", 0))
             for frame in frames:
                 wire.send(bytes(frame))
@@ -244,7 +244,7 @@ def test_a_rejected_file_has_the_problems_of_check_and_status_keeps_showing_them
 
 def test_each_of_several_racing_reloads_is_about_the_file_at_its_call_or_later(studio):
     def reloading():
-        return relay.host.start(mcrelay("reload", *relay.named))
+        return relay.host.start(mcrelay("reload", *relay.client_options))
 
     with studio.relaying(FEED) as relay:
         for number in range(1, 6):
@@ -264,7 +264,7 @@ def test_a_reload_while_the_control_process_keeps_dying_still_gets_its_result(st
         for number in range(3):
             (control,) = (one for one in status(relay)["processes"] if one["kind"] == "control")
             relay.config.write_text(studio.config(FEED, SPARE.replace("6009", str(6200 + number))))
-            reloading = relay.host.start(mcrelay("reload", *relay.named))
+            reloading = relay.host.start(mcrelay("reload", *relay.client_options))
             os.kill(control["pid"], signal.SIGKILL)
             out, err = reloading.communicate(timeout=60)
             assert (reloading.returncode, err) == (0, "")
@@ -293,19 +293,19 @@ def open_folder():
 def test_a_user_who_may_connect_but_not_signal_gets_a_status_and_no_reload(studio, open_folder, capsys):
     with replace(studio, folder=open_folder).relaying(FEED) as relay:
         for verb in ("reload", "status"):
-            assert main([verb, *relay.named]) == 0
+            assert main([verb, *relay.client_options]) == 0
         relay.run_dir.joinpath("control.sock").chmod(0o666)
         capsys.readouterr()
         with nobody():
-            assert main(["status", *relay.named]) == 0
-            assert main(["reload", *relay.named]) == 4
+            assert main(["status", *relay.client_options]) == 0
+            assert main(["reload", *relay.client_options]) == 4
         assert (
             capsys.readouterr().err
             == f"mcrelay: not permitted to signal process {relay.process.pid}: use sudo\n"
         )
         relay.run_dir.joinpath("control.sock").chmod(0o600)
         with nobody():
-            assert main(["status", *relay.named]) == 4
+            assert main(["status", *relay.client_options]) == 4
 
 
 # Plan.

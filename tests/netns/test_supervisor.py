@@ -11,7 +11,7 @@ import pytest
 
 from mcrelay.lab import Receiver, report_of, send
 from mcrelay.lab.command import wait_until
-from mcrelay.protocol.framing import PROTOCOL
+from mcrelay.protocol.framing import PROCESS_PROTOCOL
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
@@ -89,15 +89,15 @@ def assert_relays_again(studio):
 # Workers.
 
 
-HELLO = f"channel.send(b'.[\"hello\",{PROTOCOL}]'); receive(); "
+HELLO = f"channel.send(b'.[\"hello\",{PROCESS_PROTOCOL}]'); receive(); "
 LINGER = "; time.sleep(60)"
 MISBEHAVIOUR = {
-    "no protocol": ("channel.send(b'?')" + LINGER, "neither mark of the protocol"),
+    "no protocol": ("channel.send(b'?')" + LINGER, "neither `+` nor `.`"),
     "another protocol": (
         "channel.send(b'.[\"hello\",99]')" + LINGER,
         "it speaks protocol 99, and the supervisor",
     ),
-    "no answer": (HELLO + "channel.send(b'.[]')" + LINGER, "none that the protocol knows"),
+    "no answer": (HELLO + "channel.send(b'.[]')" + LINGER, "unknown answer of a worker"),
     "a refusal of nothing": (HELLO + 'channel.send(b\'.["refused",1,99,"no"]\')' + LINGER, "in time"),
     "a closed channel": ("channel.close()" + LINGER, "it closed its channel"),
     "an early end": ("os._exit(7)", "died: "),
@@ -195,7 +195,7 @@ def test_a_worker_that_does_not_end_is_killed_at_the_end_of_the_supervisor(studi
 def test_an_output_whose_port_is_taken_fails_alone_until_the_port_is_free(studio):
     taken = FEED.replace("feed:", "taken:").replace("239.1.1.1", "239.1.1.9")
     taken = taken.replace("port: 6001", "port: 6009, source_port: 7001")
-    with studio.relay.entered():
+    with studio.relay.enter_namespace():
         service = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         service.bind(("10.2.0.1", 7001))
     with studio.relaying(FEED, taken) as relay:

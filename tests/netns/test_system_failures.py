@@ -53,7 +53,7 @@ def test_a_hundred_failing_outputs_do_not_stop_the_others(studio):
         for n in range(1, 151)
     ]
     with ExitStack() as taken:
-        with studio.relay.entered():
+        with studio.relay.enter_namespace():
             for n in range(1, 101):
                 other = taken.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
                 other.bind(("10.2.0.1", 20_000 + n))

@@ -42,7 +42,7 @@ CHOOSY = (
 @pytest.fixture
 def wire(studio):
     """A packet socket of the sender, which takes any octets for a frame."""
-    with studio.sender.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
+    with studio.sender.enter_namespace(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
         wire.bind(("eth0", 0))
         yield wire
 

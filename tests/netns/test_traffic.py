@@ -49,7 +49,7 @@ def sent(host, *arguments, device="eth0"):
 @contextmanager
 def tapped(host):
     """A packet socket that receives every IPv4 frame that arrives on the host's eth0."""
-    with host.entered():
+    with host.enter_namespace():
         tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
     with tap:
         tap.bind(("eth0", ETH_P_IP))
@@ -155,7 +155,7 @@ def test_a_terminal_shows_the_progress(hosts):
 def test_foreign_traffic_is_counted(hosts):
     sender, receiver = hosts
     process = listening(receiver, GROUP, "--count", "3", "--json")
-    with sender.entered():
+    with sender.enter_namespace():
         plain = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with plain:
         plain.bind(("10.1.0.1", 4711))
@@ -270,7 +270,7 @@ def test_a_device_that_is_down_is_reported_as_the_reason(hosts):
 
 
 def test_a_port_of_another_program_is_reported_as_in_use(hosts):
-    with hosts[1].entered():
+    with hosts[1].enter_namespace():
         other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with other:
         other.bind(("10.1.0.2", 5001))

@@ -104,7 +104,7 @@ def kernel_sees(host):
 
     A socket to send from has its inode: it is the same one, and not another like it.
     """
-    with host.entered():
+    with host.enter_namespace():
         net = Path("/proc/thread-self/net")
         udp = [line.split() for line in (net / "udp").read_text().splitlines()[1:]]
         rings = [line.split() for line in (net / "packet").read_text().splitlines()[1:]]

@@ -11,7 +11,7 @@ from mcrelay.ipc.channel import ChannelClosed
 from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow
 from mcrelay.model.state import DesiredState, Flow, Ingress, Route
-from mcrelay.protocol.framing import MAX_PACKET, PROTOCOL, Hello, WireError, cut_into_packets
+from mcrelay.protocol.framing import MAX_PACKET, PROCESS_PROTOCOL, Hello, WireError, cut_into_packets
 from mcrelay.protocol.worker import (
     Acknowledged,
     BatchMessage,
@@ -91,7 +91,7 @@ def test_two_links_are_read_and_counted_separately(harness, studio, left):
         Open(WORKER, Ingress(harness.eth2, 2048)),
         SetFlow(WORKER, back, Route("back", (harness.to_left(),))),
     )
-    with studio.right.entered():
+    with studio.right.enter_namespace():
         other_wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         other_wire.bind(("eth0", 0))
     other_wire.send(bytes(Frame(payload=b"from the right")))
@@ -119,7 +119,7 @@ def unusable_descriptor(kind):
 @pytest.mark.parametrize("kind", ["memory", "UDP socket"])
 def test_a_batch_with_an_unusable_ring_changes_nothing_and_leaves_no_descriptor(harness, left, kind):
     harness.apply_rule(harness.to_left())
-    with harness.studio.relay.entered():
+    with harness.studio.relay.enter_namespace():
         ring, egress = open_ring(Ingress(harness.eth2, 2048)), open_egress(harness.right)
     before = count_descriptors()
     with unusable_descriptor(kind) as bad:
@@ -186,7 +186,7 @@ def test_a_worker_says_hello_and_runs_until_the_end_of_its_channel(harness):
     harness.channel.shutdown(socket.SHUT_WR)
     with pytest.raises(ChannelClosed):
         harness.worker.run()
-    assert decode_answer(harness.channel.recv(MAX_PACKET)[1:]) == Hello(PROTOCOL)
+    assert decode_answer(harness.channel.recv(MAX_PACKET)[1:]) == Hello(PROCESS_PROTOCOL)
 
 
 def test_a_batch_can_arrive_in_several_packets(harness):

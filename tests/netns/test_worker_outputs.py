@@ -56,9 +56,9 @@ def test_each_output_of_a_fan_out_of_any_width_gets_all_payloads(harness, studio
 def test_payloads_of_equal_length_are_sent_as_segments_and_arrive_as_datagrams_in_order(
     harness, studio, left
 ):
-    with studio.relay.entered():
+    with studio.relay.enter_namespace():
         switch_offload("eth1", "tx-udp-segmentation", on=True)  # so that segments arrive unsplit
-    with studio.left.entered():
+    with studio.left.enter_namespace():
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
     harness.apply_rule(harness.to_left())
     payloads = numbered_payloads(200, 1000)
@@ -86,7 +86,7 @@ def receive_udp_packets(wire):
 
 
 def disable_checksum_offload(relay):
-    with relay.entered():
+    with relay.enter_namespace():
         switch_offload("eth1", "tx-checksum-ip-generic", on=False)
 
 

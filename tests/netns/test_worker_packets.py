@@ -235,7 +235,7 @@ def test_packets_from_an_endpoint_of_the_relay_without_a_rule_are_counted_as_no_
 )
 def test_a_super_packet_is_counted_and_not_relayed(harness, studio, left, segment, octets):
     harness.apply_rule(harness.to_left())
-    with studio.sender.entered():
+    with studio.sender.enter_namespace():
         switch_offload("eth0", "tx-udp-segmentation", on=True)
         sending = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sending.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, segment)

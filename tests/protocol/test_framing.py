@@ -8,7 +8,7 @@ from mcrelay.protocol.framing import (
     MAX_DESCRIPTORS,
     MAX_PACKET,
     MAX_PIECE,
-    PROTOCOL,
+    PROCESS_PROTOCOL,
     Assembler,
     Hello,
     Packet,
@@ -17,7 +17,7 @@ from mcrelay.protocol.framing import (
 )
 
 
-def assembled(parts, limit):
+def assemble(parts, limit):
     assembler = Assembler(limit)
     *early, last = [assembler.feed(part.data, part.descriptors) for part in parts]
     assert early == [None] * len(early)
@@ -34,7 +34,7 @@ def test_a_message_of_any_length_arrives_whole_with_its_descriptors_in_order(tex
     parts = cut_into_packets(text, range(count))
     assert all(1 <= len(part.data) <= MAX_PACKET for part in parts)
     assert all(len(part.descriptors) <= MAX_DESCRIPTORS for part in parts)
-    assert assembled(parts, len(text) + len(parts)) == (text, list(range(count)))
+    assert assemble(parts, len(text) + len(parts)) == (text, list(range(count)))
 
 
 @given(st.lists(st.tuples(st.binary(max_size=20), st.lists(st.integers(3, 99), max_size=3)), max_size=5))
@@ -50,13 +50,13 @@ def test_messages_that_follow_one_another_stay_apart(messages):
 @given(st.lists(st.binary(max_size=8), min_size=1, max_size=8))
 def test_pieces_of_any_size_are_put_together(pieces):
     parts = [Packet(b"+" + piece) for piece in pieces[:-1]] + [Packet(b"." + pieces[-1])]
-    assert assembled(parts, 100) == (b"".join(pieces), [])
+    assert assemble(parts, 100) == (b"".join(pieces), [])
 
 
 @given(st.integers(1, 40), st.integers(0, 40))
 def test_a_message_beyond_the_limit_is_an_error_and_one_within_it_is_not(limit, size):
     if size + 1 <= limit:
-        assert assembled(cut_into_packets(bytes(size)), limit) == (bytes(size), [])
+        assert assemble(cut_into_packets(bytes(size)), limit) == (bytes(size), [])
     else:
         with pytest.raises(WireError, match=f"longer than {limit} octets"):
             Assembler(limit).feed(b"." + bytes(size))
@@ -71,11 +71,13 @@ def test_packets_without_content_count_towards_the_limit():
 
 @given(st.binary(max_size=8).filter(lambda data: data[:1] not in (b"+", b".")))
 def test_a_packet_without_a_mark_is_an_error(data):
-    with pytest.raises(WireError, match="neither mark"):
+    with pytest.raises(WireError, match=r"neither `\+`"):
         Assembler(100).feed(data)
 
 
 def test_a_child_of_another_protocol_is_an_error_that_says_what_to_do():
-    Hello(PROTOCOL).must_match()
-    with pytest.raises(WireError, match=f"speaks protocol 9, and the supervisor {PROTOCOL}: .*; restart it$"):
+    Hello(PROCESS_PROTOCOL).must_match()
+    with pytest.raises(
+        WireError, match=f"protocol 9, and the supervisor {PROCESS_PROTOCOL}: .*; restart the daemon$"
+    ):
         Hello(9).must_match()

@@ -89,7 +89,7 @@ def test_the_answer_to_a_bad_request_has_its_identity_if_that_is_readable():
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
 def test_nesting_is_limited_and_brackets_in_strings_do_not_count(opening):
-    with pytest.raises(RpcError, match=f"nested at most {MAX_DEPTH} deep"):
+    with pytest.raises(RpcError, match=f"nested more than {MAX_DEPTH} deep"):
         parse_request(opening * 10_000)
     deepest = {"text": '[{"\\' * 1000}
     for _ in range(MAX_DEPTH - 2):  # but for the request, and its params
@@ -126,12 +126,12 @@ def test_parameters_have_names_and_omitted_ones_are_none():
     ("params", "message"),
     [
         ({}, "the parameter `rule` is missing"),
-        ({"rule": None}, "the parameter `rule` is to be a string"),
-        ({"rule": 7}, "the parameter `rule` is to be a string"),
-        ({"rule": "feed", "most": "7"}, "the parameter `most` is to be an integer"),
-        ({"rule": "feed", "most": True}, "the parameter `most` is to be an integer"),
-        ({"rule": "feed", "most": 1.0}, "the parameter `most` is to be an integer"),
-        ({"rule": "feed", "packets": 1}, "the parameter `packets` is to be true or false"),
+        ({"rule": None}, "the parameter `rule` must be a string"),
+        ({"rule": 7}, "the parameter `rule` must be a string"),
+        ({"rule": "feed", "most": "7"}, "the parameter `most` must be an integer"),
+        ({"rule": "feed", "most": True}, "the parameter `most` must be an integer"),
+        ({"rule": "feed", "most": 1.0}, "the parameter `most` must be an integer"),
+        ({"rule": "feed", "packets": 1}, "the parameter `packets` must be true or false"),
         ({"rule": "feed", "rul": 1}, "no parameter is named `rul`; there are: rule, most, packets"),
     ],
 )

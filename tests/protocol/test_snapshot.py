@@ -6,7 +6,7 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.protocol.snapshot import MAPS, delta, merged, split_delta
+from mcrelay.protocol.snapshot import MAPS, compute_delta, merge_delta, split_delta
 
 values = st.integers(0, 3) | st.lists(st.integers(0, 1), max_size=2)
 maps = st.dictionaries(st.sampled_from("abcdef"), values, max_size=6)
@@ -21,20 +21,22 @@ def orders(snapshot):
 
 @given(snapshots, snapshots)
 def test_a_delta_turns_one_snapshot_into_the_other_in_its_order(before, after):
-    assert merged(before, delta(before, after)) == after
-    assert orders(merged(before, delta(before, after))) == orders(after)
+    assert merge_delta(before, compute_delta(before, after)) == after
+    assert orders(merge_delta(before, compute_delta(before, after))) == orders(after)
 
 
 @given(snapshots)
 def test_the_first_delta_has_the_whole_snapshot(snapshot):
-    assert merged({}, delta({}, snapshot)) == {name: value for name, value in snapshot.items() if value != {}}
+    assert merge_delta({}, compute_delta({}, snapshot)) == {
+        name: value for name, value in snapshot.items() if value != {}
+    }
 
 
 @given(st.lists(snapshots, max_size=6))
 def test_a_copy_follows_any_history_of_deltas(history):
     snapshot, copy = {}, {}
     for after in history:
-        copy = merged(copy, json.loads(json.dumps(delta(snapshot, after))))
+        copy = merge_delta(copy, json.loads(json.dumps(compute_delta(snapshot, after))))
         snapshot = after
     assert {name: value for name, value in snapshot.items() if value != {}} == {
         name: value for name, value in copy.items() if value != {}
@@ -43,27 +45,27 @@ def test_a_copy_follows_any_history_of_deltas(history):
 
 @given(snapshots)
 def test_the_delta_of_equal_snapshots_is_empty(snapshot):
-    assert delta(snapshot, snapshot) == {}
+    assert compute_delta(snapshot, snapshot) == {}
 
 
 def test_a_delta_has_only_the_rule_that_changed():
     before = {"rules": {str(number): {"line": number} for number in range(1000)}}
     after = {"rules": {**before["rules"], "7": {"line": 8}}}
-    assert delta(before, after) == {"rules": {"set": {"7": {"line": 8}}}}
+    assert compute_delta(before, after) == {"rules": {"set": {"7": {"line": 8}}}}
 
 
 def test_a_rule_that_moves_to_the_front_of_the_file_moves_in_the_copy():
     before = {"statuses": {"a": 1, "b": 2}}
     after = {"statuses": {"c": 3, "a": 1}}
-    message = delta(before, after)
+    message = compute_delta(before, after)
     assert message == {"statuses": {"set": {"c": 3}, "gone": ["b"], "order": ["c", "a"]}}
-    assert list(merged(before, message)["statuses"]) == ["c", "a"]
+    assert list(merge_delta(before, message)["statuses"]) == ["c", "a"]
 
 
 @given(snapshots, snapshots)
 def test_the_parts_of_a_delta_have_the_effect_of_the_whole(before, after):
-    whole = delta(before, after)
-    copy = reduce(merged, split_delta(whole, limit=2), before)
+    whole = compute_delta(before, after)
+    copy = reduce(merge_delta, split_delta(whole, limit=2), before)
     assert copy == after
     assert orders(copy) == orders(after)
 

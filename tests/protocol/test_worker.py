@@ -63,7 +63,7 @@ def test_a_worker_decodes_the_batch_that_was_sent(batch):
 
 
 def test_an_instruction_of_another_protocol_is_an_error():
-    with pytest.raises(WireError, match="unknown step in a batch"):
+    with pytest.raises(WireError, match="unknown instruction in a batch"):
         decode_batch(b'[1,1,[["dance",0]]]')
 
 

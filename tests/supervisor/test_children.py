@@ -10,7 +10,7 @@ import pytest
 
 from mcrelay.ipc.channel import ChannelClosed
 from mcrelay.lab.command import TIMEOUT_S
-from mcrelay.protocol.framing import PROTOCOL, Hello
+from mcrelay.protocol.framing import PROCESS_PROTOCOL, Hello
 from mcrelay.protocol.worker import Acknowledged, BatchMessage, encode_batch
 from mcrelay.supervisor.children import describe_start_error, start_control, start_worker
 from mcrelay.supervisor.counter_rows import CounterMemory
@@ -102,7 +102,7 @@ def ended(child):
 @needs_root
 def test_a_worker_says_hello_applies_batches_and_ends_when_it_is_stopped(start):
     child = start(NOBODY)
-    assert receive(child) == [Hello(PROTOCOL)]
+    assert receive(child) == [Hello(PROCESS_PROTOCOL)]
     assert not is_readable(child.pidfd, 0)
     send(child, EMPTY)
     assert receive(child) == [Acknowledged(1)]
@@ -115,7 +115,7 @@ def test_a_worker_inherits_only_its_channel_and_a_short_environment(start, tmp_p
     with (tmp_path / "secret").open("w") as secret:
         os.set_inheritable(secret.fileno(), True)
         child = start(NOBODY)
-        assert receive(child) == [Hello(PROTOCOL)]
+        assert receive(child) == [Hello(PROCESS_PROTOCOL)]
         process = Path("/proc", str(child.pid))
         opened = [os.readlink(link) for link in (process / "fd").iterdir()]
         os.set_inheritable(secret.fileno(), False)
@@ -129,7 +129,7 @@ def test_a_worker_inherits_only_its_channel_and_a_short_environment(start, tmp_p
 @needs_root
 def test_the_reason_for_which_a_worker_is_killed_is_reported(start):
     child = start(NOBODY)
-    assert receive(child) == [Hello(PROTOCOL)]
+    assert receive(child) == [Hello(PROCESS_PROTOCOL)]
     child.kill("it was of no use")
     assert is_readable(child.pidfd)
     with pytest.raises(ChannelClosed):

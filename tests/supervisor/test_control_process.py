@@ -15,7 +15,7 @@ from mcrelay.protocol.control import (
     TraceState,
     decode_to_control,
 )
-from mcrelay.protocol.framing import PROTOCOL
+from mcrelay.protocol.framing import PROCESS_PROTOCOL
 from mcrelay.reconcile.lifecycle import TIMEOUT_S as TIMEOUT
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.results import Cause, Reloads
@@ -42,7 +42,7 @@ def receive():
         notes.write(b"%d %s\\n" % (count, text))
 {body}
 """
-HELLO = f"channel.send(b'.[\"hello\",{PROTOCOL}]')\n"
+HELLO = f"channel.send(b'.[\"hello\",{PROCESS_PROTOCOL}]')\n"
 RECEIVE = "while True: receive()\n"
 BEAT = """
 _, [_, pulse], _, _ = socket.recv_fds(channel, 100_000, 253)
@@ -156,12 +156,12 @@ def test_it_requests_traces_and_gets_their_rings(start):
     [
         (
             "channel.send(b'.[\"hello\",99]')\ntime.sleep(60)",
-            f"it speaks protocol 99, and the supervisor {PROTOCOL}: the installed mcrelay",
+            f"it speaks protocol 99, and the supervisor {PROCESS_PROTOCOL}: the installed version",
         ),
         ("channel.send(b'.[\"mark\",1]')\ntime.sleep(60)", "did not say hello first"),
         (HELLO * 2 + "time.sleep(60)", "it said hello twice"),
-        (HELLO + "channel.send(b'.[\"reload\"]')\ntime.sleep(60)", "none that the protocol knows"),
-        (HELLO + "channel.send(b'?')\ntime.sleep(60)", "neither mark"),
+        (HELLO + "channel.send(b'.[\"reload\"]')\ntime.sleep(60)", "unknown message"),
+        (HELLO + "channel.send(b'?')\ntime.sleep(60)", "neither `+`"),
         (HELLO + "channel.close()\ntime.sleep(60)", "it closed its channel"),
         ("os._exit(7)", "exit status 7"),
         ("os.kill(os.getpid(), 9)", "killed by SIGKILL"),

@@ -10,7 +10,7 @@ from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.model.actions import Open, SetFlow
 from mcrelay.model.links import Link, LinkTable
-from mcrelay.protocol.snapshot import delta
+from mcrelay.protocol.snapshot import compute_delta
 from mcrelay.reconcile.lifecycle import TIMEOUT_S, Phase, Process
 from mcrelay.reconcile.plan import plan
 from mcrelay.reconcile.reconciler import Reconciler
@@ -112,7 +112,7 @@ def test_unchanged_sections_are_not_built_again(parts):
     before, after = parts.build(), parts.build()
     assert after["rules"] is before["rules"]
     assert after["interfaces"] is before["interfaces"]
-    assert delta(before, after) == {}
+    assert compute_delta(before, after) == {}
 
 
 def test_after_a_reload_only_the_changed_rule_is_built_again(parts):
@@ -122,7 +122,7 @@ def test_after_a_reload_only_the_changed_rule_is_built_again(parts):
     parts.accept(feed=5003, clock=5002)
     after = parts.build()
     assert after["rules"]["clock"] is before["rules"]["clock"]
-    assert delta(before, after)["rules"]["set"].keys() == {"feed"}
+    assert compute_delta(before, after)["rules"]["set"].keys() == {"feed"}
 
 
 def test_a_rule_that_only_moved_in_its_file_has_its_new_line(parts):
@@ -147,4 +147,4 @@ def test_a_process_that_pauses_has_a_reason(parts):
     assert supervisor["state"] == "running"
     assert 0 < supervisor["started"] <= time.monotonic()
     again = parts.build(ProcessInfo("worker 0", "worker", process, None))
-    assert delta(built, again) == {}, "times do not change from snapshot to snapshot"
+    assert compute_delta(built, again) == {}, "times do not change from snapshot to snapshot"

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from mcrelay.model.actions import applied
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import RunningState, WorkerState
-from mcrelay.protocol.framing import PROTOCOL, Hello
+from mcrelay.protocol.framing import PROCESS_PROTOCOL, Hello
 from mcrelay.protocol.worker import Acknowledged, decode_batch
 from mcrelay.reconcile.lifecycle import Process
 from mcrelay.reload.trial import BootTime
@@ -290,7 +290,7 @@ class Stage:
             self._exit(child, "exit status 0")
         elif not child.is_greeted:
             child.is_greeted = True
-            on_message(Hello(PROTOCOL))
+            on_message(Hello(PROCESS_PROTOCOL))
         elif child.batches:
             on_message(child.carry_out())
         else:

@@ -7,18 +7,18 @@ from hypothesis import strategies as st
 from mcrelay.traffic.pacer import Pacer
 
 
-def departures(rate, seconds, held_up=()):
+def departures(rate, seconds, delays=()):
     """(time, packets) of each burst, if the sender sleeps exactly until packets are due.
 
-    `held_up` are (time, seconds) for which it does not get the processor.
+    `delays` are (time, seconds) for which it does not get the processor.
     """
-    pace, now, found, held_up = Pacer(rate, 0.0), 0.0, [], list(held_up)
+    pace, now, found, delays = Pacer(rate, 0.0), 0.0, [], list(delays)
     while now < seconds:
-        if held_up and now >= held_up[0][0]:
-            now += held_up.pop(0)[1]
+        if delays and now >= delays[0][0]:
+            now += delays.pop(0)[1]
         if count := pace.packets_due(now):
             found.append((now, count))
-            pace.packets_sent(count, now)
+            pace.record_sent(count, now)
         now += max(pace.seconds_to_wait(now), 1e-6)
     return found
 
@@ -35,9 +35,9 @@ def test_packets_leave_one_at_a_time_at_low_rates(rate):
     assert {count for _, count in departures(rate, 5 / rate)} == {1}
 
 
-@given(rate=st.floats(10, 1e6), held_up=st.lists(st.floats(0.001, 0.05), min_size=1, max_size=3))
-def test_no_burst_is_longer_than_a_millisecond_of_traffic_however_late_the_sender_is(rate, held_up):
-    sent = departures(rate, 0.1, [(0.02 * place, pause) for place, pause in enumerate(held_up)])
+@given(rate=st.floats(10, 1e6), delays=st.lists(st.floats(0.001, 0.05), min_size=1, max_size=3))
+def test_no_burst_is_longer_than_a_millisecond_of_traffic_however_late_the_sender_is(rate, delays):
+    sent = departures(rate, 0.1, [(0.02 * place, pause) for place, pause in enumerate(delays)])
     assert max(count for _, count in sent) <= max(1, rate / 1000)
 
 
@@ -50,11 +50,11 @@ def test_a_late_sender_catches_up_at_no_more_than_twice_the_rate():
 
 def test_packets_that_are_late_by_more_than_a_second_are_skipped():
     pace = Pacer(1000, 0.0)
-    pace.packets_sent(1, 100.0)
+    pace.record_sent(1, 100.0)
     assert pace.seconds_to_wait(100.0) == pytest.approx(0.0005)
     sent = 0
     for now in (100 + step / 4000 for step in range(8000)):
         if count := pace.packets_due(now):
-            pace.packets_sent(count, now)
+            pace.record_sent(count, now)
             sent += count
     assert sent == pytest.approx(3000, abs=5)

@@ -30,7 +30,7 @@ class PlainSequence:
     reordered: int = 0
     stale: int = 0
 
-    def take(self, number):
+    def count(self, number):
         if self.highest is not None and number <= self.highest - self.window:
             self.stale += 1
         elif number in self.seen:
@@ -45,17 +45,17 @@ class PlainSequence:
         return len(self.seen), lost, self.duplicated, self.reordered, self.stale
 
 
-def found(sequence):
+def read_counts(sequence):
     return sequence.received, sequence.lost, sequence.duplicated, sequence.reordered, sequence.stale
 
 
-def assert_counted_alike(batches, window):
+def assert_equal_counts(batches, window):
     sequence, plain = SequenceTracker(window), PlainSequence(window)
     for batch in batches:
-        sequence.take(np.array(batch, np.int64))
+        sequence.count(np.array(batch, np.int64))
         for number in batch:
-            plain.take(number)
-        assert found(sequence) == plain.counts()
+            plain.count(number)
+        assert read_counts(sequence) == plain.counts()
 
 
 near = st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=30), max_size=12)
@@ -64,17 +64,17 @@ far = st.lists(st.lists(st.integers(0, 2**40) | st.integers(0, 60), min_size=1, 
 
 @given(near)
 def test_numbers_in_any_order_are_counted_as_by_the_plain_count(batches):
-    assert_counted_alike(batches, WINDOW)
+    assert_equal_counts(batches, WINDOW)
 
 
 @given(near)
 def test_a_wide_window_finds_all_duplicates_and_nothing_is_stale(batches):
-    assert_counted_alike(batches, 64)
+    assert_equal_counts(batches, 64)
 
 
 @given(far)
 def test_gaps_of_any_length_are_counted(batches):
-    assert_counted_alike(batches, WINDOW)
+    assert_equal_counts(batches, WINDOW)
 
 
 @given(
@@ -88,7 +88,7 @@ def test_a_stream_with_small_flaws_is_counted_as_by_the_plain_count(steps, cuts)
         size = cuts[len(batches) % len(cuts)]
         batches.append(numbers[:size])
         numbers = numbers[size:]
-    assert_counted_alike(batches, WINDOW)
+    assert_equal_counts(batches, WINDOW)
 
 
 def test_millions_of_packets_are_counted_exactly():
@@ -103,28 +103,28 @@ def test_millions_of_packets_are_counted_exactly():
         lost += 1000 - len(kept)
         again = kept[generator.random(len(kept)) < 0.001]
         duplicated += len(again)
-        sequence.take(np.concatenate((kept, again)))
-    assert found(sequence) == (3_000_000 - lost, lost, duplicated, 0, 0)
+        sequence.count(np.concatenate((kept, again)))
+    assert read_counts(sequence) == (3_000_000 - lost, lost, duplicated, 0, 0)
 
 
 def test_a_packet_that_is_overtaken_by_three_is_one_reordered_packet():
     sequence = SequenceTracker()
-    sequence.take(np.array([0, 1, 3, 4, 5, 2, 6]))
-    assert found(sequence) == (7, 0, 0, 1, 0)
+    sequence.count(np.array([0, 1, 3, 4, 5, 2, 6]))
+    assert read_counts(sequence) == (7, 0, 0, 1, 0)
 
 
 def test_a_copy_of_an_early_packet_is_a_duplicate_and_not_reordered():
     sequence = SequenceTracker()
-    sequence.take(np.array([0, 1, 2, 0]))
-    assert found(sequence) == (3, 0, 1, 0, 0)
+    sequence.count(np.array([0, 1, 2, 0]))
+    assert read_counts(sequence) == (3, 0, 1, 0, 0)
 
 
 @given(st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=200))
 def test_quantiles_are_accurate_to_about_1_percent(times):
     latency = LatencyHistogram()
-    latency.take(np.array(times))
+    latency.count(np.array(times))
     ordered = sorted(times)
-    summary = latency.summary()
+    summary = latency.summarize()
     assert (summary["min"], summary["max"]) == (round(ordered[0] / 1000, 1), round(ordered[-1] / 1000, 1))
     for name, quantile in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)):
         exact = ordered[int(np.ceil(quantile * len(ordered))) - 1] / 1000
@@ -132,16 +132,16 @@ def test_quantiles_are_accurate_to_about_1_percent(times):
 
 
 def test_without_latencies_there_is_no_summary():
-    assert LatencyHistogram().summary() is None
+    assert LatencyHistogram().summarize() is None
 
 
 def test_histograms_are_summed():
     one, other = LatencyHistogram(), LatencyHistogram()
-    one.take(np.array([1_000_000] * 99))
-    other.take(np.array([5_000_000]))
+    one.count(np.array([1_000_000] * 99))
+    other.count(np.array([5_000_000]))
     one.add(other)
-    assert one.summary()["max"] == 5000
-    assert one.summary()["p99"] < 1100
+    assert one.summarize()["max"] == 5000
+    assert one.summarize()["p99"] < 1100
 
 
 def batch(*packets):
@@ -168,8 +168,8 @@ def batch(*packets):
 
 def test_flows_are_distinguished_by_destination_source_and_number():
     reception = Reception()
-    reception.take("239.1.1.1:5001", batch((1, 7, 0), (1, 8, 0), (2, 7, 0), (1, 7, 1), (1, None, 0)))
-    reception.take("239.1.1.2:5001", batch((1, 7, 0)))
+    reception.count("239.1.1.1:5001", batch((1, 7, 0), (1, 8, 0), (2, 7, 0), (1, 7, 1), (1, None, 0)))
+    reception.count("239.1.1.2:5001", batch((1, 7, 0)))
     assert {key: flow.packets for key, flow in reception.flows.items()} == {
         FlowId("239.1.1.1:5001", 1, 4000, 7): 2,
         FlowId("239.1.1.1:5001", 1, 4000, 8): 1,
@@ -181,7 +181,7 @@ def test_flows_are_distinguished_by_destination_source_and_number():
 
 def test_the_counts_of_all_flows_are_the_sum():
     reception = Reception()
-    reception.take(
+    reception.count(
         "239.1.1.1:5001", batch((1, 7, 0), (1, 7, 3), (2, 7, 0), (2, 7, None), (1, None, 0), (2, 7, 0))
     )
     total = sum_counts(reception.flows.values())
@@ -202,8 +202,8 @@ def test_the_counts_of_no_flow_are_zero():
 
 def test_packets_beyond_the_maximum_of_flows_are_only_counted():
     reception = Reception(max_flows=2)
-    reception.take("239.1.1.1:5001", batch((1, 7, 0), (2, 7, 0), (3, 7, 0), (3, 7, 1)))
-    reception.take("239.1.1.1:5001", batch((1, 7, 1)))
+    reception.count("239.1.1.1:5001", batch((1, 7, 0), (2, 7, 0), (3, 7, 0), (3, 7, 1)))
+    reception.count("239.1.1.1:5001", batch((1, 7, 1)))
     assert len(reception.flows) == 2
     assert reception.unlisted == 2
     assert sum_counts(reception.flows.values()).received == 3

@@ -35,7 +35,7 @@ def count_arrivals(reception, sequences, *, to=GROUP, flow=1, source=SOURCE, lat
     time = 10**9 + 10**6 * np.arange(count)
     full = lambda value: np.full(count, value, np.int64)  # noqa: E731
     verdicts = ProbeChecks(ours, ours, ours & (number >= 0), full(flow), number, time - latency)
-    reception.take(
+    reception.count(
         str(to), ArrivalBatch(full(1400), full(source), full(4000), full(64), full(0), time, verdicts)
     )
 

@@ -153,7 +153,7 @@ def transmitted(host, device):
 
 def _device_counts(host, device):
     """Return the columns of /proc/net/dev: 8 for received, 8 for sent; the second of each counts packets."""
-    with host.entered():
+    with host.enter_namespace():
         lines = Path("/proc/thread-self/net/dev").read_text().splitlines()
     columns = dict(line.split(":") for line in lines if ":" in line)
     counts = {name.strip(): [int(count) for count in values.split()] for name, values in columns.items()}

@@ -38,9 +38,9 @@ class WorkerHarness:
         self.studio = studio
         self.sockets, self.counter_rows = Sockets(), CounterRows()
         self._numbers = itertools.count(1)
-        with studio.relay.entered():
+        with studio.relay.enter_namespace():
             self.eth0, self.eth1, self.eth2 = (socket.if_nametoindex(f"eth{n}") for n in range(3))
-        with studio.sender.entered():
+        with studio.sender.enter_namespace():
             self.wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             self.wire.bind(("eth0", 0))
         self.left, self.right = Egress(self.eth1, "10.2.0.1"), Egress(self.eth2, "10.3.0.1")
@@ -61,7 +61,7 @@ class WorkerHarness:
 
     def apply(self, *actions):
         """Let the worker apply actions as one batch, and return its answer."""
-        with self.studio.relay.entered():
+        with self.studio.relay.enter_namespace():
             supply = self.sockets.supply(actions)
         resumed = (index in supply.resumed for index in range(len(actions)))
         steps = map(self.counter_rows.instruction, actions, resumed)
@@ -153,7 +153,7 @@ class UdpListener:
     """A UDP socket on a host, a member of the group where the destination is a group."""
 
     def __init__(self, host, destination="239.2.2.2", port=6001):
-        with host.entered():
+        with host.enter_namespace():
             self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
             for option in (IP_RECVTTL, socket.IP_RECVTOS):
