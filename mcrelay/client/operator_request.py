@@ -1,7 +1,7 @@
-"""Requests with arguments (`try`, `confirm`): a file in the daemon's run directory, and SIGUSR2.
+"""Submits the requests of `mcrelay try` and `mcrelay confirm` with a file in the run directory and SIGUSR2.
 
-SIGHUP is for reloads only: the kernel merges two pending signals with the same number, and one of
-them would be lost.
+SIGHUP is for reloads only. If requests used it, too, the kernel would merge two pending signals, and one
+request would be lost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reloads a running daemon: SIGHUP requests it, and the method `reload.wait` returns its result."""
+"""Requests a reload of a running daemon with SIGHUP, and waits for the result with `reload.wait`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The differences between the rules of two configurations.
 
 The result of a reload, the history, the log, `mcrelay plan` and `mcrelay diff` all use this comparison. A
-rule is changed if the relay handles its packets differently, or if `mcrelay status` shows it differently. For
+rule is changed if its packets are relayed differently, or if `mcrelay status` shows it differently. For
 example, another device of an interface changes the rules that use the interface. Another TTL of an interface
 does not change a rule whose outputs have their own TTL. The data plane is not compared, because `auto` means
 `userspace`, the only data plane so far.
@@ -37,7 +37,7 @@ class OutputFields:
 
     @property
     def name(self) -> str:
-        """The name of this output among the rule's."""
+        """The name of this output in its rule."""
         return output_name(self.interface, self.destination, self.port)
 
 
@@ -62,7 +62,10 @@ _OF_AN_OUTPUT = ("device", "source", "source_port", "ttl", "dscp")
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The names of the rules of two configurations. `changed` has a text for each difference of a rule."""
+    """The differences between two configurations: names of rules.
+
+    `changed` maps the name of a rule to a text for each difference.
+    """
 
     added: tuple[str, ...] = ()
     changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -102,7 +105,7 @@ def compare_configs(before: Config | None, after: Config, route_of: RouteOf) -> 
 
 
 def compare_rules(before: Mapping[str, RuleFields], after: Mapping[str, RuleFields]) -> Changes:
-    """Return the changes from `before` to `after`, which have the fields of rules by name."""
+    """Return the changes between two maps from the names of rules to their fields."""
     return _compare_by_name(before, after, find_differences)
 
 

@@ -31,7 +31,7 @@ _Destination = tuple[str, str, int]  # device, address and port
 def compile_config(sources: Sequence[Source], before: Mapping[str, Rule] | None = None) -> Config:
     """Return the config of a main file and its drop-ins, in this order; raises ConfigError with all problems.
 
-    A rule that equals the rule of its name in `before`, also in its location, is the same object.
+    If `before` has an equal rule with the same name and location, the config has the object from `before`.
     """
     files = [read_section(source) for source in sources]
     compiler = _Compiler((problem for _, problems in files for problem in problems), before or {})

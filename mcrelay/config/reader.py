@@ -1,6 +1,6 @@
 """Reads YAML text into plain data, with the file, line and column of every key and value.
 
-The text is read by YAML 1.2. Aliases, anchors, tags, merge keys and keys that are not text are errors.
+The text is read as YAML 1.2. Aliases, anchors, tags, merge keys and keys that are not text are errors.
 Problems that do not stop the reader are collected in `Source.problems`; other problems raise ConfigError.
 """
 

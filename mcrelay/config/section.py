@@ -64,7 +64,7 @@ class Section:
 
 
 def read_section(source: Source) -> tuple[Section, list[Problem]]:
-    """Return the outermost map of a file, and the problems: of its YAML, and violations of the schema."""
+    """Return the outermost map of a file, with the problems of its YAML and the violations of the schema."""
     problems = list(source.problems)
     reported = {problem.where for problem in problems}
     forbidden: set[Path] = set()

@@ -34,7 +34,7 @@ _YAML_1_1_BOOLEANS = {
 
 
 def find_violations(source: Source) -> Iterator[tuple[Path, Problem]]:
-    """Yield the violations in a file. The path is that of the value that must not be used."""
+    """Yield the path of each value that violates the schema, with the problem."""
     for error in islice(_validator().iter_errors(source.data), MAX_PROBLEMS):
         yield from _explain(error, source)
 

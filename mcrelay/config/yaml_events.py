@@ -2,8 +2,8 @@
 
 PyYAML has a parser in C (libyaml) and a parser in Python. The parser in C is ten times faster, but PyYAML may
 be built without it. Both parsers refuse almost the same texts, but with different messages and positions, and
-those of libyaml change with its releases. Therefore the parser in C reads valid texts. If it finds a fault,
-`YamlEvents` continues with `PortableLoader`, the parser in Python, and users see its messages and positions.
+the messages of libyaml change with its releases. Therefore the parser in C reads valid texts. If it finds a
+fault, `YamlEvents` continues with `PortableLoader`, the parser in Python, whose messages users see.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class PortableLoader(yaml.SafeLoader):
         return length
 
     def scan_plain_spaces(self, indent: int, start_mark: Mark) -> list[str]:
-        """Skip the blanks and line breaks after a word of a plain scalar; return their text in the value."""
+        """Skip blanks and line breaks after a word of a plain scalar; return the texts that replace them."""
         blanks = self._skip_blanks()
         if self.peek() not in _LINE_BREAK:
             return [blanks] if blanks else []
@@ -75,7 +75,7 @@ class PortableLoader(yaml.SafeLoader):
         return breaks[1:] or [" "]
 
     def scan_block_scalar_indicators(self, start_mark: Mark) -> tuple[bool | None, int | None]:
-        """Return the chomping (True for `+`) and the indentation of a block scalar, or None for each."""
+        """Return the chomping (True for `+`) and the indentation of a block scalar; each may be None."""
         chomping = indentation = None
         for _ in range(2):
             character = self.peek()

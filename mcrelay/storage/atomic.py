@@ -105,7 +105,7 @@ def _make_directory(directory: Path, like: Path) -> bool:
 
 
 def _replace_like(like: os.stat_result, file: Path, content: bytes) -> None:
-    """Replace the content of `file`. The owner is that of `like` if this user is permitted to set it."""
+    """Replace the content of `file`, with the mode and, if permitted, the owner of `like`."""
 
     def copy_owner_and_mode(descriptor: int) -> None:
         with suppress(PermissionError):

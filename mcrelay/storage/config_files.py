@@ -30,7 +30,7 @@ Stamps = tuple[tuple[str, ...], tuple[object, ...]]
 def compile_contents(contents: Contents, before: Config | None = None) -> Config:
     """Return the config that files define; raises ConfigError.
 
-    A rule that equals the rule of its name in `before`, also in its location, is the same object.
+    If `before` has an equal rule with the same name and location, the config has the object from `before`.
     """
     return compile_config(parse_all(contents), before.rules if before else None)
 
@@ -95,12 +95,12 @@ def drop_in_directory(main: Path) -> Path:
 
 
 def is_drop_in(name: str) -> bool:
-    """Return whether a file of this name in the directory is a drop-in, or is refused because of `.yml`."""
+    """Return whether a name is that of a drop-in, or of a misnamed drop-in (`.yml`), which is refused."""
     return name.endswith((".yaml", ".yml")) and not name.startswith(".")
 
 
 def _paths(main: Path) -> Iterator[Path]:
-    yield main  # first, so that its problem is reported rather than one of the directory
+    yield main  # first, so that its problem is reported before a problem of the directory
     yield from _drop_ins(main)
 
 

@@ -1,4 +1,4 @@
-"""The parsed configuration files: the file that defines a rule, and the files after a change of one."""
+"""The parsed configuration files, in which commands find and change the file that defines a rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file in the run directory that holds an operator's request. SIGUSR2 follows it.
+"""The file in the run directory with an operator's request. SIGUSR2 makes the supervisor read the file.
 
 The kernel decides who may make a request: a user needs permission to write to the run directory.
 """

@@ -154,19 +154,19 @@ class StateDirectory:
         """Return the content that was rolled back, or None. If it cannot be read, log the reason."""
         return self._read(REFUSED, parse_rolled_back)
 
-    def keep_trial(self, trial: Trial) -> None:
+    def write_trial(self, trial: Trial) -> None:
         """Write the trial; raises StateDirectoryError."""
         self._write(TRIAL, trial.as_json())
 
-    def keep_rolled_back(self, content: RolledBackContent) -> None:
+    def write_rolled_back(self, content: RolledBackContent) -> None:
         """Write the content that was rolled back; raises StateDirectoryError."""
         self._write(REFUSED, content.as_json())
 
-    def forget_trial(self) -> None:
+    def remove_trial(self) -> None:
         """Remove the trial; raises StateDirectoryError."""
         self._remove(self.directory / TRIAL)
 
-    def forget_rolled_back(self) -> None:
+    def remove_rolled_back(self) -> None:
         """Remove the content that was rolled back. If that fails, log the reason."""
         self._drop(self.directory / REFUSED)
 

@@ -180,7 +180,7 @@ class Configuration:
         return route_of(rule, config, self.links)
 
     def _keep_running(self) -> None:
-        self._history.forget_rolled_back()
+        self._history.remove_rolled_back()
         self.reloads.record_outcome(
             Outcome.UNCHANGED, self.generation, Changes(kept=tuple(self.config.rules))
         )
@@ -209,7 +209,7 @@ class Configuration:
         self._accept(confirmed, Outcome.ROLLED_BACK, before)
         log.warning("rolled back: the files are not what runs; `mcrelay reload` takes them anyway")
         entry = self._history.running_entry or (trial.confirmed if trial else 0)
-        self._history.keep_rolled_back(refused_hash, entry)
+        self._history.write_rolled_back(refused_hash, entry)
         self.trials.end()
         self._history.prune_after_trial()
 

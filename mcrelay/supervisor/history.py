@@ -41,7 +41,7 @@ class HistoryWriter:
         """Write an entry. A start that finds the config of the latest entry again writes none."""
         is_rollback = acceptance.outcome is Outcome.ROLLED_BACK  # then a restart must roll back, too
         if not is_rollback:
-            self._state_directory.forget_rolled_back()
+            self._state_directory.remove_rolled_back()
             self._trials.config_accepted(acceptance.version.hash)
         latest = self._state_directory.latest() if acceptance.cause is Cause.START else None
         if latest and latest.hash == acceptance.version.hash:
@@ -62,16 +62,16 @@ class HistoryWriter:
         if self.running_entry is not None:
             self._state_directory.confirm(self.running_entry)
 
-    def keep_rolled_back(self, content_hash: str, confirmed: int) -> None:
+    def write_rolled_back(self, content_hash: str, confirmed: int) -> None:
         """Remember files that were rolled back, so that a restart runs entry `confirmed` instead of them."""
         try:
-            self._state_directory.keep_rolled_back(RolledBackContent(content_hash, confirmed))
+            self._state_directory.write_rolled_back(RolledBackContent(content_hash, confirmed))
         except StateDirectoryError as error:
             log.error("a restart will take the files as they are: %s", error)
 
-    def forget_rolled_back(self) -> None:
+    def remove_rolled_back(self) -> None:
         """Let a restart take the files, whatever was rolled back before."""
-        self._state_directory.forget_rolled_back()
+        self._state_directory.remove_rolled_back()
 
     def prune_after_trial(self) -> None:
         """Remove the oldest entries, now that no trial needs one of them."""

@@ -69,17 +69,17 @@ class Trials:
             content_hash, contents = self._contents(number)
             trial = Trial(self._path, tried_hash, end, number, content_hash)
             confirmed = Version(running, content_hash, contents)
-        self._state_directory.keep_trial(trial)
+        self._state_directory.write_trial(trial)
         self.trial, self.confirmed = trial, confirmed
 
     def config_accepted(self, content_hash: str) -> None:
         """A config was accepted: a trial that runs goes on with it; without one, a restart must find none."""
         try:
             if self.trial is None:
-                self._state_directory.forget_trial()
+                self._state_directory.remove_trial()
             elif self.trial.hash != content_hash:
                 self.trial = self.trial.with_hash(content_hash)
-                self._state_directory.keep_trial(self.trial)
+                self._state_directory.write_trial(self.trial)
         except StateDirectoryError as error:
             log.warning("a restart will find the trial as it was before: %s", error)
 
@@ -88,14 +88,14 @@ class Trials:
 
         Raises StateDirectoryError if a restart would still go back to the config before.
         """
-        self._state_directory.forget_trial()
+        self._state_directory.remove_trial()
         self.trial = self.confirmed = None
 
     def end(self) -> None:
         """Forget the trial."""
         self.trial = self.confirmed = None
         try:
-            self._state_directory.forget_trial()
+            self._state_directory.remove_trial()
         except StateDirectoryError as error:
             log.warning("a restart would end the trial once more: %s", error)
 

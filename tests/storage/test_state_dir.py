@@ -75,11 +75,11 @@ def test_numbers_beyond_six_digits_still_increase(state):
 
 def test_the_trial_and_the_rolled_back_content_are_read_as_written(state):
     assert (state.trial(), state.rolled_back()) == (None, None)
-    state.keep_trial(TRIAL)
-    state.keep_rolled_back(RolledBackContent("tried", 4))
+    state.write_trial(TRIAL)
+    state.write_rolled_back(RolledBackContent("tried", 4))
     assert (state.trial(), state.rolled_back()) == (TRIAL, RolledBackContent("tried", 4))
-    state.forget_trial()
-    state.forget_rolled_back()
+    state.remove_trial()
+    state.remove_rolled_back()
     assert (state.trial(), state.rolled_back()) == (None, None)
 
 
@@ -99,7 +99,7 @@ def test_garbage_in_the_directory_is_ignored(state, text, caplog):
         state.entry(7)
     assert state.add(make_entry) == 8
     assert state.latest() == make_entry(8)
-    state.keep_trial(TRIAL)
+    state.write_trial(TRIAL)
     assert state.trial() == TRIAL
 
 
@@ -117,25 +117,25 @@ def test_folders_in_the_place_of_files_are_errors_with_a_reason(state, caplog):
         (state.directory / name / "more").mkdir(parents=True)
     assert (state.trial(), state.rolled_back()) == (None, None)
     with pytest.raises(StateDirectoryError, match=r"trial\.json: is a directory"):
-        state.keep_trial(TRIAL)
+        state.write_trial(TRIAL)
     with pytest.raises(StateDirectoryError, match=r"trial\.json: is a directory"):
-        state.forget_trial()
-    state.forget_rolled_back()
+        state.remove_trial()
+    state.remove_rolled_back()
     assert "refused.json: is a directory" in caplog.text
     assert state.add(make_entry) == 1
 
 
 def test_a_second_daemon_cannot_use_the_directory(state, caplog):
     state.add(make_entry)
-    state.keep_trial(TRIAL)
+    state.write_trial(TRIAL)
     second = open_directory(state.directory)
     assert "choose another --state-dir" in caplog.text
     assert (second.latest(), second.trial(), second.rolled_back()) == (None, None, None)
     assert second.add(make_entry) is None
     second.prune(None)
-    second.forget_trial()
+    second.remove_trial()
     with pytest.raises(StateDirectoryError, match="another --state-dir"):
-        second.keep_trial(TRIAL)
+        second.write_trial(TRIAL)
     assert (state.trial(), state.latest()) == (TRIAL, make_entry(1))
     assert caplog.text.count("history and trials are disabled") == 1
 

@@ -92,7 +92,7 @@ def test_a_restart_completes_a_rollback_to_a_config_of_many_reloads_ago(daemon, 
     daemon.try_(TRIED)
     for port in range(1, MAX_ENTRIES + 5):
         daemon.reload(text(clock=port))
-    monkeypatch.setattr(daemon.state_directory, "keep_rolled_back", die)
+    monkeypatch.setattr(daemon.state_directory, "write_rolled_back", die)
     with pytest.raises(Death):
         daemon.wait(120)
     daemon.restart()
