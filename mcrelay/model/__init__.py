@@ -1,1 +1,1 @@
-"""Pure: the vocabulary of all processes: addresses, links, states, actions, rule status, drops, counters."""
+"""Pure: the vocabulary of all processes (addresses, links, states, actions, rule status, drops, counters)."""

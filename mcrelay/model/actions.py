@@ -1,4 +1,4 @@
-"""The smallest changes to a running state, and what a state becomes when they are carried out."""
+"""Actions, the smallest changes to a running state, and the functions that apply them to a state."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from mcrelay.model.state import (
 
 @dataclass(frozen=True, slots=True)
 class StartWorker:
-    """Start the process of a worker, which has nothing open yet."""
+    """Starts the process of a worker. The new worker has no open resources and no flows."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class StopWorker:
-    """End the process of a worker, and close all that it has open."""
+    """Ends the process of a worker and closes all its resources."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open a resource in a worker. A ring replaces the ring of another size on the same link."""
+    """Opens a resource in a worker. A ring replaces a ring of another size on the same link."""
 
     worker: int
     resource: WorkerResource
@@ -40,7 +40,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close a resource of a worker. A ring that was replaced since then stays open."""
+    """Closes a resource of a worker, unless another resource has already replaced it."""
 
     worker: int
     resource: WorkerResource
@@ -48,7 +48,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class SetFlow:
-    """Let a worker relay a flow by this route, whether or not it relays the flow already."""
+    """Makes a worker relay a flow by this route, which replaces the previous route of the flow."""
 
     worker: int
     flow: Flow
@@ -57,7 +57,7 @@ class SetFlow:
 
 @dataclass(frozen=True, slots=True)
 class DeleteFlow:
-    """Let a worker stop relaying a flow."""
+    """Makes a worker stop relaying a flow."""
 
     worker: int
     flow: Flow
@@ -65,14 +65,14 @@ class DeleteFlow:
 
 @dataclass(frozen=True, slots=True)
 class Acquire:
-    """Join a group, or reserve a port, in the supervisor itself."""
+    """Joins a group or reserves a port in the supervisor itself."""
 
     resource: SupervisorResource
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Leave a group, or give up the reservation of a port."""
+    """Leaves a group or ends the reservation of a port in the supervisor itself."""
 
     resource: SupervisorResource
 
@@ -83,15 +83,15 @@ Action = StartWorker | StopWorker | WorkerAction | SupervisorAction
 
 
 def exclusive_slot(resource: WorkerResource) -> Hashable:
-    """Return what a worker has only one of: opening a resource replaces the one in the same slot.
+    """Return the slot that a resource takes in a worker: a resource replaces the previous one in its slot.
 
-    A ring takes the slot of its link. Any other resource has a slot of its own.
+    A ring takes the slot of its link. Every other resource has its own slot.
     """
     return resource.ifindex if isinstance(resource, Ingress) else resource
 
 
 def applied(state: RunningState, actions: Iterable[Action]) -> RunningState:
-    """Return what `state` becomes when `actions` are carried out in their order."""
+    """Return the state that results from `state` when `actions` are carried out in their order."""
     resources = set(state.resources)
     workers = dict(state.workers)
     drafts: dict[int, _WorkerDraft] = {}
@@ -116,7 +116,7 @@ def applied(state: RunningState, actions: Iterable[Action]) -> RunningState:
 
 
 class _WorkerDraft:
-    """The state of a worker while actions change it, copied once, however many actions there are."""
+    """A mutable copy of the state of a worker, made once for any number of actions."""
 
     def __init__(self, state: WorkerState) -> None:
         self.open = {exclusive_slot(resource): resource for resource in state.resources}
@@ -139,5 +139,5 @@ class _WorkerDraft:
 
 
 def without_worker(state: RunningState, worker: int) -> RunningState:
-    """Return what is left of `state` after a worker died."""
+    """Return `state` without a worker that died."""
     return replace(state, workers={key: value for key, value in state.workers.items() if key != worker})

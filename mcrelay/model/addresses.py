@@ -1,8 +1,9 @@
-"""All that is known of IPv4 addresses: their text, their number, and what an address can stand for.
+"""IPv4 addresses: their text, their number, and their meaning (group, loopback, host).
 
-An address is a dotted quad (`239.1.1.1`) everywhere but in the tables of the data plane and in shared memory,
-where it is the number that the four bytes on the wire make (`0xEF010101`). Other modules compare and pass on
-addresses; what an address means is decided here, so that another family of addresses changes this module.
+An address is a dotted quad (`239.1.1.1`) everywhere except in the tables of the data plane and in shared
+memory. There it is a number: its four bytes in network order (`0xEF010101`). Other modules only compare
+addresses and pass them on. The meaning of an address is decided here, so that support for another address
+family changes this module.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 # Text and number.
 
 
-@lru_cache(1 << 16)  # a change of one flow looks up the addresses of all flows again
+@lru_cache(1 << 16)  # when a flow changes, the addresses of all flows are converted again
 def address_to_number(address: str) -> int:
     """Return the number of an address."""
     a, b, c, d = address.split(".")
@@ -31,19 +32,19 @@ def address_to_number(address: str) -> int:
 
 
 def number_to_address(number: int) -> str:
-    """Return the address that has this number; bits above the lowest 32 are ignored."""
+    """Return the address of a number; bits above the lowest 32 are ignored."""
     return f"{number >> 24 & 255}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
 def address_to_bytes(address: str) -> bytes:
-    """Return an address as it stands in a header and in a struct in_addr: four bytes in network order."""
+    """Return an address as in a packet header or a struct in_addr: four bytes in network order."""
     return address_to_number(address).to_bytes(4, "big")
 
 
 def normalize_address(text: str) -> str:
-    """Return the address that a user wrote, in the form used everywhere else.
+    """Return an address that a user wrote as a dotted quad.
 
-    Raises ValueError when the text is not an address.
+    Raises ValueError if the text is not an IPv4 address.
     """
     try:
         return str(IPv4Address(text))
@@ -52,7 +53,7 @@ def normalize_address(text: str) -> str:
 
 
 def looks_like_address(text: str) -> bool:
-    """Return whether a text has the form of an address, even where one of its numbers is too large."""
+    """Return whether a text has the form of an address, even if one of its numbers is too large."""
     return _ADDRESS.fullmatch(text) is not None
 
 
@@ -62,15 +63,15 @@ def format_endpoint(address: str, port: int) -> str:
 
 
 def split_endpoint(text: str) -> tuple[str, str | None]:
-    """Return the address and the port of a text such as `239.1.1.1:5001`, neither of them checked.
+    """Return the address and the port of a text such as `239.1.1.1:5001`, both unchecked.
 
-    The port is None where the text has none.
+    The port is None if the text has no port.
     """
     address, colon, port = text.partition(":")
     return address, port if colon else None
 
 
-# What an address can stand for.
+# Meaning.
 
 
 def is_group(address: str) -> bool:
@@ -79,7 +80,7 @@ def is_group(address: str) -> bool:
 
 
 def is_group_number(number: int) -> bool:
-    """Return whether the address that has this number is a multicast group."""
+    """Return whether the address of a number is a multicast group."""
     return FIRST_GROUP <= number <= LAST_GROUP
 
 
@@ -89,12 +90,12 @@ def is_link_local_group(address: str) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether an address belongs to every host for itself: 127.0.0.0/8 (RFC 1122, section 3.2.1.3)."""
+    """Return whether an address is a loopback address: 127.0.0.0/8 (RFC 1122, section 3.2.1.3)."""
     return address.startswith("127.")
 
 
 def reason_not_host(address: str, device: str = LOOPBACK_DEVICE) -> str:
-    """Return why an address is not one of a host that `device` leads to; an empty text where it may be one.
+    """Return the reason why an address cannot be that of a host behind `device`; empty if it can.
 
     0.0.0.0/8: RFC 1122, section 3.2.1.3. 240.0.0.0/4: RFC 1112, section 4, with the broadcast address.
     """

@@ -19,7 +19,7 @@ TRAFFIC = ("packets", "octets")  # the first columns of every table
 class Table:
     """A table of counts, row by row; `offset` is the offset of its first row in the memory, in bytes.
 
-    The columns are those of TRAFFIC, those of `drops`, and others.
+    The columns are TRAFFIC, `drops`, and others.
     """
 
     columns: tuple[str, ...]
@@ -30,7 +30,7 @@ class Table:
 
     @property
     def size(self) -> int:
-        """Bytes of the table."""
+        """The size of the table in bytes."""
         return 8 * len(self.columns) * self.rows
 
     def column(self, name: str) -> int:
@@ -47,7 +47,7 @@ class Table:
         return self.offset // 8 + row * len(self.columns) + self.column(name)
 
     def counts(self, numbers: memoryview, row: int) -> list[int]:
-        """Return the counts of a row, in the order of the columns; `numbers` is a memory cast to "Q"."""
+        """Return the counts of a row, in the order of the columns; `numbers` is the memory cast to "Q"."""
         width = len(self.columns)
         first = self.offset // 8 + row * width
         return numbers[first : first + width].tolist()
@@ -56,10 +56,10 @@ class Table:
         """Return the counts of a row over all workers: sums, and for the last packet the latest one."""
         if len(counts) == 1:
             return counts[0]
-        sums = [sum(of_workers) for of_workers in zip([0] * len(self.columns), *counts, strict=True)]
+        sums = [sum(column) for column in zip([0] * len(self.columns), *counts, strict=True)]
         if counts and self.columns[-1] == "last_source":
             last = self.column("last_time")
-            sums[last:] = max(list(of_worker[last:]) for of_worker in counts)
+            sums[last:] = max(list(row[last:]) for row in counts)
         return sums
 
 
@@ -72,7 +72,7 @@ LINKS = Table(
     offset=0,
     drops=_LINK_DROPS,
 )
-# A rule: the packets and payload bytes that it relayed, its drops, and the last packet that it relayed
+# A rule: the packets and payload bytes that it relayed, its drops, and its last relayed packet
 # (CLOCK_REALTIME in nanoseconds, and the number of the source address).
 _RULE_DROPS = drops_of(Scope.RULE)
 RULES = Table(

@@ -1,4 +1,4 @@
-"""The drop reasons and the send errors, with the counters, the meaning and the advice of each.
+"""The drop reasons and the send errors, each with its counters, its meaning and advice.
 
 `Drop` is the only table of drop reasons. The columns of the counters (counters.py), of `status`, `stats` and
 the log, the verdicts of traces and the manual are derived from it; tests hold the schemas to it.

@@ -1,4 +1,4 @@
-"""The network devices of the host, as the last messages of netlink describe them."""
+"""The network devices of the host, as netlink last reported them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LinkTable:
     links: Mapping[str, Link] = field(default_factory=dict)
 
     def get(self, device: str) -> Link | None:
-        """Return the device of this name, None where there is none."""
+        """Return the device of this name, or None if it is absent."""
         return self.links.get(device)
 
     def is_local(self, address: str) -> bool:

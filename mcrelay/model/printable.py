@@ -1,4 +1,4 @@
-"""Text from outside without the characters that a terminal or a log would obey instead of showing them."""
+"""Replaces the characters of untrusted text that could control a terminal or break the lines of a log."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def make_printable(text: str, replacement: str = REPLACEMENT, keep: str = "") -> str:
-    """Return a text with `replacement` for each character that is not printable and not in `keep`.
+    """Return `text` with `replacement` for each character that is neither printable nor in `keep`.
 
-    Not printable are control characters, line ends and all spaces but the common one (see `str.isprintable`).
+    Control characters, line ends and all spaces except U+0020 are not printable (see `str.isprintable`).
     """
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() or one in keep else replacement for one in text)
+    return "".join(char if char.isprintable() or char in keep else replacement for char in text)

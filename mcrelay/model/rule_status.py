@@ -1,4 +1,4 @@
-"""The status of a rule: what the rule does at the moment, and why."""
+"""The status of a rule: its state and the reason for the state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class RuleState(StrEnum):
-    """What a rule does at the moment."""
+    """The state of a rule at present."""
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -18,20 +18,20 @@ class RuleState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleStatus:
-    """The state of a rule, and the reason where the rule is not simply active."""
+    """The state of a rule, and a reason if the rule is not completely active."""
 
     state: RuleState
     reason: str = ""
 
-    def because(self, *reasons: str) -> RuleStatus:
-        """Return this status with more reasons behind the reason that it has; empty ones add nothing."""
+    def with_reasons(self, *reasons: str) -> RuleStatus:
+        """Return this status with `reasons` appended to its reason; empty texts are skipped."""
         return RuleStatus(self.state, join_reasons(self.reason, *reasons))
 
     def as_json(self) -> list[str]:
-        """Return the status as the snapshot for the control process has it: state and reason."""
+        """Return the status as in the snapshot for the control process: a list of state and reason."""
         return [str(self.state), self.reason]
 
 
 def join_reasons(*reasons: str) -> str:
-    """Return several reasons as one text, without the empty ones."""
+    """Return the reasons that are not empty as one text, separated by semicolons."""
     return "; ".join(filter(None, reasons))

@@ -13,15 +13,15 @@ from typing import Literal
 from mcrelay.model.addresses import format_endpoint
 
 Ttl = int | Literal["decrement"]
-"""1 to 255, or one less than that of the packet."""
+"""A TTL from 1 to 255, or "decrement": the TTL of the packet minus 1."""
 
 Dscp = int | Literal["copy"]
-"""0 to 63, or that of the packet."""
+"""A DSCP from 0 to 63, or "copy": the DSCP of the packet."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Membership:
-    """Membership in a group on a link, for any source or, source-specifically, for one (RFC 4607)."""
+    """Membership in a group on a link, for one source (RFC 4607) or, if `source` is None, for any source."""
 
     ifindex: int
     group: str
@@ -30,7 +30,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True, order=True)
 class PortReservation:
-    """A local UDP port that the relay reserves, so that the host sends no ICMP errors for a unicast input."""
+    """A UDP port that the supervisor binds, so that the host sends no ICMP errors for a unicast input."""
 
     address: str
     port: int
@@ -46,7 +46,7 @@ class Ingress:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Egress:
-    """A UDP socket to send from. For port 0 the kernel chooses a port, once for each supervisor."""
+    """A UDP socket that sends. If `source_port` is 0, the kernel chooses a port, once for each supervisor."""
 
     ifindex: int
     source: str
@@ -55,7 +55,7 @@ class Egress:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """The key by which a packet is looked up; a `source` of None stands for any source."""
+    """The lookup key of a packet; a `source` of None matches any source."""
 
     ifindex: int
     destination: str
@@ -64,7 +64,7 @@ class Flow:
 
 
 def output_name(interface: str, destination: str, port: int) -> str:
-    """Return the name of an output among those of its rule; it does not depend on TTL, DSCP or source."""
+    """Return the name of an output within its rule; it does not depend on TTL, DSCP or source."""
     return f"{interface}:{format_endpoint(destination, port)}"
 
 
@@ -81,13 +81,13 @@ class RouteOutput:
 
     @property
     def name(self) -> str:
-        """The name of this output among those of its rule."""
+        """The name of this output within its rule."""
         return output_name(self.interface, self.destination, self.port)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The rule to which a flow belongs, and the outputs to which its packets go."""
+    """The rule that a flow belongs to, and the outputs that its packets are sent to."""
 
     rule: str
     outputs: tuple[RouteOutput, ...]
@@ -95,24 +95,24 @@ class Route:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Trace:
-    """A trace of the packets of a rule; its number is new each time the rule is traced."""
+    """A trace of the packets of a rule; each trace of the rule has a new number."""
 
     rule: str
     number: int
 
 
 WorkerResource = Ingress | Egress | Trace
-"""What a worker opens and closes. A new kind also needs its place in the order of `reconcile.diff`."""
+"""A resource that a worker opens and closes. A new kind must be added to the order in `reconcile.diff`."""
 
 SupervisorResource = PortReservation | Membership
-"""What the supervisor itself acquires and releases; a worker's death does not touch it."""
+"""A resource that the supervisor itself acquires and releases; it outlives the workers."""
 
 Resource = WorkerResource | SupervisorResource
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """What a worker has open, and what it forwards."""
+    """The open resources of a worker, and the flows that it forwards."""
 
     resources: frozenset[WorkerResource] = frozenset()
     flows: Mapping[Flow, Route] = field(default_factory=dict)
@@ -120,17 +120,17 @@ class WorkerState:
     @property
     def ingress(self) -> frozenset[Ingress]:
         """The rings, one for each link."""
-        return frozenset(one for one in self.resources if isinstance(one, Ingress))
+        return frozenset(item for item in self.resources if isinstance(item, Ingress))
 
     @property
     def egress(self) -> frozenset[Egress]:
-        """The sockets to send from."""
-        return frozenset(one for one in self.resources if isinstance(one, Egress))
+        """The sockets that send."""
+        return frozenset(item for item in self.resources if isinstance(item, Egress))
 
     @property
     def traces(self) -> frozenset[Trace]:
-        """The traces that are written."""
-        return frozenset(one for one in self.resources if isinstance(one, Trace))
+        """The open traces."""
+        return frozenset(item for item in self.resources if isinstance(item, Trace))
 
     def routes_by_rule(self) -> dict[str, Route]:
         """Return the route of each rule that is forwarded; the flows of a rule share one route."""
@@ -139,7 +139,7 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """What should run: some workers that all forward the same, and what the supervisor acquires for them."""
+    """The state to reach: workers that all forward the same flows, and the resources of the supervisor."""
 
     forwarding: WorkerState = field(default_factory=WorkerState)
     worker_count: int = 0
@@ -153,19 +153,19 @@ class DesiredState:
     @property
     def memberships(self) -> frozenset[Membership]:
         """The groups to join."""
-        return frozenset(one for one in self.resources if isinstance(one, Membership))
+        return frozenset(item for item in self.resources if isinstance(item, Membership))
 
     @property
     def reservations(self) -> frozenset[PortReservation]:
         """The UDP ports to reserve."""
-        return frozenset(one for one in self.resources if isinstance(one, PortReservation))
+        return frozenset(item for item in self.resources if isinstance(item, PortReservation))
 
 
 @dataclass(frozen=True, slots=True)
 class RunningState:
-    """What runs: what each worker has confirmed, by its number, and what the supervisor has acquired.
+    """The state that is reached: each worker's confirmed state by its number, and the acquired resources.
 
-    Workers differ while they start, and after one has refused what another has done.
+    The states of workers differ while a worker starts, and after a worker has refused an action.
     """
 
     workers: Mapping[int, WorkerState] = field(default_factory=dict)
@@ -173,5 +173,5 @@ class RunningState:
 
     @property
     def memberships(self) -> frozenset[Membership]:
-        """The groups that the host has joined for the relay."""
-        return frozenset(one for one in self.resources if isinstance(one, Membership))
+        """The groups that the supervisor has joined."""
+        return frozenset(item for item in self.resources if isinstance(item, Membership))

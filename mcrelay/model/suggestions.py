@@ -13,22 +13,22 @@ MAX_LISTED = 12  # words in a message
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown word: a known word that resembles it, or nothing."""
+    """Return the end of a message about an unknown word: a similar known word, or an empty text."""
     nearest = _nearest(word[:MAX_WORD_LENGTH], tuple(known))
     return f"; did you mean `{nearest}`?" if nearest else ""
 
 
 def list_words(known: Iterable[str]) -> str:
-    """Return the known words for a message; of many, the first few and how many more there are."""
+    """Return the first MAX_LISTED known words as text for a message, and the number of the other words."""
     words = list(known)
     more = f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
     return ", ".join(words[:MAX_LISTED]) + more
 
 
 def similar_words(word: str, known: Iterable[str]) -> list[str]:
-    """Return up to three of very many known words, at a small cost, since a hostile client may ask often."""
+    """Return up to three known words that resemble `word`. The cost is bounded: any client may ask often."""
     word = word[:MAX_WORD_LENGTH]
-    alike = (one for one in known if one[:1] == word[:1] and abs(len(one) - len(word)) <= 3)
+    alike = (other for other in known if other[:1] == word[:1] and abs(len(other) - len(word)) <= 3)
     return get_close_matches(word, islice(alike, MAX_COMPARED), 3)
 
 

@@ -1,1 +1,1 @@
-"""Pure: desired versus running: plan, diff, reconciler, failures, pauses, lifecycle, trace requests."""
+"""Pure: the way from the running to the desired state (plan, diff, reconciler, failures, pauses, traces)."""

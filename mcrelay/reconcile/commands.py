@@ -9,28 +9,28 @@ from mcrelay.model.actions import SupervisorAction, WorkerAction
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start the process of a worker."""
+    """Starts the process of a worker."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Ask the process of a worker to end."""
+    """Requests the process of a worker to end."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Kill the process of a worker that does not answer."""
+    """Kills the process of a worker that does not answer."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class SendBatch:
-    """Send actions to a worker as one batch, whose number the worker's answer repeats."""
+    """Sends actions to a worker as one batch; the answer of the worker repeats `number`."""
 
     worker: int
     number: int
@@ -40,7 +40,7 @@ class SendBatch:
 
 @dataclass(frozen=True, slots=True)
 class Perform:
-    """Carry out actions in the supervisor itself, then report `actions_performed`."""
+    """Carries out actions in the supervisor itself, which then reports `actions_performed`."""
 
     actions: tuple[SupervisorAction, ...]
 

@@ -1,4 +1,4 @@
-"""What could not be done is set aside until its next attempt, and everything else goes on without it."""
+"""Failed attempts: a failed resource or flow is set aside for a delay, and the rest runs without it."""
 
 from __future__ import annotations
 
@@ -25,79 +25,79 @@ from mcrelay.reconcile.plan import Plan, supervisor_resource
 FIRST_RETRY_DELAY_S, LONGEST_RETRY_DELAY_S = (
     1.0,
     30.0,
-)  # before the next attempt; each pause is twice the one before
+)  # each delay is twice the previous one
 
 Subject = Flow | Resource
 
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """Why an attempt failed, the pause after it in seconds, and when the next one is due.
+    """The reason of a failure, the delay of the next attempt in seconds, and the time of the next attempt.
 
-    `retry_at` is None while that next attempt is under way.
+    `retry_at` is None while the next attempt is under way.
     """
 
     reason: str
-    pause: float
+    delay: float
     retry_at: float | None
 
 
 @dataclass(slots=True)
 class Failures:
-    """The resources and flows that failed since the last plan, which a new configuration or link may cure."""
+    """The resources and flows whose last attempt failed. A new plan clears them: it may remove the cause."""
 
     by_subject: dict[Subject, FailedAttempt] = field(default_factory=dict)
 
     def clear(self) -> None:
-        """Forget all failures, so that everything is tried again at once."""
+        """Forget all failures, so that everything is attempted again at once."""
         self.by_subject.clear()
 
     def set_aside(self, action: WorkerAction | SupervisorAction, reason: str, now: float) -> None:
-        """Set aside the subject of an action, after each failure for a longer pause."""
+        """Set aside the subject of a failed action; the delay doubles with each failure."""
         before = self.by_subject.get(subject_of(action))
-        pause = min(LONGEST_RETRY_DELAY_S, before.pause * 2) if before else FIRST_RETRY_DELAY_S
-        self.by_subject[subject_of(action)] = FailedAttempt(reason, pause, now + pause)
+        delay = min(LONGEST_RETRY_DELAY_S, before.delay * 2) if before else FIRST_RETRY_DELAY_S
+        self.by_subject[subject_of(action)] = FailedAttempt(reason, delay, now + delay)
 
-    def wake(self, now: float) -> bool:
-        """Release the subjects whose pause is over for their next attempt; return whether there are any."""
-        awake = [one for one, failure in self.by_subject.items() if _is_due(failure, now)]
-        for one in awake:
-            self.by_subject[one] = replace(self.by_subject[one], retry_at=None)
-        return bool(awake)
+    def begin_due_retries(self, now: float) -> bool:
+        """Begin the next attempt for each subject whose delay is over; return whether there are any."""
+        due = [subject for subject, failure in self.by_subject.items() if _is_due(failure, now)]
+        for subject in due:
+            self.by_subject[subject] = replace(self.by_subject[subject], retry_at=None)
+        return bool(due)
 
     def next_retry(self) -> float | None:
-        """Return when the next pause is over, None where nothing is set aside."""
+        """Return the time of the next attempt, or None if nothing is set aside."""
         times = (failure.retry_at for failure in self.by_subject.values() if failure.retry_at is not None)
         return min(times, default=None)
 
-    def is_resting(self, action: WorkerAction | SupervisorAction) -> bool:
+    def is_set_aside(self, action: WorkerAction | SupervisorAction) -> bool:
         """Return whether the subject of an action is set aside."""
         failure = self.by_subject.get(subject_of(action))
         return failure is not None and failure.retry_at is not None
 
     def forget_recovered(self, actions: Iterable[Action]) -> None:
-        """Forget the failures whose next attempt succeeded: no action that is left to do is about them.
+        """Forget the failures whose next attempt succeeded: none of the remaining `actions` is about them.
 
-        The acknowledgement of one worker is not enough, because another worker may still refuse the same.
+        The acknowledgement of one worker is not enough, because another worker may still refuse the action.
         """
         if not self.by_subject:
             return
         left = {subject_of(action) for action in actions if not isinstance(action, StartWorker | StopWorker)}
         self.by_subject = {
-            one: failure
-            for one, failure in self.by_subject.items()
-            if failure.retry_at is not None or one in left
+            subject: failure
+            for subject, failure in self.by_subject.items()
+            if failure.retry_at is not None or subject in left
         }
 
-    def without_resting(self, state: DesiredState) -> DesiredState:
-        """Return `state` without what is set aside, and without what depends on that."""
-        resting = {one for one, failure in self.by_subject.items() if failure.retry_at is not None}
-        return _without(state, resting) if resting else state
+    def without_set_aside(self, state: DesiredState) -> DesiredState:
+        """Return `state` without the subjects that are set aside, and without everything that needs them."""
+        set_aside = {subject for subject, failure in self.by_subject.items() if failure.retry_at is not None}
+        return _without(state, set_aside) if set_aside else state
 
     def statuses(self, plan: Plan) -> dict[str, RuleStatus]:
-        """Return the status of every rule: the plan's, with what failed since then.
+        """Return the status of every rule: its status in the plan, with the failures since then.
 
-        A rule that lost some of its sources or outputs stays active, with the reasons.
+        A rule that lost only some of its sources or outputs stays active, with the reasons.
         """
         statuses = dict(plan.rules)
         if self.by_subject:
@@ -106,14 +106,14 @@ class Failures:
         return statuses
 
     def _failures_by_path(self, plan: Plan) -> dict[str, list[list[FailedAttempt]]]:
-        """Return, for each path of a rule from one source to one output, the failures on that path."""
+        """Return the failures of each rule: a list for each path from a source to an output."""
         forwarding = plan.state.forwarding
         rings = {ingress.ifindex: ingress for ingress in forwarding.ingress}
         paths: dict[str, list[list[FailedAttempt]]] = {}
         for flow, route in forwarding.flows.items():
             for output in route.outputs:
                 needed = (rings[flow.ifindex], flow, supervisor_resource(flow), output.egress)
-                failed = [self.by_subject[one] for one in needed if one in self.by_subject]
+                failed = [self.by_subject[subject] for subject in needed if subject in self.by_subject]
                 paths.setdefault(route.rule, []).append(failed)
         return paths
 
@@ -138,11 +138,11 @@ def _add_failures(planned: RuleStatus, paths: Sequence[Sequence[FailedAttempt]])
         return planned
     reasons = dict.fromkeys(failure.reason for path in paths for failure in path)
     state = RuleState.FAILED if all(paths) else planned.state
-    return RuleStatus(state, planned.reason).because(*reasons)
+    return RuleStatus(state, planned.reason).with_reasons(*reasons)
 
 
 def _without(state: DesiredState, failed: set[Subject]) -> DesiredState:
-    """Return `state` without what failed, and without the flows and outputs that need it."""
+    """Return `state` without the failed subjects, and without the flows and outputs that need them."""
     forwarding = _forwarding_without(state.forwarding, failed)
     return DesiredState(forwarding, state.worker_count, state.resources - failed)
 

@@ -1,17 +1,17 @@
-"""The lifecycle of a process that is restarted when it dies. Times are seconds of a monotonic clock."""
+"""The lifecycle of a process that is restarted when it dies. Times are in seconds of a monotonic clock."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
 
-FIRST_RESTART_DELAY_S, LONGEST_RESTART_DELAY_S = 0.1, 10.0  # before a restart
-LONG_LIFE_S = 1.0  # a process that worked for so long begins again with the first pause
+FIRST_RESTART_DELAY_S, LONGEST_RESTART_DELAY_S = 0.1, 10.0
+LONG_LIFE_S = 1.0  # a process that ran for this time is restarted after the first delay
 TIMEOUT_S = 10.0  # to start, to answer, or to end
 
 
 class Phase(Enum):
-    """What a process does at the moment."""
+    """The phase of a process at present."""
 
     ABSENT = auto()
     STARTING = auto()
@@ -27,42 +27,42 @@ _WORDS = {
     Phase.BUSY: "running",
     Phase.ENDING: "ending",
 }
-_UNDER_WAY = (Phase.STARTING, Phase.BUSY, Phase.ENDING)  # phases that end with an event, or are overdue
+_UNDER_WAY = (Phase.STARTING, Phase.BUSY, Phase.ENDING)  # phases with a deadline
 
 
 @dataclass(slots=True)
 class Process:
-    """A process and, after each of its deaths, its successor."""
+    """A process that is replaced by a new process after each death."""
 
     phase: Phase = Phase.ABSENT
     restarts: int = 0
-    """How often the process died."""
+    """The number of deaths."""
     reason: str = ""
-    """How the process died last."""
+    """The cause of the last death."""
     start_not_before: float = 0.0
-    """When the pause before the next start is over."""
+    """The earliest time of the next start."""
     deadline: float = 0.0
-    """When a process that is under way is overdue."""
+    """The time at which a process that is under way becomes overdue."""
     _started_at: float = 0.0
-    _pause: float = 0.0
+    _delay: float = 0.0
 
     @property
     def is_under_way(self) -> bool:
-        """Whether the process is starting, working or ending, for which it has a deadline."""
+        """True if the process is starting, working or ending; each of these phases has a deadline."""
         return self.phase in _UNDER_WAY
 
     @property
     def is_changing(self) -> bool:
-        """Whether the process is starting or working, so that what it does is about to change."""
+        """True if the process is starting or working, so that its resources are about to change."""
         return self.phase in (Phase.STARTING, Phase.BUSY)
 
     @property
     def activity(self) -> str:
-        """What the process does, in a word: running, starting, pausing or ending."""
+        """The word for the phase in status documents: running, starting, pausing or ending."""
         return _WORDS[self.phase]
 
     def may_start(self, now: float) -> bool:
-        """Return whether there is no process, and the pause before its start is over."""
+        """Return whether no process exists and the delay before the next start is over."""
         return self.phase is Phase.ABSENT and self.start_not_before <= now
 
     def is_overdue(self, now: float) -> bool:
@@ -74,29 +74,29 @@ class Process:
         self.phase, self.deadline = phase, now + TIMEOUT_S
 
     def give_up(self, now: float) -> None:
-        """Make the process overdue at once, because it is of no more use."""
+        """Make the process overdue at once, so that it is killed and restarted."""
         self.phase, self.deadline = Phase.BUSY, now
 
     def record_hello(self, now: float) -> bool:
-        """The process said hello; return whether it was starting, as it should be."""
+        """Record the hello of the process; return False if the process was not starting."""
         if self.phase is not Phase.STARTING:
             return False
         self.phase, self._started_at = Phase.IDLE, now
         return True
 
     def record_answer(self) -> None:
-        """The process has done its work, and waits for more."""
+        """Record that the process has finished its work."""
         self.phase = Phase.IDLE
 
     def record_exit(self, now: float, reason: str = "") -> None:
-        """The process died, or ended as it should. Pauses after deaths double until a process lives long."""
+        """Record the exit of the process. The restart delay doubles until a process lives for LONG_LIFE_S."""
         if self.phase is not Phase.ENDING:
             has_lived_long = self.phase is not Phase.STARTING and now - self._started_at >= LONG_LIFE_S
-            self._pause = FIRST_RESTART_DELAY_S if has_lived_long else self._longer_pause()
-            self.start_not_before = now + self._pause
+            self._delay = FIRST_RESTART_DELAY_S if has_lived_long else self._longer_delay()
+            self.start_not_before = now + self._delay
             self.restarts += 1
             self.reason = reason
         self.phase = Phase.ABSENT
 
-    def _longer_pause(self) -> float:
-        return min(LONGEST_RESTART_DELAY_S, self._pause * 2 or FIRST_RESTART_DELAY_S)
+    def _longer_delay(self) -> float:
+        return min(LONGEST_RESTART_DELAY_S, self._delay * 2 or FIRST_RESTART_DELAY_S)

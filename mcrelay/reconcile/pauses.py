@@ -1,4 +1,4 @@
-"""Pauses of rules: which rules no worker forwards for now although nothing is wrong with them, and why."""
+"""Pauses of rules: valid rules that no worker forwards at present, with the reasons."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Mapping
 
 from mcrelay.model.rule_status import RuleState, RuleStatus, join_reasons
 from mcrelay.model.state import DesiredState, RunningState
-from mcrelay.reconcile.lifecycle import Process
+from mcrelay.reconcile.lifecycle import Phase, Process
 
 
-def with_pauses(
+def add_pauses(
     statuses: Mapping[str, RuleStatus],
     desired: DesiredState,
     running: RunningState,
     processes: Mapping[int, Process],
 ) -> dict[str, RuleStatus]:
-    """Return the statuses of all rules, with what workers do not forward although they should.
+    """Return the statuses of all rules, with the pauses of the rules that workers do not forward at present.
 
     A rule that no worker forwards is paused. A rule that only some workers forward stays active, with the
-    reasons for which the others do not forward it.
+    reasons why the other workers do not forward it.
     """
     forwarded = {worker: _forwarded_rules(running, worker) for worker in desired.workers}
     reasons = {worker: _reason(worker, running, processes) for worker in desired.workers}
@@ -45,9 +45,9 @@ def _incomplete_rules(statuses: Mapping[str, RuleStatus], forwarded: Mapping[int
 
 def _add_reasons(status: RuleStatus, reasons: list[str], workers: int) -> RuleStatus:
     if len(reasons) == workers:
-        return RuleStatus(RuleState.PAUSED, status.reason).because(*reasons)
+        return RuleStatus(RuleState.PAUSED, status.reason).with_reasons(*reasons)
     share = f"{len(reasons)} of {workers} workers do not forward it"
-    return status.because(f"{share}: {join_reasons(*reasons)}")
+    return status.with_reasons(f"{share}: {join_reasons(*reasons)}")
 
 
 def _reason(worker: int, running: RunningState, processes: Mapping[int, Process]) -> str:
@@ -57,4 +57,5 @@ def _reason(worker: int, running: RunningState, processes: Mapping[int, Process]
     if not process.restarts:
         return f"worker {worker} is starting"
     times = f" {process.restarts} times" if process.restarts > 1 else ""
-    return f"worker {worker} died{times} ({process.reason}) and is {process.activity}"
+    activity = "waiting to restart" if process.phase is Phase.ABSENT else process.activity
+    return f"worker {worker} died{times} ({process.reason}) and is {activity}"

@@ -33,14 +33,13 @@ class Plan:
 
 
 class Unresolved(Exception):
-    """A rule, or one of its outputs, needs a device or an address that this host does not have now."""
+    """Raised if a rule or an output needs a device or an address that the host does not have at present."""
 
 
 def plan(config: Config, links: LinkTable, cpus: int, before: Plan | None = None) -> Plan:
-    """Return what should run for `config` on a host with these links and this number of CPUs.
+    """Return the plan for a configuration on a host with these links and this number of CPUs.
 
-    A route that equals the route of the same flow in `before` is the same object, so that ten thousand routes
-    are compared quickly.
+    An unchanged route is the same object as in `before`, so that ten thousand routes are compared quickly.
     """
     known: Mapping[Flow, Route] = before.state.forwarding.flows if before else {}
     flows: dict[Flow, Route] = {}
@@ -58,13 +57,13 @@ def plan(config: Config, links: LinkTable, cpus: int, before: Plan | None = None
 
 
 def route_of(rule: Rule, config: Config, links: LinkTable) -> Route | None:
-    """Return the route of a rule on a host with these links, None where the rule does not run."""
+    """Return the route of a rule on a host with these links, or None if the rule does not run."""
     _, flows = _plan_rule(rule, config, links)
     return next(iter(flows.values()), None)
 
 
 def supervisor_resource(flow: Flow) -> SupervisorResource:
-    """Return what the supervisor acquires, so that the packets of a flow arrive and the host refuses none."""
+    """Return the resource that makes the packets of a flow arrive: a membership or a port reservation."""
     if is_group(flow.destination):
         return Membership(flow.ifindex, flow.destination, flow.source)
     return PortReservation(flow.destination, flow.port)
@@ -84,17 +83,17 @@ def _plan_rule(rule: Rule, config: Config, links: LinkTable) -> tuple[RuleStatus
         except Unresolved as error:
             missing.append(f"output {output.interface}: {error}")
     if not outputs:
-        return RuleStatus(RuleState.UNRESOLVED).because(*missing), {}
+        return RuleStatus(RuleState.UNRESOLVED).with_reasons(*missing), {}
     status = RuleStatus(RuleState.ACTIVE)
     if missing:
         share = f"{len(missing)} of {len(rule.outputs)} outputs do not run"
-        status = status.because(f"{share}: {join_reasons(*missing)}")
-    status = status.because(*_devices_down(rule, config, links))
+        status = status.with_reasons(f"{share}: {join_reasons(*missing)}")
+    status = status.with_reasons(*_devices_down(rule, config, links))
     return status, dict.fromkeys(flows, Route(rule.name, tuple(outputs)))
 
 
 def _devices_down(rule: Rule, config: Config, links: LinkTable) -> list[str]:
-    """Return a remark for each device of a rule that is present and down; the rule works once it is up."""
+    """Return a reason for each device of a rule that is present but down."""
     interfaces = (rule.input.interface, *(output.interface for output in rule.outputs))
     devices = dict.fromkeys(config.interfaces[name].device for name in interfaces)
     present = (link for device in devices if (link := links.get(device)))

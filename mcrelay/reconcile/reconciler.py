@@ -1,15 +1,15 @@
-"""Turns the running state into the desired state: events in, commands out, one batch a worker at a time.
+"""The reconciler: takes events and returns the commands that turn the running state into the desired state.
 
 The rules of the model:
 
-- The running state holds what has been acknowledged, and nothing else. When a worker dies, its part is
-  removed from the running state, and the comparison that serves a reload also restores that part.
-- A worker has at most one batch outstanding, so every comparison starts from a state that the worker has
-  confirmed.
-- What could not be done is set aside until a later attempt, and everything else goes on without it.
+- The running state contains acknowledged actions only. If a worker dies, its part is removed from the
+  running state, and the comparison that serves a reload also restores that part.
+- A worker has at most one batch outstanding, so that every comparison starts from a state that the worker
+  has confirmed.
+- A failed resource or flow is set aside until its next attempt, and the rest is carried out without it.
 - The supervisor's own actions (memberships, port reservations) wait for the workers, so that the first packet
-  of a group finds its rule in place. They do not wait for a worker that keeps dying.
-- Time is an argument: seconds of a monotonic clock.
+  of a group finds its rule in place. They do not wait for a worker that dies repeatedly.
+- Times are arguments, in seconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from mcrelay.reconcile.commands import Command, Kill, Perform, SendBatch, Start,
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.failures import Failures
 from mcrelay.reconcile.lifecycle import TIMEOUT_S, Phase, Process
-from mcrelay.reconcile.pauses import with_pauses
+from mcrelay.reconcile.pauses import add_pauses
 from mcrelay.reconcile.plan import Plan
 
 
 @dataclass(slots=True)
 class Reconciler:
-    """The owner of the running state: the caller reports events and carries out the commands."""
+    """Owns the running state. The caller reports events and carries out the commands."""
 
     running: RunningState = field(default_factory=RunningState)
     plan: Plan = field(default_factory=Plan)
     desired: DesiredState = field(default_factory=DesiredState)
-    """The state of the plan, with the traces of the rules that it forwards."""
+    """The state of the plan, with the traces of the rules that run."""
     generation: int = 0
     failures: Failures = field(default_factory=Failures)
     processes: dict[int, Process] = field(default_factory=dict)
     _traces: frozenset[Trace] = frozenset()
     _outstanding: dict[int, SendBatch] = field(default_factory=dict)
-    """For each worker, the batch that it has not answered yet."""
+    """The unanswered batch of each worker."""
     _performing: tuple[SupervisorAction, ...] = ()
     _numbers: int = 0
     _has_unseen_events: bool = True
@@ -60,25 +60,25 @@ class Reconciler:
     # Events.
 
     def plan_changed(self, plan: Plan, generation: int) -> None:
-        """There is a new plan, because a configuration was accepted or a link changed."""
+        """Record a new plan, after a configuration was accepted or a link changed."""
         self.plan, self.generation = plan, generation
         self.failures.clear()
         self._update_desired()
 
     def traces_changed(self, traces: frozenset[Trace]) -> None:
-        """There is a new set of traces; a trace of a rule that does not run is ignored."""
+        """Record a new set of traces; a trace of a rule that does not run is ignored."""
         if traces != self._traces:
             self._traces = traces
             self._update_desired()
 
     def worker_started(self, worker: int, now: float) -> None:
-        """A worker said hello: it runs, and has nothing open yet."""
+        """Record the hello of a worker, which has no open resources yet."""
         if self._process(worker).record_hello(now):
             self.running = applied(self.running, [StartWorker(worker)])
             self._has_unseen_events = True
 
     def worker_exited(self, worker: int, now: float, reason: str = "") -> None:
-        """The process of a worker died or ended; a worker that should run is restarted after a pause."""
+        """Record the exit of a worker. If the worker is in the plan, it is restarted after a delay."""
         process = self._process(worker)
         if process.phase is Phase.ABSENT:
             return
@@ -88,16 +88,16 @@ class Reconciler:
         self._has_unseen_events = True
 
     def batch_acknowledged(self, worker: int, number: int) -> None:
-        """A worker carried out a batch. An answer about a batch of its predecessor is ignored."""
-        if batch := self._answered(worker, number):
+        """Record that a worker carried out a batch. An answer to a batch of its predecessor is ignored."""
+        if batch := self._take_answered_batch(worker, number):
             self.running = applied(self.running, batch.actions)
 
     def batch_refused(self, worker: int, number: int, reasons: Mapping[int, str], now: float) -> None:
-        """A worker did not carry out a batch. `reasons` are by the index of the action that failed.
+        """Record that a worker refused a batch. `reasons` has a reason for the index of each failed action.
 
-        A worker that names no valid index, or that cannot close or delete something, is killed.
+        The worker is killed if an index is invalid, or if the failed action closes or deletes something.
         """
-        if not (batch := self._answered(worker, number)):
+        if not (batch := self._take_answered_batch(worker, number)):
             return
         for index, reason in reasons.items():
             action = batch.actions[index] if 0 <= index < len(batch.actions) else None
@@ -107,9 +107,9 @@ class Reconciler:
                 self._process(worker).give_up(now)
 
     def actions_performed(self, failed: Mapping[int, str], now: float) -> None:
-        """The supervisor carried out its actions. `failed` has a reason for the index of each that failed."""
+        """Record the supervisor's own actions. `failed` has a reason for the index of each failed action."""
         actions, self._performing = self._performing, ()
-        done = (action for at, action in enumerate(actions) if at not in failed)
+        done = (action for index, action in enumerate(actions) if index not in failed)
         self.running = applied(self.running, done)
         for index, reason in failed.items():
             self.failures.set_aside(actions[index], reason, now)
@@ -118,24 +118,28 @@ class Reconciler:
     # Commands.
 
     def due_commands(self, now: float) -> list[Command]:
-        """Return the commands to carry out now. No command is returned twice."""
+        """Return the commands to carry out now. Each command is returned once."""
         commands: list[Command] = self._kill_overdue(now)
-        if not (self.failures.wake(now) or self._has_unseen_events or self._may_start(now)):
+        if not (self.failures.begin_due_retries(now) or self._has_unseen_events or self._may_start(now)):
             return commands
         self._has_unseen_events = False
-        actions = diff(self.running, self.failures.without_resting(self.desired))
+        actions = diff(self.running, self.failures.without_set_aside(self.desired))
         self.failures.forget_recovered(actions)
         self._has_been_complete |= not actions
         commands += self._start_and_stop(actions, now)
         commands += self._send_batches(actions, now)
-        own = tuple(a for a in actions if isinstance(a, SupervisorAction) and not self.failures.is_resting(a))
+        own = tuple(
+            action
+            for action in actions
+            if isinstance(action, SupervisorAction) and not self.failures.is_set_aside(action)
+        )
         if own and not self._performing and not self._workers_are_changing():
             self._performing = own
             commands.append(Perform(own))
         return commands
 
     def next_deadline(self) -> float | None:
-        """Return when `due_commands` must be called next although no event happens; None: never."""
+        """Return the time by which `due_commands` must be called without an event, or None if never."""
         retry = self.failures.next_retry()
         times = [] if retry is None else [retry]
         for worker, process in self.processes.items():
@@ -147,28 +151,28 @@ class Reconciler:
 
     @property
     def has_unseen_events(self) -> bool:
-        """Whether there was an event since the last call of `due_commands`."""
+        """True if an event happened since the last call of `due_commands`."""
         return self._has_unseen_events
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is under way, and all that can be done has been done.
+        """True if nothing is under way and the desired state was reached as far as possible.
 
-        After the first time, this does not wait for a worker that died and is in its pause.
+        After the first time, this is also True while a worker that died waits for its restart.
         """
         is_under_way = any(process.is_under_way for process in self.processes.values())
         is_quiet = not self._has_unseen_events and not self._performing and not is_under_way
         return is_quiet and self._has_been_complete
 
     def statuses(self) -> dict[str, RuleStatus]:
-        """Return the status of every rule by its name: the plan's, with the failures since then."""
+        """Return the status of every rule by its name: the status in the plan, with later failures."""
         return self.failures.statuses(self.plan)
 
     def statuses_now(self) -> dict[str, RuleStatus]:
-        """Return the same, where a rule is paused as long as every worker that should forward it is away."""
-        return with_pauses(self.statuses(), self.desired, self.running, self.processes)
+        """Return the same statuses, with the pauses of the rules that workers do not forward at present."""
+        return add_pauses(self.statuses(), self.desired, self.running, self.processes)
 
-    # Steps of the above.
+    # Steps.
 
     def _update_desired(self) -> None:
         self.desired = _with_traces(self.plan.state, self._traces)
@@ -177,8 +181,8 @@ class Reconciler:
     def _process(self, worker: int) -> Process:
         return self.processes.setdefault(worker, Process())
 
-    def _answered(self, worker: int, number: int) -> SendBatch | None:
-        """Return the batch that an answer is about; None where it is about a batch of the predecessor."""
+    def _take_answered_batch(self, worker: int, number: int) -> SendBatch | None:
+        """Remove and return the outstanding batch of a worker, or return None if its number is another."""
         batch = self._outstanding.get(worker)
         if batch is None or batch.number != number:
             return None

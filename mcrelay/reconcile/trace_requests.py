@@ -1,4 +1,4 @@
-"""Trace requests: which rules the control process wants to trace, and the reports that it gets."""
+"""Trace requests: the rules that the control process wants to trace, and the reports to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_TRACES = 16  # rules traced at once
 
 
 class TraceRequests:
-    """The traces that are requested, and the workers whose rings the control process has got for each."""
+    """The requested traces, and for each trace the workers whose rings were reported."""
 
     def __init__(self) -> None:
         self._by_rule: dict[str, Trace] = {}
@@ -23,38 +23,38 @@ class TraceRequests:
 
     @property
     def traces(self) -> frozenset[Trace]:
-        """The traces to run."""
+        """The requested traces."""
         return frozenset(self._by_rule.values())
 
     def request(self, rule: str, wanted: bool) -> None:
-        """Begin or end the trace of a rule, as the control process requests."""
+        """Begin or end the trace of a rule at the request of the control process."""
         if not wanted:
             self._forget(rule)
         elif rule in self._by_rule:
-            self._reported.pop(self._by_rule[rule], None)  # reported once more
+            self._reported.pop(self._by_rule[rule], None)  # so that it is reported again
         elif len(self._by_rule) == MAX_TRACES:
             self._refused.append(
-                TraceState(rule, 0, (), f"{MAX_TRACES} rules are traced already; end one of those")
+                TraceState(rule, 0, (), f"{MAX_TRACES} rules are already traced; end one of these traces")
             )
         else:
             self._numbers += 1
             self._by_rule[rule] = Trace(rule, self._numbers)
 
     def forget_all(self) -> None:
-        """Forget all requests, because the control process that made them is gone."""
+        """Forget all requests, because the control process that made them has exited."""
         self._by_rule, self._reported, self._refused = {}, {}, []
 
     def reports(self, reconciler: Reconciler) -> list[TraceState]:
-        """Return the reports that are due, none of them twice; a trace that fails is forgotten."""
+        """Return the reports that are due, each of them once; a trace that fails is forgotten."""
         reports, self._refused = self._refused, []
         if not self._by_rule:
             return reports
         statuses = reconciler.statuses()
         for rule, trace in list(self._by_rule.items()):
-            if reason := _why_not(trace, statuses, reconciler):
+            if reason := _reason_not_traced(trace, statuses, reconciler):
                 self._forget(rule)
                 reports.append(TraceState(rule, trace.number, (), reason))
-            elif self._reported.get(trace) != (workers := tuple(reconciler.desired.workers)) and _runs(
+            elif self._reported.get(trace) != (workers := tuple(reconciler.desired.workers)) and _is_running(
                 trace, reconciler
             ):
                 self._reported[trace] = workers
@@ -66,7 +66,7 @@ class TraceRequests:
             self._reported.pop(trace, None)
 
 
-def _why_not(trace: Trace, statuses: Mapping[str, RuleStatus], reconciler: Reconciler) -> str:
+def _reason_not_traced(trace: Trace, statuses: Mapping[str, RuleStatus], reconciler: Reconciler) -> str:
     if failure := reconciler.failures.by_subject.get(trace):
         return failure.reason
     if (status := statuses.get(trace.rule)) is None:
@@ -76,7 +76,7 @@ def _why_not(trace: Trace, statuses: Mapping[str, RuleStatus], reconciler: Recon
     return ""
 
 
-def _runs(trace: Trace, reconciler: Reconciler) -> bool:
-    """Return whether all workers that run have confirmed a trace; the others do so when they restart."""
+def _is_running(trace: Trace, reconciler: Reconciler) -> bool:
+    """Return whether all running workers have confirmed a trace; a restarting worker confirms it later."""
     running, desired = reconciler.running.workers, reconciler.desired.workers
     return all(trace in have.resources for worker, have in running.items() if worker in desired)

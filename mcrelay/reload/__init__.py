@@ -1,1 +1,1 @@
-"""Pure: what becomes of a reload: result, trial, history entry, operator request, debounce."""
+"""Pure: reloads (results, trials, entries of the history, requests of an operator, debouncing of changes)."""

@@ -1,4 +1,4 @@
-"""An entry of the history: a config that was accepted, when and why, and the contents of its files."""
+"""An entry of the history: an accepted configuration, the time and cause of its acceptance, and its files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ JSON_VERSION = 1  # of an entry
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A config that was accepted at `time` (seconds since 1970), with the names and texts of its files.
+    """A configuration that was accepted at `time` (seconds since 1970), with the names and texts of files.
 
-    `outcome`, `cause` and `changes` are those of the reload's result. `on_trial` is set until an operator
-    confirms the config.
+    `outcome`, `cause` and `changes` are from the result of the reload. `on_trial` is set until an operator
+    confirms the configuration.
     """
 
     number: int
@@ -44,7 +44,7 @@ class Entry:
 
 
 def parse_entry(document: Mapping[str, Any]) -> Entry | None:
-    """Return the entry in a document, or None if it holds none of this version."""
+    """Return the entry in a document, or None if the document is not an entry of this version."""
     match document:
         case {
             "version": 1,

@@ -1,7 +1,8 @@
-"""What an operator can request of the supervisor besides a reload, and its text.
+"""The requests of an operator to the supervisor other than a reload, and their text.
 
-The text is in a file of the run directory when SIGUSR2 arrives (`storage/request_file.py`). The control
-socket takes no such request, so that its clients can change nothing.
+The client writes the text to a file in the run directory and then sends SIGUSR2
+(`storage/request_file.py`). The control socket accepts none of these requests, so that its clients cannot
+change the configuration.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ MAX_BYTES = 4096  # of the text
 
 
 class RequestError(Exception):
-    """A text that is no valid request; the message says why."""
+    """Raised if a text is not a valid request; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Apply the files as they are now, on trial for `timeout` seconds."""
+    """Applies the files in their present state, on trial for `timeout` seconds."""
 
     timeout: float
 
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """Keep the generation that is on trial."""
+    """Keeps the generation that is on trial."""
 
     generation: int
 
@@ -46,7 +47,7 @@ def format_request(request: OperatorRequest) -> str:
 
 
 def parse_request(text: bytes) -> OperatorRequest:
-    """Return the request in a text; raises RequestError."""
+    """Return the request in a text. Raises RequestError if the text is not a valid request."""
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
@@ -60,4 +61,4 @@ def parse_request(text: bytes) -> OperatorRequest:
             return Try(timeout)
         case {"verb": "confirm", "generation": int(generation), **rest} if not rest:
             return Confirm(generation)
-    raise RequestError("it requests neither `try` nor `confirm` as this version knows them")
+    raise RequestError("it is not a `try` or `confirm` request of this version")

@@ -1,7 +1,7 @@
-"""The result of each reload, and when it may be published. Time is an argument.
+"""The results of reloads, and their publication.
 
-A result is published once everything that was accepted before it runs. A reload that the next one overtakes
-has a result of its own.
+A result is published when everything that was accepted before it runs. If a reload begins before the result
+of the previous reload is published, each of the two has its own result.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import Any
 from mcrelay.config.changes import Changes
 from mcrelay.config.problems import Problem
 
-MAX_EARLIER_RESULTS = 8  # before the last one
-MAX_PROBLEMS = 1000  # of one result, in JSON
+MAX_EARLIER_RESULTS = 8  # kept in addition to the last result
+MAX_PROBLEMS = 1000  # of a result, in JSON
 
 
 class Outcome(StrEnum):
-    """How a reload ended."""
+    """The outcome of a reload."""
 
     STARTED = "started"
     APPLIED = "applied"
     UNCHANGED = "unchanged"
     REJECTED = "rejected"
     ROLLED_BACK = "rolled_back"
-    """The config that was confirmed last runs again instead of the files."""
+    """The last confirmed configuration was restored; the files differ from it."""
     CONFIRMED = "confirmed"
     REFUSED = "refused"
     """The request of an operator was refused; the files were not read."""
 
 
 class Cause(StrEnum):
-    """Why a reload began."""
+    """The cause of a reload."""
 
     START = "start"
     HANGUP = "hangup"
@@ -49,7 +49,7 @@ _NEW_CONFIG = (Outcome.STARTED, Outcome.APPLIED, Outcome.ROLLED_BACK)
 
 @dataclass(frozen=True, slots=True)
 class ReloadResult:
-    """How reload `number` ended, the generation that runs since then, and the problems of its files."""
+    """The result of reload `number`: its outcome, the generation after it, and the problems of the files."""
 
     number: int
     cause: Cause
@@ -60,11 +60,11 @@ class ReloadResult:
 
     @property
     def is_about_files(self) -> bool:
-        """Whether the files were read and decided on, so that this answers a request for a reload, too."""
+        """True if the files were read and evaluated, so that the result answers a request for a reload."""
         return self.cause not in (Cause.CONFIRM, Cause.DEADLINE) and self.outcome is not Outcome.REFUSED
 
     def as_json(self, at: float) -> dict[str, Any]:
-        """Return the result as clients get it; `at` is the time of its publication, in seconds since 1970."""
+        """Return the result as JSON for clients; `at` is the time of publication in seconds since 1970."""
         shown = self.problems[:MAX_PROBLEMS]
         return {
             "finished": self.number,
@@ -81,27 +81,27 @@ class ReloadResult:
 
 
 class Reloads:
-    """The number of reloads that have begun, and their results. The start of the daemon is reload 1."""
+    """Counts the reloads that have begun, and keeps their results. The start of the daemon is reload 1."""
 
     def __init__(self) -> None:
         self.begun = 0
         self.cause = Cause.START
-        """Why the last reload began."""
+        """The cause of the last reload."""
         self._waiting: list[ReloadResult] = []
         self._published: deque[dict[str, Any]] = deque(maxlen=MAX_EARLIER_RESULTS + 1)
 
     @property
     def has_unpublished_results(self) -> bool:
-        """Whether a reload has a result that clients cannot see yet."""
+        """True if a reload has a result that clients cannot see yet."""
         return bool(self._waiting)
 
     @property
     def waits_for_workers(self) -> bool:
-        """Whether an unpublished result is that of a new config, which the workers may not run yet."""
+        """True if an unpublished result is about a new configuration, which the workers may not run yet."""
         return any(result.outcome in _NEW_CONFIG for result in self._waiting)
 
     def begin(self, cause: Cause) -> None:
-        """A reload begins: the files are about to be read, or the confirmed config to be restored."""
+        """Record the begin of a reload, before files are read or the confirmed configuration is restored."""
         self.begun += 1
         self.cause = cause
 
@@ -112,19 +112,19 @@ class Reloads:
         changes: Changes | None = None,
         problems: Sequence[Problem] = (),
     ) -> None:
-        """The reload that began last has this result, which waits for its publication."""
+        """Record the outcome of the reload that began last; its result waits for publication."""
         result = ReloadResult(
             self.begun, self.cause, outcome, generation, changes or Changes(), tuple(problems)
         )
         self._waiting.append(result)
 
     def publish(self, at: float) -> list[ReloadResult]:
-        """Publish the results that waited, and return them: all that was accepted runs now."""
+        """Publish the waiting results and return them. The caller ensures that everything accepted runs."""
         published, self._waiting = self._waiting, []
         self._published.extendleft(result.as_json(at) for result in published)
         return published
 
     def as_json(self) -> dict[str, Any]:
-        """Return the last published result, the earlier ones, and how many reloads have begun."""
+        """Return the last published result, the earlier results, and the number of begun reloads."""
         last, *earlier = self._published or [{"finished": 0}]
         return {"begun": self.begun, **last, "earlier": earlier}

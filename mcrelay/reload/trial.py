@@ -1,7 +1,7 @@
-"""A trial: a config that runs until an operator confirms it or its time is over. Time is an argument.
+"""A trial: a configuration that runs until an operator confirms it or until its end.
 
-At the end of its time the config that was confirmed before runs again, even if the daemon died in the
-meantime: the next start finds the trial in the state directory. A reboot ends every trial.
+At the end of a trial the previously confirmed configuration is restored, even if the daemon died in the
+meantime, because the next start reads the trial from the state directory. A reboot ends every trial.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ MAX_TRIAL_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class BootTime:
-    """A moment as seconds since the boot with the ID `boot`, time asleep included (CLOCK_BOOTTIME).
+    """A time in seconds since the boot with the ID `boot`, time in suspend included (CLOCK_BOOTTIME).
 
-    `time` is the same moment in seconds since 1970, by the clock as it was set when the moment was taken.
+    `time` is the same time in seconds since 1970, according to the setting of the clock at that time.
     """
 
     boot: str
@@ -26,7 +26,7 @@ class BootTime:
     time: float = 0.0
 
     def later(self, seconds: float) -> BootTime:
-        """Return the moment `seconds` later."""
+        """Return the time `seconds` later."""
         return BootTime(self.boot, self.seconds + seconds, self.time + seconds)
 
 
@@ -34,8 +34,9 @@ class BootTime:
 class Trial:
     """A trial that lasts until `end`.
 
-    `path` is that of the main file, and `hash` that of the contents on trial. `confirmed` is the number of
-    the history entry that runs again after the trial, and `confirmed_hash` the hash of its contents.
+    `path` is the path of the main file, and `hash` the hash of the contents on trial. `confirmed` is the
+    number of the history entry that is restored after the trial, and `confirmed_hash` the hash of its
+    contents.
     """
 
     path: str
@@ -45,12 +46,12 @@ class Trial:
     confirmed_hash: str
 
     def left(self, now: BootTime) -> float:
-        """Return the seconds until the end; 0 if it is over, of another boot, or too far away."""
+        """Return the seconds until the end; 0 if the end is past, of another boot, or too far ahead."""
         left = self.end.seconds - now.seconds
         return left if self.end.boot == now.boot and 0 < left <= MAX_TRIAL_S else 0.0
 
     def with_hash(self, tried: str) -> Trial:
-        """Return the same trial of other contents."""
+        """Return the same trial with another hash of its contents."""
         return replace(self, hash=tried)
 
     def with_end(self, end: BootTime) -> Trial:
@@ -72,7 +73,7 @@ class Trial:
 
 
 def parse_trial(document: Mapping[str, Any]) -> Trial | None:
-    """Return the trial in a document, or None if it holds none of this version."""
+    """Return the trial in a document, or None if the document is not a trial of this version."""
     match document:
         case {
             "version": 1,
@@ -90,17 +91,17 @@ def parse_trial(document: Mapping[str, Any]) -> Trial | None:
 
 
 class StartDecision(Enum):
-    """What a start runs."""
+    """The contents that a start of the daemon runs."""
 
     FILES = auto()  # the files
     ON_TRIAL = auto()  # the files, still on trial
-    ROLLED_BACK = auto()  # the confirmed config, because the trial ended while no daemon ran
-    STILL_REFUSED = auto()  # the confirmed config, because the contents of the files were rolled back before
+    ROLLED_BACK = auto()  # the confirmed configuration, because the trial ended while no daemon ran
+    STILL_REFUSED = auto()  # the confirmed configuration, because these contents were rolled back before
 
 
 @dataclass(frozen=True, slots=True)
 class RolledBackContent:
-    """The hash of contents that were rolled back, and the number of the history entry that runs instead.
+    """The hash of contents that were rolled back, and the number of the history entry that replaced them.
 
     A start does not run such contents; an explicit reload does.
     """
@@ -114,7 +115,7 @@ class RolledBackContent:
 
 
 def parse_rolled_back(document: Mapping[str, Any]) -> RolledBackContent | None:
-    """Return the rolled-back content in a document, or None if it holds none of this version."""
+    """Return the rolled-back content in a document, or None if the document is not one of this version."""
     match document:
         case {"version": 1, "hash": str(refused), "confirmed": int(confirmed)}:
             return RolledBackContent(refused, confirmed)
@@ -125,11 +126,11 @@ def parse_rolled_back(document: Mapping[str, Any]) -> RolledBackContent | None:
 def decide_start(
     path: str, content: str, trial: Trial | None, rolled_back: RolledBackContent | None, now: BootTime
 ) -> StartDecision:
-    """Return what a start runs whose main file is `path` and whose files have the hash `content`.
+    """Return the contents that a start runs if its main file is `path` and its files have the hash `content`.
 
-    `trial` and `rolled_back` are what the state directory holds. While a trial lasts, any contents are on
-    trial, because the operator may be correcting them. After a trial, the confirmed contents need no
-    rollback. A trial of another main file does not matter here.
+    `trial` and `rolled_back` are from the state directory. While a trial lasts, all contents are on trial,
+    because the operator may be correcting them. After a trial, the confirmed contents need no rollback. A
+    trial of another main file is ignored.
     """
     if trial is not None and trial.path == path:
         if trial.left(now):

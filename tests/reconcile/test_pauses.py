@@ -50,11 +50,17 @@ def test_at_the_start_a_rule_waits_for_its_worker_and_then_for_the_workers_answe
 def test_the_reason_says_how_a_worker_died_and_how_often():
     harness = settled(TWO_RULES)
     harness.exit(0)
-    assert camera(harness) == (RuleState.PAUSED, "worker 0 died (killed by SIGKILL) and is pausing")
+    assert camera(harness) == (
+        RuleState.PAUSED,
+        "worker 0 died (killed by SIGKILL) and is waiting to restart",
+    )
     harness.wait(0.1)
     assert camera(harness) == (RuleState.PAUSED, "worker 0 died (killed by SIGKILL) and is starting")
     harness.exit(0)
-    assert camera(harness) == (RuleState.PAUSED, "worker 0 died 2 times (killed by SIGKILL) and is pausing")
+    assert camera(harness) == (
+        RuleState.PAUSED,
+        "worker 0 died 2 times (killed by SIGKILL) and is waiting to restart",
+    )
     harness.converge()
     assert camera(harness) == (RuleState.ACTIVE, "")
 
@@ -67,7 +73,7 @@ def test_a_rule_waits_for_a_worker_that_ends_and_is_wanted_again():
     harness.exit(1)
     assert camera(harness) == (
         RuleState.PAUSED,
-        "worker 0 died (killed by SIGKILL) and is pausing; worker 1 is starting",
+        "worker 0 died (killed by SIGKILL) and is waiting to restart; worker 1 is starting",
     )
 
 
@@ -76,7 +82,7 @@ def test_a_rule_that_another_worker_forwards_is_active_and_says_what_is_missing(
     harness.exit(1)
     assert camera(harness) == (
         RuleState.ACTIVE,
-        "1 of 2 workers do not forward it: worker 1 died (killed by SIGKILL) and is pausing",
+        "1 of 2 workers do not forward it: worker 1 died (killed by SIGKILL) and is waiting to restart",
     )
 
 
@@ -103,5 +109,5 @@ def test_what_is_missing_of_a_rule_stays_part_of_the_reason():
     harness.exit(0)
     assert camera(harness) == (
         RuleState.PAUSED,
-        f"{partly.reason}; worker 0 died (killed by SIGKILL) and is pausing",
+        f"{partly.reason}; worker 0 died (killed by SIGKILL) and is waiting to restart",
     )

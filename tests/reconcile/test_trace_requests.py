@@ -136,7 +136,7 @@ def test_the_number_of_traced_rules_is_limited():
         traced.request(f"rule-{number}", True)
     traced.request("one-more", True)
     refused, *_ = traced.reports(harness.reconciler)
-    assert refused == TraceState("one-more", 0, (), "16 rules are traced already; end one of those")
+    assert refused == TraceState("one-more", 0, (), "16 rules are already traced; end one of these traces")
 
 
 def test_all_requests_are_forgotten_when_the_control_process_is_gone():

@@ -83,10 +83,10 @@ def test_a_file_that_stays_open_for_writing_is_read_later():
 def test_a_change_without_an_event_shows_that_events_are_missed():
     debouncer = debouncer_after_a_read()
     debouncer.should_read("second", 105.0)
-    assert not debouncer.missed_events(105.0)
-    assert debouncer.missed_events(105.0 + EVENT_DELAY_S)
+    assert not debouncer.has_missed_events(105.0)
+    assert debouncer.has_missed_events(105.0 + EVENT_DELAY_S)
     debouncer.record_observer_restart()
-    assert not debouncer.missed_events(105.0 + EVENT_DELAY_S)
+    assert not debouncer.has_missed_events(105.0 + EVENT_DELAY_S)
 
 
 @pytest.mark.parametrize("event", [104.9, 105.5])
@@ -97,13 +97,13 @@ def test_an_event_may_come_before_the_look_or_shortly_after_it(event):
     debouncer.should_read("second", 105.0)
     if event > 105.0:
         debouncer.record_event(event)
-    assert not debouncer.missed_events(110.0)
+    assert not debouncer.has_missed_events(110.0)
 
 
 def test_files_that_do_not_change_need_no_event():
     debouncer = debouncer_after_a_read()
     debouncer.should_read("first", 105.0)
-    assert not debouncer.missed_events(110.0)
+    assert not debouncer.has_missed_events(110.0)
 
 
 moments = st.floats(0, 20).map(lambda moment: round(moment, 2))

@@ -37,7 +37,7 @@ def test_any_text_is_a_request_or_an_error(text):
     ],
 )  # fmt: skip
 def test_an_unknown_request_is_an_error(fields):
-    with pytest.raises(RequestError, match="neither `try` nor `confirm`"):
+    with pytest.raises(RequestError, match="not a `try` or `confirm` request"):
         parse_request(json.dumps(fields).encode())
 
 

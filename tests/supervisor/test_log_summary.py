@@ -82,9 +82,9 @@ def test_only_changes_of_a_status_are_logged(log):
     active, failed = RuleStatus(RuleState.ACTIVE), RuleStatus(RuleState.FAILED, "cannot join")
     status_log.log_changes({"feed": active, "clock": failed, "off": RuleStatus(RuleState.DISABLED)})
     assert log() == [("INFO", "rule off: disabled"), ("WARNING", "rule clock: failed: cannot join")]
-    status_log.log_changes({"feed": active.because("device eth1 is down"), "clock": active})
+    status_log.log_changes({"feed": active.with_reasons("device eth1 is down"), "clock": active})
     assert log() == [("INFO", "rule clock: active"), ("WARNING", "rule feed: active: device eth1 is down")]
-    status_log.log_changes({"feed": active.because("device eth1 is down"), "clock": active})
+    status_log.log_changes({"feed": active.with_reasons("device eth1 is down"), "clock": active})
     assert log() == []
 
 

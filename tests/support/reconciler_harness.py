@@ -187,7 +187,7 @@ class ReconcilerHarness:
     @property
     def possible(self):
         """The desired state without what is set aside at the moment."""
-        return self.reconciler.failures.without_resting(self.reconciler.desired)
+        return self.reconciler.failures.without_set_aside(self.reconciler.desired)
 
     def check(self):
         running = self.reconciler.running

@@ -76,7 +76,7 @@ class Watcher:
         if not observer.is_alive:
             log.warning("the thread that observes the files has died; a new one is started")
             return True
-        if debouncer.missed_events(time.monotonic()):
+        if debouncer.has_missed_events(time.monotonic()):
             log.info("the files changed without an event; a new observer is started")
             return True
         return False
