@@ -22,7 +22,6 @@ Pieces = tuple[bytes, ...]
 """A document in pieces. The clients that wait for the same document share its pieces in memory."""
 
 _RELOAD_KEYS = ("at", "outcome", "generation", "changes", "problems", "lines")
-_UNSHOWN_OUTCOMES = ("confirmed", "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +169,15 @@ class Documents:
 
 
 def _last_shown_result(reload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the last result that is neither a confirmation nor a refused request.
+    """Return the last result that is about the files or is a rollback.
 
-    If all results are of these kinds, return the last result.
+    If there is no such result, return the last result.
     """
-    results = (reload, *reload.get("earlier", ()))
-    return next((result for result in results if result.get("outcome") not in _UNSHOWN_OUTCOMES), reload)
+    results: Iterable[Mapping[str, Any]] = (reload, *reload.get("earlier", ()))
+    for result in results:
+        if result.get("is_about_files") or result.get("outcome") == "rolled_back":
+            return result
+    return reload
 
 
 def _join_in_pieces(texts: Iterable[str]) -> Iterator[bytes]:

@@ -265,6 +265,30 @@ def test_a_client_waits_for_the_result_of_a_reload_and_no_other_client_does(harn
     assert not has_data(harness.supervisor.channel), "the supervisor is not asked"
 
 
+@pytest.mark.parametrize(
+    ("cause", "outcome", "is_about_files", "shown"),
+    [
+        ("hangup", "rejected", True, "rejected"),
+        ("deadline", "rolled_back", False, "rolled_back"),
+        ("confirm", "confirmed", False, "started"),
+        ("try", "refused", False, "started"),
+    ],
+)
+def test_the_status_shows_the_last_result_about_the_files_or_a_rollback(
+    harness, client, cause, outcome, is_about_files, shown
+):
+    result = later_result(2, cause=cause, outcome=outcome, is_about_files=is_about_files)
+    harness.supervisor.change(reload={**result, "earlier": [RESULT]})
+    wait_for(lambda: client.call("reload.verdict")["finished"] == 2)
+    assert client.call("status")["reload"]["outcome"] == shown
+
+
+def test_the_status_shows_the_last_result_if_none_is_about_the_files(harness, client):
+    harness.supervisor.change(reload=later_result(2, outcome="refused", is_about_files=False))
+    wait_for(lambda: client.call("reload.verdict")["finished"] == 2)
+    assert client.call("status")["reload"]["outcome"] == "refused"
+
+
 def test_a_wait_without_a_result_is_answered_after_a_timeout(harness, monkeypatch):
     monkeypatch.setattr(server, "BEAT_S", 0.05)
     monkeypatch.setattr(reload_waits, "MAX_WAIT_S", 0.2)
