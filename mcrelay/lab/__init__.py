@@ -1,12 +1,12 @@
-"""Runs: networks of namespaces in which the demo and the tests send, relay and receive real packets.
+"""Runs: builds networks of namespaces in which the demo and the tests send, relay and receive packets.
 
     with Lab() as lab:
         sender, relay = lab.host("sender"), lab.host("relay")
         lab.link(sender.end("eth0", "192.168.168.55/24"), relay.end("eth0", "10.1.0.1/24"))
         relay.run(["ip", "address"])
 
-A lab does not touch the machine's own network, and is removed when the block ends, even by an exception. It
-needs root and iproute2.
+A lab does not change the network of the machine, and is removed when the block ends, even by an exception. It
+requires root and iproute2.
 """
 
 from mcrelay.lab.command import LabError

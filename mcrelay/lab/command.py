@@ -1,4 +1,4 @@
-"""The command that runs mcrelay in this interpreter, and how to wait for its effects."""
+"""The command line that runs mcrelay with this Python, and a function that waits for a condition."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 import time
 from collections.abc import Callable
 
-TIMEOUT_S = 20.0  # far more than anything takes, so that no test fails on a loaded machine
+TIMEOUT_S = 20.0  # far longer than any wait takes, so that no test fails on a loaded machine
 
 
 class LabError(Exception):
-    """A command or a wait in the lab failed; the message says which."""
+    """A command or a wait in the lab failed. The message names the command or the condition."""
 
 
 def mcrelay(*arguments: str, python: str = sys.executable) -> list[str]:
@@ -19,7 +19,7 @@ def mcrelay(*arguments: str, python: str = sys.executable) -> list[str]:
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = TIMEOUT_S) -> None:
-    """Return as soon as `condition` is true. Raises LabError with `what` after `seconds`."""
+    """Wait until `condition` is true. Raises LabError, with `what` in its message, after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

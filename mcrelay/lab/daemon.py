@@ -1,4 +1,4 @@
-"""`mcrelay run` on a host of the lab, supervised by its sd_notify(3) messages as systemd does."""
+"""The daemon on a host of the lab, which reports its state by sd_notify(3) as it does to systemd."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from types import TracebackType
 from mcrelay.lab.command import TIMEOUT_S, LabError, mcrelay, wait_until
 from mcrelay.lab.host import Host
 
-MAX_QUEUED_NOTIFICATIONS = 1000  # beyond these, the daemon would block until they are read
+MAX_QUEUED_NOTIFICATIONS = 1000  # if more are unread, the daemon blocks
 
 
 class Daemon:
-    """A running daemon with its own folder for configuration, run directory, state directory and log."""
+    """Runs `mcrelay run`, with its configuration, run directory, state directory and log in one folder."""
 
     def __init__(
         self, host: Host, folder: Path, config: str, python: str = sys.executable, watch: bool = True
@@ -39,8 +39,8 @@ class Daemon:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self._notify))
         with self._log.open("a") as log:
-            places = ("--run-dir", str(self.run_dir), "--state-dir", str(self.state_dir))
-            arguments = ("run", "-c", str(self.config), *places, *self._options)
+            directories = ("--run-dir", str(self.run_dir), "--state-dir", str(self.state_dir))
+            arguments = ("run", "-c", str(self.config), *directories, *self._options)
             self.process = self.host.start(
                 mcrelay(*arguments, python=self._python),
                 stdout=log,
@@ -63,16 +63,16 @@ class Daemon:
         if error is not None:
             error.add_note(f"the log of mcrelay run:\n{self.log()}")
         elif "Traceback" in self.log():
-            raise LabError(f"mcrelay run broke off:\n{self.log()}")
+            raise LabError(f"mcrelay run wrote a traceback:\n{self.log()}")
 
     def reload(self, config: str | None = None) -> str:
-        """Write the configuration if given, send SIGHUP, and return the STATUS= that follows the reload."""
+        """Write the configuration if given, send SIGHUP, and return the STATUS after the reload."""
         if config is not None:
             self.config.write_text(config)
         return self._signal(signal.SIGHUP)
 
-    def take_request(self) -> str:
-        """Send SIGUSR2, for a request in the run directory, and return the STATUS with its result."""
+    def handle_request(self) -> str:
+        """Send SIGUSR2, on which the daemon reads the request in its run directory, and return the STATUS."""
         return self._signal(signal.SIGUSR2)
 
     def _signal(self, number: signal.Signals) -> str:
@@ -81,20 +81,23 @@ class Daemon:
         return self.await_reload()
 
     def await_reload(self) -> str:
-        """Wait for the next reload, however it was requested, and return the STATUS= that follows it."""
+        """Wait for the next reload, whatever its cause, and return the STATUS after the reload."""
         self.await_notification("RELOADING=1")
         answer = self.await_notification("READY=1")
         return next((line.removeprefix("STATUS=") for line in answer if line.startswith("STATUS=")), "")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
-        """Send a signal that ends the daemon, and return how many seconds it took to end."""
-        asked = time.monotonic()
+        """Send a signal that ends the daemon, and return the seconds until it ended."""
+        sent = time.monotonic()
         self.process.send_signal(number)
         self.process.wait(TIMEOUT_S)
-        return time.monotonic() - asked
+        return time.monotonic() - sent
 
     def await_notification(self, wanted: str) -> list[str]:
-        """Return the lines of the next notification with `wanted`, such as `READY=1`. Raises LabError."""
+        """Return the lines of the next notification that has the line `wanted`, such as `READY=1`.
+
+        Raises LabError if the daemon ends or does not send it in TIMEOUT_S.
+        """
         deadline = time.monotonic() + TIMEOUT_S
         while self.process.poll() is None and time.monotonic() < deadline:
             self._socket.settimeout(0.1)
@@ -109,7 +112,7 @@ class Daemon:
         )
 
     def _forget_notifications(self) -> None:
-        """Discard the notifications of earlier reloads."""
+        """Discard the unread notifications of earlier reloads."""
         self._socket.settimeout(0)
         while True:
             try:
@@ -118,7 +121,7 @@ class Daemon:
                 return
 
     def ask(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a verb that talks to this daemon, and return the completed process."""
+        """Run a verb of mcrelay as a client of this daemon, and return the completed process."""
         return self.host.run(mcrelay(verb, *words, *self.client_options), check=False)
 
     @property
@@ -127,11 +130,11 @@ class Daemon:
         return ("--run-dir", str(self.run_dir))
 
     def workers(self) -> list[int]:
-        """Return the process IDs of its workers."""
+        """Return the process IDs of the workers."""
         return self._children(b"mcrelay.worker")
 
     def control(self) -> list[int]:
-        """Return the process ID of its control process; an empty list while there is none."""
+        """Return the process ID of the control process as a list, or an empty list if there is none."""
         return self._children(b"mcrelay.control")
 
     def _children(self, module: bytes) -> list[int]:
@@ -143,7 +146,7 @@ class Daemon:
         ]
 
     def summary(self) -> str:
-        """Request the summary of rules and counters (SIGUSR1), and return what it adds to the log."""
+        """Request the summary of rules and counters (SIGUSR1), and return its lines in the log."""
         before = len(self.log())
         self.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: len(self.log()) > before, "the summary of mcrelay run")
@@ -153,7 +156,7 @@ class Daemon:
         return self.log()[before:]
 
     def log(self) -> str:
-        """Return the whole log."""
+        """Return the whole log of the daemon."""
         return self._log.read_text()
 
     def _end(self) -> None:

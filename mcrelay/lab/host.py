@@ -1,4 +1,4 @@
-"""A host of the lab: a network namespace with its devices, processes and counters."""
+"""A host of the lab, which is a network namespace with its own devices, processes and counters."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mcrelay.lab.command import LabError
 from mcrelay.linux.constants import CLONE_NEWNET
 from mcrelay.model.addresses import address_to_bytes, is_group
 
-NAMESPACES = Path("/run/netns")  # of `ip netns`
+NAMESPACES = Path("/run/netns")  # where `ip netns` keeps the namespaces
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of a link: a device of a host, with addresses or as a port of a bridge."""
+    """One end of a link, which is a device of a host with addresses, or a port of a bridge."""
 
     host: Host
     device: str
@@ -38,24 +38,27 @@ class Host:
         self._started: list[subprocess.Popen[str]] = []
 
     def build(self) -> None:
-        """Create the namespace with the reverse path filter on, as in most distributions."""
+        """Create the namespace, and switch its reverse path filter on, as most distributions do."""
         iproute(f"netns add {self.namespace}")
         self.ip("link set lo up")
         self.sysctl("net.ipv4.conf.all.rp_filter", 1)
-        self.sysctl("net.ipv6.conf.all.disable_ipv6", 1)  # no neighbour discovery between the counted packets
+        self.sysctl("net.ipv6.conf.all.disable_ipv6", 1)  # neighbour discovery would be counted, too
         self.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
 
     def end(self, device: str, *addresses: str) -> End:
-        """Return an end for `Lab.link`: a device of this host with addresses such as `10.1.0.1/24`."""
+        """Return an end for `Lab.link`, a device of this host with addresses such as `10.1.0.1/24`."""
         return End(self, device, addresses)
 
     def ip(self, *commands: str) -> None:
-        """Run commands of `ip` on this host: `link set eth0 down`."""
+        """Run commands of `ip` on this host, such as `link set eth0 down`. Raises LabError if one fails."""
         with self.enter_namespace():
             iproute(*commands)
 
     def sysctl(self, name: str, value: int) -> None:
-        """Set a network sysctl of this host, such as `net.ipv4.conf.all.rp_filter`. Raises LabError."""
+        """Set a network sysctl of this host, such as `net.ipv4.conf.all.rp_filter`.
+
+        Raises LabError if the sysctl cannot be written.
+        """
         try:
             with self.enter_namespace():
                 Path("/proc/sys", *name.split(".")).write_text(str(value))
@@ -83,9 +86,9 @@ class Host:
         stderr: IO[str] | int | None = subprocess.PIPE,
         environment: dict[str, str] | None = None,
     ) -> subprocess.Popen[str]:
-        """Start a command on this host; it is killed when the host is removed.
+        """Start a command on this host. `close` kills its process.
 
-        The command gets its own session, so that Ctrl-C at the terminal ends the builder of the lab only.
+        The command has its own session, so that Ctrl-C at the terminal does not end it.
         """
         with self.enter_namespace():
             process = subprocess.Popen(
@@ -102,7 +105,10 @@ class Host:
 
     @contextmanager
     def enter_namespace(self) -> Iterator[None]:
-        """Move the calling thread to this host; sockets and processes that it creates stay there."""
+        """Move the calling thread to this host for the block.
+
+        Sockets and processes that are created in the block stay on this host.
+        """
         with open("/proc/thread-self/ns/net") as before, open(NAMESPACES / self.namespace) as host:
             _enter(host.fileno())
             try:
@@ -111,11 +117,11 @@ class Host:
                 _enter(before.fileno())
 
     def processes(self) -> list[int]:
-        """Return the IDs of all processes on this host, including those that others started."""
+        """Return the IDs of all processes on this host, including processes that `start` did not start."""
         return processes_in(self.namespace)
 
     def is_listening(self, destination: str, port: int) -> bool:
-        """Whether a socket is bound to this address and port and, if it is a group, has joined it."""
+        """Return whether a socket is bound to this address and port and, if it is a group, has joined it."""
         hex_address = f"{int.from_bytes(address_to_bytes(destination), 'little'):08X}"
         with self.enter_namespace():
             bound = f" {hex_address}:{port:04X} " in Path("/proc/thread-self/net/udp").read_text()
@@ -128,12 +134,15 @@ class Host:
         return {entry["address"] for entry in answer[0]["maddr"] if entry.get("family") == "inet"}
 
     def packets_received(self, device: str) -> int:
-        """Return how many packets the device has received."""
+        """Return how many packets a device has received."""
         answer = json.loads(self.run(["ip", "-json", "-stats", "link", "show", "dev", device]).stdout)
         return int(answer[0]["stats64"]["rx"]["packets"])
 
     def counter(self, name: str) -> int:
-        """Return a counter of /proc/net/netstat, such as `IPReversePathFilter`. Raises KeyError."""
+        """Return a counter of /proc/net/netstat, such as `IPReversePathFilter`.
+
+        Raises KeyError if there is no such counter.
+        """
         with self.enter_namespace():
             lines = Path("/proc/thread-self/net/netstat").read_text().splitlines()
         for names, values in zip(lines[::2], lines[1::2], strict=True):
@@ -153,14 +162,14 @@ class Host:
 
 
 def iproute(*commands: str) -> None:
-    """Run commands of `ip`, all in one process. Raises LabError."""
+    """Run commands of `ip` in one process. Raises LabError if one fails."""
     done = subprocess.run(["ip", "-batch", "-"], input="\n".join(commands), text=True, capture_output=True)
     if done.returncode != 0:
         raise LabError(f"ip {'; '.join(commands)}: {' '.join(done.stderr.split())}")
 
 
 def processes_in(namespace: str) -> list[int]:
-    """Return the IDs of the processes in a namespace; none if it does not exist."""
+    """Return the IDs of the processes in a namespace, or an empty list if it does not exist."""
     inode = _inode(NAMESPACES / namespace)
     if inode is None:
         return []
@@ -170,9 +179,9 @@ def processes_in(namespace: str) -> list[int]:
 
 
 def remove(namespace: str) -> None:
-    """Kill the processes in a namespace until none is left, and delete it.
+    """Kill all processes in a namespace, and delete the namespace.
 
-    It is not an error if the namespace does not exist: two labs may find the same abandoned namespace.
+    A namespace that does not exist is not an error, because two labs may find the same abandoned namespace.
     """
     while processes := processes_in(namespace):
         for process in processes:

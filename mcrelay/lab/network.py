@@ -1,4 +1,4 @@
-"""The lab: hosts, and the links and switches between them."""
+"""The lab, with its hosts, and with the links and switches between the hosts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PREFIX = "mcrelay"
 
 
 class Lab:
-    """Hosts that are removed with their processes and links when the `with` block ends."""
+    """Builds hosts, and removes them with their processes and links when the `with` block ends."""
 
     def __init__(self) -> None:
         self._prefix = f"{PREFIX}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -39,21 +39,21 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Cleaning up takes a few milliseconds; a second Ctrl-C waits for its end.
+        # A second Ctrl-C has to wait for the few milliseconds that the removal takes.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         for host in self._hosts:
             host.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def host(self, name: str) -> Host:
-        """Add a host."""
+        """Add a host, and return it."""
         host = Host(f"{self._prefix}-{name}")
-        self._hosts.append(host)  # before it is built, so that a half-built one is removed too
+        self._hosts.append(host)  # before `build`, so that a host is removed even if it is half built
         host.build()
         return host
 
     def switch(self, name: str, address: str) -> Switch:
-        """Add an Ethernet switch that snoops IGMP, and sends its queries from `address`."""
+        """Add an Ethernet switch that snoops IGMP and sends queries from `address`, and return it."""
         return Switch(self.host(name), address)
 
     def link(self, one: End, other: End, mtu: int = 1500) -> None:
@@ -68,8 +68,8 @@ class Lab:
             _connect(end)
         for end in ends:
             wait_until(partial(_is_running, end), f"the carrier of {end.device}")
-        # A cable carries no packet larger than its MTU. A veth would pass a large packet of many segments
-        # uncut, and a packet ring at its peer would see packets that no real link carries.
+        # A real link has no packet larger than its MTU. A veth passes a large packet of many segments uncut
+        # to its peer, where a packet ring would receive it.
         for end in ends:
             with end.host.enter_namespace():
                 switch_offload(end.device, "tx-udp-segmentation", on=False)
@@ -78,8 +78,8 @@ class Lab:
 class Switch:
     """A bridge that forwards multicast only to ports where a membership was reported.
 
-    The kernel's bridge floods until it knows a querier. It counts itself as one once it has an address and
-    one response interval has passed, so that interval is made short before the querier is switched on.
+    The bridge of the kernel floods until it knows a querier. It becomes a querier when it has an address and
+    one response interval has passed, so the interval is shortened before the querier is switched on.
     """
 
     _RESPONSE_INTERVAL_S = 0.1
@@ -97,7 +97,7 @@ class Switch:
         self._ready = time.monotonic() + 2 * self._RESPONSE_INTERVAL_S
 
     def port(self) -> End:
-        """Return the next free port, as an end for `Lab.link`."""
+        """Return the next free port as an end for `Lab.link`."""
         self._ports += 1
         return End(self.host, f"port{self._ports}", bridge="switch")
 
@@ -107,7 +107,7 @@ class Switch:
 
 
 def remove_abandoned() -> None:
-    """Remove the labs of processes that were killed before they could remove them."""
+    """Remove all labs whose processes were killed before they could remove them."""
     for namespace in sorted(entry.name for entry in NAMESPACES.glob(f"{PREFIX}-*-*-*")):
         owner = namespace.split("-")[1]
         if not Path("/proc", owner).exists():
@@ -123,7 +123,7 @@ def _connect(end: End) -> None:
 
 
 def _is_running(end: End) -> bool:
-    """Return whether the kernel has seen the carrier; the device drops all packets until then."""
+    """Return whether the kernel has detected the carrier. Until then, the device drops all packets."""
     request = struct.pack("16sH14x", end.device.encode(), 0)  # struct ifreq
     with end.host.enter_namespace(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         flags: int = struct.unpack("16xH14x", fcntl.ioctl(control, SIOCGIFFLAGS, request))[0]

@@ -1,4 +1,4 @@
-"""Switches offloads of a device as `ethtool -K` does, on machines without ethtool."""
+"""Switches offloads of a device as `ethtool -K` does, without the program ethtool."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ETH_GSTRING_LEN = 32
 
 
 def switch_offload(device: str, feature: str, on: bool) -> None:
-    """Switch one feature, such as `tx-udp-segmentation`, of a device in the caller's network namespace."""
+    """Switch a feature, such as `tx-udp-segmentation`, of a device in the current network namespace."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         names = _feature_names(control, device)
         word, bit = divmod(names.index(feature), 32)
         words = -(-len(names) // 32)
-        blocks = [0] * (2 * words)  # a pair for each 32 features: those to change, and their new values
+        blocks = [0] * (2 * words)  # for each 32 features, the bits to change and their new values
         blocks[2 * word] = 1 << bit
         blocks[2 * word + 1] = (1 << bit) if on else 0
         _ethtool(control, device, struct.pack(f"=II{2 * words}I", ETHTOOL_SFEATURES, words, *blocks))
@@ -39,7 +39,7 @@ def _feature_names(control: socket.socket, device: str) -> list[str]:
 
 
 def _ethtool(control: socket.socket, device: str, command: bytes) -> bytes:
-    """Run one ethtool command; the kernel writes its answer into the same buffer."""
+    """Run an ethtool command, and return the buffer into which the kernel has written its answer."""
     data = array.array("B", command)
     request = struct.pack("=16sQ16x", device.encode(), data.buffer_info()[0])  # struct ifreq
     fcntl.ioctl(control, SIOCETHTOOL, request)

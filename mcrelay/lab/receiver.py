@@ -1,4 +1,4 @@
-"""`mcrelay send` and `mcrelay receive` on hosts of the lab, and their reports."""
+"""The commands `mcrelay send` and `mcrelay receive` on hosts of the lab, and their reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mcrelay.lab.host import Host
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `mcrelay receive` counted at one destination; latency is in microseconds."""
+    """The counts of `mcrelay receive` at one destination, with latencies in microseconds."""
 
     received: int
     lost: int
@@ -38,7 +38,7 @@ class Report:
 
 
 def report_from(document: dict[str, Any]) -> Report:
-    """Return the report in the JSON document of `mcrelay receive --json`."""
+    """Return the report from the JSON document of `mcrelay receive --json`."""
     total = document["total"]
     received_from: dict[str, int] = {}
     for flow in document["flows"]:
@@ -53,12 +53,12 @@ def report_from(document: dict[str, Any]) -> Report:
 
 
 def send(host: Host, *arguments: str) -> dict[str, Any]:
-    """Run `mcrelay send --json` to its end, and return its report."""
+    """Run `mcrelay send --json`, wait until it ends, and return its report."""
     return report_of(start_sending(host, *arguments))
 
 
 def start_sending(host: Host, *arguments: str) -> subprocess.Popen[str]:
-    """Start `mcrelay send --json`; `report_of` waits for its end."""
+    """Start `mcrelay send --json`. Call `report_of` to wait until it ends."""
     return host.start(mcrelay("send", *arguments, "--json"))
 
 
@@ -72,7 +72,7 @@ def report_of(process: subprocess.Popen[str], seconds: float = 3 * TIMEOUT_S) ->
 
 
 class Receiver:
-    """Counts the packets that arrive at one destination on a host, from its construction on."""
+    """Runs `mcrelay receive` on a host, which counts packets to one destination from now on."""
 
     def __init__(self, host: Host, destination: str, device: str = "eth0", idle: float = 1) -> None:
         self.destination = destination
@@ -92,6 +92,6 @@ class Receiver:
         return report_from(report_of(self._process))
 
     def interrupt(self) -> Report:
-        """End the count now, even if no packet has arrived, and return the report."""
+        """Interrupt `mcrelay receive`, even if no packet has arrived, and return its report."""
         self._process.send_signal(signal.SIGINT)
         return self.report()

@@ -1,1 +1,1 @@
-"""Runs: test packets of `mcrelay send` and `receive`: payload, pacing, sockets, statistics."""
+"""Runs: sends and receives the test packets of `mcrelay send` and `mcrelay receive`."""

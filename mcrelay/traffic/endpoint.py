@@ -1,4 +1,4 @@
-"""Destinations, devices and addresses that `send` and `receive` take as arguments."""
+"""The arguments of `send` and `receive`, which name destinations, devices and addresses of this host."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mcrelay.model.addresses import format_endpoint, is_group, normalize_address
 
 
 class UsageError(Exception):
-    """The arguments cannot be carried out; the message says what to give instead."""
+    """An argument is invalid on this host. The message says which argument to give instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,15 @@ class Endpoint:
 
 
 def parse_endpoints(texts: list[str], port: int | None) -> list[Endpoint]:
-    """Parse `GROUP[:PORT]` arguments; `port` is for those without one. Raises UsageError."""
-    found = [_parse_endpoint(text, port) for text in texts]
-    for index, one in enumerate(found):
-        if one in found[:index]:
-            raise UsageError(f"{one} is given twice")
-    return found
+    """Parse `GROUP[:PORT]` arguments; `port` is the port of an argument without one.
+
+    Raises UsageError if an argument is invalid or given twice, or if its port is missing.
+    """
+    endpoints = [_parse_endpoint(text, port) for text in texts]
+    for index, endpoint in enumerate(endpoints):
+        if endpoint in endpoints[:index]:
+            raise UsageError(f"{endpoint} is given twice")
+    return endpoints
 
 
 def _parse_endpoint(text: str, default: int | None) -> Endpoint:
@@ -52,7 +55,7 @@ def _parse_endpoint(text: str, default: int | None) -> Endpoint:
 
 
 def parse_address(text: str) -> str:
-    """Return an IPv4 address in its usual form. Raises UsageError."""
+    """Return an IPv4 address in dotted-decimal form. Raises UsageError if the text is not an address."""
     try:
         return normalize_address(text)
     except ValueError:
@@ -60,7 +63,7 @@ def parse_address(text: str) -> str:
 
 
 def parse_port(text: str) -> int:
-    """Return a UDP port. Raises UsageError."""
+    """Return a UDP port. Raises UsageError if the text is not a number from 1 to 65535."""
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
         raise UsageError(f"{text!r} is not a UDP port: give 1 to 65535")
     return int(text)
@@ -76,13 +79,17 @@ def device_index(device: str) -> int:
 
 
 def bind_to_device(sock: socket.socket, device: str) -> None:
-    """Let a socket send and receive through one device only, whatever the routes are. Raises UsageError."""
+    """Restrict a socket to one device, regardless of routes. Raises UsageError if there is no such device."""
     device_index(device)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
 
 
 def bind(sock: socket.socket, address: str, port: int) -> None:
-    """Bind a socket. Raises UsageError or PermissionError with what to do, or another OSError."""
+    """Bind a socket.
+
+    Raises UsageError if the address is not one of this host or is in use, PermissionError if the port needs a
+    capability, and another OSError for any other failure.
+    """
     try:
         sock.bind((address, port))
     except OSError as error:

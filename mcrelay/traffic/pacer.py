@@ -1,21 +1,24 @@
-"""Paces packets: says how many are due so that a rate is kept evenly. Times are seconds of a steady clock."""
+"""Pacing of packets, so that they are sent at an even rate. All times are seconds of a monotonic clock."""
 
 from __future__ import annotations
 
-ROUND_S = 0.0002  # packets that are due within this time are sent together
-MAX_BURST_S = 0.001  # a late sender never sends more than the packets of this time together
-MAX_CATCH_UP_S = 1.0  # a sender that is later than this skips the packets in excess
+ROUND_S = 0.0002  # packets that are due within such a time are sent together
+MAX_BURST_S = 0.001  # a late sender sends at most the packets of such a time together
+MAX_CATCH_UP_S = 1.0  # a sender that is later than this skips packets
 
 
 class Pacer:
-    """Keeps an even rate, in packets a second. A late sender catches up at no more than twice the rate."""
+    """Computes how many packets are due at a rate in packets a second.
+
+    A late sender catches up at no more than twice the rate.
+    """
 
     def __init__(self, rate: float, now: float) -> None:
         self._rate = rate
         self._round = max(1, int(rate * ROUND_S))
         self._burst = max(1, int(rate * MAX_BURST_S))
-        self._next = now  # when the next packet is due
-        self._earliest = now  # when it may be sent, given when the last ones were
+        self._next = now  # time at which the next packet is due
+        self._earliest = now  # time before which it must not be sent, because of the last packets sent
 
     def packets_due(self, now: float) -> int:
         """Return how many packets to send now."""

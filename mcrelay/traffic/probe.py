@@ -1,4 +1,4 @@
-"""The payload of `mcrelay send`: numbered, time-stamped, and verifiable to its last octet.
+"""The payload of `mcrelay send`, which has a number, a time stamp, and a check that covers all octets.
 
     octets   0  4     8     12     16        24    32                    size
              +--+-----+-----+------+---------+-----+----------------------+
@@ -6,8 +6,8 @@
              +--+-----+-----+------+---------+-----+----------------------+
 
 All numbers are in network byte order. `time` is the time of sending, in nanoseconds since 1970. `check`
-covers every other number, and the filling is computed from size, flow and sequence: any octet that was
-changed, cut off or taken from another packet is detected.
+covers all other numbers, and the filling is computed from size, flow and sequence. The receiver thus detects
+every octet that was changed, cut off or copied from another packet.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ HEADER = np.dtype(
 )  # fmt: skip
 WORD_BYTES = 8
 MIN_PAYLOAD = HEADER.itemsize  # octets: a payload without filling
-MAX_PAYLOAD = 65507  # octets: the 65535 of an IPv4 packet less the headers of IP and UDP
+MAX_PAYLOAD = 65507  # octets: the 65535 of an IPv4 packet minus the headers of IP and UDP
 MAX_SEQUENCE = 2**63 - 1  # so that a sequence number fits a signed column
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio: steps that fill 64 bits evenly
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio: multiples are spread evenly
 
 
 def padded_size(size: int) -> int:
-    """Return `size` rounded up to whole words: the octets of a row that holds a payload."""
+    """Return the octets of a row for a payload of `size` octets, which is `size` rounded up to words."""
     return -(-size // WORD_BYTES) * WORD_BYTES
 
 
@@ -49,25 +49,26 @@ def _mix(numbers: Words) -> Words:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-# The filling of a packet is this pattern, of which no two words are equal, XOR the key of the packet.
+# The filling of a packet is this pattern XOR the key of the packet. All words of the pattern are different.
 PATTERN = _mix(np.arange(1, padded_size(MAX_PAYLOAD) // WORD_BYTES + 1, dtype=np.uint64) * GOLDEN)
 
 
 def _keys(size: Integers | int, flow: Integers, sequence: Integers) -> Words:
-    """Return a key for each packet, hashed from size, flow and sequence; shape (n,), dtype uint64."""
+    """Return the key of each packet, a hash of size, flow and sequence, with shape (n,) and dtype uint64."""
     base = flow.astype(np.uint64) << np.uint64(32) | np.asarray(size).astype(np.uint64)
     return _mix(base + sequence.astype(np.uint64) * GOLDEN)
 
 
 def _check(keys: Words, time: Words) -> Words:
-    """Return the check of each header: the upper 32 bits of a hash of key and time."""
+    """Return the check of each header, which is the upper 32 bits of a hash of key and time."""
     return ((keys ^ time) * GOLDEN) >> np.uint64(32)
 
 
 class ProbePayloads:
-    """A buffer for payloads of one size, which are filled many at a time and stamped when they are sent.
+    """A buffer for many payloads of one size. `fill` writes all of them, `stamp` the time of sending.
 
-    `octets` has a row for each payload (uint8, shape (rows, padded_size(size))); its first `size` are sent.
+    `octets` has a row for each payload (uint8, shape (rows, padded_size(size))), which begins with the `size`
+    octets of the payload.
     """
 
     def __init__(self, rows: int, size: int) -> None:
@@ -80,7 +81,7 @@ class ProbePayloads:
         self._header["size"] = size
 
     def fill(self, flow: Integers, sequence: Integers) -> None:
-        """Make every row the payload of a flow and a sequence number; both have shape (rows,)."""
+        """Write the payload of a flow and a sequence number into each row; both arrays have shape (rows,)."""
         self._header["flow"] = flow
         self._header["sequence"] = sequence
         self._keys = _keys(self._size, flow, sequence)
@@ -97,8 +98,9 @@ class ProbePayloads:
 class ProbeChecks:
     """The result of checking a batch of payloads; every column has shape (n,).
 
-    `ours` (bool): the payload has the mark. `known` (bool): its header is unchanged, so that `flow`,
-    `sequence` and `time` (int64) are valid. `intact` (bool): its filling is unchanged, too.
+    `ours` (bool) is true if the payload has the mark, `known` (bool) if its header is unchanged, too, and
+    `intact` (bool) if its filling is unchanged as well. `flow`, `sequence` and `time` (int64) are valid for
+    known payloads.
     """
 
     ours: NDArray[np.bool_]
@@ -112,10 +114,10 @@ class ProbeChecks:
 def check_payloads(octets: Octets, lengths: Integers) -> ProbeChecks:
     """Check the payloads in the rows of `octets`, which are `lengths` octets long.
 
-    `octets` has shape (n, width), its width a multiple of 8 and no less than MIN_PAYLOAD. What
-    follows the payload in its row is ignored.
+    `octets` has shape (n, width); the width must be a multiple of 8, and at least MIN_PAYLOAD. Octets behind
+    the payload in a row are ignored.
     """
-    # Copied first, so that each row is read once instead of once for each of the six columns.
+    # A copy, so that each row is read from memory once, and not once for each of the six columns.
     header = np.ascontiguousarray(octets[:, :MIN_PAYLOAD]).view(HEADER)[:, 0]
     time, sequence = header["time"].astype(np.uint64), header["sequence"].astype(np.uint64)
     keys = _keys(header["size"], header["flow"], sequence)
@@ -133,8 +135,8 @@ def check_payloads(octets: Octets, lengths: Integers) -> ProbeChecks:
 
 
 def _intact(octets: Octets, lengths: Integers, keys: Words, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which of the `known` payloads have an unchanged filling."""
-    if known.all() and (lengths == lengths[:1]).all():  # the usual case, in which no payload is copied
+    """Return an array of bool, true for the `known` payloads with an unchanged filling."""
+    if known.all() and (lengths == lengths[:1]).all():  # the usual case, without a copy of the payloads
         return _has_filling(octets, int(lengths[0]), keys) if len(lengths) else known
     intact = known.copy()
     for length in np.unique(lengths[known]):
@@ -144,11 +146,11 @@ def _intact(octets: Octets, lengths: Integers, keys: Words, known: NDArray[np.bo
 
 
 def _has_filling(octets: Octets, length: int, keys: Words) -> NDArray[np.bool_]:
-    """Return which payloads of one length have the filling of their keys."""
+    """Return an array of bool, true for the payloads with the filling of their keys. All have one length."""
     words = octets.view(np.uint64)[:, MIN_PAYLOAD // WORD_BYTES : padded_size(length) // WORD_BYTES]
     difference = words ^ PATTERN[: words.shape[1]]
     difference ^= keys[:, np.newaxis]
     if length % WORD_BYTES:
-        difference.view(np.uint8)[:, length % WORD_BYTES - WORD_BYTES :] = 0  # behind the last octet
+        difference.view(np.uint8)[:, length % WORD_BYTES - WORD_BYTES :] = 0  # the octets behind the payload
     intact: NDArray[np.bool_] = np.logical_not(difference.any(axis=1))
     return intact

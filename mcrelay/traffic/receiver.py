@@ -1,4 +1,4 @@
-"""Receives datagrams from several sockets, many at a time, and counts them."""
+"""The receiver of probes, which reads many datagrams at a time from several sockets, and counts them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mcrelay.traffic.sockets import buffer_size
 from mcrelay.traffic.statistics import ArrivalBatch, Reception
 
 BATCH_DATAGRAMS = 512
-GATHER_S = 0.002  # pause in which datagrams gather in the sockets; the kernel records when they arrive
-MIN_GATHER_BUFFER = 8 << 20  # octets of socket buffer that such a pause needs, as the kernel counts them
+GATHER_S = 0.002  # length of a pause for datagrams to gather; the kernel records their times of arrival
+MIN_GATHER_BUFFER = 8 << 20  # octets of socket buffer, as the kernel counts them, for such a pause
 
 
 class ProbeReceiver:
@@ -33,7 +33,10 @@ class ProbeReceiver:
         self._pause = GATHER_S if min(map(buffer_size, sockets.values())) >= MIN_GATHER_BUFFER else 0.0
 
     def receive(self, wait: float) -> bool:
-        """Receive a batch from each socket, after up to `wait` seconds; return whether more may be there."""
+        """Receive a batch from each socket, and return whether further datagrams may be queued.
+
+        Wait up to `wait` seconds for the first datagram.
+        """
         fullest = 0
         for key, _ in self._selector.select(wait):
             count = self._arrivals.receive(key.fd)
@@ -58,5 +61,5 @@ class ProbeReceiver:
         )
 
     def pause(self) -> None:
-        """Let datagrams gather if the sockets can hold them, as many at once cost little more than one."""
+        """Wait for datagrams to gather, if the sockets can hold them. Large batches take less CPU time."""
         time.sleep(self._pause)

@@ -1,4 +1,4 @@
-"""Sends probes to several destinations in turn."""
+"""The sender of probes, which sends to several destinations in turn."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from mcrelay.model.addresses import address_to_number
 from mcrelay.traffic.endpoint import Endpoint
 from mcrelay.traffic.probe import ProbePayloads
 
-BATCH_PACKETS = 256  # prepared at once: few enough to stay in the CPU cache until they are sent
+BATCH_PACKETS = 256  # prepared together; few enough to stay in the CPU cache until they are sent
 
 
 class ProbeSender:
-    """Sends packets, numbered from 0 for each destination, prepared many at a time and stamped when sent.
+    """Sends packets, which are numbered from 0 for each destination.
 
-    `attempted` counts all packets that were tried; `failures`, by errno, those that could not be sent. With
-    `segments`, a message holds as many packets as the kernel can cut it into; this needs a single
-    destination.
+    `attempted` counts the packets that were passed to the kernel, and `failures` those that the kernel
+    refused, by errno. If `segments` is true, each message to the kernel holds as many packets as the kernel
+    can cut it into; `destinations` must then have a single entry.
     """
 
     def __init__(
@@ -47,25 +47,26 @@ class ProbeSender:
         self.flows = _flows(len(destinations))
         self.attempted = 0
         self.failures: Counter[int] = Counter()
-        self._unsent: Counter[int] = Counter()  # by index of the destination
+        self._unsent: Counter[int] = Counter()  # by the index of the destination
         self._descriptor = descriptor
         self._tos = tos
         self._run = min(MAX_SEGMENTS, MAX_SEGMENTED_OCTETS // size) if segments else 1
         self._lay_out(size)
 
     def _lay_out(self, size: int) -> None:
-        """Compute once, for all batches, the address and the destination of each row."""
+        """Compute the address and the destination of each row, which are the same for all batches."""
         number = len(self.destinations)
-        rows = np.arange(
-            -(-BATCH_PACKETS // number) * number
-        )  # whole rounds, so that all batches have the same layout
+        # A batch has a multiple of the number of destinations, so that all batches have the same layout.
+        rows = np.arange(-(-BATCH_PACKETS // number) * number)
         index, self._rounds = rows % number, rows // number
         self._payloads = ProbePayloads(len(rows), size)
         self._messages = Messages(len(rows))
         octets = self._payloads.octets
         self._messages.iovec["base"] = address_of(octets) + rows * octets.shape[1]
         self._messages.iovec["length"] = size
-        self._names = sockaddrs([(address_to_number(one.address), one.port) for one in self.destinations])
+        self._names = sockaddrs(
+            [(address_to_number(destination.address), destination.port) for destination in self.destinations]
+        )
         self._name = address_of(self._names) + index * self._names.itemsize
         self._ttl, self._flow = np.array(self.ttls)[index], np.array(self.flows)[index]
 
@@ -76,9 +77,10 @@ class ProbeSender:
         return [-(-(self.attempted - index) // number) - self._unsent[index] for index in range(number)]
 
     def send(self, limit: int) -> int:
-        """Send up to `limit` packets, wait while the socket is full, and return how many were tried.
+        """Send up to `limit` packets, wait while the socket is full, and return how many were attempted.
 
-        Raises OSError if the very first packets cannot be sent, as further ones would fail as well.
+        Raises OSError if one of the very first packets cannot be sent, because later packets would fail as
+        well.
         """
         rows = len(self._rounds)
         first = self.attempted % rows
@@ -104,7 +106,7 @@ class ProbeSender:
 
 
 def _flows(count: int) -> list[int]:
-    """Return flow numbers that no other sender, and no earlier run, is likely to use."""
+    """Return random flow numbers, which other senders and earlier runs are unlikely to use."""
     base = secrets.randbits(32)
     return [(base + index) % 2**32 for index in range(count)]
 

@@ -1,4 +1,4 @@
-"""Sockets that receive the packets of one group or address, and nothing else."""
+"""Sockets that receive only the packets of one group or host address."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from mcrelay.traffic.endpoint import Endpoint, UsageError, bind, bind_to_device,
 
 MEMINFO = struct.Struct("9I")  # the answer of SO_MEMINFO, linux/sock_diag.h
 
-BUFFER_BYTES = 64 << 20  # the kernel doubles it, and then holds about 58,000 packets of 1400 octets
+BUFFER_BYTES = 64 << 20  # the kernel doubles it, which is enough for about 58,000 packets of 1400 octets
 
 
 def open_receiver(endpoint: Endpoint, device: str | None, sources: list[str]) -> socket.socket:
-    """Return a socket bound to `endpoint` that has joined its group, for each of `sources` if given.
+    """Return a socket that is bound to `endpoint` and has joined its group.
 
-    Raises UsageError or OSError.
+    If `sources` is not empty, the socket receives only packets from these addresses. Raises UsageError if an
+    argument is invalid on this host, and OSError for any other failure.
     """
     if sources and not endpoint.is_group:
         raise UsageError(f"--sources is for multicast groups, and {endpoint.address} is not one")
@@ -41,8 +42,8 @@ def open_receiver(endpoint: Endpoint, device: str | None, sources: list[str]) ->
 
 
 def _set_up(sock: socket.socket, endpoint: Endpoint, device: str | None, sources: list[str]) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # other receivers may use the port, too
-    sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)  # no groups that only other sockets joined
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # other receivers can use the port, too
+    sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)  # no packets of groups that it did not join
     request_control_messages(sock)
     _enlarge_buffer(sock)
     if device is not None:
@@ -86,7 +87,8 @@ def buffer_size(sock: socket.socket) -> int:
 def count_drops(sock: socket.socket) -> int:
     """Return how many datagrams the kernel dropped at a socket, mostly because its buffer was full.
 
-    SO_RXQ_OVFL gives the same number, but only with the next datagram, and so not the drops after the last.
+    SO_RXQ_OVFL gives the same number, but only with the next datagram, and thus not the drops after the last
+    datagram.
     """
     answer = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
     return int(MEMINFO.unpack(answer)[SK_MEMINFO_DROPS])

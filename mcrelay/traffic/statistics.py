@@ -1,4 +1,4 @@
-"""Statistics of the packets of many flows: exact counts, in memory that does not grow with their number."""
+"""Statistics of the packets of many flows, with exact counts in memory of constant size for each flow."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 
 class SequenceTracker:
-    """Tracks the sequence numbers of one flow: received, duplicated, reordered and lost packets.
+    """Tracks the sequence numbers of one flow, and counts received, duplicated, reordered and lost packets.
 
-    `received` counts different packets, `duplicated` further copies of them. `reordered` follows RFC 4737: a
-    packet that arrives after one with a higher number; of copies, only the first counts. `lost` are the
-    numbers missing between the lowest and the highest. All counts are exact, except that a packet that
-    arrives `window` or more numbers behind the highest is counted as `stale` only.
+    `received` counts different packets, `duplicated` further copies of these. `reordered` counts packets that
+    arrived after a packet with a higher number, as in RFC 4737; it does not count further copies. `lost` is
+    the number of packets missing between the lowest and the highest number. All counts are exact, except that
+    a packet `window` or more numbers behind the highest number is counted as `stale` only.
     """
 
     def __init__(self, window: int = WINDOW_NUMBERS) -> None:
@@ -40,11 +40,11 @@ class SequenceTracker:
         return self.highest - self.lowest + 1 - self.received if self.received else 0
 
     def count(self, numbers: Column) -> None:
-        """Count packets with these numbers, in order of arrival."""
+        """Count packets with these numbers, which are in the order of arrival."""
         if not self.received:
             self.lowest, self.highest = int(numbers[0]), int(numbers[0]) - 1
-        # Half of `_seen` is for the window, the other half for what a batch may add to it. A batch that would
-        # add more (after a long gap) is split; a single packet may be any distance ahead.
+        # Half of `_seen` is for the window, the other half for the numbers that a batch adds to it. A batch
+        # that adds more, after a long gap, is split. A single packet may be any distance ahead.
         if len(numbers) > 1 and int(numbers.max()) - self.highest > self._window:
             self.count(numbers[: len(numbers) // 2])
             self.count(numbers[len(numbers) // 2 :])
@@ -66,7 +66,7 @@ class SequenceTracker:
         self._register(different[new])
 
     def _advance(self, highest: int) -> None:
-        """Clear the entries for the numbers up to `highest`, which were last used a whole round before."""
+        """Set the highest number, and clear the entries of the new numbers, which older numbers have used."""
         start, count = self.highest + 1, min(highest - self.highest, len(self._seen))
         if count > 0:
             index = start % len(self._seen)
@@ -82,10 +82,10 @@ class SequenceTracker:
 
 
 class LatencyHistogram:
-    """The latencies of packets: minimum and maximum exactly, quantiles to about 1 %.
+    """Counts latencies in buckets whose width is about 1 % of the latency.
 
-    A histogram whose buckets grow in proportion to the latency. Latencies may be negative if the clocks of
-    sender and receiver differ; these have their own buckets.
+    Minimum and maximum are exact; quantiles are accurate to about 1 %. A latency is negative if the clock of
+    the sender is ahead of that of the receiver; negative latencies have buckets of their own.
     """
 
     _STEPS = 64  # buckets for each doubling: 2**(1/64) is 1.011
@@ -122,14 +122,14 @@ class LatencyHistogram:
         return {name: round(nanoseconds / 1000, 1) for name, nanoseconds in summary.items()}
 
     def _value(self, bucket: int) -> float:
-        """Return the latency of a bucket in nanoseconds, within the range of those counted."""
+        """Return the latency of a bucket in nanoseconds, limited to the range of the counted latencies."""
         distance = bucket - self._ZERO
         middle = np.copysign(2 ** (abs(distance) / self._STEPS) - 1, distance)
         return float(min(max(middle, self.lowest), self.highest))
 
 
 class FlowId(NamedTuple):
-    """What identifies a flow; `flow` is None for packets that `mcrelay send` did not send."""
+    """Identifies a flow; `flow` is None for packets that `mcrelay send` did not send."""
 
     destination: str  # 239.1.1.1:5001
     source: int  # IPv4 address
@@ -139,7 +139,7 @@ class FlowId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ArrivalBatch:
-    """Packets that arrived at one destination, in order; all columns are int64 of shape (n,).
+    """Packets that arrived at one destination, in the order of arrival. All columns are int64 of shape (n,).
 
     `length` is the payload in octets, `source` an IPv4 address, `time` the arrival in nanoseconds since 1970.
     """
@@ -157,9 +157,9 @@ class ArrivalBatch:
 class FlowCounts:
     """The counts of one flow, or of several together.
 
-    `packets` and `octets` (of payload) count everything that arrived. Of these, `received` are different
-    intact probes, `duplicated` and `stale` further intact ones, `corrupt` damaged probes, and `foreign` other
-    packets. A corrupt packet does not count as received, so that its number counts as `lost`.
+    `packets` and `octets` (of payload) count all packets that arrived. Of these packets, `received` counts
+    different intact probes, `duplicated` and `stale` further intact probes, `corrupt` damaged probes, and
+    `foreign` all others. A corrupt packet does not count as received, so its number counts as `lost`.
     """
 
     packets: int
@@ -199,7 +199,7 @@ class FlowStatistics:
         self.began, self.ended = 2**63, 0
 
     def count(self, batch: ArrivalBatch, rows: NDArray[np.intp]) -> None:
-        """Count these rows of a batch, which are all of this flow."""
+        """Count these rows of a batch, which must all belong to this flow."""
         time, checks = batch.time[rows], batch.checks
         intact = rows[checks.intact[rows]]
         ours = int(checks.ours[rows].sum())
@@ -216,7 +216,7 @@ class FlowStatistics:
 
 
 class Reception:
-    """Counts the packets of all flows; beyond the first `max_flows` flows, packets are only `unlisted`."""
+    """Counts the packets of the first `max_flows` flows, and counts all other packets as `unlisted`."""
 
     def __init__(self, max_flows: int = MAX_FLOWS) -> None:
         self.flows: dict[FlowId, FlowStatistics] = {}
@@ -245,7 +245,7 @@ def _split_by_flow(batch: ArrivalBatch) -> Iterator[tuple[int, int, int, NDArray
 
 
 def sum_counts(flows: Iterable[FlowStatistics]) -> FlowCounts:
-    """Return the counts of these flows together."""
+    """Return the counts of several flows together."""
     flows = list(flows)
     latency = LatencyHistogram()
     for flow in flows:

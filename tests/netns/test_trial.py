@@ -56,13 +56,13 @@ def begin_trial(relay, config, seconds=LONG):
     """Put a configuration on trial; return the answer."""
     relay.config.write_text(config)
     request_file.write(relay.run_dir, Try(seconds), os.geteuid())
-    return relay.take_request()
+    return relay.handle_request()
 
 
 def confirm(relay, generation):
     """Confirm what is on trial; return the answer."""
     request_file.write(relay.run_dir, Confirm(generation), os.geteuid())
-    return relay.take_request()
+    return relay.handle_request()
 
 
 def call(relay, method):
@@ -77,7 +77,7 @@ def outcome(relay):
 def end_trial(relay):
     """Let the trial that runs end soon, and wait until all is as it was."""
     request_file.write(relay.run_dir, Try(0.2), os.geteuid())
-    relay.take_request()
+    relay.handle_request()
     await_rollback(relay)
 
 
@@ -289,7 +289,7 @@ def test_a_request_that_cannot_be_read_is_refused_and_applies_nothing(studio, te
     with studio.relaying(FEED) as relay:
         relay.config.write_text(studio.config(FEED, EXTRA))
         (relay.run_dir / request_file.NAME).write_text(text)
-        assert relay.take_request().startswith("refused: ")
+        assert relay.handle_request().startswith("refused: ")
         assert names(relay) == ["feed"]
         assert relay.reload().startswith("applied: generation 2, 2 rules")
 
