@@ -1,4 +1,4 @@
-"""Runs: the command line, a table of verbs. The module of a verb is imported when the verb is called."""
+"""Runs: the command line. A table lists its verbs; the module of a verb is imported only for its own call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mcrelay.model.suggestions import did_you_mean, list_words
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A verb, its line in the help, and the module with its `add_arguments(parser)` and `run(options)`."""
+    """A verb with its line in the help. Its module has `add_arguments(parser)` and `run(options)`."""
 
     name: str
     help: str
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # for characters outside the terminal's encoding
     try:
-        code = _run(words)
+        code = _run_verb(words)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -73,24 +73,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _discard_output() -> None:
-    """Send what Python still has to write to /dev/null, so that it does not fail again at its exit."""
+    """Redirect standard output to /dev/null, so that Python can flush its buffer at exit without an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _run(words: Sequence[str]) -> int:
+def _run_verb(words: Sequence[str]) -> int:
     chosen = next((word for word in words if not word.startswith("-")), None)
     known = {verb.name: verb for verb in VERBS}
     if chosen is not None and chosen not in known:
         return _report_unknown(chosen, known)
-    options, unknown = _parser(known.get(chosen or "")).parse_known_args(words)
+    options, unknown = _build_parser(known.get(chosen or "")).parse_known_args(words)
     if unknown:
         options.verb_parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     code: int = options.run(options)
     return code
 
 
-def _parser(chosen: Verb | None) -> argparse.ArgumentParser:
-    """Return the parser of all verbs; only the chosen one gets its arguments."""
+def _build_parser(chosen: Verb | None) -> argparse.ArgumentParser:
+    """Return the parser of all verbs, with the arguments of the chosen verb only."""
     parser = argparse.ArgumentParser(
         prog="mcrelay",
         description="Relays UDP multicast from unroutable sources, with a routable source address.",

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 HELP = f"""\
 IFACE is a name under `interfaces`. An output without GROUP sends to the input's group, an output without PORT
-to the input's port. A host address may take the place of GROUP.
+to the input's port. GROUP may also be a host address.
 
 The rule is written to NAME.yaml in the drop-in directory. All files together are checked first; if they would
 be invalid, nothing is written. If the same rule exists already, nothing changes.
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Add the rule, unless an equal one exists."""
+    """Add the rule, unless an equal rule exists."""
     return edit.run(options, lambda tree: _decide(options, tree))
 
 
@@ -98,7 +98,7 @@ def _valid_rule(tree: ConfigTree, name: str, holder: Source) -> Rule | None:
 
 
 def rule_as_data(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the rule of the command line as the data that a file would hold."""
+    """Return the rule of the command line as the data of a configuration file."""
     rule_input = options.input | ({"sources": options.sources} if options.sources else {})
     overrides = {key: value for key in ("ttl", "dscp") if (value := getattr(options, key)) is not None}
     description = {"description": options.description} if options.description else {}
@@ -130,14 +130,14 @@ def _parse_output(text: str) -> dict[str, Any]:
 
 
 def _endpoint(interface: str, destination: str = "", port: str = "") -> dict[str, Any]:
-    """Return an input or output as a file would hold it, without the keys that are empty."""
+    """Return an input or output as the data of a configuration file, without empty keys."""
     is_host = looks_like_address(destination) and not is_group(destination)
     named = {"address" if is_host else "group": destination} if destination else {}
     return {"interface": interface, **named, **({"port": _parse_number(port)} if port else {})}
 
 
 def _parse_number(text: str) -> int | str:
-    """Return a number, or the text itself, which the schema refuses with its own message."""
+    """Return a number, or any other text unchanged: the schema refuses it with a message of its own."""
     return int(text) if _NUMBER.fullmatch(text) else text
 
 

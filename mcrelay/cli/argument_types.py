@@ -1,4 +1,4 @@
-"""Types of command line arguments, for `type=` of argparse."""
+"""Types of command line arguments, for the parameter `type` of argparse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def positive_number(text: str) -> float:
-    """Return a finite number above 0; raises ArgumentTypeError."""
+    """Return a finite number above 0. Raises ArgumentTypeError if the text is something else."""
     try:
         number = float(text)
     except ValueError:
@@ -18,7 +18,7 @@ def positive_number(text: str) -> float:
 
 
 def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
-    """Return the type of a whole number from `lowest` to `highest`."""
+    """Return a function that parses a whole number from `lowest` to `highest`."""
 
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):

@@ -19,7 +19,7 @@ from mcrelay.storage import config_files
 JSON_VERSION = 1  # version of the shape of --json
 
 HELP = """\
-With --json, one object, described in mcrelay-check(1) and schemas/check.schema.json.
+With --json, the verb prints one object, which mcrelay-check(1) and schemas/check.schema.json describe.
 
 Exit codes: 0 valid, 2 usage, 78 invalid."""
 
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What `check` found: problems, or a valid configuration."""
+    """The result of a check: problems, or a valid configuration."""
 
     file: str
     problems: tuple[Problem, ...]

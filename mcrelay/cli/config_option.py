@@ -12,7 +12,7 @@ from mcrelay.storage.config_files import Contents
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that name the file."""
+    """Add the arguments that name the configuration file."""
     meaning = (
         "configuration file, or - for standard input"
         f" (default: the running daemon's, else {config_files.DEFAULT})"
@@ -49,7 +49,7 @@ def find_file(options: argparse.Namespace) -> str:
 
 
 def read_contents(options: argparse.Namespace, name: str) -> Contents:
-    """Return the content of the file and its drop-ins. Raises ConfigError when one cannot be read."""
+    """Return the content of the file and its drop-ins. Raises ConfigError if a file cannot be read."""
     if options.place is not None:
         return config_files.read_with(options.place, _read_one(_file_argument(options) or "-"))
     return config_files.read_standard_input() if name == "-" else config_files.read(name)

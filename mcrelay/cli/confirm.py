@@ -12,10 +12,10 @@ from mcrelay.client import operator_request
 from mcrelay.reload.requests import Confirm
 
 HELP = """\
-The generation that is on trial when the verb is called is confirmed. If another generation runs when the
-daemon handles the request, nothing is confirmed.
+Confirms the generation that is on trial when the verb is called. If another generation runs when the daemon
+reads the request, nothing is confirmed.
 
-With --json, one object, described in mcrelay-confirm(1) and schemas/confirm.schema.json.
+With --json, the verb prints one object, which mcrelay-confirm(1) and schemas/confirm.schema.json describe.
 
 Exit codes: 0 confirmed, 1 refused (nothing is on trial, or another generation), or no result, 2 usage,
 3 no daemon is running, 4 not permitted."""

@@ -20,7 +20,7 @@ from mcrelay.lab import Daemon, Host, Lab, LabError, Receiver, Report, report_of
 
 RATE_PPS = 5000  # packets a second
 PACKETS = 5 * RATE_PPS
-RELOAD_AFTER_S = 2.0  # seconds of traffic
+RELOAD_AFTER_S = 2.0  # from the start of the traffic
 PACKETS_WITHOUT_RELAY = 500
 
 NETWORK = """\
@@ -31,9 +31,9 @@ mcrelay demo: relaying multicast from an unroutable source
   sends 239.1.1.1:5001                    eth2 10.3.0.1 ----> 10.3.0.2  archive
   with TTL 1
 
-The four hosts are network namespaces: the packets are real, and nothing outside of them is touched. The
-sender's address is in none of the relay host's networks, as with a device whose address cannot be changed.
-rp_filter is on, as in most distributions.
+The four hosts are network namespaces: the packets are real, and nothing outside the namespaces is changed.
+The sender's address is in none of the relay host's networks, as with a device whose address cannot be
+changed. rp_filter is on, as in most distributions.
 """
 
 CONFIG = """\
@@ -74,7 +74,7 @@ class Network:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the verb, which has no options."""
+    """Add the description of `demo`, which has no arguments."""
     parser.description = (
         "Build network namespaces for a sender, a relay and two receivers, relay multicast from an unroutable"
         " source, reload under traffic, show what arrived, and clean up. Takes about 15 seconds; needs root."
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the demo; the exit code is 0 if no packet was lost."""
+    """Run the demo. Return 0 if no packet was lost."""
     if os.geteuid() != 0:
         print(
             "mcrelay demo: building network namespaces needs root: use `sudo mcrelay demo`", file=sys.stderr
@@ -118,7 +118,7 @@ def _build(lab: Lab) -> Network:
 
 
 def _show_without_relay(network: Network) -> None:
-    """Show that without mcrelay even a member of the group receives nothing."""
+    """Show that a member of the group receives no packet without mcrelay."""
     receiver = Receiver(network.relay, "239.1.1.1:5001")
     send(network.sender, *_send_arguments(PACKETS_WITHOUT_RELAY))
     received, dropped = receiver.interrupt().received, network.relay.counter("IPReversePathFilter")
@@ -133,7 +133,7 @@ def _show_without_relay(network: Network) -> None:
 
 
 def _show_with_relay(network: Network, directory: Path) -> bool:
-    """Relay, reload under traffic, print what each receiver got, and return whether no packet was lost."""
+    """Relay packets, reload meanwhile, and print the report of each receiver. Return whether all arrived."""
     print(f"2. With mcrelay\n  mcrelay.yaml on the relay host:\n\n{_indent(CONFIG)}", flush=True)
     with Daemon(network.relay, directory, CONFIG) as relay:
         print("  $ mcrelay run -c mcrelay.yaml", flush=True)
@@ -185,7 +185,7 @@ def _row(name: str, destination: str, report: Report) -> tuple[str, ...]:
 
 
 def _conclude(sent: int, reports: Sequence[Report]) -> bool:
-    """Print whether every packet arrived, and return it; the last report is that of the added output."""
+    """Print and return whether every packet arrived. The last report is that of the added output."""
     *complete, added = reports
     is_complete = all(report.received == sent for report in complete) and added.received > 0
     is_lossless = is_complete and all(report.is_flawless for report in reports)

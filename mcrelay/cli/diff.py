@@ -32,7 +32,7 @@ HELP = """\
 The files of the entry are compared with the files on disk, line by line as `diff -u` does, and rule by rule.
 `mcrelay history` lists the entries.
 
-With --json, one object, described in mcrelay-diff(1) and schemas/diff.schema.json.
+With --json, the verb prints one object, which mcrelay-diff(1) and schemas/diff.schema.json describe.
 
 Exit codes: 0 compared, 1 there is no such entry, 2 usage, 4 not permitted, 78 the files cannot be read."""
 
@@ -81,7 +81,7 @@ def _compare(options: argparse.Namespace, directory: Path, greeting: Greeting) -
 
 
 def relocate(entry: Entry, main: Path) -> list[tuple[str, str]]:
-    """Return the files of an entry under the names that they would have beside this main file."""
+    """Return the (name, text) of each file of an entry, with the names that it would have beside `main`."""
     directory = config_files.drop_in_directory(main)
     names = [str(main), *(str(directory / Path(name).name) for name, _ in entry.contents[1:])]
     return [(name, text) for name, (_, text) in zip(names, entry.contents, strict=True)]
@@ -98,12 +98,12 @@ def diff_lines(before: Iterable[tuple[str, str]], after: Iterable[tuple[str, str
 
 
 def _head(name: str) -> str:
-    """Return a file's name as a patch has it: patch(1) reads one with spaces up to a tab."""
+    """Return a file name for the head of a patch: patch(1) reads a name with spaces up to a tab."""
     return f"{name}\t" if " " in name else name
 
 
 def format_diff(entry: Entry, lines: list[str], changed: Changes | None, colour: bool) -> Iterator[str]:
-    """Yield the difference as text."""
+    """Yield the differing lines, and the added, changed and removed rules."""
     since = f"since entry {entry.number} ({format_hash(entry.hash)}, {format_time(entry.time)})"
     if not lines:
         yield f"nothing has changed {since}"
@@ -119,11 +119,12 @@ def format_diff(entry: Entry, lines: list[str], changed: Changes | None, colour:
 
 def _paint_line(line: str, colour: bool) -> str:
     shown = make_printable(line, keep="\t")
-    return paint(shown, next((one for start, one in COLOURS.items() if line.startswith(start)), ""), colour)
+    accent = next((accent for start, accent in COLOURS.items() if line.startswith(start)), "")
+    return paint(shown, accent, colour)
 
 
 def _compare_rules(entry: Entry, now: config_files.Contents) -> Changes | None:
-    """Return how the rules differ; None if either side is not a valid configuration for this version."""
+    """Return the changes of the rules, or None if the entry or the files are not a valid configuration."""
     try:
         before = config_files.compile_contents([(name, text.encode()) for name, text in entry.contents])
         after = config_files.compile_contents(now)
@@ -138,7 +139,7 @@ def _compare_rules(entry: Entry, now: config_files.Contents) -> Changes | None:
 
 
 def _read_links() -> LinkTable:
-    """Return the links of this host, or an empty table if they cannot be read; rules are still compared."""
+    """Return the links of this host. If they cannot be read, print a warning and return an empty table."""
     try:
         return read_links()
     except LinkTableError as error:

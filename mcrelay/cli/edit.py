@@ -1,4 +1,4 @@
-"""How a verb changes the configuration files: check all, write one, reload, and undo if it is rejected."""
+"""The steps of a verb that changes a configuration file: check all files, write one, reload, or undo."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from mcrelay.storage.config_tree import ConfigTree, read_tree
 LOCK_RETRY_S = 0.05  # between two attempts to lock the files
 
 EXIT_CODES = """\
-Exit codes: 0 done, or nothing to do, 1 refused, or no result in time, 2 usage, 3 no daemon runs where
---run-dir or --socket says, 4 not permitted, 78 the files would be invalid; nothing was changed."""
+Exit codes: 0 done, or nothing to do, 1 refused, or no result in time, 2 usage, 3 no daemon runs at
+--run-dir or --socket, 4 not permitted, 78 the files would be invalid; nothing was changed."""
 
 
 class EditRefused(Exception):
-    """The files stay unchanged; the message says why, and what to do."""
+    """The change is refused, and the files stay unchanged. The message has the reason and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A message for the user, and the file to write, if any."""
+    """A message for the user, and the file to write or delete, or None."""
 
     message: str
     file: Path | None = None
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) -> int:
-    """Make the change that `decide` returns for the files as they are, and print the result."""
+    """Make the change that `decide` returns for the current files, and print the result."""
     return session.run_with_daemon(lambda options: _run(options, decide), options)
 
 
@@ -86,14 +86,14 @@ def _run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) ->
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """The main file, and why no daemon can be asked to reload it, if so."""
+    """The main file, and the reason if no daemon can reload it."""
 
     main: Path
     why_not_reloaded: str = ""
 
 
 def _target(options: argparse.Namespace) -> _Target:
-    """Return the file to change: never the default file if a daemon was named that does not run."""
+    """Return the file to change. Raises an error of UNREACHABLE if it is the file of a missing daemon."""
     try:
         with session.connect_to_daemon(options) as client:
             pid, config = client.greeting["pid"], Path(client.greeting["config"])
@@ -109,16 +109,16 @@ def _target(options: argparse.Namespace) -> _Target:
     return _Target(config)
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def _is_same(file: Path, other: Path) -> bool:
     try:
-        return os.path.samefile(one, other)
+        return os.path.samefile(file, other)
     except OSError:
         return False
 
 
 @contextmanager
 def _lock_files(main: Path, timeout_s: float) -> Iterator[None]:
-    """Lock the files against other `mcrelay` commands, so that what was checked is what is reloaded."""
+    """Lock the files against other `mcrelay` commands, so that the daemon reloads the checked files."""
     try:
         lock = os.open(main, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -142,7 +142,7 @@ def _wait_for_lock(lock: int, main: Path, end: float) -> None:
 
 
 def _preview(options: argparse.Namespace, target: _Target, change: Change, config: Config) -> int:
-    # Imported here, because they take as long as everything else together.
+    # Imported here, because the import takes as long as everything else together.
     from mcrelay.cli import plan
     from mcrelay.linux.netlink import LinkTableError
 
@@ -170,19 +170,19 @@ def _carry_out(options: argparse.Namespace, target: _Target, change: Change, con
         raise
     if result["outcome"] == "rejected":
         undo()
-        with suppress(*UNREACHABLE):  # so that the last result of the daemon is about the files as they are
+        with suppress(*UNREACHABLE):  # so that the daemon's last result is about the current files
             reload_request.request_reload(path, options.timeout)
     else:
         print(change.message)
     if result["outcome"] != "unchanged":
         reload.print_result(greeting, result, options)
-    elif change.file is not None:  # the daemon watches its files, and was faster
+    elif change.file is not None:  # the daemon watches its files, and applied the change first
         print(f"{greeting['config']}: applied already, generation {result['generation']}")
     return reload.exit_code(result)
 
 
 def _write(change: Change, main: Path) -> Callable[[], None]:
-    """Write or delete the file, and return a function that undoes that."""
+    """Write or delete the file, and return a function that undoes the change."""
     if change.file is None:
         return lambda: None
     try:

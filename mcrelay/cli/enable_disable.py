@@ -31,25 +31,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Enable or disable the rule, as `options.verb` says."""
+    """Enable the rule for the verb `enable`, and disable it for `disable`."""
     is_enabled = options.verb == "enable"
     return edit.run(options, lambda tree: _decide(options.name, is_enabled, tree))
 
 
-def _decide(name: str, enabled: bool, tree: ConfigTree) -> Change:
+def _decide(name: str, is_enabled: bool, tree: ConfigTree) -> Change:
     holder = tree.holder(name)
     if holder is None:
         raise EditRefused(f"no rule is named `{name}`{did_you_mean(name, tree.rule_names())}")
     where = holder.where_key("rules", name)
-    if tree.rule(name, holder).enabled is enabled:
+    if tree.rule(name, holder).enabled is is_enabled:
         return Change(f"{name}: unchanged, {where}")
-    word, done = ("true", "enabled") if enabled else ("false", "disabled")
+    word, done = ("true", "enabled") if is_enabled else ("false", "disabled")
     by_hand = f"write `enabled: {word}` there, then run `mcrelay reload`"
     if not (tree.is_drop_in(holder) and has_only_rule(holder, name)):
         raise EditRefused(f"{where}: `{name}` has no drop-in file of its own: {by_hand}")
     try:
-        return Change(f"{name}: {done}, {holder.file}", Path(holder.file), set_enabled(holder, name, enabled))
+        text = set_enabled(holder, name, is_enabled)
     except UnusualStyleError:
         raise EditRefused(
             f"{where}: `enabled` cannot be changed automatically in a file written like this: {by_hand}"
         ) from None
+    return Change(f"{name}: {done}, {holder.file}", Path(holder.file), text)

@@ -1,4 +1,4 @@
-"""How `send`, `receive` and `trace` report an error: one line on standard error, and an exit code."""
+"""The errors of `send`, `receive` and `trace`, each as a line on standard error and an exit code."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from mcrelay.traffic.endpoint import UsageError
 
 
 def report_error(verb: str, error: UsageError | OSError) -> Exit:
-    """Print why a verb failed, and return its exit code."""
+    """Print the error of a verb, and return the exit code of the verb."""
     match error:
         case UsageError():
-            why, code = str(error), Exit.USAGE
+            message, code = str(error), Exit.USAGE
         case PermissionError():
-            why, code = f"not permitted: {error.strerror}", Exit.NOT_PERMITTED
+            message, code = f"not permitted: {error.strerror}", Exit.NOT_PERMITTED
         case _:
-            why, code = error.strerror or str(error), Exit.FAILURE
-    print(f"mcrelay {verb}: {why}", file=sys.stderr)
+            message, code = error.strerror or str(error), Exit.FAILURE
+    print(f"mcrelay {verb}: {message}", file=sys.stderr)
     return code

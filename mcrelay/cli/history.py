@@ -1,4 +1,4 @@
-"""`mcrelay history`: lists the most recent accepted configurations, and which of them runs."""
+"""`mcrelay history`: lists the most recent accepted configurations, and marks the running one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HELP = """\
 `mcrelay diff` takes the number of an entry. A star marks the entry that runs. `on trial` marks an entry that
 is still on trial, or was never confirmed.
 
-With --json, one object, described in mcrelay-history(1) and schemas/history.schema.json.
+With --json, the verb prints one object, which mcrelay-history(1) and schemas/history.schema.json describe.
 
 Exit codes: 0 listed, 1 there is no history, 2 usage, 4 not permitted."""
 
@@ -55,7 +55,7 @@ def _list(options: argparse.Namespace, directory: Path, greeting: Greeting) -> i
 
 
 def _entries(directory: Path) -> Iterator[Entry]:
-    """Yield the entries that can be read, and print a warning for each of the others."""
+    """Yield the readable entries, and print a warning for each unreadable entry."""
     for number in state_dir.entry_numbers(directory):
         try:
             yield state_dir.read_entry(directory, number)
@@ -64,9 +64,12 @@ def _entries(directory: Path) -> Iterator[Entry]:
 
 
 def find_running(entries: Sequence[Entry], greeting: Greeting) -> Entry | None:
-    """Return the latest entry with the content that runs. Generations restart at 1 with the daemon."""
+    """Return the latest entry with the hash of the running configuration, or None.
+
+    The number of the generation does not identify an entry, because each daemon counts from 1.
+    """
     content = greeting["hash"] if greeting else None
-    return next((one for one in reversed(entries) if one.hash == content), None)
+    return next((entry for entry in reversed(entries) if entry.hash == content), None)
 
 
 def format_history(entries: Sequence[Entry], running: Entry | None, colour: bool) -> Iterator[str]:
@@ -74,18 +77,18 @@ def format_history(entries: Sequence[Entry], running: Entry | None, colour: bool
     if not entries:
         yield "no history yet"
         return
-    rows = [("", "N", "TIME", "HASH", "HOW", "WHAT"), *(_row(one, one is running) for one in entries)]
-    heads, *lines = align(rows, "<><<<<")
-    yield paint(heads, BOLD, colour)
+    rows = [("", "N", "TIME", "HASH", "HOW", "WHAT"), *(_row(entry, entry is running) for entry in entries)]
+    headings, *lines = align(rows, "<><<<<")
+    yield paint(headings, BOLD, colour)
     for entry, line in zip(entries, lines, strict=True):
         yield paint(line, GREEN if entry is running else "", colour)
 
 
-def _row(entry: Entry, runs: bool) -> tuple[str, ...]:
+def _row(entry: Entry, is_running: bool) -> tuple[str, ...]:
     how = entry.outcome.replace("_", " ") + (" on trial" if entry.on_trial else "")
     what = "; ".join(_changes(entry.changes)) or "no rule changed"
     return (
-        "*" if runs else "",
+        "*" if is_running else "",
         str(entry.number),
         format_time(entry.time),
         format_hash(entry.hash),

@@ -1,4 +1,4 @@
-"""How `history` and `diff` find and read the history, which the supervisor writes in its state directory."""
+"""The options of `history` and `diff` that name the directory of the history."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mcrelay.cli.exit_codes import Exit
 from mcrelay.client.connection import UNREACHABLE, NotRunning
 from mcrelay.storage import state_dir
 
-Greeting = Mapping[str, Any] | None  # None if no daemon answers: the history can be read without one
+Greeting = Mapping[str, Any] | None  # None if no daemon answers; the history can be read without a daemon
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that select the history."""
+    """Add the options that name the state directory and the daemon."""
     meaning = (
         f"state directory (default: the running daemon's, else STATE_DIRECTORY, else {state_dir.DEFAULT})"
     )
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_with_history(
     verb: Callable[[argparse.Namespace, Path, Greeting], int], options: argparse.Namespace
 ) -> int:
-    """Run a verb with the state directory and the daemon's greeting; on an error, print it and what to do."""
+    """Call `verb` with the state directory and the daemon's greeting. Print an error with advice."""
     greeting = _greeting(options)
     directory = options.state_dir or Path(greeting["state_dir"] if greeting else state_dir.default())
     try:
@@ -52,7 +52,7 @@ def _greeting(options: argparse.Namespace) -> Greeting:
 
 
 def _explain(directory: Path) -> tuple[str, Exit]:
-    """Return what to do about an unreadable directory or entry, and the exit code."""
+    """Return the advice and the exit code for an unreadable directory or entry."""
     try:
         os.listdir(directory / state_dir.HISTORY)
     except PermissionError:

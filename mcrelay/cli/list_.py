@@ -13,7 +13,7 @@ from mcrelay.cli.view.table import align
 from mcrelay.cli.view.terminal import BOLD, format_json, is_colour_wanted, paint, to_one_line
 
 HELP = """\
-With --json, one object, described in mcrelay-list(1) and schemas/list.schema.json.
+With --json, the verb prints one object, which mcrelay-list(1) and schemas/list.schema.json describe.
 
 Exit codes: 0 listed, 1 no answer, 2 usage, 3 no daemon is running, 4 not permitted."""
 
@@ -47,11 +47,11 @@ def format_list(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[st
         yield "no rules"
         return
     rows = [("RULE", "STATE", "FILE"), *((rule["name"], rule["state"], _location(rule)) for rule in rules)]
-    heads, *lines = align(rows, "<<<")
-    yield paint(heads, BOLD, colour)
+    headings, *lines = align(rows, "<<<")
+    yield paint(headings, BOLD, colour)
     for rule, line in zip(rules, lines, strict=True):
-        said = f"{line}  {rule['reason'] or to_one_line(rule['description'])}".rstrip()
-        yield colour_state(said, rule["state"]) if colour else said
+        text = f"{line}  {rule['reason'] or to_one_line(rule['description'])}".rstrip()
+        yield colour_state(text, rule["state"]) if colour else text
 
 
 def _location(rule: Mapping[str, Any]) -> str:

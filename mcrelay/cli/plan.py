@@ -29,7 +29,7 @@ HELP = """\
 Compares the file with the running daemon. If no daemon runs, shows what a start would run. Needs no privilege
 except access to the daemon's socket.
 
-With --json, one object, described in mcrelay-plan(1) and schemas/plan.schema.json.
+With --json, the verb prints one object, which mcrelay-plan(1) and schemas/plan.schema.json describe.
 
 If the file is invalid, the object is that of `mcrelay check --json`.
 
@@ -73,8 +73,8 @@ def _plan(options: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     comparison = compare(running, planned) if running else None
     if options.json:
-        beside = {"against": _compared_daemon(running), "changes": asdict(comparison) if comparison else None}
-        print(json.dumps({"file": file, **planned, **beside}, indent=2))
+        others = {"against": _compared_daemon(running), "changes": asdict(comparison) if comparison else None}
+        print(json.dumps({"file": file, **planned, **others}, indent=2))
     else:
         print(*_format(file, planned, comparison), sep="\n")
     is_change = bool(planned["rules"]) if comparison is None else not comparison.is_empty
@@ -82,12 +82,15 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _plan_here(config: Config) -> dict[str, Any]:
-    """Return the plan of a config with the links of this host, as JSON. Raises LinkTableError."""
+    """Return the plan of a configuration on this host, as JSON. Raises LinkTableError."""
     return plan_as_json(config, plan(config, read_links(), os.cpu_count() or 1))
 
 
 def _fetch_status(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | None:
-    """Return the status of the daemon; None if none runs or, unless `is_strict`, if it cannot be asked."""
+    """Return the status of the daemon, or None with a warning if no daemon runs.
+
+    If a daemon runs and does not answer, raise the error if `is_strict`, else return None with a warning.
+    """
     try:
         with session.connect_to_daemon(options) as client:
             document: dict[str, Any] = client.call("status")
@@ -122,7 +125,7 @@ def _compared_daemon(running: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def preview(options: argparse.Namespace, file: str, config: Config) -> Iterator[str]:
-    """Return lines that say what a reload or a start with this config would do. Raises LinkTableError."""
+    """Return the lines about a reload or a start with this configuration. Raises LinkTableError."""
     running, planned = _fetch_status(options, is_strict=False), _plan_here(config)
     return _format(file, planned, compare(running, planned) if running else None)
 

@@ -27,7 +27,7 @@ Packets that `mcrelay send` did not send are counted, too: number, rate, sources
 
 Loss before the first or after the last packet is detected only with --expect.
 
-With --json, one object, described in mcrelay-receive(1) and schemas/receive.schema.json.
+With --json, the verb prints one object, which mcrelay-receive(1) and schemas/receive.schema.json describe.
 
 Exit codes: 0 success, 1 packets were lost, corrupt or dropped, or fewer arrived than --count or --expect
 demand, or none at one of the GROUPs, 2 usage, 4 not permitted.

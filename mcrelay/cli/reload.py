@@ -1,4 +1,4 @@
-"""`mcrelay reload`: asks the daemon for a reload, and waits for its result."""
+"""`mcrelay reload`: asks the daemon for a reload, and waits for the result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_LINE_NAMES = 8  # rule names shown for each kind of change
 HELP = """\
 The result is about the file as it was when `mcrelay reload` was called, or later.
 
-With --json, one object, described in mcrelay-reload(1) and schemas/reload.schema.json.
+With --json, the verb prints one object, which mcrelay-reload(1) and schemas/reload.schema.json describe.
 
 Exit codes: 0 applied or unchanged, 1 no result, 2 usage, 3 no daemon is running, 4 not permitted,
 78 rejected: the previous configuration still runs."""
@@ -65,7 +65,7 @@ def exit_code(result: Mapping[str, Any]) -> Exit:
 
 
 def print_result(greeting: Mapping[str, Any], result: Mapping[str, Any], options: argparse.Namespace) -> None:
-    """Print the result, and the added and changed rules that do not run, with the reason."""
+    """Print the result, and the reason for each added or changed rule that does not run."""
     print(*format_result(result, greeting["config"], is_colour_wanted()), sep="\n")
     names = {*result["changes"].get("added", ()), *result["changes"].get("changed", ())}
     if names:
@@ -76,7 +76,7 @@ def print_result(greeting: Mapping[str, Any], result: Mapping[str, Any], options
 
 
 def result_document(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `--json` prints."""
+    """Return the object that `--json` prints."""
     keys = ("outcome", "at", "generation", "changes", "problems")
     return {"version": JSON_VERSION, **{key: result[key] for key in keys}}
 
@@ -97,7 +97,7 @@ def format_result(result: Mapping[str, Any], file: str, colour: bool) -> Iterato
 
 
 def format_changes(changes: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how many rules were added, changed, removed and kept, with the names of the first few."""
+    """Yield the numbers of added, changed, removed and kept rules, with the first names of each."""
     for word in ("added", "changed", "removed"):
         if names := changes[word]:
             count = format_count(changes[f"{word}_count"], "rule")

@@ -20,7 +20,7 @@ from mcrelay.supervisor.signals import Signals
 
 log = logging.getLogger("mcrelay")
 
-GC_THRESHOLD = 100_000  # new objects before a run of the garbage collector
+GC_THRESHOLD = 100_000  # number of new objects that starts the garbage collector
 
 # The priorities of sd-daemon(3), which journald reads from the start of a line.
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
     parser.description = "Run the relay in the foreground, until SIGTERM or SIGINT."
     parser.epilog = (
-        "Exit codes: 0 stopped by SIGTERM or SIGINT, 1 another daemon uses this run directory, or it cannot"
-        " be used, 2 usage, 4 not permitted, 78 the configuration is invalid."
+        "Exit codes: 0 stopped by SIGTERM or SIGINT, 1 another daemon uses the run directory, or the"
+        " directory cannot be used, 2 usage, 4 not permitted, 78 the configuration is invalid."
     )
     parser.add_argument(
         "-c", "--config", metavar="FILE", type=Path, default=config_files.DEFAULT,
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Relay until SIGTERM or SIGINT; SIGHUP reloads, SIGUSR1 logs a summary, SIGUSR2 takes a request."""
+    """Relay until SIGTERM or SIGINT; SIGHUP reloads, SIGUSR1 logs a summary, SIGUSR2 reads a request."""
     signals = Signals(signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
     _log_to_stderr()
     try:
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         log.error("%s", error)
         return Exit.FAILURE
     privileged.raise_descriptor_limit()
-    # Configurations and plans have no reference cycles; to scan those of 10,000 rules takes 0.25 s.
+    # Configurations and plans have no reference cycles. The collector takes 0.25 s for 10,000 rules.
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
     paths = DaemonPaths(options.config, options.run_dir, options.state_dir)
@@ -92,7 +92,7 @@ def _log_to_stderr() -> None:
     is_journal = "JOURNAL_STREAM" in os.environ
     handler.setFormatter(_Journal() if is_journal else logging.Formatter("mcrelay: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # Messages of watchdog's threads are of no use to the administrator; the file watcher notices if they end.
+    # The messages of watchdog's threads do not help the administrator; the file watcher reports their end.
     logging.getLogger("watchdog").setLevel(logging.CRITICAL)
     threading.excepthook = _log_end_of_thread
 
@@ -102,7 +102,7 @@ def _log_end_of_thread(failure: threading.ExceptHookArgs) -> None:
 
 
 class _Journal(logging.Formatter):
-    """Formats lines for journald, with a priority in front."""
+    """Formats lines for journald, which reads the priority at the start of a line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""

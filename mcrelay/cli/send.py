@@ -44,7 +44,7 @@ sequence number, the time of sending, and filling that `mcrelay receive` checks 
 With --segments, the device cuts each large packet into the packets of the given size. A veth passes large
 packets uncut to its peer: run `ethtool -K DEVICE tx-udp-segmentation off` first.
 
-With --json, one object, described in mcrelay-send(1) and schemas/send.schema.json.
+With --json, the verb prints one object, which mcrelay-send(1) and schemas/send.schema.json describe.
 
 Exit codes: 0 all packets were sent, 1 some were not, 2 usage, 4 not permitted."""
 

@@ -1,4 +1,4 @@
-"""How the verbs connect to the running daemon, and the error that they print if they cannot."""
+"""The connection of a verb to the running daemon, and the error message if it fails."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def connect_to_daemon(options: argparse.Namespace, timeout_s: float = ANSWER_TIM
 
 
 def run_with_daemon(verb: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """Run a verb; if the daemon cannot be reached or answers with an error, print that."""
+    """Call `verb`. If the daemon is unreachable or answers with an error, print the error."""
     try:
         return verb(options)
     except (*UNREACHABLE, RequestFailed) as error:
@@ -66,7 +66,7 @@ def run_with_daemon(verb: Callable[[argparse.Namespace], int], options: argparse
 
 
 def explain(error: Unreachable | RequestFailed) -> str:
-    """Return the error and what to do about it, in one line."""
+    """Return an error and advice, on one line."""
     match error:
         case NotRunning(path=path) if _is_there(path) and not _is_socket(path):
             return f"{path} is not a socket: give {run_dir.CONTROL_SOCKET} in mcrelay's run directory"

@@ -16,7 +16,7 @@ from mcrelay.cli.view.units import format_drops, format_number
 Part = Mapping[str, Any]
 
 HELP = """\
-With --json, one object, described in mcrelay-stats(1) and schemas/stats.schema.json.
+With --json, the verb prints one object, which mcrelay-stats(1) and schemas/stats.schema.json describe.
 
 Exit codes: 0 shown, 1 no answer, 2 usage, 3 no daemon is running, 4 not permitted."""
 

@@ -19,17 +19,17 @@ from mcrelay.cli.view.units import format_count
 from mcrelay.client.connection import NoAnswer
 from mcrelay.model.suggestions import list_words
 
-Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
+Part = Mapping[str, Any]  # a part of the status document, which schemas/status.schema.json describes
 
-MIN_INTERVAL_S = 0.1  # of --watch: the daemon does not measure its rates more often
+MIN_INTERVAL_S = 0.1  # shortest interval of --watch: the daemon does not measure its rates more often
 
 HELP = """\
 `--exit-code` exits with 5 if an enabled rule does not run, or runs in part (an output or a worker is missing,
 a device is down); if the last reload rejected the file, or a trial was rolled back; if a process died and
 waits to be restarted; or if the daemon listens but does not answer. With RULE, only that rule is considered.
 
-With --json, one object, described in mcrelay-control(7) and schemas/status.schema.json; with --watch, one
-object a line.
+With --json, the verb prints one object, which mcrelay-control(7) and schemas/status.schema.json describe;
+with --watch, one object a line.
 
 Exit codes: 0 shown, 1 no answer, 2 usage, 3 no daemon is running, 4 not permitted, 5 see --exit-code."""
 
@@ -104,7 +104,7 @@ def _fetch(options: argparse.Namespace) -> dict[str, Any]:
     params = {"rule": options.rule} if options.rule is not None else {}
     with session.connect_to_daemon(options) as client:
         document: dict[str, Any] = client.call("status", **params)
-    gc.freeze()  # the document is large: keep the garbage collector from scanning it again and again
+    gc.freeze()  # the document is large: the garbage collector is not to scan it again and again
     return document
 
 
@@ -118,17 +118,17 @@ def _format(document: dict[str, Any], options: argparse.Namespace) -> Sequence[s
 
 
 def find_troubles(document: Part) -> Iterator[str]:
-    """Yield a phrase for each kind of trouble: degraded rules, a file that does not run, a dead process."""
+    """Yield a phrase for each problem: degraded rules, a file that does not run, a process that died."""
     if degraded := [rule["name"] for rule in document["rules"] if _is_degraded(rule)]:
         yield f"{format_count(len(degraded), 'rule')} not running, or only in part: {list_words(degraded)}"
     if document["reload"]["outcome"] == "rejected":
         yield "the last reload rejected the file"
     if document["reload"]["outcome"] == "rolled_back":
         yield "the file was rolled back: the last confirmed configuration runs"
-    if lost := [one["name"] for one in document["processes"] if one["state"] == "pausing"]:
+    if lost := [process["name"] for process in document["processes"] if process["state"] == "pausing"]:
         yield f"died, and not restarted yet: {list_words(lost)}"
 
 
 def _is_degraded(rule: Part) -> bool:
-    """Whether the rule is enabled, and does not run or has a reason for running in part."""
+    """Return whether a rule is enabled, but does not run or runs in part."""
     return rule["enabled"] and (rule["state"] != "active" or bool(rule["reason"]))

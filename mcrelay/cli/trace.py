@@ -1,4 +1,4 @@
-"""`mcrelay trace`: shows live what happens to each packet of a rule."""
+"""`mcrelay trace`: shows the packets of a rule as they arrive, with their outputs or drop reasons."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ MAX_EVENTS_PER_READ = 1000
 
 HELP = """\
 Each line is a packet: time, device, source, destination, length, TTL, and the outputs that it was sent to, or
-why it was dropped. Packets that nearly match are shown, too: those to the rule's destination with a port of
-no rule, from a source that is not allowed, in fragments, with a VLAN tag, malformed, or sent by the relay
-itself.
+the reason why it was dropped. Packets to the rule's destination that nearly match are shown, too: packets
+with a port of no rule, from a source that is not allowed, in fragments, with a VLAN tag, malformed, or sent
+by the relay itself.
 
 A worker reports about 250 packets at once, and 2000 a second. Further packets are relayed as usual; the trace
 only counts them as lost events.
 
-Traces show the content of packets. They are permitted to root, the user of the daemon, and the group of its
-socket.
+Traces show the content of packets. Only root, the user of the daemon, and the group of its socket may start
+them.
 
 --pcapng writes the packets as they arrived, starting at the IP header, up to 2000 bytes of each. The comment
 of a packet says what happened to it. To watch them live:
 
   mcrelay trace RULE --pcapng - | wireshark -k -i -
 
-With --json, one object a line, described in mcrelay-trace(1) and schemas/trace.schema.json.
+With --json, the verb prints one object a line; mcrelay-trace(1) and schemas/trace.schema.json describe them.
 
-Exit codes: 0 packets were seen, 1 none arrived, or the trace broke off, 2 usage, 3 no daemon is running,
+Exit codes: 0 packets were seen, 1 none arrived, or the trace ended early, 2 usage, 3 no daemon is running,
 4 not permitted."""
 
 
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Trace until a limit or the user ends it, and print a summary."""
+    """Trace until a limit is reached or the user presses Ctrl-C, and print a summary."""
     try:
         with _open_outputs(options) as outputs:
             return session.run_with_daemon(lambda _: TraceRun(options, outputs).run(), options)
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _open_outputs(options: argparse.Namespace) -> Iterator[list[TraceOutput]]:
-    """Open the outputs of the options. A capture to standard output is the only output."""
+    """Open the outputs that the options name. A capture to standard output is the only output."""
     if options.pcapng == "-":
         yield [CaptureOutput(_binary_standard_output(options))]
         return
@@ -116,14 +116,14 @@ def _binary_standard_output(options: argparse.Namespace) -> IO[bytes]:
 
 
 class TraceRun:
-    """One run of the verb; the trace starts again if the control process was restarted."""
+    """A run of `mcrelay trace`. Starts the trace again after a restart of the control process."""
 
     def __init__(self, options: argparse.Namespace, outputs: list[TraceOutput]) -> None:
         self._options, self._outputs = options, outputs
         self._summary = TraceSummary()
         self._ends_at = time.monotonic() + options.duration if options.duration else float("inf")
         self._reader = select.poll()
-        self._reader.register(sys.stdout.fileno(), 0)  # reports only that its reader closed it
+        self._reader.register(sys.stdout.fileno(), 0)  # reports only that the reader of the output closed it
         self._has_begun = False
 
     def run(self) -> int:
@@ -144,7 +144,7 @@ class TraceRun:
         return Exit.OK if self._summary.packets and not problem else Exit.FAILURE
 
     def _restart(self, why: str) -> str:
-        """Start the trace again each time the connection breaks; return why it ended, if by itself."""
+        """Start the trace again each time the connection breaks. Return what `_follow` returns."""
         while time.monotonic() < self._ends_at:
             print(f"{why}; starting the trace again", file=sys.stderr)
             try:
@@ -158,7 +158,7 @@ class TraceRun:
         return ""
 
     def _follow(self, client: Client) -> str:
-        """Show events until the trace ends; return why, if it ended by itself, else an empty string."""
+        """Show events until the trace ends. Return the reason if the daemon ended it, else an empty text."""
         with Interrupt() as interrupt:
             trace = client.call("trace.start", rule=self._options.rule)["trace"]
             print(f"tracing {self._options.rule}; Ctrl-C to end", file=sys.stderr, flush=True)
@@ -182,7 +182,8 @@ class TraceRun:
         except RequestFailed as error:
             if error.code != Code.NO_SUCH_TRACE:
                 raise
-            raise NoAnswer(str(error)) from None  # a client that was suspended for long loses its lease
+            # The daemon ends a trace that its client has not read for long.
+            raise NoAnswer(str(error)) from None
         return answer
 
     def _show(self, events: list[dict[str, Any]], lost: int) -> None:
@@ -196,7 +197,7 @@ class TraceRun:
             output.show(events)
 
     def _is_complete(self) -> bool:
-        """Whether a limit is reached."""
+        """Return whether a limit is reached."""
         return time.monotonic() >= self._ends_at or self._summary.packets == self._options.count
 
     def _wait(self) -> bool:
@@ -205,7 +206,7 @@ class TraceRun:
 
 
 def _advise(client: Client, rule: str) -> str:
-    """Return what to check if no packet arrived."""
+    """Return advice for a trace without packets."""
     try:
         (status,) = client.call("status", rule=rule)["rules"]
     except RequestFailed as error:

@@ -1,4 +1,4 @@
-"""`mcrelay try`: puts the files on trial; without `mcrelay confirm` in time, they are rolled back."""
+"""`mcrelay try`: applies the files on trial, and rolls them back unless `mcrelay confirm` is called."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ DEFAULT_TRIAL_S = 120.0
 
 HELP = """\
 The files are read and applied as with `mcrelay reload`. Every change that is applied until the trial ends is
-on trial, too. Unless `mcrelay confirm` is called before that, the configuration from before the trial is
-restored then; sockets that both configurations need stay open. The files are not changed.
+on trial, too. If `mcrelay confirm` is not called in time, the daemon restores the configuration from before
+the trial. Sockets that both configurations need stay open. The files are not changed.
 
 A daemon that watches its files applies changes at once: call `mcrelay try` first, then change the files. A
 second `mcrelay try` moves the end of the trial.
 
-With --json, one object, described in mcrelay-try(1) and schemas/try.schema.json.
+With --json, the verb prints one object, which mcrelay-try(1) and schemas/try.schema.json describe.
 
 Exit codes: 0 on trial, 1 refused (there is no state directory, for example), or no result, 2 usage,
 3 no daemon is running, 4 not permitted, 78 rejected: the previous configuration still runs, not on trial."""
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Begin a trial, and print when it ends."""
+    """Start a trial, and print the time of its end."""
     return session.run_with_daemon(_try, options)
 
 
@@ -72,7 +72,7 @@ def _try(options: argparse.Namespace) -> int:
 
 
 def format_trial(trial: dict[str, Any] | None) -> list[str]:
-    """Return a line with the end of the trial and how to keep it, or no line if no trial runs."""
+    """Return a line with the end of the trial and the verb that confirms it, or no line if no trial runs."""
     if trial is None:
         return []
     until = time.strftime("%H:%M:%S", time.localtime(trial["until"]))

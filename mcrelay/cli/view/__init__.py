@@ -1,1 +1,1 @@
-"""Runs: turns JSON documents and results into text for terminals and pipes, for the verbs of `cli`."""
+"""Runs: turns the documents and results of the verbs into text for terminals and pipes."""

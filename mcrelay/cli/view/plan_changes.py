@@ -8,15 +8,15 @@ from typing import Any
 
 from mcrelay.config.changes import OutputFields, RuleFields, compare_rules
 
-Document = Mapping[str, Any]  # of `status` or of `plan --json`, or a part of one: both have the same rules
+Document = Mapping[str, Any]  # of `status` or `plan --json`, whose rules have the same keys; or a part of it
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """The names of the rules that a reload would add, change, remove and keep.
 
-    `change` has the differences of each rule. `astray` says of kept rules why they are not in the planned
-    state. `workers` are their numbers now and then.
+    `change` has the differences of each changed rule. `astray` has the difference between the state and the
+    planned state of kept rules. `workers` are the numbers of workers before and after the reload.
     """
 
     add: Sequence[str]
@@ -28,7 +28,7 @@ class Comparison:
 
     @property
     def is_empty(self) -> bool:
-        """Whether a reload would change nothing."""
+        """True if a reload would change nothing."""
         return not (self.add or self.change or self.remove or self.workers[0] != self.workers[1])
 
 
@@ -45,13 +45,13 @@ def compare(running: Document, planned: Document) -> Comparison:
         change=changes.changed,
         remove=changes.removed,
         keep=changes.kept,
-        astray={name: why for name in changes.kept if (why := _astray(have[name], want[name]))},
-        workers=(sum(one["kind"] == "worker" for one in running["processes"]), planned["workers"]),
+        astray={name: text for name in changes.kept if (text := _compare_states(have[name], want[name]))},
+        workers=(sum(process["kind"] == "worker" for process in running["processes"]), planned["workers"]),
     )
 
 
-def _astray(running: Document, planned: Document) -> str:
-    """Return why a rule is in another state than planned, or an empty text."""
+def _compare_states(running: Document, planned: Document) -> str:
+    """Return the difference between a rule's state and its planned state, or an empty text."""
     if running["state"] == planned["state"]:
         return ""
     reason = f": {running['reason']}" if running["reason"] else ""
@@ -59,15 +59,15 @@ def _astray(running: Document, planned: Document) -> str:
 
 
 def _fields(rule: Document) -> RuleFields:
-    taken = rule["input"]
+    rule_input = rule["input"]
     return RuleFields(
         description=rule["description"],
         enabled=rule["enabled"],
-        interface=taken["interface"],
-        device=taken["device"],
-        destination=taken["destination"],
-        port=taken["port"],
-        sources=tuple(taken["sources"]),
+        interface=rule_input["interface"],
+        device=rule_input["device"],
+        destination=rule_input["destination"],
+        port=rule_input["port"],
+        sources=tuple(rule_input["sources"]),
         outputs=tuple(_output_fields(output) for output in rule["outputs"]),
     )
 

@@ -1,4 +1,4 @@
-"""What a configuration would run on this host, as JSON and as text."""
+"""The plan of a configuration on this host, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _opens(planned: Plan) -> dict[str, int]:
 
 
 def format_start(file: str, plan: Mapping[str, Any]) -> Iterator[str]:
-    """Yield every rule of a `plan_as_json` object with its input and outputs, and what a start would open."""
+    """Yield the lines about a start: each rule with its input and outputs, and the numbers of sockets."""
     running = sum(rule["state"] == "active" for rule in plan["rules"])
     yield f"{file}: a start would run {running} of {format_count(len(plan['rules']), 'rule')}"
     for rule in plan["rules"]:
@@ -67,7 +67,7 @@ def format_start(file: str, plan: Mapping[str, Any]) -> Iterator[str]:
 
 
 def format_endpoints(rule: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the input and the outputs of a rule."""
+    """Yield a line for the input and for each output of a rule."""
     rule_input = rule["input"]
     sources = f" from {', '.join(rule_input['sources'])}" if rule_input["sources"] else ""
     yield f"  in   {format_endpoint(rule_input)}{sources}"
@@ -77,7 +77,7 @@ def format_endpoints(rule: Mapping[str, Any]) -> Iterator[str]:
 
 
 def format_reload(file: str, plan: Mapping[str, Any], comparison: Comparison, colour: bool) -> Iterator[str]:
-    """Yield what a reload would add, change, remove, and kept rules that are not in their planned state."""
+    """Yield the lines about a reload: the changed rules, and kept rules in another state than planned."""
     yield f"{file}: a reload would {_summarize(comparison)}"
     rules = {rule["name"]: rule for rule in plan["rules"]}
     for name in comparison.add:

@@ -1,4 +1,4 @@
-"""Problems of a configuration as text, the same for every verb."""
+"""The problems of a configuration as text, for all verbs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mcrelay.config.problems import Problem, SourceLocation
 
 
 def format_problems(problems: Iterable[Problem], colour: bool) -> Iterator[str]:
-    """Yield each problem, the line that it is in, and a caret below."""
+    """Yield each problem, its line of the file, and a caret below."""
     for problem in problems:
         yield _head(problem, "", RED, colour)
         yield from (_excerpt(line, RED, colour) for line in problem.excerpt())
 
 
 def format_warnings(warnings: Iterable[Problem], colour: bool) -> Iterator[str]:
-    """Yield each warning, the line that it is in, and a caret below."""
+    """Yield each warning, its line of the file, and a caret below."""
     for warning in warnings:
         yield _head(warning, "warning: ", YELLOW, colour)
         yield from (_excerpt(line, YELLOW, colour) for line in warning.excerpt())

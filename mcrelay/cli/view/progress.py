@@ -13,7 +13,7 @@ class ProgressLine:
         self._next = now + 1
 
     def is_due(self, now: float) -> bool:
-        """Whether `show` is to be called now."""
+        """Return whether a second has passed since the last `show`."""
         return self._shown and now >= self._next
 
     def show(self, now: float, text: str) -> None:

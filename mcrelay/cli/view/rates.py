@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-Part = dict[str, Any]  # of the document; schemas/status.schema.json describes it
+Part = dict[str, Any]  # a part of the status document, which schemas/status.schema.json describes
 
 
 def add_rates(before: Part, after: Part) -> Part:
-    """Replace the rates in `after` by those since `before`, unless the daemon restarted; return `after`."""
-    seconds = after["daemon"]["uptime"] - before["daemon"]["uptime"]  # a clock that is never set
+    """Replace the rates in `after` by those since `before`, unless the daemon restarted. Return `after`."""
+    seconds = after["daemon"]["uptime"] - before["daemon"]["uptime"]  # from a clock that is never set
     if before["daemon"]["pid"] == after["daemon"]["pid"] and seconds > 0:
         earlier = dict(_counters(before))
         for name, part in _counters(after):
             if name in earlier:
-                # A counter starts at 0 again if its rule was removed and added: the rate is then 0, not
-                # negative.
+                # If a rule was removed and added, its counters start at 0 again. The rate is then 0.
                 part["packets_per_second"] = max(0, part["packets"] - earlier[name]["packets"]) / seconds
                 part["bits_per_second"] = max(0, part["octets"] - earlier[name]["octets"]) * 8 / seconds
     return after

@@ -12,14 +12,14 @@ from mcrelay.cli.view.terminal import is_drawable
 from mcrelay.client.connection import UNREACHABLE
 
 CLEAR, TOP, REST_OF_LINE, REST_OF_SCREEN = "\033[2J", "\033[H", "\033[K", "\033[J"  # ECMA-48
-CUT, WRAP = "\033[?7l", "\033[?7h"  # how the terminal shows lines that are too long (DECAWM of the VT100)
+CUT, WRAP = "\033[?7l", "\033[?7h"  # lines that are too long are cut or wrapped (DECAWM of the VT100)
 
 
 def refresh(fetch: Callable[[], Sequence[str]], seconds: float) -> None:
     """Show the lines that `fetch` returns, every `seconds`, until Ctrl-C.
 
-    Errors of UNREACHABLE are raised from the first call of `fetch`, and shown from later calls, as the daemon
-    may be restarting.
+    Raises an error of UNREACHABLE if the first call of `fetch` raises it. Shows the errors of later calls, as
+    the daemon may be restarting.
     """
     _show(fetch(), is_first=True)
     due = time.monotonic()

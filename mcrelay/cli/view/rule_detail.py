@@ -1,4 +1,4 @@
-"""One rule in detail, as `mcrelay status RULE` shows it."""
+"""The text that `mcrelay status RULE` prints: one rule in detail."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from mcrelay.cli.view.terminal import BOLD, YELLOW, paint, to_one_line
 from mcrelay.cli.view.units import format_count, format_duration, format_number, format_quantity, format_time
 from mcrelay.model.drops import SEND_ERROR_EXPLANATIONS, Drop
 
-Part = Mapping[str, Any]  # of the document; schemas/status.schema.json describes it
+Part = Mapping[str, Any]  # a part of the status document, which schemas/status.schema.json describes
 
 INDENT = " " * 14
 IDLE_ADVICE = {  # by state, for rules that do not run
-    "disabled": "To run it, write `enabled: true` in the file and run `mcrelay reload`.",
-    "unresolved": "It runs by itself once this host has what is missing; or correct the file.",
-    "failed": "mcrelay tries it again periodically, and it starts once the kernel accepts it.",
+    "disabled": (
+        "`mcrelay enable {name}` enables it if it has its own drop-in file."
+        " Otherwise write `enabled: true` in the file, and run `mcrelay reload`."
+    ),
+    "unresolved": "It starts as soon as the missing device or address appears. Or correct the file.",
+    "failed": "mcrelay tries periodically to start it, until the kernel accepts it.",
 }
 
 
 def format_rule(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
-    """Yield everything that is known about a rule; the keys of `interfaces` are their names."""
+    """Yield the lines about a rule. `interfaces` are those of the status document, by name."""
     name, state = (
         paint(rule["name"], BOLD, colour),
         paint(rule["state"], STATE_COLOURS[rule["state"]], colour),
@@ -86,14 +89,14 @@ def _traffic(part: Part) -> str:
 
 
 def _interface(rule_input: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
-    """Yield what else arrives at the input's interface: packets that miss the rule are counted there."""
+    """Yield the counts of the input's interface, which include packets that match no rule."""
     interface = interfaces.get(rule_input["interface"])
     if interface is None:
         return
     joined = [
-        format_membership(one)
-        for one in interface["memberships"]
-        if one["group"] == rule_input["destination"]
+        format_membership(membership)
+        for membership in interface["memberships"]
+        if membership["group"] == rule_input["destination"]
     ]
     member = f", member of {format_names(joined, 4)}" if joined else ""
     yield ""
@@ -135,9 +138,9 @@ def _drop(reason: str, count: int, explanation: str, colour: bool) -> Iterator[s
 
 
 def _advice(rule: Part, interface: Part | None) -> str:
-    """Return what to check next."""
+    """Return advice: what to check or do next."""
     if rule["state"] in IDLE_ADVICE:
-        return IDLE_ADVICE[rule["state"]]
+        return IDLE_ADVICE[rule["state"]].format(name=rule["name"])
     trace = f"`mcrelay trace {rule['name']}` shows its packets one by one, also those that nearly match."
     if rule["input"]["last_packet"] or rule["state"] != "active" or interface is None or interface["packets"]:
         return trace

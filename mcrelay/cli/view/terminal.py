@@ -1,4 +1,4 @@
-"""What is written to terminals but not to pipes: colour, and indented JSON."""
+"""The differences between terminals and pipes: colour, and indented JSON."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ BOLD, RED, GREEN, YELLOW, PLAIN = "\033[1m", "\033[31m", "\033[32m", "\033[33m",
 
 
 def is_drawable() -> bool:
-    """Whether standard output is a terminal that can move its cursor and show colour."""
+    """Return whether standard output is a terminal that can move its cursor and show colour."""
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def is_colour_wanted() -> bool:
-    """Whether standard output can show colour, and NO_COLOR is not set."""
+    """Return whether standard output can show colour, and NO_COLOR is not set."""
     return is_drawable() and not os.environ.get("NO_COLOR")
 
 

@@ -20,26 +20,26 @@ Event = dict[str, Any]
 
 
 class TraceOutput(Protocol):
-    """An output for events."""
+    """Writes the events of a trace."""
 
     def show(self, events: Sequence[Event]) -> None:
-        """Write events, and flush."""
+        """Write the events, and flush."""
 
     def report_lost(self, count: int) -> None:
-        """Report that `count` events are missing here."""
+        """Report that `count` events are missing at this point."""
 
 
 class TextOutput:
-    """Prints a line for each event."""
+    """Prints a line of text for each event."""
 
     def show(self, events: Sequence[Event]) -> None:
-        """Print them."""
+        """Print the events."""
         for event in events:
             print(as_text(event, _clock(event["time_ns"])))
         sys.stdout.flush()
 
     def report_lost(self, count: int) -> None:
-        """Print how many are missing."""
+        """Print the number of missing events."""
         print(f"... {format_count(count, 'event')} lost: more than can be shown", flush=True)
 
 
@@ -47,11 +47,11 @@ class JsonOutput:
     """Prints a JSON object for each event and each gap, one a line."""
 
     def show(self, events: Sequence[Event]) -> None:
-        """Print them."""
+        """Print the events."""
         _print_objects({"event": "packet", **event} for event in events)
 
     def report_lost(self, count: int) -> None:
-        """Print how many are missing."""
+        """Print the number of missing events."""
         _print_objects([{"event": "lost", "count": count}])
 
 
@@ -64,13 +64,13 @@ class CaptureOutput:
         self._write([self._capture.header])
 
     def show(self, events: Sequence[Event]) -> None:
-        """Write them."""
-        self._write(self._octets(event) for event in events)
+        """Write the packets of the events."""
+        self._write(self._block(event) for event in events)
 
     def report_lost(self, count: int) -> None:
         """Do nothing: a capture cannot express a gap."""
 
-    def _octets(self, event: Event) -> bytes:
+    def _block(self, event: Event) -> bytes:
         packet = base64.b64decode(event["packet"])
         device = event["device"] or "unknown"
         return self._capture.packet(device, event["time_ns"], packet, event["length"], as_comment(event))
@@ -82,7 +82,7 @@ class CaptureOutput:
 
 @dataclass(slots=True)
 class TraceSummary:
-    """Counts of all events of a trace."""
+    """The counts of all events of a trace: packets, drops by reason, and unsent copies by error."""
 
     packets: int = 0
     relayed: int = 0
@@ -91,14 +91,16 @@ class TraceSummary:
     unsent: Counter[str] = field(default_factory=Counter)
 
     def add(self, events: Iterable[Event]) -> None:
-        """Count events."""
+        """Add events to the counts."""
         for event in events:
             self.packets += 1
             self.relayed += event["verdict"] == "relayed"
             if event["reason"]:
                 self.drops[event["reason"]] += 1
             self.unsent.update(
-                one["errno"] or one["result"] for one in event["outputs"] if one["result"] != "sent"
+                output["errno"] or output["result"]
+                for output in event["outputs"]
+                if output["result"] != "sent"
             )
 
     def format(self) -> str:
@@ -115,7 +117,7 @@ def _copies(count: int) -> str:
 
 
 def _print_objects(objects: Iterable[Event]) -> None:
-    sys.stdout.write("".join(json.dumps(one) + "\n" for one in objects))
+    sys.stdout.write("".join(json.dumps(document) + "\n" for document in objects))
     sys.stdout.flush()
 
 

@@ -18,7 +18,7 @@ MAX_SHOWN_FLOWS = 40  # more would push the summary off the screen; --json has a
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What `receive` counted. `drops` are the packets that the kernel dropped at the receiver's sockets."""
+    """The counts of `receive`. `drops` are the packets that the kernel dropped at the receiver's sockets."""
 
     destinations: Sequence[Endpoint]
     reception: Reception
@@ -29,37 +29,37 @@ class Observation:
     expect: int | None  # different probes demanded at each destination
 
 
-def build_report(seen: Observation) -> dict[str, Any]:
+def build_report(observation: Observation) -> dict[str, Any]:
     """Return the object that `--json` prints; mcrelay-receive(1) describes its keys."""
-    total = sum_counts(seen.reception.flows.values())
-    destinations = [_destination(seen, one) for one in seen.destinations]
-    problems = [problem for one in destinations for problem in _problems(one, seen.expect)]
-    if total.packets < (seen.count or 0):
-        problems.append(f"{total.packets:,} of {seen.count:,} packets arrived")
+    total = sum_counts(observation.reception.flows.values())
+    destinations = [_destination(observation, destination) for destination in observation.destinations]
+    problems = [problem for counts in destinations for problem in _problems(counts, observation.expect)]
+    if total.packets < (observation.count or 0):
+        problems.append(f"{total.packets:,} of {observation.count:,} packets arrived")
     return {
         "version": JSON_VERSION,
         "ok": not problems,
         "problems": problems,
-        "ended": seen.ended,
-        "seconds": round(seen.seconds, 3),
+        "ended": observation.ended,
+        "seconds": round(observation.seconds, 3),
         "total": {
             **_counts_as_json(total),
-            "unlisted": seen.reception.unlisted,
-            "socket_drops": sum(one["socket_drops"] for one in destinations),
-            "missing": sum(one["missing"] for one in destinations),
+            "unlisted": observation.reception.unlisted,
+            "socket_drops": sum(counts["socket_drops"] for counts in destinations),
+            "missing": sum(counts["missing"] for counts in destinations),
         },
         "destinations": destinations,
-        "flows": [_flow(key, flow) for key, flow in _sort_flows(seen)],
+        "flows": [_flow(key, flow) for key, flow in _sort_flows(observation)],
     }
 
 
-def _sort_flows(seen: Observation) -> list[tuple[FlowId, FlowStatistics]]:
+def _sort_flows(observation: Observation) -> list[tuple[FlowId, FlowStatistics]]:
     """Return the flows, sorted by destination in the order of the arguments, then by source."""
-    places = {str(one): place for place, one in enumerate(seen.destinations)}
+    indices = {str(destination): index for index, destination in enumerate(observation.destinations)}
     return sorted(
-        seen.reception.flows.items(),
+        observation.reception.flows.items(),
         key=lambda item: (
-            places[item[0].destination],
+            indices[item[0].destination],
             item[0].source,
             item[0].source_port,
             item[0].flow or 0,
@@ -75,14 +75,15 @@ def _counts_as_json(found: FlowCounts) -> dict[str, Any]:
     }
 
 
-def _destination(seen: Observation, one: Endpoint) -> dict[str, Any]:
-    found = sum_counts(flow for key, flow in seen.reception.flows.items() if key.destination == str(one))
+def _destination(observation: Observation, destination: Endpoint) -> dict[str, Any]:
+    name, flows = str(destination), observation.reception.flows
+    found = sum_counts(flow for key, flow in flows.items() if key.destination == name)
     return {
-        "destination": one.address,
-        "port": one.port,
+        "destination": destination.address,
+        "port": destination.port,
         **_counts_as_json(found),
-        "socket_drops": seen.drops[one],
-        "missing": max(0, seen.expect - found.received) if seen.expect else 0,
+        "socket_drops": observation.drops[destination],
+        "missing": max(0, observation.expect - found.received) if observation.expect else 0,
     }
 
 
@@ -101,24 +102,24 @@ def _flow(key: FlowId, flow: FlowStatistics) -> dict[str, Any]:
     }
 
 
-def _problems(one: Mapping[str, Any], expect: int | None) -> Iterator[str]:
-    """Yield the problems at one destination."""
-    name = f"{one['destination']}:{one['port']}"
-    if one["lost"]:
-        yield f"{name}: {format_count(one['lost'], 'packet')} lost between the first and the last"
-    if one["corrupt"]:
-        yield f"{name}: {format_count(one['corrupt'], 'packet')} corrupt"
-    if one["missing"] and one["received"]:
-        yield f"{name}: {one['received']:,} of {expect:,} expected packets arrived"
-    if one["socket_drops"]:
-        dropped = format_count(one["socket_drops"], "packet")
+def _problems(counts: Mapping[str, Any], expect: int | None) -> Iterator[str]:
+    """Yield the problems at a destination."""
+    name = f"{counts['destination']}:{counts['port']}"
+    if counts["lost"]:
+        yield f"{name}: {format_count(counts['lost'], 'packet')} lost between the first and the last"
+    if counts["corrupt"]:
+        yield f"{name}: {format_count(counts['corrupt'], 'packet')} corrupt"
+    if counts["missing"] and counts["received"]:
+        yield f"{name}: {counts['received']:,} of {expect:,} expected packets arrived"
+    if counts["socket_drops"]:
+        dropped = format_count(counts["socket_drops"], "packet")
         yield (
             f"{name}: {dropped} reached this host, but were dropped because this receiver was too slow: they"
             " were not lost in the network"
         )
-    if not one["packets"]:
+    if not counts["packets"]:
         yield f"{name}: nothing arrived"
-    elif not one["received"] and expect:
+    elif not counts["received"] and expect:
         yield f"{name}: nothing arrived from `mcrelay send`"
 
 
@@ -190,7 +191,7 @@ def _names(flows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _sentences(result: Mapping[str, Any]) -> list[str]:
-    """Return the summary in sentences."""
+    """Return the summary in sentences, and the problems."""
     total = result["total"]
     lines = [_outcome(total, result["seconds"])]
     if total["stale"]:
@@ -209,8 +210,8 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
 def _outcome(total: Mapping[str, Any], seconds: float) -> str:
     if not total["packets"]:
         return f"No packet in {seconds:.1f} s."
-    came = f"{format_count(total['packets'], 'packet')} in {total['seconds']:.1f} s"
+    arrived = f"{format_count(total['packets'], 'packet')} in {total['seconds']:.1f} s"
     if not total["received"]:
-        return f"{came}, none of them from `mcrelay send`: loss and latency are unknown."
+        return f"{arrived}, none of them from `mcrelay send`: loss and latency are unknown."
     found = [f"{total[key]:,} {key}" for key in OUTCOMES if total[key]]
-    return f"{came}: {', '.join(found) or 'none lost, duplicated, reordered or corrupt'}."
+    return f"{arrived}: {', '.join(found) or 'none lost, duplicated, reordered or corrupt'}."

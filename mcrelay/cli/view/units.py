@@ -1,11 +1,11 @@
-"""Numbers, times and durations as text."""
+"""Numbers, times, durations and hashes as text."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 
-_LETTERS = " kMGTPE"  # by the number of divisions by 1000
+_LETTERS = " kMGTPE"  # prefixes of units, by the power of 1000
 _SPANS = ((86_400, "d"), (3600, "h"), (60, "min"))
 _HASH_DIGITS = 12
 

@@ -257,7 +257,11 @@ def test_rule_detail_says_what_to_check_if_nothing_arrives():
 
 @pytest.mark.parametrize(
     ("state", "advice"),
-    [("disabled", "`enabled: true`"), ("unresolved", "runs by itself once"), ("failed", "tries it again")],
+    [
+        ("disabled", "`mcrelay enable late`"),
+        ("unresolved", "starts as soon as"),
+        ("failed", "tries periodically"),
+    ],
 )
 def test_rule_detail_says_how_a_stopped_rule_runs_again(state, advice):
     text = depth(idle("late", state, "why"))
