@@ -42,7 +42,7 @@ def address_to_bytes(address: str) -> bytes:
 
 
 def normalize_address(text: str) -> str:
-    """Return an address that a user wrote as a dotted quad.
+    """Return the dotted quad of an address that a user wrote.
 
     Raises ValueError if the text is not an IPv4 address.
     """
@@ -95,9 +95,9 @@ def is_loopback(address: str) -> bool:
 
 
 def reason_not_host(address: str, device: str = LOOPBACK_DEVICE) -> str:
-    """Return the reason why an address cannot be that of a host behind `device`; empty if it can.
+    """Return the reason why no host behind `device` can have an address, or an empty text if one can.
 
-    0.0.0.0/8: RFC 1122, section 3.2.1.3. 240.0.0.0/4: RFC 1112, section 4, with the broadcast address.
+    No host has an address of 0.0.0.0/8 (RFC 1122, section 3.2.1.3) or 240.0.0.0/4 (RFC 1112, section 4).
     """
     if is_group(address):
         return f"{address} is a multicast group, not the address of a host"

@@ -53,7 +53,7 @@ class Table:
         return numbers[first : first + width].tolist()
 
     def total(self, counts: Sequence[Sequence[int]]) -> Sequence[int]:
-        """Return the counts of a row over all workers: sums, and for the last packet the latest one."""
+        """Return the sums of a row over all workers; the last packet is the latest packet of all workers."""
         if len(counts) == 1:
             return counts[0]
         sums = [sum(column) for column in zip([0] * len(self.columns), *counts, strict=True)]

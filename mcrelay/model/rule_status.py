@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class RuleState(StrEnum):
-    """The state of a rule at present."""
+    """A state of a rule, as `status` shows it."""
 
     ACTIVE = "active"
     PAUSED = "paused"

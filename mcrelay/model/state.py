@@ -163,7 +163,7 @@ class DesiredState:
 
 @dataclass(frozen=True, slots=True)
 class RunningState:
-    """The state that is reached: each worker's confirmed state by its number, and the acquired resources.
+    """The reached state: the confirmed state of each worker by its number, and the acquired resources.
 
     The states of workers differ while a worker starts, and after a worker has refused an action.
     """

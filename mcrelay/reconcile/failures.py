@@ -22,10 +22,8 @@ from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import DesiredState, Flow, Resource, Route, WorkerState
 from mcrelay.reconcile.plan import Plan, supervisor_resource
 
-FIRST_RETRY_DELAY_S, LONGEST_RETRY_DELAY_S = (
-    1.0,
-    30.0,
-)  # each delay is twice the previous one
+FIRST_RETRY_DELAY_S = 1.0  # each further delay is twice the previous delay
+LONGEST_RETRY_DELAY_S = 30.0
 
 Subject = Flow | Resource
 

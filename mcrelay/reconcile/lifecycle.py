@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-FIRST_RESTART_DELAY_S, LONGEST_RESTART_DELAY_S = 0.1, 10.0
+FIRST_RESTART_DELAY_S = 0.1  # each further delay is twice the previous delay
+LONGEST_RESTART_DELAY_S = 10.0
 LONG_LIFE_S = 1.0  # a process that ran for this time is restarted after the first delay
 TIMEOUT_S = 10.0  # to start, to answer, or to end
 
 
 class Phase(Enum):
-    """The phase of a process at present."""
+    """A phase in the life of a process."""
 
     ABSENT = auto()
     STARTING = auto()

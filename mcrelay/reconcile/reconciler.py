@@ -107,7 +107,7 @@ class Reconciler:
                 self._process(worker).give_up(now)
 
     def actions_performed(self, failed: Mapping[int, str], now: float) -> None:
-        """Record the supervisor's own actions. `failed` has a reason for the index of each failed action."""
+        """Record that the supervisor carried out its actions. `failed` has the reasons by action index."""
         actions, self._performing = self._performing, ()
         done = (action for index, action in enumerate(actions) if index not in failed)
         self.running = applied(self.running, done)
@@ -158,7 +158,7 @@ class Reconciler:
     def is_settled(self) -> bool:
         """True if nothing is under way and the desired state was reached as far as possible.
 
-        After the first time, this is also True while a worker that died waits for its restart.
+        After the desired state was reached once, this is also True while a dead worker waits for its restart.
         """
         is_under_way = any(process.is_under_way for process in self.processes.values())
         is_quiet = not self._has_unseen_events and not self._performing and not is_under_way

@@ -1,4 +1,4 @@
-"""Trace requests: the rules that the control process wants to trace, and the reports to it."""
+"""Trace requests: the rules that the control process wants to trace, and the reports of the supervisor."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-QUIET_S = 0.25  # of equal stamps, after which files are read
+QUIET_S = 0.25  # of equal stamps before files are read
 OPEN_QUIET_S = 5.0  # the same, while a file is open for writing
 POLL_INTERVAL_S = 5.0  # between two looks at the stamps without an event
-EVENT_DELAY_S = 1.0  # after a change; an event that has not arrived by then was missed
+EVENT_DELAY_S = 1.0  # after a change; an event that has not arrived by then is missed
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Debouncer:
     _has_change_without_event: bool = False
 
     def record_event(self, now: float) -> None:
-        """Record an event at the files or their folders: look at once, but at most every `QUIET_S`."""
+        """Record an event at the files or their directories: look at once, but at most every `QUIET_S`."""
         self._has_event, self._has_change_without_event = True, False
         self.due = min(self.due, max(now, self._last_look + QUIET_S))
 

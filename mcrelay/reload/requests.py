@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mcrelay.reload.trial import MAX_TRIAL_S
 
-MAX_BYTES = 4096  # of the text
+MAX_REQUEST_BYTES = 4096  # of its text
 
 
 class RequestError(Exception):

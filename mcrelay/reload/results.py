@@ -101,7 +101,7 @@ class Reloads:
         return any(result.outcome in _NEW_CONFIG for result in self._waiting)
 
     def begin(self, cause: Cause) -> None:
-        """Record the begin of a reload, before files are read or the confirmed configuration is restored."""
+        """Record that a reload begins; next, files are read or the confirmed configuration is restored."""
         self.begun += 1
         self.cause = cause
 
@@ -119,7 +119,7 @@ class Reloads:
         self._waiting.append(result)
 
     def publish(self, at: float) -> list[ReloadResult]:
-        """Publish the waiting results and return them. The caller ensures that everything accepted runs."""
+        """Publish the waiting results and return them. Call this once all accepted changes run."""
         published, self._waiting = self._waiting, []
         self._published.extendleft(result.as_json(at) for result in published)
         return published

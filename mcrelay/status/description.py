@@ -29,11 +29,17 @@ def describe_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str
     }
 
 
-def describe_running_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str, Any]:
-    """Return the description of a rule, with its data plane and its location in the files."""
+def describe_running_rule(
+    rule: Rule, devices: Devices, route: Route | None, placement: tuple[str, str]
+) -> dict[str, Any]:
+    """Return the description of a rule, with its location in the files and its placement.
+
+    `placement` is the data plane of the rule and the reason for the data plane.
+    """
+    data_plane, reason = placement
     return {
-        "data_plane": "userspace",
-        "data_plane_reason": "",
+        "data_plane": data_plane,
+        "data_plane_reason": reason,
         "file": rule.where.file,
         "line": rule.where.line,
         **describe_rule(rule, devices, route),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mcrelay.model.os_errors import format_os_error
 from mcrelay.reload.requests import (
-    MAX_BYTES,
+    MAX_REQUEST_BYTES,
     OperatorRequest,
     RequestError,
     format_request,
@@ -57,7 +57,7 @@ def consume(directory: Path) -> OperatorRequest | None:
     try:
         with json_file.open_regular_file(path) as opened:
             refusal = _find_refusal(os.fstat(opened.fileno()))
-            text = opened.read(MAX_BYTES + 1)
+            text = opened.read(MAX_REQUEST_BYTES + 1)
     except FileNotFoundError:
         return None
     except (OSError, json_file.JsonFileError) as error:
@@ -65,8 +65,8 @@ def consume(directory: Path) -> OperatorRequest | None:
     _remove(path)
     if refusal:
         raise RequestError(refusal)
-    if len(text) > MAX_BYTES:
-        raise RequestError(f"it is larger than {MAX_BYTES} bytes")
+    if len(text) > MAX_REQUEST_BYTES:
+        raise RequestError(f"it is larger than {MAX_REQUEST_BYTES} bytes")
     return parse_request(text)
 
 

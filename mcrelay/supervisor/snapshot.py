@@ -15,6 +15,7 @@ from mcrelay.config.problems import SourceLocation
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import Membership, Route
 from mcrelay.reconcile.lifecycle import Process
+from mcrelay.reconcile.placement import place_rule
 from mcrelay.reconcile.plan import Plan
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.status.description import describe_interface, describe_running_rule
@@ -50,7 +51,8 @@ class RuleSnapshot:
     def as_json(self) -> Entry:
         """Return what the control process gets."""
         devices = dict(zip(self.rule.interfaces, self.devices, strict=True))
-        return {"shown": describe_running_rule(self.rule, devices, self.route), "rows": self.rows}
+        shown = describe_running_rule(self.rule, devices, self.route, place_rule(self.rule))
+        return {"shown": shown, "rows": self.rows}
 
 
 class SnapshotBuilder:

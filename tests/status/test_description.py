@@ -74,10 +74,10 @@ def test_a_rule_that_does_not_run_has_only_the_source_address_of_the_file():
 
 
 def test_a_running_rule_has_its_position_in_the_files_and_its_data_plane():
-    described = describe_running_rule(FEED, DEVICES, None)
+    described = describe_running_rule(FEED, DEVICES, None, ("kernel", "on trial"))
     assert {key: described.pop(key) for key in ("data_plane", "data_plane_reason", "file", "line")} == {
-        "data_plane": "userspace",
-        "data_plane_reason": "",
+        "data_plane": "kernel",
+        "data_plane_reason": "on trial",
         "file": "mcrelay.yaml",
         "line": 7,
     }

@@ -89,7 +89,7 @@ def test_a_folder_in_the_place_of_a_request_is_refused(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("text", "why"), [(b"{", "not JSON"), (b"{}", "neither `try`"), (b" " * 5000, "larger than 4096")]
+    ("text", "why"), [(b"{", "not JSON"), (b"{}", "not a `try`"), (b" " * 5000, "larger than 4096")]
 )
 def test_an_invalid_request_is_an_error_and_removed(tmp_path, text, why):
     (tmp_path / NAME).write_bytes(text)
