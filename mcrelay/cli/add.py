@@ -34,26 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Write a rule into its own drop-in file, reload, and wait for the result."
     parser.epilog = HELP
     parser.add_argument("name", metavar="NAME", help="name of the rule and of its file")
-    parser.add_argument(
-        "--input",
-        metavar="IFACE:GROUP:PORT",
-        type=_parse_input,
-        required=True,
-        help="interface, group and port that the rule receives",
-    )
-    parser.add_argument(
-        "--output", metavar="IFACE[:GROUP[:PORT]]", type=_parse_output, required=True, action="append",
-        help="destination of the copies; may be given several times",
-    )  # fmt: skip
-    parser.add_argument(
-        "--sources", metavar="A,B", type=_parse_sources, help="relay packets of these senders only"
-    )
-    parser.add_argument(
-        "--ttl", metavar="TTL", type=_parse_number, help="TTL of the outputs: a number, or `decrement`"
-    )
-    parser.add_argument(
-        "--dscp", metavar="DSCP", type=_parse_number, help="DSCP of the outputs: a number, or `copy`"
-    )
+    _add_endpoints(parser)
+    _add_overrides(parser)
     parser.add_argument("--description", metavar="TEXT", help="what the rule is for")
     parser.add_argument("--disabled", action="store_true", help="write the rule with `enabled: false`")
     parser.add_argument(
@@ -62,6 +44,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="replace a different rule of this name that `mcrelay add` wrote",
     )
     edit.add_arguments(parser)
+
+
+def _add_endpoints(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input",
+        metavar="IFACE:GROUP:PORT",
+        type=_parse_input,
+        required=True,
+        help="interface, group and port that the rule receives",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="IFACE[:GROUP[:PORT]]",
+        type=_parse_output,
+        required=True,
+        action="append",
+        help="destination of the copies; may be given several times",
+    )
+    parser.add_argument(
+        "--sources", metavar="A,B", type=_parse_sources, help="relay packets of these senders only"
+    )
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments for header fields that all outputs write."""
+    parser.add_argument(
+        "--ttl", metavar="TTL", type=_parse_number, help="TTL of the outputs: a number, or `decrement`"
+    )
+    parser.add_argument(
+        "--dscp", metavar="DSCP", type=_parse_number, help="DSCP of the outputs: a number, or `copy`"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

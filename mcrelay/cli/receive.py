@@ -19,8 +19,8 @@ from mcrelay.traffic.endpoint import Endpoint, UsageError, parse_address, parse_
 from mcrelay.traffic.receiver import ProbeReceiver
 from mcrelay.traffic.sockets import allow_many_sockets, count_drops, open_receiver
 
-MAX_WAIT_S = 0.1  # of one wait for packets, so that Ctrl-C and the limits are noticed
-MAX_DRAIN_S = 1.0  # for reading packets that arrived before the end
+MAX_WAIT_S = 0.1  # longest wait for packets, after which Ctrl-C and the limits are checked
+MAX_DRAIN_S = 1.0  # longest time for reading packets that arrived before the end
 
 EPILOG = """\
 Packets that `mcrelay send` did not send are counted, too: number, rate, sources and TTL.
@@ -40,60 +40,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Receive test packets, and report loss, order and latency."
     parser.epilog = EPILOG
-    add = parser.add_argument
-    add(
-        "destinations",
-        nargs="+",
-        metavar="GROUP[:PORT]",
-        help="multicast group to join, or address of this host",
-    )
-    add(
-        "-i",
-        "--interface",
-        metavar="DEVICE",
-        help="receive on this device only (default: chosen by the routes)",
-    )
-    add(
-        "-p",
-        "--port",
-        type=whole_number(1, 65535),
-        metavar="N",
-        help="UDP port of each GROUP that names none",
-    )
-    add(
-        "-n",
-        "--count",
-        type=whole_number(1, 2**48),
-        metavar="N",
-        help="end after N packets in total; fewer are a failure",
-    )
-    add(
-        "--expect",
-        type=whole_number(1, 2**48),
-        metavar="N",
-        help="fewer than N different packets at a GROUP are a failure",
-    )
-    add(
-        "-d",
-        "--duration",
-        type=positive_number,
-        metavar="SECONDS",
-        help="end after SECONDS (default: on Ctrl-C)",
-    )
-    add(
-        "--idle",
-        type=positive_number,
-        metavar="SECONDS",
-        help="end after SECONDS without a packet, once one has arrived",
-    )
-    add(
+    _add_destinations(parser)
+    _add_limits(parser)
+    parser.add_argument(
         "--sources",
         nargs="+",
         default=[],
         metavar="ADDRESS",
         help="join each GROUP for these sources only (SSM)",
     )
-    add("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_destinations(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "destinations",
+        nargs="+",
+        metavar="GROUP[:PORT]",
+        help="multicast group to join, or address of this host",
+    )
+    parser.add_argument(
+        "-i",
+        "--interface",
+        metavar="DEVICE",
+        help="receive on this device only (default: chosen by the routes)",
+    )
+    parser.add_argument(
+        "-p",
+        "--port",
+        type=whole_number(1, 65535),
+        metavar="N",
+        help="UDP port of each GROUP without a port",
+    )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-n",
+        "--count",
+        type=whole_number(1, 2**48),
+        metavar="N",
+        help="end after N packets in total; exit with 1 if fewer arrive",
+    )
+    parser.add_argument(
+        "--expect",
+        type=whole_number(1, 2**48),
+        metavar="N",
+        help="exit with 1 if fewer than N different packets arrive at a GROUP",
+    )
+    parser.add_argument(
+        "-d",
+        "--duration",
+        type=positive_number,
+        metavar="SECONDS",
+        help="end after SECONDS (default: on Ctrl-C)",
+    )
+    parser.add_argument(
+        "--idle",
+        type=positive_number,
+        metavar="SECONDS",
+        help="after the first packet, end if none arrives for SECONDS",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -107,21 +114,22 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _observe(options: argparse.Namespace) -> Observation:
-    """Listen until a limit or the user ends it."""
+    """Receive until a limit is reached or the user presses Ctrl-C, and return the counts."""
     destinations = parse_endpoints(options.destinations, options.port)
     sources = [parse_address(source) for source in options.sources]
     allow_many_sockets()
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         sockets = {
-            one: stack.enter_context(open_receiver(one, options.interface, sources)) for one in destinations
+            destination: stack.enter_context(open_receiver(destination, options.interface, sources))
+            for destination in destinations
         }
         print(f"listening on {_list_names(destinations)}; Ctrl-C to end", file=sys.stderr, flush=True)
         began = time.monotonic()
         receiver = ProbeReceiver(sockets)
         ended = _receive(receiver, EndConditions(options.count, options.duration, options.idle), interrupt)
         seconds = time.monotonic() - began
-        drops = {one: count_drops(sock) for one, sock in sockets.items()}
+        drops = {destination: count_drops(sock) for destination, sock in sockets.items()}
     return Observation(destinations, receiver.reception, drops, seconds, ended, options.count, options.expect)
 
 
@@ -132,7 +140,7 @@ def _list_names(destinations: list[Endpoint]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EndConditions:
-    """The limits that end the listening; times are in seconds."""
+    """The limits that end `receive`. Times are in seconds."""
 
     count: int | None
     duration: float | None
@@ -150,7 +158,7 @@ class EndConditions:
 
 
 def _receive(receiver: ProbeReceiver, limits: EndConditions, interrupt: Interrupt) -> str:
-    """Receive until a limit is reached or the user ends it; return the name of the limit, or `signal`."""
+    """Receive until a limit is reached or the user presses Ctrl-C. Return the limit's name, or `signal`."""
     live = ProgressLine(receiver.began)
     ended = None
     while ended is None:

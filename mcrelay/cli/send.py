@@ -35,11 +35,11 @@ GROUP_TTL, HOST_TTL = 1, 64  # the kernel's defaults: multicast is not routed
 HEADER_BYTES = 28  # IPv4 and UDP
 UNLIMITED_PPS = 1e9  # packets a second, more than any machine sends
 MAX_SLEEP_S = 0.1  # so that Ctrl-C is noticed at any rate
-SPIN_S = 0.00005  # a wait this short is spent spinning, as a sleep would end late
+SPIN_S = 0.00005  # shorter waits are busy loops, because a sleep would end late
 
 EPILOG = """\
 --rate and --count apply to each GROUP; several GROUPs get their packets in turn. A payload holds the flow, a
-sequence number, the time of sending, and filling that `mcrelay receive` checks to the last byte.
+sequence number, the time of sending, and padding; `mcrelay receive` verifies every byte.
 
 With --segments, the device cuts each large packet into the packets of the given size. A veth passes large
 packets uncut to its peer: run `ethtool -K DEVICE tx-udp-segmentation off` first.
@@ -56,62 +56,86 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Send numbered test packets to groups or hosts; `mcrelay receive` reports which of them arrive."
     )
     parser.epilog = EPILOG
-    add = parser.add_argument
-    add("destinations", nargs="+", metavar="GROUP[:PORT]", help="multicast group or host address")
-    add("-i", "--interface", metavar="DEVICE", help="send from this device (default: chosen by the routes)")
-    add(
+    _add_destinations(parser)
+    _add_amounts(parser)
+    _add_header_fields(parser)
+    parser.add_argument(
+        "--segments",
+        action="store_true",
+        help="let the kernel split large packets (UDP_SEGMENT), for 3 times the rate; for one GROUP only",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_destinations(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "destinations", nargs="+", metavar="GROUP[:PORT]", help="multicast group or host address"
+    )
+    parser.add_argument(
+        "-i", "--interface", metavar="DEVICE", help="send from this device (default: chosen by the routes)"
+    )
+    parser.add_argument(
         "-p",
         "--port",
         type=whole_number(1, 65535),
         metavar="N",
-        help="UDP port of each GROUP that names none",
+        help="UDP port of each GROUP without a port",
     )
-    add("-r", "--rate", type=parse_rate, default=100.0, metavar="N",
-        help="packets a second, or `max` (default: 100)")  # fmt: skip
-    add("-s", "--size", type=whole_number(MIN_PAYLOAD, MAX_PAYLOAD), default=1400, metavar="BYTES",
-        help=f"length of the payload, {MIN_PAYLOAD} to {MAX_PAYLOAD} bytes (default: 1400)")  # fmt: skip
-    add(
+
+
+def _add_amounts(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments for the rate, the size and the number of the packets."""
+    parser.add_argument(
+        "-r",
+        "--rate",
+        type=parse_rate,
+        default=100.0,
+        metavar="N",
+        help="packets a second, or `max` (default: 100)",
+    )
+    parser.add_argument(
+        "-s",
+        "--size",
+        type=whole_number(MIN_PAYLOAD, MAX_PAYLOAD),
+        default=1400,
+        metavar="BYTES",
+        help=f"length of the payload, {MIN_PAYLOAD} to {MAX_PAYLOAD} bytes (default: 1400)",
+    )
+    parser.add_argument(
         "-n",
         "--count",
         type=whole_number(1, 2**48),
         metavar="N",
         help="end after N packets (default: on Ctrl-C)",
     )
-    add(
+    parser.add_argument(
         "-d",
         "--duration",
         type=positive_number,
         metavar="SECONDS",
         help="end after SECONDS (default: on Ctrl-C)",
     )
-    add(
+
+
+def _add_header_fields(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--ttl",
         type=whole_number(1, 255),
         metavar="N",
         help=f"time to live (default: {GROUP_TTL} to a group, {HOST_TTL} to a host)",
     )
-    add(
-        "--dscp",
-        type=whole_number(0, 63),
-        default=0,
-        metavar="N",
-        help="DSCP, 0 to 63 (default: 0)",
+    parser.add_argument(
+        "--dscp", type=whole_number(0, 63), default=0, metavar="N", help="DSCP, 0 to 63 (default: 0)"
     )
-    add(
+    parser.add_argument(
         "--source", metavar="ADDRESS", help="source address, one of this host (default: chosen by the kernel)"
     )
-    add(
+    parser.add_argument(
         "--source-port",
         type=whole_number(1, 65535),
         metavar="N",
         help="source port (default: chosen by the kernel)",
     )
-    add(
-        "--segments",
-        action="store_true",
-        help="let the kernel cut packets out of larger ones (UDP_SEGMENT): 3 times the rate, to one GROUP",
-    )
-    add("--json", action="store_true", help="print one JSON object")
 
 
 def parse_rate(text: str) -> float:
@@ -120,7 +144,7 @@ def parse_rate(text: str) -> float:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Send, and print what was sent."""
+    """Send, and print the result."""
     try:
         return _send(options)
     except (UsageError, OSError) as error:
@@ -132,7 +156,9 @@ def _send(options: argparse.Namespace) -> int:
     if options.segments and len(destinations) > 1:
         raise UsageError("--segments works with one GROUP only")
     with _open_socket(options) as sock, Interrupt() as interrupt:
-        ttls = [options.ttl or (GROUP_TTL if one.is_group else HOST_TTL) for one in destinations]
+        ttls = [
+            options.ttl or (GROUP_TTL if destination.is_group else HOST_TTL) for destination in destinations
+        ]
         traffic = ProbeSender(
             sock.fileno(), destinations, options.size, ttls, options.dscp << 2, options.segments
         )
@@ -158,7 +184,7 @@ def _open_socket(options: argparse.Namespace) -> socket.socket:
 
 
 def _transmit(traffic: ProbeSender, options: argparse.Namespace, interrupt: Interrupt) -> str:
-    """Send until a limit or the user ends it; return `count`, `duration` or `signal`."""
+    """Send until a limit is reached or the user presses Ctrl-C. Return `count`, `duration` or `signal`."""
     began = now = time.monotonic()
     end = began + options.duration if options.duration else math.inf
     total = options.count * len(traffic.destinations) if options.count else math.inf
@@ -195,8 +221,14 @@ def _result(traffic: ProbeSender, size: int, ended: str, seconds: float, source_
         "source_port": source_port,
         "not_sent": {errno.errorcode.get(code, str(code)): count for code, count in traffic.failures.items()},
         "flows": [
-            {"destination": one.address, "port": one.port, "flow": flow, "packets": sent, "ttl": ttl}
-            for one, flow, sent, ttl in zip(
+            {
+                "destination": destination.address,
+                "port": destination.port,
+                "flow": flow,
+                "packets": sent,
+                "ttl": ttl,
+            }
+            for destination, flow, sent, ttl in zip(
                 traffic.destinations, traffic.flows, traffic.sent, traffic.ttls, strict=True
             )
         ],
