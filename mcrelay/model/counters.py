@@ -19,7 +19,7 @@ TRAFFIC = ("packets", "octets")  # the first columns of every table
 class Table:
     """A table of counts, row by row; `offset` is the offset of its first row in the memory, in bytes.
 
-    The columns are TRAFFIC, `drops`, and others.
+    The columns are TRAFFIC, then `drops`, then other columns.
     """
 
     columns: tuple[str, ...]

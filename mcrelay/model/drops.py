@@ -54,7 +54,7 @@ class Drop(StrEnum):
         "fragment",
         _LINK_OR_RULE,
         "a fragment of a larger datagram, and fragments are not reassembled",
-        "let the sender send no more than fits its MTU",
+        "let the sender send datagrams that fit its MTU",
     )
     MALFORMED = (
         "malformed",
@@ -72,7 +72,7 @@ class Drop(StrEnum):
         "source",
         _RULE,
         "the sender is not among the `sources` of the rule",
-        "add its address, or leave out `sources` to accept every sender",
+        "add the sender's address, or leave out `sources` to accept every sender",
     )
     OWN = (
         "own",
@@ -118,18 +118,18 @@ _SEND_ERRORS = {
     errno.EINVAL: "source, destination and device do not go together: try `ip route get ADDRESS oif DEVICE`",
     errno.EMSGSIZE: "too long for one datagram through this device: raise its MTU, or send less at once",
     errno.ENETDOWN: "the output's device is down: `ip link set DEVICE up`",
-    errno.ENETUNREACH: "no route through the device leads there: add one, or give the device an address",
+    errno.ENETUNREACH: "the device has no route to the destination: add one, or give the device an address",
     errno.ENOBUFS: "the device's queue was full: it is slower than the input (`tc -s qdisc show dev DEVICE`)",
     errno.EHOSTUNREACH: "a route forbids it, or no host answers: see `ip neigh` and `ip route get ADDRESS`",
     errno.ENODEV: "the output's device was removed: the output starts again as soon as the device appears",
-    errno.EACCES: "a route prohibits it, or it is a broadcast address: see `ip route get ADDRESS`",
-    errno.ECONNREFUSED: "no program of that host listens at this port: start the receiver, or correct `port`",
+    errno.EACCES: "a route prohibits it, or this is a broadcast address: see `ip route get ADDRESS`",
+    errno.ECONNREFUSED: "no program listens at this port of the host: start the receiver, or correct `port`",
     errno.ENOMEM: "the kernel was out of memory: see `free` and the kernel's log",
 }
 SEND_ERRNOS = tuple(_SEND_ERRORS)
 OTHER_ERRNO = "other"
 SEND_ERROR_EXPLANATIONS = {
     **{errno.errorcode[code]: explanation for code, explanation in _SEND_ERRORS.items()},
-    OTHER_ERRNO: "another error of sendmsg(2): `mcrelay trace` names it",
+    OTHER_ERRNO: "another error of sendmsg(2): `mcrelay trace` names the error",
 }
 SEND_ERROR_NAMES = tuple(SEND_ERROR_EXPLANATIONS)

@@ -1,1 +1,1 @@
-"""Pure: the packet contract: frame layout, array and scalar reader of headers, endpoint keys, lookup."""
+"""Pure: the layout of frames, the array and scalar readers of headers, endpoint keys and the lookup."""

@@ -1,6 +1,6 @@
 """The forwarding lookup: the route of each packet of a link, and the datagrams that a packet becomes.
 
-Both are arrays, built when the flows change and read for each batch of packets.
+Both are arrays, which are built when the flows change and read for each batch of packets.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from mcrelay.model.state import Dscp, Egress, Flow, Route, Ttl
 from mcrelay.packet.keys import EndpointKey, EndpointKeys, endpoint_key, find, pair_with_address
 
 NO_ROUTE = -1
-FROM_PACKET = -1  # in a column of TTLs or TOS octets: the value is taken from the packet
+FROM_PACKET = -1  # in a column of TTLs or TOS octets: the value is copied from the packet
 
 
 class Fib:
-    """The flows of one link. A route is its index in the `RouteTable`."""
+    """The flows of one link. A route is an index into the `RouteTable`."""
 
     def __init__(self, flows: Mapping[Flow, int]) -> None:
         keys = np.array([endpoint_key(flow.destination, flow.port) for flow in flows], np.uint64)
@@ -44,7 +44,7 @@ class Fib:
         by_port = sorted(flows, key=lambda flow: flow.port)
         of_address = {address_to_number(flow.destination): flows[flow] for flow in reversed(by_port)}
         self._addresses = np.array(sorted(of_address), np.uint64)
-        self._address_routes = np.array([of_address[one] for one in sorted(of_address)], np.int64)
+        self._address_routes = np.array([of_address[address] for address in sorted(of_address)], np.int64)
 
     @property
     def destination_addresses(self) -> list[int]:
@@ -60,10 +60,10 @@ class Fib:
     def lookup(
         self, destination: EndpointKeys, source: EndpointKeys
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
-        """Return the route of each of n packets, and whether its source is forbidden; shape (n,).
+        """Return the route of each of n packets, and a mask of the forbidden sources; both of shape (n,).
 
-        The route is NO_ROUTE where no flow matches. A packet from a forbidden source gets a route of the rule
-        that counts it. The second value is None where no packet has a forbidden source.
+        The route is NO_ROUTE if no flow matches. A packet from a forbidden source has a route of the rule
+        that counts the packet. The mask is None if no packet has a forbidden source.
         """
         if not len(self._keys):
             return np.full(len(destination), NO_ROUTE), None
@@ -75,18 +75,18 @@ class Fib:
         check = np.flatnonzero(found & self._needs_source[entry])
         if not len(check):
             return route, None
-        place, allowed = find(self._pairs, pair_with_address(entry[check], source[check]))
-        route[check] = np.where(allowed, self._pair_routes[place], self._first_route[entry[check]])
+        index, allowed = find(self._pairs, pair_with_address(entry[check], source[check]))
+        route[check] = np.where(allowed, self._pair_routes[index], self._first_route[entry[check]])
         forbidden = np.zeros(len(route), np.bool_)
         forbidden[check[~allowed]] = True
         return route, forbidden
 
     def route_of_address(self, address: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """Return the first route of each destination address, for packets whose port is not known."""
+        """Return the first route of each destination address, for packets of unknown port; shape (n,)."""
         if not len(self._keys):
             return np.full(len(address), NO_ROUTE)
-        place, found = find(self._addresses, address.astype(np.uint64))
-        return np.where(found, self._address_routes[place], NO_ROUTE)
+        index, found = find(self._addresses, address.astype(np.uint64))
+        return np.where(found, self._address_routes[index], NO_ROUTE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,9 @@ class RouteTable:
     """
 
     def __init__(self, entries: Sequence[RouteEntry], egress: Sequence[Egress]) -> None:
-        place = {one: index for index, one in enumerate(egress)}
+        socket_index = {socket: index for index, socket in enumerate(egress)}
         outputs = [
-            (place[output.egress], output, row, route)
+            (socket_index[output.egress], output, row, route)
             for route, entry in enumerate(entries)
             for output, row in zip(entry.route.outputs, entry.rows[1:], strict=True)
         ]
@@ -142,7 +142,7 @@ class RouteTable:
     def expand(self, route: NDArray[np.int64]) -> tuple[NDArray[Any] | None, NDArray[np.int64]]:
         """Return the datagrams that packets with these routes become, as (packet, output); shape (m,).
 
-        `packet` is None where each packet becomes exactly one datagram, in the order of the packets.
+        `packet` is None if each packet becomes exactly one datagram, in the order of the packets.
         """
         count = self.count[route]
         if (count == 1).all():

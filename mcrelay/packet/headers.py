@@ -1,8 +1,8 @@
-"""The array packet reader: a batch of ring frames -> columns of header fields, and the fault of each packet.
+"""The array packet reader, which turns ring frames into columns of header fields and a column of faults.
 
 One array operation reads the same field of all packets, so no Python code runs per packet. Nearly all packets
-are plain (packet/ipv4.py), which a few operations on words of 64 bits show; the others are read again, field
-by field.
+are plain (packet/ipv4.py), and a few operations on words of 64 bits read them. All other packets are read
+again, field by field.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _IP_WORDS, _UDP_WORDS = 5, 2
 
 
 class Fault(IntEnum):
-    """Why a packet cannot be looked up."""
+    """The reason why a packet cannot be looked up."""
 
     NONE = 0
     TAGGED = 1
@@ -73,14 +73,14 @@ class Headers:
     """The header fields of n packets, columns of shape (n,). With a fault, only the addresses are valid."""
 
     fault: NDArray[np.uint8] | None
-    """A `Fault` each; None where no packet has one."""
+    """The `Fault` of each packet; None if no packet has a fault."""
     destination: EndpointKeys
     source: EndpointKeys
     ttl: Words
     tos: Words
     """The whole octet: DSCP and ECN."""
     payload: Words | np.uint64
-    """Offset of the UDP payload in the frame, in octets; one number where it is the same for all packets."""
+    """Offset of the UDP payload in the frame, in octets; one number if it is the same for all packets."""
     length: NDArray[np.int64]
     """Octets of UDP payload."""
 
@@ -124,7 +124,7 @@ def read_headers(frames: NDArray[np.uint32]) -> Headers:
 
 
 def _checksum_remainder(word_0: Words, word_1: Words, destination: Words) -> Words:
-    """Return, for each packet, 0 where the checksum of its IP header is right."""
+    """Return a number for each packet: 0 if the checksum of its IP header is correct."""
     total = word_0 + word_1
     total += total < word_1  # the carry
     total += destination
@@ -134,7 +134,7 @@ def _checksum_remainder(word_0: Words, word_1: Words, destination: Words) -> Wor
 
 
 def _frame_oddity(frames: NDArray[np.uint32]) -> Column:
-    """Return, for each frame, 0 where it is one whole packet without a VLAN tag."""
+    """Return a number for each frame: 0 if the frame has one whole packet without a VLAN tag."""
     oddity: Column = frames[:, CAPTURED] ^ frames[:, LENGTH]
     oddity |= frames[:, STATUS] & TP_STATUS_VLAN_VALID
     oddity |= _gso_types(frames)
@@ -142,7 +142,7 @@ def _frame_oddity(frames: NDArray[np.uint32]) -> Column:
 
 
 def _merge_others(plain: Headers, frames: NDArray[np.uint32], others: NDArray[np.int64]) -> Headers:
-    """Return the columns with the packets at the rows `others`, which are not plain, read field by field."""
+    """Return the columns with the packets at the rows `others` replaced by a reading field by field."""
     found = _read_by_field(np.ascontiguousarray(frames[:, :_MAX_HEADER_WORDS][others]))
     fault = np.zeros(len(frames), np.uint8)
     payload = np.full(len(frames), _PLAIN_PAYLOAD)
@@ -181,12 +181,13 @@ def _faults(
     udp_length: Column,
     sums: Column,
 ) -> NDArray[np.uint8]:
+    """Return the `Fault` of each packet, from frames and header fields; `sums` is as in RFC 1071."""
     header, total = (first >> 22) & 0x3C, first & 0xFFFF
     captured, present = frames[:, CAPTURED].astype(np.int64) - link_octets(frames), _present(frames)
     is_malformed = (first >> 28 != 4) | (header < IP_HEADER) | (captured < header) | (total < header)
     is_malformed |= (total > present) | ((time >> 16) & 0xFF != UDP) | (sums % CHECKSUM_MODULUS != 0)
     fault = np.zeros(len(frames), np.uint8)
-    # A later assignment replaces an earlier one, so the faults stand in reverse order.
+    # A later assignment replaces an earlier one, so the fault with the highest precedence stands last.
     fault[(udp_length < UDP_HEADER) | (udp_length > total - header)] = Fault.MALFORMED
     fault[(fragment & FRAGMENT_BITS) != 0] = Fault.FRAGMENT
     fault[(captured < present) | (_gso_types(frames) != 0)] = Fault.OVERSIZE
@@ -201,18 +202,18 @@ def _present(frames: NDArray[np.uint32]) -> NDArray[np.int64]:
 
 
 def link_octets(frames: NDArray[np.uint32]) -> int:
-    """Return the octets of the link header, which all packets of a device have in common."""
+    """Return the octets of the link header, which are the same for all packets of a device."""
     offsets = int(frames[0, OFFSETS])
     return (offsets >> 16) - (offsets & 0xFFFF)
 
 
 def _gso_types(frames: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    """Return, for each frame, 0 unless it has several datagrams, as GSO and GRO make them."""
+    """Return the GSO type of each frame: 0 unless GSO or GRO put several datagrams into the frame."""
     return frames.view(np.uint8)[:, NETWORK_OFFSET - link_octets(frames) - VNET_HEADER + GSO_TYPE]
 
 
 def _sum_halves(words: Sequence[Column]) -> Column:
-    """Return, for each header, the sum of its words, in halves of 16 bits."""
+    """Return the sum of the words of each header, as numbers of 16 bits."""
     total: Column = np.zeros(len(words[0]), np.uint32)
     for word in words:
         total += word >> 16
@@ -221,7 +222,7 @@ def _sum_halves(words: Sequence[Column]) -> Column:
 
 
 def _sum_options(network: Column, header: Column) -> Column:
-    """Return, for each IP header, the sum of its options, in halves of 16 bits."""
+    """Return the sum of the options of each IP header, as numbers of 16 bits."""
     options = [
         np.where(header > 4 * index, network[:, _IP + index].astype(np.uint32), 0)
         for index in range(_IP_WORDS, int(header.max()) // 4)

@@ -25,7 +25,7 @@ FRAGMENT_BITS = 0x3FFF  # MF and the fragment offset, in the field of 16 bits (R
 SHAPE_MASK, SHAPE = 0xFF << 56 | FRAGMENT_BITS, 0x45 << 56
 PROTOCOL_MASK, PROTOCOL = 0xFF << 48, UDP << 48
 
-DSCP_MASK = 0xFC  # of the TOS octet; its other two bits are ECN, which no relay copies (RFC 3168)
+DSCP_MASK = 0xFC  # of the TOS octet; the other bits are ECN, and belong to the path that ends here (RFC 3168)
 
 # Shifts of fields in their words, in bits from the right. Word 1 ends with the source address, word 2 with
 # the destination port.
@@ -33,6 +33,6 @@ TOS_SHIFT, TOTAL_LENGTH_SHIFT = 48, 32
 TTL_SHIFT = 56
 DESTINATION_SHIFT, SOURCE_PORT_SHIFT = 32, 16
 
-# The sum of the words of a sound IP header is zero modulo this number, whether they have 16, 32 or 64 bits
+# The sum of the words of a correct IP header is zero modulo this number, whether they have 16, 32 or 64 bits
 # (RFC 1071).
 CHECKSUM_MODULUS = 0xFFFF

@@ -65,11 +65,11 @@ def pair_with_address(index: NDArray[np.int64], keys: EndpointKeys) -> NDArray[n
 
 
 def find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return, for each wanted number, a place in the sorted `keys`, and whether that place holds it.
+    """Return an index in the sorted `keys` for each wanted number, and a mask of the numbers at their index.
 
     `keys` has at least one item.
     """
     if len(keys) == 1:
         return np.zeros(len(wanted), np.int64), wanted == keys[0]
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return place, keys[place] == wanted
+    index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return index, keys[index] == wanted

@@ -1,7 +1,7 @@
 """The scalar packet reader: the headers of one frame in plain Python, for few packets.
 
 It reads only plain packets (packet/ipv4.py) without a fault, by the same rules as the array reader in
-packet/headers.py, and leaves every other packet to the array reader, which names the fault.
+packet/headers.py. The array reader reads every other packet and determines its fault.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class PacketVerdict(IntEnum):
 
     @property
     def has_ports(self) -> bool:
-        """Whether the packet has a UDP header whose fields can be trusted."""
+        """True if the packet has a UDP header whose fields are valid."""
         return self not in (PacketVerdict.FRAGMENT, PacketVerdict.MALFORMED)
 
 
@@ -50,7 +50,7 @@ _DROPS: Mapping[PacketVerdict, Drop] = {
 
 
 class SendOutcome(NamedTuple):
-    """What happened to the datagram of one output. The address is a number."""
+    """The outcome at one output. The address is a number."""
 
     destination: int
     ifindex: int
@@ -70,7 +70,7 @@ class Head(NamedTuple):
     length: int
     """Octets on the wire, counted from the IP header."""
     payload: int
-    """Octets of UDP payload; meaningless unless the verdict `has_ports`."""
+    """Octets of UDP payload; valid only if the verdict `has_ports`."""
     source_port: int
     destination_port: int
     vlan: int
@@ -89,4 +89,4 @@ class Event:
     outputs: int
     """Number of outputs, which may exceed the number of outcomes (at most MAX_OUTCOMES)."""
     packet: bytes
-    """The packet from its IP header on, possibly cut short."""
+    """The packet from its IP header on, possibly truncated."""

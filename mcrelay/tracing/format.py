@@ -1,4 +1,4 @@
-"""Formats trace events: as JSON documents, and as one line of text each."""
+"""Formats trace events as JSON documents and as lines of text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Document = dict[str, Any]
 def as_document(event: Event, rule: str, devices: Mapping[int, str], with_packet: bool) -> Document:
     """Return an event as `mcrelay trace --json` prints it; `devices` maps an ifindex to the device's name.
 
-    Ports and payload are null if the packet has no UDP header that can be trusted. With `with_packet`, the
+    Ports and payload are null if the packet has no valid UDP header. With `with_packet`, the
     member `packet` has the octets of the event in base64.
     """
     head = event.head

@@ -28,8 +28,8 @@ class Capture:
         )
         self._interfaces: dict[str, int] = {}
 
-    def packet(self, device: str, time: int, octets: bytes, length: int, comment: str) -> bytes:
-        """Return the blocks of a packet that was received on a device, preceded by that of a new device.
+    def format_packet(self, device: str, time: int, octets: bytes, length: int, comment: str) -> bytes:
+        """Return the block of a packet that a device received, after the block of the device if it is new.
 
         `time` is in nanoseconds since 1970. `octets` may be fewer than the `length` of the packet.
         """

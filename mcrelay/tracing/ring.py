@@ -1,10 +1,10 @@
 """Trace events in shared memory: a ring that one worker writes and any number of readers follow.
 
-The writer never waits: it overwrites the oldest event, and a reader that was overtaken counts what it missed.
-A slot is marked before it is overwritten and numbered afterwards, so that a reader that copies a slot, and
-then still finds the expected number there, has a whole event.
+The writer never waits. It overwrites the oldest event, and a reader counts the events that it missed. The
+writer marks a slot before it overwrites the slot, and numbers the slot afterwards. A reader that copies a
+slot and then still finds the expected number in the slot has a whole event.
 
-    0      written, skipped: number of events written, and number of events that the rate limit kept out
+    0      written, skipped: number of events written, and number of events that the rate limit excluded
     4096   1024 slots of 2048 octets: a head, up to 64 outcomes, and as much of the packet, from its IP header
            on, as still fits
 """
@@ -59,7 +59,7 @@ class Writer:
 
 
 class Reader:
-    """A reader of a ring: of the events written after its creation, or of all that are still in the ring."""
+    """A reader of the events that are written after its creation, or of all events still in the ring."""
 
     def __init__(self, memory: memoryview, from_the_beginning: bool = False) -> None:
         self._memory = memory
@@ -69,7 +69,7 @@ class Reader:
 
     @property
     def lost(self) -> int:
-        """Number of events this reader cannot return: overwritten before it read them, or never written."""
+        """The number of events that this reader missed, overwritten before it read them or never written."""
         return self._missed + _read_number(self._memory, _SKIPPED) - self._skipped_before
 
     def read(self, limit: int) -> list[Event]:
@@ -96,7 +96,7 @@ class Reader:
 
 
 def _parse_slot(slot: bytes) -> Event:
-    """Return the event of a slot. The slot is not trusted, because its writer also parses packets."""
+    """Return the event of a slot. Any content is accepted, because the writer also parses packets."""
     _, *fields, outputs, captured, verdict, ttl, tos, listed = _HEAD.unpack_from(slot)
     end = _HEAD.size + min(listed, MAX_OUTCOMES) * _OUTCOME.size
     outcomes = tuple(map(SendOutcome._make, _OUTCOME.iter_unpack(slot[_HEAD.size : end])))

@@ -7,8 +7,8 @@ import os
 import sys
 from typing import NoReturn
 
-# Every module is imported here, before privileges are dropped: the unprivileged user may be unable to read
-# Python's own files (a virtual environment below root's home).
+# Every module is imported here, before privileges are dropped, because the unprivileged user may not be
+# permitted to read Python's own files (a virtual environment below root's home).
 from mcrelay.ipc.channel import BlockingChannel
 from mcrelay.ipc.child_process import parse_options, run_unprivileged
 from mcrelay.linux.scheduling import ask_for_short_slices

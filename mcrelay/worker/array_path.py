@@ -1,7 +1,7 @@
-"""The array path: relays the packets of a batch as numpy columns.
+"""The array path, which relays the packets of a batch as numpy columns.
 
-A batch is read, looked up, sent, counted and released in a few array operations. Few packets are first
-offered to the scalar path, which is cheaper for them.
+A batch is read, looked up, sent, counted and released in a few array operations. If a link has only few
+packets ready, the scalar path relays them first, because it is cheaper for few packets.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ArrayPath:
         return count
 
     def _look_up(self, ingress: ActiveIngress, packets: Headers) -> Column:
-        """Return the route of each packet, NO_ROUTE where it is dropped; count the dropped packets."""
+        """Return the route of each packet, NO_ROUTE for a dropped packet, and count the dropped packets."""
         route, forbidden = ingress.fib.lookup(packets.destination, packets.source)
         is_unknown = route == NO_ROUTE
         if packets.fault is not None:
@@ -87,7 +87,7 @@ class ArrayPath:
     def _count_faults(
         self, ingress: ActiveIngress, address: NDArray[np.uint32], fault: NDArray[np.uint8]
     ) -> None:
-        """Count packets with a fault for a rule of their destination address, or else for the link."""
+        """Count the packets that have a fault, for a rule with their destination address or for the link."""
         owner = ingress.fib.route_of_address(address)
         for kind, reason in _REASONS.items():
             faulty = fault == kind
@@ -97,7 +97,7 @@ class ArrayPath:
         self._counters.add_link(ingress.row, {Drop.NO_RULE: int((fault == Fault.TAGGED).sum())})
 
     def _send(self, ring: Ring, packets: Headers, route: Column, time: int) -> RelayedPackets:
-        """Send the packets that have a route, sorted by route; `time` as in `CounterWriter.add_relayed`."""
+        """Send the packets that have a route; `time` is as in `CounterWriter.add_relayed`."""
         sender = self._forwarding.sender
         chosen = _sort_routed(route.astype(sender.routes.sortable))
         address = ring.addresses[ring.head : ring.head + len(route)] + packets.payload
@@ -114,7 +114,7 @@ class ArrayPath:
 
 
 def _sort_routed(route: NDArray[Any]) -> Column | slice:
-    """Return the indexes of packets that have a route, stably sorted by route."""
+    """Return the indexes of the packets that have a route, stably sorted by route."""
     if route[0] != NO_ROUTE and (route[1:] == route[0]).all():
         return slice(None)
     order = np.argsort(route, kind="stable")
@@ -122,7 +122,7 @@ def _sort_routed(route: NDArray[Any]) -> Column | slice:
 
 
 def _header_for_outputs(routes: RouteTable, packets: Headers, chosen: Column | slice) -> Column | None:
-    """Return the fields of IP headers that outputs copy from packets, as in `BatchPayloads.header`."""
+    """Return the header fields that outputs copy from the chosen packets, as in `BatchPayloads.header`."""
     tos = packets.tos[chosen].astype(np.int64) & DSCP_MASK if routes.has_tos_from_packet else None
     if not routes.has_ttl_from_packet:
         return tos

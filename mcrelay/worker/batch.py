@@ -1,4 +1,4 @@
-"""A batch of packets and what was sent of it, as the array path hands them to a trace."""
+"""A batch of packets and the result of sending it, as the array path passes them to a trace."""
 
 from __future__ import annotations
 
@@ -22,15 +22,19 @@ class RelayedPackets:
     sent: SendResult
 
     def payload_index(self, packet: int) -> int:
-        """Return the place of a packet's payload among the payloads of the batch."""
+        """Return the index of a packet's payload in the payloads of the batch."""
         return packet if isinstance(self.packets, slice) else int(np.flatnonzero(self.packets == packet)[0])
 
     def failures(self) -> Column:
-        """Return the payloads that were not sent; shape (n, 4).
+        """Return the spans of payloads that were not sent; shape (n, 4).
 
-        The columns are: output, first payload, the payload after the last one, code of the outcome.
+        The columns are the output, the first payload, the payload after the last one, and the code as in
+        `SendOutcome.code`.
         """
-        failed = [(one.output, one.first, one.first + one.count, one.code) for one in self.sent.failures]
+        failed = [
+            (failure.output, failure.first, failure.first + failure.count, failure.code)
+            for failure in self.sent.failures
+        ]
         failures = np.array(failed, np.int64).reshape(-1, 4)
         if expired := self.sent.expired:
             code = np.full(len(expired.output), EXPIRED)
@@ -47,6 +51,6 @@ class PacketBatch:
     """Ring frames; shape (n, words of a frame)."""
     packets: Headers
     route: Column
-    """Route of each packet, NO_ROUTE where it was not relayed; shape (n,)."""
+    """Route of each packet, NO_ROUTE if the packet was not relayed; shape (n,)."""
     relayed: RelayedPackets | None
-    """None where no packet has a route."""
+    """None if no packet has a route."""

@@ -43,11 +43,11 @@ class CounterWriter:
             self.links[row, LINKS.column(name)] += np.uint64(count)
 
     def add_rule_drops(self, rows: Column, reason: str) -> None:
-        """Count one dropped packet for each of `rows`."""
+        """Count one dropped packet in the column `reason` of each rule; `rows` has a row for each packet."""
         np.add.at(self.rules[:, RULES.column(reason)], rows, np.uint64(1))
 
     def add_relayed(self, runs: Runs, row_of_route: Column, source: NDArray[np.uint32], time: int) -> None:
-        """Count packets for their rules; `source` is the address of each packet, shape (n,).
+        """Count relayed packets for their rules; `source` is the source address of each packet, shape (n,).
 
         `time` is the arrival of the last packet, nanoseconds of CLOCK_REALTIME.
         """
@@ -60,7 +60,7 @@ class CounterWriter:
         self.rules[row, RULES.column("last_source")] = source[runs.first[last] + runs.count[last] - 1]
 
     def add_sent(self, sent: SendResult, row_of_output: Column, length: Column) -> None:
-        """Count the datagrams of a batch for their outputs; `length` is that of each payload, shape (n,)."""
+        """Count the datagrams of a batch for their outputs; `length` has the octets of each payload."""
         output, packets, octets = sent.count_by_output(length)
         row = row_of_output[output]
         self._add(self.outputs, row, OUTPUTS.column("packets"), packets)

@@ -1,4 +1,4 @@
-"""Sends the payloads of a batch: one sendmmsg(2) for each egress socket, directly from the packet ring."""
+"""Sends the payloads of a batch directly from the packet ring, by sendmmsg(2) for each egress socket."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class BatchPayloads:
     """n payloads of a batch, at least 1 and at most MAX_PAYLOADS; columns of shape (n,)."""
 
     route: Column
-    """Ascending."""
+    """Route of each payload, ascending."""
     address: NDArray[np.uint64]
     """Memory address of the payload."""
     length: Column
     header: Column | None
-    """TTL << 8 | TOS of the packet, where an output copies them; the two ECN bits are zero."""
+    """TTL << 8 | TOS of each packet, each 0 unless an output copies it; the two ECN bits are zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class SendResult:
     failures: list[SendFailure]
 
     def count_by_output(self, length: Column) -> tuple[Column, Column, Column]:
-        """Return the outputs that have messages, ascending, and the packets and octets that each sent."""
+        """Return the outputs that have messages, ascending, and the packets and octets that each one sent."""
         output = self.messages.output
         first = run_starts(output)
         if not len(first):
@@ -83,9 +83,9 @@ class SendResult:
         octets = np.add.reduceat(self.messages.octets, first)
         output = output[first]
         for failure in self.failures:
-            place = int(np.searchsorted(output, failure.output))
-            packets[place] -= failure.count
-            octets[place] -= length[failure.first : failure.first + failure.count].sum()
+            index = int(np.searchsorted(output, failure.output))
+            packets[index] -= failure.count
+            octets[index] -= length[failure.first : failure.first + failure.count].sum()
         return output, packets, octets
 
 
@@ -100,7 +100,8 @@ class BatchSender:
         self._name = np.uint64(address_of(self._names)) + np.arange(
             len(self._names), dtype=np.uint64
         ) * np.uint64(SOCKADDR_IN.itemsize)
-        # Longer payloads of a socket are sent one by one, because its device refused them as segments.
+        # The longest payload that each socket sends in segments. Longer payloads are sent one by one, because
+        # the device refused segments of their length.
         self._max_segment_octets = np.full(len(descriptors), MAX_SEGMENTED_OCTETS, np.int64)
         self._refuses_segments = False
 
@@ -131,7 +132,7 @@ class BatchSender:
         return messages
 
     def _split_refused(self, messages: OutputMessages, length: Column) -> OutputMessages:
-        """Return the messages with one payload each where the socket refuses segments of their length."""
+        """Return the messages, split into single payloads if the socket refuses segments of that length."""
         is_refused = length[messages.first] > self._max_segment_octets[self.routes.egress[messages.output]]
         pieces = np.where(is_refused, messages.count, 1)
         message = np.repeat(np.arange(len(pieces)), pieces)
@@ -141,7 +142,7 @@ class BatchSender:
         return OutputMessages(messages.output[message], first, count, octets)
 
     def _header(self, messages: OutputMessages, header: Column | None) -> tuple[Column, Column]:
-        """Return TTL and TOS of each message; a TTL of 0 or less where the TTL of the packet is used up."""
+        """Return the TTL and the TOS octet of each message; a TTL of 0 or less is expired."""
         ttl, tos = self.routes.ttl[messages.output], self.routes.tos[messages.output]
         if header is not None:
             copied = header[messages.first]
@@ -152,7 +153,7 @@ class BatchSender:
         return ttl, tos
 
     def _send_messages(self, messages: OutputMessages, ttl: Column, tos: Column) -> Iterator[SendFailure]:
-        """Send the messages, MAX_PAYLOADS at a time, and return the failures."""
+        """Send the messages, MAX_PAYLOADS at a time, and yield the failures."""
         for begin in range(0, len(ttl), MAX_PAYLOADS):
             part = slice(begin, begin + MAX_PAYLOADS)
             output = messages.output[part]
@@ -173,7 +174,7 @@ class BatchSender:
 
 
 def _select(messages: OutputMessages, which: NDArray[np.bool_] | Column) -> OutputMessages:
-    """Return the messages at a mask or at indexes, in that order."""
+    """Return the messages that a mask or indexes select."""
     return OutputMessages(
         messages.output[which], messages.first[which], messages.count[which], messages.octets[which]
     )

@@ -1,4 +1,4 @@
-"""The state of a worker: rings, egress sockets, flows and traces, changed by batches of instructions.
+"""The state of a worker (rings, egress sockets, flows, traces), which batches of instructions change.
 
 A batch is applied as a whole or not at all: everything that can fail is prepared before anything changes.
 """
@@ -29,7 +29,7 @@ from mcrelay.worker.trace_writer import TraceWriter
 
 
 class InstructionError(Exception):
-    """An instruction cannot be carried out; `index` is its place in the batch."""
+    """An instruction of a batch that cannot be carried out; `index` is its index in the batch."""
 
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(reason)
@@ -45,21 +45,21 @@ class ActiveIngress:
     row: int
     fib: Fib
     any_source_routes: Mapping[EndpointKey, int] = field(default_factory=dict)
-    """Routes for the scalar path: of the destinations that accept every source and are not traced."""
+    """The route of each destination that accepts every source and is not traced, for the scalar path."""
     capture: TraceCapture | None = None
-    """None where no rule of the link is traced."""
+    """None if no rule of the link is traced."""
 
 
 @dataclass(slots=True)
 class _PreparedResources:
-    """The resources that a batch opens, kept apart until the whole batch is known to succeed."""
+    """The resources that a batch opens, kept apart until the whole batch is prepared."""
 
     ingress: dict[int, ActiveIngress] = field(default_factory=dict)
     sockets: dict[Egress, socket.socket] = field(default_factory=dict)
     trace_writers: dict[Trace, TraceWriter] = field(default_factory=dict)
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all resources."""
         for ingress in self.ingress.values():
             ingress.ring.close()
         for sock in self.sockets.values():
@@ -71,7 +71,7 @@ class Forwarding:
 
     def __init__(self, counters: CounterWriter, ring_octets: int) -> None:
         self.ingress: dict[int, ActiveIngress] = {}
-        """By ifindex."""
+        """The open links by ifindex."""
         self.sender = BatchSender(RouteTable([], []), [])
         self._counters = counters
         self._ring_octets = ring_octets
@@ -82,15 +82,15 @@ class Forwarding:
         self.scalar_path = ScalarPath(self.sender.routes, [], frozenset(), counters)
 
     def is_own(self, source: EndpointKeys) -> NDArray[np.bool_]:
-        """Return, for each source, whether an output of this relay sends from it."""
+        """Return a mask of the sources from which an output of this relay sends; shape (n,)."""
         if not len(self._own):
             return np.zeros(len(source), np.bool_)
         return find(self._own, source)[1]
 
     def apply(self, batch: BatchMessage, descriptors: Sequence[int]) -> None:
-        """Carry out a batch. Takes ownership of the descriptors, also on failure.
+        """Carry out a batch. Takes ownership of the descriptors, even if it fails.
 
-        Raises InstructionError, and changes nothing, when an instruction cannot be carried out.
+        Raises InstructionError, and changes nothing, if an instruction cannot be carried out.
         """
         prepared = self._prepare(batch, descriptors)
         for instruction in batch.instructions:
@@ -98,7 +98,7 @@ class Forwarding:
         self._compile()
 
     def _prepare(self, batch: BatchMessage, descriptors: Sequence[int]) -> _PreparedResources:
-        """Do everything that can fail."""
+        """Open the resources of a batch. If one fails, closes all descriptors and raises InstructionError."""
         prepared, unused = _PreparedResources(), list(descriptors)
         try:
             for index, instruction in enumerate(batch.instructions):
@@ -182,12 +182,12 @@ class Forwarding:
             ingress.any_source_routes = {
                 key: route for key, route in ingress.fib.any_source_routes().items() if route not in traced
             }
-            hosts = [one for one in ingress.fib.destination_addresses if not is_group_number(one)]
+            hosts = [address for address in ingress.fib.destination_addresses if not is_group_number(address)]
             ingress.ring.attach_filter(socket_filters.udp_to(hosts))
 
 
 def _open_trace_writer(index: int, descriptor: int) -> TraceWriter:
-    """Return the writer of a trace. Closes the descriptor."""
+    """Return the writer of a trace, and close the descriptor. Raises InstructionError if it is not a ring."""
     try:
         return TraceWriter(descriptor)
     except (OSError, ValueError) as error:
@@ -198,7 +198,7 @@ def _open_trace_writer(index: int, descriptor: int) -> TraceWriter:
 
 
 def _adopt_socket(index: int, descriptor: int) -> socket.socket:
-    """Return the socket of a descriptor."""
+    """Return the socket of a descriptor. Raises InstructionError, and closes it, if it is not a socket."""
     try:
         return socket.socket(fileno=descriptor)
     except OSError as error:

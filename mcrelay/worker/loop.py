@@ -1,4 +1,4 @@
-"""The worker's loop: applies batches from the supervisor and relays packets from the rings."""
+"""The worker's loop, which applies batches from the supervisor and relays packets from the rings."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Worker:
         self._by_descriptor: dict[int, ActiveIngress] = {}
 
     def run(self) -> NoReturn:
-        """Forward packets until the channel ends, which raises ChannelClosed."""
+        """Forward packets. Raises ChannelClosed if the supervisor closes the channel."""
         self._answer(Hello(PROCESS_PROTOCOL))
         while True:
             self.turn(None)
 
     def turn(self, timeout: float | None) -> None:
-        """Wait for packets or a batch, at most `timeout` milliseconds, and process what is ready."""
+        """Wait for packets or a batch, at most `timeout` milliseconds, and process all that are ready."""
         for descriptor, event in self._poll.poll(timeout):
             if ingress := self._by_descriptor.get(descriptor):
                 self._read(ingress, event)
@@ -66,7 +66,7 @@ class Worker:
         self._channel.send(encode_answer(answer))
 
     def _register_rings(self) -> None:
-        """Poll exactly the open rings. The number of a closed descriptor may belong to a new ring."""
+        """Register all open rings anew, because a new ring may have the number of a closed descriptor."""
         for descriptor in self._by_descriptor:
             self._poll.unregister(descriptor)
         self._by_descriptor = {

@@ -24,9 +24,9 @@ _FREE = TP_STATUS_KERNEL.to_bytes(4, "little")
 class Ring:
     """The ring of one packet socket. `head` is the index of the next frame to read.
 
-    `saved_head` is a copy of `head` in memory that outlives the worker: one number of 64 bits at which a
-    successor resumes. It moves before frames are released: if it moved afterwards, a worker that dies in
-    between would leave it at a free frame, which the kernel fills only after all the other frames.
+    `saved_head` is a copy of `head` in memory that outlives the worker, one number of 64 bits. The next
+    worker resumes there. The copy is written before frames are released. Otherwise a worker that dies between
+    the two steps would leave `saved_head` at a free frame, which the kernel fills after all other frames.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class Ring:
         self._saved_head[0] = self.head = frame % self._count
 
     def _release_leftovers(self) -> None:
-        """Release the frames just before `head` that a killed predecessor had processed but not released.
+        """Release the frames before `head` that a killed worker had processed but not released.
 
-        In a ring that is full of packets they look like new ones, and are relayed a second time.
+        If no frame of the ring is free, these frames look like new ones, and are relayed a second time.
         """
         backwards = (self.head - 1 - np.arange(self._count)) % self._count
         is_free = (self._status[backwards] & TP_STATUS_USER) == 0

@@ -1,7 +1,7 @@
-"""The scalar path: relays few packets one by one in plain Python, where array operations would cost more.
+"""The scalar path, which relays packets one by one in plain Python if they are few.
 
-It takes only plain packets for a flow that accepts every source, and leaves all others to the array path,
-which decides and counts why a packet is dropped.
+Array operations would cost more for few packets. The scalar path relays only plain packets of flows that
+accept every source. It leaves all other packets to the array path, which also counts the drops.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class PreparedOutput:
     tos: int
     """TTL and TOS octet of the message, or FROM_PACKET."""
     counts: int
-    """Place of the output's counters, in numbers of 64 bits."""
+    """Index of the output's first counter in `CounterWriter.counts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class PreparedRoute:
     """A route whose outputs are prepared."""
 
     counts: int
-    """Place of the rule's counters, in numbers of 64 bits."""
+    """Index of the rule's first counter in `CounterWriter.counts`."""
     outputs: tuple[PreparedOutput, ...]
 
 
@@ -70,19 +70,19 @@ class ScalarPath:
         self._messages.prepare(self._names)
 
     def relay(self, ring: Ring, row: int, routes: Mapping[EndpointKey, int]) -> int:
-        """Relay up to MAX_SCALAR_PACKETS and return their number; stop before the first packet not taken.
+        """Relay up to MAX_SCALAR_PACKETS, stop at the first packet for the array path, and return the count.
 
         `row` is the row of the link's counters. `routes` has the route of each destination that accepts every
         source.
         """
         relayed, link = 0, LINKS.index(row, "packets")
         while relayed < MAX_SCALAR_PACKETS and ring.is_ready(0):
-            if not self._relay_one(ring, link, routes):
+            if not self._relay_packet(ring, link, routes):
                 break
             relayed += 1
         return relayed
 
-    def _relay_one(self, ring: Ring, link: int, routes: Mapping[EndpointKey, int]) -> bool:
+    def _relay_packet(self, ring: Ring, link: int, routes: Mapping[EndpointKey, int]) -> bool:
         frame = ring.head * ring.frame_size
         packet = read_plain(ring.memory, frame)
         if packet is None:
@@ -126,7 +126,7 @@ class ScalarPath:
             counts[output.counts + _OCTETS] += octets
 
     def _prepare(self, route: int) -> PreparedRoute | None:
-        """Return a prepared route; None where it has more than MAX_SCALAR_OUTPUTS."""
+        """Return a prepared route; None if the route has more than MAX_SCALAR_OUTPUTS outputs."""
         if route not in self._prepared:
             self._prepared[route] = self._prepare_outputs(route)
         return self._prepared[route]

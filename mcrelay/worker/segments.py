@@ -1,7 +1,7 @@
 """Runs of packets that one segmented message can send: one route, one header, one length.
 
 The last packet of a run may be shorter (udp(7), UDP_SEGMENT). The packets of a video stream form long runs;
-of packets with different lengths, many form runs of two.
+many packets of different lengths form runs of two.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Column = NDArray[np.int64]
 
 _ROUTE_SHIFT, _HEADER_SHIFT = 16, 40  # in a key of 64 bits: 16 bits of length, 24 of route, 16 of header
 
-# The number of payloads that the kernel takes as one message, by their length; of empty payloads, one.
+# The number of payloads that the kernel accepts as one message, by payload length; 1 for empty payloads.
 _MAX_PAYLOADS = np.minimum(MAX_SEGMENTS, MAX_SEGMENTED_OCTETS // np.maximum(np.arange(1 << 16), 1))
 _MAX_PAYLOADS[0] = 1
 
@@ -38,7 +38,7 @@ class Runs:
 def find_runs(route: Column, header: Column | None, length: Column) -> Runs:
     """Return the runs of n packets, n at least 1; columns of shape (n,).
 
-    `header` has 16 bits of each packet that outputs copy into the IP header; None where no output copies any.
+    `header` has the 16 bits of each packet that outputs copy into the IP header, None if none copies any.
     """
     kind = route << _ROUTE_SHIFT
     if header is not None:
@@ -51,19 +51,22 @@ def find_runs(route: Column, header: Column | None, length: Column) -> Runs:
 
 
 def _find_tails(kind: Column, length: Column, count: Column) -> NDArray[np.bool_]:
-    """Return, for each run of equal lengths, whether it is one shorter packet to end the run before it."""
+    """Return a mask of the runs that consist of one shorter packet and can end the run before them."""
     is_tail = np.zeros(len(kind), np.bool_)
     is_tail[1:] = (kind[1:] == kind[:-1]) & (length[1:] < length[:-1]) & (length[1:] > 0) & (count[1:] == 1)
     if (is_tail[1:] & is_tail[:-1]).any():
-        # A tail cannot have a tail itself, so of consecutive tails every other one starts a run.
-        place = np.arange(len(is_tail))
-        before = np.maximum.accumulate(np.where(is_tail, 0, place))
-        is_tail &= (place - before) & 1 == 1
+        # A tail has no tail, so every second one of consecutive tails starts a run.
+        index = np.arange(len(is_tail))
+        before = np.maximum.accumulate(np.where(is_tail, 0, index))
+        is_tail &= (index - before) & 1 == 1
     return is_tail
 
 
 def _split_to_limits(first: Column, count: Column, octets: Column) -> tuple[Column, Column]:
-    """Return runs split into pieces that the kernel takes as one message; `octets` is the payload length."""
+    """Return the runs, split into pieces that the kernel accepts as one message, as `first` and `count`.
+
+    `octets` is the payload length of each run.
+    """
     limit = _MAX_PAYLOADS[octets]
     if (count <= limit).all():
         return first, count
@@ -74,7 +77,7 @@ def _split_to_limits(first: Column, count: Column, octets: Column) -> tuple[Colu
 
 
 def run_starts(values: Column) -> Column:
-    """Return the index at which each run of equal values starts."""
+    """Return the index of the start of each run of equal values."""
     is_start = np.ones(len(values), np.bool_)
     np.not_equal(values[1:], values[:-1], out=is_start[1:])
     return is_start.nonzero()[0]

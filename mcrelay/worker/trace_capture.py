@@ -1,7 +1,7 @@
-"""Captures trace events: the packets of traced rules, and the packets that a traced rule nearly took.
+"""Captures trace events: the packets of traced rules, and packets that nearly match a traced rule.
 
-Nothing here runs while no rule is traced. The rate limit of each trace bounds its cost: packets beyond that
-limit are only counted.
+This code runs only while a rule is traced. The rate limit of each trace bounds its cost, and packets beyond
+the limit are only counted.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class TraceCapture:
         """Write the events of a batch. The caller releases the frames afterwards."""
         address = batch.packets.destination_address
         missed = np.flatnonzero((batch.route == NO_ROUTE) & _is_among(address, self._destinations))
-        why_missed, owner = self._explain(batch.packets, missed)
+        verdict_of_missed, owner = self._explain(batch.packets, missed)
         verdict = np.full(len(batch.route), int(PacketVerdict.RELAYED))
-        verdict[missed] = why_missed
+        verdict[missed] = verdict_of_missed
         now = int(_times(batch.frames, _LAST)[0])
         for rule in self._rules:
             is_near = _is_among(owner, rule.routes)
@@ -96,7 +96,7 @@ class TraceCapture:
                     rule.writer.write(event)
 
     def _explain(self, packets: Headers, missed: Column) -> tuple[Column, Column]:
-        """Return why each packet was not relayed, and the route of the rule that refused it or NO_ROUTE."""
+        """Return the verdict on each missed packet, and the route of the rule that refused it or NO_ROUTE."""
         if not len(missed):
             return missed, missed
         owner, forbidden = self._fib.lookup(packets.destination[missed], packets.source[missed])
@@ -175,7 +175,7 @@ class CaptureBuilder:
         self._entries, self._routes, self._egress = entries, routes, egress
 
     def build(self, flows: Mapping[Flow, int], fib: Fib) -> TraceCapture | None:
-        """Return the capture of one link, None where no rule of the link is traced.
+        """Return the capture of one link, None if no rule of the link is traced.
 
         `flows` has the route of each flow of the link, and `fib` is their lookup.
         """
@@ -214,17 +214,17 @@ def _traced_rule(writer: TraceWriter, flows: Sequence[Flow], routes: Mapping[Flo
 
 
 def _is_among(values: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return, for each value, whether it is a wanted one."""
+    """Return a mask of the values that are among the wanted values."""
     if len(wanted) > _MAX_COMPARED_VALUES:
         return np.isin(values, wanted)
     found = np.zeros(len(values), np.bool_)
-    for one in wanted:
-        found |= values == one
+    for wanted_value in wanted:
+        found |= values == wanted_value
     return found
 
 
 def _merge(rows: Column, others: Column) -> Column:
-    """Return the rows of both, ascending."""
+    """Return the rows of two ascending columns as one ascending column."""
     return np.sort(np.concatenate((rows, others))) if len(others) else rows
 
 

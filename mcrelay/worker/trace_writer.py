@@ -1,4 +1,4 @@
-"""Writes the trace of one rule: the trace ring in shared memory, and the rate limit of its events."""
+"""The writer of the trace of one rule, into a ring in shared memory, at a limited rate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RateLimit:
 
 
 class TraceWriter:
-    """The writer of one trace. It continues in the ring of a worker that died."""
+    """The writer of one trace. It continues the ring of a worker that died."""
 
     def __init__(self, descriptor: int) -> None:
         self._ring = Writer(memoryview(mmap.mmap(descriptor, TRACE_RING_SIZE)))

@@ -45,7 +45,9 @@ def test_a_section_begins_with_a_header_that_shows_the_byte_order():
 
 def test_a_device_is_described_once_before_its_first_packet():
     capture = Capture("mcrelay")
-    octets = b"".join(capture.packet(device, 0, b"packet", 6, "") for device in ("eth0", "eth1", "eth0"))
+    octets = b"".join(
+        capture.format_packet(device, 0, b"packet", 6, "") for device in ("eth0", "eth1", "eth0")
+    )
     kinds = [kind for kind, _ in blocks(octets)]
     assert kinds == [1, 6, 1, 6, 6]
     described = [options(body[8:]) for kind, body in blocks(octets) if kind == 1]
@@ -55,7 +57,7 @@ def test_a_device_is_described_once_before_its_first_packet():
 
 @pytest.mark.parametrize("octets", [b"", b"1", b"four", b"seven o"])
 def test_a_packet_has_its_time_octets_length_and_comment(octets):
-    _, (_, body) = blocks(Capture("mcrelay").packet("eth0", TIME, octets, 1428, "rule feed: ü"))
+    _, (_, body) = blocks(Capture("mcrelay").format_packet("eth0", TIME, octets, 1428, "rule feed: ü"))
     _, high, low, captured, length = struct.unpack_from("<5I", body)
     assert (high << 32 | low, captured, length) == (TIME, len(octets), 1428)
     assert body[20 : 20 + len(octets)] == octets
@@ -64,12 +66,12 @@ def test_a_packet_has_its_time_octets_length_and_comment(octets):
 
 
 def test_a_comment_that_is_too_long_is_cut():
-    _, (_, body) = blocks(Capture("mcrelay").packet("eth0", TIME, b"", 0, "x" * 70_000))
+    _, (_, body) = blocks(Capture("mcrelay").format_packet("eth0", TIME, b"", 0, "x" * 70_000))
     assert len(options(body[20:])[1]) == 65535
 
 
 def test_a_length_below_the_captured_octets_is_replaced_by_their_number():
-    _, (_, body) = blocks(Capture("mcrelay").packet("eth0", TIME, b"octets", 0, ""))
+    _, (_, body) = blocks(Capture("mcrelay").format_packet("eth0", TIME, b"octets", 0, ""))
     assert struct.unpack_from("<II", body, 12) == (6, 6)
 
 
@@ -77,8 +79,8 @@ def test_a_length_below_the_captured_octets_is_replaced_by_their_number():
 def test_tshark_reads_packets_comments_devices_and_times(tmp_path):
     capture = Capture("mcrelay")
     packets = [
-        capture.packet("eth0", TIME, datagram(b"one"), 31, "rule feed: relayed"),
-        capture.packet("eth1", TIME + 1, datagram(b"three"), 33, "rule feed: dropped: source"),
+        capture.format_packet("eth0", TIME, datagram(b"one"), 31, "rule feed: relayed"),
+        capture.format_packet("eth1", TIME + 1, datagram(b"three"), 33, "rule feed: dropped: source"),
     ]
     file = tmp_path / "capture.pcapng"
     file.write_bytes(capture.header + b"".join(packets))

@@ -73,7 +73,9 @@ class CaptureOutput:
     def _block(self, event: Event) -> bytes:
         packet = base64.b64decode(event["packet"])
         device = event["device"] or "unknown"
-        return self._capture.packet(device, event["time_ns"], packet, event["length"], as_comment(event))
+        return self._capture.format_packet(
+            device, event["time_ns"], packet, event["length"], as_comment(event)
+        )
 
     def _write(self, blocks: Iterable[bytes]) -> None:
         self._file.write(b"".join(blocks))
