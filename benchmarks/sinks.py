@@ -14,8 +14,9 @@ from types import TracebackType
 
 from mcrelay.lab import Host
 from mcrelay.linux import socket_filters
+from mcrelay.linux.descriptor_limit import raise_descriptor_limit
 from mcrelay.traffic.endpoint import Endpoint
-from mcrelay.traffic.sockets import allow_many_sockets, count_drops, open_receiver
+from mcrelay.traffic.sockets import count_drops, open_receiver
 
 WRAP = 1 << 32  # the kernel's counter has 32 bits
 HEADERS = 28  # bytes of IP and UDP header
@@ -28,7 +29,7 @@ class Sinks:
     """Seconds between two reads of the count."""
 
     def __init__(self, host: Host, device: str, destinations: list[Endpoint]) -> None:
-        allow_many_sockets()
+        raise_descriptor_limit()
         self._sockets: list[socket.socket] = []
         self._seen: list[int] = []
         with host.enter_namespace():

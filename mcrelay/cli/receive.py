@@ -15,9 +15,10 @@ from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.interrupt import Interrupt
 from mcrelay.cli.view.progress import ProgressLine
 from mcrelay.cli.view.traffic_report import Observation, build_report, format_report
+from mcrelay.linux.descriptor_limit import raise_descriptor_limit
 from mcrelay.traffic.endpoint import Endpoint, UsageError, parse_address, parse_endpoints
 from mcrelay.traffic.receiver import ProbeReceiver
-from mcrelay.traffic.sockets import allow_many_sockets, count_drops, open_receiver
+from mcrelay.traffic.sockets import count_drops, open_receiver
 
 MAX_WAIT_S = 0.1  # longest wait for packets, after which Ctrl-C and the limits are checked
 MAX_DRAIN_S = 1.0  # longest time for reading packets that arrived before the end
@@ -117,7 +118,7 @@ def _observe(options: argparse.Namespace) -> Observation:
     """Receive until a limit is reached or the user presses Ctrl-C, and return the counts."""
     destinations = parse_endpoints(options.destinations, options.port)
     sources = [parse_address(source) for source in options.sources]
-    allow_many_sockets()
+    raise_descriptor_limit()
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         sockets = {

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.config.problems import ConfigError
+from mcrelay.linux.descriptor_limit import raise_descriptor_limit
 from mcrelay.storage import config_files, run_dir, state_dir
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.daemon import DaemonPaths, build
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     except run_dir.RunDirBusyError as error:
         log.error("%s", error)
         return Exit.FAILURE
-    privileged.raise_descriptor_limit()
+    raise_descriptor_limit()
     # Configurations and plans have no reference cycles. The collector takes 0.25 s for 10,000 rules.
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)

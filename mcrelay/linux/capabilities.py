@@ -80,12 +80,12 @@ def keep_only(kept: Iterable[Capability]) -> None:
     The bounding set stays as it is without CAP_SETPCAP. Raises OSError.
     """
     mask = sum(1 << capability for capability in kept) & privileges().permitted
-    bound(mask)
+    limit_bounding_set(mask)
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     _capset(mask)
 
 
-def bound(mask: int) -> None:
+def limit_bounding_set(mask: int) -> None:
     """Drop all capabilities except those of `mask` from the bounding set, if CAP_SETPCAP permits it."""
     if not privileges().has(Capability.CAP_SETPCAP):
         return

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 
-from mcrelay.linux.capabilities import Capability, bound, forbid_new_privileges, keep_only, privileges
+from mcrelay.linux.capabilities import (
+    Capability,
+    forbid_new_privileges,
+    keep_only,
+    limit_bounding_set,
+    privileges,
+)
 from mcrelay.linux.landlock import forbid_writing_and_signalling
 
 
@@ -20,7 +26,7 @@ def drop_all_privileges(uid: int | None, gid: int | None) -> None:
     has Landlock. Raises PrivilegesHeldError if a privilege is left, and OSError.
     """
     can_bound = privileges().has(Capability.CAP_SETPCAP)
-    bound(0)
+    limit_bounding_set(0)
     if uid is not None and gid is not None:
         keep_only((Capability.CAP_SETUID, Capability.CAP_SETGID))
         os.setgroups([])

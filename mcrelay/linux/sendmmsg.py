@@ -93,7 +93,6 @@ class Messages:
     """
 
     def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
         self.refused_segment: int | None = None
         """The length in octets of a segment that the kernel refused. The reader sets it back to None."""
         self.iovec = np.zeros(capacity, IOVEC)

@@ -1,4 +1,4 @@
-"""The running configuration, and the decision on each reload: accept, reject, try, confirm or roll back."""
+"""The running configuration, and the decision on each reload (accept, reject, try, confirm, roll back)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mcrelay.reload.results import Cause, Outcome, Reloads
 from mcrelay.reload.trial import BootTime, StartDecision
 from mcrelay.storage import config_files
 from mcrelay.storage.state_dir import StateDirectory, StateDirectoryError
-from mcrelay.supervisor.history import Acceptance, HistoryWriter
+from mcrelay.supervisor.history_writer import Acceptance, HistoryWriter
 from mcrelay.supervisor.systemd import Notifier
 from mcrelay.supervisor.trials import Trials, Version
 
 log = logging.getLogger("mcrelay")
 
 FilesRead = config_files.Contents | ConfigError
-"""The contents of the files, or why they cannot be read."""
+"""The contents of the files, or the error that reading them has raised."""
 
 
 class Configuration:
-    """The config that was accepted last. `load` must have succeeded before anything else is called."""
+    """Holds the config that was accepted last. `load` must succeed before any other method is called."""
 
     config: Config
 
@@ -42,7 +42,7 @@ class Configuration:
         self.accepted = 0.0
         """When the config was accepted, in seconds since 1970."""
         self.links = LinkTable()
-        """The links of this host, with which the changes of a rule are found."""
+        """The links of this host, which decide on the route of a rule, and so on what has changed in it."""
         self.reloads = Reloads()
         self.trials = Trials(path, state_directory)
         self._history = HistoryWriter(state_directory, self.trials)
@@ -55,7 +55,7 @@ class Configuration:
         """Whether changed files are reloaded without a request."""
         return self._may_watch and self.config.watch
 
-    # Start and reloads. Each returns whether another config runs from now on.
+    # Start and reloads. Each method except `load` returns whether another config runs from now on.
 
     def load(self, now: BootTime) -> None:
         """Accept the files, or the confirmed config if a trial of the files has ended; raises ConfigError."""
@@ -77,7 +77,7 @@ class Configuration:
         return self._decide(Cause.HANGUP, *self._read_files())
 
     def reload_if_changed(self, stamps: config_files.Stamps) -> bool:
-        """Accept the files if their content is new and their stamps are still `stamps` after reading."""
+        """Read the files, and accept new content unless their stamps differ from `stamps` after the read."""
         read, digest = self._read_files()
         # A write during the read makes the stamps differ.
         is_complete = config_files.read_stamps(self.path) == stamps
@@ -92,25 +92,31 @@ class Configuration:
                 self._confirm(generation)
                 return False
 
-    def trial_ended(self) -> bool:
-        """The time of the trial is over: run the confirmed config again."""
+    def finish_trial(self) -> bool:
+        """Finish the trial, whose time is over, and run the confirmed config again unless it runs already."""
         confirmed = self.trials.confirmed
         if confirmed is None or confirmed.hash == self.hash:
-            log.info("the trial is over; the running config was confirmed before it")
+            log.info("the trial has ended; the running configuration is the confirmed one")
             self.trials.end()
             return False
         self._begin(Cause.DEADLINE)
-        log.warning("generation %d was not confirmed in time: the confirmed config returns", self.generation)
+        log.warning(
+            "generation %d was not confirmed in time: restoring the confirmed configuration", self.generation
+        )
         self._roll_back(self.hash, self.config)
         return True
 
-    def refuse(self, cause: Cause, reason: str) -> None:
-        """Report that a request cannot be carried out."""
-        self._begin(cause)
-        self._refuse(reason)
+    def refuse_unreadable(self, request_file: Path, reason: str) -> None:
+        """Refuse the request in a file that cannot be read, so that its client stops waiting."""
+        # Neither `try` nor `confirm` can be given as the cause, because the request is unknown.
+        self._begin(Cause.HANGUP)
+        self._refuse(reason, str(request_file))
 
     def publish_results(self, states: str) -> None:
-        """Report the results of the reloads that are complete. `states` counts the rules by state."""
+        """Log the results of the complete reloads, and report them to systemd.
+
+        `states` is the number of rules by state, as text for these lines.
+        """
         for result in self.reloads.publish(time.time()):
             outcome = result.outcome.replace("_", " ")
             on, bad = ("; running on", f": {result.problems[0]}") if result.problems else ("", "")
@@ -125,7 +131,7 @@ class Configuration:
         self.reloads.begin(cause)
 
     def _read_files(self) -> tuple[FilesRead, str]:
-        """Return the contents of the files, or why they cannot be read, and a hash of either."""
+        """Return the contents of the files, or the error of reading them, and a hash of either."""
         try:
             contents = config_files.read(self.path)
         except ConfigError as error:
@@ -139,7 +145,7 @@ class Configuration:
         return Version(config_files.compile_contents(read, before), digest, read)
 
     def _decide(self, cause: Cause, read: FilesRead, digest: str, end: BootTime | None = None) -> bool:
-        """Accept or reject the files; with an `end`, they are on trial until then."""
+        """Accept or reject the files. With an `end`, put them on trial until then."""
         self._begin(cause)
         self._last_read_hash = digest
         is_new = digest != self.hash
@@ -154,7 +160,7 @@ class Configuration:
             self._reject(error)
             return False
         except StateDirectoryError as error:
-            self._refuse(f"there is nothing to go back to: {error}")
+            self._refuse(f"there is no confirmed configuration to restore: {error}")
             return False
         if version is None:
             self._keep_running()
@@ -189,10 +195,11 @@ class Configuration:
         self._log_problems(error)
         self.reloads.record_outcome(Outcome.REJECTED, self.generation, problems=error.problems)
 
-    def _refuse(self, reason: str) -> None:
-        cause = self.reloads.cause
-        log.error("%s: refused: %s", cause, reason)
-        problem = Problem(SourceLocation(f"mcrelay {cause}"), "", reason)
+    def _refuse(self, reason: str, location: str = "") -> None:
+        """Refuse the request that has begun. `location` is what the reason is about, instead of a verb."""
+        where = location or f"mcrelay {self.reloads.cause}"
+        log.error("%s: refused: %s", where, reason)
+        problem = Problem(SourceLocation(where), "", reason)
         self.reloads.record_outcome(Outcome.REFUSED, self.generation, problems=[problem])
 
     def _log_problems(self, error: ConfigError) -> None:
@@ -202,12 +209,15 @@ class Configuration:
     # The end of a trial.
 
     def _roll_back(self, refused_hash: str, before: Config | None) -> None:
-        """Run the confirmed config. A restart, too, will not take the files with the hash `refused_hash`."""
+        """Run the confirmed config. A restart does not run the files with the hash `refused_hash` either."""
         confirmed, trial = self.trials.confirmed, self.trials.trial
-        assert confirmed is not None, "a trial has a confirmed config to go back to"
+        assert confirmed is not None, "a trial has a confirmed config to restore"
         self.trials.trial = None
         self._accept(confirmed, Outcome.ROLLED_BACK, before)
-        log.warning("rolled back: the files are not what runs; `mcrelay reload` takes them anyway")
+        log.warning(
+            "rolled back: the running configuration differs from the files;"
+            " `mcrelay reload` applies the files"
+        )
         entry = self._history.running_entry or (trial.confirmed if trial else 0)
         self._history.write_rolled_back(refused_hash, entry)
         self.trials.end()
@@ -226,7 +236,7 @@ class Configuration:
         try:
             self.trials.confirm()
         except StateDirectoryError as error:
-            self._refuse(f"a restart would still roll it back: {error}")
+            self._refuse(f"cannot delete the trial file, so that a restart would still roll back: {error}")
             return
         self._history.confirm()
         self.reloads.record_outcome(Outcome.CONFIRMED, self.generation)

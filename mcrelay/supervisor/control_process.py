@@ -1,4 +1,4 @@
-"""The control process as the supervisor sees it: starts and watches it, and sends it what clients may see."""
+"""Starts the control process, watches it, and sends it the snapshot that clients see."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MAX_UNSENT_BYTES = 64 << 20
 
 
 class ControlProcess:
-    """The process that answers clients. When it ends, another one is started."""
+    """Runs the process that answers clients, and restarts it when it ends."""
 
     def __init__(
         self,
@@ -78,17 +78,18 @@ class ControlProcess:
             self.child.kill(f"it did nothing for {TIMEOUT_S:g} s")
 
     def next_deadline(self) -> float | None:
-        """Return when `keep_alive` has something to do although nothing happens, None if never."""
+        """Return when to call `keep_alive` if no event comes before; None if that is not needed."""
         if self.child is None:
             return self.process.start_not_before
         if self.process.is_under_way:
             return self.process.deadline
-        since = [one for one in (self._unsent_since, self._heartbeat.silent_since) if one is not None]
+        starts = (self._unsent_since, self._heartbeat.silent_since)
+        since = [start for start in starts if start is not None]
         return min(since) + TIMEOUT_S if since else None
 
     @property
     def is_ready(self) -> bool:
-        """Whether the process has said hello, so that messages can be sent to it."""
+        """Whether the process has sent its hello, so that messages can be sent to it."""
         return self.process.phase is Phase.IDLE
 
     @property
@@ -102,11 +103,11 @@ class ControlProcess:
         return bool(self._sent_snapshot)
 
     def info(self) -> ProcessInfo:
-        """Return what clients see of the process."""
+        """Return the description of the process that clients see."""
         return ProcessInfo("control", "control", self.process, self.child)
 
     def send_snapshot(self, snapshot: Mapping[str, Any], memories: Mapping[int, CounterMemory]) -> None:
-        """Send what has changed in the snapshot, and the counters of new workers."""
+        """Send the changes since the last snapshot, and the counters of new workers."""
         for worker in memories.keys() - self._sent_memories:
             self._sent_memories.add(worker)
             self._send(Counters(worker), [memories[worker].shared.for_reading])
@@ -116,11 +117,11 @@ class ControlProcess:
                 self._send(SnapshotChanged(part))
 
     def send_trace_state(self, trace: TraceState, rings: Sequence[int]) -> None:
-        """Send that a rule is traced, with the descriptors of its rings, or why it is not."""
+        """Send the state of a trace, with the descriptors of its rings."""
         self._send(trace, rings)
 
     def stop(self) -> None:
-        """Let the process end, if there is one."""
+        """Let the process exit, if it runs."""
         if self.child is not None:
             self.process.begin(Phase.ENDING, time.monotonic())
             self.child.stop()
@@ -135,28 +136,31 @@ class ControlProcess:
             self.process.record_exit(now, f"it cannot start: {reason}")
             return
         self._poller.connect(child, self._handle, self._exited)
-        log.info("the control process is process %d", child.pid)
+        log.info("started the control process (process %d)", child.pid)
 
     def _handle(self, message: ToSupervisor) -> None:
         match message:
             case Hello():
                 message.must_match()
                 if not self.process.record_hello(time.monotonic()):
-                    raise WireError("it said hello twice")
+                    raise WireError("it sent hello twice; expected it once")
                 self._send_listener()
             case _ if not self.is_ready:
-                raise WireError("it did not say hello first")
+                raise WireError("it did not send hello first")
             case Mark(mark):
                 self._send(MarkAnswer(mark, self._reloads.begun))
             case TraceRule(rule, wanted):
                 self._trace_requests.request(rule, wanted)
 
     def _send_listener(self) -> None:
-        """Let the process accept clients, and show that it runs from now on."""
+        """Send the listening socket, to accept clients, and the memfd of the heartbeat."""
         self._send(SetListener(), [self._listener.fileno(), self._heartbeat.fileno()])
 
     def _is_hanging(self, now: float) -> bool:
-        """Check the heartbeat. Nothing wakes up for that while the process runs as it should."""
+        """Check the heartbeat; return whether the process was silent for too long.
+
+        While the process runs as it should, the check needs no wake-up of its own.
+        """
         if not self.is_ready:
             return False
         self._heartbeat.check(now)
@@ -172,7 +176,7 @@ class ControlProcess:
         if self.child.is_stopping:
             log.info("the control process (process %d) has ended", self.child.pid)
         else:
-            log.warning("the control process (process %d) died: %s; it is restarted", self.child.pid, how)
+            log.warning("the control process (process %d) died: %s; restarting it", self.child.pid, how)
         self.child, self._unsent_since = None, None
         self._heartbeat.reset()
         self._sent_snapshot, self._sent_memories = {}, set()

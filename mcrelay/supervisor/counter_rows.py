@@ -62,7 +62,7 @@ class Rows:
         """Return the row of every name that has one."""
         return dict(self._rows)
 
-    def keep(self, names: Iterable[Hashable]) -> list[int]:
+    def release_all_except(self, names: Iterable[Hashable]) -> list[int]:
         """Free the rows of all names but these, and return them. The caller must clear them."""
         kept = set(names)
         gone = [name for name in self._rows if name not in kept]
@@ -127,7 +127,7 @@ class CounterRows:
             case _:
                 return Instruction(action)
 
-    def keep(self, configs: Iterable[Config], states: Iterable[DesiredState]) -> None:
+    def release_all_except(self, configs: Iterable[Config], states: Iterable[DesiredState]) -> None:
         """Free and clear the rows of rules and outputs in no config, and of links that no state reads.
 
         A rule that does not run, for example because its device is absent, keeps its counts.
@@ -140,7 +140,7 @@ class CounterRows:
             (self._rules, RULES, {rule.name for rule in rules}),
             (self._outputs, OUTPUTS, outputs),
         ):
-            for row in rows.keep(names):
+            for row in rows.release_all_except(names):
                 for memory in self.memories.values():
                     memory.clear(table, row)
 

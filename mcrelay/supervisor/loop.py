@@ -17,7 +17,6 @@ from mcrelay.reconcile.plan import plan
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.reconcile.trace_requests import TraceRequests
 from mcrelay.reload.requests import RequestError
-from mcrelay.reload.results import Cause
 from mcrelay.storage import request_file
 from mcrelay.supervisor.boot_clock import read_boot_time
 from mcrelay.supervisor.configuration import Configuration
@@ -38,16 +37,18 @@ from mcrelay.supervisor.workers import Workers
 
 log = logging.getLogger("mcrelay")
 
-LINK_QUIET_S = 0.02  # from a change of links until they are read, so that one read serves several changes
-RETRY_DELAY_S = 1.0  # until the links are read again if that failed
+LINK_QUIET_S = (
+    0.02  # from the first change of a link until all links are read, so that one read serves several changes
+)
+RETRY_DELAY_S = 1.0  # from a failed read of the links until the next one
 EXIT_TIMEOUT_S = 1.5  # for the children to end by themselves
 
 
 @dataclass
 class Supervisor:
-    """The process that decides what runs. It reads no packet, and no byte that a client sends.
+    """Decides what runs. It reads no packet, and no byte that a client sends.
 
-    `mcrelay/supervisor/daemon.py` builds it from its parts.
+    `mcrelay/supervisor/daemon.py` builds the supervisor from its parts.
     """
 
     configuration: Configuration
@@ -73,13 +74,13 @@ class Supervisor:
         self._watchdog_due: float | None = None
         self._is_stopping = False
         self._timers = (
-            Timer("work is left to do", lambda now: now if self.reconciler.has_unseen_events else None),
-            Timer("a worker or a failed action is due", lambda _: self.reconciler.next_deadline()),
-            Timer("the control process is due", lambda _: self.control.next_deadline()),
-            Timer("the links have changed", lambda _: self._links_due, self._read_links),
-            Timer("the files are checked", lambda _: self.watcher.due, self._check_files),
-            Timer("the trial ends", self._end_of_trial, self._end_trial),
-            Timer("systemd expects a sign of life", lambda _: self._watchdog_due, self._notify_watchdog),
+            Timer(lambda now: now if self.reconciler.has_unseen_events else None),
+            Timer(lambda _: self.reconciler.next_deadline()),
+            Timer(lambda _: self.control.next_deadline()),
+            Timer(lambda _: self._links_due, self._read_links),
+            Timer(lambda _: self.watcher.due, self._check_files),
+            Timer(self._trial_deadline, self._finish_trial),
+            Timer(lambda _: self._watchdog_due, self._notify_watchdog),
         )
 
     def run(self) -> None:
@@ -92,7 +93,7 @@ class Supervisor:
         self._stop()
 
     def _start(self) -> None:
-        """Watch for events, and plan what the configuration asks for."""
+        """Watch for events, and plan the sockets and workers of the configuration."""
         link_monitor = LinkMonitor()
         self.poller.watch(self.signals, self._handle_signals)
         self.poller.watch(link_monitor, lambda: self._links_changed(link_monitor))
@@ -103,14 +104,14 @@ class Supervisor:
             self._watchdog_due = time.monotonic()
 
     def turn(self) -> None:
-        """Do everything that can be done without waiting."""
+        """Carry out the commands that are due, publish results, and update the control process."""
         self._carry_out_commands()
         if self._progress.needs_cleanup:
-            self._progress.cleaned_up()
+            self._progress.record_cleanup()
             self._clean_up()
             self._status_log.log_changes(self.reconciler.statuses())
         if self._progress.has_results:
-            self._progress.state_changed()
+            self._progress.record_change()
             self.configuration.publish_results(self._status_log.count_states())
         if self.control.is_ready:
             self._update_control_process()
@@ -124,7 +125,7 @@ class Supervisor:
             self.poller.wait(left)
             run_due(self._timers, time.monotonic())
         for child in self.poller.children:
-            child.kill("it did not end by itself")
+            child.kill("it did not exit by itself")
             child.reap()
         log.info("stopped")
 
@@ -143,17 +144,17 @@ class Supervisor:
                     self._is_stopping = True
 
     def _reload(self) -> None:
-        self._progress.reload_handled()
+        self._progress.record_reload()
         if self.configuration.reload():
             self._apply_configuration()
 
     def _handle_request(self) -> None:
         """Carry out the request of `mcrelay try` or `mcrelay confirm` in the run directory, if any."""
-        self._progress.reload_handled()
+        self._progress.record_reload()
         try:
             request = request_file.consume(self.run_dir)
         except RequestError as error:
-            self.configuration.refuse(Cause.HANGUP, f"{self.run_dir / request_file.NAME}: {error}")
+            self.configuration.refuse_unreadable(self.run_dir / request_file.NAME, str(error))
             return
         if request and self.configuration.handle_request(request, read_boot_time()):
             self._apply_configuration()
@@ -163,13 +164,13 @@ class Supervisor:
         if stamps is not None and self.configuration.reload_if_changed(stamps):
             self._apply_configuration()
 
-    def _end_of_trial(self, now: float) -> float | None:
+    def _trial_deadline(self, now: float) -> float | None:
         left = self.configuration.trials.seconds_left(read_boot_time())
         return None if left is None else now + left
 
-    def _end_trial(self) -> None:
-        self._progress.state_changed()
-        if self.configuration.trial_ended():
+    def _finish_trial(self) -> None:
+        self._progress.record_change()
+        if self.configuration.finish_trial():
             self._apply_configuration()
 
     def _notify_watchdog(self) -> None:
@@ -202,16 +203,16 @@ class Supervisor:
         desired = plan(self.configuration.config, self._links, os.cpu_count() or 1, before)
         self.sockets.warn_if_too_many(desired.state)
         self.reconciler.plan_changed(desired, self.configuration.generation)
-        self._progress.work_began()
+        self._progress.record_work()
 
     # Commands.
 
     def _carry_out_commands(self) -> None:
         self.reconciler.traces_changed(self.trace_requests.traces)
         if self.reconciler.has_unseen_events:
-            self._progress.state_changed()
+            self._progress.record_change()
         for command in self.reconciler.due_commands(time.monotonic()):
-            self._progress.work_began()
+            self._progress.record_work()
             self._carry_out(command)
         self.control.keep_alive(time.monotonic())
 
@@ -231,15 +232,15 @@ class Supervisor:
                 self.reconciler.actions_performed(failed, time.monotonic())
 
     def _clean_up(self) -> None:
-        """Release what neither the running config needs nor the one that may return after a trial."""
+        """Release the resources that neither the running config nor the confirmed config of a trial needs."""
         configs, states = [self.configuration.config], [self.reconciler.plan.state]
         if confirmed := self.configuration.trials.confirmed:
             configs.append(confirmed.config)
             states.append(plan(confirmed.config, self._links, os.cpu_count() or 1).state)
-        self.sockets.keep(*states)
-        if not self.control.has_unsent:  # a message that waits may have descriptors of trace rings
-            self.trace_rings.keep(self.reconciler.desired)
-        self.counter_rows.keep(configs, states)
+        self.sockets.release_all_except(*states)
+        if not self.control.has_unsent:  # an unsent message may hold descriptors of trace rings
+            self.trace_rings.release_all_except(self.reconciler.desired)
+        self.counter_rows.release_all_except(configs, states)
 
     def _log_summary(self) -> None:
         generation, path = self.configuration.generation, self.configuration.path
@@ -251,13 +252,13 @@ class Supervisor:
     # Messages to the control process.
 
     def _update_control_process(self) -> None:
-        """Send what clients may see now, and which traces can be read or are refused."""
+        """Send the changes of the snapshot, and the state of each trace that has changed."""
         if self._progress.is_snapshot_outdated or not self.control.has_snapshot:
             processes = [self.control.info(), *self.workers.infos()]
             self.control.send_snapshot(
                 self.snapshot.build(self._links, processes), self.counter_rows.memories
             )
-            self._progress.snapshot_sent()
+            self._progress.record_snapshot()
         for trace in self.trace_requests.reports(self.reconciler):
             self._send_trace_state(trace)
 

@@ -6,7 +6,6 @@ import errno
 import grp
 import os
 import pwd
-import resource
 import socket
 import struct
 from dataclasses import dataclass
@@ -101,12 +100,6 @@ def group_of_clients() -> int | None:
         return grp.getgrnam("mcrelay").gr_gid
     except KeyError:
         return None
-
-
-def raise_descriptor_limit() -> None:
-    """Raise the limit of open files to the hard limit: 10,000 groups take 500 sockets."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def open_ring(ingress: Ingress) -> socket.socket:

@@ -1,4 +1,4 @@
-"""What is under way: whether the last change is complete, cleaned up, and known to the control process."""
+"""Tracks the last change: whether it is complete and cleaned up, and whether a snapshot with it was sent."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from mcrelay.reload.results import Reloads
 
 
 class Progress:
-    """Says when to clean up, when to publish the results of reloads, and when to send a snapshot."""
+    """Decides when to clean up, when to publish the results of reloads, and when to send a snapshot."""
 
     def __init__(self, reconciler: Reconciler, reloads: Reloads) -> None:
         self.is_snapshot_outdated = True
-        """Whether something that clients see may have changed since the last snapshot."""
+        """Whether the state that clients see may have changed since the last snapshot."""
         self._is_cleaned_up = False
         self._reconciler = reconciler
         self._reloads = reloads
 
-    def reload_handled(self) -> None:
-        """A reload or a request was decided on: its result is new, and a trial may have begun or ended."""
+    def record_reload(self) -> None:
+        """Record a decision on a reload or a request. It has a result, and may begin or end a trial."""
         self.is_snapshot_outdated = True
         self._is_cleaned_up = False
 
-    def work_began(self) -> None:
-        """The plan changed, or a command was issued: there is something to clean up once it is complete."""
+    def record_work(self) -> None:
+        """Record a new plan or a command, so that the next cleanup takes place once it is complete."""
         self._is_cleaned_up = False
 
-    def state_changed(self) -> None:
-        """Something happened that clients see."""
+    def record_change(self) -> None:
+        """Record a change that clients can see, so that a new snapshot is due."""
         self.is_snapshot_outdated = True
 
-    def cleaned_up(self) -> None:
-        """The cleanup was done."""
+    def record_cleanup(self) -> None:
+        """Record that the cleanup after the last change has run."""
         self._is_cleaned_up = True
 
-    def snapshot_sent(self) -> None:
-        """The control process was sent all that clients see."""
+    def record_snapshot(self) -> None:
+        """Record that the control process was sent a snapshot of the present state."""
         self.is_snapshot_outdated = False
 
     @property
     def needs_cleanup(self) -> bool:
-        """Whether the last change is complete and was not cleaned up yet."""
+        """Whether the last change is complete, and the cleanup after it has not run yet."""
         return self._reconciler.is_settled and not self._is_cleaned_up
 
     @property

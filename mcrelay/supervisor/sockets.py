@@ -77,7 +77,7 @@ class Sockets:
                 failed[index] = _describe_failure(action, limits.describe_error(error, self._needed))
         return failed
 
-    def keep(self, state: DesiredState, *others: DesiredState) -> None:
+    def release_all_except(self, state: DesiredState, *others: DesiredState) -> None:
         """Close the sockets that `state` does not use, except egress sockets that one of the `others` uses.
 
         Receivers may know the source port of an egress socket. A ring without a reader would only fill up.

@@ -1,4 +1,4 @@
-"""The supervisor's timers: what has to be done at a certain time, although nothing happens."""
+"""Timers of the supervisor's loop, for work that is due at a certain time rather than after an event."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """A deadline that may move at any time, and what it is for. Times are in seconds."""
+    """A deadline, which may move at any time, and the function to call then. Times are in seconds."""
 
-    name: str
     due: Callable[[float], float | None]
-    """Returns the deadline, given the time that it is now; None while there is none."""
+    """Takes the time now, and returns the deadline; None while there is no deadline."""
     run: Callable[[], None] | None = None
-    """What to do at the deadline; None if each turn of the loop does it."""
+    """The function to call at the deadline; None if the deadline only has to wake the loop."""
 
 
 def seconds_left(timers: Sequence[Timer], now: float) -> float | None:

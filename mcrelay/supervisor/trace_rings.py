@@ -47,7 +47,7 @@ class TraceRings:
         except OSError as error:
             raise SupplyError({0: f"cannot trace rule {trace.rule}: {error.strerror}"}) from None
 
-    def keep(self, state: DesiredState) -> None:
+    def release_all_except(self, state: DesiredState) -> None:
         """Close the rings of traces that are not in `state`."""
         kept = {(worker, trace) for worker in state.workers for trace in state.forwarding.traces}
         for key in self._memories.keys() - kept:

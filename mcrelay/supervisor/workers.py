@@ -1,4 +1,4 @@
-"""The workers as the supervisor sees them: what they are sent, what they answer, and how they end."""
+"""Starts the workers, sends them batches, and passes their answers and exits to the reconciler."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger("mcrelay")
 
 
 class Workers:
-    """The processes that forward packets. Each event of theirs is passed to the reconciler."""
+    """Holds the processes that forward packets, and passes each of their events to the reconciler."""
 
     def __init__(
         self,
@@ -43,10 +43,10 @@ class Workers:
         self._sockets = sockets
         self._counter_rows = counter_rows
         self._trace_rings = trace_rings
-        self._rings_read: dict[int, frozenset[Ingress]] = {}  # by a worker or one before it
+        self._rings_read: dict[int, frozenset[Ingress]] = {}  # by the worker or a predecessor
 
     def infos(self) -> Iterator[ProcessInfo]:
-        """Yield what clients see of each worker that exists or should exist."""
+        """Yield the description, for clients, of each worker that exists or should exist."""
         for number, process in sorted(self._reconciler.processes.items()):
             child = self.children.get(number)
             if child is not None or number in self._reconciler.desired.workers:
@@ -65,17 +65,17 @@ class Workers:
         self._poller.connect(
             child, lambda answer: self._handle(worker, answer), lambda how: self._exited(worker, how)
         )
-        log.info("worker %d is process %d", worker, child.pid)
+        log.info("started worker %d (process %d)", worker, child.pid)
 
     def stop(self, worker: int) -> None:
-        """Let a worker end."""
-        # Its rings close now, not when it has ended: other workers take over their share of the packets.
+        """Let a worker exit, and close the rings that only it reads."""
+        # The rings are closed before the worker exits, so that other workers get its share of the packets.
         self._rings_read.pop(worker, None)
         self._close_unread_rings(worker)
         self.children[worker].stop()
 
     def stop_all(self) -> None:
-        """Let all workers end."""
+        """Let all workers exit."""
         for child in self.children.values():
             child.stop()
 
@@ -84,13 +84,13 @@ class Workers:
         self.children[worker].kill("it did not answer in time")
 
     def send(self, batch: SendBatch) -> None:
-        """Send a worker its batch, with the sockets, counter rows and trace rings that it needs."""
+        """Send a worker a batch, with the sockets, counter rows and trace rings that its actions need."""
         try:
             supply = self._sockets.supply(batch.actions)
             instructions = self._counter_rows.instructions(batch.actions, supply.resumed)
             rings = self._trace_rings.supply(batch.actions)
         except SupplyError as error:
-            # The batch is not sent, which counts as refused.
+            # The reconciler treats a batch that was not sent like one that the worker refused.
             self._refused(batch.worker, batch.number, error.reasons)
         else:
             message = BatchMessage(batch.number, batch.generation, instructions)
@@ -120,12 +120,12 @@ class Workers:
         if child.is_stopping:
             log.info("worker %d (process %d) has ended", worker, child.pid)
         else:
-            log.warning("worker %d (process %d) died: %s; it is restarted", worker, child.pid, how)
+            log.warning("worker %d (process %d) died: %s; restarting it", worker, child.pid, how)
         self._reconciler.worker_exited(worker, time.monotonic(), how)
 
     def _close_unread_rings(self, worker: int) -> None:
-        """Close the rings that neither this worker nor one before it has begun to read.
+        """Close the rings that neither this worker nor a predecessor has begun to read.
 
-        The next try opens new ones. A ring that was read stays open for the next worker, with its packets.
+        The next batch opens new ones. A ring that was read stays open, with its packets, for the successor.
         """
         self._sockets.close_rings(worker, except_for=self._rings_read.get(worker, frozenset()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import resource
 import socket
 import struct
 
@@ -92,9 +91,3 @@ def count_drops(sock: socket.socket) -> int:
     """
     answer = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
     return int(MEMINFO.unpack(answer)[SK_MEMINFO_DROPS])
-
-
-def allow_many_sockets() -> None:
-    """Raise the limit of open files to the maximum for this process."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

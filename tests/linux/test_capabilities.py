@@ -29,7 +29,13 @@ REPORT = """
 import json, os, sys
 from dataclasses import asdict
 from mcrelay.linux import capabilities
-from mcrelay.linux.capabilities import Capability, bound, forbid_new_privileges, keep_only, privileges
+from mcrelay.linux.capabilities import (
+    Capability,
+    forbid_new_privileges,
+    keep_only,
+    limit_bounding_set,
+    privileges,
+)
 {}
 print(json.dumps(asdict(privileges())))
 """
@@ -103,13 +109,13 @@ def test_without_setpcap_all_but_the_bounding_set_is_dropped():
 @needs_root
 def test_the_bounding_set_can_be_reduced_alone():
     before = privileges()
-    held = after(f"bound({NET_RAW})")
+    held = after(f"limit_bounding_set({NET_RAW})")
     assert held.bounding == NET_RAW
     assert held.effective == before.effective
 
 
 def test_without_setpcap_the_bounding_set_is_not_touched():
-    held = after("keep_only([])\nbound(0)")
+    held = after("keep_only([])\nlimit_bounding_set(0)")
     assert held.effective == 0
 
 
@@ -120,7 +126,7 @@ def test_no_exec_can_bring_a_privilege_back():
 
 @pytest.mark.parametrize(
     ("call", "needed"),
-    [("keep_only([Capability.CAP_NET_RAW])", "capset"), ("bound(0)", "prctl")],
+    [("keep_only([Capability.CAP_NET_RAW])", "capset"), ("limit_bounding_set(0)", "prctl")],
 )
 def test_the_error_of_a_refused_call_names_the_call(call, needed):
     # A process without privileges, which believes that it has all of them.

@@ -141,7 +141,7 @@ os._exit(0)
 @pytest.mark.parametrize(
     ("omitted", "fault"),
     [
-        ("sandbox.bound = sandbox.keep_only = lambda _: None", "in the bounding set"),
+        ("sandbox.limit_bounding_set = sandbox.keep_only = lambda _: None", "in the bounding set"),
         ("os.setresuid = lambda *_: None", "uid 0"),
         ("os.setresgid = lambda *_: None", "gid 0"),
         ("os.setgroups([4]); os.setgroups = lambda _: None", "groups (4,)"),

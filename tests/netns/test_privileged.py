@@ -3,7 +3,6 @@
 import gc
 import os
 import pwd
-import resource
 import socket
 import struct
 
@@ -24,7 +23,6 @@ from mcrelay.supervisor.privileged import (
     leave,
     open_egress,
     open_ring,
-    raise_descriptor_limit,
     reserve_port,
     share_packets,
     unprivileged_user,
@@ -273,13 +271,3 @@ def test_a_host_without_either_user_gets_both_names(monkeypatch):
 def test_a_supervisor_that_is_not_root_starts_workers_as_itself(monkeypatch):
     monkeypatch.setattr(privileged.os, "geteuid", lambda: 1000)
     assert unprivileged_user() is None
-
-
-def test_the_limit_of_open_files_is_raised_to_the_hard_limit():
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] // 2, before[1]))
-    try:
-        raise_descriptor_limit()
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -276,10 +276,10 @@ def test_sockets_that_no_state_uses_are_closed(sockets, link):
     before = descriptors()
     ring, egress = Ingress(link, 2048), [Egress(1, "127.0.0.1"), Egress(1, "127.0.0.2")]
     sockets.supply([Open(0, ring), Open(1, ring), *(Open(0, one) for one in egress)])
-    sockets.keep(DesiredState(WorkerState(frozenset({ring, *egress[:1]})), 1))
+    sockets.release_all_except(DesiredState(WorkerState(frozenset({ring, *egress[:1]})), 1))
     assert descriptors() - before == 2
     assert sockets.supply([Open(0, ring)]).resumed == {0}
-    sockets.keep(DesiredState())
+    sockets.release_all_except(DesiredState())
     assert descriptors() == before
 
 
@@ -366,7 +366,7 @@ def test_new_rings_share_again_after_all_rings_were_closed(sockets, studio, link
 def test_a_last_ring_that_was_replaced_shares_with_the_next(sockets, studio, link):
     Readers(studio, sockets, link)
     small, large = Ingress(link, 2048), Ingress(link, 4096)
-    sockets.keep(DesiredState(WorkerState(frozenset({small})), 1))
+    sockets.release_all_except(DesiredState(WorkerState(frozenset({small})), 1))
     sockets.supply([Open(0, large)])
     gc.collect()
     assert_shared(*Readers(studio, sockets, link, [4096, 4096]).flows_seen())

@@ -109,7 +109,7 @@ def test_a_worker_that_misbehaves_is_replaced_by_one_that_relays(studio, python,
     with studio.relaying(FEED, python=python(body)) as relay:
         [died] = [line for line in relay.log().splitlines() if "died" in line]
         assert why in died
-        assert died.endswith("; it is restarted")
+        assert died.endswith("; restarting it")
         wait_until(lambda: len(relay.workers()) == 1, "another worker")
         assert_relays_again(studio)
 
@@ -134,7 +134,7 @@ def test_a_worker_that_is_stopped_ends_by_itself(studio):
         relay.reload("workers: 1\n" + studio.config(FEED))
         assert relay.log().count("has ended") == 2
         [left] = relay.workers()
-        assert f"worker 0 is process {left}" in relay.log()
+        assert f"started worker 0 (process {left})" in relay.log()
     assert "died" not in relay.log()
     assert relay.log().count(") has ended") == 4  # with the control process
 

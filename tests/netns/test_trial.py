@@ -301,7 +301,7 @@ def test_a_state_directory_that_cannot_be_written_costs_trials_and_nothing_else(
     with relay:
         assert relay.log().count("history and trials are disabled: ") == 1
         answer = begin_trial(relay, studio.config(FEED, EXTRA))
-        assert answer.startswith("refused: mcrelay try: there is nothing to go back to")
+        assert answer.startswith("refused: mcrelay try: there is no confirmed configuration to restore")
         assert "permission denied" in answer
         assert relay.reload().startswith("applied: generation 2, 2 rules")
         assert relay.log().count("history and trials are disabled: ") == 1

@@ -62,7 +62,7 @@ def test_a_closed_ring_is_not_read_and_leaves_no_descriptor(harness):
         Close(WORKER, harness.left),
         Close(WORKER, Ingress(harness.eth0, 2048)),
     )
-    harness.sockets.keep(DesiredState())
+    harness.sockets.release_all_except(DesiredState())
     assert count_descriptors() == before
     harness.send(Frame())
     harness.worker.turn(0)

@@ -3,10 +3,10 @@
 import errno
 import logging
 import os
+from pathlib import Path
 
 import pytest
 
-from mcrelay.reload.results import Cause
 from mcrelay.storage import json_file
 from mcrelay.storage.state_dir import read_entry
 from tests.support.configuration_harness import CONFIRMED, NOW, OTHER, TRIED, Daemon, text
@@ -58,7 +58,7 @@ def test_a_config_that_a_restart_would_roll_back_is_not_confirmed(daemon, monkey
     monkeypatch.setattr(json_file, "remove", read_only)
     daemon.confirm()
     assert daemon.outcome == "refused"
-    assert "would still roll it back: " in daemon.result["lines"][0]
+    assert "a restart would still roll back: " in daemon.result["lines"][0]
     monkeypatch.undo()
     daemon.confirm()
     assert (daemon.outcome, daemon.trial) == ("confirmed", None)
@@ -87,9 +87,9 @@ def test_a_trial_that_could_not_be_removed_is_removed_with_the_next_change(daemo
     daemon.try_(TRIED)
     monkeypatch.setattr(json_file, "remove", read_only)
     daemon.wait(120)
-    assert "a restart would end the trial once more: " in caplog.text
+    assert "after a restart, the trial will end again" in caplog.text
     daemon.reload(TRIED)
-    assert "a restart will find the trial as it was before: " in caplog.text
+    assert "cannot update the trial file: " in caplog.text
     monkeypatch.undo()
     daemon.reload(OTHER)
     daemon.restart()
@@ -245,7 +245,7 @@ def test_a_confirmed_config_that_was_applied_again_needs_no_rollback(daemon, cap
     assert daemon.trial is not None
     assert daemon.wait(120) is False
     assert (daemon.rules, daemon.configuration.generation, daemon.trial) == ({"feed"}, 3, None)
-    assert "the running config was confirmed before it" in caplog.text
+    assert "the running configuration is the confirmed one" in caplog.text
     daemon.restart()
     assert daemon.outcome == "started"
 
@@ -267,6 +267,7 @@ def test_a_confirmation_of_an_older_generation_is_refused(daemon):
 
 
 def test_a_request_that_cannot_be_read_is_refused(daemon):
-    daemon.configuration.refuse(Cause.HANGUP, "what is this")
+    daemon.configuration.refuse_unreadable(Path("/run/mcrelay/request"), "it is not JSON")
     daemon.publish()
     assert (daemon.outcome, daemon.result["cause"]) == ("refused", "hangup")
+    assert daemon.result["lines"] == ["/run/mcrelay/request: it is not JSON"]

@@ -31,7 +31,9 @@ FAKE = """#!{python}
 import os, socket, sys, time
 options = dict(word.lstrip("-").split("=") for word in sys.argv if "=" in word)
 channel = socket.socket(fileno=int(options["channel"]))
-beat = os.path.join(os.path.dirname(sys.argv[0]), "beat")
+def wait_for(name):
+    path = os.path.join(os.path.dirname(sys.argv[0]), name)
+    while not os.path.exists(path): time.sleep(0.01)
 def receive():
     text, count, last = b"", 0, False
     while not last:
@@ -46,7 +48,7 @@ HELLO = f"channel.send(b'.[\"hello\",{PROCESS_PROTOCOL}]')\n"
 RECEIVE = "while True: receive()\n"
 BEAT = """
 _, [_, pulse], _, _ = socket.recv_fds(channel, 100_000, 253)
-while not os.path.exists(beat): time.sleep(0.01)
+wait_for("beat")
 beats = 0
 while beats := beats + 1:
     os.pwrite(pulse, beats.to_bytes(8, "big"), 0)
@@ -136,8 +138,9 @@ def test_it_gets_the_listening_socket_a_snapshot_and_later_the_changes(start):
 
 
 def test_a_mark_is_answered_with_the_number_of_reloads_that_have_begun(start):
-    supervisor = start(HELLO + "channel.send(b'.[\"mark\",7]')\n" + RECEIVE)
+    supervisor = start(HELLO + "wait_for('begun')\nchannel.send(b'.[\"mark\",7]')\n" + RECEIVE)
     supervisor.reloads.begin(Cause.HANGUP)
+    (supervisor.folder / "begun").touch()
     assert supervisor.received(2)[1] == (MarkAnswer(7, 1), 0)
 
 
@@ -158,8 +161,8 @@ def test_it_requests_traces_and_gets_their_rings(start):
             "channel.send(b'.[\"hello\",99]')\ntime.sleep(60)",
             f"it speaks protocol 99, and the supervisor {PROCESS_PROTOCOL}: the installed version",
         ),
-        ("channel.send(b'.[\"mark\",1]')\ntime.sleep(60)", "did not say hello first"),
-        (HELLO * 2 + "time.sleep(60)", "it said hello twice"),
+        ("channel.send(b'.[\"mark\",1]')\ntime.sleep(60)", "did not send hello first"),
+        (HELLO * 2 + "time.sleep(60)", "it sent hello twice"),
         (HELLO + "channel.send(b'.[\"reload\"]')\ntime.sleep(60)", "unknown message"),
         (HELLO + "channel.send(b'?')\ntime.sleep(60)", "neither `+`"),
         (HELLO + "channel.close()\ntime.sleep(60)", "it closed its channel"),
@@ -266,11 +269,12 @@ def test_a_removed_control_socket_is_created_again_and_passed_on(start):
 
 
 def test_one_that_reads_late_gets_everything(start):
-    supervisor = start(HELLO + "time.sleep(0.3)\n" + RECEIVE)
+    supervisor = start(HELLO + "wait_for('sent')\n" + RECEIVE)
     supervisor.until_ready()
     snapshot = {"daemon": "x" * 4_000_000}
     supervisor.control.send_snapshot(snapshot, {})
     assert supervisor.control.has_unsent
+    (supervisor.folder / "sent").touch()
     assert supervisor.received(2)[1] == (SnapshotChanged(snapshot), 0)
     assert not supervisor.control.has_unsent
 

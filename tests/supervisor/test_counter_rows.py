@@ -35,7 +35,7 @@ def test_a_name_keeps_a_row_of_its_own(steps):
     for step in steps:
         if isinstance(step, frozenset):
             gone = [plain.pop(name) for name in list(plain) if name not in step]
-            assert sorted(rows.keep(step)) == sorted(gone)
+            assert sorted(rows.release_all_except(step)) == sorted(gone)
         elif step in plain or len(plain) < SMALL.rows:
             row = rows.row(step)
             assert plain.setdefault(step, row) == row
@@ -59,7 +59,7 @@ def test_a_row_is_used_again_only_after_it_was_freed():
     rows = Rows(SMALL)
     first = rows.row("camera")
     assert rows.row("sensors") != first
-    assert rows.keep({"sensors", "never seen"}) == [first]
+    assert rows.release_all_except({"sensors", "never seen"}) == [first]
     assert rows.get("camera") is None
     assert rows.row("feed") == first
 
@@ -237,7 +237,7 @@ def test_a_row_keeps_its_counts_for_its_owner_and_starts_at_zero_for_a_new_one(a
         for row in (0, 1):
             counting.add_rule_drops(np.array([row]), "own")
         counting.outputs[:3, 0] += np.uint64(1)
-    all_rows.keep([config(feed=[6001])], [state(feed)])
+    all_rows.release_all_except([config(feed=[6001])], [state(feed)])
     assert all_rows.rule("feed")["own"] == 2
     assert all_rows.output("feed", output(6001))["packets"] == 2
     assert all_rows.rule("other") == dict.fromkeys(RULES.columns, 0)
@@ -246,7 +246,7 @@ def test_a_row_keeps_its_counts_for_its_owner_and_starts_at_zero_for_a_new_one(a
     assert sorted(all_rows.instruction(newcomer, False).rows[1:]) == [1, 2]  # those of the rule that went
     assert all_rows.rule("newcomer") == dict.fromkeys(RULES.columns, 0)
     assert all_rows.output("newcomer", output(6002)) == dict.fromkeys(OUTPUTS.columns, 0)
-    all_rows.keep([config()], [DesiredState()])
+    all_rows.release_all_except([config()], [DesiredState()])
     assert all_rows.link(7) == dict.fromkeys(LINKS.columns, 0)
     assert not tally(all_rows, 1).rules.any()
     assert not tally(all_rows, 1).outputs.any()
@@ -255,9 +255,9 @@ def test_a_row_keeps_its_counts_for_its_owner_and_starts_at_zero_for_a_new_one(a
 def test_a_rule_that_does_not_run_for_a_while_keeps_its_counts(all_rows):
     all_rows.instruction(set_flow("feed", output(6001)), False)
     tally(all_rows).outputs[0, 0] = 7
-    all_rows.keep([config(feed=[6001])], [DesiredState()])
+    all_rows.release_all_except([config(feed=[6001])], [DesiredState()])
     assert all_rows.output("feed", output(6001))["packets"] == 7
-    all_rows.keep([config(feed=[6002])], [DesiredState()])
+    all_rows.release_all_except([config(feed=[6002])], [DesiredState()])
     assert all_rows.output("feed", output(6001))["packets"] == 0
 
 

@@ -29,39 +29,39 @@ def test_a_cleanup_waits_until_the_work_is_complete(progress, reconciler):
     assert not progress.needs_cleanup
     reconciler.is_settled = True
     assert progress.needs_cleanup
-    progress.cleaned_up()
+    progress.record_cleanup()
     assert not progress.needs_cleanup
-    progress.work_began()
+    progress.record_work()
     assert progress.needs_cleanup
 
 
 def test_the_result_of_a_new_config_waits_for_the_cleanup(progress, reloads):
-    progress.cleaned_up()
+    progress.record_cleanup()
     assert not progress.has_results
     reloads.begin(Cause.HANGUP)
     reloads.record_outcome(Outcome.APPLIED, 1, Changes())
-    progress.reload_handled()
+    progress.record_reload()
     assert not progress.has_results
-    progress.cleaned_up()
+    progress.record_cleanup()
     assert progress.has_results
 
 
 def test_a_result_that_changes_nothing_waits_for_nothing(progress, reloads):
     reloads.begin(Cause.HANGUP)
     reloads.record_outcome(Outcome.UNCHANGED, 1)
-    progress.reload_handled()
+    progress.record_reload()
     assert progress.has_results
 
 
 def test_a_snapshot_is_outdated_until_it_is_sent(progress):
     assert progress.is_snapshot_outdated
-    progress.snapshot_sent()
+    progress.record_snapshot()
     assert not progress.is_snapshot_outdated
-    progress.state_changed()
+    progress.record_change()
     assert progress.is_snapshot_outdated
-    progress.snapshot_sent()
-    progress.reload_handled()
+    progress.record_snapshot()
+    progress.record_reload()
     assert progress.is_snapshot_outdated
-    progress.snapshot_sent()
-    progress.work_began()
+    progress.record_snapshot()
+    progress.record_work()
     assert not progress.is_snapshot_outdated

@@ -13,17 +13,17 @@ def at(due):
     ("deadlines", "left"), [([], None), ([None, None], None), ([None, 12.0, 11.0], 1.0), ([9.0, 12.0], 0.0)]
 )
 def test_the_wait_ends_at_the_earliest_deadline(deadlines, left):
-    assert seconds_left([Timer("any", at(due)) for due in deadlines], 10.0) == left
+    assert seconds_left([Timer(at(due)) for due in deadlines], 10.0) == left
 
 
 def test_timers_that_are_due_run_in_their_order():
     runs = []
     timers = [
-        Timer("past", at(9.0), lambda: runs.append("past")),
-        Timer("later", at(10.1), lambda: runs.append("later")),
-        Timer("none", at(None), lambda: runs.append("none")),
-        Timer("now", at(10.0), lambda: runs.append("now")),
-        Timer("each turn does it", at(10.0)),
+        Timer(at(9.0), lambda: runs.append("past")),
+        Timer(at(10.1), lambda: runs.append("later")),
+        Timer(at(None), lambda: runs.append("none")),
+        Timer(at(10.0), lambda: runs.append("now")),
+        Timer(at(10.0)),
     ]
     run_due(timers, 10.0)
     assert runs == ["past", "now"]
@@ -32,15 +32,15 @@ def test_timers_that_are_due_run_in_their_order():
 def test_a_timer_that_another_one_moved_does_not_run():
     dues = {"second": 9.0}
     timers = [
-        Timer("first", at(9.0), lambda: dues.update(second=20.0)),
-        Timer("second", lambda now: dues["second"], lambda: pytest.fail("it was moved")),
+        Timer(at(9.0), lambda: dues.update(second=20.0)),
+        Timer(lambda now: dues["second"], lambda: pytest.fail("it was moved")),
     ]
     run_due(timers, 10.0)
 
 
 def test_a_deadline_may_be_relative_to_now():
     runs = []
-    timers = [Timer("the trial ends", lambda now: now + 0.0, lambda: runs.append("ended"))]
+    timers = [Timer(lambda now: now + 0.0, lambda: runs.append("ended"))]
     assert seconds_left(timers, 10.0) == 0.0
     run_due(timers, 10.0)
     assert runs == ["ended"]

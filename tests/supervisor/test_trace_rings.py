@@ -23,7 +23,7 @@ def same(one, other):
 def rings():
     made = TraceRings()
     yield made
-    made.keep(DesiredState())
+    made.release_all_except(DesiredState())
 
 
 def test_a_worker_gets_a_ring_for_each_trace_in_the_order_of_the_batch(rings):
@@ -55,7 +55,7 @@ def test_the_control_process_gets_the_rings_in_the_order_of_the_workers(rings):
 
 def test_the_rings_of_ended_traces_are_closed(rings):
     [feed, clock] = rings.supply([Open(0, FEED), Open(0, CLOCK)])
-    rings.keep(DesiredState(WorkerState(frozenset({CLOCK})), 1))
+    rings.release_all_except(DesiredState(WorkerState(frozenset({CLOCK})), 1))
     os.fstat(clock)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(feed)

@@ -117,7 +117,7 @@ def test_the_files_run_with_an_error_if_the_confirmed_entry_is_unusable(daemon, 
     spoil(daemon.state / "history" / "000001.json")
     daemon.restart()
     assert (daemon.rules, daemon.outcome, daemon.trial) == ({"clock"}, "started", None)
-    assert "the confirmed config cannot return" in caplog.text
+    assert "cannot restore the confirmed configuration" in caplog.text
 
 
 def test_an_entry_that_is_no_valid_config_is_unusable(daemon, caplog):
@@ -127,4 +127,4 @@ def test_an_entry_that_is_no_valid_config_is_unusable(daemon, caplog):
     changed(daemon.state / "history" / "000001.json", contents=as_text, hash=config_files.digest(contents))
     daemon.restart()
     assert daemon.rules == {"clock"}
-    assert "is no valid config" in caplog.text
+    assert "is not a valid configuration" in caplog.text

@@ -85,7 +85,7 @@ class Daemon:
     def wait(self, seconds):
         self.now = self.now.later(seconds)
         if self.configuration.trials.seconds_left(self.now) == 0:
-            has_changed = self.configuration.trial_ended()
+            has_changed = self.configuration.finish_trial()
             self.publish()
             return has_changed
         return None

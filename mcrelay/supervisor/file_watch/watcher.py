@@ -1,4 +1,4 @@
-"""Finds out when the files of the configuration were changed and are no longer being written."""
+"""Reports that the configuration files have changed, once no process writes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger("mcrelay")
 
 
 class Watcher:
-    """Watches a file, its drop-ins and all symbolic links that lead to them, while it is switched on."""
+    """Watches a file, its drop-ins and all symbolic links that lead to them, while the watcher is on."""
 
     def __init__(self, path: config_files.Name) -> None:
         self._path = path
@@ -30,7 +30,7 @@ class Watcher:
 
     @property
     def due(self) -> float | None:
-        """When to call `check`, in seconds of the monotonic clock; None while the watcher is off."""
+        """The time of the next `check`, in seconds of the monotonic clock; None while the watcher is off."""
         return self._debouncer.due if self._debouncer else None
 
     def switch(self, on: bool) -> None:
@@ -42,7 +42,7 @@ class Watcher:
             self._replace_observer(None, ())
 
     def record_event(self) -> None:
-        """Take note of an event, so that `due` becomes earlier."""
+        """Record an event of the observer, so that `due` becomes earlier."""
         self._wake_up.clear()
         if self._debouncer:
             self._debouncer.record_event(time.monotonic())
@@ -74,10 +74,10 @@ class Watcher:
 
     def _is_broken(self, observer: FileObserver, debouncer: Debouncer) -> bool:
         if not observer.is_alive:
-            log.warning("the thread that observes the files has died; a new one is started")
+            log.warning("the thread that watches the files has died; starting a new one")
             return True
         if debouncer.has_missed_events(time.monotonic()):
-            log.info("the files changed without an event; a new observer is started")
+            log.info("the files changed without an inotify event; watching them anew")
             return True
         return False
 
@@ -87,11 +87,11 @@ class Watcher:
         if self._observer:
             self._observer.close()
         if observer and self._last_warning:
-            log.info("the files can be observed again")
+            log.info("watching the files again")
             self._last_warning = ""
         self._observer, self._directories = observer, directories
 
     def _warn_once(self, reason: str) -> None:
         if reason != self._last_warning:
-            log.warning("changed files are noticed late, every %g s: %s", POLL_INTERVAL_S, reason)
+            log.warning("cannot watch the files; checking them every %g s: %s", POLL_INTERVAL_S, reason)
             self._last_warning = reason

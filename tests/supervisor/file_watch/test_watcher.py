@@ -114,7 +114,7 @@ def test_an_observer_whose_threads_have_ended_is_replaced(watcher, file, caplog)
     watcher._observer._observer.join(PATIENCE)
     file.write_text("without an event")
     assert finds_change_without_event(watcher)
-    assert caplog.messages == ["the thread that observes the files has died; a new one is started"]
+    assert caplog.messages == ["the thread that watches the files has died; starting a new one"]
     assert gets_event(watcher, file)
     assert len(caplog.messages) == 1
 
@@ -124,7 +124,7 @@ def test_an_observer_whose_thread_raised_an_exception_is_replaced(watcher, file,
     watcher._observer._observer.event_queue.put("this is no event")
     watcher._observer._observer.join(PATIENCE)
     assert finds_change_without_event(watcher, POLL_INTERVAL_S + 1) is False
-    assert caplog.messages == ["the thread that observes the files has died; a new one is started"]
+    assert caplog.messages == ["the thread that watches the files has died; starting a new one"]
     assert gets_event(watcher, file)
 
 
@@ -136,7 +136,7 @@ def test_an_observer_that_misses_events_is_replaced(watcher, file, caplog):
     assert not finds_change_without_event(watcher, SOON)
     assert finds_change_without_event(watcher)
     finds_change_without_event(watcher, PATIENCE)
-    assert caplog.messages == ["the files changed without an event; a new observer is started"]
+    assert caplog.messages == ["the files changed without an inotify event; watching them anew"]
     assert gets_event(watcher, file)
 
 
@@ -155,11 +155,11 @@ def test_without_an_observer_changes_are_found_late_with_one_warning(file, caplo
         assert not finds_change_without_event(watcher, SOON)
         assert finds_change_without_event(watcher)
     assert caplog.messages == [
-        "changed files are noticed late, every 5 s: inotify watch limit reached;"
+        "cannot watch the files; checking them every 5 s: inotify watch limit reached;"
         " raise fs.inotify.max_user_watches with sysctl(8)"
     ]
     finds_change_without_event(watcher, POLL_INTERVAL_S)
-    assert caplog.messages[1:] == ["the files can be observed again"]
+    assert caplog.messages[1:] == ["watching the files again"]
     assert gets_event(watcher, file)
     watcher.switch(False)
 
@@ -188,7 +188,7 @@ def test_the_warning_names_the_limit_to_raise(file, limit, noun):
     )
     assert (limited.returncode, limited.stderr) == (
         0,
-        f"changed files are noticed late, every 5 s: inotify {noun} limit reached;"
+        f"cannot watch the files; checking them every 5 s: inotify {noun} limit reached;"
         f" raise fs.inotify.max_user_{limit} with sysctl(8)\n",
     )
 

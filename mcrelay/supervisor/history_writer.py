@@ -1,4 +1,4 @@
-"""Writes each config that is accepted to the history in the state directory, and what a restart must know."""
+"""Writes each accepted config to the history, and the hash of rolled-back files for the next start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("mcrelay")
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """A version of the config that was accepted: as which generation, when (seconds since 1970), and why."""
+    """An accepted version of the config, with its generation, the time (seconds since 1970) and the cause."""
 
     version: Version
     generation: int
@@ -29,7 +29,7 @@ class Acceptance:
 
 
 class HistoryWriter:
-    """Writes the history, and knows which of its entries is the running config."""
+    """Writes the history, and keeps the number of the running config's entry."""
 
     def __init__(self, state_directory: StateDirectory, trials: Trials) -> None:
         self.running_entry: int | None = None
@@ -38,11 +38,11 @@ class HistoryWriter:
         self._trials = trials
 
     def record(self, acceptance: Acceptance) -> None:
-        """Write an entry. A start that finds the config of the latest entry again writes none."""
-        is_rollback = acceptance.outcome is Outcome.ROLLED_BACK  # then a restart must roll back, too
+        """Write an entry, except at a start with the same config as in the latest entry."""
+        is_rollback = acceptance.outcome is Outcome.ROLLED_BACK  # after which a restart must roll back, too
         if not is_rollback:
             self._state_directory.remove_rolled_back()
-            self._trials.config_accepted(acceptance.version.hash)
+            self._trials.record_acceptance(acceptance.version.hash)
         latest = self._state_directory.latest() if acceptance.cause is Cause.START else None
         if latest and latest.hash == acceptance.version.hash:
             self.running_entry = latest.number
@@ -53,7 +53,7 @@ class HistoryWriter:
             self._state_directory.prune(needed=trial.confirmed if trial else None)
 
     def record_if_missing(self, acceptance: Acceptance) -> None:
-        """Write the running config's entry now if that failed when it was accepted (a full disk)."""
+        """Write the running config's entry if the write failed when the config was accepted (a full disk)."""
         if self.running_entry is None:
             self._add(acceptance)
 
@@ -63,18 +63,20 @@ class HistoryWriter:
             self._state_directory.confirm(self.running_entry)
 
     def write_rolled_back(self, content_hash: str, confirmed: int) -> None:
-        """Remember files that were rolled back, so that a restart runs entry `confirmed` instead of them."""
+        """Write the hash of rolled-back files, so that a restart runs entry `confirmed` of the history."""
         try:
             self._state_directory.write_rolled_back(RolledBackContent(content_hash, confirmed))
         except StateDirectoryError as error:
-            log.error("a restart will take the files as they are: %s", error)
+            log.error(
+                "cannot record the rollback: %s; after a restart, the rolled-back files will run", error
+            )
 
     def remove_rolled_back(self) -> None:
-        """Let a restart take the files, whatever was rolled back before."""
+        """Delete the hash of rolled-back files, so that a restart runs the files."""
         self._state_directory.remove_rolled_back()
 
     def prune_after_trial(self) -> None:
-        """Remove the oldest entries, now that no trial needs one of them."""
+        """Remove the oldest entries, which no trial needs now."""
         self._state_directory.prune(needed=None)
 
     def _add(self, acceptance: Acceptance) -> None:

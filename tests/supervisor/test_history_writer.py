@@ -31,7 +31,7 @@ def test_without_a_state_directory_a_trial_is_refused_and_a_reload_works(daemon)
     daemon.publish()
     assert not daemon.try_(TRIED)
     assert daemon.outcome == "refused"
-    assert "nothing to go back to: " in daemon.result["lines"][0]
+    assert "there is no confirmed configuration to restore: " in daemon.result["lines"][0]
     assert "another mcrelay uses" in daemon.result["lines"][0]
     assert daemon.rules == {"feed"}
     assert daemon.reload()
@@ -76,7 +76,7 @@ def test_a_rollback_works_without_the_state_directory(daemon, caplog):
     assert daemon.reload(OTHER)
     assert daemon.wait(120)
     assert (daemon.rules, daemon.outcome, daemon.trial) == ({"feed"}, "rolled_back", None)
-    assert "a restart will take the files as they are" in caplog.text
+    assert "after a restart, the rolled-back files will run" in caplog.text
 
 
 def test_the_confirmed_entry_is_kept_for_any_number_of_reloads_in_a_trial(daemon):
