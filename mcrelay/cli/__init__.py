@@ -13,6 +13,7 @@ from importlib import import_module
 from mcrelay import __version__
 from mcrelay.cli import inherited_state
 from mcrelay.cli.exit_codes import Exit
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.model.suggestions import did_you_mean, list_words
 
 
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno != errno.ENOSPC:
             raise
         _discard_output()
-        print(f"mcrelay: {error.strerror}", file=sys.stderr)
+        print(f"mcrelay: {format_os_error(error)}", file=sys.stderr)
         return Exit.FAILURE
     return code
 

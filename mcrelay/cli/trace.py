@@ -17,6 +17,7 @@ from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.interrupt import Interrupt
 from mcrelay.cli.view.trace_output import CaptureOutput, JsonOutput, TextOutput, TraceOutput, TraceSummary
 from mcrelay.client.connection import Client, NoAnswer, RequestFailed
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.traffic.endpoint import UsageError
 
@@ -102,7 +103,7 @@ def _create(path: str) -> IO[bytes]:
     try:
         return open(path, "wb")
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+        raise UsageError(f"cannot write {path}: {format_os_error(error)}") from None
 
 
 def _binary_standard_output(options: argparse.Namespace) -> IO[bytes]:

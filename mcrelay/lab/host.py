@@ -16,6 +16,7 @@ from typing import IO
 from mcrelay.lab.command import LabError
 from mcrelay.linux.constants import CLONE_NEWNET
 from mcrelay.model.addresses import address_to_bytes, is_group
+from mcrelay.model.os_errors import format_os_error
 
 NAMESPACES = Path("/run/netns")  # where `ip netns` keeps the namespaces
 
@@ -63,7 +64,7 @@ class Host:
             with self.enter_namespace():
                 Path("/proc/sys", *name.split(".")).write_text(str(value))
         except OSError as error:
-            raise LabError(f"cannot set {name}: {error.strerror}") from error
+            raise LabError(f"cannot set {name}: {format_os_error(error)}") from error
 
     def run(
         self, command: Sequence[str], check: bool = True, seconds: float = 60

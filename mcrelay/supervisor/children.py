@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Generic
 
 from mcrelay.ipc.channel import ChildChannel, Message
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.protocol.control import ToSupervisor, decode_to_supervisor
 from mcrelay.protocol.worker import Answer, decode_answer
 from mcrelay.supervisor.counter_rows import CounterMemory
@@ -85,7 +86,8 @@ class Child(Generic[Message]):
 
 def describe_start_error(error: OSError) -> str:
     """Return why a process cannot be started, with the file that the error is about, if any."""
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    reason = format_os_error(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 def start_worker(number: int, user: User | None, memory: CounterMemory) -> Child[Answer]:

@@ -8,6 +8,7 @@ import resource
 import socket
 from pathlib import Path
 
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.model.state import DesiredState
 
 RESERVE = 64  # descriptors that rules must leave free, to read files and start workers
@@ -43,7 +44,7 @@ def keep_reserve(sock: socket.socket) -> socket.socket:
 
 def describe_error(error: OSError, needed: int) -> str:
     """Return why a socket cannot be opened, and what to do. All rules together need `needed` descriptors."""
-    reason = error.strerror or str(error)
+    reason = format_os_error(error)
     match error.errno:
         case errno.EMFILE:
             return f"{reason}; {describe_file_limit(needed)}"

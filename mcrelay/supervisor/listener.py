@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.storage.run_dir import CONTROL_SOCKET, LOCK, RunDirBusyError, lock
 
 log = logging.getLogger("mcrelay")
@@ -32,7 +33,7 @@ class ControlListener:
         try:
             self.listener, self._inode = _open_listener(directory, group)
         except OSError as error:
-            raise RunDirBusyError(f"cannot listen on {self.path}: {error.strerror or error}") from error
+            raise RunDirBusyError(f"cannot listen on {self.path}: {format_os_error(error)}") from error
 
     def fileno(self) -> int:
         """Return the descriptor of the socket. It stays the same when the socket is created again."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mcrelay.ipc.shared_memory import SharedMemory
 from mcrelay.model.actions import Open, WorkerAction
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.model.state import DesiredState, Trace
 from mcrelay.protocol.control import TraceState
 from mcrelay.supervisor.supply import SupplyError
@@ -27,7 +28,7 @@ class TraceRings:
                     try:
                         descriptors.append(self.ring(worker, trace).descriptor)
                     except OSError as error:
-                        failed[index] = f"cannot trace rule {trace.rule}: {error.strerror}"
+                        failed[index] = f"cannot trace rule {trace.rule}: {format_os_error(error)}"
         if failed:
             raise SupplyError(failed)
         return descriptors
@@ -45,7 +46,7 @@ class TraceRings:
         try:
             return [self.ring(worker, trace).for_reading for worker in state.workers]
         except OSError as error:
-            raise SupplyError({0: f"cannot trace rule {trace.rule}: {error.strerror}"}) from None
+            raise SupplyError({0: f"cannot trace rule {trace.rule}: {format_os_error(error)}"}) from None
 
     def release_all_except(self, state: DesiredState) -> None:
         """Close the rings of traces that are not in `state`."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mcrelay.linux import socket_filters
 from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow
 from mcrelay.model.addresses import is_group_number
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.model.state import Egress, Flow, Ingress, Trace
 from mcrelay.packet.fib import Fib, RouteEntry, RouteTable
 from mcrelay.packet.keys import EndpointKey, EndpointKeys, endpoint_key, find
@@ -203,5 +204,5 @@ def _adopt_socket(index: int, descriptor: int) -> socket.socket:
         return socket.socket(fileno=descriptor)
     except OSError as error:
         os.close(descriptor)
-        reason = f"the descriptor of the instruction is not a socket: {error.strerror}"
+        reason = f"the descriptor of the instruction is not a socket: {format_os_error(error)}"
         raise InstructionError(index, reason) from error

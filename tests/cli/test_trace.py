@@ -117,4 +117,4 @@ def test_without_packets_it_says_what_to_check():
 def test_an_output_that_cannot_be_written_is_reported_in_one_line(capsys):
     assert trace.run(options(pcapng="/nowhere/at/all")) == Exit.USAGE
     said = capsys.readouterr().err
-    assert said == "mcrelay trace: cannot write /nowhere/at/all: No such file or directory\n"
+    assert said == "mcrelay trace: cannot write /nowhere/at/all: no such file or directory\n"

@@ -137,11 +137,11 @@ def test_little_memory_for_socket_options_needs_more_sockets_and_loses_no_group(
 
 def test_a_host_with_too_many_open_files_gets_the_name_of_the_setting():
     reason = limits.describe_error(OSError(errno.ENFILE, "Too many open files in system"), 100)
-    assert reason.startswith("Too many open files in system; raise fs.file-max (")
+    assert reason.startswith("too many open files in system; raise fs.file-max (")
 
 
 def test_any_other_error_keeps_its_text():
-    assert limits.describe_error(OSError(errno.ENODEV, "No such device"), 100) == "No such device"
+    assert limits.describe_error(OSError(errno.ENODEV, "No such device"), 100) == "no such device"
 
 
 def test_a_daemon_without_enough_descriptors_runs_what_it_can_names_the_limit_and_reloads(studio, frugal):

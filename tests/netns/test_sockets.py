@@ -131,8 +131,8 @@ def test_a_failed_join_has_a_reason_and_the_others_succeed(sockets, link):
     lost = [Acquire(Membership(NOWHERE, "239.1.1.1")), Acquire(Membership(NOWHERE, "232.1.1.1", "10.0.0.5"))]
     failed = sockets.perform([lost[0], *joins(link, 3), lost[1]])
     assert failed == {
-        0: f"cannot join 239.1.1.1 on device {NOWHERE}: No such device",
-        4: f"cannot join 232.1.1.1 of 10.0.0.5 on device {NOWHERE}: No such device",
+        0: f"cannot join 239.1.1.1 on device {NOWHERE}: no such device",
+        4: f"cannot join 232.1.1.1 of 10.0.0.5 on device {NOWHERE}: no such device",
     }
     assert len(members()) == 3
     assert descriptors() - before == 1
@@ -162,7 +162,7 @@ def test_a_group_that_cannot_be_left_has_a_reason(sockets, link, monkeypatch):
 
     sockets.perform(joins(link, 1))
     monkeypatch.setattr(privileged, "leave", refuse)
-    assert sockets.perform(leaves(joins(link, 1))) == {0: "Operation not permitted"}
+    assert sockets.perform(leaves(joins(link, 1))) == {0: "operation not permitted"}
 
 
 # Held ports.
@@ -216,7 +216,7 @@ def test_a_port_of_an_absent_address_cannot_be_reserved(sockets, relay):
     failed = sockets.perform(
         [Acquire(PortReservation("10.99.0.1", 7001)), Acquire(PortReservation("10.1.0.1", 7001))]
     )
-    assert failed == {0: "cannot reserve 10.99.0.1 port 7001: Cannot assign requested address"}
+    assert failed == {0: "cannot reserve 10.99.0.1 port 7001: cannot assign requested address"}
 
 
 # Rings and ways out.
@@ -250,11 +250,11 @@ def test_an_open_ring_is_resumed_unless_the_frame_size_changes(sockets, link):
         (Open(0, Ingress(NOWHERE, 2048)), f"cannot read packets of device {NOWHERE}: "),
         (
             Open(0, Egress(1, "10.99.0.1")),
-            "cannot send from 10.99.0.1 through device lo: Cannot assign",
+            "cannot send from 10.99.0.1 through device lo: cannot assign",
         ),
         (
             Open(0, Egress(1, "10.2.0.1", 7001)),
-            "cannot send from 10.2.0.1 port 7001 through device lo: Ad",
+            "cannot send from 10.2.0.1 port 7001 through device lo: ad",
         ),
     ],
 )

@@ -555,7 +555,7 @@ def test_a_trace_of_a_rule_that_does_not_run_fails_with_its_state_and_reason(stu
     ("options", "problem"),
     [
         (("--json", "--pcapng=-"), "would both write to standard output"),
-        (("--pcapng=/nowhere/at/all",), "cannot write /nowhere/at/all: No such file or directory"),
+        (("--pcapng=/nowhere/at/all",), "cannot write /nowhere/at/all: no such file or directory"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_reported_in_one_line(studio, options, problem):

@@ -198,6 +198,6 @@ def test_the_control_process_gets_its_channel_and_user_as_options(tmp_path, monk
 def test_a_start_error_names_the_file_if_there_is_one():
     assert (
         describe_start_error(OSError(13, "Permission denied", "/opt/python"))
-        == "/opt/python: Permission denied"
+        == "/opt/python: permission denied"
     )
-    assert describe_start_error(OSError(24, "Too many open files")) == "Too many open files"
+    assert describe_start_error(OSError(24, "Too many open files")) == "too many open files"

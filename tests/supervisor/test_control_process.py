@@ -295,7 +295,7 @@ def test_a_failed_start_is_tried_again_later(start, monkeypatch, tmp_path):
     missing = str(tmp_path / "missing")
     monkeypatch.setattr(sys, "executable", missing)
     supervisor.until(lambda: "cannot start" in supervisor.control.process.reason, "a start that fails")
-    assert supervisor.control.process.reason == f"it cannot start: {missing}: No such file or directory"
+    assert supervisor.control.process.reason == f"it cannot start: {missing}: no such file or directory"
     assert supervisor.control.child is None
     assert supervisor.control.next_deadline() > time.monotonic() - TIMEOUT_S
     assert supervisor.control.process.restarts == 2

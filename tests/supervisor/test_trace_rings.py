@@ -68,6 +68,6 @@ def test_without_memory_the_reason_names_the_rule(rings, monkeypatch):
     monkeypatch.setattr(trace_rings, "SharedMemory", full)
     with pytest.raises(SupplyError) as failure:
         rings.supply([Close(0, CLOCK), Open(0, FEED)])
-    assert failure.value.reasons == {1: "cannot trace rule feed: Too many open files"}
-    with pytest.raises(SupplyError, match="cannot trace rule feed: Too many open files"):
+    assert failure.value.reasons == {1: "cannot trace rule feed: too many open files"}
+    with pytest.raises(SupplyError, match="cannot trace rule feed: too many open files"):
         rings.for_reading(TraceState("feed", 1, (0,)))
