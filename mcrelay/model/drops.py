@@ -1,7 +1,7 @@
 """The drop reasons and the send errors, each with its counters, its meaning and advice.
 
 `Drop` is the only table of drop reasons. The columns of the counters (counters.py), of `status`, `stats` and
-the log, the verdicts of traces and the manual are derived from it; tests hold the schemas to it.
+the log, the verdicts of traces and the manual are derived from it, and tests compare the schemas with it.
 """
 
 from __future__ import annotations

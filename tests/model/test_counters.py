@@ -1,4 +1,4 @@
-"""Every count has one place in the memory, and the counts of workers are added up."""
+"""Every count has an index of its own in the memory, and the counts of workers are added up."""
 
 import pytest
 from hypothesis import given
@@ -18,11 +18,11 @@ def test_the_tables_follow_one_another_and_fill_the_memory():
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_every_count_of_a_table_has_a_place_of_its_own_inside_it(table):
+def test_every_count_of_a_table_has_an_index_of_its_own_inside_it(table):
     for row in (0, 1, table.rows - 1):
-        places = [table.index(row, column) for column in table.columns]
-        assert len(set(places)) == len(table.columns)
-        assert all(table.offset <= 8 * place < table.offset + table.size for place in places)
+        indexes = [table.index(row, column) for column in table.columns]
+        assert len(set(indexes)) == len(table.columns)
+        assert all(table.offset <= 8 * index < table.offset + table.size for index in indexes)
     assert table.index(1, table.columns[0]) == table.index(0, table.columns[-1]) + 1
 
 

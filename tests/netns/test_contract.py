@@ -55,7 +55,7 @@ def receive_datagram(wire):
 
 
 def sum_words(octets):
-    """Return the ones' complement sum of RFC 1071, which is 0xFFFF where the checksum is valid."""
+    """Return the ones' complement sum of RFC 1071, which is 0xFFFF if the checksum is valid."""
     octets += bytes(len(octets) % 2)
     total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
     while total >> 16:

@@ -57,7 +57,7 @@ def test_a_successor_relays_all_packets_of_a_full_ring(harness, left):
 
 
 class KilledError(BaseException):
-    """Ends a worker in the middle of its work; nothing in it catches this."""
+    """The end of a worker in the middle of its work, which no code of the worker catches."""
 
 
 @pytest.mark.parametrize("count", [FEW, MANY])

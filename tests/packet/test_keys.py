@@ -67,8 +67,10 @@ def test_a_pair_is_unique_to_its_index_and_address(first, second):
 @given(st.sets(st.integers(0, 2**64 - 1), min_size=1), st.lists(st.integers(0, 2**64 - 1)))
 def test_a_number_is_found_exactly_when_it_is_there(keys, wanted):
     wanted += sorted(keys)
-    place, found = find(column(sorted(keys)), column(wanted))
+    indexes, found = find(column(sorted(keys)), column(wanted))
     assert found.tolist() == [one in keys for one in wanted]
     assert all(
-        sorted(keys)[at] == one for at, one, is_there in zip(place, wanted, found, strict=True) if is_there
+        sorted(keys)[index] == key
+        for index, key, is_there in zip(indexes, wanted, found, strict=True)
+        if is_there
     )

@@ -164,5 +164,5 @@ def test_the_manual_says_which_owner_counts_a_reason():
     assert named == {
         "interface": {*drops_of(Scope.LINK)},
         "rule's input": {*drops_of(Scope.RULE)},
-        "output": {*drops_of(Scope.OUTPUT)} - {Drop.SEND_ERROR},
+        "output": {*drops_of(Scope.OUTPUT)},
     }

@@ -150,7 +150,7 @@ class Datagram:
 
 
 class UdpListener:
-    """A UDP socket on a host, a member of the group where the destination is a group."""
+    """A UDP socket on a host, a member of the group if the destination is a group."""
 
     def __init__(self, host, destination="239.2.2.2", port=6001):
         with host.enter_namespace():
