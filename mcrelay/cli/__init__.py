@@ -1,4 +1,4 @@
-"""Runs: the command line. A table lists its verbs; the module of a verb is imported only for its own call."""
+"""Runs: the command line. A table lists the verbs; the module of a verb is imported if the verb is called."""
 
 from __future__ import annotations
 

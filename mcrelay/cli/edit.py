@@ -39,7 +39,7 @@ class EditRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A message for the user, and the file to write or delete, or None."""
+    """A message for the user, and the file to write or delete. Without a file, nothing changes."""
 
     message: str
     file: Path | None = None
@@ -93,7 +93,10 @@ class _Target:
 
 
 def _target(options: argparse.Namespace) -> _Target:
-    """Return the file to change. Raises an error of UNREACHABLE if it is the file of a missing daemon."""
+    """Return the file to change. The default file is used only if no daemon is named and none runs.
+
+    Raises an error of UNREACHABLE if no file is named, and the daemon does not answer.
+    """
     try:
         with session.connect_to_daemon(options) as client:
             pid, config = client.greeting["pid"], Path(client.greeting["config"])

@@ -47,7 +47,7 @@ def _greeting(options: argparse.Namespace) -> Greeting:
     except NotRunning:
         return None
     except UNREACHABLE as error:
-        print(f"warning: the daemon cannot be asked: {session.explain(error)}", file=sys.stderr)
+        print(f"warning: cannot ask the daemon: {session.explain(error)}", file=sys.stderr)
         return None
 
 

@@ -1,4 +1,4 @@
-"""The end of `send`, `receive` and `trace` on Ctrl-C or SIGTERM: each prints its result first."""
+"""Ctrl-C and SIGTERM in `send`, `receive` and `trace`, which print their results before they end."""
 
 from __future__ import annotations
 

@@ -171,9 +171,8 @@ def _receive(receiver: ProbeReceiver, limits: EndConditions, interrupt: Interrup
         ended = "signal" if interrupt.is_set else limits.first_reached(receiver, now)
     live.clear()
     until = now + MAX_DRAIN_S
-    while (
-        ended != "count" and receiver.receive(0) and now < until
-    ):  # packets that arrived before the end count
+    # Packets that arrived before the end count.
+    while ended != "count" and receiver.receive(0) and now < until:
         now = time.monotonic()
     return ended
 

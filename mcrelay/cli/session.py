@@ -66,12 +66,12 @@ def run_with_daemon(verb: Callable[[argparse.Namespace], int], options: argparse
 
 
 def explain(error: Unreachable | RequestFailed) -> str:
-    """Return an error and advice, on one line."""
+    """Return the message of an error with advice, on one line."""
     match error:
         case NotRunning(path=path) if _is_there(path) and not _is_socket(path):
             return f"{path} is not a socket: give {run_dir.CONTROL_SOCKET} in mcrelay's run directory"
         case NotRunning():
-            return f"{error}; start it, or give its place with --socket or --run-dir"
+            return f"{error}; start it, or give --socket or --run-dir"
         case RequestFailed(code=Code.UNKNOWN_RULE, message=message, data={"names": [_, *_] as names}):
             return message if "did you mean" in message else f"{message}; did you mean {list_words(names)}?"
         case RequestFailed(code=Code.UNKNOWN_RULE, message=message):

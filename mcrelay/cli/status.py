@@ -104,7 +104,7 @@ def _fetch(options: argparse.Namespace) -> dict[str, Any]:
     params = {"rule": options.rule} if options.rule is not None else {}
     with session.connect_to_daemon(options) as client:
         document: dict[str, Any] = client.call("status", **params)
-    gc.freeze()  # the document is large: the garbage collector is not to scan it again and again
+    gc.freeze()  # keeps the garbage collector from scanning the large document many times
     return document
 
 

@@ -125,7 +125,7 @@ def test_the_history_is_shown_if_the_daemon_does_not_answer(add_entry, state_dir
     with answering(tmp_path / "control.sock", hello=wrong) as at:
         code, out, err = run_verb(capsys, "history", "--socket", at, "--state-dir", str(state_dir))
     assert (code, len(out.splitlines())) == (0, 2)
-    assert err.startswith("warning: the daemon cannot be asked: ")
+    assert err.startswith("warning: cannot ask the daemon: ")
 
 
 def test_an_unreadable_entry_is_reported_and_the_others_are_shown(add_entry, state_dir, capsys):

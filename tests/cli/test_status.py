@@ -182,8 +182,7 @@ def test_a_missing_daemon_is_one_line_with_what_to_do_and_exit_code_3(verb, path
     assert run_verb(capsys, verb, "--socket", str(path)) == (
         3,
         [],
-        f"mcrelay: no daemon at {path}: no such socket; start it, or give its place with "
-        "--socket or --run-dir\n",
+        f"mcrelay: no daemon at {path}: no such socket; start it, or give --socket or --run-dir\n",
     )
 
 

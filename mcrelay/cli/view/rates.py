@@ -9,7 +9,7 @@ Part = dict[str, Any]  # a part of the status document, which schemas/status.sch
 
 
 def add_rates(before: Part, after: Part) -> Part:
-    """Replace the rates in `after` by those since `before`, unless the daemon restarted. Return `after`."""
+    """Set the rates in `after` to the rates since `before`, unless the daemon restarted. Return `after`."""
     seconds = after["daemon"]["uptime"] - before["daemon"]["uptime"]  # from a clock that is never set
     if before["daemon"]["pid"] == after["daemon"]["pid"] and seconds > 0:
         earlier = dict(_counters(before))

@@ -34,7 +34,7 @@ def refresh(fetch: Callable[[], Sequence[str]], seconds: float) -> None:
 
 
 def _show(lines: Sequence[str], is_first: bool) -> None:
-    """Write the lines: on a terminal in place of the previous ones, elsewhere below them."""
+    """Write the lines. On a terminal, they replace the previous lines."""
     if not is_drawable():
         print(*lines, sep="\n", flush=True)
         return

@@ -32,7 +32,7 @@ STATE_COLOURS = {
     "up": GREEN, "down": RED, "absent": RED,
     "started": "", "applied": GREEN, "unchanged": "", "rejected": RED,
 }  # fmt: skip
-MAX_GROUPS = 20  # shown of an interface's memberships
+MAX_GROUPS = 20  # memberships that are shown for an interface
 # The drops of an interface that a change on this host can prevent.
 ACTIONABLE_DROPS = (Drop.OVERSIZE, Drop.OVERRUN)
 

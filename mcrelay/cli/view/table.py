@@ -11,7 +11,10 @@ GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: its heading, its side, `<` for left or `>` for right, and the text of an item."""
+    """A column of a table.
+
+    The side `<` aligns its cells left, `>` right. The function `cell` returns the text of an item's cell.
+    """
 
     heading: str
     side: str
@@ -25,7 +28,7 @@ def make_rows(columns: Sequence[Column], items: Iterable[Any]) -> list[list[str]
 
 
 def align_columns(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return each row as a line, aligned as its columns say."""
+    """Return each row as a line, with its cells on the sides of their columns."""
     return align(rows, "".join(column.side for column in columns))
 
 

@@ -13,7 +13,7 @@ from mcrelay.traffic.endpoint import Endpoint
 from mcrelay.traffic.statistics import FlowCounts, FlowId, FlowStatistics, Reception, sum_counts
 
 JSON_VERSION = 1  # version of the shape of --json
-MAX_SHOWN_FLOWS = 40  # more would push the summary off the screen; --json has all
+MAX_SHOWN_FLOWS = 40  # flows in a table, so that the summary stays on the screen; --json has all flows
 
 
 @dataclass(frozen=True, slots=True)
