@@ -28,7 +28,7 @@ class Report:
 
     @property
     def is_flawless(self) -> bool:
-        """Whether no packet was lost, duplicated, reordered or corrupt."""
+        """True if no packet was lost, duplicated, reordered or corrupt."""
         return self.lost == self.duplicated == self.reordered == self.corrupt == 0
 
     @property

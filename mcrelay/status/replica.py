@@ -35,7 +35,7 @@ class SnapshotReplica:
 
     @property
     def has_content(self) -> bool:
-        """Whether the first part of the snapshot has arrived."""
+        """True if the first part of the snapshot has arrived."""
         return bool(self._snapshot)
 
     @property

@@ -28,7 +28,7 @@ class Endpoint:
 
     @property
     def is_group(self) -> bool:
-        """Whether the address is a multicast group."""
+        """True if the address is a multicast group."""
         return is_group(self.address)
 
 
