@@ -45,7 +45,7 @@ def test_the_control_process_decodes_the_message_that_was_sent(message):
     assert decode_to_control(encode_to_control(message)) == message
 
 
-def test_a_value_that_becomes_json_when_it_is_sent_arrives_as_that_json():
+def test_a_value_that_is_converted_when_it_is_sent_arrives_as_json():
     message = SnapshotChanged(
         {"statuses": {"set": {"feed": RuleStatus(RuleState.ACTIVE, "device eth0 is down")}}}
     )

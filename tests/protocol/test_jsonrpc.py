@@ -1,4 +1,4 @@
-"""Any line of a client is a valid request or an error that says what is wrong."""
+"""Any line of a client is a valid request, or an error with the reason."""
 
 import json
 
@@ -26,7 +26,7 @@ json_values = st.recursive(
 )
 
 
-def line(**fields):
+def encode_line(**fields):
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "status"} | fields).encode()
 
 
@@ -37,8 +37,8 @@ def test_a_request_is_read_as_it_was_written(id, method, params):
 
 @pytest.mark.parametrize("id", ["seven", 7, None])
 def test_an_identity_is_a_string_or_a_number_or_null(id):
-    assert parse_request(line(id=id)).id == id
-    assert not parse_request(line(id=id)).is_notification
+    assert parse_request(encode_line(id=id)).id == id
+    assert not parse_request(encode_line(id=id)).is_notification
 
 
 def test_a_request_without_an_identity_is_a_notification():
@@ -54,24 +54,24 @@ def test_a_request_without_an_identity_is_a_notification():
         (b"no JSON", Code.PARSE_ERROR),
         (b"\xff\xfe{}", Code.PARSE_ERROR),
         (b'{"jsonrpc": "2.0"', Code.PARSE_ERROR),
-        (line() + b" {}", Code.PARSE_ERROR),
-        (line(id=1).replace(b"1", b"NaN"), Code.PARSE_ERROR),
-        (line(id=1).replace(b"1", b"-Infinity"), Code.PARSE_ERROR),
-        (line(id=1).replace(b" 1,", b" " + b"1" * 5000 + b","), Code.PARSE_ERROR),
-        (line(method="\\").replace(b'"method"', b'"method'), Code.PARSE_ERROR),
+        (encode_line() + b" {}", Code.PARSE_ERROR),
+        (encode_line(id=1).replace(b"1", b"NaN"), Code.PARSE_ERROR),
+        (encode_line(id=1).replace(b"1", b"-Infinity"), Code.PARSE_ERROR),
+        (encode_line(id=1).replace(b" 1,", b" " + b"1" * 5000 + b","), Code.PARSE_ERROR),
+        (encode_line(method="\\").replace(b'"method"', b'"method'), Code.PARSE_ERROR),
         (b"[]", Code.INVALID_REQUEST),
-        (b"[" + line() + b"]", Code.INVALID_REQUEST),
+        (b"[" + encode_line() + b"]", Code.INVALID_REQUEST),
         (b"7", Code.INVALID_REQUEST),
-        (line(id=1.5), Code.INVALID_REQUEST),
-        (line(id=True), Code.INVALID_REQUEST),
-        (line(id=[1]), Code.INVALID_REQUEST),
-        (line(jsonrpc="1.0"), Code.INVALID_REQUEST),
-        (line(jsonrpc=2.0), Code.INVALID_REQUEST),
-        (line(method=7), Code.INVALID_REQUEST),
-        (line(method=None), Code.INVALID_REQUEST),
+        (encode_line(id=1.5), Code.INVALID_REQUEST),
+        (encode_line(id=True), Code.INVALID_REQUEST),
+        (encode_line(id=[1]), Code.INVALID_REQUEST),
+        (encode_line(jsonrpc="1.0"), Code.INVALID_REQUEST),
+        (encode_line(jsonrpc=2.0), Code.INVALID_REQUEST),
+        (encode_line(method=7), Code.INVALID_REQUEST),
+        (encode_line(method=None), Code.INVALID_REQUEST),
         (b"{}", Code.INVALID_REQUEST),
-        (line(params=["feed"]), Code.INVALID_PARAMS),
-        (line(params=None), Code.INVALID_PARAMS),
+        (encode_line(params=["feed"]), Code.INVALID_PARAMS),
+        (encode_line(params=None), Code.INVALID_PARAMS),
     ],
 )
 def test_an_invalid_request_has_an_error_code_of_its_kind(text, code):
@@ -83,7 +83,7 @@ def test_an_invalid_request_has_an_error_code_of_its_kind(text, code):
 
 def test_the_answer_to_a_bad_request_has_its_identity_if_that_is_readable():
     with pytest.raises(RpcError) as refused:
-        parse_request(line(id="seven", method=7))
+        parse_request(encode_line(id="seven", method=7))
     assert refused.value.id == "seven"
 
 
@@ -92,11 +92,11 @@ def test_nesting_is_limited_and_brackets_in_strings_do_not_count(opening):
     with pytest.raises(RpcError, match=f"nested more than {MAX_DEPTH} deep"):
         parse_request(opening * 10_000)
     deepest = {"text": '[{"\\' * 1000}
-    for _ in range(MAX_DEPTH - 2):  # but for the request, and its params
+    for _ in range(MAX_DEPTH - 2):  # the request and its params are two levels
         deepest = [deepest]
-    assert parse_request(line(params={"deep": deepest[0]})).params["deep"] == deepest[0]
+    assert parse_request(encode_line(params={"deep": deepest[0]})).params["deep"] == deepest[0]
     with pytest.raises(RpcError, match="nested"):
-        parse_request(line(params={"deep": [deepest]}))
+        parse_request(encode_line(params={"deep": [deepest]}))
 
 
 @given(st.binary(max_size=200) | st.text(alphabet='[]{}":,\\0a ', max_size=60).map(str.encode))
@@ -113,7 +113,7 @@ def test_any_octets_are_a_request_or_refused(octets):
 PARAMETERS = (Parameter("rule", str, is_required=True), Parameter("most", int), Parameter("packets", bool))
 
 
-def test_parameters_have_names_and_omitted_ones_are_none():
+def test_parameters_have_names_and_omitted_parameters_are_none():
     assert bind_parameters(PARAMETERS, {"rule": "feed", "packets": False}) == {
         "rule": "feed",
         "most": None,
@@ -154,7 +154,7 @@ def test_an_answer_is_one_line(value, id):
     assert json.loads(answer) == {"jsonrpc": "2.0", "id": id, "result": value}
 
 
-def test_an_error_is_one_line_with_data_where_there_are_any():
+def test_an_error_is_one_line_with_its_data_if_any():
     plain = encode_error(RpcError(Code.TOO_MANY, "too\nmany"), 7)
     assert plain.count(b"\n") == 1
     assert json.loads(plain)["error"] == {"code": -32005, "message": "too\nmany"}

@@ -1,4 +1,4 @@
-"""A copy of a snapshot that takes every delta equals the snapshot."""
+"""A copy of a snapshot, to which every delta is applied, equals the snapshot."""
 
 import json
 from functools import reduce
@@ -15,14 +15,14 @@ snapshots = st.fixed_dictionaries(
 )
 
 
-def orders(snapshot):
+def read_orders(snapshot):
     return {name: list(snapshot[name]) for name in MAPS}
 
 
 @given(snapshots, snapshots)
 def test_a_delta_turns_one_snapshot_into_the_other_in_its_order(before, after):
     assert merge_delta(before, compute_delta(before, after)) == after
-    assert orders(merge_delta(before, compute_delta(before, after))) == orders(after)
+    assert read_orders(merge_delta(before, compute_delta(before, after))) == read_orders(after)
 
 
 @given(snapshots)
@@ -67,7 +67,7 @@ def test_the_parts_of_a_delta_have_the_effect_of_the_whole(before, after):
     whole = compute_delta(before, after)
     copy = reduce(merge_delta, split_delta(whole, limit=2), before)
     assert copy == after
-    assert orders(copy) == orders(after)
+    assert read_orders(copy) == read_orders(after)
 
 
 def test_no_part_sets_more_than_the_limit_and_the_result_of_the_reload_comes_last():

@@ -1,4 +1,4 @@
-"""How long ago a packet came does not change with the clock that stamped it."""
+"""The age of a packet does not change when the clock is set."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A rule is described as the file says it, with what the relay chose for what runs."""
+"""The description of a rule has the values of the file, and the source addresses of the running outputs."""
 
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
@@ -30,7 +30,7 @@ DEVICES = {"studio": "eth0", "plant": "eth1"}
 FIRST = RouteOutput("plant", Egress(3, "10.9.2.1"), "239.2.2.2", 6001, 16, "copy")
 
 
-def test_a_rule_has_its_input_and_the_outputs_with_the_source_address_of_what_runs():
+def test_a_rule_has_its_input_and_its_outputs_with_the_source_addresses_of_those_that_run():
     assert describe_rule(FEED, DEVICES, Route("feed", (FIRST,))) == {
         "description": "",
         "enabled": True,

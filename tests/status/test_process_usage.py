@@ -1,9 +1,9 @@
-"""The share of a CPU is that of the last second or two."""
+"""The percentage of a CPU covers the last second or two."""
 
 from mcrelay.status.process_usage import Usage, UsageHistory
 
 
-def test_a_percentage_is_that_of_the_last_second_or_two():
+def test_a_percentage_covers_the_last_second_or_two():
     history = UsageHistory()
     for now, seconds in ((10, 1.0), (11, 1.5), (12, 2.5)):
         history.sample({7: Usage(seconds, 0)}, now)

@@ -1,4 +1,4 @@
-"""A template is the document that it was made of, with the holes filled."""
+"""A template yields the document from which it was made, with its holes filled."""
 
 from mcrelay.protocol.jsonrpc import encode_json
 from mcrelay.status.template import HOLE, Template

@@ -12,7 +12,7 @@ def test_a_destination_has_its_own_or_the_default_port():
     ]
 
 
-def test_a_group_is_told_from_a_host():
+def test_a_group_is_distinguished_from_a_host_address():
     assert [one.is_group for one in parse_endpoints(["239.255.255.255", "10.0.0.5"], 1)] == [True, False]
 
 

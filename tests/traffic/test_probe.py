@@ -1,4 +1,4 @@
-"""The payload of probes: every damage is detected."""
+"""The check of the payload of probes detects every change."""
 
 import numpy as np
 import pytest
@@ -13,16 +13,16 @@ sequences = st.integers(0, 2**63 - 1)
 times = st.integers(0, 2**63 - 1)
 
 
-def payloads(size, flow, sequence, time=0):
-    """The octets of a payload for each flow and sequence number."""
+def make_payloads(size, flow, sequence, time=0):
+    """Return the octets of a payload for each flow and sequence number."""
     made = ProbePayloads(len(flow), size)
     made.fill(np.array(flow, np.uint32), np.array(sequence, np.uint64))
     made.stamp(0, len(flow), time)
     return [bytes(row[:size]) for row in made.octets]
 
 
-def check(*received):
-    """The result of `check_payloads` for these octets, each followed by garbage in its row."""
+def check_padded(*received):
+    """Return the result of `check_payloads` for these payloads, each followed by garbage in its row."""
     width = padded_size(max(MIN_PAYLOAD, *map(len, received))) + 8
     rows = np.full((len(received), width), 0xA5, np.uint8)
     for row, octets in zip(rows, received, strict=True):
@@ -32,7 +32,7 @@ def check(*received):
 
 @given(size=sizes, flow=flows, sequence=sequences, time=times)
 def test_a_payload_is_read_as_it_was_sent(size, flow, sequence, time):
-    found = check(*payloads(size, [flow], [sequence], time))
+    found = check_padded(*make_payloads(size, [flow], [sequence], time))
     assert found.ours.all()
     assert found.known.all()
     assert found.intact.all()
@@ -41,31 +41,31 @@ def test_a_payload_is_read_as_it_was_sent(size, flow, sequence, time):
 
 @given(data=st.data(), size=st.integers(MIN_PAYLOAD, 200), flow=flows, sequence=sequences, time=times)
 def test_any_changed_octet_is_detected(data, size, flow, sequence, time):
-    octets = bytearray(payloads(size, [flow], [sequence], time)[0])
+    octets = bytearray(make_payloads(size, [flow], [sequence], time)[0])
     place = data.draw(st.integers(0, size - 1))
     octets[place] ^= data.draw(st.integers(1, 255))
-    found = check(bytes(octets))
+    found = check_padded(bytes(octets))
     assert not found.intact.any()
     assert found.ours[0] == (place >= 4), "without its mark a packet is a foreign one"
-    assert found.known[0] == (place >= MIN_PAYLOAD), "a damaged header tells nothing"
+    assert found.known[0] == (place >= MIN_PAYLOAD), "the numbers of a damaged header are not valid"
 
 
 @given(size=st.integers(MIN_PAYLOAD + 1, 200), cut=st.integers(1, 200), sequence=sequences)
 def test_a_truncated_payload_is_detected(size, cut, sequence):
-    octets = payloads(size, [1], [sequence])[0]
-    assert not check(octets[: max(0, size - cut)]).intact.any()
+    octets = make_payloads(size, [1], [sequence])[0]
+    assert not check_padded(octets[: max(0, size - cut)]).intact.any()
 
 
 @pytest.mark.parametrize("size", [33, 100, 1400])
 def test_the_tail_of_another_packet_is_detected(size):
-    one, other = payloads(size, [7, 7], [1, 2])
-    foreign_flow = payloads(size, [8], [1])[0]
-    assert not check(one[:-1] + other[-1:], one[:-1] + foreign_flow[-1:]).intact.any()
+    one, other = make_payloads(size, [7, 7], [1, 2])
+    foreign_flow = make_payloads(size, [8], [1])[0]
+    assert not check_padded(one[:-1] + other[-1:], one[:-1] + foreign_flow[-1:]).intact.any()
 
 
 @given(st.lists(st.binary(max_size=100), min_size=1, max_size=20))
 def test_foreign_payloads_are_recognized(received):
-    found = check(*(octets for octets in received))
+    found = check_padded(*(octets for octets in received))
     assert not (found.known | found.intact).any()
     assert found.ours.tolist() == [
         octets[:4] == b"mcr1" and len(octets) >= MIN_PAYLOAD for octets in received
@@ -73,21 +73,21 @@ def test_foreign_payloads_are_recognized(received):
 
 
 def test_payloads_of_many_lengths_are_each_checked_with_their_length():
-    good = [payloads(size, [3], [size])[0] for size in (32, 33, 40, 100, 100, 1400)]
+    good = [make_payloads(size, [3], [size])[0] for size in (32, 33, 40, 100, 100, 1400)]
     bad = good[3][:-1] + bytes([good[3][-1] ^ 1])
-    found = check(*good, bad, b"foreign", b"")
+    found = check_padded(*good, bad, b"foreign", b"")
     assert found.intact.tolist() == [True] * 6 + [False] * 3
     assert found.known.tolist() == [True] * 7 + [False] * 2
     assert found.sequence[:6].tolist() == [32, 33, 40, 100, 100, 1400]
 
 
-def test_an_empty_batch_is_no_error():
+def test_an_empty_batch_is_not_an_error():
     found = check_payloads(np.zeros((0, 64), np.uint8), np.zeros(0, np.int64))
     assert not len(found.intact)
 
 
 def test_a_sequence_number_beyond_the_maximum_is_corrupt():
-    assert not check(*payloads(100, [1, 1], [2**63, 2**64 - 1])).known.any()
+    assert not check_padded(*make_payloads(100, [1, 1], [2**63, 2**64 - 1])).known.any()
 
 
 def test_a_stamp_changes_only_its_rows():

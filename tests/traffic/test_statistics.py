@@ -1,4 +1,4 @@
-"""The statistics are those of a plain count, packet by packet, for any division into batches."""
+"""The statistics equal a simple count, packet by packet, for any division into batches."""
 
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ WINDOW = 8
 
 @dataclass
 class PlainSequence:
-    """The expected counts: one packet at a time, with all numbers kept in memory."""
+    """Computes the expected counts packet by packet, and stores all numbers."""
 
     window: int
     seen: set = field(default_factory=set)
@@ -144,8 +144,8 @@ def test_histograms_are_summed():
     assert one.summarize()["p99"] < 1100
 
 
-def batch(*packets):
-    """A batch of (source, flow or None, sequence); a sequence of None means a corrupt packet."""
+def make_batch(*packets):
+    """Return a batch of (source, flow or None, sequence); a sequence of None means a corrupt packet."""
     column = lambda values: np.array(list(values), np.int64)  # noqa: E731
     ours = np.array([flow is not None for _, flow, _ in packets])
     return ArrivalBatch(
@@ -168,8 +168,8 @@ def batch(*packets):
 
 def test_flows_are_distinguished_by_destination_source_and_number():
     reception = Reception()
-    reception.count("239.1.1.1:5001", batch((1, 7, 0), (1, 8, 0), (2, 7, 0), (1, 7, 1), (1, None, 0)))
-    reception.count("239.1.1.2:5001", batch((1, 7, 0)))
+    reception.count("239.1.1.1:5001", make_batch((1, 7, 0), (1, 8, 0), (2, 7, 0), (1, 7, 1), (1, None, 0)))
+    reception.count("239.1.1.2:5001", make_batch((1, 7, 0)))
     assert {key: flow.packets for key, flow in reception.flows.items()} == {
         FlowId("239.1.1.1:5001", 1, 4000, 7): 2,
         FlowId("239.1.1.1:5001", 1, 4000, 8): 1,
@@ -182,7 +182,7 @@ def test_flows_are_distinguished_by_destination_source_and_number():
 def test_the_counts_of_all_flows_are_the_sum():
     reception = Reception()
     reception.count(
-        "239.1.1.1:5001", batch((1, 7, 0), (1, 7, 3), (2, 7, 0), (2, 7, None), (1, None, 0), (2, 7, 0))
+        "239.1.1.1:5001", make_batch((1, 7, 0), (1, 7, 3), (2, 7, 0), (2, 7, None), (1, None, 0), (2, 7, 0))
     )
     total = sum_counts(reception.flows.values())
     assert (total.packets, total.octets, total.received, total.lost) == (6, 600, 3, 2)
@@ -202,8 +202,8 @@ def test_the_counts_of_no_flow_are_zero():
 
 def test_packets_beyond_the_maximum_of_flows_are_only_counted():
     reception = Reception(max_flows=2)
-    reception.count("239.1.1.1:5001", batch((1, 7, 0), (2, 7, 0), (3, 7, 0), (3, 7, 1)))
-    reception.count("239.1.1.1:5001", batch((1, 7, 1)))
+    reception.count("239.1.1.1:5001", make_batch((1, 7, 0), (2, 7, 0), (3, 7, 0), (3, 7, 1)))
+    reception.count("239.1.1.1:5001", make_batch((1, 7, 1)))
     assert len(reception.flows) == 2
     assert reception.unlisted == 2
     assert sum_counts(reception.flows.values()).received == 3
