@@ -6,6 +6,6 @@ from mcrelay.config.model import Rule
 
 
 def place_rule(rule: Rule) -> tuple[str, str]:
-    """Return the data plane of a rule, and the reason why the other one is not used (empty if none)."""
+    """Return the data plane of a rule, and the reason for it (an empty text if there is no reason)."""
     assert rule.data_plane != "kernel", "the compiler refuses the kernel until it relays packets"
     return "userspace", ""

@@ -1,4 +1,4 @@
-"""Actions change a running state, and nothing else, in their order."""
+"""Actions change a running state in their order, and change no other value."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,12 +37,12 @@ def test_no_action_changes_nothing(state):
     assert applied(state, []) == state
 
 
-def test_a_started_worker_has_nothing_of_what_its_predecessor_had():
+def test_a_started_worker_has_no_resources_of_its_predecessor():
     state = RunningState({0: WorkerState()})
     assert applied(state, [Open(0, EGRESS), StartWorker(0)]) == RunningState({0: WorkerState()})
 
 
-def test_all_that_a_stopped_worker_had_is_gone():
+def test_a_stopped_worker_leaves_no_resources():
     state = applied(RunningState(), [StartWorker(0), Open(0, SMALL), Open(0, EGRESS)])
     assert applied(state, [SetFlow(0, FLOW, ROUTE), StopWorker(0)]) == RunningState()
 

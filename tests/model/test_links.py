@@ -1,4 +1,4 @@
-"""A link table finds devices by name, and knows which addresses belong to the host."""
+"""A link table finds a device by its name, and decides whether an address belongs to the host."""
 
 from mcrelay.model.links import Link, LinkTable
 

@@ -1,4 +1,4 @@
-"""A status gathers the reasons for which a rule is as it is."""
+"""A status collects the reasons for the state of a rule."""
 
 from mcrelay.model.rule_status import RuleState, RuleStatus, join_reasons
 

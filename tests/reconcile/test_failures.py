@@ -1,4 +1,4 @@
-"""What fails is tried again, affects nothing else, and shows in the status of its rules."""
+"""A failed action is attempted again, affects no other action, and is shown in the status of its rules."""
 
 import pytest
 
@@ -57,7 +57,7 @@ def test_pauses_between_attempts_double_from_one_second_to_thirty(thing):
     assert harness.reconciler.failures.by_subject == {}
 
 
-def test_after_a_new_plan_what_failed_is_tried_again_at_once():
+def test_after_a_new_plan_failed_actions_are_attempted_again_at_once():
     harness = failing(ONE_RULE, Membership(1, "239.1.1.1"))
     harness.since()
     harness.plan(ONE_RULE)
@@ -150,7 +150,7 @@ def test_a_status_gives_every_reason_once_after_the_reason_of_the_plan():
     assert statuses["feed"] == RuleStatus(RuleState.FAILED, "in use")
 
 
-def test_a_refusal_of_an_earlier_plan_is_no_failure_of_the_new_plan():
+def test_a_refusal_of_an_earlier_plan_is_not_a_failure_of_the_new_plan():
     harness = ReconcilerHarness()
     harness.plan(ONE_RULE)
     harness.hello(0)

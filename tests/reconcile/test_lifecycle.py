@@ -1,4 +1,4 @@
-"""A worker that dies is restarted after ever longer pauses; a worker that does not answer is killed."""
+"""A worker that dies is restarted after increasing delays; a worker that does not answer is killed."""
 
 import pytest
 

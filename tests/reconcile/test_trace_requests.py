@@ -139,7 +139,7 @@ def test_the_number_of_traced_rules_is_limited():
     assert refused == TraceState("one-more", 0, (), "16 rules are already traced; end one of these traces")
 
 
-def test_all_requests_are_forgotten_when_the_control_process_is_gone():
+def test_all_requests_are_forgotten_when_the_control_process_has_exited():
     tracing = TraceHarness(ONE_RULE)
     tracing.ask("camera")
     tracing.requests.forget_all()

@@ -1,4 +1,4 @@
-"""An entry of the history is read as it was written; other documents are no entries."""
+"""An entry of the history is read as it was written; other documents are not entries."""
 
 import json
 
