@@ -63,13 +63,13 @@ def wait_for_result(wait: ReloadWait, cause: str | None = None) -> Answer:
     The daemon answers `reload.wait` with null every few seconds while there is no result. Raises one of
     `UNREACHABLE`.
     """
-    which = {} if cause is None else {"cause": cause}
+    filters = {} if cause is None else {"cause": cause}
     pid = wait.greeting["pid"]
     result: Answer | None = None
     while result is None:
         try:
             left = wait.deadline - time.monotonic()
-            _, result = call_with_retry(wait.path, "reload.wait", left, pid, begun=wait.begun, **which)
+            _, result = call_with_retry(wait.path, "reload.wait", left, pid, begun=wait.begun, **filters)
         except NoAnswer:
             if time.monotonic() + RETRY_DELAY_S < wait.deadline:
                 raise

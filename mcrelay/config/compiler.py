@@ -121,7 +121,7 @@ class _Compiler:
     def _compile_rule(self, name: str, section: Section, data_plane: str) -> Rule | None:
         data_plane = self._data_plane(section, data_plane)
         if section.get("exclusive", default("rule", "exclusive")):
-            message = "this needs the kernel data plane, which is not implemented yet; delete it"
+            message = "`true` needs the kernel data plane, which is not implemented yet; delete it"
             self._report(section, message, "exclusive")
         enabled = section.get("enabled", default("rule", "enabled"))
         description = section.get("description", default("rule", "description"))
@@ -203,10 +203,8 @@ class _Compiler:
             return None
         if is_group(rule_input.destination):
             return rule_input.destination
-        message = (
-            "the input is unicast, so this needs `group` or `address`; add, for example, `group: 239.2.2.2`"
-        )
-        self._report(section, message)
+        needed = "the input is unicast, so the output needs `group` or `address`"
+        self._report(section, f"{needed}; add, for example, `group: 239.2.2.2`")
         return None
 
     def _destination_of(self, end: Input | Output) -> _Destination:

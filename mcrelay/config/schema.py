@@ -17,7 +17,7 @@ import fastjsonschema
 from mcrelay.config.reader import Data
 
 Schema = dict[str, Any]  # the schema, or a part of it
-Check = Callable[[Data], bool]  # whether a value is valid
+Check = Callable[[Data], bool]  # returns whether a value is valid
 
 
 @cache

@@ -111,7 +111,7 @@ def test_the_kernel_data_plane_and_what_needs_it_are_refused_until_it_exists():
     text = GOOD + rule(f"{INPUT}, outputs: [{{interface: plant}}], data_plane: kernel, exclusive: true")
     first, second = problems(text)
     assert "rules.r.data_plane: the kernel data plane is not implemented yet" in first
-    assert "rules.r.exclusive: this needs the kernel data plane" in second
+    assert "rules.r.exclusive: `true` needs the kernel data plane" in second
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_rule_with_an_interface_is_refused_if_there_are_no_interfaces():
 def test_an_output_of_a_unicast_input_needs_a_destination():
     text = rule("input: {interface: studio, address: 10.0.0.1, port: 1}, outputs: [{interface: plant}]")
     assert only_problem(text) == (
-        "rules.r.outputs[0]: the input is unicast, so this needs `group` or `address`; "
+        "rules.r.outputs[0]: the input is unicast, so the output needs `group` or `address`; "
         "add, for example, `group: 239.2.2.2`"
     )
 
