@@ -1,1 +1,1 @@
-"""Runs: how processes are tied together: channel with descriptors, shared memory, heartbeat."""
+"""Runs: the communication of the processes, with a channel for descriptors, shared memory, a heartbeat."""

@@ -28,20 +28,20 @@ Message = TypeVar("Message")
 
 
 class ChannelClosed(Exception):
-    """The process at the other end closed the channel, or is gone."""
+    """The process at the other end has closed the channel or exited."""
 
     def __init__(self) -> None:
         super().__init__("it closed its channel")
 
 
 class SendQueue:
-    """Packets for a non-blocking socket. Those that the socket has no room for wait here."""
+    """Queues packets for a non-blocking socket until the socket has room for them."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._packets: deque[Packet] = deque()
         self.waiting_bytes = 0
-        """Bytes of the packets that wait."""
+        """The number of bytes in the queue."""
 
     def __bool__(self) -> bool:
         return bool(self._packets)
@@ -53,7 +53,10 @@ class SendQueue:
         self.waiting_bytes += sum(len(part.data) for part in parts)
 
     def flush(self) -> None:
-        """Send what the socket has room for; raises ChannelClosed, and OSError on a shortage of memory."""
+        """Send the packets that the socket has room for.
+
+        Raises ChannelClosed, and OSError if the kernel lacks memory.
+        """
         while self._packets:
             packet = self._packets[0]
             try:
@@ -72,7 +75,7 @@ class SendQueue:
 
 
 class ChildChannel(Generic[Message]):
-    """The supervisor's end: never blocks, queues what the child does not read, takes no descriptors.
+    """The supervisor's end. It never blocks, queues unread messages, and accepts no descriptors.
 
     `decode` turns the text of a message from the child into a value, or raises WireError.
     """
@@ -84,7 +87,7 @@ class ChildChannel(Generic[Message]):
         self._assembler = Assembler(MAX_ANSWER)
         self._queue = SendQueue(end)
         self.is_short_of_memory = False
-        """Whether the kernel lacked memory at the last send. To poll the socket for room is useless then."""
+        """Whether the kernel lacked memory at the last send, so that to poll for room is useless."""
 
     def fileno(self) -> int:
         """Return the descriptor to poll, -1 once the channel is closed."""
@@ -97,11 +100,11 @@ class ChildChannel(Generic[Message]):
 
     @property
     def unsent_bytes(self) -> int:
-        """Return the bytes that wait because the child does not read."""
+        """Return the number of bytes that wait because the child does not read."""
         return self._queue.waiting_bytes
 
     def send(self, text: bytes, descriptors: Sequence[int] = ()) -> None:
-        """Send a message; `flush` sends later what the socket has no room for now.
+        """Send a message, or queue it until a `flush` if the socket has no room.
 
         The descriptors must stay open until then.
         """
@@ -109,7 +112,7 @@ class ChildChannel(Generic[Message]):
         self.flush()
 
     def flush(self) -> None:
-        """Send what the socket has room for. Drop the rest if the child is gone: `Child` reports its exit."""
+        """Send the packets that the socket has room for. Drop all packets if the child has exited."""
         self.is_short_of_memory = False
         try:
             self._queue.flush()
@@ -121,7 +124,10 @@ class ChildChannel(Generic[Message]):
             self.is_short_of_memory = True
 
     def receive(self) -> list[Message]:
-        """Return the messages that have arrived; raises ChannelClosed, and WireError on a malformed one."""
+        """Return the messages that have arrived.
+
+        Raises ChannelClosed, and WireError if a message is malformed.
+        """
         messages: list[Message] = []
         for _ in range(MAX_PACKETS_PER_TURN):
             try:
@@ -134,7 +140,7 @@ class ChildChannel(Generic[Message]):
         return messages
 
     def shut_down(self) -> None:
-        """End the channel in both directions: the child reads its end, and exits."""
+        """Close the channel in both directions, so that the child reads end of file and exits."""
         self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -144,7 +150,7 @@ class ChildChannel(Generic[Message]):
 
 
 class NonBlockingChannel:
-    """The control process's end: never blocks, and queues what the supervisor does not read."""
+    """The control process's end. It never blocks, and queues unread messages."""
 
     def __init__(self, descriptor: int) -> None:
         self.socket = socket.socket(fileno=descriptor)
@@ -158,12 +164,12 @@ class NonBlockingChannel:
         return bool(self._queue)
 
     def send(self, text: bytes) -> None:
-        """Send a message; `flush` sends later what the socket has no room for now. Raises ChannelClosed."""
+        """Send a message, or queue it until a `flush` if the socket has no room; raises ChannelClosed."""
         self._queue.add(text)
         self.flush()
 
     def flush(self) -> None:
-        """Send what the socket has room for; raises ChannelClosed."""
+        """Send the packets that the socket has room for; raises ChannelClosed."""
         self._queue.flush()
 
     def receive(self) -> Iterator[tuple[bytes, list[int]]]:
@@ -181,7 +187,7 @@ class NonBlockingChannel:
 
 
 class BlockingChannel:
-    """A worker's end: waits for the supervisor in both directions."""
+    """A worker's end. Sending and receiving wait for the supervisor."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)

@@ -1,4 +1,4 @@
-"""What the entry points of the child processes share: options, dropping privileges, exit status."""
+"""Functions that the entry points of the child processes share, for options, privileges and exit status."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A heartbeat: one process writes a growing number to a memfd, another reads it whenever it is awake anyway.
+"""A heartbeat: one process writes a growing number to a memfd, which another process reads.
 
-No message is sent, so the heartbeat wakes no process.
+No message is sent, so that the heartbeat wakes no process.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ HEARTBEAT_BYTES = 8  # an unsigned number, big-endian
 
 
 class HeartbeatWriter:
-    """The process that shows that it runs."""
+    """Writes the heartbeat of the process that is watched."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
@@ -31,20 +31,20 @@ class HeartbeatWriter:
 
 
 class HeartbeatReader:
-    """The process that checks. `check` never blocks, whatever the writer does with the memfd."""
+    """Checks the heartbeat of another process, without ever waiting for that process."""
 
     def __init__(self) -> None:
         self._descriptor = os.memfd_create("mcrelay-heartbeat", os.MFD_CLOEXEC)
         self._last = b""
         self.silent_since: float | None = None
-        """When the first of the checks without a new number took place; None if the last check found one."""
+        """The time of the first check since the last new number; None if the last check found one."""
 
     def fileno(self) -> int:
         """Return the descriptor for the writer."""
         return self._descriptor
 
     def check(self, now: float) -> None:
-        """Find out whether the number has changed since the last check; `now` is in seconds."""
+        """Read the number, and update `silent_since`; `now` is in seconds."""
         found = os.pread(self._descriptor, HEARTBEAT_BYTES, 0)
         if found != self._last:
             self._last, self.silent_since = found, None
@@ -52,5 +52,5 @@ class HeartbeatReader:
             self.silent_since = now
 
     def reset(self) -> None:
-        """Forget the silence of a writer that has exited; its successor starts without any."""
+        """Set `silent_since` to None, for the successor of a writer that has exited."""
         self.silent_since = None

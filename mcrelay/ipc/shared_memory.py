@@ -27,7 +27,7 @@ class SharedMemory:
 
 
 def map_read_only(descriptor: int, size: int) -> memoryview:
-    """Return read-only memory of `size` bytes behind a descriptor, which is closed; raises OSError."""
+    """Map `size` bytes of a memfd for reading, and close the descriptor; raises OSError."""
     try:
         return memoryview(mmap.mmap(descriptor, size, prot=mmap.PROT_READ))
     finally:

@@ -1,1 +1,1 @@
-"""Runs: thin wrappers of system calls, netlink and /proc that Python has no name for."""
+"""Runs: thin wrappers of system calls, netlink and /proc that the standard library lacks."""

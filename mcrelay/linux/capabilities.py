@@ -75,7 +75,7 @@ def privileges() -> Privileges:
 
 
 def keep_only(kept: Iterable[Capability]) -> None:
-    """Drop every capability except these, of which the process may lack some, from every set.
+    """Drop every other capability from every set. The process may lack some of `kept`.
 
     The bounding set stays as it is without CAP_SETPCAP. Raises OSError.
     """
@@ -96,7 +96,7 @@ def limit_bounding_set(mask: int) -> None:
 
 
 def forbid_new_privileges() -> None:
-    """Let no exec bring a privilege back (PR_SET_NO_NEW_PRIVS)."""
+    """Keep execve(2) from granting a privilege (PR_SET_NO_NEW_PRIVS)."""
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 

@@ -57,7 +57,7 @@ def _version() -> int:
 
 
 def _syscall(number: int, *arguments: bytes | int | None) -> int:
-    words = [one if isinstance(one, bytes) else ctypes.c_long(one or 0) for one in arguments]
+    words = [value if isinstance(value, bytes) else ctypes.c_long(value or 0) for value in arguments]
     result = int(_libc.syscall(ctypes.c_long(number), *words))
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -58,7 +58,7 @@ def _link(message: nlmsg, addresses: list[str]) -> Link:
 
 
 class LinkMonitor:
-    """Readable after a link or an address has changed. It does not say what: `read_links` reads all again."""
+    """A socket that is readable after a link or an address has changed; `read_links` then reads all links."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(

@@ -14,7 +14,7 @@ _UTIME, _STIME, _RSS = 11, 12, 21
 
 
 def read_usage(pid: int) -> Usage | None:
-    """Return what a process uses; None if it has ended or this user may not see it."""
+    """Return CPU time and memory of a process; None if it has exited or this user may not see it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

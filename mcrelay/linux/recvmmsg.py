@@ -65,7 +65,7 @@ class Arrivals:
         self._restore_lengths(capacity)
 
     def receive(self, descriptor: int) -> int:
-        """Receive the datagrams that wait at a socket; return how many. Never blocks; raises OSError."""
+        """Receive the datagrams that wait at a socket; return their number. Never blocks; raises OSError."""
         while True:
             count = _recvmmsg(descriptor, self._header_address, self.capacity, socket.MSG_DONTWAIT, None)
             if count > 0:
@@ -85,7 +85,7 @@ class Arrivals:
         self._header["control_length"][:count] = CONTROL.itemsize
 
     def times(self, count: int) -> NDArray[np.int64]:
-        """Return when the first `count` datagrams arrived, in nanoseconds since 1970; shape (count,)."""
+        """Return the arrival times of the first `count` datagrams, nanoseconds since 1970; shape (count,)."""
         stamps = self._control[:count]
         nanoseconds: NDArray[np.int64] = stamps["seconds"] * 10**9 + stamps["nanoseconds"]
         return nanoseconds

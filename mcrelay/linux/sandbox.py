@@ -15,7 +15,7 @@ from mcrelay.linux.landlock import forbid_writing_and_signalling
 
 
 class PrivilegesHeldError(Exception):
-    """The process still holds a privilege that it must not have; the text says which."""
+    """The process still holds a privilege that it must not have. The text names the privilege."""
 
 
 def drop_all_privileges(uid: int | None, gid: int | None) -> None:
@@ -55,4 +55,4 @@ def _verify(uid: int | None, gid: int | None, can_bound: bool) -> None:
     if not held.no_new_privs:
         faults.append("no_new_privs is not set")
     if faults:
-        raise PrivilegesHeldError(f"this process must hold no privilege, and it has {'; '.join(faults)}")
+        raise PrivilegesHeldError(f"this process must hold no privilege, but holds {'; '.join(faults)}")

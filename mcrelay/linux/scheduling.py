@@ -1,4 +1,4 @@
-"""The time slice of this process (sched(7)): with a shorter one, the process waits less for its turn."""
+"""The time slice of this process (sched(7)). With a shorter slice, it waits less for the processor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ask_for_short_slices() -> bool:
 
 
 def read_slice() -> int:
-    """Return the time slice of this process in nanoseconds, 0 if the kernel does not say."""
+    """Return the time slice of this process in nanoseconds, 0 if the kernel does not report it."""
     memory = ctypes.create_string_buffer(_ATTRIBUTES.size)
     number = _NUMBERS.get(platform.machine(), (0, 0))[1]
     if not number or _libc.syscall(number, 0, memory, _ATTRIBUTES.size, 0):

@@ -27,7 +27,7 @@ _UDP: list[FilterInstruction] = [
     (_JEQ, 1, 0, ETH_P_IP),
     (_RET, 0, 0, 0),
     (_LD_WORD, 0, 0, _PACKET_TYPE),
-    (_JGT, 0, 1, PACKET_MULTICAST),  # greater are packets to other hosts, and outgoing ones
+    (_JGT, 0, 1, PACKET_MULTICAST),  # greater values are packets to other hosts, and outgoing packets
     (_RET, 0, 0, 0),
     (_LD_OCTET, 0, 0, _NETWORK + 9),
     (_JEQ, 1, 0, socket.IPPROTO_UDP),
@@ -50,7 +50,7 @@ def udp_to(unicast: Iterable[int]) -> list[FilterInstruction]:
         (_JGE, 0, 2, FIRST_GROUP),
         (_JGE, 1, 0, LAST_GROUP + 1),
         (_RET, 0, 0, _WHOLE),
-        *(step for one in addresses for step in ((_JEQ, 0, 1, one), (_RET, 0, 0, _WHOLE))),
+        *(step for address in addresses for step in ((_JEQ, 0, 1, address), (_RET, 0, 0, _WHOLE))),
         (_RET, 0, 0, 0),
     ]
 

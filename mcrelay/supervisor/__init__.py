@@ -1,1 +1,1 @@
-"""Runs: the process with the privileges: it decides what runs, and starts and watches the others."""
+"""Runs: the privileged process, which decides what runs, and starts and watches the other processes."""

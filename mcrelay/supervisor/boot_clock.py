@@ -1,4 +1,4 @@
-"""A clock that identifies the boot, so that a deadline can outlive the process that set it."""
+"""A clock whose times identify the boot, so that a later process can check a deadline that this one sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mcrelay.reload.trial import BootTime
 
 
 def read_boot_time() -> BootTime:
-    """Return the time now: which boot, seconds since the boot (with suspension), seconds since 1970."""
+    """Return the time now: the ID of the boot, seconds since the boot, and seconds since 1970."""
     return BootTime(_boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
 
 

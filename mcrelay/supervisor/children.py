@@ -1,4 +1,4 @@
-"""The processes that the supervisor starts: a worker, or the control process."""
+"""The processes that the supervisor starts, workers and the control process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXIT_DELAY_S = 0.1  # from the end of a process's channel to the end of the proc
 
 
 class Child(Generic[Message]):
-    """A process and the channel to it."""
+    """Holds a child process and the channel to it."""
 
     def __init__(
         self, module: str, options: list[str], user: User | None, decode: Callable[[bytes], Message]
@@ -45,37 +45,37 @@ class Child(Generic[Message]):
             )
         self.channel = ChildChannel(ours, decode)
         self.pidfd = os.pidfd_open(self._process.pid)
-        """A descriptor that is readable once the process has ended."""
+        """A descriptor that is readable once the process has exited."""
         self.started = time.monotonic()
-        """When the process was started, by the monotonic clock, which all processes of a host share."""
+        """The time of the start, by the monotonic clock, which all processes of a host share."""
         self.is_stopping = False
         """Whether `stop` was called."""
         self._kill_reason = ""
 
     @property
     def pid(self) -> int:
-        """Return the process's number."""
+        """Return the process ID."""
         return self._process.pid
 
     def stop(self) -> None:
-        """Close the channel, whereupon the process ends by itself."""
+        """Close the channel, so that the process exits by itself."""
         self.is_stopping = True
         self.channel.shut_down()
 
     def kill_unless_exiting(self, reason: str) -> None:
-        """Kill the process unless it is about to end, which closes the channel a moment earlier."""
+        """Kill the process unless it exits within EXIT_DELAY_S. An exit closes the channel a moment early."""
         try:
             self._process.wait(EXIT_DELAY_S)
         except subprocess.TimeoutExpired:
             self.kill(reason)
 
     def kill(self, reason: str) -> None:
-        """Kill the process. `reap` returns the reason, the first one if there are several."""
+        """Kill the process. `reap` returns the reason; of several calls, that of the first."""
         self._kill_reason = self._kill_reason or reason
         self._process.kill()
 
     def reap(self) -> str:
-        """Wait for the end of the process, close its descriptors, and return how it ended."""
+        """Wait for the exit of the process, close its descriptors, and return how it exited, as text."""
         code = self._process.wait()
         self.channel.close()
         os.close(self.pidfd)
@@ -85,13 +85,13 @@ class Child(Generic[Message]):
 
 
 def describe_start_error(error: OSError) -> str:
-    """Return why a process cannot be started, with the file that the error is about, if any."""
+    """Return the reason of a failed start, with the file that the error is about, if any."""
     reason = format_os_error(error)
     return f"{error.filename}: {reason}" if error.filename else reason
 
 
 def start_worker(number: int, user: User | None, memory: CounterMemory) -> Child[Answer]:
-    """Start a worker that counts in `memory`; raises OSError."""
+    """Start a worker that counts in `memory`. Raises OSError if the process cannot be started."""
     options = [f"--worker={number}", f"--ring-octets={RING_OCTETS}"]
     child = Child("mcrelay.worker", options, user, decode_answer)
     child.channel.send(b"", [memory.shared.descriptor])
@@ -99,5 +99,5 @@ def start_worker(number: int, user: User | None, memory: CounterMemory) -> Child
 
 
 def start_control(user: User | None) -> Child[ToSupervisor]:
-    """Start the control process; raises OSError."""
+    """Start the control process. Raises OSError if it cannot be started."""
     return Child("mcrelay.control", [], user, decode_to_supervisor)

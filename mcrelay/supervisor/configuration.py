@@ -110,7 +110,7 @@ class Configuration:
         """Refuse the request in a file that cannot be read, so that its client stops waiting."""
         # Neither `try` nor `confirm` can be given as the cause, because the request is unknown.
         self._begin(Cause.HANGUP)
-        self._refuse(reason, str(request_file))
+        self._refuse(f"{request_file}: {reason}", "try or confirm")
 
     def publish_results(self, states: str) -> None:
         """Log the results of the complete reloads, and report them to systemd.
@@ -195,11 +195,11 @@ class Configuration:
         self._log_problems(error)
         self.reloads.record_outcome(Outcome.REJECTED, self.generation, problems=error.problems)
 
-    def _refuse(self, reason: str, location: str = "") -> None:
-        """Refuse the request that has begun. `location` is what the reason is about, instead of a verb."""
-        where = location or f"mcrelay {self.reloads.cause}"
-        log.error("%s: refused: %s", where, reason)
-        problem = Problem(SourceLocation(where), "", reason)
+    def _refuse(self, reason: str, verb: str = "") -> None:
+        """Refuse the request that has begun. `verb` names what the operator ran, if the cause does not."""
+        command = f"mcrelay {verb or self.reloads.cause}"
+        log.error("%s: refused: %s", command, reason)
+        problem = Problem(SourceLocation(command), "", reason)
         self.reloads.record_outcome(Outcome.REFUSED, self.generation, problems=[problem])
 
     def _log_problems(self, error: ConfigError) -> None:

@@ -1,4 +1,4 @@
-"""The rows of the counter tables, and the memory of each worker that holds the tables."""
+"""Assigns the rows of the counter tables, and holds the memory of each worker with the tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mcrelay.supervisor.supply import SupplyError
 
 
 class CounterMemory:
-    """The counter tables of one worker, which the worker writes, and the supervisor reads and clears."""
+    """The counter tables of one worker. The worker writes them, the supervisor reads and clears them."""
 
     def __init__(self, name: str) -> None:
         self.shared = SharedMemory(name, COUNTERS_SIZE)
@@ -37,7 +37,7 @@ class RowsExhausted(Exception):
 
 
 class Rows:
-    """The rows of one table, by the name of what they count."""
+    """Assigns the rows of one table to names of links, rules or outputs."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -45,7 +45,7 @@ class Rows:
         self._free: list[int] = []
         self._used = 0
         self.assignments = 0
-        """How often a name got a row."""
+        """The number of times that a name got a row."""
 
     def row(self, name: Hashable) -> int:
         """Return the row of `name`, a new one if it has none; raises RowsExhausted."""
@@ -63,7 +63,7 @@ class Rows:
         return dict(self._rows)
 
     def release_all_except(self, names: Iterable[Hashable]) -> list[int]:
-        """Free the rows of all names but these, and return them. The caller must clear them."""
+        """Free the rows of all other names, and return the freed rows, which the caller must clear."""
         kept = set(names)
         gone = [name for name in self._rows if name not in kept]
         freed = [self._rows.pop(name) for name in gone]
@@ -102,9 +102,10 @@ class CounterRows:
         return self.memories[worker]
 
     def instructions(self, actions: Sequence[WorkerAction], resumed: Set[int]) -> tuple[Instruction, ...]:
-        """Return actions with the rows that they need; raises SupplyError.
+        """Return instructions, the actions with the rows that they need.
 
-        `resumed` has the indexes of the rings that were read before.
+        `resumed` is the set of indexes of actions whose ring a worker has read before. Raises SupplyError if
+        a table has no free row.
         """
         instructions, failed = [], {}
         for index, action in enumerate(actions):
@@ -117,7 +118,7 @@ class CounterRows:
         return tuple(instructions)
 
     def instruction(self, action: WorkerAction, resume: bool) -> Instruction:
-        """Return an action with the rows that it needs; raises RowsExhausted."""
+        """Return the instruction for an action, with the rows that it needs; raises RowsExhausted."""
         match action:
             case Open(_, Ingress() as ingress):
                 return Instruction(action, (self._links.row(ingress.ifindex),), resume)

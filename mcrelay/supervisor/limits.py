@@ -1,4 +1,4 @@
-"""The limits of the system that many rules reach, and the setting that raises each of them."""
+"""The limits of the system that many rules can reach, with the setting that raises each limit."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _DEFAULTS = {_MEMBERSHIPS: 20, _OPTIONS: 131_072}  # of the kernel
 
 
 def max_open_files() -> int:
-    """Return how many files this process may have open."""
+    """Return the number of files that this process may have open."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def count_descriptors(state: DesiredState) -> int:
-    """Return roughly how many descriptors the supervisor needs for `state`."""
-    sizes = (len(state.memberships), len({one for one in state.memberships if one.source is not None}))
+    """Return an estimate of the descriptors that the supervisor needs for `state`."""
+    sizes = (len(state.memberships), sum(membership.source is not None for membership in state.memberships))
     per_socket = max(1, _setting(_MEMBERSHIPS) or _DEFAULTS[_MEMBERSHIPS])
     # Memberships for any source and for one source are on different sockets.
     joins = math.ceil((sizes[0] - sizes[1]) / per_socket) + math.ceil(sizes[1] / per_socket)
@@ -43,7 +43,10 @@ def keep_reserve(sock: socket.socket) -> socket.socket:
 
 
 def describe_error(error: OSError, needed: int) -> str:
-    """Return why a socket cannot be opened, and what to do. All rules together need `needed` descriptors."""
+    """Return the reason of a failure to open a socket, with advice.
+
+    `needed` is the number of descriptors that all rules together need.
+    """
     reason = format_os_error(error)
     match error.errno:
         case errno.EMFILE:
@@ -59,7 +62,7 @@ def describe_error(error: OSError, needed: int) -> str:
 
 
 def describe_file_limit(needed: int) -> str:
-    """Return that the limit of open files is too low, and what to do."""
+    """Return a message that the limit of open files is too low, with advice."""
     return (
         f"all rules together take about {needed} open files, and the limit is {max_open_files()}: set"
         f" LimitNOFILE= of the service, or `ulimit -Hn` before the start, to {needed} or more"

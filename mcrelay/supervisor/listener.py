@@ -18,10 +18,10 @@ BACKLOG = 64  # clients that wait for accept(2); further ones wait in connect(2)
 
 
 class ControlListener:
-    """The listening socket in the run directory, and the lock of that directory.
+    """Holds the listening socket in the run directory, and the lock of that directory.
 
-    `lock_descriptor` holds the lock. While the daemon has it, a socket file in the directory is its own,
-    or was left by a daemon that is dead.
+    `lock_descriptor` holds the lock. While the daemon has the lock, a socket file in the directory belongs
+    to this daemon, or to one that has died.
     """
 
     def __init__(self, directory: Path, group: int | None, lock_descriptor: int) -> None:
@@ -36,11 +36,11 @@ class ControlListener:
             raise RunDirBusyError(f"cannot listen on {self.path}: {format_os_error(error)}") from error
 
     def fileno(self) -> int:
-        """Return the descriptor of the socket. It stays the same when the socket is created again."""
+        """Return the descriptor of the socket, which stays the same when the socket is created again."""
         return self.listener.fileno()
 
     def reopen_if_removed(self) -> bool:
-        """Create the socket again if its file or the directory was removed; return whether that was done."""
+        """Create the socket again if its file or the directory was removed; return whether it was created."""
         if _inode(self.path) == self._inode:
             return False
         try:
@@ -62,7 +62,7 @@ class ControlListener:
         self.listener.close()
 
     def _lock_again(self) -> None:
-        """Lock the directory that has the path now, if it is a new one; raises RunDirBusyError."""
+        """Lock the run directory again if it was replaced by another one; raises RunDirBusyError."""
         if _inode(self._directory / LOCK) == _inode(self._lock_descriptor):
             return
         fresh = lock(self._directory)
@@ -89,7 +89,7 @@ def listen(directory: Path, group: int | None, lock_descriptor: int) -> Iterator
 
 
 def _open_listener(directory: Path, group: int | None) -> tuple[socket.socket, tuple[int, int] | None]:
-    """Return a listening socket and the inode of its file. A file that a dead daemon left is replaced."""
+    """Return a listening socket and the inode of its file. Replaces the file of a dead daemon."""
     path = directory / CONTROL_SOCKET
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:

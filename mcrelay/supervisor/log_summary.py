@@ -34,11 +34,11 @@ class StatusLog:
             if status != before.get(name, RuleStatus(RuleState.ACTIVE)):
                 is_normal = status.state in _NORMAL_STATES and not status.reason
                 lines[logging.INFO if is_normal else logging.WARNING].append(_describe_rule(name, status))
-        for level, those in lines.items():
-            log_lines(level, those)
+        for level, changed in lines.items():
+            log_lines(level, changed)
 
     def count_states(self) -> str:
-        """Return how many rules have which state, as of the last call: `3 rules (2 active, 1 disabled)`."""
+        """Return the number of rules by state, as of the last call: `3 rules (2 active, 1 disabled)`."""
         states = [status.state for status in self._statuses.values()]
         counts = [f"{states.count(state)} {state}" for state in RuleState if state in states]
         noun = "rule" if len(states) == 1 else "rules"
@@ -46,7 +46,7 @@ class StatusLog:
 
 
 def log_lines(level: int, lines: Collection[str], prefix: str = "") -> None:
-    """Log lines that one event causes: at most MAX_LINES of them, and how many more there are."""
+    """Log lines that one event causes: at most MAX_LINES, then the number of lines that were left out."""
     for line in islice(lines, MAX_LINES):
         log.log(level, "%s%s", prefix, line)
     if len(lines) > MAX_LINES:

@@ -1,4 +1,4 @@
-"""Waits for events of all descriptors of the supervisor, and calls what handles them."""
+"""Waits for events on all descriptors of the supervisor, and calls their handlers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mcrelay.ipc.channel import ChannelClosed, Message
 from mcrelay.protocol.framing import WireError
 from mcrelay.supervisor.children import Child
 
-SHORTAGE_DELAY_S = 0.1  # until a message is sent again for which the kernel had no memory
+SHORTAGE_DELAY_S = 0.1  # from a send that failed for lack of memory until the next one
 
 
 class HasDescriptor(Protocol):
@@ -21,7 +21,7 @@ class HasDescriptor(Protocol):
 
 
 class Poller:
-    """All descriptors that are polled, and the children that they belong to."""
+    """Polls descriptors, and receives the messages and exits of children."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -29,7 +29,7 @@ class Poller:
         """The children whose exit has not been handled yet."""
 
     def watch(self, source: HasDescriptor, on_readable: Callable[[], None]) -> None:
-        """Call `on_readable` whenever `source` has something to read."""
+        """Call `on_readable` whenever `source` is readable."""
         self._selector.register(source, selectors.EVENT_READ, lambda _: on_readable())
 
     def connect(
@@ -38,9 +38,9 @@ class Poller:
         on_message: Callable[[Message], None],
         on_exit: Callable[[str], None],
     ) -> None:
-        """Call `on_message` with each message of a child, and `on_exit` with how the child has ended.
+        """Call `on_message` with each message of a child, and `on_exit` with the text from `Child.reap`.
 
-        A child that breaks the protocol is killed. `on_message` raises WireError for that.
+        If `on_message` raises WireError, because a message breaks the protocol, the child is killed.
         """
         self.children.append(child)
         self._selector.register(
@@ -55,13 +55,13 @@ class Poller:
         if short_of_memory:
             timeout = SHORTAGE_DELAY_S if timeout is None else min(timeout, SHORTAGE_DELAY_S)
         for key, events in self._selector.select(timeout):
-            if key.fd in self._selector.get_map():  # an event before may have closed it
+            if key.fd in self._selector.get_map():  # the handler of an earlier event may have closed it
                 key.data(events)
         for channel in short_of_memory:
             channel.flush()
 
     def _poll_for_room(self) -> None:
-        """Poll the channels with unsent messages for room, too."""
+        """Poll the channels with unsent messages for room to send."""
         registered = self._selector.get_map()
         for child in self.children:
             has_to_wait = child.channel.has_unsent and not child.channel.is_short_of_memory

@@ -1,4 +1,4 @@
-"""Signals as bytes on a socket, so that the loop handles them in its turn."""
+"""Signals as bytes on a socket, which the loop polls like any other descriptor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_SIGNALS_PER_READ = 64
 
 
 class Signals:
-    """The signals that the daemon handles, from its creation on."""
+    """Collects signals of the given numbers from its creation on."""
 
     def __init__(self, *numbers: signal.Signals) -> None:
         self._inbox, self._outbox = socket.socketpair()
@@ -24,5 +24,5 @@ class Signals:
         return self._inbox.fileno()
 
     def read(self) -> bytes:
-        """Return the numbers of the signals that have arrived, one byte each."""
+        """Return the numbers of the signals that have arrived, one byte for each signal."""
         return self._inbox.recv(MAX_SIGNALS_PER_READ)

@@ -1,4 +1,4 @@
-"""Builds the snapshot, which is all that clients see of the daemon, from the parts that changed."""
+"""Builds the snapshot, the state of the daemon that clients see. Builds again only the changed sections."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """One of the daemon's processes, with the name and kind that clients see."""
+    """A process of the daemon, with the name and kind that clients see."""
 
     name: str
     kind: str
@@ -39,7 +39,7 @@ class ProcessInfo:
 
 @dataclass(frozen=True, slots=True)
 class RuleSnapshot:
-    """All that the snapshot has of a rule. The JSON, ten times as large, is built when it is sent."""
+    """The state of a rule in the snapshot. Its JSON, ten times as large, is built when it is sent."""
 
     rule: Rule
     where: SourceLocation
@@ -49,14 +49,14 @@ class RuleSnapshot:
     rows: tuple[int | None, ...]
 
     def as_json(self) -> Entry:
-        """Return what the control process gets."""
+        """Return the JSON object that the control process gets."""
         devices = dict(zip(self.rule.interfaces, self.devices, strict=True))
         shown = describe_running_rule(self.rule, devices, self.route, place_rule(self.rule))
         return {"shown": shown, "rows": self.rows}
 
 
 class SnapshotBuilder:
-    """The sources of the snapshot, and its larger sections as they were built last."""
+    """Builds snapshots from its sources, and keeps the larger sections until their sources change."""
 
     def __init__(
         self, run_dir: Path, configuration: Configuration, reconciler: Reconciler, counter_rows: CounterRows
@@ -103,7 +103,7 @@ class SnapshotBuilder:
         }
 
     def _is_new(self, section: str, *sources: object) -> bool:
-        """Return whether the sources of a section differ from those that it was built from last."""
+        """Return whether the sources of a section have changed since it was built."""
         before, self._built_from[section] = self._built_from.get(section), sources
         return before is None or any(map(_differ, before, sources))
 

@@ -1,4 +1,4 @@
-"""The sockets of the relay. The supervisor keeps them open, so that the death of a worker closes none.
+"""The sockets of the relay. The supervisor keeps them open, so that they survive the death of a worker.
 
 Workers get duplicates of the descriptors. Memberships and reserved ports need no worker.
 """
@@ -23,7 +23,7 @@ log = logging.getLogger("mcrelay")
 
 @dataclass(slots=True)
 class _Ring:
-    """A packet socket, and its fanout group (packet(7)), None if it gets all packets of its link."""
+    """A packet socket, and its fanout group (packet(7)); None if the socket gets all packets of its link."""
 
     ingress: Ingress
     socket: socket.socket
@@ -31,7 +31,7 @@ class _Ring:
 
 
 class Sockets:
-    """All open sockets, by the resource that they serve."""
+    """Opens, keeps and closes the sockets of all resources."""
 
     def __init__(self) -> None:
         self._rings: dict[tuple[int, int], _Ring] = {}
@@ -47,7 +47,10 @@ class Sockets:
             log.warning("rules will fail: %s", limits.describe_file_limit(self._needed))
 
     def supply(self, actions: Sequence[WorkerAction]) -> SocketSupply:
-        """Return the sockets that a worker needs for these actions, opened if missing; raises SupplyError."""
+        """Return the sockets that a worker needs for these actions; open missing ones.
+
+        Raises SupplyError if a socket cannot be opened.
+        """
         sockets, resumed, failed = [], set(), {}
         for index, action in enumerate(actions):
             try:
@@ -68,7 +71,7 @@ class Sockets:
         return SocketSupply(tuple(sockets), frozenset(resumed))
 
     def perform(self, actions: Sequence[SupervisorAction]) -> dict[int, str]:
-        """Join and leave groups, reserve and release ports; return the reasons of failures by index."""
+        """Join and leave groups, reserve and release ports; return the reason of each failure by index."""
         failed = {}
         for index, action in enumerate(actions):
             try:
@@ -82,21 +85,23 @@ class Sockets:
 
         Receivers may know the source port of an egress socket. A ring without a reader would only fill up.
         """
-        rings = {(worker, one.ifindex) for worker in state.workers for one in state.forwarding.ingress}
+        rings = {
+            (worker, ingress.ifindex) for worker in state.workers for ingress in state.forwarding.ingress
+        }
         for key in self._rings.keys() - rings:
             self._rings.pop(key).socket.close()
-        egress = {one for each in (state, *others) for one in each.forwarding.egress}
-        for one in self._egress.keys() - egress:
-            self._egress.pop(one).close()
+        needed = {egress for planned in (state, *others) for egress in planned.forwarding.egress}
+        for egress in self._egress.keys() - needed:
+            self._egress.pop(egress).close()
 
     def close_rings(self, worker: int, except_for: frozenset[Ingress]) -> None:
-        """Close the rings of a worker, except for some."""
+        """Close the rings of a worker, except those of the ingress `except_for`."""
         for key, ring in list(self._rings.items()):
             if key[0] == worker and ring.ingress not in except_for:
                 self._rings.pop(key).socket.close()
 
     def _open_ring(self, worker: int, ingress: Ingress) -> tuple[socket.socket, bool]:
-        """Return the ring of a worker, and whether it was open already and may hold packets."""
+        """Return the ring of a worker, and whether it was open before this call and may hold packets."""
         key = (worker, ingress.ifindex)
         if before := self._rings.get(key):
             if before.ingress == ingress:

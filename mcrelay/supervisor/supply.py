@@ -1,4 +1,4 @@
-"""What a worker gets with a batch, and why the supervisor cannot give it."""
+"""The sockets and memory that a worker gets with a batch, and the error if they are not available."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SocketSupply:
 
 
 class SupplyError(Exception):
-    """Sockets, counter rows or memory cannot be had; `reasons` has the reason by the index of its action."""
+    """Sockets, counter rows or memory are not available. `reasons` has the reason by index of its action."""
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
         super().__init__("; ".join(reasons.values()))

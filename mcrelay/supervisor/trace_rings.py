@@ -1,4 +1,4 @@
-"""The shared memory in which workers record what happened to the packets of a traced rule."""
+"""The shared memory in which workers record the packets of a traced rule and their outcomes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mcrelay.tracing.ring import TRACE_RING_SIZE
 
 
 class TraceRings:
-    """One ring for each worker and trace. A restarted worker continues the ring of the one before."""
+    """Holds a ring for each worker and trace. A restarted worker continues the ring of its predecessor."""
 
     def __init__(self) -> None:
         self._memories: dict[tuple[int, Trace], SharedMemory] = {}

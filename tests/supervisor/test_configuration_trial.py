@@ -270,4 +270,4 @@ def test_a_request_that_cannot_be_read_is_refused(daemon):
     daemon.configuration.refuse_unreadable(Path("/run/mcrelay/request"), "it is not JSON")
     daemon.publish()
     assert (daemon.outcome, daemon.result["cause"]) == ("refused", "hangup")
-    assert daemon.result["lines"] == ["/run/mcrelay/request: it is not JSON"]
+    assert daemon.result["lines"] == ["mcrelay try or confirm: /run/mcrelay/request: it is not JSON"]
