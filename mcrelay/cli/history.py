@@ -32,7 +32,7 @@ Exit codes: 0 listed, 1 there is no history, 2 usage, 4 not permitted."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `history`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = "List the most recent accepted configurations: when, why, and what they changed."
+    parser.description = "List the most recent accepted configurations with their times, causes and changes."
     parser.epilog = HELP
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     history_option.add_arguments(parser)

@@ -19,7 +19,7 @@ JSON_VERSION = 1  # version of the shape of --json
 MAX_LINE_NAMES = 8  # rule names shown for each kind of change
 
 HELP = """\
-The result is about the file as it was when `mcrelay reload` was called, or later.
+The result is about the files as they were when `mcrelay reload` was called, or later.
 
 With --json, the verb prints one object, which mcrelay-reload(1) and schemas/reload.schema.json describe.
 

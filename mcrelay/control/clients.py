@@ -106,7 +106,7 @@ class Clients:
             self._close(connection)
         except LineTooLong:
             connection.closes_after_answer = True
-            problem = f"a request is one line of at most {MAX_LINE} octets"
+            problem = f"a request is one line of at most {MAX_LINE} bytes"
             self._refuse(connection, RpcError(Code.INVALID_REQUEST, problem))
         else:
             self._update(connection)

@@ -84,7 +84,7 @@ def cut_into_packets(text: bytes, descriptors: Sequence[int] = ()) -> list[Packe
 
 
 class Assembler:
-    """Joins the packets of a message of at most `limit` octets."""
+    """Joins the packets of a message of at most `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -102,7 +102,7 @@ class Assembler:
             raise WireError("a packet begins with neither `+` nor `.`")
         self._size += len(data)  # with the marks, so that the number of empty packets is limited, too
         if self._size > self._limit:
-            raise WireError(f"a message is longer than {self._limit} octets")
+            raise WireError(f"a message is longer than {self._limit} bytes")
         self._pieces.append(piece)
         self._descriptors += descriptors
         if mark == _MORE:

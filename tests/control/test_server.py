@@ -422,7 +422,7 @@ def test_a_line_without_an_end_is_answered_with_an_error_and_cut_off(harness, cl
     except OSError:
         pass
     [answer] = receive_answers(endless, 1)
-    assert f"at most {MAX_LINE} octets" in answer["error"]["message"]
+    assert f"at most {MAX_LINE} bytes" in answer["error"]["message"]
     assert is_closed(endless)
     assert client.call("reload.verdict") == RESULT
 

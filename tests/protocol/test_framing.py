@@ -58,7 +58,7 @@ def test_a_message_beyond_the_limit_is_an_error_and_one_within_it_is_not(limit, 
     if size + 1 <= limit:
         assert assemble(cut_into_packets(bytes(size)), limit) == (bytes(size), [])
     else:
-        with pytest.raises(WireError, match=f"longer than {limit} octets"):
+        with pytest.raises(WireError, match=f"longer than {limit} bytes"):
             Assembler(limit).feed(b"." + bytes(size))
 
 
