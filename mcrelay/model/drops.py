@@ -29,6 +29,9 @@ class Drop(StrEnum):
 
     The reasons of a scope stand in the order of its columns. `send_error` is the last reason of an output; it
     has one column for each name of SEND_ERROR_NAMES.
+
+    A new reason also needs a verdict (tracing/events.py) if a trace can show it, keys in the schemas, and its
+    name in mcrelay-drops(7). tests/project/test_drop_reasons.py fails until it has all of them.
     """
 
     scopes: tuple[Scope, ...]
