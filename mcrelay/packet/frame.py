@@ -15,7 +15,8 @@ RESERVED = 6
 VNET_HEADER = 10
 NETWORK_OFFSET = 80 + RESERVED + VNET_HEADER  # of the IP header
 
-STATUS, LENGTH, CAPTURED, OFFSETS, SECONDS, NANOSECONDS, VLAN = range(7)  # indexes of these words
+# Indexes of the fields of struct tpacket2_hdr, in words of 32 bits.
+STATUS, LENGTH, CAPTURED, OFFSETS, SECONDS, NANOSECONDS, VLAN = range(7)
 GSO_TYPE = 1  # offset in struct virtio_net_hdr, in octets; the value 0 is VIRTIO_NET_HDR_GSO_NONE
 
 TP_STATUS_KERNEL = 0

@@ -21,7 +21,7 @@ UDP = 17  # protocol number (RFC 768)
 
 FRAGMENT_BITS = 0x3FFF  # MF and the fragment offset, in the field of 16 bits (RFC 791)
 
-# In word 0: version 4, a header of 5 words of 32 bits, no fragment. In word 1: the protocol.
+# In word 0: version 4, a header of 5 words of 32 bits, not a fragment. In word 1: the protocol.
 SHAPE_MASK, SHAPE = 0xFF << 56 | FRAGMENT_BITS, 0x45 << 56
 PROTOCOL_MASK, PROTOCOL = 0xFF << 48, UDP << 48
 

@@ -45,7 +45,7 @@ class RelayedPackets:
 
 @dataclass(frozen=True, slots=True)
 class PacketBatch:
-    """n packets of one link, and the result of sending those that have a route."""
+    """n packets of one link, and the result of sending the packets that have a route."""
 
     frames: NDArray[np.uint32]
     """Ring frames; shape (n, words of a frame)."""

@@ -55,7 +55,7 @@ def _find_tails(kind: Column, length: Column, count: Column) -> NDArray[np.bool_
     is_tail = np.zeros(len(kind), np.bool_)
     is_tail[1:] = (kind[1:] == kind[:-1]) & (length[1:] < length[:-1]) & (length[1:] > 0) & (count[1:] == 1)
     if (is_tail[1:] & is_tail[:-1]).any():
-        # A tail has no tail, so every second one of consecutive tails starts a run.
+        # A tail ends its run, so every second one of consecutive tails starts a run.
         index = np.arange(len(is_tail))
         before = np.maximum.accumulate(np.where(is_tail, 0, index))
         is_tail &= (index - before) & 1 == 1
