@@ -1,4 +1,4 @@
-"""Numbers of the kernel that the socket module has no name for, under their names in the kernel's headers."""
+"""Constants of the kernel's headers, under the same names, that the socket module lacks."""
 
 # linux/socket.h
 SOL_UDP = 17

@@ -30,7 +30,7 @@ def read_links() -> LinkTable:
 
 
 def device_of(ifindex: int) -> str:
-    """Return the name of a device, or its number if there is no such device."""
+    """Return the name of a device, or its number if the device does not exist."""
     try:
         return socket.if_indextoname(ifindex)
     except OSError:

@@ -20,8 +20,8 @@ CONTROL = np.dtype(
     ]
 )  # fmt: skip
 
-# Octets of a row: room for the largest datagram. The additional 64 keep the starts of rows from competing for
-# one line of the processor's cache. Memory that no datagram reaches is never allocated.
+# The size of a row in bytes, for the largest datagram. The additional 64 bytes keep the starts of rows from
+# sharing a set of the processor's cache. The kernel never allocates the pages that no datagram reaches.
 ROW = 65536 + 64
 
 _recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg

@@ -38,10 +38,10 @@ TTL_WORD, TOS_WORD = 2, 5  # indexes of the values in a CONTROL, in words of 64 
 CONTROL_PLAIN = 48  # TTL and TOS
 CONTROL_SEGMENTED = 72  # TTL, TOS and the size of a segment
 
-# A segmented message that the device cannot take: no checksum offload (EIO), or a segment over the MTU
-# (EINVAL, EMSGSIZE). The same payloads go out one by one instead.
+# Errors of a segmented message that the device does not support: no checksum offload (EIO), or a segment over
+# the MTU (EINVAL, EMSGSIZE). The same payloads are then sent one by one.
 SEGMENTS_REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE})
-# An ICMP error about an earlier packet is returned by the next send, which is then not tried.
+# An ICMP error about an earlier packet is returned by the next send, which the kernel does not attempt then.
 ERRORS_OF_EARLIER_PACKETS = frozenset(
     {
         errno.ECONNREFUSED,
@@ -85,7 +85,7 @@ class MessageFailure:
 
 
 class Messages:
-    """Arrays for sending `capacity` payloads in as many messages.
+    """Holds the arrays that send up to `capacity` payloads in as many messages.
 
     Fill `iovec` with address and length of each payload, `header` and `control` of each message, then `send`.
     A message takes one payload, or a run of up to MAX_SEGMENTS consecutive payloads of one length (the last
@@ -94,7 +94,7 @@ class Messages:
 
     def __init__(self, capacity: int) -> None:
         self.refused_segment: int | None = None
-        """The length in octets of a segment that the kernel refused. The reader sets it back to None."""
+        """The length in bytes of a segment that the kernel refused. The reader sets it back to None."""
         self.iovec = np.zeros(capacity, IOVEC)
         self.control = np.zeros(capacity, CONTROL)
         self.header = np.zeros(capacity, MESSAGE)
@@ -206,7 +206,7 @@ class Messages:
 def _failure_of(descriptor: int, at: int, flags: int, code: int = errno.EINTR) -> int:
     """Send the message at memory address `at` until it succeeds or fails for good; return its errno, or 0.
 
-    `code` is the errno of a try before, EINTR if there was none.
+    `code` is the errno of an earlier try, EINTR if this is the first try.
     """
     tries = 2
     while code == errno.EINTR or (code in ERRORS_OF_EARLIER_PACKETS and tries):

@@ -1,4 +1,4 @@
-"""Classic BPF programs (linux/filter.h) that choose which packets a socket gets."""
+"""Classic BPF programs (linux/filter.h) that select the packets of a socket."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ class Configuration:
         is_new = digest != self.hash
         try:
             version = self._compile(read, digest, self.config) if is_new else None
-            if end is not None:  # of unchanged files, too: the change may come later
+            if end is not None:  # also with unchanged files, which the operator may change later
                 if not is_new and not isinstance(read, ConfigError):
                     running = Version(self.config, self.hash, read)
                     self._history.record_if_missing(self._acceptance(running, Outcome.APPLIED, Changes()))

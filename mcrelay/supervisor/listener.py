@@ -104,7 +104,7 @@ def _open_listener(directory: Path, group: int | None) -> tuple[socket.socket, t
 
 
 def _inode(file: Path | int) -> tuple[int, int] | None:
-    """Return device and inode of a path or descriptor, None if there is no such file."""
+    """Return device and inode of a path or descriptor, None if the file does not exist."""
     try:
         found = os.stat(file, follow_symlinks=isinstance(file, int))
     except OSError:
@@ -113,7 +113,7 @@ def _inode(file: Path | int) -> tuple[int, int] | None:
 
 
 def _bind(listener: socket.socket, directory: Path, group: int | None) -> None:
-    # A path in sockaddr_un has at most 107 octets; that of the directory may be longer.
+    # A path in sockaddr_un has at most 107 bytes; the path of the directory may be longer.
     folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     mask, own = os.umask(0o117), os.getegid()
     try:

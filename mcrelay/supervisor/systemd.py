@@ -29,7 +29,7 @@ class Notifier:
         self._systemd.notify(f"READY=1\nSTATUS={_one_line(status)}")
 
     def reloading(self) -> None:
-        """Report that a reload begins. `ready` ends it, whatever its result."""
+        """Report that a reload begins. A call of `ready` reports its end, whatever the result."""
         self._systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:

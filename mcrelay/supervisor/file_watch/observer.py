@@ -1,4 +1,4 @@
-"""Observes directories with watchdog, whose threads do nothing here but wake the supervisor's loop."""
+"""Observes directories with watchdog. Its threads only wake the supervisor's loop."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotif
 
 
 class ObserverError(Exception):
-    """The directories cannot be observed; the text says why."""
+    """The directories cannot be observed. The text is the reason."""
 
 
 class WakeUp:
-    """An eventfd(2): any thread may set it, and the loop polls it."""
+    """An eventfd(2) that any thread may set, and that the loop polls."""
 
     def __init__(self) -> None:
         self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -56,7 +56,10 @@ class WakeUp:
 
 
 class FileObserver:
-    """Sets `wake_up` when a file that matters changes in one of these directories. Raises ObserverError."""
+    """Sets `wake_up` when a file that matters changes in one of the directories.
+
+    Raises ObserverError if a directory cannot be observed.
+    """
 
     def __init__(self, directories: Iterable[WatchedDirectory], wake_up: WakeUp) -> None:
         self._open_files: set[str] = set()
@@ -80,7 +83,7 @@ class FileObserver:
 
     @property
     def has_open_files(self) -> bool:
-        """Whether a process has written to a file that it has not closed yet."""
+        """Whether a process has written to a file and not closed it yet."""
         return bool(self._open_files)
 
     def close(self) -> None:
@@ -112,7 +115,7 @@ class _EventFilter(events.FileSystemEventHandler):
 
 
 def _write_events_only(observer: BaseObserver) -> dict[str, Any]:
-    """Return the argument that asks the kernel for changes only, which older versions of watchdog lack."""
+    """Return the argument that requests only events of changes; empty if watchdog is too old for it."""
     has_filter = "event_filter" in inspect.signature(observer.schedule).parameters
     return {"event_filter": _WRITE_EVENTS} if has_filter else {}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mcrelay.storage import config_files
 
-MAX_LINKS = 40  # on the way to one file: MAXSYMLINKS of linux/namei.h
-MAX_DIRECTORIES = 64  # that are watched, each by a thread; those beyond are not
+MAX_LINKS = 40  # symbolic links in one lookup, MAXSYMLINKS of linux/namei.h
+MAX_DIRECTORIES = 64  # watched directories, each with a thread; further directories are not watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class WatchedDirectory:
 
     folder: str
     identity: tuple[int, int]
-    """Device and inode: a directory that replaces another one under the same name is a different one."""
+    """Device and inode, which differ if another directory has replaced this one under the same name."""
     names: frozenset[str]
     holds_drop_ins: bool = False
 
@@ -44,14 +44,14 @@ def watched_directories(path: config_files.Name) -> tuple[WatchedDirectory, ...]
     ):
         names.setdefault(where, set()).add(name)
     names.setdefault(real_folder, set())
-    found = (_watched(where, frozenset(those), where == real_folder) for where, those in names.items())
+    found = (_watched(where, frozenset(entries), where == real_folder) for where, entries in names.items())
     return tuple(directory for directory in found if directory)[:MAX_DIRECTORIES]
 
 
 def _lookups(folder: str, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the directories, their own paths free of links, and the entries that `path` is looked up by.
+    """Yield each directory (a path without links) and the entry in it that the lookup of `path` goes through.
 
-    A plain directory on the way is not yielded: what replaces it has another identity.
+    A plain directory in `path` is not yielded, because a directory that replaces it has another identity.
     """
     left, links = _parts(path), 0
     while left and links <= MAX_LINKS:
