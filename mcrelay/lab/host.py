@@ -125,9 +125,9 @@ class Host:
         """Return whether a socket is bound to this address and port and, if it is a group, has joined it."""
         hex_address = f"{int.from_bytes(address_to_bytes(destination), 'little'):08X}"
         with self.enter_namespace():
-            bound = f" {hex_address}:{port:04X} " in Path("/proc/thread-self/net/udp").read_text()
-            joined = hex_address in Path("/proc/thread-self/net/igmp").read_text().split()
-        return bound and (joined or not is_group(destination))
+            is_bound = f" {hex_address}:{port:04X} " in Path("/proc/thread-self/net/udp").read_text()
+            has_joined = hex_address in Path("/proc/thread-self/net/igmp").read_text().split()
+        return is_bound and (has_joined or not is_group(destination))
 
     def groups(self, device: str) -> set[str]:
         """Return the IPv4 groups that a device is a member of."""
@@ -147,9 +147,9 @@ class Host:
         with self.enter_namespace():
             lines = Path("/proc/thread-self/net/netstat").read_text().splitlines()
         for names, values in zip(lines[::2], lines[1::2], strict=True):
-            found = dict(zip(names.split(), values.split(), strict=True))
-            if name in found:
-                return int(found[name])
+            counters = dict(zip(names.split(), values.split(), strict=True))
+            if name in counters:
+                return int(counters[name])
         raise KeyError(name)
 
     def close(self) -> None:

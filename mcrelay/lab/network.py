@@ -56,23 +56,23 @@ class Lab:
         """Add an Ethernet switch that snoops IGMP and sends queries from `address`, and return it."""
         return Switch(self.host(name), address)
 
-    def link(self, one: End, other: End, mtu: int = 1500) -> None:
+    def link(self, end: End, peer: End, mtu: int = 1500) -> None:
         """Connect two ends by a veth pair."""
         first, second = next(self._indexes), next(self._indexes)
         iproute(
-            f"link add {one.device} index {first} mtu {mtu} netns {one.host.namespace} type veth"
-            f" peer name {other.device} index {second} mtu {mtu} netns {other.host.namespace}"
+            f"link add {end.device} index {first} mtu {mtu} netns {end.host.namespace} type veth"
+            f" peer name {peer.device} index {second} mtu {mtu} netns {peer.host.namespace}"
         )
-        ends = (one, other)
-        for end in ends:
-            _connect(end)
-        for end in ends:
-            wait_until(partial(_is_running, end), f"the carrier of {end.device}")
+        ends = (end, peer)
+        for link_end in ends:
+            _connect(link_end)
+        for link_end in ends:
+            wait_until(partial(_is_running, link_end), f"the carrier of {link_end.device}")
         # A real link has no packet larger than its MTU. A veth passes a large packet of many segments uncut
         # to its peer, where a packet ring would receive it.
-        for end in ends:
-            with end.host.enter_namespace():
-                switch_offload(end.device, "tx-udp-segmentation", on=False)
+        for link_end in ends:
+            with link_end.host.enter_namespace():
+                switch_offload(link_end.device, "tx-udp-segmentation", on=False)
 
 
 class Switch:

@@ -119,11 +119,11 @@ def bind_parameters(declared: Sequence[Parameter], params: Mapping[str, Json]) -
 
     Raises RpcError if a parameter is unknown, has the wrong type, or is required and missing.
     """
-    known = {parameter.name: parameter for parameter in declared}
+    by_name = {parameter.name: parameter for parameter in declared}
     for name in params:
-        if name not in known:
-            raise RpcError(Code.INVALID_PARAMS, f"no parameter is named `{name}`{_there_are(known)}")
-    return {name: _value(parameter, params) for name, parameter in known.items()}
+        if name not in by_name:
+            raise RpcError(Code.INVALID_PARAMS, f"no parameter is named `{name}`{_list_names(by_name)}")
+    return {name: _value(parameter, params) for name, parameter in by_name.items()}
 
 
 def _value(parameter: Parameter, params: Mapping[str, Json]) -> Json:
@@ -136,8 +136,8 @@ def _value(parameter: Parameter, params: Mapping[str, Json]) -> Json:
     return value
 
 
-def _there_are(known: Mapping[str, Parameter]) -> str:
-    return f"; there are: {', '.join(known)}" if known else "; there are none"
+def _list_names(parameters: Mapping[str, Parameter]) -> str:
+    return f"; there are: {', '.join(parameters)}" if parameters else "; there are none"
 
 
 def encode_request(id: int, method: str, params: Mapping[str, Json]) -> bytes:

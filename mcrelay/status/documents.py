@@ -182,10 +182,10 @@ def _last_shown_result(reload: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _join_in_pieces(texts: Iterable[str]) -> Iterator[bytes]:
     """Yield pieces of the texts, joined by commas. A single piece with all texts would be copied twice."""
-    left, comma = iter(texts), ""
-    while piece := list(islice(left, RULES_PER_PIECE)):
-        yield (comma + ",".join(piece)).encode()
-        comma = ","
+    remaining, separator = iter(texts), ""
+    while piece := list(islice(remaining, RULES_PER_PIECE)):
+        yield (separator + ",".join(piece)).encode()
+        separator = ","
 
 
 def _seconds_since(started: float | None, now: Now) -> float | None:

@@ -61,12 +61,12 @@ class InterfaceEntry:
 def rule_entry(name: str, rule: Fields, before: RuleEntry | None, now: float) -> RuleEntry:
     """Return the entry of a rule of the snapshot; `before` is its previous entry, or None."""
     row, *output_rows = rule["rows"]
-    known = {row.number: row for row in before.output_rows} if before else {}
+    previous_rows = {row.number: row for row in before.output_rows} if before else {}
     return RuleEntry(
         Template(_rule(name, rule["shown"])),
         Template(_listed_rule(name, rule["shown"])),
         before.row if before and before.row.number == row else Row(row, now),
-        tuple(known.get(number) or Row(number, now) for number in output_rows),
+        tuple(previous_rows.get(number) or Row(number, now) for number in output_rows),
     )
 
 
