@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _decide(options: argparse.Namespace, tree: ConfigTree) -> Change:
     name, file = options.name, tree.drop_in_path(options.name)
-    text = format_drop_in(name, rule_as_data(options))
+    text = format_drop_in(name, build_rule(options))
     wanted = tree.rule(name, parse_text(file, text))
     holder = tree.holder(name)
     if holder is None:
@@ -92,7 +92,7 @@ def _decide(options: argparse.Namespace, tree: ConfigTree) -> Change:
             raise EditRefused(f"{file} exists, but has no rule `{name}`: rename it, or choose another name")
         return Change(f"{name}: added, {file}", file, text)
     where = holder.where_key("rules", name)
-    if _valid_rule(tree, name, holder) == wanted:
+    if _read_valid_rule(tree, name, holder) == wanted:
         return Change(f"{name}: unchanged, {where}")
     if not (tree.is_drop_in(holder) and has_only_rule(holder, name) and is_written_by_add(holder)):
         raise EditRefused(
@@ -103,14 +103,14 @@ def _decide(options: argparse.Namespace, tree: ConfigTree) -> Change:
     return Change(f"{name}: replaced, {holder.file}", Path(holder.file), text)
 
 
-def _valid_rule(tree: ConfigTree, name: str, holder: Source) -> Rule | None:
+def _read_valid_rule(tree: ConfigTree, name: str, holder: Source) -> Rule | None:
     try:
         return tree.rule(name, holder)
     except ConfigError:
         return None
 
 
-def rule_as_data(options: argparse.Namespace) -> dict[str, Any]:
+def build_rule(options: argparse.Namespace) -> dict[str, Any]:
     """Return the rule of the command line as the data of a configuration file."""
     rule_input = options.input | ({"sources": options.sources} if options.sources else {})
     overrides = {key: value for key in ("ttl", "dscp") if (value := getattr(options, key)) is not None}
@@ -123,7 +123,7 @@ def rule_as_data(options: argparse.Namespace) -> dict[str, Any]:
 def _parse_input(text: str) -> dict[str, Any]:
     match text.split(":"):
         case [interface, destination, port] if destination and port:
-            return _endpoint(interface, destination, port)
+            return _build_endpoint(interface, destination, port)
     raise argparse.ArgumentTypeError(
         f"{text!r} is not of the form IFACE:GROUP:PORT, such as `studio:239.1.1.1:5001`"
     )
@@ -132,17 +132,17 @@ def _parse_input(text: str) -> dict[str, Any]:
 def _parse_output(text: str) -> dict[str, Any]:
     match text.split(":"):
         case [interface]:
-            return _endpoint(interface)
+            return _build_endpoint(interface)
         case [interface, destination]:
-            return _endpoint(interface, destination)
+            return _build_endpoint(interface, destination)
         case [interface, destination, port]:
-            return _endpoint(interface, destination, port)
+            return _build_endpoint(interface, destination, port)
     raise argparse.ArgumentTypeError(
         f"{text!r} is not of the form IFACE[:GROUP[:PORT]], such as `plant` or `plant:239.2.2.2:6001`"
     )
 
 
-def _endpoint(interface: str, destination: str = "", port: str = "") -> dict[str, Any]:
+def _build_endpoint(interface: str, destination: str = "", port: str = "") -> dict[str, Any]:
     """Return an input or output as the data of a configuration file, without empty keys."""
     is_host = looks_like_address(destination) and not is_group(destination)
     named = {"address" if is_host else "group": destination} if destination else {}

@@ -26,20 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def named_file(options: argparse.Namespace) -> str | None:
+def find_named_file(options: argparse.Namespace) -> str | None:
     """Return the PLACE of `--as`, else the named file, else None."""
     if options.place is not None:
         return str(options.place)
-    return _file_argument(options)
+    return _find_file_argument(options)
 
 
-def _file_argument(options: argparse.Namespace) -> str | None:
+def _find_file_argument(options: argparse.Namespace) -> str | None:
     return next((name for name in (options.file, options.config) if name is not None), None)
 
 
 def find_file(options: argparse.Namespace) -> str:
     """Return the named file, else the running daemon's, else the default path."""
-    if (name := named_file(options)) is not None:
+    if (name := find_named_file(options)) is not None:
         return name
     try:
         with session.connect_to_daemon(options) as client:
@@ -51,9 +51,9 @@ def find_file(options: argparse.Namespace) -> str:
 def read_contents(options: argparse.Namespace, name: str) -> Contents:
     """Return the content of the file and its drop-ins. Raises ConfigError if a file cannot be read."""
     if options.place is not None:
-        return config_files.read_with(options.place, _read_one(_file_argument(options) or "-"))
+        return config_files.read_with(options.place, _read_file(_find_file_argument(options) or "-"))
     return config_files.read_standard_input() if name == "-" else config_files.read(name)
 
 
-def _read_one(name: str) -> bytes:
+def _read_file(name: str) -> bytes:
     return config_files.read_standard_input()[0][1] if name == "-" else config_files.read_one(name)

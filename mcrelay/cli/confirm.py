@@ -40,7 +40,7 @@ def _confirm(options: argparse.Namespace) -> int:
         generation = client.call("status")["generation"]["number"]
     _, result = operator_request.submit(session.socket_path(options), Confirm(generation))
     if options.json:
-        document = reload.result_document(result)
+        document = reload.build_document(result)
         del document["changes"]
         print(format_json(document))
     elif result["outcome"] == "confirmed":

@@ -120,7 +120,7 @@ def _build(lab: Lab) -> Network:
 def _show_without_relay(network: Network) -> None:
     """Show that a member of the group receives no packet without mcrelay."""
     receiver = Receiver(network.relay, "239.1.1.1:5001")
-    send(network.sender, *_send_arguments(PACKETS_WITHOUT_RELAY))
+    send(network.sender, *_make_send_arguments(PACKETS_WITHOUT_RELAY))
     received, dropped = receiver.interrupt().received, network.relay.counter("IPReversePathFilter")
     print(
         f"1. Without mcrelay\n"
@@ -146,18 +146,18 @@ def _show_with_relay(network: Network, directory: Path) -> bool:
             f"  The sender sends {PACKETS:,} packets with 1400 bytes of payload, {RATE_PPS:,} a second.",
             flush=True,
         )
-        sending = start_sending(network.sender, *_send_arguments(PACKETS))
+        sending = start_sending(network.sender, *_make_send_arguments(PACKETS))
         time.sleep(RELOAD_AFTER_S)
         print("  Meanwhile an output is added to the file, and the relay reloads it (SIGHUP):\n")
         print(f"  + {ADDED_OUTPUT}", flush=True)
         print(f"  The relay reports: {relay.reload(CONFIG + ADDED_OUTPUT)}\n", flush=True)
         sent = report_of(sending)["packets"]
         rows = [(name, receiver.destination, receiver.report()) for name, receiver in receivers]
-    print(_table(rows))
+    print(_format_table(rows))
     return _conclude(sent, [report for _, _, report in rows])
 
 
-def _send_arguments(count: int) -> Sequence[str]:
+def _make_send_arguments(count: int) -> Sequence[str]:
     return ("239.1.1.1:5001", "--interface=eth0", "--ttl=1", f"--rate={RATE_PPS}", f"--count={count}")
 
 
@@ -165,12 +165,12 @@ def _indent(text: str) -> str:
     return "".join(f"    {line}\n" for line in text.splitlines())
 
 
-def _table(rows: Sequence[tuple[str, str, Report]]) -> str:
+def _format_table(rows: Sequence[tuple[str, str, Report]]) -> str:
     """Return a table with the name, the destination and the report of each receiver."""
-    return "\n".join(GAP + line for line in align([HEADINGS, *(_row(*row) for row in rows)], SIDES))
+    return "\n".join(GAP + line for line in align([HEADINGS, *(_make_row(*row) for row in rows)], SIDES))
 
 
-def _row(name: str, destination: str, report: Report) -> tuple[str, ...]:
+def _make_row(name: str, destination: str, report: Report) -> tuple[str, ...]:
     return (
         name,
         destination,

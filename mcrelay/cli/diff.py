@@ -42,14 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Show which lines and rules have changed since an entry of the history."
     parser.epilog = HELP
-    parser.add_argument("number", metavar="N", type=_entry_number, help="number of the entry")
+    parser.add_argument("number", metavar="N", type=_parse_entry_number, help="number of the entry")
     meaning = "main file to compare with (default: the running daemon's, else the entry's)"
     parser.add_argument("-c", "--config", metavar="FILE", type=Path, help=meaning)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     history_option.add_arguments(parser)
 
 
-def _entry_number(text: str) -> int:
+def _parse_entry_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise argparse.ArgumentTypeError(f"{text!r} is not the number of an entry: see `mcrelay history`")
     return int(text)
@@ -69,7 +69,7 @@ def _compare(options: argparse.Namespace, directory: Path, greeting: Greeting) -
         print(*invalid.lines(), sep="\n", file=sys.stderr)
         return Exit.INVALID
     lines = list(
-        diff_lines(relocate(entry, main), [(name, text.decode("utf-8", "replace")) for name, text in now])
+        compare_lines(relocate(entry, main), [(name, text.decode("utf-8", "replace")) for name, text in now])
     )
     changed = _compare_rules(entry, now)
     if options.json:
@@ -87,17 +87,20 @@ def relocate(entry: Entry, main: Path) -> list[tuple[str, str]]:
     return [(name, text) for name, (_, text) in zip(names, entry.contents, strict=True)]
 
 
-def diff_lines(before: Iterable[tuple[str, str]], after: Iterable[tuple[str, str]]) -> Iterator[str]:
+def compare_lines(before: Iterable[tuple[str, str]], after: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Yield the lines of `diff -u` between two sets of (name, text); /dev/null stands for a missing file."""
     old, new = dict(before), dict(after)
     for name in {**old, **new}:
         was, now = old.get(name), new.get(name)
         if was != now:
-            heads = (NO_FILE if was is None else _head(name), NO_FILE if now is None else _head(name))
+            heads = (
+                NO_FILE if was is None else _format_file_name(name),
+                NO_FILE if now is None else _format_file_name(name),
+            )
             yield from unified_diff((was or "").splitlines(), (now or "").splitlines(), *heads, lineterm="")
 
 
-def _head(name: str) -> str:
+def _format_file_name(name: str) -> str:
     """Return a file name for the head of a patch: patch(1) reads a name with spaces up to a tab."""
     return f"{name}\t" if " " in name else name
 

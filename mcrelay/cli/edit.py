@@ -65,7 +65,7 @@ def run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) -> 
 
 
 def _run(options: argparse.Namespace, decide: Callable[[ConfigTree], Change]) -> int:
-    target = _target(options)
+    target = _find_target(options)
     try:
         with _lock_files(target.main, options.timeout):
             before = read_tree(target.main)
@@ -92,7 +92,7 @@ class _Target:
     why_not_reloaded: str = ""
 
 
-def _target(options: argparse.Namespace) -> _Target:
+def _find_target(options: argparse.Namespace) -> _Target:
     """Return the file to change. The default file is used only if no daemon is named and none runs.
 
     Raises an error of UNREACHABLE if no file is named, and the daemon does not answer.

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace, directory: Path, greeting: Greeting) -> int:
-    entries = list(_entries(directory))
+    entries = list(_read_entries(directory))
     running = find_running(entries, greeting)
     if options.json:
         shown = [_as_json(entry, None if greeting is None else entry is running) for entry in entries]
@@ -54,7 +54,7 @@ def _list(options: argparse.Namespace, directory: Path, greeting: Greeting) -> i
     return Exit.OK
 
 
-def _entries(directory: Path) -> Iterator[Entry]:
+def _read_entries(directory: Path) -> Iterator[Entry]:
     """Yield the readable entries, and print a warning for each unreadable entry."""
     for number in state_dir.entry_numbers(directory):
         try:
@@ -77,16 +77,19 @@ def format_history(entries: Sequence[Entry], running: Entry | None, colour: bool
     if not entries:
         yield "no history yet"
         return
-    rows = [("", "N", "TIME", "HASH", "HOW", "WHAT"), *(_row(entry, entry is running) for entry in entries)]
+    rows = [
+        ("", "N", "TIME", "HASH", "HOW", "WHAT"),
+        *(_make_row(entry, entry is running) for entry in entries),
+    ]
     headings, *lines = align(rows, "<><<<<")
     yield paint(headings, BOLD, colour)
     for entry, line in zip(entries, lines, strict=True):
         yield paint(line, GREEN if entry is running else "", colour)
 
 
-def _row(entry: Entry, is_running: bool) -> tuple[str, ...]:
+def _make_row(entry: Entry, is_running: bool) -> tuple[str, ...]:
     how = entry.outcome.replace("_", " ") + (" on trial" if entry.on_trial else "")
-    what = "; ".join(_changes(entry.changes)) or "no rule changed"
+    what = "; ".join(_format_changes(entry.changes)) or "no rule changed"
     return (
         "*" if is_running else "",
         str(entry.number),
@@ -97,7 +100,7 @@ def _row(entry: Entry, is_running: bool) -> tuple[str, ...]:
     )
 
 
-def _changes(changes: Mapping[str, Any]) -> Iterator[str]:
+def _format_changes(changes: Mapping[str, Any]) -> Iterator[str]:
     for word in ("added", "changed", "removed"):
         if names := changes.get(word):
             more = changes.get(f"{word}_count", len(names)) - len(names[:MAX_ROW_NAMES])

@@ -30,7 +30,7 @@ def run_with_history(
     verb: Callable[[argparse.Namespace, Path, Greeting], int], options: argparse.Namespace
 ) -> int:
     """Call `verb` with the state directory and the daemon's greeting. Print an error with advice."""
-    greeting = _greeting(options)
+    greeting = _fetch_greeting(options)
     directory = options.state_dir or Path(greeting["state_dir"] if greeting else state_dir.default())
     try:
         return verb(options, directory, greeting)
@@ -40,7 +40,7 @@ def run_with_history(
         return code
 
 
-def _greeting(options: argparse.Namespace) -> Greeting:
+def _fetch_greeting(options: argparse.Namespace) -> Greeting:
     try:
         with session.connect_to_daemon(options) as client:
             return client.greeting

@@ -46,7 +46,10 @@ def format_list(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[st
     if not rules:
         yield "no rules"
         return
-    rows = [("RULE", "STATE", "FILE"), *((rule["name"], rule["state"], _location(rule)) for rule in rules)]
+    rows = [
+        ("RULE", "STATE", "FILE"),
+        *((rule["name"], rule["state"], _format_location(rule)) for rule in rules),
+    ]
     headings, *lines = align(rows, "<<<")
     yield paint(headings, BOLD, colour)
     for rule, line in zip(rules, lines, strict=True):
@@ -54,5 +57,5 @@ def format_list(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[st
         yield colour_state(text, rule["state"]) if colour else text
 
 
-def _location(rule: Mapping[str, Any]) -> str:
+def _format_location(rule: Mapping[str, Any]) -> str:
     return f"{rule['file']}:{rule['line']}"

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     running = _fetch_status(options, options.detailed_exitcode)
-    file = config_option.named_file(options)
+    file = config_option.find_named_file(options)
     if file is None:
         file = running["daemon"]["config"] if running else str(config_files.DEFAULT)
     try:

@@ -167,7 +167,7 @@ def _receive(receiver: ProbeReceiver, limits: EndConditions, interrupt: Interrup
             receiver.pause()
         now = time.monotonic()
         if live.is_due(now):
-            live.show(now, _progress(receiver, now))
+            live.show(now, _format_progress(receiver, now))
         ended = "signal" if interrupt.is_set else limits.first_reached(receiver, now)
     live.clear()
     until = now + MAX_DRAIN_S
@@ -177,7 +177,7 @@ def _receive(receiver: ProbeReceiver, limits: EndConditions, interrupt: Interrup
     return ended
 
 
-def _progress(receiver: ProbeReceiver, now: float) -> str:
+def _format_progress(receiver: ProbeReceiver, now: float) -> str:
     flows = receiver.reception.flows.values()
     lost = sum(flow.sequence.lost for flow in flows)
     return (

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 def _reload(options: argparse.Namespace) -> int:
     greeting, result = reload_request.request_reload(session.socket_path(options), options.timeout)
     if options.json:
-        print(format_json(result_document(result)))
+        print(format_json(build_document(result)))
     else:
         print_result(greeting, result, options)
     return exit_code(result)
@@ -75,7 +75,7 @@ def print_result(greeting: Mapping[str, Any], result: Mapping[str, Any], options
                 print(f"  {rule['name']} is {rule['state']}: {rule['reason']}")
 
 
-def result_document(result: Mapping[str, Any]) -> dict[str, Any]:
+def build_document(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the object that `--json` prints."""
     keys = ("outcome", "at", "generation", "changes", "problems")
     return {"version": JSON_VERSION, **{key: result[key] for key in keys}}

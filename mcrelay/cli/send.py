@@ -164,7 +164,7 @@ def _send(options: argparse.Namespace) -> int:
         )
         began = time.monotonic()
         ended = _transmit(traffic, options, interrupt)
-        result = _result(traffic, options.size, ended, time.monotonic() - began, sock.getsockname()[1])
+        result = _build_result(traffic, options.size, ended, time.monotonic() - began, sock.getsockname()[1])
     print(json.dumps(result) if options.json else _format_result(result))
     return Exit.OK if result["ok"] else Exit.FAILURE
 
@@ -204,7 +204,9 @@ def _transmit(traffic: ProbeSender, options: argparse.Namespace, interrupt: Inte
     return "signal" if interrupt.is_set else "duration"
 
 
-def _result(traffic: ProbeSender, size: int, ended: str, seconds: float, source_port: int) -> dict[str, Any]:
+def _build_result(
+    traffic: ProbeSender, size: int, ended: str, seconds: float, source_port: int
+) -> dict[str, Any]:
     """Return the object that `--json` prints."""
     packets = sum(traffic.sent)
     per_second = packets / seconds

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--watch",
         metavar="SEC",
         nargs="?",
-        type=_seconds,
+        type=_parse_seconds,
         const=1.0,
         help="refresh every SEC seconds (default: 1), until Ctrl-C",
     )
@@ -56,10 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the status once, or until Ctrl-C."""
-    return session.run_with_daemon(_watch if options.watch else _once, options)
+    return session.run_with_daemon(_show_repeatedly if options.watch else _show_once, options)
 
 
-def _seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
@@ -71,9 +71,9 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _once(options: argparse.Namespace) -> int:
+def _show_once(options: argparse.Namespace) -> int:
     try:
-        document = _fetch(options)
+        document = _fetch_status(options)
     except NoAnswer as error:
         if not options.exit_code:
             raise
@@ -86,11 +86,11 @@ def _once(options: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _watch(options: argparse.Namespace) -> int:
+def _show_repeatedly(options: argparse.Namespace) -> int:
     last: list[dict[str, Any]] = []
 
     def ask() -> Sequence[str]:
-        document = _fetch(options)
+        document = _fetch_status(options)
         if last:
             add_rates(last.pop(), document)
         last.append(document)
@@ -100,7 +100,7 @@ def _watch(options: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _fetch(options: argparse.Namespace) -> dict[str, Any]:
+def _fetch_status(options: argparse.Namespace) -> dict[str, Any]:
     params = {"rule": options.rule} if options.rule is not None else {}
     with session.connect_to_daemon(options) as client:
         document: dict[str, Any] = client.call("status", **params)

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Apply the files on trial: they are rolled back unless `mcrelay confirm` keeps them."
     parser.epilog = HELP
     parser.add_argument(
-        "--timeout", metavar="SEC", type=_seconds, default=DEFAULT_TRIAL_S,
+        "--timeout", metavar="SEC", type=_parse_seconds, default=DEFAULT_TRIAL_S,
         help="roll back after SEC seconds (default: %(default)g)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     return session.run_with_daemon(_try, options)
 
 
-def _seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     seconds = positive_number(text)
     if seconds > MAX_TRIAL_S:
         raise argparse.ArgumentTypeError(f"a trial lasts at most {MAX_TRIAL_S:g} seconds")
@@ -62,7 +62,7 @@ def _try(options: argparse.Namespace) -> int:
     _, status = reload_request.call_with_retry(path, "status", reload_request.RELOAD_TIMEOUT_S)
     trial = status["trial"]
     if options.json:
-        print(format_json({**reload.result_document(result), "trial": trial}))
+        print(format_json({**reload.build_document(result), "trial": trial}))
     elif result["outcome"] == "refused":
         print(f"mcrelay: not on trial: {operator_request.format_refusal(result)}", file=sys.stderr)
     else:

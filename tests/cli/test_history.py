@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcrelay.cli import main
-from mcrelay.cli.diff import diff_lines
+from mcrelay.cli.diff import compare_lines
 from mcrelay.cli.view.units import format_time
 from mcrelay.linux.netlink import LinkTableError
 from mcrelay.reload.history import Entry
@@ -254,7 +254,7 @@ def test_a_diff_is_a_patch_that_restores_the_old_files(tmp_path, stem):
     after = [(str(main), MAIN + "# new\n"), (str(folder / "new.yaml"), CAMERA)]
     for name, text in after:
         Path(name).write_text(text)
-    patch = "\n".join([*diff_lines(before, after), "", "since entry 1:", "  added    1 rule: camera", ""])
+    patch = "\n".join([*compare_lines(before, after), "", "since entry 1:", "  added    1 rule: camera", ""])
     subprocess.run(["patch", "-d", "/", "-p1", "-R"], input=patch, text=True, check=True, timeout=60)
     now = [main, *folder.iterdir()]
     assert {str(name): name.read_text() for name in now} == dict(before)

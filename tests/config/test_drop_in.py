@@ -91,7 +91,7 @@ def test_a_rule_is_written_as_a_person_would_write_it():
 )
 def test_reading_the_file_of_any_rule_gives_that_rule_back(name, chosen):
     try:
-        rule = add.rule_as_data(options(**chosen))
+        rule = add.build_rule(options(**chosen))
         accepted = config_of(name, rule).rules[name]
     except (argparse.ArgumentError, ConfigError):
         return  # refused, with a message and never with a traceback

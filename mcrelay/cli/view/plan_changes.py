@@ -37,8 +37,8 @@ def compare(running: Document, planned: Document) -> Comparison:
     have = {rule["name"]: rule for rule in running["rules"]}
     want = {rule["name"]: rule for rule in planned["rules"]}
     changes = compare_rules(
-        {name: _fields(rule) for name, rule in have.items()},
-        {name: _fields(rule) for name, rule in want.items()},
+        {name: _read_fields(rule) for name, rule in have.items()},
+        {name: _read_fields(rule) for name, rule in want.items()},
     )
     return Comparison(
         add=changes.added,
@@ -58,7 +58,7 @@ def _compare_states(running: Document, planned: Document) -> str:
     return f"{running['state']}, not {planned['state']}{reason}"
 
 
-def _fields(rule: Document) -> RuleFields:
+def _read_fields(rule: Document) -> RuleFields:
     rule_input = rule["input"]
     return RuleFields(
         description=rule["description"],
@@ -68,11 +68,11 @@ def _fields(rule: Document) -> RuleFields:
         destination=rule_input["destination"],
         port=rule_input["port"],
         sources=tuple(rule_input["sources"]),
-        outputs=tuple(_output_fields(output) for output in rule["outputs"]),
+        outputs=tuple(_read_output_fields(output) for output in rule["outputs"]),
     )
 
 
-def _output_fields(output: Document) -> OutputFields:
+def _read_output_fields(output: Document) -> OutputFields:
     return OutputFields(
         interface=output["interface"],
         device=output["device"],

@@ -23,18 +23,20 @@ def plan_as_json(config: Config, planned: Plan) -> dict[str, Any]:
     routes = planned.state.forwarding.routes_by_rule()
     devices = config.devices
     rules = (
-        _rule(rule, devices, planned.rules[rule.name], routes.get(rule.name))
+        _describe_planned_rule(rule, devices, planned.rules[rule.name], routes.get(rule.name))
         for rule in config.rules.values()
     )
     return {
         "version": JSON_VERSION,
         "workers": planned.state.worker_count,
         "rules": list(rules),
-        "opens": _opens(planned),
+        "opens": _count_resources(planned),
     }
 
 
-def _rule(rule: Rule, devices: Mapping[str, str], status: RuleStatus, route: Route | None) -> dict[str, Any]:
+def _describe_planned_rule(
+    rule: Rule, devices: Mapping[str, str], status: RuleStatus, route: Route | None
+) -> dict[str, Any]:
     return {
         "name": rule.name,
         "state": str(status.state),
@@ -43,7 +45,7 @@ def _rule(rule: Rule, devices: Mapping[str, str], status: RuleStatus, route: Rou
     }
 
 
-def _opens(planned: Plan) -> dict[str, int]:
+def _count_resources(planned: Plan) -> dict[str, int]:
     state = planned.state
     return {
         "rings": state.worker_count * len(state.forwarding.ingress),
@@ -59,7 +61,7 @@ def format_start(file: str, plan: Mapping[str, Any]) -> Iterator[str]:
     yield f"{file}: a start would run {running} of {format_count(len(plan['rules']), 'rule')}"
     for rule in plan["rules"]:
         yield ""
-        yield f"{rule['name']}: {_state(rule)}"
+        yield f"{rule['name']}: {_format_state(rule)}"
         yield from format_endpoints(rule)
     opens = [format_count(count, noun.removesuffix("s")) for noun, count in plan["opens"].items()]
     yield ""
@@ -83,11 +85,11 @@ def format_reload(file: str, plan: Mapping[str, Any], comparison: Comparison, co
     for name in comparison.add:
         yield from (
             "",
-            paint(f"+ {name}: {_state(rules[name])}", GREEN, colour),
+            paint(f"+ {name}: {_format_state(rules[name])}", GREEN, colour),
             *format_endpoints(rules[name]),
         )
     for name, differences in comparison.change.items():
-        yield from ("", paint(f"~ {name}: {_state(rules[name])}", YELLOW, colour))
+        yield from ("", paint(f"~ {name}: {_format_state(rules[name])}", YELLOW, colour))
         yield from (f"  {difference}" for difference in differences)
     if comparison.remove:
         yield ""
@@ -106,5 +108,5 @@ def _summarize(comparison: Comparison) -> str:
     return f"{', '.join(parts) or 'change nothing'}, and keep {format_count(len(comparison.keep), 'rule')}"
 
 
-def _state(rule: Mapping[str, Any]) -> str:
+def _format_state(rule: Mapping[str, Any]) -> str:
     return f"{rule['state']}" + (f" ({rule['reason']})" if rule["reason"] else "")

@@ -34,23 +34,23 @@ def format_rule(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Ite
     yield from wrap(
         to_one_line(rule["description"]), TEXT_WIDTH, initial_indent=INDENT, subsequent_indent=INDENT
     )
-    yield _entry("file", f"{rule['file']}:{rule['line']}")
-    yield _entry("data plane", rule["data_plane"] + _because(rule["data_plane_reason"]))
+    yield _format_entry("file", f"{rule['file']}:{rule['line']}")
+    yield _format_entry("data plane", rule["data_plane"] + _format_reason(rule["data_plane_reason"]))
     yield ""
-    yield from _input(rule, colour)
-    yield from _interface(rule["input"], interfaces, colour)
+    yield from _format_input(rule, colour)
+    yield from _format_interface(rule["input"], interfaces, colour)
     for output in rule["outputs"]:
         yield ""
-        yield from _output(output, colour)
+        yield from _format_output(output, colour)
     yield ""
-    yield from wrap(_advice(rule, interfaces.get(rule["input"]["interface"])), TEXT_WIDTH)
+    yield from wrap(_advise(rule, interfaces.get(rule["input"]["interface"])), TEXT_WIDTH)
 
 
-def _entry(word: str, text: str) -> str:
+def _format_entry(word: str, text: str) -> str:
     return f"  {word:<12}{text}"
 
 
-def _because(reason: str) -> str:
+def _format_reason(reason: str) -> str:
     return f" ({reason})" if reason else ""
 
 
@@ -59,16 +59,16 @@ def format_endpoint(end: Part) -> str:
     return f"{end['interface']} ({end['device']})  {end['destination']}:{end['port']}"
 
 
-def _input(rule: Part, colour: bool) -> Iterator[str]:
+def _format_input(rule: Part, colour: bool) -> Iterator[str]:
     rule_input = rule["input"]
     sources = f" from {', '.join(rule_input['sources'])}" if rule_input["sources"] else ""
-    yield _entry("input", format_endpoint(rule_input) + sources)
-    yield INDENT + _traffic(rule_input)
-    yield INDENT + _last_packet(rule_input)
-    yield from _drops(rule_input["drops"], colour)
+    yield _format_entry("input", format_endpoint(rule_input) + sources)
+    yield INDENT + _format_traffic(rule_input)
+    yield INDENT + _format_last_packet(rule_input)
+    yield from _format_drops(rule_input["drops"], colour)
 
 
-def _last_packet(rule_input: Part) -> str:
+def _format_last_packet(rule_input: Part) -> str:
     last = rule_input["last_packet"]
     if last is None:
         return (
@@ -80,7 +80,7 @@ def _last_packet(rule_input: Part) -> str:
     return f"last packet {age} ago, at {at}, from {last['source']}"
 
 
-def _traffic(part: Part) -> str:
+def _format_traffic(part: Part) -> str:
     counts = f"{format_count(part['packets'], 'packet')}, {format_quantity(part['octets'], 'B')}"
     if part["packets_per_second"] is None:
         return counts
@@ -88,7 +88,7 @@ def _traffic(part: Part) -> str:
     return f"{counts}; {format_number(part['packets_per_second'])} packets/s, {bits}"
 
 
-def _interface(rule_input: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
+def _format_interface(rule_input: Part, interfaces: Mapping[str, Part], colour: bool) -> Iterator[str]:
     """Yield the counts of the input's interface, which include packets that match no rule."""
     interface = interfaces.get(rule_input["interface"])
     if interface is None:
@@ -100,21 +100,23 @@ def _interface(rule_input: Part, interfaces: Mapping[str, Part], colour: bool) -
     ]
     member = f", member of {format_names(joined, 4)}" if joined else ""
     yield ""
-    yield _entry("interface", f"{interface['name']} ({interface['device']}): {interface['link']}{member}")
-    yield INDENT + _traffic(interface)
-    yield from _drops(interface["drops"], colour)
+    yield _format_entry(
+        "interface", f"{interface['name']} ({interface['device']}): {interface['link']}{member}"
+    )
+    yield INDENT + _format_traffic(interface)
+    yield from _format_drops(interface["drops"], colour)
 
 
-def _output(output: Part, colour: bool) -> Iterator[str]:
+def _format_output(output: Part, colour: bool) -> Iterator[str]:
     idle = "" if output["runs"] else paint("  (does not run)", YELLOW, colour)
-    yield _entry("output", format_endpoint(output) + idle)
+    yield _format_entry("output", format_endpoint(output) + idle)
     yield INDENT + format_header(output)
-    yield INDENT + _traffic(output)
-    yield from _drops(
+    yield INDENT + _format_traffic(output)
+    yield from _format_drops(
         {reason: n for reason, n in output["drops"].items() if reason != Drop.SEND_ERROR}, colour
     )
     for error, count in output["drops"][Drop.SEND_ERROR].items():
-        yield from _drop(f"{Drop.SEND_ERROR} {error}", count, SEND_ERROR_EXPLANATIONS[error], colour)
+        yield from _format_drop(f"{Drop.SEND_ERROR} {error}", count, SEND_ERROR_EXPLANATIONS[error], colour)
 
 
 def format_header(output: Part) -> str:
@@ -124,20 +126,20 @@ def format_header(output: Part) -> str:
     return f"from {source}{port}, TTL {output['ttl']}, DSCP {output['dscp']}"
 
 
-def _drops(counts: Mapping[str, int], colour: bool) -> Iterator[str]:
+def _format_drops(counts: Mapping[str, int], colour: bool) -> Iterator[str]:
     """Yield the lines of each drop reason that has a count above 0."""
     for reason in Drop:
         if count := counts.get(reason):
-            yield from _drop(reason, count, reason.explanation, colour)
+            yield from _format_drop(reason, count, reason.explanation, colour)
 
 
-def _drop(reason: str, count: int, explanation: str, colour: bool) -> Iterator[str]:
+def _format_drop(reason: str, count: int, explanation: str, colour: bool) -> Iterator[str]:
     """Yield the lines of a drop reason: the count and the name, then the explanation."""
     yield INDENT + paint(f"{count:,} not relayed: {reason}", YELLOW, colour)
     yield from wrap(explanation, TEXT_WIDTH, initial_indent=INDENT + "  ", subsequent_indent=INDENT + "  ")
 
 
-def _advice(rule: Part, interface: Part | None) -> str:
+def _advise(rule: Part, interface: Part | None) -> str:
     """Return advice: what to check or do next."""
     if rule["state"] in IDLE_ADVICE:
         return IDLE_ADVICE[rule["state"]].format(name=rule["name"])

@@ -39,27 +39,27 @@ ACTIONABLE_DROPS = (Drop.OVERSIZE, Drop.OVERRUN)
 
 def format_status(document: Part, colour: bool) -> Iterator[str]:
     """Yield the lines of the heading and of the three tables."""
-    yield from _heading(document, colour)
+    yield from _format_heading(document, colour)
     yield ""
-    yield from _rules(document["rules"], colour)
+    yield from _format_rules(document["rules"], colour)
     yield ""
-    yield from _interfaces(document["interfaces"], colour)
+    yield from _format_interfaces(document["interfaces"], colour)
     yield ""
-    yield from _processes(document["processes"], colour)
+    yield from _format_processes(document["processes"], colour)
 
 
-def _heading(document: Part, colour: bool) -> Iterator[str]:
+def _format_heading(document: Part, colour: bool) -> Iterator[str]:
     daemon, generation = document["daemon"], document["generation"]
     yield f"mcrelay {daemon['version']}, process {daemon['pid']}, up {format_duration(daemon['uptime'])}"
     number, accepted = generation["number"], format_time(generation["accepted"])
     yield f"{daemon['config']}: generation {number} ({format_hash(generation['hash'])}) since {accepted}"
-    yield from _reload(document["reload"], number, colour)
+    yield from _format_reload(document["reload"], number, colour)
     if trial := document["trial"]:
         on_trial, until = paint("on trial", YELLOW, colour), format_time(trial["until"])
         yield f"generation {number} is {on_trial} until {until}: `mcrelay confirm` keeps it"
 
 
-def _reload(reload: Part, generation: int, colour: bool) -> Iterator[str]:
+def _format_reload(reload: Part, generation: int, colour: bool) -> Iterator[str]:
     """Yield the result of the last reload, and all problems if it was rejected."""
     match reload["outcome"]:
         case "started":
@@ -87,25 +87,25 @@ def format_changes(changes: Part) -> str:
 # Rules.
 
 
-def _rules(rules: Sequence[Part], colour: bool) -> Iterator[str]:
+def _format_rules(rules: Sequence[Part], colour: bool) -> Iterator[str]:
     if not rules:
         yield "no rules"
     else:
-        yield f"{format_count(len(rules), 'rule')}: {_states(rules)}"
-        yield from _table(RULE_COLUMNS, rules, "state", _reason, colour)
+        yield f"{format_count(len(rules), 'rule')}: {_count_states(rules)}"
+        yield from _format_table(RULE_COLUMNS, rules, "state", _explain_rule, colour)
 
 
-def _states(rules: Sequence[Part]) -> str:
+def _count_states(rules: Sequence[Part]) -> str:
     states = Counter(rule["state"] for rule in rules)
     return ", ".join(f"{states[state]:,} {state}" for state in STATE_COLOURS if state in states)
 
 
-def _last_packet_age(rule: Part) -> str:
+def _format_last_age(rule: Part) -> str:
     last = rule["input"]["last_packet"]
     return format_duration(last["age"]) if last else "never"
 
 
-def _last_packet_source(rule: Part) -> str:
+def _format_last_source(rule: Part) -> str:
     last = rule["input"]["last_packet"]
     return str(last["source"]) if last else ""
 
@@ -125,20 +125,20 @@ RULE_COLUMNS = (
     Column("OUT/s", ">", lambda rule: format_number(sum_rates(rule["outputs"], "packets_per_second"))),
     Column("bit/s", ">", lambda rule: format_number(sum_rates(rule["outputs"], "bits_per_second"))),
     Column("DROPS", ">", lambda rule: format_number(rule["dropped"])),
-    Column("LAST", ">", _last_packet_age),
-    Column("FROM", "<", _last_packet_source),
+    Column("LAST", ">", _format_last_age),
+    Column("FROM", "<", _format_last_source),
 )
 
 
-def _reason(rule: Part) -> Iterator[str]:
+def _explain_rule(rule: Part) -> Iterator[str]:
     """Yield the reason for the state of a rule, and the drops if an active rule sends nothing."""
     yield rule["reason"]
     drops = rule["dropped"] and rule["state"] == "active"
     if drops and not sum_rates(rule["outputs"], "packets_per_second"):
-        yield f"{format_drops(_drops(rule))} (`mcrelay status {rule['name']}` explains it)"
+        yield f"{format_drops(_sum_drops(rule))} (`mcrelay status {rule['name']}` explains it)"
 
 
-def _drops(rule: Part) -> Counter[str]:
+def _sum_drops(rule: Part) -> Counter[str]:
     """Return the dropped packets of the input and of all outputs, by reason."""
     drops = Counter(rule["input"]["drops"])
     for output in rule["outputs"]:
@@ -152,9 +152,9 @@ def _drops(rule: Part) -> Counter[str]:
 # Interfaces.
 
 
-def _interfaces(interfaces: Sequence[Part], colour: bool) -> Iterator[str]:
+def _format_interfaces(interfaces: Sequence[Part], colour: bool) -> Iterator[str]:
     if interfaces:
-        yield from _table(INTERFACE_COLUMNS, interfaces, "link", _memberships_and_drops, colour)
+        yield from _format_table(INTERFACE_COLUMNS, interfaces, "link", _explain_interface, colour)
 
 
 def format_membership(membership: Part) -> str:
@@ -179,7 +179,7 @@ INTERFACE_COLUMNS = (
 )
 
 
-def _memberships_and_drops(interface: Part) -> Iterator[str]:
+def _explain_interface(interface: Part) -> Iterator[str]:
     """Yield the memberships and the drops of an interface, and how to prevent drops."""
     if joined := [*map(format_membership, interface["memberships"])]:
         yield f"member of {format_names(joined, MAX_GROUPS)}"
@@ -192,15 +192,15 @@ def _memberships_and_drops(interface: Part) -> Iterator[str]:
 # Processes.
 
 
-def _processes(processes: Sequence[Part], colour: bool) -> Iterator[str]:
-    yield from _table(PROCESS_COLUMNS, processes, "state", _last_death, colour)
+def _format_processes(processes: Sequence[Part], colour: bool) -> Iterator[str]:
+    yield from _format_table(PROCESS_COLUMNS, processes, "state", _explain_process, colour)
 
 
-def _cpu(process: Part) -> str:
+def _format_cpu(process: Part) -> str:
     return "-" if process["cpu_percent"] is None else f"{process['cpu_percent']:.1f} %"
 
 
-def _memory(process: Part) -> str:
+def _format_memory(process: Part) -> str:
     return "-" if process["memory_octets"] is None else format_quantity(process["memory_octets"], "B")
 
 
@@ -208,14 +208,14 @@ PROCESS_COLUMNS = (
     Column("PROCESS", "<", itemgetter("name")),
     Column("PID", ">", lambda process: str(process["pid"] or "-")),
     Column("STATE", "<", itemgetter("state")),
-    Column("CPU", ">", _cpu),
-    Column("MEMORY", ">", _memory),
+    Column("CPU", ">", _format_cpu),
+    Column("MEMORY", ">", _format_memory),
     Column("RESTARTS", ">", lambda process: f"{process['restarts']:,}"),
     Column("UP", ">", lambda process: format_duration(process["uptime"])),
 )
 
 
-def _last_death(process: Part) -> Iterator[str]:
+def _explain_process(process: Part) -> Iterator[str]:
     if process["reason"]:
         yield f"last death: {process['reason']}"
 
@@ -223,7 +223,7 @@ def _last_death(process: Part) -> Iterator[str]:
 # Tables with notes below their rows.
 
 
-def _table(
+def _format_table(
     columns: Sequence[Column],
     parts: Sequence[Part],
     state_key: str,

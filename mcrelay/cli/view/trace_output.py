@@ -35,7 +35,7 @@ class TextOutput:
     def show(self, events: Sequence[Event]) -> None:
         """Print the events."""
         for event in events:
-            print(as_text(event, _clock(event["time_ns"])))
+            print(as_text(event, _format_clock(event["time_ns"])))
         sys.stdout.flush()
 
     def report_lost(self, count: int) -> None:
@@ -109,12 +109,12 @@ class TraceSummary:
         """Return the counts in one line."""
         parts = [format_count(self.packets, "packet"), f"{self.relayed:,} relayed"]
         parts += [f"{count:,} dropped: {reason}" for reason, count in self.drops.most_common()]
-        parts += [f"{_copies(count)} not sent: {why}" for why, count in self.unsent.most_common()]
+        parts += [f"{_format_copies(count)} not sent: {why}" for why, count in self.unsent.most_common()]
         parts += [f"{format_count(self.lost, 'event')} lost"] if self.lost else []
         return ", ".join(parts)
 
 
-def _copies(count: int) -> str:
+def _format_copies(count: int) -> str:
     return f"{count:,} {'copy' if count == 1 else 'copies'}"
 
 
@@ -123,7 +123,7 @@ def _print_objects(objects: Iterable[Event]) -> None:
     sys.stdout.flush()
 
 
-def _clock(nanoseconds: int) -> str:
+def _format_clock(nanoseconds: int) -> str:
     """Return the local time of day of a time in nanoseconds since 1970."""
     seconds, fraction = divmod(nanoseconds, 1_000_000_000)
     return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{fraction:09}"

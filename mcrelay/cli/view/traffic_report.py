@@ -32,8 +32,8 @@ class Observation:
 def build_report(observation: Observation) -> dict[str, Any]:
     """Return the object that `--json` prints; mcrelay-receive(1) describes its keys."""
     total = sum_counts(observation.reception.flows.values())
-    destinations = [_destination(observation, destination) for destination in observation.destinations]
-    problems = [problem for counts in destinations for problem in _problems(counts, observation.expect)]
+    destinations = [_build_destination(observation, destination) for destination in observation.destinations]
+    problems = [problem for counts in destinations for problem in _find_problems(counts, observation.expect)]
     if total.packets < (observation.count or 0):
         problems.append(f"{total.packets:,} of {observation.count:,} packets arrived")
     return {
@@ -49,7 +49,7 @@ def build_report(observation: Observation) -> dict[str, Any]:
             "missing": sum(counts["missing"] for counts in destinations),
         },
         "destinations": destinations,
-        "flows": [_flow(key, flow) for key, flow in _sort_flows(observation)],
+        "flows": [_build_flow(key, flow) for key, flow in _sort_flows(observation)],
     }
 
 
@@ -75,7 +75,7 @@ def _counts_as_json(found: FlowCounts) -> dict[str, Any]:
     }
 
 
-def _destination(observation: Observation, destination: Endpoint) -> dict[str, Any]:
+def _build_destination(observation: Observation, destination: Endpoint) -> dict[str, Any]:
     name, flows = str(destination), observation.reception.flows
     found = sum_counts(flow for key, flow in flows.items() if key.destination == name)
     return {
@@ -87,7 +87,7 @@ def _destination(observation: Observation, destination: Endpoint) -> dict[str, A
     }
 
 
-def _flow(key: FlowId, flow: FlowStatistics) -> dict[str, Any]:
+def _build_flow(key: FlowId, flow: FlowStatistics) -> dict[str, Any]:
     address, _, port = key.destination.rpartition(":")
     sequence = flow.sequence
     return {
@@ -102,7 +102,7 @@ def _flow(key: FlowId, flow: FlowStatistics) -> dict[str, Any]:
     }
 
 
-def _problems(counts: Mapping[str, Any], expect: int | None) -> Iterator[str]:
+def _find_problems(counts: Mapping[str, Any], expect: int | None) -> Iterator[str]:
     """Yield the problems at a destination."""
     name = f"{counts['destination']}:{counts['port']}"
     if counts["lost"]:
@@ -129,23 +129,25 @@ QUANTILES = ("min", "p50", "p90", "p99", "p99.9", "max")
 
 def format_report(result: Mapping[str, Any]) -> str:
     """Return a report as text."""
-    parts = [_traffic(result), _latencies(result), _sentences(result)]
+    parts = [_format_traffic(result), _format_latencies(result), _format_sentences(result)]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
-def _traffic(result: Mapping[str, Any]) -> list[str]:
+def _format_traffic(result: Mapping[str, Any]) -> list[str]:
     """Return the table of the packets of each flow."""
     heads = ["Packets", *map(str.capitalize, OUTCOMES), "TTL", "Packets/s", "Mbit/s"]
-    return _table("Destination", heads, result["flows"], result["total"], _row)
+    return _format_table("Destination", heads, result["flows"], result["total"], _make_row)
 
 
-def _latencies(result: Mapping[str, Any]) -> list[str]:
+def _format_latencies(result: Mapping[str, Any]) -> list[str]:
     """Return the table of the latencies of each flow."""
     flows = [flow for flow in result["flows"] if flow["latency_us"]]
-    return _table("Latency in microseconds", list(QUANTILES), flows, result["total"], _quantiles)
+    return _format_table(
+        "Latency in microseconds", list(QUANTILES), flows, result["total"], _make_quantiles_row
+    )
 
 
-def _row(found: Mapping[str, Any]) -> list[str]:
+def _make_row(found: Mapping[str, Any]) -> list[str]:
     only_foreign = found["foreign"] == found["packets"]
     return [
         f"{found['packets']:,}",
@@ -156,11 +158,11 @@ def _row(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _quantiles(found: Mapping[str, Any]) -> list[str]:
+def _make_quantiles_row(found: Mapping[str, Any]) -> list[str]:
     return [f"{found['latency_us'][name]:,.0f}" for name in QUANTILES]
 
 
-def _table(
+def _format_table(
     title: str,
     heads: list[str],
     flows: Sequence[Mapping[str, Any]],
@@ -170,7 +172,7 @@ def _table(
     """Return a table with the cells that `row` returns for each flow, and for the total of several."""
     if not flows:
         return []
-    names = _names(flows)
+    names = _make_names(flows)
     blank = [""] * (len(names[0]) - 1)
     rows = [name + row(flow) for name, flow in zip(names[:MAX_SHOWN_FLOWS], flows, strict=False)]
     if len(flows) > 1:
@@ -178,7 +180,7 @@ def _table(
     return align([[title, *blank, *heads], *rows], "<" * len(names[0]) + ">" * len(heads))
 
 
-def _names(flows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def _make_names(flows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return destination and source of each flow, and its number if these two are not unique."""
     names = [
         (f"{flow['destination']}:{flow['port']}", f"from {flow['source']}:{flow['source_port']}")
@@ -190,10 +192,10 @@ def _names(flows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [[*name, number] for name, number in zip(names, numbers, strict=True)]
 
 
-def _sentences(result: Mapping[str, Any]) -> list[str]:
+def _format_sentences(result: Mapping[str, Any]) -> list[str]:
     """Return the summary in sentences, and the problems."""
     total = result["total"]
-    lines = [_outcome(total, result["seconds"])]
+    lines = [_format_outcome(total, result["seconds"])]
     if total["stale"]:
         stale = format_count(total["stale"], "packet")
         lines.append(f"{stale} arrived too late to know whether they are duplicates.")
@@ -207,7 +209,7 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
     return lines + [f"PROBLEM  {problem}" for problem in result["problems"]]
 
 
-def _outcome(total: Mapping[str, Any], seconds: float) -> str:
+def _format_outcome(total: Mapping[str, Any], seconds: float) -> str:
     if not total["packets"]:
         return f"No packet in {seconds:.1f} s."
     arrived = f"{format_count(total['packets'], 'packet')} in {total['seconds']:.1f} s"
