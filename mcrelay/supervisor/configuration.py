@@ -58,7 +58,10 @@ class Configuration:
     # Start and reloads. Each method except `load` returns whether another config runs from now on.
 
     def load(self, now: BootTime) -> None:
-        """Accept the files, or the confirmed config if a trial of the files has ended; raises ConfigError."""
+        """Accept the files, or the confirmed config if a trial of the files has ended.
+
+        Raises ConfigError if the files are invalid and not on trial.
+        """
         self.reloads.begin(Cause.START)
         read, self._last_read_hash = self._read_files()
         decision = self.trials.decide_start(self._last_read_hash, now)

@@ -36,7 +36,7 @@ class Trials:
         self._state_directory = state_directory
 
     def decide_start(self, content_hash: str, now: BootTime) -> StartDecision:
-        """Return which config a start runs, given the hash of the files; set `confirmed` if that one runs."""
+        """Return what a start runs, given the hash of the files. Load the trial and `confirmed` if needed."""
         trial, refusal = self._state_directory.trial(), self._state_directory.rolled_back()
         decision = decide_start(self._path, content_hash, trial, refusal, now)
         if decision is StartDecision.FILES:
