@@ -113,7 +113,10 @@ unlocked-lowest: venv
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --resolution lowest-direct --only-binary numpy \
 	--only-binary PyYAML --editable .
 	@$(PY) -m pip freeze --exclude-editable >$(VENV)/lowest.txt
-	@$(VENV)/bin/uv pip install --quiet --python $(PY) --constraints $(VENV)/lowest.txt --group test
+	@sed -n 's/ *\\$$//; /^[a-z0-9]/p' $(LOCKS)/test.txt | \
+	grep -viE "^($$(sed 's/==.*//' $(VENV)/lowest.txt | paste -sd '|'))==" >$(VENV)/tools.txt
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --constraints $(VENV)/lowest.txt --constraints $(VENV)/tools.txt \
+	--group test
 	@cat $(VENV)/lowest.txt
 	@$(PY) -m pytest -n $(JOBS) -m "not netns"
 

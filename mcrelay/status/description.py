@@ -1,6 +1,6 @@
 """Descriptions of rules and interfaces for JSON, without counters, as in `status`, `plan` and the snapshot.
 
-This module alone defines their keys, except the keys that entries.py adds (state, reason and counters).
+entries.py adds the state, the reason and the counters.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def test_a_message_without_end_from_a_child_is_an_error(child):
     ours, theirs = child
     for _ in range(MAX_ANSWER // 1000 + 1):
         theirs.send(b"+" + bytes(1000))
-    with pytest.raises(WireError, match="longer than 4096 octets"):
+    with pytest.raises(WireError, match="longer than 4096 bytes"):
         ours.receive()
 
 
