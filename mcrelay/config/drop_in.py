@@ -8,13 +8,12 @@ from collections.abc import Mapping
 
 from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import Data, Source, parse
-from mcrelay.config.scalars import resolve_scalar
+from mcrelay.config.scalars import YAML_1_1_BOOLEANS, resolve_scalar
 
 HEAD = "# Written by `mcrelay add`. Edit it as you like; `mcrelay remove` deletes the file."
 
 # Every YAML reader takes these for text, even without quotes: an address, or words that begin with a letter.
 _PLAIN = re.compile(r"[0-9]+(\.[0-9]+){3}|[A-Za-z][A-Za-z0-9_.-]*( [A-Za-z0-9_.()-]+)*")
-_YAML_1_1_BOOLEANS = frozenset(("y", "n", "yes", "no", "on", "off"))
 _WORD = re.compile(r"[A-Za-z]*")
 
 
@@ -39,7 +38,7 @@ def _format_inline(value: Data) -> str:
             return "{" + ", ".join(f"{key}: {_format_inline(inner)}" for key, inner in value.items()) + "}"
         case list():
             return "[" + ", ".join(map(_format_inline, value)) + "]"
-        case str() if _PLAIN.fullmatch(value) and value.lower() not in _YAML_1_1_BOOLEANS:
+        case str() if _PLAIN.fullmatch(value) and value.lower() not in YAML_1_1_BOOLEANS:
             return value if resolve_scalar(value) == value else json.dumps(value)
         case _:
             return json.dumps(value, ensure_ascii=False)

@@ -10,6 +10,12 @@ import re
 
 Scalar = str | int | float | bool | None
 
+# Words that YAML 1.1 takes for booleans and YAML 1.2 for text, and the boolean that is meant.
+YAML_1_1_BOOLEANS = {
+    **dict.fromkeys(("y", "yes", "on"), "true"),
+    **dict.fromkeys(("n", "no", "off"), "false"),
+}
+
 MAX_DIGITS = 18  # valid numbers have at most five; int() refuses more than 4,300
 
 _WORDS: dict[str, Scalar] = {

@@ -19,6 +19,7 @@ from jsonschema.validators import extend
 
 from mcrelay.config.problems import Path, Problem, format_value
 from mcrelay.config.reader import MAX_PROBLEMS, Data, Source
+from mcrelay.config.scalars import YAML_1_1_BOOLEANS
 from mcrelay.config.schema import Check, Schema, compile_check, whole_schema
 from mcrelay.model.suggestions import did_you_mean, list_words
 
@@ -26,11 +27,6 @@ AnyValidator = Any  # with VALIDATORS and descend(), which are missing in the ty
 Errors = Iterator[ValidationError]
 
 VALUES_BEFORE_COMPILING = 50  # jsonschema validates as many in the time that compile_check() takes
-
-_YAML_1_1_BOOLEANS = {
-    **dict.fromkeys(("y", "yes", "on"), "true"),
-    **dict.fromkeys(("n", "no", "off"), "false"),
-}
 
 
 def find_violations(source: Source) -> Iterator[tuple[Path, Problem]]:
@@ -88,8 +84,8 @@ def _hint(value: object, wanted: Mapping[str, Any]) -> str:
         return ""
     choices = wanted.get("anyOf", [wanted])
     types = [choice.get("type") for choice in choices]
-    if "boolean" in types and value.lower() in _YAML_1_1_BOOLEANS:
-        return f"; write `{_YAML_1_1_BOOLEANS[value.lower()]}`"
+    if "boolean" in types and value.lower() in YAML_1_1_BOOLEANS:
+        return f"; write `{YAML_1_1_BOOLEANS[value.lower()]}`"
     if "integer" in types and value.isdecimal():
         return "; write it without quotes"
     words = [choice["const"] for choice in choices if "const" in choice] + wanted.get("enum", [])

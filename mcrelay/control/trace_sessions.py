@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
+from mcrelay.control.connection import Reply
 from mcrelay.ipc.shared_memory import map_read_only
 from mcrelay.protocol.control import TraceRule, TraceState
-from mcrelay.protocol.jsonrpc import Code, Json, RpcError
+from mcrelay.protocol.jsonrpc import Code, RpcError
 from mcrelay.tracing.format import Document, as_document
 from mcrelay.tracing.ring import TRACE_RING_SIZE, Reader
 
@@ -22,16 +23,6 @@ ANSWER_TIMEOUT_S = 5.0  # for the answer of the supervisor
 MAX_RULES = 16
 MAX_SESSIONS_PER_CLIENT, MAX_SESSIONS = 8, 256
 DEFAULT_EVENTS, MAX_EVENTS = 100, 1000  # of one answer
-
-
-class Reply(Protocol):
-    """The answer to a request, given once: at once or later."""
-
-    def result(self, value: Json, /) -> None:
-        """Answer with a result."""
-
-    def error(self, error: RpcError, /) -> None:
-        """Answer with an error."""
 
 
 @dataclass(slots=True)

@@ -94,8 +94,7 @@ def _plan_rule(rule: Rule, config: Config, links: LinkTable) -> tuple[RuleStatus
 
 def _devices_down(rule: Rule, config: Config, links: LinkTable) -> list[str]:
     """Return a reason for each device of a rule that is present but down."""
-    interfaces = (rule.input.interface, *(output.interface for output in rule.outputs))
-    devices = dict.fromkeys(config.interfaces[name].device for name in interfaces)
+    devices = dict.fromkeys(config.interfaces[name].device for name in rule.interfaces)
     present = (link for device in devices if (link := links.get(device)))
     return [f"device {link.device} is down" for link in present if not link.up]
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from mcrelay.cli import main
-from tests.support.fake_daemon import GREETING, answering
+from tests.support.fake_daemon import GREETING, serve_answers
 from tests.support.status_documents import RELOAD
 
 MAIN = """\
@@ -415,7 +415,7 @@ def fake_daemon(file, *results):
                 "reload__wait": wait,
             }
             path = file.with_name("control.sock")
-            with answering(path, hello=hello, list={"version": 1, "rules": []}, **methods) as at:
+            with serve_answers(path, hello=hello, list={"version": 1, "rules": []}, **methods) as at:
                 yield at, process
         finally:
             process.kill()

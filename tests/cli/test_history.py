@@ -12,7 +12,7 @@ from mcrelay.cli.view.units import format_time
 from mcrelay.linux.netlink import LinkTableError
 from mcrelay.reload.history import Entry
 from mcrelay.storage import config_files
-from tests.support.fake_daemon import GREETING, answering
+from tests.support.fake_daemon import GREETING, serve_answers
 
 MAIN = """\
 version: 1
@@ -98,7 +98,7 @@ def test_the_latest_entry_with_the_running_content_has_a_star(add_entry, state_d
     add_entry(2, MAIN + "# another\n")
     add_entry(3)
     hello = {**GREETING, "hash": first.hash, "state_dir": str(state_dir)}
-    with answering(tmp_path / "control.sock", hello=hello) as at:
+    with serve_answers(tmp_path / "control.sock", hello=hello) as at:
         _, out, _ = run_verb(capsys, "history", "--socket", at)
         _, document, _ = run_verb(capsys, "history", "--json", "--socket", at)
     assert [line.split()[:2] for line in out.splitlines() if "*" in line] == [["*", "3"]]
@@ -122,7 +122,7 @@ def test_without_a_daemon_no_entry_has_a_star(add_entry, state_dir, capsys, tmp_
 def test_the_history_is_shown_if_the_daemon_does_not_answer(add_entry, state_dir, capsys, tmp_path):
     add_entry(1)
     wrong = {"error": {"code": -32000, "message": "this daemon speaks protocol 9", "data": {"protocol": 9}}}
-    with answering(tmp_path / "control.sock", hello=wrong) as at:
+    with serve_answers(tmp_path / "control.sock", hello=wrong) as at:
         code, out, err = run_verb(capsys, "history", "--socket", at, "--state-dir", str(state_dir))
     assert (code, len(out.splitlines())) == (0, 2)
     assert err.startswith("warning: cannot ask the daemon: ")

@@ -14,7 +14,7 @@ from mcrelay.cli import main
 from mcrelay.cli.check import CheckResult
 from mcrelay.client import connection
 from mcrelay.config.problems import Problem, SourceLocation
-from tests.support.fake_daemon import GREETING, answering, listening
+from tests.support.fake_daemon import GREETING, serve_answers, serve_clients
 from tests.support.status_documents import RELOAD
 
 UNCHANGED = {**RELOAD, "outcome": "unchanged", "changes": {}}
@@ -60,8 +60,8 @@ class FakeDaemon:
     rules: list = field(default_factory=list)
     questions: list = field(default_factory=list)
 
-    def answering(self, path):
-        return answering(
+    def serve_answers(self, path):
+        return serve_answers(
             path,
             hello={**GREETING, "pid": self.pid},
             reload__mark={"begun": 4},
@@ -82,7 +82,7 @@ def mcrelay_reload(capsys, *words):
 
 def test_it_signals_once_asks_once_and_prints_the_result(path, process, capsys):
     daemon = FakeDaemon(process.pid, [RELOAD])
-    with daemon.answering(path) as at:
+    with daemon.serve_answers(path) as at:
         code, out, err = mcrelay_reload(capsys, "--socket", at)
     assert (code, err) == (0, "")
     assert out.splitlines() == [
@@ -98,7 +98,7 @@ def test_it_signals_once_asks_once_and_prints_the_result(path, process, capsys):
 
 def test_without_a_result_it_asks_again_and_signals_no_more(path, process, capsys):
     daemon = FakeDaemon(process.pid, [None, None, UNCHANGED])
-    with daemon.answering(path) as at:
+    with daemon.serve_answers(path) as at:
         assert mcrelay_reload(capsys, "--socket", at)[0] == 0
     assert process.stdout.readline() == "SIGHUP\n"
     assert daemon.questions == [{"begun": 4}] * 3
@@ -111,7 +111,7 @@ def test_the_signal_is_sent_before_it_waits(path, process, capsys):
         return UNCHANGED
 
     methods = {"reload__mark": {"begun": 4}, "reload__wait": wait}
-    with answering(path, hello={**GREETING, "pid": process.pid}, **methods) as at:
+    with serve_answers(path, hello={**GREETING, "pid": process.pid}, **methods) as at:
         assert mcrelay_reload(capsys, "--socket", at)[0] == 0
 
 
@@ -120,14 +120,14 @@ def test_a_new_rule_that_does_not_run_is_printed_with_the_reason(path, process, 
         {"name": "extra", "state": "unresolved", "reason": "device eth9 is absent"},
         {"name": "elsewhere", "state": "failed", "reason": "not of this reload"},
     ]
-    with FakeDaemon(process.pid, [RELOAD], rules).answering(path) as at:
+    with FakeDaemon(process.pid, [RELOAD], rules).serve_answers(path) as at:
         _, out, _ = mcrelay_reload(capsys, "--socket", at)
     assert out.splitlines()[-1] == "  extra is unresolved: device eth9 is absent"
     assert "elsewhere" not in out
 
 
 def test_an_unchanged_file_is_one_line(path, process, capsys):
-    with FakeDaemon(process.pid, [UNCHANGED]).answering(path) as at:
+    with FakeDaemon(process.pid, [UNCHANGED]).serve_answers(path) as at:
         done = mcrelay_reload(capsys, "--socket", at)
     assert done == (0, "/etc/mcrelay.yaml: unchanged, generation 7 still runs\n", "")
 
@@ -137,7 +137,7 @@ def test_a_rejected_file_is_printed_as_check_prints_it_and_ends_with_78(path, pr
         **RELOAD, "outcome": "rejected",
         "problems": [PROBLEM.as_json()], "lines": [str(PROBLEM), *PROBLEM.excerpt()],
     }  # fmt: skip
-    with FakeDaemon(process.pid, [rejected]).answering(path) as at:
+    with FakeDaemon(process.pid, [rejected]).serve_answers(path) as at:
         code, out, _ = mcrelay_reload(capsys, "--socket", at)
     as_checked = CheckResult("/etc/mcrelay.yaml", (PROBLEM,)).as_text(colour=False)
     assert code == 78
@@ -145,7 +145,7 @@ def test_a_rejected_file_is_printed_as_check_prints_it_and_ends_with_78(path, pr
 
 
 def test_json_is_the_result(path, process, capsys):
-    with FakeDaemon(process.pid, [RELOAD]).answering(path) as at:
+    with FakeDaemon(process.pid, [RELOAD]).serve_answers(path) as at:
         code, out, _ = mcrelay_reload(capsys, "--json", "--socket", at)
     assert code == 0
     assert json.loads(out) == {
@@ -159,14 +159,14 @@ def test_it_waits_no_longer_than_the_timeout(path, process, capsys):
         time.sleep(60)
 
     methods = {"reload__mark": {"begun": 4}, "reload__wait": wait}
-    with answering(path, hello={**GREETING, "pid": process.pid}, **methods) as at:
+    with serve_answers(path, hello={**GREETING, "pid": process.pid}, **methods) as at:
         code, out, err = mcrelay_reload(capsys, "--timeout", "0.2", "--socket", at)
     assert (code, out) == (1, "")
     assert err == "mcrelay: no result within 0.2 s; the reload continues: see `mcrelay status`\n"
 
 
 def test_a_control_process_that_hangs_is_not_waited_for_longer_than_the_timeout(path, process, capsys):
-    with listening(path, lambda client: client.recv(1 << 16) and time.sleep(60)):
+    with serve_clients(path, lambda client: client.recv(1 << 16) and time.sleep(60)):
         code, out, err = mcrelay_reload(capsys, "--timeout", "0.5", "--socket", str(path))
     assert (code, out, err) == (1, "", f"mcrelay: no answer in time at {path}\n")
     assert signals_to(process) == 0
@@ -175,7 +175,7 @@ def test_a_control_process_that_hangs_is_not_waited_for_longer_than_the_timeout(
 @pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf", "soon"])
 def test_a_timeout_that_is_no_time_is_refused_before_anything_is_done(path, process, capsys, timeout):
     daemon = FakeDaemon(process.pid, [RELOAD])
-    with daemon.answering(path) as at, pytest.raises(SystemExit) as ended:
+    with daemon.serve_answers(path) as at, pytest.raises(SystemExit) as ended:
         mcrelay_reload(capsys, "--timeout", timeout, "--socket", at)
     assert ended.value.code == 2
     assert "is not a number above 0" in capsys.readouterr().err
@@ -185,7 +185,7 @@ def test_a_timeout_that_is_no_time_is_refused_before_anything_is_done(path, proc
 def test_a_daemon_that_ended_meanwhile_is_reported(path, process, capsys):
     process.kill()
     process.wait()
-    with FakeDaemon(process.pid, [RELOAD]).answering(path) as at:
+    with FakeDaemon(process.pid, [RELOAD]).serve_answers(path) as at:
         code, _, err = mcrelay_reload(capsys, "--socket", at)
     assert code == 1
     assert "has ended, or is not visible here: nothing was reloaded" in err
@@ -195,7 +195,7 @@ def test_another_daemon_in_its_place_is_neither_asked_nor_signalled(path, proces
     greetings = [{**GREETING, "pid": process.pid}, {**GREETING, "pid": os.getppid()}]
     questions = []
     methods = {"reload__mark": {"begun": 4}, "reload__wait": questions.append}
-    with answering(path, hello=lambda protocol: greetings.pop(0), **methods) as at:
+    with serve_answers(path, hello=lambda protocol: greetings.pop(0), **methods) as at:
         code, _, err = mcrelay_reload(capsys, "--socket", at)
     assert code == 1
     assert "the daemon was restarted during the call" in err
@@ -212,7 +212,7 @@ def test_a_control_process_that_dies_meanwhile_is_asked_again_without_another_si
         return UNCHANGED
 
     methods = {"reload__mark": {"begun": 4}, "reload__wait": wait}
-    with answering(path, hello={**GREETING, "pid": process.pid}, **methods) as at:
+    with serve_answers(path, hello={**GREETING, "pid": process.pid}, **methods) as at:
         code, _, err = mcrelay_reload(capsys, "--socket", at)
     assert (code, err) == (0, "")
     assert questions == [4, 4]
@@ -223,7 +223,7 @@ def test_a_control_process_that_dies_meanwhile_is_asked_again_without_another_si
 def test_a_daemon_of_an_older_version_is_not_signalled(path, process, capsys):
     hello = {**GREETING, "pid": process.pid, "version": "0.0.1"}
     del hello["methods"]
-    with answering(path, hello=hello, reload__mark={"begun": 4}) as at:
+    with serve_answers(path, hello=hello, reload__mark={"begun": 4}) as at:
         code, _, err = mcrelay_reload(capsys, "--socket", at)
     assert code == 1
     assert "runs version 0.0.1, which does not report the end of a reload: restart it" in err
@@ -235,7 +235,7 @@ def test_a_user_who_may_not_signal_the_daemon_reads_so_and_ends_with_4(path, pro
         raise PermissionError
 
     monkeypatch.setattr(signal, "pidfd_send_signal", forbidden)
-    with FakeDaemon(process.pid, [RELOAD]).answering(path) as at:
+    with FakeDaemon(process.pid, [RELOAD]).serve_answers(path) as at:
         code, out, err = mcrelay_reload(capsys, "--socket", at)
     assert (code, out) == (4, "")
     assert err == f"mcrelay: not permitted to signal process {process.pid}: use sudo\n"

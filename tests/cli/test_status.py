@@ -16,7 +16,7 @@ import pytest
 from mcrelay.cli import main, session
 from mcrelay.cli.status import find_troubles
 from mcrelay.lab.command import wait_until
-from tests.support.fake_daemon import GREETING, answering, listening
+from tests.support.fake_daemon import GREETING, serve_answers, serve_clients
 from tests.support.status_documents import (
     DOCUMENT,
     REJECTED,
@@ -49,7 +49,7 @@ def run_verb(capsys, *words):
 
 
 def test_status_shows_the_overview(path, capsys):
-    with answering(path, status=document()) as at:
+    with serve_answers(path, status=document()) as at:
         code, lines, err = run_verb(capsys, "status", "--socket", at)
     assert (code, err) == (0, "")
     assert lines[0].startswith("mcrelay 0.1.0, process 4710")
@@ -57,30 +57,30 @@ def test_status_shows_the_overview(path, capsys):
 
 
 def test_status_of_a_rule_requests_it_and_shows_it_in_detail(path, capsys):
-    with answering(path, status=lambda rule: document(idle(rule, "failed", "why"))) as at:
+    with serve_answers(path, status=lambda rule: document(idle(rule, "failed", "why"))) as at:
         code, lines, _ = run_verb(capsys, "status", "camera", "--socket", at)
     assert (code, lines[0]) == (0, "camera: failed: why")
 
 
 def test_json_is_the_answer_of_the_daemon_on_one_line(path, capsys):
-    with answering(path, status=document(), list={"version": 1}, stats={"version": 1, "rules": []}) as at:
+    with serve_answers(path, status=document(), list={"version": 1}, stats={"version": 1, "rules": []}) as at:
         assert json.loads(run_verb(capsys, "status", "--json", "--socket", at)[1][0]) == DOCUMENT
         assert run_verb(capsys, "list", "--json", "--socket", at)[1] == ['{"version": 1}']
         assert run_verb(capsys, "stats", "--json", "--socket", at)[1] == ['{"version": 1, "rules": []}']
 
 
 def test_status_exits_with_5_only_with_exit_code(path, capsys):
-    with answering(path, status=document(idle("late", "unresolved", "why"))) as at:
+    with serve_answers(path, status=document(idle("late", "unresolved", "why"))) as at:
         assert run_verb(capsys, "status", "--socket", at)[0] == 0
         code, _, err = run_verb(capsys, "status", "--exit-code", "--socket", at)
     assert (code, err) == (5, "mcrelay: degraded: 1 rule not running, or only in part: late\n")
     path.unlink()
-    with answering(path, status=document()) as at:
+    with serve_answers(path, status=document()) as at:
         assert run_verb(capsys, "status", "--exit-code", "--socket", at)[0] == 0
 
 
 def test_a_daemon_that_does_not_answer_is_degraded_with_exit_code(path, capsys):
-    with listening(path, lambda client: client.close()):
+    with serve_clients(path, lambda client: client.close()):
         code, lines, err = run_verb(capsys, "status", "--exit-code", "--socket", str(path))
         assert run_verb(capsys, "status", "--socket", str(path))[0] == 1
     assert (code, lines) == (5, [])
@@ -145,7 +145,7 @@ def test_list_shows_states_places_and_reasons(path, capsys):
         },
         {"name": "plain", "state": "active", "reason": "", "description": "", **place},
     ]
-    with answering(path, list={"version": 1, "rules": rules}) as at:
+    with serve_answers(path, list={"version": 1, "rules": rules}) as at:
         assert run_verb(capsys, "list", "--socket", at)[:2] == (0, [
             "RULE    STATE       FILE",
             "camera  active      /etc/mcrelay.yaml:3  primary feed",
@@ -160,7 +160,7 @@ def test_stats_shows_full_numbers_and_the_reasons_of_drops(path, capsys):
         "name": "camera", "in": counts, "out": counts, "drops": {"source": 12, "own": 0, "ENOBUFS": 3},
         "packets_per_second": None, "bits_per_second": None,
     }  # fmt: skip
-    with answering(path, stats=lambda rule=None: {"version": 1, "rules": [one]}) as at:
+    with serve_answers(path, stats=lambda rule=None: {"version": 1, "rules": [one]}) as at:
         _, lines, _ = run_verb(capsys, "stats", "camera", "--socket", at)
     assert lines[1].split() == [
         "camera", "1,234,567", "1,728,393,800", "-", "-", "1,234,567", "1,728,393,800", "15",
@@ -170,7 +170,7 @@ def test_stats_shows_full_numbers_and_the_reasons_of_drops(path, capsys):
 
 @pytest.mark.parametrize("verb", ["list", "stats"])
 def test_list_and_stats_report_that_there_are_no_rules(verb, path, capsys):
-    with answering(path, **{verb: {"version": 1, "rules": []}}) as at:
+    with serve_answers(path, **{verb: {"version": 1, "rules": []}}) as at:
         assert run_verb(capsys, verb, "--socket", at)[:2] == (0, ["no rules"])
 
 
@@ -217,7 +217,7 @@ def test_another_server_is_one_line_and_exit_code_1(said, message, path, capsys)
             client.recv(4096)
             client.sendall(said)
 
-    with listening(path, serve):
+    with serve_clients(path, serve):
         code, lines, err = run_verb(capsys, "status", "--socket", str(path))
     assert (code, lines) == (1, [])
     assert message in err
@@ -228,7 +228,7 @@ def test_another_protocol_is_one_line_and_exit_code_1(path, capsys):
     refused = {
         "error": {"code": -32000, "message": "this daemon speaks protocol 2, not 1", "data": {"protocol": 2}}
     }
-    with answering(path, hello=refused) as at:
+    with serve_answers(path, hello=refused) as at:
         code, _, err = run_verb(capsys, "status", "--socket", at)
     assert code == 1
     assert "this daemon speaks protocol 2, not 1" in err
@@ -247,7 +247,7 @@ def being_nobody():
 
 
 def test_without_permission_it_is_one_line_and_exit_code_4(path, capsys):
-    with answering(path, status=document()) as at:
+    with serve_answers(path, status=document()) as at:
         assert (
             run_verb(capsys, "status", "--socket", at)[0] == 0
         )  # all is imported that nobody could not read
@@ -262,21 +262,21 @@ def test_without_permission_it_is_one_line_and_exit_code_4(path, capsys):
 
 
 def test_an_unknown_rule_is_one_line_with_the_nearest_name(path, capsys):
-    with answering(path, status=lambda rule: UNKNOWN) as at:
+    with serve_answers(path, status=lambda rule: UNKNOWN) as at:
         assert run_verb(capsys, "status", "x", "--socket", at) == (
             1, [], "mcrelay: no rule is named `x`; did you mean camera?\n",
         )  # fmt: skip
 
 
 def test_an_unknown_rule_without_similar_names_refers_to_list(path, capsys):
-    with answering(path, status=lambda rule: UNLIKE) as at:
+    with serve_answers(path, status=lambda rule: UNLIKE) as at:
         assert run_verb(capsys, "status", "x", "--socket", at) == (
             1, [], "mcrelay: no rule is named `x`; `mcrelay list` shows all rules\n",
         )  # fmt: skip
 
 
 def test_an_error_of_the_daemon_is_printed_unchanged(path, capsys):
-    with answering(path) as at:
+    with serve_answers(path) as at:
         assert run_verb(capsys, "status", "--socket", at)[::2] == (1, "mcrelay: no such method\n")
 
 
@@ -323,7 +323,7 @@ class Counting:
 
 
 def test_watching_shows_rates_between_answers_and_exits_with_130_on_ctrl_c(path):
-    with answering(path, status=Counting()) as at:
+    with serve_answers(path, status=Counting()) as at:
         process = watching(at, "--json")
         rates = [json.loads(process.stdout.readline())["rules"][0]["input"] for _ in range(3)]
         process.send_signal(signal.SIGINT)
@@ -334,13 +334,13 @@ def test_watching_shows_rates_between_answers_and_exits_with_130_on_ctrl_c(path)
 
 
 def test_watching_continues_over_a_restart_of_the_daemon(path):
-    with answering(path, status=document()) as at:
+    with serve_answers(path, status=document()) as at:
         process = watching(at)
         assert process.stdout.readline().startswith("mcrelay 0.1.0")
     path.unlink()
     lines = iter(process.stdout.readline, "")
     assert next(line for line in lines if "no such socket" in line).endswith("(trying again every 0.1 s)\n")
-    with answering(path, status=document(rule("returned"))):
+    with serve_answers(path, status=document(rule("returned"))):
         assert next(line for line in lines if line.startswith("returned"))
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
@@ -358,7 +358,7 @@ def test_watching_redraws_a_terminal_within_its_height(path):
     ours, theirs = os.openpty()
     os.set_blocking(ours, False)
     many = document(*(rule(f"r{number}") for number in range(100)), interfaces=[interface()])
-    with answering(path, status=many) as at:
+    with serve_answers(path, status=many) as at:
         termios.tcsetwinsize(theirs, (24, 80))
         command = [sys.executable, "-m", "mcrelay", "status", "--watch", "0.1", "--socket", at]
         process = subprocess.Popen(command, stdout=theirs, env={**os.environ, "NO_COLOR": "1"})
@@ -397,7 +397,7 @@ def test_an_invalid_interval_is_a_usage_error(seconds, capsys):
 
 @pytest.mark.parametrize("verb", ["status", "list", "stats", "reload"])
 def test_the_verbs_import_no_slow_library(verb, path):
-    with answering(path, status=document(), list={"rules": []}, stats={"rules": []}) as at:
+    with serve_answers(path, status=document(), list={"rules": []}, stats={"rules": []}) as at:
         code = (
             "import sys; from mcrelay.cli import main\n"
             f"try: main([{verb!r}, '--socket', {at!r}])\n"

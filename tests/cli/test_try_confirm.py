@@ -13,7 +13,7 @@ import pytest
 from mcrelay.cli import main
 from mcrelay.reload.requests import Confirm, Try, parse_request
 from mcrelay.storage import request_file
-from tests.support.fake_daemon import GREETING, answering
+from tests.support.fake_daemon import GREETING, serve_answers
 from tests.support.status_documents import RELOAD
 
 UNTIL = 1_795_381_964.0
@@ -51,7 +51,7 @@ def fake_daemon(folder, result, trial=TRIAL, begun=4):
             status = {"trial": trial, "generation": {"number": 7}}
             methods = {"reload__mark": {"begun": begun}, "reload__wait": wait, "status": status}
             rules = {"version": 1, "rules": []}
-            with answering(folder / "control.sock", hello=hello, list=rules, **methods) as at:
+            with serve_answers(folder / "control.sock", hello=hello, list=rules, **methods) as at:
                 yield ("--socket", at), requests
         finally:
             process.kill()

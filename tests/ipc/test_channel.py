@@ -29,7 +29,7 @@ from mcrelay.protocol.framing import (
 )
 from mcrelay.protocol.worker import Acknowledged, Refused, decode_answer
 
-PATIENCE = 20  # seconds: far more than anything takes
+TIMEOUT_S = 20  # seconds: far more than anything takes
 LONG = b"x" * (20 * MAX_PIECE)  # more than a socket holds
 
 
@@ -37,7 +37,7 @@ LONG = b"x" * (20 * MAX_PIECE)  # more than a socket holds
 def ends():
     """Both ends of a socket; the second one is used as it is."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    theirs.settimeout(PATIENCE)
+    theirs.settimeout(TIMEOUT_S)
     with ours, theirs:
         yield ours, theirs
 
@@ -187,7 +187,7 @@ def test_a_child_reads_the_end_of_a_channel_that_was_shut_down(child):
 def test_a_message_that_the_kernel_has_no_memory_for_is_sent_later(child, monkeypatch, shortage):
     ours, theirs = child
     with monkeypatch.context() as full:
-        full.setattr(channel.socket, "send_fds", failing(shortage))
+        full.setattr(channel.socket, "send_fds", harness_with_broken(shortage))
         ours.send(b"later")
         assert ours.is_short_of_memory
         assert ours.has_unsent
@@ -198,12 +198,12 @@ def test_a_message_that_the_kernel_has_no_memory_for_is_sent_later(child, monkey
 
 def test_an_error_that_no_later_try_mends_is_raised(child, monkeypatch):
     ours, _ = child
-    monkeypatch.setattr(channel.socket, "send_fds", failing(errno.EBADF))
+    monkeypatch.setattr(channel.socket, "send_fds", harness_with_broken(errno.EBADF))
     with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
         ours.send(b"never")
 
 
-def failing(code):
+def harness_with_broken(code):
     def fail(*_):
         raise OSError(code, os.strerror(code))
 

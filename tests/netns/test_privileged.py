@@ -182,7 +182,7 @@ def test_no_socket_sends_from_an_absent_address(relay):
     assert descriptors() == before
 
 
-# Deaf sockets.
+# Sockets that receive nothing.
 
 
 def egress_of_the_port():

@@ -110,9 +110,9 @@ def test_what_the_relay_cannot_accept_leaves_the_files_as_they_were(studio):
 
 def test_a_dry_run_says_what_the_reload_then_does(studio):
     with studio.relaying(FEED) as relay:
-        foretold = says(relay, *CAMERA, "--dry-run")
-        assert foretold[1] == f"{relay.config}: a reload would add 1 rule, and keep 1 rule"
-        assert "+ camera: active" in foretold
+        preview = says(relay, *CAMERA, "--dry-run")
+        assert preview[1] == f"{relay.config}: a reload would add 1 rule, and keep 1 rule"
+        assert "+ camera: active" in preview
         assert files_of_rules(relay) == {"feed": str(relay.config)}
         assert "  added    1 rule: camera" in says(relay, *CAMERA)
         assert says(relay, "remove", "camera", "--dry-run")[-1] == "- camera"

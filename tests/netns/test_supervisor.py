@@ -19,7 +19,7 @@ FEED = (
 )
 BOTH = FEED.replace("}]}", "}, {interface: right, group: 239.2.2.2, port: 6001}]}")
 
-# A worker's program that is another one the first time. Whoever starts it is `mcrelay run` as it is, but for
+# A worker program that is another one the first time. `mcrelay run` starts it unchanged, except
 # the program that it takes for Python.
 DAEMON = """#!/bin/sh
 shift 3

@@ -91,8 +91,8 @@ def traced(relay):
 
 def essence(event):
     """Return an event without its time, its length and its source."""
-    fates = [one["errno"] or one["result"] for one in event["outputs"]]
-    return event["port"], event["reason"], event["explanation"], fates
+    outcomes = [one["errno"] or one["result"] for one in event["outputs"]]
+    return event["port"], event["reason"], event["explanation"], outcomes
 
 
 # The events of a packet.
@@ -181,8 +181,8 @@ def test_every_packet_of_a_rule_and_every_near_miss_is_shown_with_its_outcome_an
         counted = summary(relay)
         _, rest, _ = tracing.rest()
     assert rest == []
-    lines = [(port, reason, [fate.replace("ENETUNREACH", "ENETDOWN") for fate in fates])
-            for port, reason, _, fates in map(essence, events)]  # fmt: skip
+    lines = [(port, reason, [outcome.replace("ENETUNREACH", "ENETDOWN") for outcome in outcomes])
+            for port, reason, _, outcomes in map(essence, events)]  # fmt: skip
     assert lines == [tuple(wanted) for wanted in expected.values()] * (companions // len(KINDS) + 1)
     reasons = Counter(event["reason"] for event in events)
     assert counted.rules["feed"].packets == reasons[None]
@@ -196,14 +196,14 @@ def test_the_line_of_each_drop_explains_it(studio, wire):
         tracing = Tracing(relay)
         for kind in ("foreign source", "wrong port", "tagged", "first fragment"):
             wire.send(bytes(KINDS[kind][0]))
-        fates = [line.split(": ", 1)[1].strip() for line in tracing.lines(4)]
+        outcomes = [line.split(": ", 1)[1].strip() for line in tracing.lines(4)]
         said = tracing.rest()[2]
-    assert fates[:3] == [
+    assert outcomes[:3] == [
         "dropped: source (10.0.0.66 is not in `sources`)",
         "dropped: no_rule (no rule matches port 5002 of 239.1.1.1 on this device)",
         "dropped: no_rule (the frame has a tag of VLAN 5; rules on this device match only untagged frames)",
     ]
-    assert fates[3].startswith("dropped: fragment (")
+    assert outcomes[3].startswith("dropped: fragment (")
     assert said == ("4 packets, 0 relayed, 2 dropped: no_rule, 1 dropped: source, 1 dropped: fragment\n")
 
 

@@ -9,8 +9,8 @@ from mcrelay.model.addresses import address_to_number
 from mcrelay.packet.frame import NETWORK_OFFSET, SMALLEST_FRAME
 from mcrelay.packet.headers import Fault, read_headers
 from tests.packet.cases import CASES, DESTINATION, SOURCE, TOS, TTL, VALID
-from tests.packet.reference_reader import captured_octets, fault_of_frame, fields_of
 from tests.support.packets import datagram
+from tests.support.reference_reader import captured_octets, fault_of_frame, fields_of
 from tests.support.ring_frames import Frame, as_array, frame_of_case, frames, link_headers, packets
 
 COLUMNS = (

@@ -26,7 +26,7 @@ from mcrelay.model.actions import DeleteFlow, SetFlow
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.plan import plan, route_of
-from tests.support.strategies import reached
+from tests.support.strategies import running_as
 from tests.support.supervisor_harness import Stage
 
 LINKS = LinkTable(
@@ -486,7 +486,7 @@ def test_any_combination_of_changes_touches_exactly_the_rules_that_it_names(case
     changes = compare_configs(before, after, lambda config, rule: route_of(rule, config, LINKS))
     states = (plan(config, LINKS, 4).state for config in (before, after))
     running, desired = (replace(state, worker_count=1) for state in states)
-    running = reached(running)
+    running = running_as(running)
     touched = rules_touched(running, diff(running, desired))
     assert touched <= {*changes.added, *changes.changed, *changes.removed}
     for name, differences in changes.changed.items():

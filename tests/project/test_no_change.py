@@ -8,7 +8,7 @@ from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.plan import plan, route_of
-from tests.support.strategies import reached
+from tests.support.strategies import running_as
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\n"
 FEED = "  feed: {input: {interface: studio, group: 239.1.1.1, port: 5001}, outputs: [{interface: plant}]}\n"
@@ -64,4 +64,4 @@ def test_files_that_mean_the_same_change_no_rule_and_need_no_action(texts):
     assert str(changes) == "0 added, 0 changed, 0 removed, 2 kept"
     running, desired = plan(before, LINKS, 1).state, plan(after, LINKS, 1).state
     assert len(desired.forwarding.flows) == 2
-    assert diff(reached(running), desired) == []
+    assert diff(running_as(running), desired) == []

@@ -19,7 +19,7 @@ from mcrelay.model.state import (
 )
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.plan import supervisor_resource
-from tests.support.strategies import desired_states, plans, reached, running_states
+from tests.support.strategies import desired_states, plans, running_as, running_states
 
 ADDITIONS = (StartWorker, Open, SetFlow, Acquire)
 
@@ -56,19 +56,19 @@ def assert_sound(state):
 
 @given(running_states, desired_states)
 def test_applying_the_diff_reaches_the_desired_state(running, desired):
-    assert applied(running, diff(running, desired)) == reached(desired)
+    assert applied(running, diff(running, desired)) == running_as(desired)
 
 
 @given(desired_states)
 def test_the_same_state_needs_no_action(desired):
-    assert diff(reached(desired), desired) == []
-    assert diff(reached(desired), deepcopy(desired)) == []
+    assert diff(running_as(desired), desired) == []
+    assert diff(running_as(desired), deepcopy(desired)) == []
 
 
 @given(running_states, desired_states)
 def test_no_action_is_about_what_does_not_change(running, desired):
     assert not {touched(action) for action in diff(running, desired)} & set(
-        in_both(running, reached(desired))
+        in_both(running, running_as(desired))
     )
 
 
@@ -82,7 +82,7 @@ def test_additions_come_before_removals_and_no_action_comes_twice(running, desir
 
 @given(plans, plans)
 def test_every_step_on_the_way_is_sound(running, desired):
-    state = reached(running.state)
+    state = running_as(running.state)
     for action in diff(state, desired.state):
         state = applied(state, [action])
         assert_sound(state)
@@ -124,7 +124,7 @@ def test_each_kind_is_opened_after_what_it_needs_and_closed_before_it(desired):
     state = replace(desired.state, forwarding=forwarding, worker_count=1)
     order = [Ingress, Egress, Flow, Trace, PortReservation, Membership]
     opened = [type(touched(action)[1]) for action in diff(RunningState({0: WorkerState()}), state)]
-    closed = [type(touched(action)[1]) for action in diff(reached(state), DesiredState(worker_count=1))]
+    closed = [type(touched(action)[1]) for action in diff(running_as(state), DesiredState(worker_count=1))]
     assert opened == sorted(opened, key=order.index)
     order = [Membership, PortReservation, Trace, Flow, Egress, Ingress]
     assert closed == sorted(closed, key=order.index)

@@ -20,15 +20,15 @@ from tests.support.reconciler_harness import (
     TUNNEL,
     TWO_RULES,
     ReconcilerHarness,
-    failing,
-    settled,
+    harness_with_broken,
+    settle,
     subject_of,
 )
-from tests.support.strategies import planned, reached
+from tests.support.strategies import planned, running_as
 
 
 def test_everything_except_what_was_refused_is_done():
-    harness = failing(TWO_RULES, FAR)
+    harness = harness_with_broken(TWO_RULES, FAR)
     assert harness.workers[0].has.flows.keys() == {CAMERA}
     assert harness.has.memberships == TWO_RULES.state.memberships
     assert harness.reconciler.is_settled
@@ -49,23 +49,23 @@ def pauses_of_failure(harness, count):
 
 @pytest.mark.parametrize("thing", [NEAR, CAMERA, Ingress(1, 2048), Membership(1, "239.1.1.1")])
 def test_pauses_between_attempts_double_from_one_second_to_thirty(thing):
-    harness = failing(ONE_RULE, thing)
+    harness = harness_with_broken(ONE_RULE, thing)
     assert pauses_of_failure(harness, 7) == [1, 2, 4, 8, 16, 30, 30]
     harness.broken.clear()
     harness.converge()
-    assert harness.reconciler.running == reached(ONE_RULE.state)
+    assert harness.reconciler.running == running_as(ONE_RULE.state)
     assert harness.reconciler.failures.by_subject == {}
 
 
 def test_after_a_new_plan_failed_actions_are_attempted_again_at_once():
-    harness = failing(ONE_RULE, Membership(1, "239.1.1.1"))
+    harness = harness_with_broken(ONE_RULE, Membership(1, "239.1.1.1"))
     harness.since()
     harness.plan(ONE_RULE)
     assert harness.since() == [Perform((Acquire(Membership(1, "239.1.1.1")),))]
 
 
 def test_a_group_that_cannot_be_left_is_tried_again_after_a_pause_and_not_at_once():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     harness.broken.add(Membership(1, "239.1.1.1"))
     harness.plan(planned({"sensors": ([SENSORS], [TO_NEAR])}))
     harness.answer(0)
@@ -129,7 +129,7 @@ def states(harness):
 def test_a_rule_has_failed_where_no_packet_can_pass_and_is_active_with_a_reason_where_some_can(
     broken, expected
 ):
-    assert states(failing(MANY, *broken)) == expected
+    assert states(harness_with_broken(MANY, *broken)) == expected
 
 
 def test_a_status_gives_every_reason_once_after_the_reason_of_the_plan():
@@ -161,7 +161,7 @@ def test_a_refusal_of_an_earlier_plan_is_not_a_failure_of_the_new_plan():
 
 
 def test_a_ring_that_cannot_grow_is_closed_with_its_flows_until_it_can():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     harness.broken.add(Ingress(1, 4096))
     harness.plan(planned({"camera": ([CAMERA], [TO_NEAR])}, frame_size=4096))
     harness.answer(0)
@@ -170,7 +170,7 @@ def test_a_ring_that_cannot_grow_is_closed_with_its_flows_until_it_can():
 
 
 def test_a_worker_restarts_after_its_death_even_while_something_is_set_aside():
-    harness = failing(ONE_RULE, NEAR)
+    harness = harness_with_broken(ONE_RULE, NEAR)
     harness.exit(0)
     harness.wait(0.1)
     assert harness.since()[-1] == Start(0)

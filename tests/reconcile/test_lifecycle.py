@@ -7,8 +7,8 @@ from mcrelay.model.state import DesiredState, Membership
 from mcrelay.reconcile.commands import Kill, Perform, Start, Stop
 from mcrelay.reconcile.lifecycle import Phase
 from mcrelay.reconcile.plan import Plan
-from tests.support.reconciler_harness import CAMERA, ONE_RULE, TO_NEAR, ReconcilerHarness, settled
-from tests.support.strategies import planned, reached
+from tests.support.reconciler_harness import CAMERA, ONE_RULE, TO_NEAR, ReconcilerHarness, settle
+from tests.support.strategies import planned, running_as
 
 
 def pause_of_death(harness):
@@ -21,13 +21,13 @@ def pause_of_death(harness):
 
 
 def test_pauses_double_from_a_tenth_of_a_second_to_ten():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     pauses = [pause_of_death(harness) for _ in range(9)]
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
 
 
 def test_after_a_second_of_life_a_death_counts_as_the_first():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     assert [pause_of_death(harness) for _ in range(3)] == [0.1, 0.2, 0.4]
     harness.hello(0)
     harness.converge()
@@ -40,13 +40,13 @@ def test_after_a_second_of_life_a_death_counts_as_the_first():
 
 
 def test_a_death_before_hello_does_not_count_as_the_end_of_a_long_life():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     harness.wait(1)
     assert [pause_of_death(harness) for _ in range(3)] == [0.1, 0.2, 0.4]
 
 
 def test_a_death_that_is_reported_twice_counts_once():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     harness.exit(0)
     harness.reconciler.worker_exited(0, harness.now)
     assert harness.reconciler.processes[0].restarts == 1
@@ -75,11 +75,11 @@ def test_a_worker_that_does_not_answer_is_killed_and_killed_again(when):
 
 
 def test_an_unexpected_hello_is_ignored():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     harness.reconciler.worker_started(0, harness.now)
     harness.reconciler.worker_started(7, harness.now)
     harness.check()
-    assert harness.reconciler.running == reached(ONE_RULE.state)
+    assert harness.reconciler.running == running_as(ONE_RULE.state)
 
 
 def test_a_start_is_settled_once_every_worker_has_run_and_stays_so_when_one_dies():
@@ -107,7 +107,7 @@ def test_a_start_is_not_settled_by_a_worker_that_dies_of_its_first_batch():
 
 
 def test_a_worker_that_is_no_longer_wanted_ends_and_is_not_restarted():
-    harness = settled(planned({"camera": ([CAMERA], [TO_NEAR])}, count=2))
+    harness = settle(planned({"camera": ([CAMERA], [TO_NEAR])}, count=2))
     harness.plan(ONE_RULE)
     assert harness.since() == [Stop(1)]
     assert harness.reconciler.processes[1].phase is Phase.ENDING
@@ -120,7 +120,7 @@ def test_a_worker_that_is_no_longer_wanted_ends_and_is_not_restarted():
 
 
 def test_a_worker_that_is_wanted_again_while_it_ends_starts_again_at_once():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     harness.plan(Plan())
     harness.plan(ONE_RULE)
     harness.exit(0)

@@ -13,8 +13,8 @@ from tests.support.reconciler_harness import (
     TO_NEAR,
     TWO_RULES,
     ReconcilerHarness,
-    failing,
-    settled,
+    harness_with_broken,
+    settle,
 )
 from tests.support.strategies import planned
 
@@ -48,7 +48,7 @@ def test_at_the_start_a_rule_waits_for_its_worker_and_then_for_the_workers_answe
 
 
 def test_the_reason_says_how_a_worker_died_and_how_often():
-    harness = settled(TWO_RULES)
+    harness = settle(TWO_RULES)
     harness.exit(0)
     assert camera(harness) == (
         RuleState.PAUSED,
@@ -66,7 +66,7 @@ def test_the_reason_says_how_a_worker_died_and_how_often():
 
 
 def test_a_rule_waits_for_a_worker_that_ends_and_is_wanted_again():
-    harness = settled(TWO_WORKERS)
+    harness = settle(TWO_WORKERS)
     harness.plan(planned({"camera": ([CAMERA], [TO_NEAR])}))
     harness.plan(TWO_WORKERS)
     harness.exit(0)
@@ -78,7 +78,7 @@ def test_a_rule_waits_for_a_worker_that_ends_and_is_wanted_again():
 
 
 def test_a_rule_that_another_worker_forwards_is_active_and_says_what_is_missing():
-    harness = settled(TWO_WORKERS)
+    harness = settle(TWO_WORKERS)
     harness.exit(1)
     assert camera(harness) == (
         RuleState.ACTIVE,
@@ -87,7 +87,7 @@ def test_a_rule_that_another_worker_forwards_is_active_and_says_what_is_missing(
 
 
 def test_only_a_new_rule_is_paused_until_its_worker_confirms_it():
-    harness = settled(planned({"camera": ([CAMERA], [TO_NEAR])}))
+    harness = settle(planned({"camera": ([CAMERA], [TO_NEAR])}))
     harness.plan(TWO_RULES)
     states = {name: status.state for name, status in harness.reconciler.statuses_now().items()}
     assert states == {"camera": RuleState.ACTIVE, "sensors": RuleState.PAUSED}
@@ -95,7 +95,7 @@ def test_only_a_new_rule_is_paused_until_its_worker_confirms_it():
 
 @pytest.mark.parametrize("is_away", [False, True])
 def test_a_rule_that_failed_is_failed_whether_its_worker_lives_or_not(is_away):
-    harness = failing(TWO_RULES, FAR)
+    harness = harness_with_broken(TWO_RULES, FAR)
     if is_away:
         harness.exit(0)
     assert harness.reconciler.statuses_now()["sensors"].state is RuleState.FAILED
@@ -103,7 +103,7 @@ def test_a_rule_that_failed_is_failed_whether_its_worker_lives_or_not(is_away):
 
 def test_what_is_missing_of_a_rule_stays_part_of_the_reason():
     both = planned({"camera": ([CAMERA], [TO_NEAR, TO_FAR]), "sensors": ([SENSORS], [TO_NEAR])})
-    harness = failing(both, FAR)
+    harness = harness_with_broken(both, FAR)
     partly = harness.reconciler.statuses()["camera"]
     assert partly.state is RuleState.ACTIVE
     harness.exit(0)

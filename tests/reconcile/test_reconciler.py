@@ -20,13 +20,13 @@ from tests.support.reconciler_harness import (
     TO_NEAR,
     TWO_RULES,
     ReconcilerHarness,
-    settled,
+    settle,
 )
 from tests.support.strategies import (
     flows,
     planned,
     plans,
-    reached,
+    running_as,
     supervisor_resources,
     traces,
     worker_resources,
@@ -146,9 +146,9 @@ class AnyHistory(RuleBasedStateMachine):
         harness.broken.clear()
         harness.converge()
         plan, desired = harness.reconciler.plan, harness.reconciler.desired
-        assert harness.reconciler.running == reached(desired)
+        assert harness.reconciler.running == running_as(desired)
         assert without_traces(desired) == plan.state
-        assert {worker: fake.has for worker, fake in harness.workers.items()} == reached(desired).workers
+        assert {worker: fake.has for worker, fake in harness.workers.items()} == running_as(desired).workers
         assert harness.has.resources == plan.state.resources
         assert harness.reconciler.statuses() == harness.reconciler.statuses_now() == plan.rules
         assert harness.reconciler.failures.by_subject == {}
@@ -183,7 +183,7 @@ def test_a_start_is_a_process_then_a_batch_then_the_groups():
 
 
 def test_the_same_plan_again_does_nothing():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     harness.plan(planned({"camera": ([CAMERA], [TO_NEAR])}))
     assert harness.since() == []
     assert harness.reconciler.is_settled
@@ -191,16 +191,16 @@ def test_the_same_plan_again_does_nothing():
 
 def test_without_a_plan_nothing_happens_at_any_time():
     """A rejected configuration never becomes a plan, and without a plan no event leads to a command."""
-    harness = settled(TWO_RULES)
+    harness = settle(TWO_RULES)
     for _ in range(100):
         harness.wait(1000)
     assert harness.since() == []
     assert harness.reconciler.next_deadline() is None
-    assert harness.reconciler.running == reached(TWO_RULES.state)
+    assert harness.reconciler.running == running_as(TWO_RULES.state)
 
 
 def test_a_new_rule_touches_no_other_rule():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     harness.plan(TWO_RULES)
     (batch,) = harness.since()
     assert batch.actions == (
@@ -223,7 +223,7 @@ def test_a_plan_that_comes_while_a_worker_is_busy_waits_for_its_answer():
 
 
 def test_a_dead_worker_is_restarted_with_its_rules_and_the_groups_stay_joined():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     harness.exit(0)
     assert harness.reconciler.running.memberships == ONE_RULE.state.memberships
     harness.wait(0.1)
@@ -232,7 +232,7 @@ def test_a_dead_worker_is_restarted_with_its_rules_and_the_groups_stay_joined():
     assert start == Start(0)
     assert len(batch.actions) == 3
     harness.converge()
-    assert harness.reconciler.running == reached(ONE_RULE.state)
+    assert harness.reconciler.running == running_as(ONE_RULE.state)
     assert harness.reconciler.processes[0].restarts == 1
 
 
@@ -263,7 +263,7 @@ def test_groups_do_not_wait_for_a_worker_that_dies_at_every_start():
 
 
 def test_neither_groups_nor_other_workers_wait_for_a_worker_in_its_pause():
-    harness = settled(planned({"camera": ([CAMERA], [TO_NEAR])}, count=2))
+    harness = settle(planned({"camera": ([CAMERA], [TO_NEAR])}, count=2))
     harness.exit(1)
     harness.plan(planned({"camera": ([CAMERA], [TO_NEAR]), "sensors": ([SENSORS], [TO_FAR])}, count=2))
     harness.answer(0)
@@ -283,7 +283,7 @@ def test_the_groups_wait_for_every_worker_that_runs():
 
 @pytest.mark.parametrize("index", [0, 1, -1, 99])
 def test_a_worker_that_cannot_close_something_or_names_no_action_is_killed(index):
-    harness = settled(TWO_RULES)
+    harness = settle(TWO_RULES)
     harness.plan(ONE_RULE)
     assert isinstance(harness.since()[0].actions[0], DeleteFlow)
     harness.refuse(0, index)
@@ -296,7 +296,7 @@ CAMERA_TRACED = Trace("camera", 1)
 
 
 def test_a_trace_begins_and_ends_without_touching_the_rule():
-    harness = settled(TWO_RULES)
+    harness = settle(TWO_RULES)
     harness.trace(CAMERA_TRACED)
     (batch,) = harness.since()
     assert batch.actions == (Open(0, CAMERA_TRACED),)
@@ -307,7 +307,7 @@ def test_a_trace_begins_and_ends_without_touching_the_rule():
 
 
 def test_the_same_traces_again_need_no_command():
-    harness = settled(TWO_RULES)
+    harness = settle(TWO_RULES)
     harness.trace(CAMERA_TRACED)
     harness.answer(0)
     harness.since()
@@ -316,7 +316,7 @@ def test_the_same_traces_again_need_no_command():
 
 
 def test_a_restarted_worker_opens_its_traces_again_after_its_flows():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     harness.trace(CAMERA_TRACED)
     harness.answer(0)
     harness.exit(0)
@@ -326,7 +326,7 @@ def test_a_restarted_worker_opens_its_traces_again_after_its_flows():
 
 
 def test_a_trace_ends_before_its_rule_does():
-    harness = settled(TWO_RULES)
+    harness = settle(TWO_RULES)
     harness.trace(Trace("sensors", 1))
     harness.answer(0)
     harness.since()
@@ -336,13 +336,13 @@ def test_a_trace_ends_before_its_rule_does():
 
 
 def test_a_rule_that_does_not_run_is_not_traced():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     harness.trace(Trace("sensors", 1))
     assert harness.since() == []
 
 
 def test_a_trace_that_a_worker_refuses_harms_no_rule():
-    harness = settled(ONE_RULE)
+    harness = settle(ONE_RULE)
     harness.broken.add(CAMERA_TRACED)
     harness.trace(CAMERA_TRACED)
     harness.answer(0)

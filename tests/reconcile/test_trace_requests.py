@@ -7,8 +7,8 @@ from mcrelay.model.state import Trace
 from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.plan import Plan
 from mcrelay.reconcile.trace_requests import MAX_TRACES, TraceRequests
-from tests.support.reconciler_harness import CAMERA, ONE_RULE, TO_NEAR, ReconcilerHarness, settled
-from tests.support.strategies import planned, reached
+from tests.support.reconciler_harness import CAMERA, ONE_RULE, TO_NEAR, ReconcilerHarness, settle
+from tests.support.strategies import planned, running_as
 
 RULE_ON_TWO = planned({"camera": ([CAMERA], [TO_NEAR])}, count=2)
 
@@ -17,7 +17,7 @@ class TraceHarness:
     """A reconciler harness, and the trace requests of a control process."""
 
     def __init__(self, plan):
-        self.harness = settled(plan)
+        self.harness = settle(plan)
         self.requests = TraceRequests()
 
     def ask(self, rule, wanted=True):
@@ -58,7 +58,7 @@ def test_a_trace_ends_in_the_workers_and_the_next_one_has_another_number():
     tracing.answer()
     assert tracing.ask("camera", wanted=False) == []
     tracing.answer()
-    assert tracing.harness.reconciler.running == reached(ONE_RULE.state)
+    assert tracing.harness.reconciler.running == running_as(ONE_RULE.state)
     tracing.ask("camera")
     assert tracing.answer() == [TraceState("camera", 2, (0,))]
 

@@ -47,11 +47,11 @@ def receive():
 HELLO = f"channel.send(b'.[\"hello\",{PROCESS_PROTOCOL}]')\n"
 RECEIVE = "while True: receive()\n"
 BEAT = """
-_, [_, pulse], _, _ = socket.recv_fds(channel, 100_000, 253)
+_, [_, heartbeat], _, _ = socket.recv_fds(channel, 100_000, 253)
 wait_for("beat")
 beats = 0
 while beats := beats + 1:
-    os.pwrite(pulse, beats.to_bytes(8, "big"), 0)
+    os.pwrite(heartbeat, beats.to_bytes(8, "big"), 0)
     time.sleep(0.001)
 """
 

@@ -99,7 +99,7 @@ def all_rows():
     return CounterRows()
 
 
-def tally(all_rows, worker=0):
+def counter_writer_of(all_rows, worker=0):
     """The counters as the worker sees them."""
     return CounterWriter(all_rows.memory(worker).shared.descriptor)
 
@@ -108,10 +108,10 @@ def column(*values):
     return np.array(values, np.int64)
 
 
-def relayed(tally, counter_rows, lengths, sources, time):
+def count_relayed(writer, counter_rows, lengths, sources, time):
     """Count one packet for each row, which ascend; a rule's row is here the number of its route."""
     found = find_runs(column(*counter_rows), None, column(*lengths))
-    tally.add_relayed(found, np.arange(max(counter_rows) + 1), np.array(sources, np.uint32), time)
+    writer.add_relayed(found, np.arange(max(counter_rows) + 1), np.array(sources, np.uint32), time)
 
 
 def eleven_sent():
@@ -166,11 +166,11 @@ def test_the_supervisor_reads_what_a_worker_counts(all_rows):
     flow = set_flow("feed", output(6001), output(6002))
     all_rows.instruction(Open(0, RING), False)
     all_rows.instruction(flow, False)
-    counting = tally(all_rows)
-    counting.add_link(0, {"packets": 5, "octets": 500, "overrun": 2})
-    counting.add_rule_drops(np.array([0, 0, 0]), "malformed")
-    relayed(counting, [0, 0], [40, 60], [1, 2], 99)
-    counting.add_sent(eleven_sent(), column(0, 1), np.full(11, 50))
+    writer = counter_writer_of(all_rows)
+    writer.add_link(0, {"packets": 5, "octets": 500, "overrun": 2})
+    writer.add_rule_drops(np.array([0, 0, 0]), "malformed")
+    count_relayed(writer, [0, 0], [40, 60], [1, 2], 99)
+    writer.add_sent(eleven_sent(), column(0, 1), np.full(11, 50))
     assert nonzero(all_rows.link(7)) == {"packets": 5, "octets": 500, "overrun": 2}
     assert nonzero(all_rows.rule("feed")) == {
         "packets": 2,
@@ -189,9 +189,9 @@ def test_the_supervisor_reads_what_a_worker_counts(all_rows):
 
 
 def test_the_packets_of_several_rules_in_one_batch_are_counted_separately(all_rows):
-    counting = tally(all_rows)
-    relayed(counting, [1, 1, 1, 3, 3], [10, 1000, 10_000, 1, 100], [1, 3, 4, 0, 2], 77)
-    table = [dict(zip(RULES.columns, row, strict=True)) for row in counting.rules.tolist()[:4]]
+    writer = counter_writer_of(all_rows)
+    count_relayed(writer, [1, 1, 1, 3, 3], [10, 1000, 10_000, 1, 100], [1, 3, 4, 0, 2], 77)
+    table = [dict(zip(RULES.columns, row, strict=True)) for row in writer.rules.tolist()[:4]]
     assert [(row["packets"], row["octets"], row["last_source"], row["last_time"]) for row in table] == [
         (0, 0, 0, 0),
         (3, 11_010, 4, 77),
@@ -202,8 +202,8 @@ def test_the_packets_of_several_rules_in_one_batch_are_counted_separately(all_ro
 
 def test_a_restarted_worker_continues_the_counters_of_the_one_before(all_rows):
     all_rows.instruction(Open(0, RING), False)
-    tally(all_rows).add_link(0, {"packets": 5})
-    tally(all_rows).add_link(0, {"packets": 2})
+    counter_writer_of(all_rows).add_link(0, {"packets": 5})
+    counter_writer_of(all_rows).add_link(0, {"packets": 2})
     assert all_rows.link(7)["packets"] == 7
     assert len(all_rows.memories) == 1
 
@@ -211,7 +211,7 @@ def test_a_restarted_worker_continues_the_counters_of_the_one_before(all_rows):
 def test_counts_of_all_workers_are_added_and_the_last_packet_is_the_latest_of_any(all_rows):
     all_rows.instruction(set_flow("feed", output()), False)
     for worker, time, source in ((0, 10, 1), (1, 30, 2), (2, 20, 3)):
-        relayed(tally(all_rows, worker), [0], [100], [source], time)
+        count_relayed(counter_writer_of(all_rows, worker), [0], [100], [source], time)
     assert nonzero(all_rows.rule("feed")) == {
         "packets": 3,
         "octets": 300,
@@ -221,7 +221,7 @@ def test_counts_of_all_workers_are_added_and_the_last_packet_is_the_latest_of_an
 
 
 def test_a_name_without_a_row_has_counts_of_zero(all_rows):
-    tally(all_rows).add_link(0, {"packets": 5})
+    counter_writer_of(all_rows).add_link(0, {"packets": 5})
     assert all_rows.link(7) == dict.fromkeys(LINKS.columns, 0)
     assert all_rows.rule("feed") == dict.fromkeys(RULES.columns, 0)
     assert all_rows.output("feed", output()) == dict.fromkeys(OUTPUTS.columns, 0)
@@ -232,11 +232,11 @@ def test_a_row_keeps_its_counts_for_its_owner_and_starts_at_zero_for_a_new_one(a
     for action in (Open(0, RING), feed, other):
         all_rows.instruction(action, False)
     for worker in (0, 1):
-        counting = tally(all_rows, worker)
-        counting.add_link(0, {"packets": 1})
+        writer = counter_writer_of(all_rows, worker)
+        writer.add_link(0, {"packets": 1})
         for row in (0, 1):
-            counting.add_rule_drops(np.array([row]), "own")
-        counting.outputs[:3, 0] += np.uint64(1)
+            writer.add_rule_drops(np.array([row]), "own")
+        writer.outputs[:3, 0] += np.uint64(1)
     all_rows.release_all_except([config(feed=[6001])], [state(feed)])
     assert all_rows.rule("feed")["own"] == 2
     assert all_rows.output("feed", output(6001))["packets"] == 2
@@ -248,13 +248,13 @@ def test_a_row_keeps_its_counts_for_its_owner_and_starts_at_zero_for_a_new_one(a
     assert all_rows.output("newcomer", output(6002)) == dict.fromkeys(OUTPUTS.columns, 0)
     all_rows.release_all_except([config()], [DesiredState()])
     assert all_rows.link(7) == dict.fromkeys(LINKS.columns, 0)
-    assert not tally(all_rows, 1).rules.any()
-    assert not tally(all_rows, 1).outputs.any()
+    assert not counter_writer_of(all_rows, 1).rules.any()
+    assert not counter_writer_of(all_rows, 1).outputs.any()
 
 
 def test_a_rule_that_does_not_run_for_a_while_keeps_its_counts(all_rows):
     all_rows.instruction(set_flow("feed", output(6001)), False)
-    tally(all_rows).outputs[0, 0] = 7
+    counter_writer_of(all_rows).outputs[0, 0] = 7
     all_rows.release_all_except([config(feed=[6001])], [DesiredState()])
     assert all_rows.output("feed", output(6001))["packets"] == 7
     all_rows.release_all_except([config(feed=[6002])], [DesiredState()])
@@ -276,8 +276,8 @@ def test_a_worker_cannot_shrink_the_memory_of_its_counters(all_rows):
 
 def test_clearing_a_row_does_not_touch_its_neighbours():
     memory = CounterMemory("test")
-    counting = CounterWriter(memory.shared.descriptor)
-    for table, counts in ((LINKS, counting.links), (RULES, counting.rules), (OUTPUTS, counting.outputs)):
+    writer = CounterWriter(memory.shared.descriptor)
+    for table, counts in ((LINKS, writer.links), (RULES, writer.rules), (OUTPUTS, writer.outputs)):
         counts[:3] = 7
         counts[-2:] = 7
         memory.clear(table, 1)

@@ -20,7 +20,7 @@ from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.snapshot import ProcessInfo, SnapshotBuilder
 from mcrelay.supervisor.systemd import Notifier
-from tests.support.strategies import reached
+from tests.support.strategies import running_as
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\nrules:\n"
 LINKS = LinkTable({"eth0": Link(2, "eth0"), "eth1": Link(3, "eth1", addresses=("10.9.2.1",))})
@@ -50,7 +50,7 @@ class Parts:
         self.reconciler.plan_changed(plan(self.configuration.config, LINKS, 1), self.configuration.generation)
 
     def settle(self):
-        self.reconciler.running = reached(self.reconciler.desired)
+        self.reconciler.running = running_as(self.reconciler.desired)
         forwarding = self.reconciler.desired.forwarding
         actions = [Open(0, ingress) for ingress in forwarding.ingress]
         actions += [SetFlow(0, flow, route) for flow, route in forwarding.flows.items()]

@@ -20,7 +20,7 @@ def answer(request, methods):
 
 
 @contextmanager
-def answering(path, **methods):
+def serve_answers(path, **methods):
     """Answer at `path` as long as the block lasts. A dot in a method's name is written `__`."""
     methods = {"hello": GREETING, **{name.replace("__", "."): result for name, result in methods.items()}}
 
@@ -30,12 +30,12 @@ def answering(path, **methods):
                 lines.write(answer(json.loads(line), methods))
                 lines.flush()
 
-    with listening(path, serve):
+    with serve_clients(path, serve):
         yield str(path)
 
 
 @contextmanager
-def listening(path, serve):
+def serve_clients(path, serve):
     """Give each client that connects to `path` to `serve`, in a thread of its own."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))

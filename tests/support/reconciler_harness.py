@@ -232,7 +232,7 @@ ONE_RULE = planned({"camera": ([CAMERA], [TO_NEAR])})
 TWO_RULES = planned({"camera": ([CAMERA], [TO_NEAR]), "sensors": ([SENSORS], [TO_FAR])})
 
 
-def settled(plan):
+def settle(plan):
     harness = ReconcilerHarness()
     harness.plan(plan)
     harness.converge()
@@ -240,7 +240,7 @@ def settled(plan):
     return harness
 
 
-def failing(plan, *broken):
+def harness_with_broken(plan, *broken):
     """Return a harness in which these things are broken, after everything else has been done."""
     harness = ReconcilerHarness(broken=set(broken))
     harness.plan(plan)

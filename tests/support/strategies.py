@@ -95,7 +95,7 @@ desired_states = st.builds(
 )
 
 
-def reached(desired):
+def running_as(desired):
     """Return the running state that has all of a desired state."""
     return RunningState(dict.fromkeys(desired.workers, desired.forwarding), desired.resources)
 

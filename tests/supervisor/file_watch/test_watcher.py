@@ -15,7 +15,7 @@ from mcrelay.supervisor.file_watch import observer
 from mcrelay.supervisor.file_watch import watcher as watcher_module
 from mcrelay.supervisor.file_watch.watcher import Watcher
 
-PATIENCE = 30.0
+TIMEOUT_S = 30.0
 SOON = POLL_INTERVAL_S - 1  # seconds without a regular check
 
 
@@ -65,7 +65,7 @@ def is_readable(watcher, seconds):
     return bool(poller.poll(seconds * 1000))
 
 
-def finds_change(watcher, seconds=PATIENCE):
+def finds_change(watcher, seconds=TIMEOUT_S):
     """Do what the loop does until the files should be read; return whether that was within `seconds`."""
     deadline = clock.monotonic() + seconds
     while (now := clock.monotonic()) < deadline:
@@ -76,7 +76,7 @@ def finds_change(watcher, seconds=PATIENCE):
     return False
 
 
-def finds_change_without_event(watcher, seconds=PATIENCE):
+def finds_change_without_event(watcher, seconds=TIMEOUT_S):
     """Do the same as `finds_change`, and let the time pass at once while no event comes."""
     deadline = clock.monotonic() + seconds
     while clock.monotonic() < deadline:
@@ -111,7 +111,7 @@ def test_reading_the_files_causes_no_event(watcher, file):
 
 def test_an_observer_whose_threads_have_ended_is_replaced(watcher, file, caplog):
     watcher._observer._observer.stop()
-    watcher._observer._observer.join(PATIENCE)
+    watcher._observer._observer.join(TIMEOUT_S)
     file.write_text("without an event")
     assert finds_change_without_event(watcher)
     assert caplog.messages == ["the thread that watches the files has died; starting a new one"]
@@ -122,7 +122,7 @@ def test_an_observer_whose_threads_have_ended_is_replaced(watcher, file, caplog)
 def test_an_observer_whose_thread_raised_an_exception_is_replaced(watcher, file, caplog, monkeypatch):
     monkeypatch.setattr(threading, "excepthook", lambda failure: None)
     watcher._observer._observer.event_queue.put("this is no event")
-    watcher._observer._observer.join(PATIENCE)
+    watcher._observer._observer.join(TIMEOUT_S)
     assert finds_change_without_event(watcher, POLL_INTERVAL_S + 1) is False
     assert caplog.messages == ["the thread that watches the files has died; starting a new one"]
     assert gets_event(watcher, file)
@@ -135,7 +135,7 @@ def test_an_observer_that_misses_events_is_replaced(watcher, file, caplog):
     file.write_text("without an event")
     assert not finds_change_without_event(watcher, SOON)
     assert finds_change_without_event(watcher)
-    finds_change_without_event(watcher, PATIENCE)
+    finds_change_without_event(watcher, TIMEOUT_S)
     assert caplog.messages == ["the files changed without an inotify event; watching them anew"]
     assert gets_event(watcher, file)
 
@@ -202,7 +202,7 @@ def test_a_watcher_that_is_switched_off_does_nothing(file):
     watcher.switch(False)
     assert (watcher.due, watcher.check()) == (None, None)
     watcher.record_event()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_S
     while threading.active_count() >= before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert threading.active_count() < before
