@@ -10,7 +10,7 @@ does not change a rule whose outputs have their own TTL. The data plane is not c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from mcrelay.config.model import Config, Output, Rule
@@ -55,8 +55,9 @@ class RuleFields:
     outputs: tuple[OutputFields, ...]
 
 
+INPUT_FIELDS = ("interface", "device", "destination", "port", "sources")
+OUTPUT_FIELDS = tuple(output_field.name for output_field in fields(OutputFields))
 _OF_THE_RULE = ("description", "enabled")
-_OF_THE_INPUT = ("interface", "device", "destination", "port", "sources")
 _OF_AN_OUTPUT = ("device", "source", "source_port", "ttl", "dscp")
 
 
@@ -98,7 +99,8 @@ def compare_configs(before: Config | None, after: Config, route_of: RouteOf) -> 
         if old == new and all(is_same_device[name] for name in old.interfaces):
             return ()
         return find_differences(
-            _fields(old, devices[0], route_of(before, old)), _fields(new, devices[1], route_of(after, new))
+            fields_of(old, devices[0], route_of(before, old)),
+            fields_of(new, devices[1], route_of(after, new)),
         )
 
     return _compare_by_name(before.rules, after.rules, differences)
@@ -113,7 +115,7 @@ def find_differences(before: RuleFields, after: RuleFields) -> tuple[str, ...]:
     """Return a text for each difference between two rules, such as `input port: 5000 -> 5001`."""
     return (
         *_changed_fields("", before, after, _OF_THE_RULE),
-        *_changed_fields("input ", before, after, _OF_THE_INPUT),
+        *_changed_fields("input ", before, after, INPUT_FIELDS),
         *_changed_outputs(before.outputs, after.outputs),
     )
 
@@ -135,7 +137,8 @@ def _compare_by_name(
     )
 
 
-def _fields(rule: Rule, devices: Mapping[str, str], route: Route | None) -> RuleFields:
+def fields_of(rule: Rule, devices: Mapping[str, str], route: Route | None) -> RuleFields:
+    """Return the fields of a rule. `devices` maps interfaces to devices; `route` is what runs of the rule."""
     sources = {output.name: output.egress.source for output in route.outputs} if route else {}
     rule_input = rule.input
     return RuleFields(

@@ -1,6 +1,7 @@
 """Descriptions of rules and interfaces for JSON, without counters, as in `status`, `plan` and the snapshot.
 
-entries.py adds the state, the reason and the counters.
+The fields of rules and outputs are those that config/changes.py compares. entries.py adds the state, the
+reason and the counters.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mcrelay.config.model import Interface, Output, Rule
+from mcrelay.config.changes import INPUT_FIELDS, OUTPUT_FIELDS, OutputFields, RuleFields, fields_of
+from mcrelay.config.model import Interface, Rule
 from mcrelay.model.links import Link
 from mcrelay.model.state import Membership, Route
 
@@ -20,12 +22,15 @@ def describe_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str
 
     `route` has the outputs that run; it is None if the rule does not run.
     """
-    sources = {output.name: output.egress.source for output in route.outputs} if route else {}
+    described = fields_of(rule, devices, route)
+    running = {output.name for output in route.outputs} if route else set()
     return {
-        "description": rule.description,
-        "enabled": rule.enabled,
-        "input": _input(rule, devices),
-        "outputs": [_output(output, devices, sources) for output in rule.outputs],
+        "description": described.description,
+        "enabled": described.enabled,
+        "input": {**_select(described, INPUT_FIELDS), "sources": list(described.sources)},
+        "outputs": [
+            {**_select(output, OUTPUT_FIELDS), "runs": output.name in running} for output in described.outputs
+        ],
     }
 
 
@@ -46,29 +51,8 @@ def describe_running_rule(
     }
 
 
-def _input(rule: Rule, devices: Devices) -> dict[str, Any]:
-    return {
-        "interface": rule.input.interface,
-        "device": devices[rule.input.interface],
-        "destination": rule.input.destination,
-        "port": rule.input.port,
-        "sources": list(rule.input.sources),
-    }
-
-
-def _output(output: Output, devices: Devices, sources: Mapping[str, str]) -> dict[str, Any]:
-    """Return the description of an output. A `source` or `source_port` of None is chosen when it starts."""
-    return {
-        "interface": output.interface,
-        "device": devices[output.interface],
-        "destination": output.destination,
-        "port": output.port,
-        "source": sources.get(output.name, output.source),
-        "source_port": output.source_port or None,
-        "ttl": output.ttl,
-        "dscp": output.dscp,
-        "runs": output.name in sources,
-    }
+def _select(values: RuleFields | OutputFields, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(values, name) for name in names}
 
 
 def describe_interface(

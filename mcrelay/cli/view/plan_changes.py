@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcrelay.config.changes import OutputFields, RuleFields, compare_rules
+from mcrelay.config.changes import INPUT_FIELDS, OUTPUT_FIELDS, OutputFields, RuleFields, compare_rules
 
 Document = Mapping[str, Any]  # of `status` or `plan --json`, whose rules have the same keys; or a part of it
 
@@ -63,23 +63,8 @@ def _read_fields(rule: Document) -> RuleFields:
     return RuleFields(
         description=rule["description"],
         enabled=rule["enabled"],
-        interface=rule_input["interface"],
-        device=rule_input["device"],
-        destination=rule_input["destination"],
-        port=rule_input["port"],
-        sources=tuple(rule_input["sources"]),
-        outputs=tuple(_read_output_fields(output) for output in rule["outputs"]),
-    )
-
-
-def _read_output_fields(output: Document) -> OutputFields:
-    return OutputFields(
-        interface=output["interface"],
-        device=output["device"],
-        destination=output["destination"],
-        port=output["port"],
-        source=output["source"],
-        source_port=output["source_port"],
-        ttl=output["ttl"],
-        dscp=output["dscp"],
+        **{**{name: rule_input[name] for name in INPUT_FIELDS}, "sources": tuple(rule_input["sources"])},
+        outputs=tuple(
+            OutputFields(**{name: output[name] for name in OUTPUT_FIELDS}) for output in rule["outputs"]
+        ),
     )
