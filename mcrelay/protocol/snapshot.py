@@ -34,12 +34,11 @@ def compute_delta(before: Snapshot, after: Snapshot) -> dict[str, Any]:
     """
     changed = {}
     for name, value in after.items():
-        if _is_same(before, name, value):
-            continue
         if name not in MAPS:
-            changed[name] = value
-        elif edits := _edits(before.get(name, {}), value):
-            changed[name] = edits
+            if not _is_same(before, name, value):
+                changed[name] = value
+        elif before.get(name) is not value and (edits := _edits(before.get(name, {}), value)):
+            changed[name] = edits  # equal maps may differ in their order
     return changed
 
 

@@ -140,7 +140,7 @@ def test_what_is_tried_runs_and_is_kept_when_it_is_confirmed(studio):
             f"{answer[len('applied: generation 2') :]}"
         )
         assert confirm(relay, 2).startswith("confirmed: generation 2, ")
-        assert call(relay, "status")["trial"] is None
+        wait_until(lambda: call(relay, "status")["trial"] is None, "the end of the trial in the status")
         assert not (relay.state_dir / "trial.json").exists()
         assert confirm(relay, 2).startswith("refused: mcrelay confirm: nothing is on trial")
         assert call(relay, "status")["reload"]["outcome"] == "applied"

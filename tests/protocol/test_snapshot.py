@@ -3,7 +3,7 @@
 import json
 from functools import reduce
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcrelay.protocol.snapshot import MAPS, compute_delta, merge_delta, split_delta
@@ -19,7 +19,11 @@ def read_orders(snapshot):
     return {name: list(snapshot[name]) for name in MAPS}
 
 
+EMPTY = {"daemon": 0, "generation": 0, "reload": None, **{name: {} for name in MAPS}}
+
+
 @given(snapshots, snapshots)
+@example({**EMPTY, "rules": {"a": 1, "b": 2}}, {**EMPTY, "rules": {"b": 2, "a": 1}})
 def test_a_delta_turns_one_snapshot_into_the_other_in_its_order(before, after):
     assert merge_delta(before, compute_delta(before, after)) == after
     assert read_orders(merge_delta(before, compute_delta(before, after))) == read_orders(after)
