@@ -48,7 +48,12 @@ SK_MEMINFO_DROPS = 8  # an index into the answer of SO_MEMINFO
 
 # linux/if.h
 IFF_UP = 0x1
+IFF_LOOPBACK = 0x8
 IFF_RUNNING = 0x40
+IFF_NOARP = 0x80
+
+# linux/if_addr.h
+IFA_F_SECONDARY = 0x01
 
 # linux/sockios.h
 SIOCGIFFLAGS = 0x8913
@@ -58,7 +63,6 @@ SIOCETHTOOL = 0x8946
 # linux/rtnetlink.h
 RTMGRP_LINK = 0x1
 RTMGRP_IPV4_IFADDR = 0x10
-RT_SCOPE_UNIVERSE = 0
 
 # linux/prctl.h
 PR_CAPBSET_DROP = 24

@@ -8,8 +8,15 @@ from pyroute2 import IPRoute
 from pyroute2.netlink import nlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 
-from mcrelay.linux.constants import IFF_UP, RT_SCOPE_UNIVERSE, RTMGRP_IPV4_IFADDR, RTMGRP_LINK
-from mcrelay.model.links import Link, LinkTable
+from mcrelay.linux.constants import (
+    IFA_F_SECONDARY,
+    IFF_LOOPBACK,
+    IFF_NOARP,
+    IFF_UP,
+    RTMGRP_IPV4_IFADDR,
+    RTMGRP_LINK,
+)
+from mcrelay.model.links import Link, LinkAddress, LinkTable
 
 _RECEIVE_SIZE = 65536  # bytes
 
@@ -19,7 +26,7 @@ class LinkTableError(Exception):
 
 
 def read_links() -> LinkTable:
-    """Return the devices of this network namespace with their global IPv4 addresses. Needs no privilege.
+    """Return the devices of this network namespace with their IPv4 addresses. Needs no privilege.
 
     Raises LinkTableError.
     """
@@ -39,22 +46,41 @@ def device_of(ifindex: int) -> str:
 
 def _read() -> LinkTable:
     with IPRoute() as netlink:
-        addresses: dict[int, list[str]] = {}
+        addresses: dict[int, list[LinkAddress]] = {}
         for message in netlink.get_addr(family=socket.AF_INET):
-            if message["scope"] == RT_SCOPE_UNIVERSE:
-                addresses.setdefault(message["index"], []).append(message.get_attr("IFA_LOCAL"))
-        links = [_link(message, addresses.get(message["index"], [])) for message in netlink.get_links()]
+            addresses.setdefault(message["index"], []).append(_address(message))
+        messages = list(netlink.get_links())
+    vrfs = {message["index"] for message in messages if _kind(message) == "vrf"}
+    links = [_link(message, addresses.get(message["index"], []), vrfs) for message in messages]
     return LinkTable({link.device: link for link in links})
 
 
-def _link(message: nlmsg, addresses: list[str]) -> Link:
+def _address(message: nlmsg) -> LinkAddress:
+    return LinkAddress(
+        address=message.get_attr("IFA_LOCAL"),
+        prefix_length=message["prefixlen"],
+        scope=message["scope"],
+        is_secondary=bool(message["flags"] & IFA_F_SECONDARY),
+    )
+
+
+def _link(message: nlmsg, addresses: list[LinkAddress], vrfs: set[int]) -> Link:
     return Link(
         ifindex=message["index"],
         device=message.get_attr("IFLA_IFNAME"),
         mtu=message.get_attr("IFLA_MTU"),
         up=bool(message["flags"] & IFF_UP),
         addresses=tuple(addresses),
+        has_neighbours=not message["flags"] & (IFF_NOARP | IFF_LOOPBACK),
+        is_in_vrf=message.get_attr("IFLA_MASTER") in vrfs,
     )
+
+
+def _kind(message: nlmsg) -> str | None:
+    """Return the kind of a virtual device, such as `veth`; None for a real device."""
+    info = message.get_attr("IFLA_LINKINFO")
+    kind: str | None = info and info.get_attr("IFLA_INFO_KIND")
+    return kind
 
 
 class LinkMonitor:

@@ -4,19 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 
-from mcrelay.model.addresses import is_loopback
+from mcrelay.model.addresses import LOOPBACK_DEVICE, is_loopback
+
+
+class AddressScope(IntEnum):
+    """The scope of an address (ip-address(8)): a larger number is a smaller part of the network."""
+
+    GLOBAL = 0
+    SITE = 200
+    LINK = 253
+    HOST = 254
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAddress:
+    """An IPv4 address of a device, with the length of its prefix.
+
+    `scope` is a number of AddressScope, or any other that the administrator gave. A secondary address lies in
+    the subnet of an address that the device had before.
+    """
+
+    address: str
+    prefix_length: int = 24
+    scope: int = AddressScope.GLOBAL
+    is_secondary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network device. `addresses` are its global IPv4 addresses, in the order of the kernel."""
+    """A network device, with all its IPv4 addresses in the order of the kernel.
+
+    `has_neighbours` is False for a device without ARP, such as a tunnel. `is_in_vrf` is True for a device
+    whose master is a VRF (ip-vrf(8)), which has routes of its own.
+    """
 
     ifindex: int
     device: str
     mtu: int = 1500
     up: bool = True
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[LinkAddress, ...] = ()
+    has_neighbours: bool = True
+    is_in_vrf: bool = False
+
+    @property
+    def primary_address(self) -> str | None:
+        """The address that packets to a group are sent from: the first one of the largest scope.
+
+        Secondary addresses do not count, nor do addresses of host scope, except on the loopback device.
+        """
+        largest = AddressScope.HOST if self.device == LOOPBACK_DEVICE else AddressScope.LINK
+        usable = [entry for entry in self.addresses if not entry.is_secondary and entry.scope <= largest]
+        return min(usable, key=lambda entry: entry.scope).address if usable else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +70,7 @@ class LinkTable:
         return self.links.get(device)
 
     def is_local(self, address: str) -> bool:
-        """Return whether an address belongs to the host, on any device."""
-        return is_loopback(address) or any(address in link.addresses for link in self.links.values())
+        """Return whether an address belongs to the host, on any device and with any scope."""
+        return is_loopback(address) or any(
+            entry.address == address for link in self.links.values() for entry in link.addresses
+        )

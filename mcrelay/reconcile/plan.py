@@ -109,9 +109,9 @@ def _flows(wanted: Input, config: Config, links: LinkTable) -> list[Flow]:
 
 def _output(wanted: Output, config: Config, links: LinkTable) -> RouteOutput:
     link = _link(wanted.interface, config, links)
-    source = wanted.source or next(iter(link.addresses), None)
+    source = wanted.source or link.primary_address
     if source is None:
-        raise Unresolved(f"device {link.device} has no global IPv4 address to send from")
+        raise Unresolved(f"device {link.device} has no IPv4 address to send from")
     if not links.is_local(source):
         raise Unresolved(f"source {source} is not an address of this host")
     egress = Egress(link.ifindex, source, wanted.source_port)

@@ -67,6 +67,6 @@ def describe_interface(
         "device": interface.device,
         "link": "absent" if link is None else "up" if link.up else "down",
         "mtu": link.mtu if link else None,
-        "addresses": list(link.addresses) if link else [],
+        "addresses": [entry.address for entry in link.addresses] if link else [],
         "memberships": [{"group": group, "source": source or None} for group, source in groups],
     }

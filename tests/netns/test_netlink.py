@@ -6,7 +6,7 @@ import pytest
 
 from mcrelay.lab.command import TIMEOUT_S
 from mcrelay.linux.netlink import LinkMonitor, read_links
-from mcrelay.model.links import Link
+from mcrelay.model.links import AddressScope, Link, LinkAddress
 
 
 @pytest.fixture
@@ -30,10 +30,27 @@ def is_readable(monitor, milliseconds=TIMEOUT_S * 1000):
     return bool(poll.poll(milliseconds))
 
 
-def test_a_link_has_its_mtu_its_state_and_its_global_addresses_with_the_primary_ones_first(host):
+def addresses_of(device):
+    return [entry.address for entry in read_links().get(device).addresses]
+
+
+def test_a_link_has_its_mtu_its_state_and_its_addresses_of_all_scopes(host):
     links = read_links()
-    assert links.get("eth0") == Link(100, "eth0", 9000, True, ("10.1.0.1", "10.7.0.1", "10.1.0.2"))
-    assert links.get("lo") == Link(1, "lo", 65536, True, ())
+    assert links.get("eth0") == Link(
+        100,
+        "eth0",
+        9000,
+        True,
+        (
+            LinkAddress("169.254.1.1", 16, AddressScope.LINK),
+            LinkAddress("10.1.0.1"),
+            LinkAddress("10.7.0.1", 32),
+            LinkAddress("10.1.0.2", is_secondary=True),
+        ),
+    )
+    assert links.get("lo") == Link(
+        1, "lo", 65536, True, (LinkAddress("127.0.0.1", 8, AddressScope.HOST),), has_neighbours=False
+    )
     assert links.get("eth9") is None
 
 
@@ -42,8 +59,8 @@ def test_links_are_read_as_they_are_now(host):
     host.ip("link set eth0 mtu 1400", "link set eth0 down")
     link = read_links().get("eth0")
     assert (link.mtu, link.up) == (1400, False)
-    assert "10.1.0.1" not in link.addresses
-    assert "10.8.0.1" in link.addresses
+    assert "10.1.0.1" not in addresses_of("eth0")
+    assert "10.8.0.1" in addresses_of("eth0")
     host.ip("link set eth0 name eth5")
     assert read_links().get("eth0") is None
     assert read_links().get("eth5").ifindex == 100
@@ -51,9 +68,8 @@ def test_links_are_read_as_they_are_now(host):
 
 def test_the_address_of_a_point_to_point_link_is_its_own_and_not_the_one_of_its_peer(host):
     host.ip("address add 10.9.0.1 peer 10.9.0.2/32 dev eth0")
-    addresses = read_links().get("eth0").addresses
-    assert "10.9.0.1" in addresses
-    assert "10.9.0.2" not in addresses
+    assert "10.9.0.1" in addresses_of("eth0")
+    assert "10.9.0.2" not in addresses_of("eth0")
 
 
 def test_a_host_without_devices_has_only_its_loopback(lab):

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from mcrelay.model.links import Link, LinkTable
+from mcrelay.model.links import Link, LinkAddress, LinkTable
 from mcrelay.reload.requests import Confirm, Try
 from mcrelay.reload.trial import BootTime
 from tests.support.supervisor_harness import Stage
@@ -50,9 +50,9 @@ GOOD = [
 ]
 BAD = ["version: 2", "{", text("feed").replace("5001", "70000"), ""]
 LINKS = {
-    "eth0": Link(1, "eth0", addresses=("10.1.0.1",)),
-    "eth1": Link(2, "eth1", addresses=("10.2.0.1",)),
-    "eth2": Link(3, "eth2", addresses=("10.3.0.1",)),
+    "eth0": Link(1, "eth0", addresses=(LinkAddress("10.1.0.1"),)),
+    "eth1": Link(2, "eth1", addresses=(LinkAddress("10.2.0.1"),)),
+    "eth2": Link(3, "eth2", addresses=(LinkAddress("10.3.0.1"),)),
 }
 TIMES = st.sampled_from([0.0, 0.05, 1.0, 11.0, 59.0, 120.0])
 
@@ -249,7 +249,7 @@ class AnyChange(RuleBasedStateMachine):
     def a_link_changes(self, data, address, mtu):
         links = dict(self.stage.links.links)
         device = data.draw(st.sampled_from(sorted(links)))
-        links[device] = replace(links[device], addresses=(address,), mtu=mtu)
+        links[device] = replace(links[device], addresses=(LinkAddress(address),), mtu=mtu)
         self.links_change(links)
 
     def links_change(self, links):

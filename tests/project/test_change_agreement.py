@@ -23,7 +23,7 @@ from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import parse
 from mcrelay.config.schema import schema
 from mcrelay.model.actions import DeleteFlow, SetFlow
-from mcrelay.model.links import Link, LinkTable
+from mcrelay.model.links import Link, LinkAddress, LinkTable
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.plan import plan, route_of
 from tests.support.strategies import running_as
@@ -31,9 +31,9 @@ from tests.support.supervisor_harness import Stage
 
 LINKS = LinkTable(
     {
-        "eth0": Link(1, "eth0", addresses=("10.1.0.1",)),
-        "eth1": Link(2, "eth1", addresses=("10.2.0.1", "10.2.0.2")),
-        "eth7": Link(8, "eth7", addresses=("10.7.0.1",)),
+        "eth0": Link(1, "eth0", addresses=(LinkAddress("10.1.0.1"),)),
+        "eth1": Link(2, "eth1", addresses=(LinkAddress("10.2.0.1"), LinkAddress("10.2.0.2"))),
+        "eth7": Link(8, "eth7", addresses=(LinkAddress("10.7.0.1"),)),
     }
 )
 BASE = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcrelay.cli.view.plan_report import plan_as_json
-from mcrelay.model.links import Link, LinkTable
+from mcrelay.model.links import Link, LinkAddress, LinkTable
 from mcrelay.reconcile.plan import plan
 from mcrelay.storage import config_files
 
@@ -22,10 +22,10 @@ HOST = LinkTable(
         link.device: link
         for link in (
             Link(1, "lo", mtu=65_536),
-            Link(2, "eth0", addresses=("10.30.0.1", "10.9.2.50")),
-            Link(3, "eth1", addresses=("10.40.0.1", "10.9.1.1")),
-            Link(4, "eth2", addresses=("192.0.2.7", "10.20.0.1")),
-            Link(5, "eth3", mtu=9000, addresses=("10.50.0.1",)),
+            Link(2, "eth0", addresses=(LinkAddress("10.30.0.1"), LinkAddress("10.9.2.50"))),
+            Link(3, "eth1", addresses=(LinkAddress("10.40.0.1"), LinkAddress("10.9.1.1"))),
+            Link(4, "eth2", addresses=(LinkAddress("192.0.2.7"), LinkAddress("10.20.0.1"))),
+            Link(5, "eth3", mtu=9000, addresses=(LinkAddress("10.50.0.1"),)),
         )
     }
 )

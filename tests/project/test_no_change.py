@@ -5,7 +5,7 @@ import pytest
 from mcrelay.config.changes import compare_configs
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
-from mcrelay.model.links import Link, LinkTable
+from mcrelay.model.links import Link, LinkAddress, LinkTable
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.plan import plan, route_of
 from tests.support.strategies import running_as
@@ -13,7 +13,7 @@ from tests.support.strategies import running_as
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\n"
 FEED = "  feed: {input: {interface: studio, group: 239.1.1.1, port: 5001}, outputs: [{interface: plant}]}\n"
 CLOCK = "  clock: {input: {interface: studio, group: 239.1.1.2, port: 319}, outputs: [{interface: plant}]}\n"
-LINKS = LinkTable({"eth0": Link(2, "eth0"), "eth1": Link(3, "eth1", addresses=("10.9.2.1",))})
+LINKS = LinkTable({"eth0": Link(2, "eth0"), "eth1": Link(3, "eth1", addresses=(LinkAddress("10.9.2.1"),))})
 
 SAME = {
     "comments and empty lines": [f"# mine\n\n{HEAD}rules: # all of them\n\n{FEED}\n  # a clock\n{CLOCK}"],

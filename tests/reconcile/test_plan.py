@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
-from mcrelay.model.links import Link, LinkTable
+from mcrelay.model.links import Link, LinkAddress, LinkTable
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import (
     DesiredState,
@@ -54,8 +54,8 @@ BOTH = """
       - {interface: plant, group: 239.2.2.2, port: 6001}
       - {interface: lab, group: 239.2.2.2, port: 6001}
 """
-ETH0, ETH1 = Link(2, "eth0"), Link(3, "eth1", addresses=("10.9.2.1", "10.9.2.2"))
-ETH2 = Link(4, "eth2", mtu=9000, addresses=("10.20.0.1", "10.20.0.7"))
+ETH0, ETH1 = Link(2, "eth0"), Link(3, "eth1", addresses=(LinkAddress("10.9.2.1"), LinkAddress("10.9.2.2")))
+ETH2 = Link(4, "eth2", mtu=9000, addresses=(LinkAddress("10.20.0.1"), LinkAddress("10.20.0.7")))
 
 NEAR = Egress(3, "10.9.2.1")
 CAMERA_FLOW = Flow(2, "239.1.1.1", 5001)
@@ -149,7 +149,7 @@ FOREIGN_SOURCE = CAMERA.replace("port: 6001", "port: 6001, source: 10.9.2.9")
             CAMERA,
             host(ETH0, Link(3, "eth1")),
             RuleState.UNRESOLVED,
-            "output plant: device eth1 has no global IPv4 address to send from",
+            "output plant: device eth1 has no IPv4 address to send from",
         ),
         (
             FOREIGN_SOURCE,
@@ -159,7 +159,7 @@ FOREIGN_SOURCE = CAMERA.replace("port: 6001", "port: 6001, source: 10.9.2.9")
         ),
         (
             TUNNEL,
-            host(Link(3, "eth1", addresses=("10.9.2.3",)), ETH2),
+            host(Link(3, "eth1", addresses=(LinkAddress("10.9.2.3"),)), ETH2),
             RuleState.UNRESOLVED,
             "input: 10.9.2.1 is not an address of this host",
         ),

@@ -9,7 +9,7 @@ from mcrelay import __version__
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.model.actions import Open, SetFlow
-from mcrelay.model.links import Link, LinkTable
+from mcrelay.model.links import Link, LinkAddress, LinkTable
 from mcrelay.protocol.snapshot import compute_delta
 from mcrelay.reconcile.lifecycle import TIMEOUT_S, Phase, Process
 from mcrelay.reconcile.plan import plan
@@ -23,7 +23,7 @@ from mcrelay.supervisor.systemd import Notifier
 from tests.support.strategies import running_as
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\nrules:\n"
-LINKS = LinkTable({"eth0": Link(2, "eth0"), "eth1": Link(3, "eth1", addresses=("10.9.2.1",))})
+LINKS = LinkTable({"eth0": Link(2, "eth0"), "eth1": Link(3, "eth1", addresses=(LinkAddress("10.9.2.1"),))})
 
 
 class Parts:
