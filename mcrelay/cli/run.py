@@ -10,6 +10,8 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from traceback import format_exception
+from types import TracebackType
 
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.config.problems import ConfigError
@@ -17,6 +19,7 @@ from mcrelay.linux.descriptor_limit import raise_descriptor_limit
 from mcrelay.storage import config_files, run_dir, state_dir
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.daemon import DaemonPaths, build
+from mcrelay.supervisor.log_writer import LogWriter
 from mcrelay.supervisor.signals import Signals
 
 log = logging.getLogger("mcrelay")
@@ -88,14 +91,21 @@ def run(options: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
+def _log_to_stderr() -> LogWriter:
+    writer = LogWriter()
     is_journal = "JOURNAL_STREAM" in os.environ
-    handler.setFormatter(_Journal() if is_journal else logging.Formatter("mcrelay: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    writer.setFormatter(_Journal() if is_journal else logging.Formatter("mcrelay: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[writer])
     # The messages of watchdog's threads do not help the administrator; the file watcher reports their end.
     logging.getLogger("watchdog").setLevel(logging.CRITICAL)
     threading.excepthook = _log_end_of_thread
+    sys.excepthook = _log_mistake  # the default one would wait until standard error takes the traceback
+    return writer
+
+
+def _log_mistake(kind: type[BaseException], mistake: BaseException, traceback: TracebackType | None) -> None:
+    for line in "".join(format_exception(kind, mistake, traceback)).splitlines():
+        log.critical("%s", line)
 
 
 def _log_end_of_thread(failure: threading.ExceptHookArgs) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import selectors
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from mcrelay.control.connection import ClientGone, Connection, LineTooLong, Reply
 from mcrelay.control.methods import Call, Methods
+from mcrelay.ipc.child_process import report
 from mcrelay.protocol.jsonrpc import MAX_LINE, Code, Request, RpcError, parse_request
 from mcrelay.status.documents import Now
 
@@ -128,7 +128,7 @@ class Clients:
         except RpcError as error:
             self._answer_error(connection, reply, error)
         except Exception as mistake:  # a bug of mcrelay costs this one request, and not all clients
-            print(f"control: cannot answer `{request.method}`: {mistake!r}", file=sys.stderr)
+            report(f"control: cannot answer `{request.method}`: {mistake!r}")
             problem = "internal error: see the log of mcrelay"
             self._answer_error(connection, reply, RpcError(Code.INTERNAL_ERROR, problem))
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
-import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from mcrelay.ipc.channel import ChannelClosed
 from mcrelay.linux.sandbox import PrivilegesHeldError, drop_all_privileges
 from mcrelay.protocol.framing import WireError
+
+STANDARD_ERROR = 2
 
 
 def parse_options(program: str, *numbers: str) -> argparse.Namespace:
@@ -26,18 +29,24 @@ def parse_options(program: str, *numbers: str) -> argparse.Namespace:
 def run_unprivileged(name: str, options: argparse.Namespace, serve: Callable[[], NoReturn]) -> int:
     """Drop every privilege, then `serve` until the supervisor closes the channel; return the exit status.
 
-    Errors go to stderr as one line that begins with `name`.
+    Errors go to the log as one line that begins with `name`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the supervisor ends its children
     try:
         drop_all_privileges(options.uid, options.gid)
     except (PrivilegesHeldError, OSError) as error:
-        print(f"{name}: cannot give up privileges: {error}", file=sys.stderr)
+        report(f"{name}: cannot give up privileges: {error}")
         return 1
     try:
         serve()
     except ChannelClosed:
         return 0
     except WireError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        report(f"{name}: {error}")
         return 1
+
+
+def report(text: str) -> None:
+    """Write a line to the supervisor's log. The line is lost if the supervisor does not read."""
+    with suppress(OSError):  # `print` would keep the line, and fail again and again
+        os.write(STANDARD_ERROR, f"{text}\n".encode(errors="backslashreplace"))

@@ -13,14 +13,23 @@ from types import TracebackType
 from mcrelay.lab.command import TIMEOUT_S, LabError, mcrelay, wait_until
 from mcrelay.lab.host import Host
 
-MAX_QUEUED_NOTIFICATIONS = 1000  # if more are unread, the daemon blocks
+MAX_QUEUED_NOTIFICATIONS = 1000  # if more are unread, the daemon sends the next ones later
 
 
 class Daemon:
-    """Runs `mcrelay run`, with its configuration, run directory, state directory and log in one folder."""
+    """Runs `mcrelay run`, with its configuration, run directory, state directory and log in one folder.
+
+    With `stderr`, a descriptor, the log goes there instead.
+    """
 
     def __init__(
-        self, host: Host, folder: Path, config: str, python: str = sys.executable, watch: bool = True
+        self,
+        host: Host,
+        folder: Path,
+        config: str,
+        python: str = sys.executable,
+        watch: bool = True,
+        stderr: int | None = None,
     ) -> None:
         self.host = host
         self._options = () if watch else ("--no-watch",)
@@ -30,6 +39,7 @@ class Daemon:
         self._log = folder / "log"
         self._notify = folder / "notify"
         self._python = python
+        self._stderr = stderr
         folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(config)
 
@@ -44,7 +54,7 @@ class Daemon:
             self.process = self.host.start(
                 mcrelay(*arguments, python=self._python),
                 stdout=log,
-                stderr=log,
+                stderr=log if self._stderr is None else self._stderr,
                 environment={"NOTIFY_SOCKET": str(self._notify)},
             )
         try:

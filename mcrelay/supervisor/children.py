@@ -15,6 +15,7 @@ from mcrelay.ipc.channel import ChildChannel, Message
 from mcrelay.model.os_errors import format_os_error
 from mcrelay.protocol.control import ToSupervisor, decode_to_supervisor
 from mcrelay.protocol.worker import Answer, decode_answer
+from mcrelay.supervisor.child_output import open_pipe
 from mcrelay.supervisor.counter_rows import CounterMemory
 from mcrelay.supervisor.privileged import RING_OCTETS, User
 
@@ -34,11 +35,12 @@ class Child(Generic[Message]):
         command = [sys.executable, "-I", "-m", module, f"--channel={theirs.fileno()}", *options]
         if user is not None:
             command += [f"--uid={user.uid}", f"--gid={user.gid}"]
-        with theirs:
+        with theirs, open_pipe() as (self.output, their_output):
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                stderr=their_output,
                 env=_ENVIRONMENT,
                 pass_fds=(theirs.fileno(),),
                 process_group=0,  # so that Ctrl-C at a terminal reaches only the supervisor
@@ -75,9 +77,10 @@ class Child(Generic[Message]):
         self._process.kill()
 
     def reap(self) -> str:
-        """Wait for the exit of the process, close its descriptors, and return how it exited, as text."""
+        """Wait for the exit of the process, log its last words, and return how it exited, as text."""
         code = self._process.wait()
         self.channel.close()
+        self.output.close()
         os.close(self.pidfd)
         if code == -signal.SIGKILL and self._kill_reason:
             return f"killed, because {self._kill_reason}"

@@ -81,6 +81,7 @@ class Supervisor:
             Timer(lambda _: self.watcher.due, self._check_files),
             Timer(self._trial_deadline, self._finish_trial),
             Timer(lambda _: self._watchdog_due, self._notify_watchdog),
+            Timer(lambda _: self.notifier.due, self.notifier.send_unsent),
         )
 
     def run(self) -> None:

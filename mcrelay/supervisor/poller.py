@@ -21,7 +21,7 @@ class HasDescriptor(Protocol):
 
 
 class Poller:
-    """Polls descriptors, and receives the messages and exits of children."""
+    """Polls descriptors, and receives the messages, the output and the exits of children."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -46,6 +46,7 @@ class Poller:
         self._selector.register(
             child.channel, selectors.EVENT_READ, lambda events: self._channel_ready(child, events, on_message)
         )
+        self._selector.register(child.output, selectors.EVENT_READ, lambda _: self._log_output(child))
         self._selector.register(child.pidfd, selectors.EVENT_READ, lambda _: self._exited(child, on_exit))
 
     def wait(self, timeout: float | None) -> None:
@@ -84,8 +85,12 @@ class Poller:
                 if not child.is_stopping:
                     child.kill_unless_exiting(str(fault))
 
+    def _log_output(self, child: Child[Message]) -> None:
+        if not child.output.log_lines():
+            self._selector.unregister(child.output)
+
     def _exited(self, child: Child[Message], on_exit: Callable[[str], None]) -> None:
-        for source in (child.channel, child.pidfd):
+        for source in (child.channel, child.output, child.pidfd):
             if source in self._selector.get_map():
                 self._selector.unregister(source)
         self.children.remove(child)

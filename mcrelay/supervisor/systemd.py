@@ -3,42 +3,66 @@
 from __future__ import annotations
 
 import os
-import socket
-import struct
 import time
+from collections import deque
 
 from sdnotify import SystemdNotifier
 
-SEND_TIMEOUT_S = 1  # systemd's queue is full only if systemd itself hangs
+RETRY_DELAY_S = 0.5  # from a notification for which the queue of systemd had no room until the next attempt
+MAX_UNSENT = 64
 
 
 class Notifier:
-    """Sends the state of the service to the socket in NOTIFY_SOCKET."""
+    """Sends the state of the service to the socket in NOTIFY_SOCKET, without waiting until systemd reads.
+
+    A notification for which there is no room is sent later, before all that follow. Of more than MAX_UNSENT,
+    the oldest are lost.
+    """
 
     def __init__(self) -> None:
-        self._systemd = SystemdNotifier()
-        if self._systemd.socket is not None:
-            # The supervisor must go on to watch its workers if systemd does not read.
-            timeout = struct.pack("ll", SEND_TIMEOUT_S, 0)  # struct timeval
-            self._systemd.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        self._socket = SystemdNotifier().socket
+        if self._socket is not None:
+            self._socket.setblocking(False)
+        self._unsent: deque[str] = deque(maxlen=MAX_UNSENT)
+        self.due: float | None = None
+        """When to call `send_unsent`, in seconds of the monotonic clock; None while nothing is unsent."""
         self.watchdog_interval = _watchdog_interval()
         """Seconds between two calls of `alive`; None if systemd expects none."""
 
     def ready(self, status: str) -> None:
         """Report that the start or the last reload is complete."""
-        self._systemd.notify(f"READY=1\nSTATUS={_one_line(status)}")
+        self._send(f"READY=1\nSTATUS={_one_line(status)}")
 
     def reloading(self) -> None:
         """Report that a reload begins. A call of `ready` reports its end, whatever the result."""
-        self._systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
         """Report that the service ends."""
-        self._systemd.notify("STOPPING=1\nSTATUS=stopping")
+        self._send("STOPPING=1\nSTATUS=stopping")
 
     def alive(self) -> None:
-        """Report that the loop runs."""
-        self._systemd.notify("WATCHDOG=1")
+        """Report that the loop runs, unless an earlier notification waits."""
+        if not self._unsent:
+            self._send("WATCHDOG=1")
+
+    def send_unsent(self) -> None:
+        """Send the notifications that wait, as far as there is room."""
+        self.due = None
+        while self._unsent:
+            try:
+                self._socket.send(self._unsent[0].encode())
+            except BlockingIOError:
+                self.due = time.monotonic() + RETRY_DELAY_S
+                return
+            except OSError:
+                pass  # nobody listens any more
+            self._unsent.popleft()
+
+    def _send(self, state: str) -> None:
+        if self._socket is not None:
+            self._unsent.append(state)
+            self.send_unsent()
 
 
 def _watchdog_interval() -> float | None:

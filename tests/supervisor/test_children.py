@@ -153,6 +153,11 @@ def test_the_exit_of_a_process_is_reported(start_fake, end, text):
     assert child.reap() == text
 
 
+def test_the_last_words_of_a_process_come_into_the_log(start_fake, caplog):
+    assert ended(start_fake("print('no memory', file=sys.stderr); sys.exit(7)")) == "exit status 7"
+    assert caplog.messages == ["no memory"]
+
+
 def test_a_process_that_ended_before_it_was_killed_keeps_its_exit_status(start_fake):
     child = start_fake("sys.exit(7)")
     assert is_readable(child.pidfd)

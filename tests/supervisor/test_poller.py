@@ -11,6 +11,7 @@ from mcrelay.ipc import channel
 from mcrelay.ipc.channel import ChildChannel
 from mcrelay.protocol.worker import decode_answer
 from mcrelay.supervisor import poller
+from mcrelay.supervisor.child_output import open_pipe
 from mcrelay.supervisor.poller import Poller
 
 
@@ -20,8 +21,9 @@ def child():
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     exited, _ = ends = socket.socketpair()
     theirs.setblocking(False)
-    with ours, theirs, ends[0], ends[1]:
-        yield SimpleNamespace(channel=ChildChannel(ours, decode_answer), pidfd=exited), theirs
+    with ours, theirs, ends[0], ends[1], open_pipe() as (output, _):
+        channel = ChildChannel(ours, decode_answer)
+        yield SimpleNamespace(channel=channel, output=output, pidfd=exited), theirs
 
 
 @pytest.mark.parametrize("shortage", [errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS])

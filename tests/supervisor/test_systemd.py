@@ -2,13 +2,12 @@
 
 import os
 import socket
-import threading
 import time
 from contextlib import suppress
 
 import pytest
 
-from mcrelay.supervisor.systemd import Notifier
+from mcrelay.supervisor.systemd import MAX_UNSENT, Notifier
 
 
 @pytest.fixture
@@ -47,17 +46,50 @@ def test_a_status_is_one_line_of_ascii_and_cannot_forge_another(systemd):
     assert systemd.recv(1000) == b"READY=1\nSTATUS=rejected: Gr??e MAINPID=1 and more ?"
 
 
-def test_a_systemd_that_reads_nothing_is_waited_for_only_briefly(systemd):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+def fill(systemd):
+    """Fill the queue of systemd, and return how many datagrams it took."""
+    taken = 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, suppress(BlockingIOError):
         other.setblocking(False)
-        with suppress(BlockingIOError):
-            while True:
-                other.sendto(b"X=1", systemd.getsockname())
+        while other.sendto(b"X=1", systemd.getsockname()):
+            taken += 1
+    return taken
+
+
+def test_a_systemd_that_reads_nothing_gets_the_notifications_later_and_in_their_order(systemd):
+    taken = fill(systemd)
     notifier = Notifier()
-    telling = threading.Thread(target=notifier.alive, daemon=True)
-    telling.start()
-    telling.join(30)
-    assert not telling.is_alive()
+    notifier.reloading()
+    notifier.ready("applied")
+    notifier.alive()
+    assert notifier.due > time.monotonic()
+    notifier.send_unsent()
+    assert notifier.due is not None
+    assert [systemd.recv(1000) for _ in range(taken)] == [b"X=1"] * taken
+    notifier.send_unsent()
+    assert systemd.recv(1000).startswith(b"RELOADING=1")
+    assert systemd.recv(1000) == b"READY=1\nSTATUS=applied"
+    assert notifier.due is None
+    notifier.alive()
+    assert systemd.recv(1000) == b"WATCHDOG=1", "the one before was not needed"
+
+
+def test_of_endless_notifications_that_nobody_reads_the_oldest_are_lost(systemd):
+    taken = fill(systemd)
+    notifier = Notifier()
+    for number in range(MAX_UNSENT + 1):
+        notifier.ready(f"reload {number}")
+    for _ in range(taken):
+        systemd.recv(1000)
+    notifier.send_unsent()
+    assert systemd.recv(1000) == b"READY=1\nSTATUS=reload 1"
+
+
+def test_a_systemd_that_has_gone_is_no_error(systemd):
+    notifier = Notifier()
+    systemd.close()
+    notifier.ready("started")
+    assert notifier.due is None
 
 
 def test_without_systemd_notifications_do_nothing(monkeypatch):

@@ -189,10 +189,13 @@ class FakeWatcher:
 class FakeNotifier:
     """Keeps the states of a service that systemd would get."""
 
-    watchdog_interval = None
+    watchdog_interval = due = None
 
     def __init__(self):
         self.states = []
+
+    def send_unsent(self):
+        pass
 
     def reloading(self):
         pass
