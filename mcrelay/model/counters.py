@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mcrelay.model.drops import SEND_ERROR_NAMES, Drop, Scope, drops_of
+from mcrelay.model.drops import Drop, Scope, drops_of
+from mcrelay.model.send_errors import SEND_ERROR_NAMES
 
 TRAFFIC = ("packets", "octets")  # the first columns of every table
 

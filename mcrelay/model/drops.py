@@ -1,4 +1,4 @@
-"""The drop reasons and the send errors, each with its counters, its meaning and advice.
+"""The drop reasons, each with its counters, its meaning and advice.
 
 `Drop` is the only table of drop reasons. The columns of the counters (counters.py), of `status`, `stats` and
 the log, the verdicts of traces and the manual are derived from it, and tests compare the schemas with it.
@@ -6,7 +6,6 @@ the log, the verdicts of traces and the manual are derived from it, and tests co
 
 from __future__ import annotations
 
-import errno
 from enum import Enum, StrEnum, auto
 
 
@@ -28,7 +27,7 @@ class Drop(StrEnum):
     """A reason why a packet was not relayed: its name, the owners that count it, its meaning, the advice.
 
     The reasons of a scope stand in the order of its columns. `send_error` is the last reason of an output; it
-    has one column for each name of SEND_ERROR_NAMES.
+    has one column for each name of SEND_ERROR_NAMES (send_errors.py).
 
     A new reason also needs a verdict (tracing/events.py) if a trace can show it, keys in the schemas, and its
     name in mcrelay-drops(7). tests/project/test_drop_reasons.py fails until it has all of them.
@@ -98,7 +97,7 @@ class Drop(StrEnum):
     SEND_ERROR = (
         "send_error",
         _OUTPUT,
-        "the kernel refused to send the packet",
+        "the packet was not sent, or did not reach its destination",
         "see the name of the error",
     )
 
@@ -111,28 +110,3 @@ class Drop(StrEnum):
 def drops_of(scope: Scope) -> tuple[Drop, ...]:
     """Return the reasons that an owner of counters counts, in the order of its columns."""
     return tuple(drop for drop in Drop if scope in drop.scopes)
-
-
-# The errors of sendmsg(2) that a relay meets, with meaning and advice. Each has a column of its own in the
-# counters; all others share the column "other".
-_SEND_ERRORS = {
-    errno.EPERM: "a packet filter of this host refused the packet: see `nft list ruleset`",
-    errno.EAGAIN: "the buffer of the socket was full: the output's device is slower than the input",
-    errno.EINVAL: "source, destination and device do not go together: try `ip route get ADDRESS oif DEVICE`",
-    errno.EMSGSIZE: "too long for one datagram through this device: raise its MTU, or send less at once",
-    errno.ENETDOWN: "the output's device is down: `ip link set DEVICE up`",
-    errno.ENETUNREACH: "the device has no route to the destination: add one, or give the device an address",
-    errno.ENOBUFS: "the device's queue was full: it is slower than the input (`tc -s qdisc show dev DEVICE`)",
-    errno.EHOSTUNREACH: "a route forbids it, or no host answers: see `ip neigh` and `ip route get ADDRESS`",
-    errno.ENODEV: "the output's device was removed: the output starts again as soon as the device appears",
-    errno.EACCES: "a route prohibits it, or this is a broadcast address: see `ip route get ADDRESS`",
-    errno.ECONNREFUSED: "no program listens at this port of the host: start the receiver, or correct `port`",
-    errno.ENOMEM: "the kernel was out of memory: see `free` and the kernel's log",
-}
-SEND_ERRNOS = tuple(_SEND_ERRORS)
-OTHER_ERRNO = "other"
-SEND_ERROR_EXPLANATIONS = {
-    **{errno.errorcode[code]: explanation for code, explanation in _SEND_ERRORS.items()},
-    OTHER_ERRNO: "another error of sendmsg(2): `mcrelay trace` names the error",
-}
-SEND_ERROR_NAMES = tuple(SEND_ERROR_EXPLANATIONS)

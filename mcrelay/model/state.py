@@ -11,12 +11,20 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mcrelay.model.addresses import format_endpoint
+from mcrelay.model.send_errors import PathFault
 
 Ttl = int | Literal["decrement"]
 """A TTL from 1 to 255, or "decrement": the TTL of the packet minus 1."""
 
 Dscp = int | Literal["copy"]
 """A DSCP from 0 to 63, or "copy": the DSCP of the packet."""
+
+Routing = Literal["link", "device", "host"]
+"""How the kernel routes what an egress socket sends.
+
+"link": out of the device, to the destination itself, whatever routes the host has (groups). "device": out of
+the device, by the routes through it (a VRF). "host": as the host routes (unicast).
+"""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,6 +59,7 @@ class Egress:
     ifindex: int
     source: str
     source_port: int = 0
+    routing: Routing = "link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,7 @@ def output_name(interface: str, destination: str, port: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RouteOutput:
-    """An output of a route: one new datagram for each packet of a flow."""
+    """An output of a route: one new datagram for each packet of a flow, or none while it has a `fault`."""
 
     interface: str
     egress: Egress
@@ -78,6 +87,8 @@ class RouteOutput:
     port: int
     ttl: Ttl
     dscp: Dscp
+    fault: PathFault | None = None
+    """The reason why nothing is sent to this output, under which its packets are counted as dropped."""
 
     @property
     def name(self) -> str:

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcrelay.model.addresses import address_to_number
+from mcrelay.model.send_errors import FAULT_CODES, PathFault
 from mcrelay.model.state import Dscp, Egress, Flow, Route, Ttl
 from mcrelay.packet.keys import EndpointKey, EndpointKeys, endpoint_key, find, pair_with_address
 
 NO_ROUTE = -1
+NO_FAULT = 0
 FROM_PACKET = -1  # in a column of TTLs or TOS octets: the value is copied from the packet
 
 
@@ -130,6 +132,8 @@ class RouteTable:
         """TTL of an output's datagrams, or FROM_PACKET; shape (outputs,)."""
         self.tos = np.array([_tos(outputs[index][1].dscp) for index in order], np.int64)
         """TOS octet of an output's datagrams, or FROM_PACKET; shape (outputs,)."""
+        self.fault = np.array([_fault(outputs[index][1].fault) for index in order], np.int64)
+        """Number of an output's fault (FAULT_CODES), or NO_FAULT; shape (outputs,)."""
         self.destinations = [
             (address_to_number(outputs[i][1].destination), outputs[i][1].port) for i in order
         ]
@@ -138,6 +142,7 @@ class RouteTable:
         """The smallest dtype that holds every route and NO_ROUTE: small numbers are sorted faster."""
         self.has_ttl_from_packet = bool((self.ttl == FROM_PACKET).any())
         self.has_tos_from_packet = bool((self.tos == FROM_PACKET).any())
+        self.has_faults = bool((self.fault != NO_FAULT).any())
 
     def expand(self, route: NDArray[np.int64]) -> tuple[NDArray[Any] | None, NDArray[np.int64]]:
         """Return the datagrams that packets with these routes become, as (packet, output); shape (m,).
@@ -159,3 +164,7 @@ def _ttl(ttl: Ttl) -> int:
 
 def _tos(dscp: Dscp) -> int:
     return FROM_PACKET if dscp == "copy" else dscp << 2
+
+
+def _fault(fault: PathFault | None) -> int:
+    return FAULT_CODES[fault] if fault else NO_FAULT

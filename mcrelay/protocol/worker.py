@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow, WorkerAction
 from mcrelay.model.printable import make_printable
+from mcrelay.model.send_errors import PathFault
 from mcrelay.model.state import Egress, Flow, Ingress, Route, RouteOutput, Trace, WorkerResource
 from mcrelay.protocol.framing import Fields, Hello, WireError, parse_json
 
@@ -77,7 +78,7 @@ def _instruction_fields(instruction: Instruction) -> Fields:
             return ["close", worker, *_resource_fields(resource)]
         case SetFlow(worker, flow, route):
             outputs = [
-                [o.interface, _egress_fields(o.egress), o.destination, o.port, o.ttl, o.dscp]
+                [o.interface, _egress_fields(o.egress), o.destination, o.port, o.ttl, o.dscp, o.fault]
                 for o in route.outputs
             ]
             return ["set-flow", worker, _flow_fields(flow), route.rule, outputs, rows]
@@ -91,7 +92,7 @@ def _resource_fields(resource: WorkerResource) -> Fields:
 
 
 def _egress_fields(egress: Egress) -> Fields:
-    return [egress.ifindex, egress.source, egress.source_port]
+    return [egress.ifindex, egress.source, egress.source_port, egress.routing]
 
 
 def _flow_fields(flow: Flow) -> Fields:
@@ -112,8 +113,10 @@ def _decode_instruction(instruction: Fields) -> Instruction:
             return Instruction(Close(worker, _RESOURCES[tag](*fields)))
         case ["set-flow", worker, flow, rule, outputs, rows]:
             copies = tuple(
-                RouteOutput(interface, Egress(*egress), destination, port, ttl, dscp)
-                for interface, egress, destination, port, ttl, dscp in outputs
+                RouteOutput(
+                    interface, Egress(*egress), destination, port, ttl, dscp, fault and PathFault(fault)
+                )
+                for interface, egress, destination, port, ttl, dscp, fault in outputs
             )
             return Instruction(SetFlow(worker, Flow(*flow), Route(rule, copies)), tuple(rows))
         case ["delete-flow", worker, flow]:

@@ -18,6 +18,7 @@ from mcrelay.model.state import (
     PortReservation,
     Route,
     RouteOutput,
+    Routing,
     SupervisorResource,
     WorkerState,
 )
@@ -114,7 +115,8 @@ def _output(wanted: Output, config: Config, links: LinkTable) -> RouteOutput:
         raise Unresolved(f"device {link.device} has no IPv4 address to send from")
     if not links.is_local(source):
         raise Unresolved(f"source {source} is not an address of this host")
-    egress = Egress(link.ifindex, source, wanted.source_port)
+    routing: Routing = "link" if is_group(wanted.destination) else "host"
+    egress = Egress(link.ifindex, source, wanted.source_port, routing)
     return RouteOutput(wanted.interface, egress, wanted.destination, wanted.port, wanted.ttl, wanted.dscp)
 
 

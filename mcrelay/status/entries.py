@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from mcrelay.model.addresses import number_to_address
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
-from mcrelay.model.drops import SEND_ERROR_NAMES, Drop, Scope, drops_of
+from mcrelay.model.drops import Drop, Scope, drops_of
+from mcrelay.model.send_errors import SEND_ERROR_NAMES
 from mcrelay.protocol.jsonrpc import Json, encode_json
 from mcrelay.status.rates import Rates, Reading
 from mcrelay.status.template import HOLE, Template

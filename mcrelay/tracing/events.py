@@ -11,7 +11,7 @@ from mcrelay.model.drops import Drop
 
 MAX_OUTCOMES = 64  # outcomes that an event keeps; a rule may have more outputs
 
-SENT, EXPIRED = 0, 0xFFFF  # codes of an outcome; every other code is an errno
+SENT, EXPIRED = 0, 0xFFFF  # codes of an outcome; other codes are errnos and FAULT_CODES (send_errors.py)
 NO_VLAN = 0xFFFF
 
 
@@ -56,7 +56,7 @@ class SendOutcome(NamedTuple):
     ifindex: int
     port: int
     code: int
-    """SENT, EXPIRED (the TTL was used up), or the errno of the failed send."""
+    """SENT, EXPIRED (the TTL was used up), the errno of the failed send, or a number of FAULT_CODES."""
 
 
 class Head(NamedTuple):

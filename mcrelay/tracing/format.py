@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import errno
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from mcrelay.model.addresses import format_endpoint, number_to_address
 from mcrelay.model.drops import Drop
+from mcrelay.model.send_errors import send_error_name
 from mcrelay.tracing.events import EXPIRED, NO_VLAN, SENT, Event, Head, PacketVerdict, SendOutcome
 
 Document = dict[str, Any]
@@ -79,7 +79,7 @@ def _format_outcome(outcome: SendOutcome, devices: Mapping[int, str]) -> Documen
         case code if code == EXPIRED:
             result = Drop.TTL.value
         case code:
-            name = errno.errorcode.get(code, str(code))
+            name = send_error_name(code)
     return {
         "device": devices.get(outcome.ifindex),
         "destination": number_to_address(outcome.destination),

@@ -109,8 +109,8 @@ class ArrayPath:
         )
         sent = sender.send(payloads)
         self._counters.add_relayed(sent.runs, sender.routes.rule_row, packets.source_address[chosen], time)
-        self._counters.add_sent(sent, sender.routes.row, payloads.length)
-        return RelayedPackets(chosen, sent)
+        self._counters.add_sent(sent, sender.routes, payloads.length)
+        return RelayedPackets(chosen, sent, sender.routes.fault)
 
 
 def _sort_routed(route: NDArray[Any]) -> Column | slice:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mcrelay.packet.headers import Headers
 from mcrelay.tracing.events import EXPIRED
-from mcrelay.worker.egress import SendResult
+from mcrelay.worker.egress import OutputMessages, SendResult
 
 Column = NDArray[np.int64]
 
@@ -20,6 +20,8 @@ class RelayedPackets:
 
     packets: Column | slice
     sent: SendResult
+    fault: Column
+    """Fault of each output, as in `RouteTable.fault`."""
 
     def payload_index(self, packet: int) -> int:
         """Return the index of a packet's payload in the payloads of the batch."""
@@ -37,10 +39,16 @@ class RelayedPackets:
         ]
         failures = np.array(failed, np.int64).reshape(-1, 4)
         if expired := self.sent.expired:
-            code = np.full(len(expired.output), EXPIRED)
-            columns = (expired.output, expired.first, expired.first + expired.count, code)
-            failures = np.concatenate((failures, np.stack(columns, axis=1)))
+            failures = _append_spans(failures, expired, np.full(len(expired.output), EXPIRED))
+        if withheld := self.sent.withheld:
+            failures = _append_spans(failures, withheld, self.fault[withheld.output])
         return failures
+
+
+def _append_spans(failures: Column, messages: OutputMessages, code: Column) -> Column:
+    """Return the spans of `failures` and those of messages that were not sent; `code` has their codes."""
+    columns = (messages.output, messages.first, messages.first + messages.count, code)
+    return np.concatenate((failures, np.stack(columns, axis=1)))
 
 
 @dataclass(frozen=True, slots=True)

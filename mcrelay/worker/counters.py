@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import mmap
 from collections.abc import Mapping
 
@@ -10,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES, Table
-from mcrelay.model.drops import OTHER_ERRNO, SEND_ERRNOS
+from mcrelay.model.send_errors import OTHER_ERRNO, SEND_ERROR_CODES
+from mcrelay.packet.fib import RouteTable
 from mcrelay.worker.egress import SendResult
 from mcrelay.worker.segments import Runs, run_sizes, run_starts
 
 Column = NDArray[np.int64]
 
-ERROR_COLUMNS = {code: OUTPUTS.column(errno.errorcode[code]) for code in SEND_ERRNOS}
-"""The column of each errno in the counters of an output."""
+ERROR_COLUMNS = {code: OUTPUTS.column(name) for code, name in SEND_ERROR_CODES.items()}
+"""The column of each errno and fault in the counters of an output."""
 OTHER_ERROR_COLUMN = OUTPUTS.column(OTHER_ERRNO)
 """The column of the errnos that ERROR_COLUMNS lacks."""
 
@@ -59,18 +59,23 @@ class CounterWriter:
         self.rules[row, RULES.column("last_time")] = time
         self.rules[row, RULES.column("last_source")] = source[runs.first[last] + runs.count[last] - 1]
 
-    def add_sent(self, sent: SendResult, row_of_output: Column, length: Column) -> None:
+    def add_sent(self, sent: SendResult, routes: RouteTable, length: Column) -> None:
         """Count the datagrams of a batch for their outputs; `length` has the octets of each payload."""
         output, packets, octets = sent.count_by_output(length)
-        row = row_of_output[output]
+        row = routes.row[output]
         self._add(self.outputs, row, OUTPUTS.column("packets"), packets)
         self._add(self.outputs, row, OUTPUTS.column("octets"), octets)
         if sent.expired is not None:
-            row = row_of_output[sent.expired.output]
+            row = routes.row[sent.expired.output]
             self._add(self.outputs, row, OUTPUTS.column("ttl"), sent.expired.count)
         for failure in sent.failures:
-            column = ERROR_COLUMNS.get(failure.code, OTHER_ERROR_COLUMN)
-            self.outputs[row_of_output[failure.output], column] += np.uint64(failure.count)
+            self._add_send_errors(int(routes.row[failure.output]), failure.code, failure.count)
+        if withheld := sent.withheld:
+            for output, count in zip(withheld.output.tolist(), withheld.count.tolist(), strict=True):
+                self._add_send_errors(int(routes.row[output]), int(routes.fault[output]), count)
+
+    def _add_send_errors(self, row: int, code: int, count: int) -> None:
+        self.outputs[row, ERROR_COLUMNS.get(code, OTHER_ERROR_COLUMN)] += np.uint64(count)
 
     def _add(self, table: NDArray[np.uint64], row: Column, column: int, counts: Column) -> None:
         np.add.at(table[:, column], row, counts.astype(np.uint64))

@@ -16,7 +16,7 @@ from mcrelay.linux.sendmmsg import (
     address_of,
     sockaddrs,
 )
-from mcrelay.packet.fib import FROM_PACKET, RouteTable
+from mcrelay.packet.fib import FROM_PACKET, NO_FAULT, RouteTable
 from mcrelay.worker.segments import Runs, find_runs, run_spans, run_starts
 
 Column = NDArray[np.int64]
@@ -69,6 +69,8 @@ class SendResult:
     runs: Runs
     messages: OutputMessages
     """Messages that were passed to the kernel."""
+    withheld: OutputMessages | None
+    """Messages that were not sent because the way of their output has a fault."""
     expired: OutputMessages | None
     """Messages that were not sent because their TTL was used up."""
     failures: list[SendFailure]
@@ -111,7 +113,9 @@ class BatchSender:
         self._messages.iovec["base"][:count] = payloads.address
         self._messages.iovec["length"][:count] = payloads.length
         runs = find_runs(payloads.route, payloads.header, payloads.length)
-        messages = self._expand(runs)
+        messages, withheld = self._expand(runs), None
+        if self.routes.has_faults and (is_faulty := self.routes.fault[messages.output] != NO_FAULT).any():
+            withheld, messages = _select(messages, is_faulty), _select(messages, ~is_faulty)
         if self._refuses_segments:
             messages = self._split_refused(messages, payloads.length)
         ttl, tos = self._header(messages, payloads.header)
@@ -119,7 +123,7 @@ class BatchSender:
         if self.routes.has_ttl_from_packet and not (is_alive := ttl > 0).all():
             expired, messages = _select(messages, ~is_alive), _select(messages, is_alive)
             ttl, tos = ttl[is_alive], tos[is_alive]
-        return SendResult(runs, messages, expired, list(self._send_messages(messages, ttl, tos)))
+        return SendResult(runs, messages, withheld, expired, list(self._send_messages(messages, ttl, tos)))
 
     def _expand(self, runs: Runs) -> OutputMessages:
         """Return one message for each run and output of its route."""

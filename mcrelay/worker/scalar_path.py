@@ -48,6 +48,8 @@ class PreparedRoute:
     counts: int
     """Index of the rule's first counter in `CounterWriter.counts`."""
     outputs: tuple[PreparedOutput, ...]
+    faults: tuple[int, ...]
+    """Index of the counter of the fault of each output that has one; nothing is sent to those."""
 
 
 class ScalarPath:
@@ -99,6 +101,8 @@ class ScalarPath:
         payload = ring.address + frame + PAYLOAD_OFFSET
         for output in prepared.outputs:
             self._send(output, payload, payload_octets, ttl, tos)
+        for fault in prepared.faults:
+            counts[fault] += 1
         rule = prepared.counts
         counts[rule] += 1
         counts[rule + _OCTETS] += payload_octets
@@ -136,12 +140,16 @@ class ScalarPath:
         first, count = int(routes.first[route]), int(routes.count[route])
         if count > MAX_SCALAR_OUTPUTS:
             return None
-        outputs = []
+        outputs, faults = [], []
         for output in routes.members[first : first + count].tolist():
+            counts = OUTPUTS.index(int(routes.row[output]), "packets")
+            if fault := int(routes.fault[output]):
+                faults.append(counts + ERROR_COLUMNS[fault])
+                continue
             ttl, tos = int(routes.ttl[output]), int(routes.tos[output])
             self._messages.set_ttl(output, max(ttl, 0))
             self._messages.set_tos(output, max(tos, 0))
             descriptor = self._descriptors[int(routes.egress[output])]
-            counts = OUTPUTS.index(int(routes.row[output]), "packets")
             outputs.append(PreparedOutput(descriptor, output, ttl, tos, counts))
-        return PreparedRoute(RULES.index(int(routes.rule_row[route]), "packets"), tuple(outputs))
+        rule = RULES.index(int(routes.rule_row[route]), "packets")
+        return PreparedRoute(rule, tuple(outputs), tuple(faults))

@@ -16,7 +16,7 @@ from mcrelay.client.connection import NoAnswer, NotRunning, RequestFailed
 from mcrelay.control import reload_waits, server
 from mcrelay.control.clients import MAX_CLIENTS, Clients
 from mcrelay.control.methods import METHODS
-from mcrelay.model.drops import SEND_ERROR_NAMES
+from mcrelay.model.send_errors import SEND_ERROR_NAMES
 from mcrelay.protocol.control import Counters, Mark, MarkAnswer, TraceRule, TraceState
 from mcrelay.protocol.jsonrpc import MAX_LINE, Code
 from tests.support.control_harness import (

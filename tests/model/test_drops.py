@@ -5,14 +5,15 @@ import errno
 import pytest
 
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
-from mcrelay.model.drops import (
+from mcrelay.model.drops import Drop, Scope, drops_of
+from mcrelay.model.send_errors import (
     OTHER_ERRNO,
-    SEND_ERRNOS,
+    SEND_ERROR_CODES,
     SEND_ERROR_EXPLANATIONS,
     SEND_ERROR_NAMES,
-    Drop,
-    Scope,
-    drops_of,
+    IcmpError,
+    PathFault,
+    send_error_name,
 )
 
 TABLES = {Scope.LINK: LINKS, Scope.RULE: RULES, Scope.OUTPUT: OUTPUTS}
@@ -38,9 +39,13 @@ def test_the_columns_of_a_scope_stand_in_the_order_of_its_reasons():
     assert (*OUTPUTS.drops[: -len(SEND_ERROR_NAMES)], Drop.SEND_ERROR) == drops_of(Scope.OUTPUT)
 
 
-def test_every_errno_has_its_name_and_the_rest_share_one():
-    assert (*(getattr(errno, name) for name in SEND_ERROR_NAMES[:-1]),) == SEND_ERRNOS
-    assert SEND_ERROR_NAMES[-1] == OTHER_ERRNO
+def test_every_errno_fault_and_icmp_error_has_its_name_and_the_rest_share_one():
+    errnos = [name for name in SEND_ERROR_NAMES if name.isupper()]
+    assert (*errnos, *PathFault, *IcmpError, OTHER_ERRNO) == SEND_ERROR_NAMES
+    assert [send_error_name(getattr(errno, name)) for name in errnos] == errnos
+    assert (*SEND_ERROR_CODES.values(),) == (*errnos, *PathFault)
+    assert send_error_name(errno.EPROTO) == "EPROTO"
+    assert send_error_name(999) == "999"
 
 
 def test_every_explanation_is_one_line_that_fits_below_a_rule():

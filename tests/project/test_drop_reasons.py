@@ -14,8 +14,9 @@ from mcrelay.cli.view.rule_detail import format_rule
 from mcrelay.cli.view.status_table import format_status
 from mcrelay.model.actions import Open, SetFlow
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
-from mcrelay.model.drops import SEND_ERROR_NAMES, Drop, Scope, drops_of
+from mcrelay.model.drops import Drop, Scope, drops_of
 from mcrelay.model.rule_status import RuleState, RuleStatus
+from mcrelay.model.send_errors import SEND_ERROR_NAMES
 from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Route, RouteOutput, WorkerState
 from mcrelay.packet.headers import Fault
 from mcrelay.reconcile.plan import Plan

@@ -20,7 +20,8 @@ from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.control import clients, connection, trace_sessions
 from mcrelay.control.methods import METHODS
-from mcrelay.model.drops import SEND_ERROR_EXPLANATIONS, Drop
+from mcrelay.model.drops import Drop
+from mcrelay.model.send_errors import SEND_ERROR_EXPLANATIONS
 from mcrelay.protocol import jsonrpc
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.status import documents

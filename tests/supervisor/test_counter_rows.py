@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from mcrelay.config.model import Config, Input, Output, Rule
 from mcrelay.model.actions import Close, Open, SetFlow
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
+from mcrelay.model.send_errors import PathFault
 from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Route, RouteOutput, WorkerState
+from mcrelay.packet.fib import RouteEntry, RouteTable
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor import counter_rows
 from mcrelay.supervisor.counter_rows import CounterMemory, CounterRows, Rows, RowsExhausted
@@ -64,8 +66,8 @@ def test_a_row_is_used_again_only_after_it_was_freed():
     assert rows.row("feed") == first
 
 
-def output(port=6001, ttl=64):
-    return RouteOutput("plant", EGRESS, "239.2.2.2", port, ttl, 0)
+def output(port=6001, ttl=64, fault=None):
+    return RouteOutput("plant", EGRESS, "239.2.2.2", port, ttl, 0, fault)
 
 
 def set_flow(rule, *outputs, port=5001):
@@ -115,16 +117,20 @@ def count_relayed(writer, counter_rows, lengths, sources, time):
 
 
 def eleven_sent():
-    """Eleven packets of 50 octets to output 1, nine of which fail; one to output 0 fails, and four expire."""
+    """Eleven packets of 50 octets to output 1, nine of which fail; one to output 0 fails, and four expire.
+
+    Two are withheld from output 0.
+    """
     found = find_runs(np.zeros(11, np.int64), None, np.full(11, 50))
     copies = OutputMessages(column(0, 1), column(0, 0), column(1, 11), column(50, 550))
     expired = OutputMessages(column(0), column(0), column(4), column(200))
+    withheld = OutputMessages(column(0), column(0), column(2), column(100))
     unsent = [
         SendFailure(0, errno.ENETDOWN, 0, 1),
         SendFailure(1, errno.ENETDOWN, 0, 3),
         SendFailure(1, errno.EBADF, 3, 6),
     ]
-    return SendResult(found, copies, expired, unsent)
+    return SendResult(found, copies, withheld, expired, unsent)
 
 
 # Rows.
@@ -170,7 +176,8 @@ def test_the_supervisor_reads_what_a_worker_counts(all_rows):
     writer.add_link(0, {"packets": 5, "octets": 500, "overrun": 2})
     writer.add_rule_drops(np.array([0, 0, 0]), "malformed")
     count_relayed(writer, [0, 0], [40, 60], [1, 2], 99)
-    writer.add_sent(eleven_sent(), column(0, 1), np.full(11, 50))
+    entry = RouteEntry(Route("feed", (output(6001, fault=PathFault.NO_ROUTE), output(6002))), (0, 0, 1))
+    writer.add_sent(eleven_sent(), RouteTable([entry], [EGRESS]), np.full(11, 50))
     assert nonzero(all_rows.link(7)) == {"packets": 5, "octets": 500, "overrun": 2}
     assert nonzero(all_rows.rule("feed")) == {
         "packets": 2,
@@ -179,7 +186,11 @@ def test_the_supervisor_reads_what_a_worker_counts(all_rows):
         "last_time": 99,
         "last_source": 2,
     }
-    assert nonzero(all_rows.output("feed", output(6001))) == {"ttl": 4, "ENETDOWN": 1}
+    assert nonzero(all_rows.output("feed", output(6001))) == {
+        "ttl": 4,
+        "ENETDOWN": 1,
+        "no_route": 2,
+    }
     assert nonzero(all_rows.output("feed", output(6002))) == {
         "packets": 2,
         "octets": 100,

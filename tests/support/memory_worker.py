@@ -4,6 +4,7 @@ import ctypes
 import os
 import struct
 from collections import defaultdict
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -49,9 +50,12 @@ class MemoryRing:
         os.close(self._descriptor)
 
 
-def outputs(count, ttl, dscp):
-    """Return outputs to 239.2.2.0 and the addresses after it."""
-    return tuple(RouteOutput("plant", SOCKET, f"239.2.2.{n}", 6001, ttl, dscp) for n in range(count))
+def outputs(count, ttl, dscp, faults):
+    """Return outputs to 239.2.2.0 and the addresses after it; `faults` has those of the first outputs."""
+    return tuple(
+        RouteOutput("plant", SOCKET, f"239.2.2.{n}", 6001, ttl, dscp, fault)
+        for n, fault in zip(range(count), chain(faults, repeat(None)), strict=False)
+    )
 
 
 def ring_octets(frames):
@@ -67,7 +71,16 @@ class MemoryWorker:
     """
 
     def __init__(
-        self, monkeypatch, octets=b"", width=1, source=None, ttl=64, dscp="copy", code=0, is_scalar=False
+        self,
+        monkeypatch,
+        octets=b"",
+        width=1,
+        source=None,
+        ttl=64,
+        dscp="copy",
+        faults=(),
+        code=0,
+        is_scalar=False,
     ):
         self.sent = defaultdict(list)
         monkeypatch.setattr(sendmmsg, "_sendmmsg", refuse(code) if code else record(self.sent))
@@ -75,7 +88,7 @@ class MemoryWorker:
         os.ftruncate(self._memory, COUNTERS_SIZE)
         self.counters = CounterWriter(self._memory)
         self.flow = Flow(LINK, *FEED, source)
-        self.entry = RouteEntry(Route("feed", outputs(width, ttl, dscp)), tuple(range(width + 1)))
+        self.entry = RouteEntry(Route("feed", outputs(width, ttl, dscp, faults)), tuple(range(width + 1)))
         self.routes = RouteTable([self.entry], [SOCKET])
         self.forwarding = self._forwarding(is_scalar)
         saved_head = self.counters.saved_head(0)

@@ -14,6 +14,7 @@ from mcrelay.model.actions import (
     exclusive_slot,
 )
 from mcrelay.model.rule_status import RuleState, RuleStatus
+from mcrelay.model.send_errors import PathFault
 from mcrelay.model.state import (
     DesiredState,
     Egress,
@@ -42,7 +43,9 @@ sources = st.none() | hosts
 workers = st.integers(0, 1)
 
 ingresses = st.builds(Ingress, ifindexes, st.sampled_from(FRAME_SIZES))
-egresses = st.builds(Egress, ifindexes, hosts, st.sampled_from([0, 4000]))
+egresses = st.builds(
+    Egress, ifindexes, hosts, st.sampled_from([0, 4000]), st.sampled_from(["link", "host", "device"])
+)
 flows = st.builds(Flow, ifindexes, destinations, ports, sources)
 memberships = st.builds(Membership, ifindexes, st.sampled_from(GROUPS), sources)
 reservations = st.builds(PortReservation, hosts, ports)
@@ -54,6 +57,7 @@ outputs = st.builds(
     port=ports,
     ttl=st.sampled_from([1, 64, "decrement"]),
     dscp=st.sampled_from([0, 34, "copy"]),
+    fault=st.sampled_from([None, *PathFault]),
 )
 sendings = st.lists(outputs, min_size=1, max_size=3).map(tuple)
 routes = st.builds(Route, st.sampled_from(RULES), sendings)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mcrelay.model.drops import Drop
+from mcrelay.model.send_errors import FAULT_CODES, PathFault
 from mcrelay.tracing.events import EXPIRED, SENT, Event, PacketVerdict, SendOutcome
 from mcrelay.tracing.format import as_comment, as_document, as_text, format_timestamp
 from tests.tracing.test_ring import EVENT, HEAD
@@ -76,6 +77,7 @@ def test_ports_and_payload_are_null_without_a_udp_header_that_can_be_trusted(ver
             "relayed to 239.2.2.2:6001 (eth1); not sent to 239.2.2.3:6001 (eth1): EPERM",
         ),
         ((EXPIRED,), "not sent to 239.2.2.2:6001 (eth1): ttl (the TTL reached 0 by `ttl: decrement`)"),
+        ((FAULT_CODES[PathFault.NO_ROUTE],), "not sent to 239.2.2.2:6001 (eth1): no_route"),
         ((4095,), "not sent to 239.2.2.2:6001 (eth1): 4095"),
         ((), "the rule has no outputs"),
     ],

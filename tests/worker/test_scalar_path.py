@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.model.counters import OUTPUTS, RULES
+from mcrelay.model.send_errors import PathFault
 from mcrelay.worker.scalar_path import MAX_SCALAR_OUTPUTS, MAX_SCALAR_PACKETS
 from tests.packet.cases import CASES
 from tests.support.memory_worker import MemoryWorker, ring_octets
@@ -26,9 +27,10 @@ def relay(octets, is_scalar, **options):
     st.integers(1, MAX_SCALAR_OUTPUTS + 1),
     st.sampled_from(["decrement", 1, 255]),
     st.sampled_from(["copy", 0, 46]),
+    st.lists(st.sampled_from([None, *PathFault]), max_size=3),
 )
-def test_both_paths_send_and_count_the_same(frames, width, ttl, dscp):
-    options = {"width": width, "ttl": ttl, "dscp": dscp}
+def test_both_paths_send_and_count_the_same(frames, width, ttl, dscp, faults):
+    options = {"width": width, "ttl": ttl, "dscp": dscp, "faults": faults}
     octets = ring_octets(frames)
     assert relay(octets, True, **options) == relay(octets, False, **options)
 
@@ -49,6 +51,20 @@ def test_plain_packets_do_not_need_the_array_path(monkeypatch):
     expected = [(bytes([n]), 63, 0xB8) for n in range(MAX_SCALAR_PACKETS)]
     assert sent == {(b"\xef\x02\x02\x00", 6001): expected, (b"\xef\x02\x02\x01", 6001): expected}
     assert rules[0][RULES.column("packets")] == MAX_SCALAR_PACKETS
+
+
+@pytest.mark.parametrize("is_scalar", [False, True])
+def test_nothing_is_sent_to_an_output_with_a_fault_and_its_packets_are_counted_under_the_fault(is_scalar):
+    faults = (None, PathFault.NO_ROUTE, PathFault.NO_NEIGHBOR)
+    octets = ring_octets([Frame(datagram())] * 3)
+    sent, (_, rules, outputs) = relay(octets, is_scalar, width=3, faults=faults)
+    assert {destination: len(datagrams) for destination, datagrams in sent.items()} == {
+        (b"\xef\x02\x02\x00", 6001): 3
+    }
+    assert rules[0][RULES.column("packets")] == 3
+    for row, column in zip(outputs[1:], ("packets", "no_route", "no_neighbor"), strict=False):
+        assert row[OUTPUTS.column(column)] == 3
+        assert sum(row[: OUTPUTS.drop_columns.stop]) == (row[1] if column == "packets" else 0) + 3
 
 
 @pytest.mark.parametrize(("code", "column"), [(11, "EAGAIN"), (101, "ENETUNREACH"), (71, "other")])

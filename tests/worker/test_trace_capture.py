@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mcrelay.linux import sendmmsg
 from mcrelay.model.counters import OUTPUTS, RULES
+from mcrelay.model.send_errors import FAULT_CODES, PathFault
 from mcrelay.model.state import Flow, Route, RouteOutput, Trace
 from mcrelay.packet.fib import RouteEntry
 from mcrelay.packet.frame import TP_STATUS_USER, TP_STATUS_VLAN_VALID
@@ -54,9 +55,10 @@ def relay_traced(frames, **options):
     st.sampled_from([None, "192.168.168.55", "10.0.0.1"]),
     st.sampled_from(["decrement", 7]),
     st.sampled_from([0, errno.ENETDOWN]),
+    st.sampled_from([(), (PathFault.NO_ROUTE,)]),
 )
-def test_events_agree_with_the_counters_and_tracing_changes_nothing(frames, width, source, ttl, code):
-    options = {"width": width, "source": source, "ttl": ttl, "code": code}
+def test_events_agree_with_the_counters_and_tracing_changes_nothing(frames, width, source, ttl, code, faults):
+    options = {"width": width, "source": source, "ttl": ttl, "code": code, "faults": faults}
     with pytest.MonkeyPatch.context() as monkeypatch:
         untraced = MemoryWorker(monkeypatch, ring_octets(frames), **options)
         untraced.relay()
@@ -80,6 +82,7 @@ def test_events_agree_with_the_counters_and_tracing_changes_nothing(frames, widt
         assert codes[output, SENT] == counted["packets"]
         assert codes[output, EXPIRED] == counted["ttl"]
         assert codes[output, errno.ENETDOWN] == counted["ENETDOWN"]
+        assert codes[output, FAULT_CODES[PathFault.NO_ROUTE]] == counted["no_route"]
 
 
 def test_an_event_has_the_packet_and_its_header_fields():

@@ -9,7 +9,8 @@ from typing import Any
 from mcrelay.cli.view.status_table import STATE_COLOURS, TEXT_WIDTH, format_membership, format_names
 from mcrelay.cli.view.terminal import BOLD, YELLOW, paint, to_one_line
 from mcrelay.cli.view.units import format_count, format_duration, format_number, format_quantity, format_time
-from mcrelay.model.drops import SEND_ERROR_EXPLANATIONS, Drop
+from mcrelay.model.drops import Drop
+from mcrelay.model.send_errors import SEND_ERROR_EXPLANATIONS
 
 Part = Mapping[str, Any]  # a part of the status document, which schemas/status.schema.json describes
 

@@ -11,7 +11,8 @@ from typing import Any
 from mcrelay import __version__ as VERSION
 from mcrelay.cli import VERBS, Verb
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.model.drops import SEND_ERROR_EXPLANATIONS, Drop
+from mcrelay.model.drops import Drop
+from mcrelay.model.send_errors import SEND_ERROR_EXPLANATIONS
 from mcrelay.protocol.jsonrpc import Json
 
 __all__ = [
