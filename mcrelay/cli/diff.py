@@ -11,6 +11,7 @@ from pathlib import Path
 from mcrelay.cli import history_option, reload
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.history_option import Greeting
+from mcrelay.cli.route_answers import read_route_answers
 from mcrelay.cli.view.terminal import BOLD, GREEN, RED, format_json, is_colour_wanted, paint
 from mcrelay.cli.view.units import format_hash, format_time
 from mcrelay.config.changes import Changes, compare_configs
@@ -134,9 +135,10 @@ def _compare_rules(entry: Entry, now: config_files.Contents) -> Changes | None:
     except ConfigError:
         return None
     links = _read_links()
+    answers = {id(config): read_route_answers(config, links) for config in (before, after)}
 
     def route(config: Config, rule: Rule) -> Route | None:
-        return route_of(rule, config, links)
+        return route_of(rule, config, links, answers[id(config)])
 
     return compare_configs(before, after, route)
 

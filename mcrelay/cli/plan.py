@@ -13,6 +13,7 @@ from typing import Any
 from mcrelay.cli import config_option, session
 from mcrelay.cli.check import CheckResult
 from mcrelay.cli.exit_codes import Exit
+from mcrelay.cli.route_answers import read_route_answers
 from mcrelay.cli.view.plan_changes import Comparison, compare
 from mcrelay.cli.view.plan_report import format_reload, format_start, plan_as_json
 from mcrelay.cli.view.terminal import is_colour_wanted
@@ -83,7 +84,9 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _plan_here(config: Config) -> dict[str, Any]:
     """Return the plan of a configuration on this host, as JSON. Raises LinkTableError."""
-    return plan_as_json(config, plan(config, read_links(), os.cpu_count() or 1))
+    links = read_links()
+    answers = read_route_answers(config, links)
+    return plan_as_json(config, plan(config, links, os.cpu_count() or 1, None, answers))
 
 
 def _fetch_status(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | None:

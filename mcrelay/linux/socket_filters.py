@@ -7,19 +7,20 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from mcrelay.linux.constants import ETH_P_IP, PACKET_MULTICAST, SO_ATTACH_FILTER
+from mcrelay.linux.constants import ETH_P_IP, NUD_FAILED, PACKET_MULTICAST, SO_ATTACH_FILTER
 from mcrelay.model.addresses import FIRST_GROUP, LAST_GROUP
 
 FilterInstruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
 
 MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS of linux/bpf_common.h
 
-_LD_WORD, _LD_OCTET, _JEQ, _JGT, _JGE, _RET = 0x20, 0x30, 0x15, 0x25, 0x35, 0x06
+_LD_WORD, _LD_HALF, _LD_OCTET, _JEQ, _JGT, _JGE, _RET = 0x20, 0x28, 0x30, 0x15, 0x25, 0x35, 0x06
 _ETHERTYPE, _PACKET_TYPE = 0xFFFFF000, 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PROTOCOL, + SKF_AD_PKTTYPE
 _NETWORK = 0xFFF00000  # SKF_NET_OFF: offsets from the IP header on
 _WHOLE = 0xFFFFFFFF
 
 NOTHING: list[FilterInstruction] = [(_RET, 0, 0, 0)]
+EVERYTHING: list[FilterInstruction] = [(_RET, 0, 0, _WHOLE)]
 
 # IPv4 and UDP, except for packets to other hosts and packets that this host sends.
 _UDP: list[FilterInstruction] = [
@@ -50,6 +51,28 @@ def udp_to(unicast: Iterable[int]) -> list[FilterInstruction]:
         (_JGE, 0, 2, FIRST_GROUP),
         (_JGE, 1, 0, LAST_GROUP + 1),
         (_RET, 0, 0, _WHOLE),
+        *(step for address in addresses for step in ((_JEQ, 0, 1, address), (_RET, 0, 0, _WHOLE))),
+        (_RET, 0, 0, 0),
+    ]
+
+
+def neighbour_changes(unsettled: Iterable[int]) -> list[FilterInstruction]:
+    """Return a program for a netlink socket that receives the changes of neighbours.
+
+    It accepts each neighbour that fails, every change of the neighbours with the `unsettled` addresses
+    (numbers), and every change of an IPv6 neighbour. The other changes are frequent in a busy network.
+    """
+    addresses = sorted(unsettled)
+    # A field of ndmsg has the byte order of this machine, and a program loads big-endian numbers.
+    family, state, first_address = 16, 24, 32
+    return [
+        (_LD_OCTET, 0, 0, family),
+        (_JEQ, 1, 0, socket.AF_INET),
+        (_RET, 0, 0, _WHOLE),
+        (_LD_HALF, 0, 0, state),
+        (_JEQ, 0, 1, socket.htons(NUD_FAILED)),
+        (_RET, 0, 0, _WHOLE),
+        (_LD_WORD, 0, 0, first_address),  # the first attribute is NDA_DST
         *(step for address in addresses for step in ((_JEQ, 0, 1, address), (_RET, 0, 0, _WHOLE))),
         (_RET, 0, 0, 0),
     ]

@@ -13,6 +13,7 @@ from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address
 
 LOOPBACK_DEVICE = "lo"
+UNSPECIFIED_ADDRESS = "0.0.0.0"
 FIRST_GROUP, LAST_GROUP = 0xE000_0000, 0xEFFF_FFFF
 """The numbers of the multicast groups: 224.0.0.0/4 (RFC 5771)."""
 GROUP_RANGE = "224.0.0.0 to 239.255.255.255"

@@ -69,6 +69,11 @@ class LinkTable:
         """Return the device of this name, or None if it is absent."""
         return self.links.get(device)
 
+    def device_of(self, ifindex: int) -> str:
+        """Return the name of a device, or its number if the device is absent."""
+        names = (link.device for link in self.links.values() if link.ifindex == ifindex)
+        return next(names, str(ifindex))
+
     def is_local(self, address: str) -> bool:
         """Return whether an address belongs to the host, on any device and with any scope."""
         return is_loopback(address) or any(

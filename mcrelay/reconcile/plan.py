@@ -8,21 +8,23 @@ from dataclasses import dataclass, field
 from mcrelay.config.model import Config, Input, Output, Rule
 from mcrelay.model.addresses import is_group
 from mcrelay.model.links import Link, LinkTable
+from mcrelay.model.routes import RouteAnswers
 from mcrelay.model.rule_status import RuleState, RuleStatus, join_reasons
 from mcrelay.model.state import (
     DesiredState,
-    Egress,
     Flow,
     Ingress,
     Membership,
     PortReservation,
     Route,
     RouteOutput,
-    Routing,
     SupervisorResource,
     WorkerState,
 )
 from mcrelay.packet.frame import frame_size
+from mcrelay.reconcile.paths import Path, Unresolved, find_path
+
+_NO_ANSWERS = RouteAnswers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +35,23 @@ class Plan:
     rules: Mapping[str, RuleStatus] = field(default_factory=dict)
 
 
-class Unresolved(Exception):
-    """Raised if a rule or an output needs a device or an address that the host does not have at present."""
-
-
-def plan(config: Config, links: LinkTable, cpus: int, before: Plan | None = None) -> Plan:
+def plan(
+    config: Config,
+    links: LinkTable,
+    cpus: int,
+    before: Plan | None = None,
+    answers: RouteAnswers = _NO_ANSWERS,
+) -> Plan:
     """Return the plan for a configuration on a host with these links and this number of CPUs.
 
-    An unchanged route is the same object as in `before`, so that ten thousand routes are compared quickly.
+    `answers` has the routes of the unicast outputs; an output without an answer is assumed to have one. An
+    unchanged route is the same object as in `before`, so that ten thousand routes are compared quickly.
     """
     known: Mapping[Flow, Route] = before.state.forwarding.flows if before else {}
     flows: dict[Flow, Route] = {}
     statuses = {}
     for rule in config.rules.values():
-        statuses[rule.name], routed = _plan_rule(rule, config, links)
+        statuses[rule.name], routed = _plan_rule(rule, config, links, answers)
         for flow, route in routed.items():
             flows[flow] = known[flow] if known.get(flow) == route else route
     mtus = {link.ifindex: link.mtu for link in links.links.values()}
@@ -57,9 +62,11 @@ def plan(config: Config, links: LinkTable, cpus: int, before: Plan | None = None
     return Plan(DesiredState(forwarding, workers, frozenset(map(supervisor_resource, flows))), statuses)
 
 
-def route_of(rule: Rule, config: Config, links: LinkTable) -> Route | None:
-    """Return the route of a rule on a host with these links, or None if the rule does not run."""
-    _, flows = _plan_rule(rule, config, links)
+def route_of(
+    rule: Rule, config: Config, links: LinkTable, answers: RouteAnswers = _NO_ANSWERS
+) -> Route | None:
+    """Return the route of a rule on a host with these links and answers, or None if there is no route."""
+    _, flows = _plan_rule(rule, config, links, answers)
     return next(iter(flows.values()), None)
 
 
@@ -70,7 +77,9 @@ def supervisor_resource(flow: Flow) -> SupervisorResource:
     return PortReservation(flow.destination, flow.port)
 
 
-def _plan_rule(rule: Rule, config: Config, links: LinkTable) -> tuple[RuleStatus, dict[Flow, Route]]:
+def _plan_rule(
+    rule: Rule, config: Config, links: LinkTable, answers: RouteAnswers
+) -> tuple[RuleStatus, dict[Flow, Route]]:
     if not rule.enabled:
         return RuleStatus(RuleState.DISABLED, "`enabled: false` in the file"), {}
     try:
@@ -80,13 +89,20 @@ def _plan_rule(rule: Rule, config: Config, links: LinkTable) -> tuple[RuleStatus
     outputs, missing = [], []
     for output in rule.outputs:
         try:
-            outputs.append(_output(output, config, links))
+            path = find_path(output, _link(output.interface, config, links), links, answers)
         except Unresolved as error:
             missing.append(f"output {output.interface}: {error}")
+            continue
+        outputs.append(_route_output(output, path))
+        if path.fault:
+            missing.append(f"output {output.interface}: {path.reason}")
     if not outputs:
         return RuleStatus(RuleState.UNRESOLVED).with_reasons(*missing), {}
-    status = RuleStatus(RuleState.ACTIVE)
-    if missing:
+    can_send = len(missing) < len(rule.outputs)
+    status = RuleStatus(RuleState.ACTIVE if can_send else RuleState.UNRESOLVED)
+    if not can_send:
+        status = status.with_reasons(*missing)
+    elif missing:
         share = f"{len(missing)} of {len(rule.outputs)} outputs do not run"
         status = status.with_reasons(f"{share}: {join_reasons(*missing)}")
     status = status.with_reasons(*_devices_down(rule, config, links))
@@ -108,16 +124,16 @@ def _flows(wanted: Input, config: Config, links: LinkTable) -> list[Flow]:
     return [Flow(link.ifindex, wanted.destination, wanted.port, source) for source in sources]
 
 
-def _output(wanted: Output, config: Config, links: LinkTable) -> RouteOutput:
-    link = _link(wanted.interface, config, links)
-    source = wanted.source or link.primary_address
-    if source is None:
-        raise Unresolved(f"device {link.device} has no IPv4 address to send from")
-    if not links.is_local(source):
-        raise Unresolved(f"source {source} is not an address of this host")
-    routing: Routing = "link" if is_group(wanted.destination) else "host"
-    egress = Egress(link.ifindex, source, wanted.source_port, routing)
-    return RouteOutput(wanted.interface, egress, wanted.destination, wanted.port, wanted.ttl, wanted.dscp)
+def _route_output(wanted: Output, path: Path) -> RouteOutput:
+    return RouteOutput(
+        interface=wanted.interface,
+        egress=path.egress,
+        destination=wanted.destination,
+        port=wanted.port,
+        ttl=wanted.ttl,
+        dscp=wanted.dscp,
+        fault=path.fault,
+    )
 
 
 def _link(interface: str, config: Config, links: LinkTable) -> Link:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from mcrelay.config.changes import Changes, compare_configs
 from mcrelay.config.model import Config, Rule
 from mcrelay.config.problems import ConfigError, Problem, SourceLocation
 from mcrelay.model.links import LinkTable
+from mcrelay.model.routes import RouteAnswers
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import route_of
 from mcrelay.reload.requests import Confirm, OperatorRequest, Try
@@ -43,6 +45,8 @@ class Configuration:
         """When the config was accepted, in seconds since 1970."""
         self.links = LinkTable()
         """The links of this host, which decide on the route of a rule, and so on what has changed in it."""
+        self.find_routes: Callable[[Config, LinkTable], RouteAnswers] = lambda _, __: RouteAnswers()
+        """Returns the routes of the outputs of a config, besides those of the config that runs."""
         self.reloads = Reloads()
         self.trials = Trials(path, state_directory)
         self._history = HistoryWriter(state_directory, self.trials)
@@ -177,7 +181,7 @@ class Configuration:
             log.warning("%s", warning)
         self.config, self.hash, self.accepted = version.config, version.hash, time.time()
         self.generation += 1
-        changes = compare_configs(before, version.config, self._route_of)
+        changes = self._compare(before, version.config)
         log.info("generation %d, rules: %s", self.generation, changes)
         self.reloads.record_outcome(outcome, self.generation, changes)
         self._history.record(self._acceptance(version, outcome, changes))
@@ -185,8 +189,13 @@ class Configuration:
     def _acceptance(self, version: Version, outcome: Outcome, changes: Changes) -> Acceptance:
         return Acceptance(version, self.generation, self.accepted, self.reloads.cause, outcome, changes)
 
-    def _route_of(self, config: Config, rule: Rule) -> Route | None:
-        return route_of(rule, config, self.links)
+    def _compare(self, before: Config | None, after: Config) -> Changes:
+        answers = self.find_routes(after, self.links)
+
+        def route(config: Config, rule: Rule) -> Route | None:
+            return route_of(rule, config, self.links, answers)
+
+        return compare_configs(before, after, route)
 
     def _keep_running(self) -> None:
         self._history.remove_rolled_back()

@@ -15,6 +15,7 @@ from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.control_process import ControlProcess
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.file_watch.watcher import Watcher
+from mcrelay.supervisor.host_routing import HostRouting
 from mcrelay.supervisor.listener import ControlListener, listen
 from mcrelay.supervisor.loop import Supervisor
 from mcrelay.supervisor.poller import Poller
@@ -73,6 +74,7 @@ def assemble(
         poller=poller,
         reconciler=reconciler,
         sockets=sockets,
+        routing=HostRouting(),
         counter_rows=counter_rows,
         trace_rings=trace_rings,
         trace_requests=trace_requests,

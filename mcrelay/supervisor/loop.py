@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mcrelay.linux.netlink import LinkMonitor, LinkTableError, read_links
 from mcrelay.model.links import LinkTable
+from mcrelay.model.routes import RouteAnswers
 from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.commands import Command, Kill, Perform, SendBatch, Start, Stop
 from mcrelay.reconcile.plan import plan
@@ -23,6 +24,7 @@ from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.control_process import ControlProcess
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.file_watch.watcher import Watcher
+from mcrelay.supervisor.host_routing import HostRouting
 from mcrelay.supervisor.log_summary import StatusLog, describe_traffic, log_lines
 from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.progress import Progress
@@ -58,6 +60,7 @@ class Supervisor:
     poller: Poller
     reconciler: Reconciler
     sockets: Sockets
+    routing: HostRouting
     counter_rows: CounterRows
     trace_rings: TraceRings
     trace_requests: TraceRequests
@@ -70,14 +73,17 @@ class Supervisor:
         self._progress = Progress(self.reconciler, self.configuration.reloads)
         self._status_log = StatusLog()
         self._links = LinkTable()
+        self._answers = RouteAnswers()
         self._links_due: float | None = None
         self._watchdog_due: float | None = None
         self._is_stopping = False
+        self.configuration.find_routes = self.routing.find
         self._timers = (
             Timer(lambda now: now if self.reconciler.has_unseen_events else None),
             Timer(lambda _: self.reconciler.next_deadline()),
             Timer(lambda _: self.control.next_deadline()),
             Timer(lambda _: self._links_due, self._read_links),
+            Timer(lambda _: self.routing.next_deadline(), self._update_routing),
             Timer(lambda _: self.watcher.due, self._check_files),
             Timer(self._trial_deadline, self._finish_trial),
             Timer(lambda _: self._watchdog_due, self._notify_watchdog),
@@ -98,6 +104,8 @@ class Supervisor:
         link_monitor = LinkMonitor()
         self.poller.watch(self.signals, self._handle_signals)
         self.poller.watch(link_monitor, lambda: self._links_changed(link_monitor))
+        self.poller.watch(self.routing.route_monitor, self.routing.routes_changed)
+        self.poller.watch(self.routing.neighbour_monitor, self._neighbours_changed)
         self.poller.watch(self.watcher, self.watcher.record_event)
         self._read_links()
         self._apply_configuration()
@@ -180,6 +188,7 @@ class Supervisor:
 
     def _links_changed(self, link_monitor: LinkMonitor) -> None:
         link_monitor.drain()
+        self.routing.links_changed()
         if self._links_due is None:
             self._links_due = time.monotonic() + LINK_QUIET_S
 
@@ -195,13 +204,24 @@ class Supervisor:
             self._links = self.configuration.links = links
             self._plan()
 
+    def _neighbours_changed(self) -> None:
+        self.routing.neighbours_changed()
+        self._update_routing()
+
+    def _update_routing(self) -> None:
+        """Plan again if a route or the state of a neighbour has changed for an output."""
+        if self.routing.update(self.configuration.config, self._links) != self._answers:
+            self._plan()
+
     def _apply_configuration(self) -> None:
         self.watcher.switch(self.configuration.is_watched)
         self._plan()
 
     def _plan(self) -> None:
         before = self.reconciler.plan
-        desired = plan(self.configuration.config, self._links, os.cpu_count() or 1, before)
+        config, cpus = self.configuration.config, os.cpu_count() or 1
+        self._answers = self.routing.follow(config, self._links)
+        desired = plan(config, self._links, cpus, before, self._answers)
         self.sockets.warn_if_too_many(desired.state)
         self.reconciler.plan_changed(desired, self.configuration.generation)
         self._progress.record_work()
@@ -237,7 +257,8 @@ class Supervisor:
         configs, states = [self.configuration.config], [self.reconciler.plan.state]
         if confirmed := self.configuration.trials.confirmed:
             configs.append(confirmed.config)
-            states.append(plan(confirmed.config, self._links, os.cpu_count() or 1).state)
+            answers = self.routing.find(confirmed.config, self._links)
+            states.append(plan(confirmed.config, self._links, os.cpu_count() or 1, None, answers).state)
         self.sockets.release_all_except(*states)
         if not self.control.has_unsent:  # an unsent message may hold descriptors of trace rings
             self.trace_rings.release_all_except(self.reconciler.desired)

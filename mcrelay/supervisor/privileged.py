@@ -8,9 +8,10 @@ import os
 import pwd
 import socket
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from mcrelay.linux import socket_filters
+from mcrelay.linux import neighbours, socket_filters
 from mcrelay.linux.capabilities import Capability, keep_only, privileges
 from mcrelay.linux.constants import (
     ETH_P_ALL,
@@ -34,6 +35,7 @@ from mcrelay.linux.constants import (
     TPACKET_V2,
 )
 from mcrelay.model.addresses import address_to_bytes
+from mcrelay.model.routes import NextHop
 from mcrelay.model.state import Egress, Ingress, Membership, PortReservation
 from mcrelay.packet.frame import RESERVED
 
@@ -145,7 +147,8 @@ def open_egress(egress: Egress) -> socket.socket:
     try:
         if egress.source_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, egress.ifindex)
+        if egress.routing != "host":
+            sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, egress.ifindex)
         sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_OCTETS)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
@@ -194,6 +197,11 @@ def join(sock: socket.socket, membership: Membership) -> None:
 def leave(sock: socket.socket, membership: Membership) -> None:
     """Leave a group; raises OSError."""
     _set_membership(sock, membership, socket.IP_DROP_MEMBERSHIP, MCAST_LEAVE_SOURCE_GROUP)
+
+
+def probe_neighbours(hops: Collection[NextHop]) -> list[NextHop]:
+    """Make the kernel ask for the addresses of neighbours; return those it cannot ask; raises OSError."""
+    return neighbours.probe_neighbours(hops)
 
 
 def _set_membership(sock: socket.socket, membership: Membership, any_source: int, one_source: int) -> None:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 from mcrelay.model.actions import applied
 from mcrelay.model.links import LinkTable
+from mcrelay.model.routes import RouteAnswers
 from mcrelay.model.state import RunningState, WorkerState
 from mcrelay.protocol.framing import PROCESS_PROTOCOL, Hello
 from mcrelay.protocol.worker import Acknowledged, decode_batch
@@ -101,6 +102,23 @@ class FakeKernel:
     @property
     def memberships(self):
         return {one for sock in self.open for one in sock.groups if self._has(one.ifindex)}
+
+
+class FakeRouting:
+    """A host that routes every output through its device, to neighbours that answer."""
+
+    route_monitor = neighbour_monitor = None
+
+    def find(self, config, links):
+        return RouteAnswers()
+
+    follow = update = find
+
+    def links_changed(self):
+        pass
+
+    def next_deadline(self):
+        return None
 
 
 class FakeChild:
@@ -224,6 +242,7 @@ class Stage:
             (daemon, "Poller"): FakePoller,
             (daemon, "ControlProcess"): FakeControlProcess,
             (daemon, "Watcher"): FakeWatcher,
+            (daemon, "HostRouting"): FakeRouting,
             (loop, "read_links"): lambda: self.links,
             (loop, "read_boot_time"): lambda: self.now,
             (loop, "time"): clock,

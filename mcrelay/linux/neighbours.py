@@ -1,0 +1,103 @@
+"""The neighbours of the host: their states, their changes, and requests to ask for their addresses."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Collection, Iterator
+
+from mcrelay.linux import socket_filters
+from mcrelay.linux.constants import (
+    NDA_DST,
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NTF_USE,
+    NUD_FAILED,
+    NUD_INCOMPLETE,
+    RTM_DELNEIGH,
+    RTM_GETNEIGH,
+    RTM_NEWNEIGH,
+    RTNLGRP_NEIGH,
+)
+from mcrelay.linux.rtnetlink import Connection, Message, Subscription, attribute, attributes
+from mcrelay.model.addresses import address_to_number
+from mcrelay.model.routes import NeighbourState, NextHop
+
+# struct ndmsg: family, padding, ifindex, state, flags, type
+_NEIGHBOUR_MESSAGE = struct.Struct("=BxxxiHBB")
+_STATES = {
+    0: NeighbourState.ABSENT,  # NUD_NONE: an entry that was never used
+    NUD_INCOMPLETE: NeighbourState.RESOLVING,
+    NUD_FAILED: NeighbourState.FAILED,
+}
+# A program of 1000 addresses fits into the memory that the kernel grants a socket for filters (optmem_max).
+_MAX_FILTERED = 1000
+
+
+def look_up_neighbours(hops: Collection[NextHop]) -> dict[NextHop, NeighbourState]:
+    """Return the state of each next hop. Needs no privilege; raises OSError."""
+    with Connection() as connection:
+        answers = connection.ask(RTM_GETNEIGH, [_encode(hop, 0) for hop in hops])
+    # The error is ENOENT for a neighbour that is unknown, and ENODEV after its device was removed.
+    return {
+        hop: NeighbourState.ABSENT if answer.error else _decode(answer)[1]
+        for hop, answer in zip(hops, answers, strict=True)
+    }
+
+
+def probe_neighbours(hops: Collection[NextHop]) -> list[NextHop]:
+    """Make the kernel ask for the addresses of neighbours, as if there were a packet to send.
+
+    Return the neighbours that it cannot ask, for example because its table is full. Needs CAP_NET_ADMIN;
+    raises OSError.
+    """
+    with Connection() as connection:
+        requests = [_encode(hop, NTF_USE) for hop in hops]
+        answers = connection.ask(RTM_NEWNEIGH, requests, NLM_F_CREATE | NLM_F_ACK)
+    return [hop for hop, answer in zip(hops, answers, strict=True) if answer.error]
+
+
+class NeighbourMonitor:
+    """A socket that is readable after a neighbour has failed, or one of the unsettled ones has changed."""
+
+    def __init__(self) -> None:
+        self._subscription = Subscription(RTNLGRP_NEIGH)
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll."""
+        return self._subscription.fileno()
+
+    def switch(self, is_on: bool) -> None:
+        """Begin or end to watch."""
+        self._subscription.switch(is_on)
+
+    def follow(self, unsettled: Collection[NextHop]) -> None:
+        """Watch all changes of the `unsettled` next hops, and the failures of the others."""
+        addresses = {address_to_number(hop.address) for hop in unsettled if ":" not in hop.address}
+        if len(addresses) <= _MAX_FILTERED:
+            self._subscription.filter(socket_filters.neighbour_changes(addresses))
+        else:
+            self._subscription.filter(socket_filters.EVERYTHING)
+
+    def read(self) -> list[tuple[NextHop, NeighbourState]] | None:
+        """Return the changes since the last call, or None if some were lost."""
+        messages = self._subscription.read()
+        return None if messages is None else list(_changes(messages))
+
+
+def _changes(messages: list[Message]) -> Iterator[tuple[NextHop, NeighbourState]]:
+    for message in messages:
+        hop, state = _decode(message)
+        yield hop, NeighbourState.ABSENT if message.type == RTM_DELNEIGH else state
+
+
+def _encode(hop: NextHop, flags: int) -> bytes:
+    family = socket.AF_INET6 if ":" in hop.address else socket.AF_INET
+    fields = _NEIGHBOUR_MESSAGE.pack(family, hop.ifindex, 0, flags, 0)
+    return fields + attribute(NDA_DST, socket.inet_pton(family, hop.address))
+
+
+def _decode(message: Message) -> tuple[NextHop, NeighbourState]:
+    family, ifindex, state, _, _ = _NEIGHBOUR_MESSAGE.unpack_from(message.body)
+    address = attributes(message.body, _NEIGHBOUR_MESSAGE.size)[NDA_DST]
+    return NextHop(ifindex, socket.inet_ntop(family, address)), _STATES.get(state, NeighbourState.KNOWN)

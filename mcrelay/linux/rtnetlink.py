@@ -1,0 +1,160 @@
+"""Requests to rtnetlink(7) and their answers, for questions that are asked by the thousand.
+
+Encoding and decoding a message takes a few microseconds here; pyroute2 takes a hundred times as long.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mcrelay.linux.constants import (
+    NETLINK_ADD_MEMBERSHIP,
+    NETLINK_DROP_MEMBERSHIP,
+    NLM_F_REQUEST,
+    NLMSG_ERROR,
+    SOL_NETLINK,
+)
+from mcrelay.linux.socket_filters import FilterInstruction, attach
+
+_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port ID
+_ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
+_ERROR = struct.Struct("=i")
+_TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+
+_RECEIVE_SIZE = 65536  # bytes
+_PIPELINE = 32  # requests whose answers fit into the smallest receive buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of the kernel; `error` is the errno of a refused request, or 0."""
+
+    type: int
+    sequence: int
+    body: bytes
+    error: int = 0
+
+
+class Connection:
+    """A netlink socket for requests; the kernel answers each request before the send returns.
+
+    Opening it raises OSError. Use it in a `with` block.
+    """
+
+    def __init__(self) -> None:
+        self._socket = _open_socket()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, message_type: int, bodies: Sequence[bytes], flags: int = 0) -> list[Message]:
+        """Return the answer to each request. With NLM_F_ACK in `flags`, an answer has only its `error`.
+
+        Raises OSError if the kernel does not answer.
+        """
+        answers: list[Message] = []
+        for first in range(0, len(bodies), _PIPELINE):
+            part = bodies[first : first + _PIPELINE]
+            self._socket.send(
+                b"".join(
+                    _encode(message_type, NLM_F_REQUEST | flags, number, body)
+                    for number, body in enumerate(part)
+                )
+            )
+            answers += self._receive(len(part))
+        return answers
+
+    def _receive(self, count: int) -> list[Message]:
+        answers: dict[int, Message] = {}
+        while len(answers) < count:
+            for message in decode(self._socket.recv(_RECEIVE_SIZE)):
+                answers[message.sequence] = message
+        return [answers[number] for number in range(count)]
+
+
+class Subscription:
+    """A netlink socket for the messages of some groups, which are switched on and off. Raises OSError."""
+
+    def __init__(self, *groups: int) -> None:
+        self._socket = _open_socket()
+        self._groups = groups
+        self._is_on = False
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll."""
+        return self._socket.fileno()
+
+    def switch(self, is_on: bool) -> None:
+        """Begin or end to receive messages."""
+        option = NETLINK_ADD_MEMBERSHIP if is_on else NETLINK_DROP_MEMBERSHIP
+        if is_on != self._is_on:
+            for group in self._groups:
+                self._socket.setsockopt(SOL_NETLINK, option, group)
+        self._is_on = is_on
+
+    def filter(self, program: list[FilterInstruction]) -> None:
+        """Receive only the messages that a program accepts."""
+        attach(self._socket, program)
+
+    def read(self) -> list[Message] | None:
+        """Return all messages that have arrived, or None if messages were lost."""
+        messages: list[Message] = []
+        is_complete = True
+        while True:
+            try:
+                messages += decode(self._socket.recv(_RECEIVE_SIZE))
+            except BlockingIOError:
+                return messages if is_complete else None
+            except OSError:  # ENOBUFS: there was no room
+                is_complete = False
+
+
+def _open_socket() -> socket.socket:
+    opened = socket.socket(
+        socket.AF_NETLINK,
+        socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
+        socket.NETLINK_ROUTE,
+    )
+    opened.bind((0, 0))
+    return opened
+
+
+def decode(datagram: bytes) -> Iterator[Message]:
+    """Yield the messages of a datagram."""
+    position = 0
+    while position < len(datagram):
+        length, message_type, _, sequence, _ = _HEADER.unpack_from(datagram, position)
+        body = datagram[position + _HEADER.size : position + length]
+        error = -_ERROR.unpack_from(body)[0] if message_type == NLMSG_ERROR else 0
+        yield Message(message_type, sequence, body, error)
+        position += _align(length)
+
+
+def attribute(attribute_type: int, value: bytes) -> bytes:
+    """Return an attribute, padded for the next one."""
+    length = _ATTRIBUTE.size + len(value)
+    return _ATTRIBUTE.pack(length, attribute_type) + value + bytes(_align(length) - length)
+
+
+def attributes(body: bytes, position: int) -> dict[int, bytes]:
+    """Return the attributes of a message by type. They begin at `position`, after the fixed fields."""
+    found = {}
+    while position + _ATTRIBUTE.size <= len(body):
+        length, attribute_type = _ATTRIBUTE.unpack_from(body, position)
+        found[attribute_type & _TYPE_MASK] = body[position + _ATTRIBUTE.size : position + length]
+        position += _align(length)
+    return found
+
+
+def _encode(message_type: int, flags: int, sequence: int, body: bytes) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(body), message_type, flags, sequence, 0) + body
+
+
+def _align(length: int) -> int:
+    return length + 3 & ~3

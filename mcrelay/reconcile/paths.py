@@ -1,0 +1,148 @@
+"""The path of an output: its source address and its egress socket, and the fault if the host cannot send.
+
+The kernel decides how a unicast packet leaves the host. A packet to a group leaves by the device of its
+output, whatever routes there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mcrelay.config.model import Config, Output
+from mcrelay.model.addresses import LOOPBACK_DEVICE, UNSPECIFIED_ADDRESS, is_group
+from mcrelay.model.links import AddressScope, Link, LinkTable
+from mcrelay.model.routes import HostRoute, NextHop, RouteAnswers, RouteKind, RouteQuery
+from mcrelay.model.send_errors import PathFault
+from mcrelay.model.state import Egress, Routing
+
+_REFUSALS = {
+    RouteKind.PROHIBIT: PathFault.PROHIBITED,
+    RouteKind.UNREACHABLE: PathFault.UNREACHABLE,
+    RouteKind.BLACKHOLE: PathFault.BLACKHOLE,
+}
+
+
+class Unresolved(Exception):
+    """Raised if a rule or an output needs a device or an address that the host does not have at present."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The socket of an output, and the fault because of which nothing can be sent, with its reason."""
+
+    egress: Egress
+    fault: PathFault | None = None
+    reason: str = ""
+
+
+def find_path(output: Output, link: Link, links: LinkTable, answers: RouteAnswers) -> Path:
+    """Return the path of an output through `link`; raises Unresolved if there is no address to send from."""
+    if output.source is not None and not links.is_local(output.source):
+        raise Unresolved(f"source {output.source} is not an address of this host")
+    if is_group(output.destination):
+        source = output.source or link.primary_address
+        if source is None:
+            raise Unresolved(_reason_no_address(link))
+        return Path(Egress(link.ifindex, source, output.source_port))
+    return _unicast_path(output, link, links, answers)
+
+
+def route_queries(config: Config, links: LinkTable) -> set[RouteQuery]:
+    """Return the questions about the routes of the unicast outputs, whose answers a plan needs."""
+    return {_query(output, link) for output, link in _unicast_outputs(config, links)}
+
+
+def next_hops(config: Config, links: LinkTable, answers: RouteAnswers) -> set[NextHop]:
+    """Return the next hops of the unicast outputs, on devices that resolve addresses by ARP."""
+    hops = set()
+    for output, link in _unicast_outputs(config, links):
+        route = answers.routes.get(_query(output, link))
+        if (
+            route
+            and route.kind is RouteKind.UNICAST
+            and route.ifindex == link.ifindex
+            and link.has_neighbours
+        ):
+            hops.add(_next_hop(output, route))
+    return hops
+
+
+def _unicast_outputs(config: Config, links: LinkTable) -> Iterator[tuple[Output, Link]]:
+    for rule in config.rules.values():
+        for output in rule.outputs if rule.enabled else ():
+            if not is_group(output.destination):
+                link = links.get(config.interfaces[output.interface].device)
+                if link is not None:
+                    yield output, link
+
+
+def _query(output: Output, link: Link) -> RouteQuery:
+    vrf_ifindex = link.ifindex if link.is_in_vrf else 0
+    return RouteQuery(output.destination, output.port, output.source, output.source_port, vrf_ifindex)
+
+
+def _next_hop(output: Output, route: HostRoute) -> NextHop:
+    return NextHop(route.ifindex, route.gateway or output.destination)
+
+
+def _unicast_path(output: Output, link: Link, links: LinkTable, answers: RouteAnswers) -> Path:
+    # Without an answer, as in a plan for another host, the destination is assumed to be a neighbour.
+    query = _query(output, link)
+    assumed = HostRoute(RouteKind.UNICAST, link.ifindex, None, output.source or link.primary_address)
+    route = answers.routes.get(query, assumed)
+    fault, reason = _find_fault(output, route, link, links, answers)
+    leads_here = fault in (None, PathFault.NO_NEIGHBOR)
+    source = output.source or (route.source if leads_here else link.primary_address)
+    if source is None and leads_here:
+        raise Unresolved(_reason_no_address(link))
+    # A socket of an output that sends nothing is opened all the same, so that its port stays when the route
+    # comes back.
+    port = output.source_port if source else 0
+    routing: Routing = "device" if link.is_in_vrf else "host"
+    return Path(Egress(link.ifindex, source or UNSPECIFIED_ADDRESS, port, routing), fault, reason)
+
+
+def _find_fault(
+    output: Output, route: HostRoute, link: Link, links: LinkTable, answers: RouteAnswers
+) -> tuple[PathFault | None, str]:
+    """Return the fault of a path with its reason, or None and an empty text."""
+    destination, device = output.destination, link.device
+    packets = destination + (f" from {output.source}" if output.source else "")
+    match route.kind:
+        case RouteKind.NONE:
+            # The kernel gives the same answer if a rule of type unreachable matches.
+            remedy = f"add one, for example `ip route add {destination} dev {device}`, and see `ip rule`"
+            return PathFault.NO_ROUTE, f"there is no route to {packets}: {remedy}"
+        case RouteKind.PROHIBIT | RouteKind.UNREACHABLE | RouteKind.BLACKHOLE:
+            reason = f"a route or rule of type {route.kind} refuses packets to {packets}"
+            return _REFUSALS[route.kind], f"{reason}: see `ip rule` and `ip route show table all`"
+        case RouteKind.LOCAL if device != LOOPBACK_DEVICE:
+            here = f"{destination} is an address of this host, behind {LOOPBACK_DEVICE}"
+            remedy = f"use an interface with `device: {LOOPBACK_DEVICE}`"
+            return PathFault.OTHER_DEVICE, f"{here}: {remedy}"
+    if route.ifindex != link.ifindex:
+        away = f"the route to {packets} leads through {links.device_of(route.ifindex)}, not through {device}"
+        remedy = f"correct `interface` or the route: see `ip route get {packets}`"
+        return PathFault.OTHER_DEVICE, f"{away}: {remedy}"
+    hop = _next_hop(output, route)
+    if hop in answers.silent:
+        return PathFault.NO_NEIGHBOR, _reason_silent(hop, output, device)
+    return None, ""
+
+
+def _reason_silent(hop: NextHop, output: Output, device: str) -> str:
+    protocol = "neighbour discovery" if ":" in hop.address else "ARP"
+    if hop.address == output.destination:
+        return f"{hop.address} does not answer {protocol} on {device}: check the host and the cable"
+    gateway = f"the gateway {hop.address} to {output.destination}"
+    return f"{gateway} does not answer {protocol} on {device}: check the gateway, the cable, and the route"
+
+
+def _reason_no_address(link: Link) -> str:
+    reason = f"device {link.device} has no IPv4 address to send from"
+    passed_over = [entry for entry in link.addresses if entry.scope > AddressScope.LINK]
+    if passed_over:
+        address = passed_over[0].address
+        return f"{reason}, except for {address} of scope host: write `source: {address}` to use it"
+    return reason
