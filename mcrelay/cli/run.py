@@ -59,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Relay until SIGTERM or SIGINT; SIGHUP reloads, SIGUSR1 logs a summary, SIGUSR2 reads a request."""
-    signals = Signals(signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    signals = Signals(
+        signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD
+    )
     _log_to_stderr()
     try:
         privileged.keep_needed_capabilities()

@@ -59,6 +59,12 @@ class Child(Generic[Message]):
         """Return the process ID."""
         return self._process.pid
 
+    @property
+    def is_stopped(self) -> bool:
+        """Return whether a signal, such as SIGSTOP, has stopped the process."""
+        flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process.pid, flags) is not None
+
     def stop(self) -> None:
         """Close the channel, so that the process exits by itself."""
         self.is_stopping = True

@@ -154,6 +154,11 @@ class CounterRows:
         """Return the counts of a link over all workers."""
         return self._total(LINKS, self._links.get(ifindex))
 
+    def progress(self, worker: int) -> tuple[tuple[int, ...], ...]:
+        """Return the counts of all links of a worker, which change with every packet that it takes."""
+        memory = self.memories[worker]
+        return tuple(tuple(memory.row(LINKS, row)) for row in self._links.all().values())
+
     def rule(self, name: str) -> dict[str, int]:
         """Return the counts of a rule over all workers, with the time of the latest packet of any worker."""
         return self._total(RULES, self._rules.get(name))

@@ -20,6 +20,7 @@ from mcrelay.supervisor.listener import ControlListener, listen
 from mcrelay.supervisor.loop import Supervisor
 from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.privileged import User, group_of_clients
+from mcrelay.supervisor.process_watch import ProcessWatch
 from mcrelay.supervisor.signals import Signals
 from mcrelay.supervisor.snapshot import SnapshotBuilder
 from mcrelay.supervisor.sockets import Sockets
@@ -66,6 +67,7 @@ def assemble(
     """Return a supervisor for a configuration that is loaded and a run directory with a control socket."""
     poller, reconciler, sockets = Poller(), Reconciler(), Sockets()
     counter_rows, trace_rings, trace_requests = CounterRows(), TraceRings(), TraceRequests()
+    workers = Workers(user, poller, reconciler, sockets, counter_rows, trace_rings)
     return Supervisor(
         configuration=configuration,
         run_dir=run_dir,
@@ -78,8 +80,9 @@ def assemble(
         counter_rows=counter_rows,
         trace_rings=trace_rings,
         trace_requests=trace_requests,
-        workers=Workers(user, poller, reconciler, sockets, counter_rows, trace_rings),
+        workers=workers,
         control=ControlProcess(user, poller, listener, configuration.reloads, trace_requests),
+        process_watch=ProcessWatch(poller, reconciler, workers, sockets, counter_rows),
         snapshot=SnapshotBuilder(run_dir, configuration, reconciler, counter_rows),
         watcher=Watcher(configuration.path),
     )

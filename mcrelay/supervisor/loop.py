@@ -27,6 +27,7 @@ from mcrelay.supervisor.file_watch.watcher import Watcher
 from mcrelay.supervisor.host_routing import HostRouting
 from mcrelay.supervisor.log_summary import StatusLog, describe_traffic, log_lines
 from mcrelay.supervisor.poller import Poller
+from mcrelay.supervisor.process_watch import ProcessWatch
 from mcrelay.supervisor.progress import Progress
 from mcrelay.supervisor.signals import Signals
 from mcrelay.supervisor.snapshot import SnapshotBuilder
@@ -66,6 +67,7 @@ class Supervisor:
     trace_requests: TraceRequests
     workers: Workers
     control: ControlProcess
+    process_watch: ProcessWatch
     snapshot: SnapshotBuilder
     watcher: Watcher
 
@@ -84,7 +86,8 @@ class Supervisor:
             Timer(lambda _: self.control.next_deadline()),
             Timer(lambda _: self._links_due, self._read_links),
             Timer(lambda _: self.routing.next_deadline(), self._update_routing),
-            Timer(lambda _: self.watcher.due, self._check_files),
+            Timer(lambda _: self.process_watch.due(self.watcher.due), self.process_watch.check),
+            Timer(lambda _: self.watcher.due, self._check_files),  # moves `watcher.due`: the last to use it
             Timer(self._trial_deadline, self._finish_trial),
             Timer(lambda _: self._watchdog_due, self._notify_watchdog),
             Timer(lambda _: self.notifier.due, self.notifier.send_unsent),
@@ -147,6 +150,8 @@ class Supervisor:
                     self._reload()
                 case signal.SIGUSR2:
                     self._handle_request()
+                case signal.SIGCHLD:
+                    self.process_watch.record_signal()
                 case signal.SIGUSR1:
                     self._log_summary()
                 case signal.SIGTERM | signal.SIGINT:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from mcrelay.linux import socket_filters
 from mcrelay.linux.netlink import device_of
+from mcrelay.linux.readiness import find_readable
 from mcrelay.model.actions import Acquire, Open, Release, SupervisorAction, WorkerAction
 from mcrelay.model.state import DesiredState, Egress, Ingress, Membership, PortReservation
 from mcrelay.supervisor import limits, privileged
@@ -99,6 +100,11 @@ class Sockets:
         for key, ring in list(self._rings.items()):
             if key[0] == worker and ring.ingress not in except_for:
                 self._rings.pop(key).socket.close()
+
+    def rings_with_packets(self) -> set[tuple[int, int]]:
+        """Return worker and ifindex of each ring with a packet that its worker has not released yet."""
+        ready = find_readable([ring.socket for ring in self._rings.values()])
+        return {key for key, ring in self._rings.items() if ring.socket in ready}
 
     def _open_ring(self, worker: int, ingress: Ingress) -> tuple[socket.socket, bool]:
         """Return the ring of a worker, and whether it was open before this call and may hold packets."""

@@ -21,7 +21,7 @@ from mcrelay.reload.trial import BootTime
 from mcrelay.storage import config_files, request_file
 from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.storage.state_dir import StateDirectory
-from mcrelay.supervisor import daemon, loop, sockets, timers, workers
+from mcrelay.supervisor import daemon, loop, process_watch, sockets, timers, workers
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.snapshot import ProcessInfo
 
@@ -131,7 +131,7 @@ class FakeChild:
         self.channel = SimpleNamespace(send=self._send, has_unsent=False)
         self.has = WorkerState()
         self.batches = []
-        self.is_greeted = self.is_stopping = self.is_killed = False
+        self.is_greeted = self.is_stopping = self.is_killed = self.is_stopped = False
 
     def _send(self, text, descriptors):
         self.batches.append(decode_batch(text))
@@ -249,6 +249,8 @@ class Stage:
             (workers, "time"): clock,
             (workers, "start_worker"): lambda number, user, memory: FakeChild(number),
             (sockets, "privileged"): self.kernel,
+            (sockets, "find_readable"): lambda rings: set(),
+            (process_watch, "time"): clock,
             (sockets, "socket_filters"): SimpleNamespace(attach=self.kernel.attach, ANY_UDP=None),
             (os, "fsync"): lambda descriptor: None,  # which would only cost time
         }

@@ -1,0 +1,72 @@
+"""Watches the children for one that stands still, and kills it, so that its successor goes on.
+
+SIGCHLD tells at once that a signal has stopped a child. To find a worker that is stuck, the supervisor looks
+at the rings and counters that it shares with the worker: each second while there is traffic, else seldom.
+"""
+
+from __future__ import annotations
+
+import time
+
+from mcrelay.reconcile.lifecycle import Phase
+from mcrelay.reconcile.reconciler import Reconciler
+from mcrelay.reconcile.standstill import CHECK_INTERVAL_S, Observation, StandstillDetector
+from mcrelay.supervisor.counter_rows import CounterRows
+from mcrelay.supervisor.poller import Poller
+from mcrelay.supervisor.sockets import Sockets
+from mcrelay.supervisor.workers import Workers
+
+IDLE_INTERVAL_S = 5.0  # between two checks without traffic
+
+
+class ProcessWatch:
+    """Checks all children when it is `due`."""
+
+    def __init__(
+        self,
+        poller: Poller,
+        reconciler: Reconciler,
+        workers: Workers,
+        sockets: Sockets,
+        counter_rows: CounterRows,
+    ) -> None:
+        self._poller = poller
+        self._reconciler = reconciler
+        self._workers = workers
+        self._sockets = sockets
+        self._counter_rows = counter_rows
+        self._detector = StandstillDetector()
+        self._due = 0.0
+        self._is_soon = True
+        """Whether `_due` counts, and not the next wake-up for another reason."""
+
+    def due(self, next_wake_up: float | None) -> float:
+        """Return the time of the next check: without traffic, that of `next_wake_up` if there is one."""
+        return self._due if self._is_soon or next_wake_up is None else next_wake_up
+
+    def record_signal(self) -> None:
+        """Record that a child has stopped, continued or exited."""
+        self._due, self._is_soon = time.monotonic(), True
+
+    def check(self) -> None:
+        """Kill the children that stand still."""
+        now = time.monotonic()
+        standing = self._detector.check(self._observe(), now)
+        for child in self._poller.children:
+            if child.pid in standing:
+                child.kill(standing[child.pid])
+        self._is_soon = self._detector.is_active
+        self._due = now + (CHECK_INTERVAL_S if self._is_soon else IDLE_INTERVAL_S)
+
+    def _observe(self) -> dict[int, Observation]:
+        """Return what is to be seen of each child, by process ID."""
+        waiting = self._sockets.rings_with_packets()
+        found = {child.pid: Observation(child.is_stopped) for child in self._poller.children}
+        for worker, child in self._workers.children.items():
+            # A worker that starts, or carries out a batch, has a deadline of its own.
+            if self._reconciler.processes[worker].phase is Phase.IDLE:
+                read = self._reconciler.running.workers[worker].ingress
+                has_packets = any((worker, ingress.ifindex) in waiting for ingress in read)
+                progress = self._counter_rows.progress(worker)
+                found[child.pid] = Observation(child.is_stopped, has_packets, progress)
+        return found
