@@ -5,16 +5,19 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from mcrelay.linux.constants import ETH_P_IP, NUD_FAILED, PACKET_MULTICAST, SO_ATTACH_FILTER
 from mcrelay.model.addresses import FIRST_GROUP, LAST_GROUP
+from mcrelay.packet.frame import MAX_NESTED_TAGS, VLAN_TAG, VLAN_TYPES
 
 FilterInstruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
 
 MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS of linux/bpf_common.h
 
-_LD_WORD, _LD_HALF, _LD_OCTET, _JEQ, _JGT, _JGE, _RET = 0x20, 0x28, 0x30, 0x15, 0x25, 0x35, 0x06
+_LD_WORD, _LD_HALF, _LD_OCTET, _LDX = 0x20, 0x28, 0x30, 0x01
+_LD_WORD_BEHIND, _LD_OCTET_BEHIND = 0x40, 0x50  # the offset is that of the operand and the register X
+_JEQ, _JGT, _JGE, _RET = 0x15, 0x25, 0x35, 0x06
 _ETHERTYPE, _PACKET_TYPE = 0xFFFFF000, 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PROTOCOL, + SKF_AD_PKTTYPE
 _NETWORK = 0xFFF00000  # SKF_NET_OFF: offsets from the IP header on
 _WHOLE = 0xFFFFFFFF
@@ -22,15 +25,33 @@ _WHOLE = 0xFFFFFFFF
 NOTHING: list[FilterInstruction] = [(_RET, 0, 0, 0)]
 EVERYTHING: list[FilterInstruction] = [(_RET, 0, 0, _WHOLE)]
 
+
+def _find_ip_header() -> Iterator[FilterInstruction]:
+    """Yield instructions that load the octets of the VLAN tags before the IP header into X.
+
+    The kernel has removed the outermost tag. Frames without IPv4 are refused.
+    """
+    yield _LDX, 0, 0, 0
+    yield _LD_WORD, 0, 0, _ETHERTYPE
+    block = len(VLAN_TYPES) + 4
+    for level in range(MAX_NESTED_TAGS):
+        yield _JEQ, (MAX_NESTED_TAGS - level) * block - 1, 0, ETH_P_IP
+        for position, ethertype in enumerate(VLAN_TYPES, start=1):
+            yield _JEQ, len(VLAN_TYPES) - position + 1, 0, ethertype
+        yield _RET, 0, 0, 0
+        yield _LD_HALF, 0, 0, _NETWORK + level * VLAN_TAG + 2
+        yield _LDX, 0, 0, (level + 1) * VLAN_TAG
+    yield _JEQ, 1, 0, ETH_P_IP
+    yield _RET, 0, 0, 0
+
+
 # IPv4 and UDP, except for packets to other hosts and packets that this host sends.
 _UDP: list[FilterInstruction] = [
-    (_LD_WORD, 0, 0, _ETHERTYPE),
-    (_JEQ, 1, 0, ETH_P_IP),
-    (_RET, 0, 0, 0),
+    *_find_ip_header(),
     (_LD_WORD, 0, 0, _PACKET_TYPE),
     (_JGT, 0, 1, PACKET_MULTICAST),  # greater values are packets to other hosts, and outgoing packets
     (_RET, 0, 0, 0),
-    (_LD_OCTET, 0, 0, _NETWORK + 9),
+    (_LD_OCTET_BEHIND, 0, 0, _NETWORK + 9),
     (_JEQ, 1, 0, socket.IPPROTO_UDP),
     (_RET, 0, 0, 0),
 ]
@@ -43,17 +64,16 @@ def udp_to(unicast: Iterable[int]) -> list[FilterInstruction]:
     If the addresses are too many for a program, it accepts packets to all addresses.
     """
     addresses = sorted(unicast)
-    if 2 * len(addresses) + 16 > MAX_INSTRUCTIONS:
-        return ANY_UDP
-    return [
+    program = [
         *_UDP,
-        (_LD_WORD, 0, 0, _NETWORK + 16),
+        (_LD_WORD_BEHIND, 0, 0, _NETWORK + 16),
         (_JGE, 0, 2, FIRST_GROUP),
         (_JGE, 1, 0, LAST_GROUP + 1),
         (_RET, 0, 0, _WHOLE),
         *(step for address in addresses for step in ((_JEQ, 0, 1, address), (_RET, 0, 0, _WHOLE))),
         (_RET, 0, 0, 0),
     ]
+    return program if len(program) <= MAX_INSTRUCTIONS else ANY_UDP
 
 
 def neighbour_changes(unsettled: Iterable[int]) -> list[FilterInstruction]:

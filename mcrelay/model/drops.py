@@ -61,7 +61,7 @@ class Drop(StrEnum):
     MALFORMED = (
         "malformed",
         _LINK_OR_RULE,
-        "a wrong IP checksum, or lengths that contradict each other",
+        "a wrong checksum of IP or UDP, or lengths that contradict each other",
         "check the sender, the cable and the network cards in between",
     )
     OVERSIZE = (

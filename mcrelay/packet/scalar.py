@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import struct
 
-from mcrelay.packet.frame import GSO_TYPE, NETWORK_OFFSET, TP_STATUS_VLAN_VALID, VNET_HEADER
+from mcrelay.packet.frame import (
+    CHECKSUM_VOUCHED,
+    GSO_TYPE,
+    IPV4_WORD,
+    NETWORK_OFFSET,
+    VLAN_NUMBER,
+    VNET_HEADER,
+)
 from mcrelay.packet.ipv4 import (
     CHECKSUM_MODULUS,
     DESTINATION_SHIFT,
@@ -21,6 +28,7 @@ from mcrelay.packet.ipv4 import (
     TOS_SHIFT,
     TOTAL_LENGTH_SHIFT,
     TTL_SHIFT,
+    UDP,
     UDP_HEADER,
 )
 from mcrelay.packet.keys import ADDRESS_SHIFT, DESTINATION_MASK, PORT_MASK, EndpointKey
@@ -28,8 +36,11 @@ from mcrelay.packet.keys import ADDRESS_SHIFT, DESTINATION_MASK, PORT_MASK, Endp
 # Of a plain packet, in octets from the start of its frame.
 PAYLOAD_OFFSET = NETWORK_OFFSET + IP_HEADER + UDP_HEADER
 
-_FRAME = struct.Struct("=IIIHHII")  # struct tpacket2_hdr: status, lengths, offsets, time stamp
-_HEADERS = struct.Struct(">QQQH")  # the three words of a plain packet, and the UDP length
+# struct tpacket2_hdr: status, lengths, offsets, time stamp, VLAN tag; the word LINK_PROTOCOL of sockaddr_ll
+_FRAME = struct.Struct("=IIIHHIIH6xI")
+_HEADERS = struct.Struct(">QQQHH")  # the three words of a plain packet, the UDP length and checksum
+_ADDRESSES = NETWORK_OFFSET + 12  # offset of the two addresses, which lie directly before the UDP header
+_ADDRESS_OCTETS = 8
 _GSO_OFFSET = GSO_TYPE - VNET_HEADER  # from the link header
 
 PlainPacket = tuple[EndpointKey, EndpointKey, int, int, int, int, int, int]
@@ -39,18 +50,22 @@ its link header, arrival in nanoseconds since 1970. (A named tuple takes as long
 
 def read_plain(memory: memoryview, frame: int) -> PlainPacket | None:
     """Return the fields of a plain packet without a fault, else None; `frame` is its offset in the ring."""
-    status, length, captured, link, network, seconds, nanoseconds = _FRAME.unpack_from(memory, frame)
-    word_0, word_1, word_2, udp_length = _HEADERS.unpack_from(memory, frame + NETWORK_OFFSET)
+    status, length, captured, link, network, seconds, nanoseconds, tag, protocol = _FRAME.unpack_from(
+        memory, frame
+    )
+    word_0, word_1, word_2, udp_length, udp_checksum = _HEADERS.unpack_from(memory, frame + NETWORK_OFFSET)
     total = word_0 >> TOTAL_LENGTH_SHIFT & 0xFFFF
     if (
         word_0 & SHAPE_MASK != SHAPE
         or word_1 & PROTOCOL_MASK != PROTOCOL
-        or status & TP_STATUS_VLAN_VALID
+        or tag & VLAN_NUMBER
+        or protocol != IPV4_WORD
         or captured != length
         or total + (network - link) > length
         or not UDP_HEADER <= udp_length <= total - IP_HEADER
         or memory[frame + link + _GSO_OFFSET]
         or (word_0 + word_1 + (word_2 >> DESTINATION_SHIFT)) % CHECKSUM_MODULUS
+        or not (status & CHECKSUM_VOUCHED or udp_checksum == 0 or _is_intact(memory, frame, udp_length))
     ):
         return None
     source_address = word_1 & 0xFFFF_FFFF
@@ -64,3 +79,10 @@ def read_plain(memory: memoryview, frame: int) -> PlainPacket | None:
         length,
         seconds * 1_000_000_000 + nanoseconds,
     )
+
+
+def _is_intact(memory: memoryview, frame: int, udp_length: int) -> bool:
+    """Return whether the UDP checksum of a plain packet is right, by the sum of packet/udp_checksum.py."""
+    first = frame + _ADDRESSES
+    octets = memory[first : first + _ADDRESS_OCTETS + udp_length]
+    return (int.from_bytes(octets, "little") + (UDP + udp_length << 8)) % CHECKSUM_MODULUS == 0

@@ -39,7 +39,7 @@ def as_document(event: Event, rule: str, devices: Mapping[int, str], with_packet
         "payload": head.payload if has_ports else None,
         "verdict": "dropped" if head.verdict.drop else "relayed",
         "reason": head.verdict.drop and head.verdict.drop.value,
-        "explanation": _explain(head),
+        "explanation": _explain(head, devices.get(head.ifindex)),
         "outputs": [_format_outcome(outcome, devices) for outcome in event.outcomes],
         "unlisted_outputs": max(0, event.outputs - len(event.outcomes)),
     }
@@ -55,7 +55,7 @@ def format_timestamp(nanoseconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09}Z"
 
 
-def _explain(head: Head) -> str:
+def _explain(head: Head, device: str | None) -> str:
     match head.verdict:
         case PacketVerdict.RELAYED:
             return ""
@@ -63,7 +63,10 @@ def _explain(head: Head) -> str:
             destination = number_to_address(head.destination)
             return f"no rule matches port {head.destination_port} of {destination} on this device"
         case PacketVerdict.TAGGED:
-            return f"the frame has a tag of VLAN {head.vlan}; rules on this device match only untagged frames"
+            name = f"{device or 'eth0'}.{head.vlan}"
+            return (
+                f"the frame has VLAN tag {head.vlan}: name the VLAN's device, such as {name}, in `interfaces`"
+            )
         case PacketVerdict.SOURCE:
             return f"{number_to_address(head.source)} is not in `sources`"
         case _:

@@ -22,9 +22,6 @@ from mcrelay.packet.frame import (
     NANOSECONDS,
     NETWORK_OFFSET,
     SECONDS,
-    STATUS,
-    TP_STATUS_VLAN_VALID,
-    VLAN,
 )
 from mcrelay.packet.headers import Fault, Headers, link_octets
 from mcrelay.packet.keys import ports
@@ -39,7 +36,6 @@ _LAST = np.array([-1])
 _NONE_FAILED = np.empty((0, 4), np.int64)
 _MAX_COMPARED_VALUES = 8  # wanted values that are compared one by one; np.isin is faster for more
 _MAX_PAYLOAD_OCTETS = 0xFFFF
-_VLAN_NUMBER = 0x0FFF  # bits of the tag control information (IEEE 802.1Q)
 _VERDICTS = {fault: PacketVerdict[fault.name] for fault in Fault if fault is not Fault.NONE}
 
 
@@ -112,13 +108,13 @@ class TraceCapture:
 
     def _events(self, batch: PacketBatch, rows: Column, verdict: Column) -> Iterator[Event]:
         octets = batch.frames.view(np.uint8)
-        captured = batch.frames[rows, CAPTURED].astype(np.int64) - link_octets(batch.frames)
-        ends = NETWORK_OFFSET + np.clip(captured, 0, SLOT_SIZE)
+        starts = batch.packets.network_of(rows)
+        ends = starts + np.clip(_octets_from(batch, rows, CAPTURED), 0, SLOT_SIZE)
         heads = self._heads(batch, rows, verdict)
         failures = batch.relayed.failures() if batch.relayed else _NONE_FAILED
-        for head, row, end in zip(heads, rows.tolist(), ends.tolist(), strict=True):
+        for head, row, start, end in zip(heads, rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
             outcomes = self._outcomes(batch, row, failures) if head.verdict is PacketVerdict.RELAYED else ()
-            packet = octets[row, NETWORK_OFFSET:end].tobytes()
+            packet = octets[row, start:end].tobytes()
             yield Event(head, outcomes, len(outcomes), packet)
 
     def _heads(self, batch: PacketBatch, rows: Column, verdict: Column) -> Iterator[Head]:
@@ -127,11 +123,11 @@ class TraceCapture:
             _times(frames, rows),
             packets.source_address[rows],
             packets.destination_address[rows],
-            frames[rows, LENGTH] - np.uint32(link_octets(frames)),
+            np.clip(_octets_from(batch, rows, LENGTH), 0, None),
             np.clip(packets.length[rows], 0, _MAX_PAYLOAD_OCTETS),
             ports(packets.source[rows]),
             ports(packets.destination[rows]),
-            _vlans(frames, rows),
+            _vlans(packets, rows),
             verdict,
             packets.ttl[rows],
             packets.tos[rows],
@@ -234,7 +230,15 @@ def _times(frames: NDArray[np.uint32], rows: Column) -> Column:
     return nanoseconds
 
 
-def _vlans(frames: NDArray[np.uint32], rows: Column) -> Column:
-    is_tagged = (frames[rows, STATUS] & TP_STATUS_VLAN_VALID) != 0
-    vlans: Column = np.where(is_tagged, frames[rows, VLAN] & _VLAN_NUMBER, NO_VLAN)
-    return vlans
+def _octets_from(batch: PacketBatch, rows: Column, word: int) -> Column:
+    """Return the octets of packets from the IP header on; `word` is the one of the frame that counts them."""
+    tags = batch.packets.network_of(rows) - NETWORK_OFFSET
+    octets: Column = batch.frames[rows, word].astype(np.int64) - link_octets(batch.frames) - tags
+    return octets
+
+
+def _vlans(packets: Headers, rows: Column) -> Column:
+    if packets.vlan is None:
+        return np.full(len(rows), NO_VLAN)
+    vlans = packets.vlan[rows].astype(np.int64)
+    return np.where(vlans == 0, NO_VLAN, vlans)

@@ -201,7 +201,8 @@ def test_the_line_of_each_drop_explains_it(studio, wire):
     assert outcomes[:3] == [
         "dropped: source (10.0.0.66 is not in `sources`)",
         "dropped: no_rule (no rule matches port 5002 of 239.1.1.1 on this device)",
-        "dropped: no_rule (the frame has a tag of VLAN 5; rules on this device match only untagged frames)",
+        "dropped: no_rule (the frame has VLAN tag 5:"
+        " name the VLAN's device, such as eth0.5, in `interfaces`)",
     ]
     assert outcomes[3].startswith("dropped: fragment (")
     assert said == ("4 packets, 0 relayed, 2 dropped: no_rule, 1 dropped: source, 1 dropped: fragment\n")

@@ -32,7 +32,7 @@ NO_OPERATION = b"\x01" * 4  # an IP option (RFC 791)
 
 def can_be_sent(case):
     is_udp = len(case.packet) >= 20 and case.packet[9] == socket.IPPROTO_UDP
-    return is_udp and not case.is_super_packet and case.captured is None
+    return is_udp and not case.is_super_packet and case.captured is None and case.checksum == "open"
 
 
 WIRE_CASES = [case for case in CASES if can_be_sent(case)]
@@ -43,7 +43,7 @@ WIRE_CASES = [case for case in CASES if can_be_sent(case)]
 def test_a_packet_of_the_contract_is_relayed_or_counted_by_its_verdict(harness, left, case, companions):
     harness.apply_rule(harness.to_left())
     others = numbered_payloads(companions)
-    frame = frame_with(case.packet, vlan=5 if case.is_tagged else None)
+    frame = frame_with(case.packet, case.tags)
     harness.relay(*frames_of(others), frame, *frames_of(others))
     payloads = [case.payload] if case.verdict == VALID else []
     assert left.receive_payloads(2 * companions + len(payloads)) == [*others, *payloads, *others]
@@ -173,7 +173,9 @@ DROPS = {
     "more UDP than IP": (Frame(payload=b"seven..", udp_length=16), {"malformed": 1}, {}),
     "no UDP length": (Frame(udp_length=0), {"malformed": 1}, {}),
     "a VLAN tag": (Frame(vlan=5), {}, {"no_rule": 1}),
-    "a priority tag": (Frame(vlan=0xE000), {}, {"no_rule": 1}),
+    "a VLAN tag in a priority tag": (Frame(tags=((0x8100, 0xE000), (0x8100, 5))), {}, {"no_rule": 1}),
+    "a wrong UDP checksum": (Frame(damage=1), {"malformed": 1}, {}),
+    "a wrong UDP checksum without a rule": (Frame(damage=1, destination=OTHER_GROUP), {}, {"malformed": 1}),
     "a tagged fragment": (Frame(vlan=5, fragment=100), {}, {"no_rule": 1}),
     "another group": (Frame(destination=OTHER_GROUP), {}, {"no_rule": 1}),
     "another port": (Frame(port=PORT + 1), {}, {"no_rule": 1}),

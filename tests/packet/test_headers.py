@@ -6,11 +6,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcrelay.model.addresses import address_to_number
-from mcrelay.packet.frame import NETWORK_OFFSET, SMALLEST_FRAME
+from mcrelay.packet.frame import SMALLEST_FRAME
 from mcrelay.packet.headers import Fault, read_headers
 from tests.packet.cases import CASES, DESTINATION, SOURCE, TOS, TTL, VALID
 from tests.support.packets import datagram
-from tests.support.reference_reader import captured_octets, fault_of_frame, fields_of
+from tests.support.reference_reader import captured_octets, fault_of_frame, fields_of, tags_of
 from tests.support.ring_frames import Frame, as_array, frame_of_case, frames, link_headers, packets
 
 COLUMNS = (
@@ -22,6 +22,7 @@ COLUMNS = (
     "tos",
     "payload",
     "length",
+    "network",
 )
 
 
@@ -29,13 +30,15 @@ def assert_read_alike(frames, link_header=14):
     found = read_headers(as_array(frames, link_header))
     faults = [Fault.NONE] * len(frames) if found.fault is None else found.fault
     for index, frame in enumerate(frames):
-        captured = captured_octets(frame)
+        vlan, _, tags = tags_of(frame)
+        captured = captured_octets(frame)[tags:]
         fault = fault_of_frame(frame)
+        assert (0 if found.vlan is None else found.vlan[index]) == vlan
         assert Fault(faults[index]) is fault
         columns = {name: np.broadcast_to(getattr(found, name), len(frames)) for name in COLUMNS}
         read = {name: int(column[index]) for name, column in columns.items()}
         if fault is Fault.NONE:
-            assert read == fields_of(captured)
+            assert read == fields_of(frame)
         elif len(captured) >= 20:
             assert read["source_address"].to_bytes(4, "big") == captured[12:16]
             assert read["destination_address"].to_bytes(4, "big") == captured[16:20]
@@ -69,7 +72,7 @@ def assert_case(case, found, row):
             address_to_number(DESTINATION[0]),
         )
         assert (column["ttl"], column["tos"], column["length"]) == (TTL, TOS, len(case.payload))
-        start = int(column["payload"]) - NETWORK_OFFSET
+        start = int(column["payload"]) - int(column["network"])
         assert case.packet[start : start + int(column["length"])] == case.payload
 
 

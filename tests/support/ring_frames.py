@@ -10,13 +10,19 @@ from mcrelay.packet.frame import (
     GSO_TYPE,
     NETWORK_OFFSET,
     SMALLEST_FRAME,
+    TP_STATUS_CSUM_VALID,
+    TP_STATUS_CSUMNOTREADY,
     TP_STATUS_USER,
     TP_STATUS_VLAN_VALID,
     VNET_HEADER,
 )
-from tests.support.packets import datagram
+from tests.support.packets import datagram, vlan_tag
 
 TPACKET2_HEADER = struct.Struct("=IIIHHIIHH4x")  # struct tpacket2_hdr of linux/if_packet.h
+SOCKADDR_LL = struct.Struct("=H2sIHBB8x")  # struct sockaddr_ll of linux/if_packet.h
+AF_PACKET, ARPHRD_ETHER, PACKET_MULTICAST = 17, 1, 2
+ETH_P_IP, ETH_P_8021Q, ETH_P_8021AD = 0x0800, 0x8100, 0x88A8  # linux/if_ether.h
+CHECKSUM_STATUS = {"open": 0, "valid": TP_STATUS_CSUM_VALID, "not ready": TP_STATUS_CSUMNOTREADY}
 VIRTIO_NET_HDR_GSO_UDP = 3  # linux/virtio_net.h
 
 
@@ -29,6 +35,8 @@ class Frame:
     status: int = TP_STATUS_USER
     gso: int = 0
     stale: int = 0  # fills the rest of the frame, as the octets of an earlier packet do
+    tag: int = 0  # the outermost VLAN tag, which the kernel moved out of the packet
+    ethertype: int = ETH_P_IP  # of what follows the outermost tag
 
     def octets(self, link_header):
         """Return the whole frame, for a link header of so many octets."""
@@ -42,8 +50,10 @@ class Frame:
             NETWORK_OFFSET,
             0,
             0,
-            0,
-            0,
+            self.tag,
+            0x8100 if self.tag else 0,
+        ) + SOCKADDR_LL.pack(
+            AF_PACKET, self.ethertype.to_bytes(2, "big"), 7, ARPHRD_ETHER, PACKET_MULTICAST, 6
         )
         frame = bytearray([self.stale]) * SMALLEST_FRAME
         frame[: len(header)] = header
@@ -54,10 +64,22 @@ class Frame:
 
 
 def frame_of_case(case):
-    """Return the frame of a case of tests/packet/cases.py."""
-    status = TP_STATUS_USER | (TP_STATUS_VLAN_VALID if case.is_tagged else 0)
+    """Return the frame of a case of tests/packet/cases.py, after the kernel has removed its outermost tag."""
+    status = TP_STATUS_USER | CHECKSUM_STATUS[case.checksum]
+    (tag, ethertype), nested = (0, ETH_P_IP), b""
+    if case.tags:
+        status |= TP_STATUS_VLAN_VALID
+        (_, tag), *others = case.tags
+        types = [of_tag for of_tag, _ in others] + [ETH_P_IP]
+        ethertype = types[0]
+        nested = b"".join(map(vlan_tag, (control for _, control in others), types[1:]))
     return Frame(
-        case.packet, case.captured, status, gso=VIRTIO_NET_HDR_GSO_UDP if case.is_super_packet else 0
+        nested + case.packet,
+        None if case.captured is None else len(nested) + case.captured,
+        status,
+        gso=VIRTIO_NET_HDR_GSO_UDP if case.is_super_packet else 0,
+        tag=tag,
+        ethertype=ethertype,
     )
 
 
@@ -93,14 +115,29 @@ packets = st.builds(
     trailer=often(b"", st.binary(max_size=26)),
     addresses=st.tuples(address, address),
     ports=st.tuples(port, port),
+    damage=st.none() | st.just(0) | port,
 ) | st.binary(max_size=90)
+tag_control = st.sampled_from([0, 0, 0xE000, 0x1000, 100, 0xE064]) | port
+nested_tags = st.lists(st.tuples(st.sampled_from([ETH_P_8021Q, ETH_P_8021AD]), tag_control), max_size=3)
+
+
+def frame_with_tags(nested, last, packet, **fields):
+    """Return a frame with these tags before its packet, and the Ethernet type `last` of the packet."""
+    types = [ethertype for ethertype, _ in nested] + [last]
+    tags = b"".join(map(vlan_tag, (control for _, control in nested), types[1:]))
+    return Frame(tags + packet, ethertype=types[0], **fields)
+
+
 frames = st.builds(
-    Frame,
+    frame_with_tags,
+    often([], nested_tags),
+    often(ETH_P_IP, port),
     packets,
     captured=often(None, st.integers(0, 80)),
     status=often(TP_STATUS_USER, st.integers(0, 2**32 - 1)),
     gso=often(0, octet),
     stale=octet,
+    tag=often(0, tag_control),
 )
 link_headers = st.sampled_from([14, 0, 4, 16])
 
@@ -109,8 +146,8 @@ link_headers = st.sampled_from([14, 0, 4, 16])
 _FOREIGN, _OWN = b"\xc0\xa8\xa8\x37", b"\x0a\x09\x02\x01"
 _GROUP, _OTHER_GROUP = b"\xef\x01\x01\x01", b"\xef\x01\x01\x02"
 matching = st.builds(
-    lambda payload, ttl, tos, source, group, port: Frame(
-        datagram(payload, ttl=ttl, tos=tos, addresses=(source, group), ports=(40_000, port))
+    lambda payload, ttl, tos, source, group, port, damage: Frame(
+        datagram(payload, ttl=ttl, tos=tos, addresses=(source, group), ports=(40_000, port), damage=damage)
     ),
     payload=st.binary(max_size=40),
     ttl=st.integers(0, 255),
@@ -118,4 +155,5 @@ matching = st.builds(
     source=st.sampled_from([_FOREIGN, _OWN]),
     group=st.sampled_from([_GROUP, _GROUP, _GROUP, _OTHER_GROUP]),
     port=st.sampled_from([5001, 5001, 5001, 5002]),
+    damage=st.sampled_from([None, 0, 0, 1]),
 )

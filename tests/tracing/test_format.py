@@ -102,7 +102,7 @@ def test_outputs_beyond_those_that_are_kept_are_counted():
         (with_verdict(PacketVerdict.NO_RULE, destination_port=5002), "no_rule",
          "no rule matches port 5002 of 239.1.1.1 on this device"),
         (with_verdict(PacketVerdict.TAGGED, vlan=5), "no_rule",
-         "the frame has a tag of VLAN 5; rules on this device match only untagged frames"),
+         "the frame has VLAN tag 5: name the VLAN's device, such as eth0.5, in `interfaces`"),
         (with_verdict(PacketVerdict.FRAGMENT), "fragment", Drop.FRAGMENT.explanation),
         (with_verdict(PacketVerdict.MALFORMED), "malformed", Drop.MALFORMED.explanation),
         (with_verdict(PacketVerdict.OVERSIZE), "oversize", Drop.OVERSIZE.explanation),

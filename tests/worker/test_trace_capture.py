@@ -14,13 +14,12 @@ from mcrelay.model.counters import OUTPUTS, RULES
 from mcrelay.model.send_errors import FAULT_CODES, PathFault
 from mcrelay.model.state import Flow, Route, RouteOutput, Trace
 from mcrelay.packet.fib import RouteEntry
-from mcrelay.packet.frame import TP_STATUS_USER, TP_STATUS_VLAN_VALID
 from mcrelay.tracing.events import EXPIRED, MAX_OUTCOMES, NO_VLAN, SENT, PacketVerdict
 from mcrelay.tracing.ring import TRACE_RING_SIZE, Reader
 from mcrelay.worker.trace_capture import CaptureBuilder
 from mcrelay.worker.trace_writer import BURST_EVENTS, TraceWriter
 from tests.support.memory_worker import FRAMES, LINK, SOCKET, MemoryWorker, refuse, ring_octets
-from tests.support.packets import datagram
+from tests.support.packets import datagram, vlan_tag
 from tests.support.ring_frames import Frame, matching
 from tests.support.ring_frames import frames as any_frames
 
@@ -99,8 +98,22 @@ def test_an_event_has_the_packet_and_its_header_fields():
 
 
 def test_the_event_of_a_tagged_frame_has_its_vlan_number():
-    _, (event,) = relay_traced([Frame(datagram(), status=TP_STATUS_USER | TP_STATUS_VLAN_VALID)])
-    assert (event.head.verdict, event.head.vlan) == (PacketVerdict.TAGGED, 0)
+    _, (event,) = relay_traced([Frame(datagram(), tag=0xE005)])
+    assert (event.head.verdict, event.head.vlan) == (PacketVerdict.TAGGED, 5)
+
+
+def test_the_event_of_a_frame_with_priority_tags_begins_with_the_ip_header():
+    frame = Frame(vlan_tag(0xE000) + datagram(), tag=0xE000, ethertype=0x8100)
+    _, (event,) = relay_traced([frame])
+    assert (event.head.verdict, event.head.vlan) == (PacketVerdict.RELAYED, NO_VLAN)
+    assert (event.packet, event.head.length) == (datagram(), len(datagram()))
+
+
+def test_the_event_of_a_nested_tag_has_the_number_of_its_vlan():
+    frame = Frame(vlan_tag(7) + datagram(), tag=0xE000, ethertype=0x8100)
+    _, (event,) = relay_traced([frame])
+    assert (event.head.verdict, event.head.vlan) == (PacketVerdict.TAGGED, 7)
+    assert event.packet == datagram()
 
 
 def test_events_are_in_the_order_of_the_packets():
