@@ -34,6 +34,7 @@ class OutputFields:
     source_port: int | None
     ttl: Ttl
     dscp: Dscp
+    loopback: bool
 
     @property
     def name(self) -> str:
@@ -52,13 +53,14 @@ class RuleFields:
     destination: str
     port: int
     sources: tuple[str, ...]
+    loopback: bool
     outputs: tuple[OutputFields, ...]
 
 
-INPUT_FIELDS = ("interface", "device", "destination", "port", "sources")
+INPUT_FIELDS = ("interface", "device", "destination", "port", "sources", "loopback")
 OUTPUT_FIELDS = tuple(output_field.name for output_field in fields(OutputFields))
 _OF_THE_RULE = ("description", "enabled")
-_OF_AN_OUTPUT = ("device", "source", "source_port", "ttl", "dscp")
+_OF_AN_OUTPUT = ("device", "source", "source_port", "ttl", "dscp", "loopback")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ def fields_of(rule: Rule, devices: Mapping[str, str], route: Route | None) -> Ru
         destination=rule_input.destination,
         port=rule_input.port,
         sources=rule_input.sources,
+        loopback=rule_input.loopback,
         outputs=tuple(_output_fields(output, devices[output.interface], sources) for output in rule.outputs),
     )
 
@@ -163,6 +166,7 @@ def _output_fields(output: Output, device: str, sources: Mapping[str, str]) -> O
         source_port=output.source_port or None,
         ttl=output.ttl,
         dscp=output.dscp,
+        loopback=output.loopback,
     )
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from mcrelay.config.model import Config, Input, Interface, Output, Rule
+from mcrelay.config.feedback import RuleFlows, find_feedback
+from mcrelay.config.model import Config, Destination, Input, Interface, Output, Rule, format_flow
 from mcrelay.config.problems import ConfigError, Key, Problem
 from mcrelay.config.reader import Source
 from mcrelay.config.schema import default
@@ -18,14 +19,19 @@ from mcrelay.config.section import Section, read_section
 from mcrelay.model.addresses import (
     GROUP_RANGE,
     LOOPBACK_DEVICE,
-    format_endpoint,
     is_group,
     is_link_local_group,
     reason_not_host,
 )
 from mcrelay.model.suggestions import did_you_mean, list_words
 
-_Destination = tuple[str, str, int]  # device, address and port
+_LOOPBACK_OF_A_HOST = {
+    "input": (
+        "packets of this host to its own address never leave through a device; delete `loopback`, and name an"
+        f" interface with the device {LOOPBACK_DEVICE}"
+    ),
+    "output": "packets to the address of a host reach that host alone; delete `loopback`, or send to a group",
+}
 
 
 def compile_config(sources: Sequence[Source], before: Mapping[str, Rule] | None = None) -> Config:
@@ -53,7 +59,8 @@ class _Compiler:
         self._warnings: list[Problem] = []
         self._names: frozenset[str] = frozenset()  # of all interfaces, valid or not
         self._interfaces: dict[str, Interface] = {}
-        self._relayed: dict[_Destination, dict[str | None, Section]] = {}  # by source, None for any
+        self._relayed: dict[Destination, dict[str | None, Section]] = {}  # by source, None for any
+        self._flows: list[RuleFlows] = []  # of enabled rules
 
     def compile(self, files: Sequence[Section]) -> Config:
         """Return the config of all files. It is incomplete if there are problems."""
@@ -72,6 +79,9 @@ class _Compiler:
             self._compile_rule(name, section, data_plane)
             for name, section in self._merge(files, "rules").items()
         )
+        problems, warnings = find_feedback(self._flows)
+        self.problems += problems
+        self._warnings += warnings
         return Config(data_plane, workers, watch, self._interfaces, rules, tuple(sorted(self._warnings)))
 
     def _report(self, section: Section, message: str, *keys: Key) -> None:
@@ -133,6 +143,9 @@ class _Compiler:
         self._compare_outputs(rule_input, sent)
         if enabled:
             self._compare_rules(section, rule_input)
+            destinations = tuple((where, output, self._destination_of(output)) for where, output in sent)
+            flow = self._destination_of(rule_input)
+            self._flows.append(RuleFlows(section, rule_input, flow, destinations))
         rule_outputs = tuple(output for _, output in sent)
         rule = Rule(name, description, rule_input, rule_outputs, enabled, data_plane, section.where)
         return self._reuse(rule)
@@ -152,7 +165,8 @@ class _Compiler:
         if interface is None or destination is None or port is None:
             return None
         sources = section.valid_items("sources") or enumerate(default("input", "sources"))
-        return Input(interface.name, destination, port, tuple(source for _, source in sources))
+        loopback = self._loopback(section, "input", interface, destination)
+        return Input(interface.name, destination, port, tuple(source for _, source in sources), loopback)
 
     def _compile_output(self, section: Section, rule_input: Input | None) -> Output | None:
         interface = self._known_interface(section)
@@ -165,7 +179,19 @@ class _Compiler:
         if is_link_local_group(destination) and ttl != 1:
             message = f"{destination} is link-local, and receivers may refuse a TTL of {ttl}; set `ttl: 1`"
             self._warnings.append(section.problem(message, "ttl"))
-        return Output(interface.name, destination, port, source, section.get("source_port", 0), ttl, dscp)
+        loopback = self._loopback(section, "output", interface, destination)
+        source_port = section.get("source_port", 0)
+        return Output(interface.name, destination, port, source, source_port, ttl, dscp, loopback)
+
+    def _loopback(self, section: Section, kind: str, interface: Interface, destination: str) -> bool:
+        """Return the `loopback` of an input or output, and report it where it has no meaning."""
+        loopback: bool = section.get("loopback", default(kind, "loopback"))
+        if loopback and interface.device == LOOPBACK_DEVICE:
+            what = f"every packet on {LOOPBACK_DEVICE} comes from this host and returns to it"
+            self._report(section, f"{what}; delete `loopback`", "loopback")
+        elif loopback and not is_group(destination):
+            self._report(section, _LOOPBACK_OF_A_HOST[kind], "loopback")
+        return loopback
 
     def _known_interface(self, section: Section) -> Interface | None:
         name = section.get("interface")
@@ -207,20 +233,20 @@ class _Compiler:
         self._report(section, f"{needed}; add, for example, `group: 239.2.2.2`")
         return None
 
-    def _destination_of(self, end: Input | Output) -> _Destination:
+    def _destination_of(self, end: Input | Output) -> Destination:
         return self._interfaces[end.interface].device, end.destination, end.port
 
     def _compare_outputs(self, rule_input: Input, outputs: Iterable[tuple[Section, Output]]) -> None:
         """Report each output that has the destination of the rule's input or of an earlier output."""
-        earlier: dict[_Destination, Section] = {}
+        earlier: dict[Destination, Section] = {}
         for section, output in outputs:
             flow = self._destination_of(output)
             if flow == self._destination_of(rule_input):
                 self._report(
-                    section, f"{_format_flow(flow)} is the rule's own input: packets would loop forever"
+                    section, f"{format_flow(flow)} is the rule's own input: packets would loop forever"
                 )
             elif flow in earlier:
-                self._report(section, f"{_format_flow(flow)} is already an output, at {earlier[flow].where}")
+                self._report(section, f"{format_flow(flow)} is already an output, at {earlier[flow].where}")
             earlier.setdefault(flow, section)
 
     def _compare_rules(self, section: Section, rule_input: Input) -> None:
@@ -230,7 +256,7 @@ class _Compiler:
         rivals = (None, *rule_input.sources) if rule_input.sources else tuple(earlier)
         rival = next((earlier[source] for source in rivals if source in earlier), None)
         if rival:
-            message = f"{_format_flow(flow)} is already relayed by rule `{rival.path[-1]}` at {rival.where}"
+            message = f"{format_flow(flow)} is already relayed by rule `{rival.path[-1]}` at {rival.where}"
             self._report(section, f"{message}; add outputs there", "input")
         for source in rule_input.sources or (None,):
             earlier.setdefault(source, section)
@@ -238,8 +264,3 @@ class _Compiler:
 
 def _by_name(found: Iterable[_Named | None]) -> dict[str, _Named]:
     return {value.name: value for value in found if value}
-
-
-def _format_flow(flow: _Destination) -> str:
-    device, destination, port = flow
-    return f"{format_endpoint(destination, port)} on {device}"

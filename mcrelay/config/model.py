@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mcrelay.config.problems import Problem, SourceLocation
+from mcrelay.model.addresses import format_endpoint
 from mcrelay.model.state import Dscp, Ttl, output_name
+
+Destination = tuple[str, str, int]
+"""Where packets are sent or taken: device, address and port."""
+
+
+def format_flow(flow: Destination) -> str:
+    """Return the text of a destination: `239.1.1.1:5001 on eth0`."""
+    device, address, port = flow
+    return f"{format_endpoint(address, port)} on {device}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +35,15 @@ class Interface:
 class Input:
     """The destination of the packets that a rule relays: a group or a local address, and a port.
 
-    If `sources` is not empty, only packets from these addresses are relayed.
+    If `sources` is not empty, only packets from these addresses are relayed. With `loopback`, packets that
+    this host sends through the device are relayed, too.
     """
 
     interface: str
     destination: str
     port: int
     sources: tuple[str, ...] = ()
+    loopback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +51,7 @@ class Output:
     """A destination of a rule, with the defaults of its interface filled in.
 
     If `source` is None, the relay sends from the first global address of the device. If `source_port` is 0,
-    the kernel chooses a port.
+    the kernel chooses a port. With `loopback`, programs of this host hear what is sent.
     """
 
     interface: str
@@ -49,6 +61,7 @@ class Output:
     source_port: int
     ttl: Ttl
     dscp: Dscp
+    loopback: bool = False
 
     @property
     def name(self) -> str:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from mcrelay.linux.constants import ETH_P_IP, NUD_FAILED, PACKET_MULTICAST, SO_ATTACH_FILTER
 from mcrelay.model.addresses import FIRST_GROUP, LAST_GROUP
-from mcrelay.packet.frame import MAX_NESTED_TAGS, VLAN_TAG, VLAN_TYPES
+from mcrelay.packet.frame import MAX_NESTED_TAGS, PACKET_OUTGOING, VLAN_TAG, VLAN_TYPES
 
 FilterInstruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
 
 MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS of linux/bpf_common.h
+MAX_OUTGOING = 64  # groups that a program compares with those of outgoing packets
 
 _LD_WORD, _LD_HALF, _LD_OCTET, _LDX = 0x20, 0x28, 0x30, 0x01
 _LD_WORD_BEHIND, _LD_OCTET_BEHIND = 0x40, 0x50  # the offset is that of the operand and the register X
-_JEQ, _JGT, _JGE, _RET = 0x15, 0x25, 0x35, 0x06
+_JA, _JEQ, _JGT, _JGE, _RET = 0x05, 0x15, 0x25, 0x35, 0x06
 _ETHERTYPE, _PACKET_TYPE = 0xFFFFF000, 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PROTOCOL, + SKF_AD_PKTTYPE
 _NETWORK = 0xFFF00000  # SKF_NET_OFF: offsets from the IP header on
 _WHOLE = 0xFFFFFFFF
@@ -45,35 +46,59 @@ def _find_ip_header() -> Iterator[FilterInstruction]:
     yield _RET, 0, 0, 0
 
 
-# IPv4 and UDP, except for packets to other hosts and packets that this host sends.
 _UDP: list[FilterInstruction] = [
     *_find_ip_header(),
-    (_LD_WORD, 0, 0, _PACKET_TYPE),
-    (_JGT, 0, 1, PACKET_MULTICAST),  # greater values are packets to other hosts, and outgoing packets
-    (_RET, 0, 0, 0),
     (_LD_OCTET_BEHIND, 0, 0, _NETWORK + 9),
     (_JEQ, 1, 0, socket.IPPROTO_UDP),
     (_RET, 0, 0, 0),
+    (_LD_WORD, 0, 0, _PACKET_TYPE),
 ]
-ANY_UDP: list[FilterInstruction] = [*_UDP, (_RET, 0, 0, _WHOLE)]
+_ARRIVED: list[FilterInstruction] = [
+    (_JGT, 0, 1, PACKET_MULTICAST),  # greater values are packets to other hosts, and outgoing packets
+    (_RET, 0, 0, 0),
+]
+_TO_ANY_GROUP: list[FilterInstruction] = [
+    (_JGE, 0, 2, FIRST_GROUP),
+    (_JGE, 1, 0, LAST_GROUP + 1),
+    (_RET, 0, 0, _WHOLE),
+]
+_LOAD_DESTINATION: FilterInstruction = (_LD_WORD_BEHIND, 0, 0, _NETWORK + 16)
+ANY_UDP: list[FilterInstruction] = [*_UDP, *_ARRIVED, (_RET, 0, 0, _WHOLE)]
 
 
-def udp_to(unicast: Iterable[int]) -> list[FilterInstruction]:
+def udp_to(unicast: Iterable[int], outgoing: Iterable[int] = ()) -> list[FilterInstruction]:
     """Return a program that accepts IPv4 UDP packets to any group and to these addresses (numbers).
 
-    If the addresses are too many for a program, it accepts packets to all addresses.
+    Of the packets that this host sends, it accepts those to the groups `outgoing`, or to any group if they
+    are more than MAX_OUTGOING. If the addresses are too many, it accepts arriving packets to all addresses.
     """
     addresses = sorted(unicast)
+    sent = _sent_to(sorted(outgoing))
     program = [
         *_UDP,
-        (_LD_WORD_BEHIND, 0, 0, _NETWORK + 16),
-        (_JGE, 0, 2, FIRST_GROUP),
-        (_JGE, 1, 0, LAST_GROUP + 1),
-        (_RET, 0, 0, _WHOLE),
-        *(step for address in addresses for step in ((_JEQ, 0, 1, address), (_RET, 0, 0, _WHOLE))),
+        *sent,
+        *_ARRIVED,
+        _LOAD_DESTINATION,
+        *_TO_ANY_GROUP,
+        *_to_each(addresses),
         (_RET, 0, 0, 0),
     ]
-    return program if len(program) <= MAX_INSTRUCTIONS else ANY_UDP
+    if len(program) > MAX_INSTRUCTIONS:
+        return [*_UDP, *sent, *_ARRIVED, (_RET, 0, 0, _WHOLE)]
+    return program
+
+
+def _sent_to(groups: Sequence[int]) -> list[FilterInstruction]:
+    """Return the instructions that decide on packets that this host sends; nothing if none is accepted."""
+    if not groups:
+        return []
+    accepted = _TO_ANY_GROUP if len(groups) > MAX_OUTGOING else _to_each(groups)
+    decision = [_LOAD_DESTINATION, *accepted, (_RET, 0, 0, 0)]
+    return [(_JEQ, 1, 0, PACKET_OUTGOING), (_JA, 0, 0, len(decision)), *decision]
+
+
+def _to_each(addresses: Iterable[int]) -> list[FilterInstruction]:
+    return [step for address in addresses for step in ((_JEQ, 0, 1, address), (_RET, 0, 0, _WHOLE))]
 
 
 def neighbour_changes(unsettled: Iterable[int]) -> list[FilterInstruction]:
@@ -93,7 +118,7 @@ def neighbour_changes(unsettled: Iterable[int]) -> list[FilterInstruction]:
         (_JEQ, 0, 1, socket.htons(NUD_FAILED)),
         (_RET, 0, 0, _WHOLE),
         (_LD_WORD, 0, 0, first_address),  # the first attribute is NDA_DST
-        *(step for address in addresses for step in ((_JEQ, 0, 1, address), (_RET, 0, 0, _WHOLE))),
+        *_to_each(addresses),
         (_RET, 0, 0, 0),
     ]
 

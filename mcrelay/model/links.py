@@ -8,6 +8,8 @@ from enum import IntEnum
 
 from mcrelay.model.addresses import LOOPBACK_DEVICE, is_loopback
 
+LOOPBACK_IFINDEX = 1  # of the device lo in every network namespace (include/net/flow.h)
+
 
 class AddressScope(IntEnum):
     """The scope of an address (ip-address(8)): a larger number is a smaller part of the network."""

@@ -54,12 +54,16 @@ class Ingress:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Egress:
-    """A UDP socket that sends. If `source_port` is 0, the kernel chooses a port, once for each supervisor."""
+    """A UDP socket that sends. If `source_port` is 0, the kernel chooses a port, once for each supervisor.
+
+    With `loopback`, programs of this host hear the groups to which it sends (IP_MULTICAST_LOOP of ip(7)).
+    """
 
     ifindex: int
     source: str
     source_port: int = 0
     routing: Routing = "link"
+    loopback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +102,14 @@ class RouteOutput:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The rule that a flow belongs to, and the outputs that its packets are sent to."""
+    """The rule that a flow belongs to, and the outputs that its packets are sent to.
+
+    With `loopback`, packets that this host sends through the device of the flow are relayed, too.
+    """
 
     rule: str
     outputs: tuple[RouteOutput, ...]
+    loopback: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -5,17 +5,26 @@ Both are arrays, which are built when the flows change and read for each batch o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcrelay.model.addresses import address_to_number
+from mcrelay.model.links import LOOPBACK_IFINDEX
 from mcrelay.model.send_errors import FAULT_CODES, PathFault
-from mcrelay.model.state import Dscp, Egress, Flow, Route, Ttl
-from mcrelay.packet.keys import EndpointKey, EndpointKeys, endpoint_key, find, pair_with_address
+from mcrelay.model.state import Dscp, Egress, Flow, Route, RouteOutput, Ttl
+from mcrelay.packet.keys import (
+    EndpointKey,
+    EndpointKeys,
+    endpoint_key,
+    find,
+    outgoing_key,
+    pair_with_address,
+)
 
 NO_ROUTE = -1
 NO_FAULT = 0
@@ -23,14 +32,19 @@ FROM_PACKET = -1  # in a column of TTLs or TOS octets: the value is copied from 
 
 
 class Fib:
-    """The flows of one link. A route is an index into the `RouteTable`."""
+    """The flows of one link. A route is an index into the `RouteTable`.
 
-    def __init__(self, flows: Mapping[Flow, int]) -> None:
-        keys = np.array([endpoint_key(flow.destination, flow.port) for flow in flows], np.uint64)
-        routes = np.array(list(flows.values()), np.int64)
-        has_source = np.array([flow.source is not None for flow in flows], np.bool_)
+    Packets that this host sends match the flows in `looped` alone.
+    """
+
+    def __init__(self, flows: Mapping[Flow, int], looped: Set[Flow] = frozenset()) -> None:
+        matched = [(endpoint_key(flow.destination, flow.port), flow) for flow in flows]
+        matched += [(outgoing_key(flow.destination, flow.port), flow) for flow in looped]
+        keys = np.array([key for key, _ in matched], np.uint64)
+        routes = np.array([flows[flow] for _, flow in matched], np.int64)
+        has_source = np.array([flow.source is not None for _, flow in matched], np.bool_)
         sources = np.array(
-            [endpoint_key(flow.source, 0) for flow in flows if flow.source is not None], np.uint64
+            [endpoint_key(flow.source, 0) for _, flow in matched if flow.source is not None], np.uint64
         )
         # One entry for each destination and port. An entry has either one route for every source, or no such
         # route and a (entry, source) pair with a route for each allowed source.
@@ -105,7 +119,12 @@ class RouteTable:
     Outputs are sorted by egress socket, so that datagrams sorted by output are also sorted by socket.
     """
 
-    def __init__(self, entries: Sequence[RouteEntry], egress: Sequence[Egress]) -> None:
+    def __init__(
+        self,
+        entries: Sequence[RouteEntry],
+        egress: Sequence[Egress],
+        flows: Mapping[Flow, RouteEntry] = MappingProxyType({}),
+    ) -> None:
         socket_index = {socket: index for index, socket in enumerate(egress)}
         outputs = [
             (socket_index[output.egress], output, row, route)
@@ -134,6 +153,10 @@ class RouteTable:
         """TOS octet of an output's datagrams, or FROM_PACKET; shape (outputs,)."""
         self.fault = np.array([_fault(outputs[index][1].fault) for index in order], np.int64)
         """Number of an output's fault (FAULT_CODES), or NO_FAULT; shape (outputs,)."""
+        takers = [_row_of_taker(outputs[index][1], flows) for index in order]
+        self.taker_row = np.array(takers, np.int64)
+        """Row of the rule whose input an output sends to, NO_ROUTE if there is none; shape (outputs,)."""
+        self.has_takers = bool((self.taker_row != NO_ROUTE).any())
         self.destinations = [
             (address_to_number(outputs[i][1].destination), outputs[i][1].port) for i in order
         ]
@@ -156,6 +179,22 @@ class RouteTable:
         before = np.cumsum(count) - count
         within = np.arange(len(packet)) - before[packet]
         return packet, self.members[self.first[route][packet] + within]
+
+
+def _row_of_taker(output: RouteOutput, flows: Mapping[Flow, RouteEntry]) -> int:
+    """Return the row of the rule whose input has the device and destination of an output, else NO_ROUTE.
+
+    The relay does not take what it sends, and the ring of the input does not even get it. So it is counted
+    for that rule where it is sent, except where the ring gets it: on the device lo, or with `loopback`.
+    """
+    egress = output.egress
+    if egress.ifindex == LOOPBACK_IFINDEX:
+        return NO_ROUTE
+    for source in (None, egress.source):
+        taker = flows.get(Flow(egress.ifindex, output.destination, output.port, source))
+        if taker and not taker.route.loopback:
+            return taker.rows[0]
+    return NO_ROUTE
 
 
 def _ttl(ttl: Ttl) -> int:

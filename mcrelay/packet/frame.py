@@ -1,7 +1,7 @@
 """The layout of a frame in a packet ring (TPACKET_V2, linux/if_packet.h), with the sizes that mcrelay sets.
 
 0   struct tpacket2_hdr    status, lengths, time stamp, VLAN tag; in the host's byte order
-32  struct sockaddr_ll     the protocol that follows the VLAN tag, as an Ethernet type
+32  struct sockaddr_ll     the protocol that follows the VLAN tag, and whether this host sends the packet
 ..  struct virtio_net_hdr  10 octets directly before the link header: its GSO type marks super-packets
 ..  link header            0 to 16 octets, directly before the IP header
 96  IP header
@@ -21,8 +21,10 @@ NETWORK_OFFSET = 80 + RESERVED + VNET_HEADER  # of the IP header
 # Indexes of the fields of struct tpacket2_hdr, in words of 32 bits.
 STATUS, LENGTH, CAPTURED, OFFSETS, SECONDS, NANOSECONDS, VLAN = range(7)
 LINK_PROTOCOL = 8  # a word of struct sockaddr_ll: AF_PACKET, and the Ethernet type in network byte order
+PACKET_TYPE = 32 + 10  # offset of sll_pkttype, in octets
 GSO_TYPE = 1  # offset in struct virtio_net_hdr, in octets; the value 0 is VIRTIO_NET_HDR_GSO_NONE
 
+PACKET_OUTGOING = 4  # a packet type (linux/if_packet.h)
 TP_STATUS_KERNEL = 0
 TP_STATUS_USER = 1 << 0
 TP_STATUS_CSUMNOTREADY = 1 << 3

@@ -25,6 +25,8 @@ from mcrelay.packet.frame import (
     MAX_NESTED_TAGS,
     NETWORK_OFFSET,
     OFFSETS,
+    PACKET_OUTGOING,
+    PACKET_TYPE,
     STATUS,
     VLAN,
     VLAN_NUMBER,
@@ -45,7 +47,14 @@ from mcrelay.packet.ipv4 import (
     UDP,
     UDP_HEADER,
 )
-from mcrelay.packet.keys import EndpointKeys, addresses, destination_keys, endpoint_keys, source_keys
+from mcrelay.packet.keys import (
+    OUTGOING,
+    EndpointKeys,
+    addresses,
+    destination_keys,
+    endpoint_keys,
+    source_keys,
+)
 from mcrelay.packet.udp_checksum import has_wrong_checksum
 from mcrelay.packet.vlan import strip_tags
 
@@ -140,6 +149,12 @@ def read_headers(frames: NDArray[np.uint32]) -> Headers:
     # Mostly, the kernel vouches for all packets of a device in the same way.
     is_vouched = int(np.bitwise_and.reduce(frames[:, STATUS])) & CHECKSUM_VOUCHED
     return found if is_vouched else _check_udp(found, frames)
+
+
+def mark_outgoing(packets: Headers, frames: NDArray[np.uint32]) -> None:
+    """Mark the destinations of the packets that this host sends, for a link whose ring has such packets."""
+    is_outgoing = frames.view(np.uint8)[:, PACKET_TYPE] == PACKET_OUTGOING
+    packets.destination[is_outgoing] |= np.uint64(OUTGOING)
 
 
 def _checksum_remainder(word_0: Words, word_1: Words, destination: Words) -> Words:

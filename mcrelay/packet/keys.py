@@ -1,7 +1,8 @@
 """Endpoint keys: an IPv4 address and a UDP port as one number, by which both data paths look up packets.
 
 No other module knows the encoding: `address << 32 | port`, a number of 64 bits. So the destination of a plain
-packet is its word 2 (packet/ipv4.py) without the source port.
+packet is its word 2 (packet/ipv4.py) without the source port. The destination of a packet that this host
+sends also has the bit OUTGOING, so that only flows with `loopback` match it.
 """
 
 from __future__ import annotations
@@ -22,11 +23,17 @@ EndpointKeys = NDArray[np.uint64]
 ADDRESS_SHIFT = 32  # in a key, in bits from the right
 PORT_MASK = 0xFFFF
 DESTINATION_MASK = 0xFFFF_FFFF << ADDRESS_SHIFT | PORT_MASK  # of word 2
+OUTGOING = 1 << 16
 
 
 def endpoint_key(address: str, port: int) -> EndpointKey:
     """Return the key of an address and a UDP port."""
     return EndpointKey(address_to_number(address) << ADDRESS_SHIFT | port)
+
+
+def outgoing_key(address: str, port: int) -> EndpointKey:
+    """Return the key of the destination of packets that this host sends."""
+    return EndpointKey(endpoint_key(address, port) | OUTGOING)
 
 
 def destination_keys(word_2: NDArray[np.uint64]) -> EndpointKeys:

@@ -13,6 +13,7 @@ from mcrelay.packet.frame import (
     GSO_TYPE,
     IPV4_WORD,
     NETWORK_OFFSET,
+    PACKET_OUTGOING,
     VLAN_NUMBER,
     VNET_HEADER,
 )
@@ -31,13 +32,14 @@ from mcrelay.packet.ipv4 import (
     UDP,
     UDP_HEADER,
 )
-from mcrelay.packet.keys import ADDRESS_SHIFT, DESTINATION_MASK, PORT_MASK, EndpointKey
+from mcrelay.packet.keys import ADDRESS_SHIFT, DESTINATION_MASK, OUTGOING, PORT_MASK, EndpointKey
 
 # Of a plain packet, in octets from the start of its frame.
 PAYLOAD_OFFSET = NETWORK_OFFSET + IP_HEADER + UDP_HEADER
 
-# struct tpacket2_hdr: status, lengths, offsets, time stamp, VLAN tag; the word LINK_PROTOCOL of sockaddr_ll
-_FRAME = struct.Struct("=IIIHHIIH6xI")
+# struct tpacket2_hdr: status, lengths, offsets, time stamp, VLAN tag; of struct sockaddr_ll the word
+# LINK_PROTOCOL and the packet type
+_FRAME = struct.Struct("=IIIHHIIH6xI6xB")
 _HEADERS = struct.Struct(">QQQHH")  # the three words of a plain packet, the UDP length and checksum
 _ADDRESSES = NETWORK_OFFSET + 12  # offset of the two addresses, which lie directly before the UDP header
 _ADDRESS_OCTETS = 8
@@ -50,7 +52,7 @@ its link header, arrival in nanoseconds since 1970. (A named tuple takes as long
 
 def read_plain(memory: memoryview, frame: int) -> PlainPacket | None:
     """Return the fields of a plain packet without a fault, else None; `frame` is its offset in the ring."""
-    status, length, captured, link, network, seconds, nanoseconds, tag, protocol = _FRAME.unpack_from(
+    status, length, captured, link, network, seconds, nanoseconds, tag, protocol, kind = _FRAME.unpack_from(
         memory, frame
     )
     word_0, word_1, word_2, udp_length, udp_checksum = _HEADERS.unpack_from(memory, frame + NETWORK_OFFSET)
@@ -69,8 +71,9 @@ def read_plain(memory: memoryview, frame: int) -> PlainPacket | None:
     ):
         return None
     source_address = word_1 & 0xFFFF_FFFF
+    destination = word_2 & DESTINATION_MASK
     return (
-        word_2 & DESTINATION_MASK,
+        destination | OUTGOING if kind == PACKET_OUTGOING else destination,
         source_address << ADDRESS_SHIFT | word_2 >> SOURCE_PORT_SHIFT & PORT_MASK,
         word_1 >> TTL_SHIFT,
         word_0 >> TOS_SHIFT & 0xFF,

@@ -81,7 +81,7 @@ def _instruction_fields(instruction: Instruction) -> Fields:
                 [o.interface, _egress_fields(o.egress), o.destination, o.port, o.ttl, o.dscp, o.fault]
                 for o in route.outputs
             ]
-            return ["set-flow", worker, _flow_fields(flow), route.rule, outputs, rows]
+            return ["set-flow", worker, _flow_fields(flow), route.rule, route.loopback, outputs, rows]
         case DeleteFlow(worker, flow):  # pragma: no branch: there is no other
             return ["delete-flow", worker, _flow_fields(flow)]
 
@@ -92,7 +92,7 @@ def _resource_fields(resource: WorkerResource) -> Fields:
 
 
 def _egress_fields(egress: Egress) -> Fields:
-    return [egress.ifindex, egress.source, egress.source_port, egress.routing]
+    return [egress.ifindex, egress.source, egress.source_port, egress.routing, egress.loopback]
 
 
 def _flow_fields(flow: Flow) -> Fields:
@@ -111,14 +111,14 @@ def _decode_instruction(instruction: Fields) -> Instruction:
             return Instruction(Open(worker, _RESOURCES[tag](*fields)), tuple(rows), resume)
         case ["close", worker, tag, fields] if tag in _RESOURCES:
             return Instruction(Close(worker, _RESOURCES[tag](*fields)))
-        case ["set-flow", worker, flow, rule, outputs, rows]:
+        case ["set-flow", worker, flow, rule, loopback, outputs, rows]:
             copies = tuple(
                 RouteOutput(
                     interface, Egress(*egress), destination, port, ttl, dscp, fault and PathFault(fault)
                 )
                 for interface, egress, destination, port, ttl, dscp, fault in outputs
             )
-            return Instruction(SetFlow(worker, Flow(*flow), Route(rule, copies)), tuple(rows))
+            return Instruction(SetFlow(worker, Flow(*flow), Route(rule, copies, loopback)), tuple(rows))
         case ["delete-flow", worker, flow]:
             return Instruction(DeleteFlow(worker, Flow(*flow)))
         case _:

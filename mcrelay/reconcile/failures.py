@@ -19,7 +19,7 @@ from mcrelay.model.actions import (
     WorkerAction,
 )
 from mcrelay.model.rule_status import RuleState, RuleStatus
-from mcrelay.model.state import DesiredState, Flow, Resource, Route, WorkerState
+from mcrelay.model.state import DesiredState, Flow, Resource, WorkerState
 from mcrelay.reconcile.plan import Plan, supervisor_resource
 
 FIRST_RETRY_DELAY_S = 1.0  # each further delay is twice the previous delay
@@ -152,5 +152,5 @@ def _forwarding_without(state: WorkerState, failed: set[Subject]) -> WorkerState
     for flow, route in state.flows.items():
         outputs = tuple(output for output in route.outputs if output.egress in egress)
         if flow.ifindex in links and outputs and flow not in failed:
-            flows[flow] = route if len(outputs) == len(route.outputs) else Route(route.rule, outputs)
+            flows[flow] = route if len(outputs) == len(route.outputs) else replace(route, outputs=outputs)
     return WorkerState(left.resources, flows)

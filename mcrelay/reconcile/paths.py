@@ -44,7 +44,7 @@ def find_path(output: Output, link: Link, links: LinkTable, answers: RouteAnswer
         source = output.source or link.primary_address
         if source is None:
             raise Unresolved(_reason_no_address(link))
-        return Path(Egress(link.ifindex, source, output.source_port))
+        return Path(Egress(link.ifindex, source, output.source_port, loopback=output.loopback))
     return _unicast_path(output, link, links, answers)
 
 

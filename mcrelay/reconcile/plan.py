@@ -106,7 +106,7 @@ def _plan_rule(
         share = f"{len(missing)} of {len(rule.outputs)} outputs do not run"
         status = status.with_reasons(f"{share}: {join_reasons(*missing)}")
     status = status.with_reasons(*_devices_down(rule, config, links))
-    return status, dict.fromkeys(flows, Route(rule.name, tuple(outputs)))
+    return status, dict.fromkeys(flows, Route(rule.name, tuple(outputs), rule.input.loopback))
 
 
 def _devices_down(rule: Rule, config: Config, links: LinkTable) -> list[str]:

@@ -154,7 +154,7 @@ def open_egress(egress: Egress) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
         # Without it, the kernel reports packets as sent that a full queue of the device has dropped.
         sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, egress.loopback)
         sock.setsockopt(
             socket.IPPROTO_IP,
             socket.IP_MULTICAST_IF,

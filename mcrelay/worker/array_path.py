@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mcrelay.model.drops import Drop
 from mcrelay.packet.fib import NO_ROUTE, RouteTable
 from mcrelay.packet.frame import LENGTH, NANOSECONDS, SECONDS
-from mcrelay.packet.headers import Fault, Headers, read_headers
+from mcrelay.packet.headers import Fault, Headers, mark_outgoing, read_headers
 from mcrelay.packet.ipv4 import DSCP_MASK
 from mcrelay.worker.batch import PacketBatch, RelayedPackets
 from mcrelay.worker.counters import CounterWriter
@@ -51,6 +51,8 @@ class ArrayPath:
             return 0
         frames = ring.words[ring.head : ring.head + count]
         packets = read_headers(frames)
+        if ingress.has_outgoing:
+            mark_outgoing(packets, frames)
         self._counters.add_link(ingress.row, {"packets": count, "octets": int(frames[:, LENGTH].sum())})
         route = self._look_up(ingress, packets)
         relayed = None

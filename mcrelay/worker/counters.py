@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES, Table
+from mcrelay.model.drops import Drop
 from mcrelay.model.send_errors import OTHER_ERRNO, SEND_ERROR_CODES
-from mcrelay.packet.fib import RouteTable
+from mcrelay.packet.fib import NO_ROUTE, RouteTable
 from mcrelay.worker.egress import SendResult
 from mcrelay.worker.segments import Runs, run_sizes, run_starts
 
@@ -60,11 +61,18 @@ class CounterWriter:
         self.rules[row, RULES.column("last_source")] = source[runs.first[last] + runs.count[last] - 1]
 
     def add_sent(self, sent: SendResult, routes: RouteTable, length: Column) -> None:
-        """Count the datagrams of a batch for their outputs; `length` has the octets of each payload."""
+        """Count the datagrams of a batch for their outputs; `length` has the octets of each payload.
+
+        A datagram to the input of another rule, which the relay does not take, is counted for that rule, too.
+        """
         output, packets, octets = sent.count_by_output(length)
         row = routes.row[output]
         self._add(self.outputs, row, OUTPUTS.column("packets"), packets)
         self._add(self.outputs, row, OUTPUTS.column("octets"), octets)
+        if routes.has_takers:
+            taker = routes.taker_row[output]
+            is_taken = taker != NO_ROUTE
+            self._add(self.rules, taker[is_taken], RULES.column(Drop.OWN), packets[is_taken])
         if sent.expired is not None:
             row = routes.row[sent.expired.output]
             self._add(self.outputs, row, OUTPUTS.column("ttl"), sent.expired.count)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mcrelay.linux import socket_filters
 from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow
-from mcrelay.model.addresses import is_group_number
+from mcrelay.model.addresses import address_to_number, is_group_number
 from mcrelay.model.os_errors import format_os_error
 from mcrelay.model.state import Egress, Flow, Ingress, Trace
 from mcrelay.packet.fib import Fib, RouteEntry, RouteTable
@@ -49,6 +49,8 @@ class ActiveIngress:
     """The route of each destination that accepts every source and is not traced, for the scalar path."""
     capture: TraceCapture | None = None
     """None if no rule of the link is traced."""
+    has_outgoing: bool = False
+    """True once the ring may have packets that this host sends."""
 
 
 @dataclass(slots=True)
@@ -166,7 +168,7 @@ class Forwarding:
         # All flows of a rule have one route, which the rows of its counters identify.
         entries = {entry.rows: entry for entry in self._flows.values()}
         index = {rows: route for route, rows in enumerate(entries)}
-        routes = RouteTable(list(entries.values()), list(self._sockets))
+        routes = RouteTable(list(entries.values()), list(self._sockets), self._flows)
         descriptors = [sock.fileno() for sock in self._sockets.values()]
         own = frozenset(endpoint_key(*sock.getsockname()) for sock in self._sockets.values())
         self._own = np.array(sorted(own), np.uint64)
@@ -177,14 +179,17 @@ class Forwarding:
             flows[flow.ifindex][flow] = index[entry.rows]
         captures = CaptureBuilder(self._trace_writers, self._flows, routes, list(self._sockets))
         for ifindex, ingress in self.ingress.items():
-            ingress.fib = Fib(flows[ifindex])
+            looped = {flow for flow in flows[ifindex] if self._flows[flow].route.loopback}
+            ingress.has_outgoing |= bool(looped)
+            ingress.fib = Fib(flows[ifindex], looped)
             ingress.capture = captures.build(flows[ifindex], ingress.fib)
             traced = ingress.capture.routes if ingress.capture else frozenset()
             ingress.any_source_routes = {
                 key: route for key, route in ingress.fib.any_source_routes().items() if route not in traced
             }
             hosts = [address for address in ingress.fib.destination_addresses if not is_group_number(address)]
-            ingress.ring.attach_filter(socket_filters.udp_to(hosts))
+            groups = {address_to_number(flow.destination) for flow in looped}
+            ingress.ring.attach_filter(socket_filters.udp_to(hosts, groups), takes_outgoing=bool(looped))
 
 
 def _open_trace_writer(index: int, descriptor: int) -> TraceWriter:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcrelay.linux import socket_filters
-from mcrelay.linux.constants import PACKET_STATISTICS, SOL_PACKET
+from mcrelay.linux.constants import PACKET_IGNORE_OUTGOING, PACKET_STATISTICS, SOL_PACKET
 from mcrelay.packet.frame import STATUS, TP_STATUS_KERNEL, TP_STATUS_USER
 
 _FREE = TP_STATUS_KERNEL.to_bytes(4, "little")
@@ -99,9 +99,15 @@ class Ring:
         """Clear the error of the socket, such as ENETDOWN: the socket works again when its link is up."""
         self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
-    def attach_filter(self, program: list[socket_filters.FilterInstruction]) -> None:
-        """Let the kernel put only packets that the filter accepts into the ring."""
+    def attach_filter(
+        self, program: list[socket_filters.FilterInstruction], takes_outgoing: bool = False
+    ) -> None:
+        """Let the kernel put only packets that the filter accepts into the ring.
+
+        Unless `takes_outgoing`, the kernel skips packets that this host sends. Needs no capability.
+        """
         socket_filters.attach(self.socket, program)
+        self.socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, not takes_outgoing)
 
     def close(self) -> None:
         """Close the socket and unmap the memory."""

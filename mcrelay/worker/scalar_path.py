@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mcrelay.linux.sendmmsg import Messages, sockaddrs
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
 from mcrelay.model.drops import Drop
-from mcrelay.packet.fib import FROM_PACKET, RouteTable
+from mcrelay.packet.fib import FROM_PACKET, NO_ROUTE, RouteTable
 from mcrelay.packet.ipv4 import DSCP_MASK
 from mcrelay.packet.keys import EndpointKey
 from mcrelay.packet.scalar import PAYLOAD_OFFSET, read_plain
@@ -39,6 +39,8 @@ class PreparedOutput:
     """TTL and TOS octet of the message, or FROM_PACKET."""
     counts: int
     """Index of the output's first counter in `CounterWriter.counts`."""
+    own: int
+    """Index of `own` of the rule whose input gets the message, 0 if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ class ScalarPath:
         else:
             counts[output.counts] += 1
             counts[output.counts + _OCTETS] += octets
+            if output.own:
+                counts[output.own] += 1
 
     def _prepare(self, route: int) -> PreparedRoute | None:
         """Return a prepared route; None if the route has more than MAX_SCALAR_OUTPUTS outputs."""
@@ -150,6 +154,8 @@ class ScalarPath:
             self._messages.set_ttl(output, max(ttl, 0))
             self._messages.set_tos(output, max(tos, 0))
             descriptor = self._descriptors[int(routes.egress[output])]
-            outputs.append(PreparedOutput(descriptor, output, ttl, tos, counts))
+            taker = int(routes.taker_row[output])
+            own = 0 if taker == NO_ROUTE else RULES.index(taker, Drop.OWN)
+            outputs.append(PreparedOutput(descriptor, output, ttl, tos, counts, own))
         rule = RULES.index(int(routes.rule_row[route]), "packets")
         return PreparedRoute(rule, tuple(outputs), tuple(faults))

@@ -314,6 +314,18 @@ CASES = {
         {f"{FIXED}.outputs.0.dscp": 0},
         {"fixed": ("output plant:239.1.1.2:5002: dscp: 4 -> 0",)},
     ),
+    "an output that this host hears": Case(
+        "output.loopback",
+        {f"{FIXED}.outputs.0.loopback": True},
+        {"fixed": ("output plant:239.1.1.2:5002: loopback: false -> true",)},
+    ),
+    "the default of an output's loopback": Case("output.loopback", {f"{FIXED}.outputs.0.loopback": False}),
+    "an input that takes what this host sends": Case(
+        "input.loopback",
+        {f"{FEED}.input.loopback": True},
+        {"feed": ("input loopback: false -> true",)},
+    ),
+    "the default of an input's loopback": Case("input.loopback", {f"{FEED}.input.loopback": False}),
     "the version, which may be nothing else": Case("file.version", {"version": 1}),
     "the data plane of all rules": Case("file.data_plane", {"data_plane": "userspace"}),
     "the number of workers": Case("file.workers", {"workers": 2}),

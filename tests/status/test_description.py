@@ -40,6 +40,7 @@ def test_a_rule_has_its_input_and_its_outputs_with_the_source_addresses_of_those
             "destination": "232.1.1.1",
             "port": 5001,
             "sources": ["10.0.0.5"],
+            "loopback": False,
         },
         "outputs": [
             {
@@ -51,6 +52,7 @@ def test_a_rule_has_its_input_and_its_outputs_with_the_source_addresses_of_those
                 "source_port": None,
                 "ttl": 16,
                 "dscp": "copy",
+                "loopback": False,
                 "runs": True,
             },
             {
@@ -62,6 +64,7 @@ def test_a_rule_has_its_input_and_its_outputs_with_the_source_addresses_of_those
                 "source_port": 4000,
                 "ttl": 16,
                 "dscp": "copy",
+                "loopback": False,
                 "runs": False,
             },
         ],

@@ -26,10 +26,12 @@ def rule(row=0, outputs=1, **shown):
     """Return a rule as the snapshot has it; its outputs have the rows after its own."""
     one = {
         "interface": "plant", "device": "eth1", "destination": "239.2.2.2", "port": 6001,
-        "source": "10.2.0.1", "source_port": None, "ttl": 64, "dscp": "copy", "runs": True,
+        "source": "10.2.0.1", "source_port": None, "ttl": 64, "dscp": "copy", "loopback": False,
+        "runs": True,
     }  # fmt: skip
     input = {
         "interface": "studio", "device": "eth0", "destination": "239.1.1.1", "port": 5001, "sources": [],
+        "loopback": False,
     }  # fmt: skip
     return {
         "shown": {

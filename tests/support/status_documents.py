@@ -40,7 +40,8 @@ def output(**fields):
     """An output that sends every packet of its rule."""
     return {
         "interface": "plant", "device": "eth1", "destination": "239.2.2.2", "port": 6001,
-        "source": "10.9.2.1", "source_port": None, "ttl": 64, "dscp": "copy", "runs": True,
+        "source": "10.9.2.1", "source_port": None, "ttl": 64, "dscp": "copy", "loopback": False,
+        "runs": True,
         "packets": 1_200_000, "octets": 1_680_000_000, "packets_per_second": 20_000.0,
         "bits_per_second": 224e6, "drops": {"ttl": 0, "send_error": {}},
     } | fields  # fmt: skip
@@ -53,6 +54,7 @@ def rule(name="camera", *, state="active", reason="", outputs=None, dropped=0, *
         "data_plane": "userspace", "data_plane_reason": "", "file": "/etc/mcrelay.yaml", "line": 12,
         "input": {
             "interface": "studio", "device": "eth0", "destination": "239.1.1.1", "port": 5001, "sources": [],
+        "loopback": False,
             "packets": 1_200_000, "octets": 1_680_000_000, "packets_per_second": 20_000.0,
             "bits_per_second": 224e6,
             "last_packet": {"time": NOW - 0.2, "age": 0.2, "source": "192.168.168.55"},
