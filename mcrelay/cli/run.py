@@ -20,6 +20,7 @@ from mcrelay.storage import config_files, run_dir, state_dir
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.daemon import DaemonPaths, build
 from mcrelay.supervisor.log_writer import LogWriter
+from mcrelay.supervisor.privilege_probe import probe_privileges
 from mcrelay.supervisor.signals import Signals
 
 log = logging.getLogger("mcrelay")
@@ -66,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         privileged.keep_needed_capabilities()
         user = privileged.unprivileged_user()
+        probe_privileges(user)
         held = run_dir.lock(options.run_dir)
     except privileged.PrivilegeError as error:
         log.error("not permitted: %s", error)

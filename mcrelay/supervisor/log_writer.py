@@ -19,6 +19,7 @@ from mcrelay.model.os_errors import format_os_error
 STANDARD_ERROR = 2
 MAX_QUEUED_LINES = 1000
 MAX_LINE_BYTES = 16_384  # a longer line is cut, so that the queue takes at most 16 MB
+PATIENCE_S = 0.2  # for a line, once: with a reader that reads, the log is not behind what it tells of
 EXIT_TIMEOUT_S = 1.0  # for the last lines, at the end of the process
 
 _NOT_IN_TIME = "standard error did not take them in time"
@@ -35,6 +36,7 @@ class LogWriter(logging.Handler):
         self._descriptor = descriptor
         self._lines: deque[bytes] = deque()
         self._is_writing = False
+        self._is_behind = False  # since a line was not written in time, until all lines are written
         self._lost = 0
         self._cause = ""
         self._changed = threading.Condition()  # is not held during a write
@@ -49,26 +51,32 @@ class LogWriter(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the line of a record; count it as lost if the queue is full."""
         line = self._encode(record)
+        if self._thread is None:
+            # Not earlier, because a thread has the capabilities that the process has at its start.
+            self._thread = threading.Thread(target=self._write_lines, name="log", daemon=True)
+            self._thread.start()
         with self._changed:
             if len(self._lines) < MAX_QUEUED_LINES:
                 self._lines.append(line)
                 self._changed.notify_all()
             else:
                 self._lost, self._cause = self._lost + 1, _NOT_IN_TIME
-        if self._thread is None:
-            # Not earlier, because a thread has the capabilities that the process has at its start.
-            self._thread = threading.Thread(target=self._write_lines, name="log", daemon=True)
-            self._thread.start()
+            if not self._is_behind:
+                self._is_behind = not self._wait_until_written(PATIENCE_S)
 
     def flush(self) -> None:
         """Wait until all lines are written, for EXIT_TIMEOUT_S at most."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._lines and not self._is_writing, EXIT_TIMEOUT_S)
+            self._wait_until_written(EXIT_TIMEOUT_S)
+
+    def _wait_until_written(self, timeout: float) -> bool:
+        return self._changed.wait_for(lambda: not self._lines and not self._is_writing, timeout)
 
     def _write_lines(self) -> None:
         while True:
             with self._changed:
                 self._is_writing = False
+                self._is_behind &= bool(self._lines)
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._lines)
                 line, self._is_writing = self._lines.popleft(), True

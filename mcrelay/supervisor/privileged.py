@@ -35,6 +35,7 @@ from mcrelay.linux.constants import (
     TPACKET_V2,
 )
 from mcrelay.model.addresses import address_to_bytes
+from mcrelay.model.os_errors import format_os_error
 from mcrelay.model.routes import NextHop
 from mcrelay.model.state import Egress, Ingress, Membership, PortReservation
 from mcrelay.packet.frame import RESERVED
@@ -67,13 +68,18 @@ class User:
 
 def keep_needed_capabilities() -> None:
     """Drop all capabilities that the supervisor does not need; raises PrivilegeError."""
-    held = privileges()
+    try:
+        held = privileges()
+    except OSError as error:
+        raise PrivilegeError(
+            f"cannot read /proc/self/status: {format_os_error(error)}: mount proc(5) on /proc"
+        ) from None
     needed, useful = (_NEEDED_AS_ROOT, _USEFUL_AS_ROOT) if held.uid == 0 else (_NEEDED, _USEFUL)
     missing = [capability.name for capability in needed if not held.has(capability)]
     if missing:
         raise PrivilegeError(
-            f"missing {' and '.join(missing)}: start mcrelay as root with all capabilities, or as a service "
-            "with AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN"
+            f"missing {' and '.join(missing)}: start mcrelay as root with all capabilities (add them to a"
+            " container), or as a service with AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN"
         )
     keep_only((*needed, *useful))
 
@@ -90,8 +96,13 @@ def unprivileged_user() -> User | None:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return User(name, entry.pw_uid, entry.pw_gid)
-    raise PrivilegeError("this host has neither a user `mcrelay` nor `nobody` for the workers to run as")
+        if entry.pw_uid != 0:
+            return User(name, entry.pw_uid, entry.pw_gid)
+    raise PrivilegeError(
+        "this host or container has neither a user `mcrelay` nor `nobody` for the children to run as: add one"
+        " (`useradd --system mcrelay`), or start mcrelay as another user than root, with"
+        " CAP_NET_RAW and CAP_NET_ADMIN as ambient capabilities"
+    )
 
 
 def group_of_clients() -> int | None:
@@ -104,12 +115,17 @@ def group_of_clients() -> int | None:
         return None
 
 
+def open_packet_socket() -> socket.socket:
+    """Return a packet socket that is bound to no link, and gets no packet; raises OSError."""
+    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+
+
 def open_ring(ingress: Ingress) -> socket.socket:
     """Return a packet socket with a ring, bound to the link, that accepts no packet yet.
 
     The worker replaces the filter once its flows are set. Raises OSError.
     """
-    ring = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    ring = open_packet_socket()
     try:
         socket_filters.attach(ring, socket_filters.NOTHING)
         for option, value in (
