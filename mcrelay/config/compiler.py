@@ -17,10 +17,13 @@ from mcrelay.config.reader import Source
 from mcrelay.config.schema import default
 from mcrelay.config.section import Section, read_section
 from mcrelay.model.addresses import (
+    BROADCAST_UNSUPPORTED,
     GROUP_RANGE,
+    LIMITED_BROADCAST,
     LOOPBACK_DEVICE,
     is_group,
     is_link_local_group,
+    is_source_specific_group,
     reason_not_host,
 )
 from mcrelay.model.suggestions import did_you_mean, list_words
@@ -164,6 +167,10 @@ class _Compiler:
         port = section.get("port")
         if interface is None or destination is None or port is None:
             return None
+        if is_source_specific_group(destination) and not section.data.get("sources"):
+            message = f"{destination} is for source-specific multicast (232.0.0.0/8, RFC 4607)"
+            advice = "routers and switches may ignore a join without a source; add `sources`"
+            self._warnings.append(section.problem(f"{message}: {advice}", "group"))
         sources = section.valid_items("sources") or enumerate(default("input", "sources"))
         loopback = self._loopback(section, "input", interface, destination)
         return Input(interface.name, destination, port, tuple(source for _, source in sources), loopback)
@@ -207,6 +214,10 @@ class _Compiler:
 
     def _valid_destination(self, section: Section, interface: Interface | None) -> str | None:
         group: str | None = section.get("group")
+        for key in ("group", "address"):
+            if section.get(key) == LIMITED_BROADCAST:
+                self._report(section, f"{LIMITED_BROADCAST} is broadcast, and {BROADCAST_UNSUPPORTED}", key)
+                return None
         if group is None:
             return self._valid_host(section, "address", interface.device if interface else LOOPBACK_DEVICE)
         if is_group(group):

@@ -21,6 +21,7 @@ from mcrelay.config.problems import Path, Problem, format_value
 from mcrelay.config.reader import MAX_PROBLEMS, Data, Source
 from mcrelay.config.scalars import YAML_1_1_BOOLEANS
 from mcrelay.config.schema import Check, Schema, compile_check, whole_schema
+from mcrelay.model.addresses import BROADCAST_UNSUPPORTED
 from mcrelay.model.suggestions import did_you_mean, list_words
 
 AnyValidator = Any  # with VALIDATORS and descend(), which are missing in the type stubs of jsonschema
@@ -47,15 +48,15 @@ def _explain(error: ValidationError, source: Source) -> Iterator[tuple[Path, Pro
                     yield path, source.problem_at_key(path, _missing([key], schema_here))
         case "anyOf" if "properties" in schema_here:
             keys = [key for choice in demand for key in choice["required"]]
-            yield path, source.problem_at_key(path, _missing(keys, schema_here))
+            if "broadcast" not in value:  # which is written instead of them, and is a problem of its own
+                yield path, source.problem_at_key(path, _missing(keys, schema_here))
         case "not":
             path = (*path, demand["required"][-1])
             yield path, source.problem_at_key(path, f"use {_either(demand['required'])}, not both")
         case "additionalProperties":
             known = schema_here["properties"]
             for key in value.keys() - known.keys():
-                hint = did_you_mean(key, known) or f"; known here: {list_words(known)}"
-                yield (*path, key), source.problem_at_key((*path, key), f"unknown key{hint}")
+                yield (*path, key), source.problem_at_key((*path, key), _describe_unknown(key, known))
         case "uniqueItems":
             for index in find_repeated_texts(value):
                 yield (*path, index), source.problem((*path, index), f"{value[index]} is given twice")
@@ -63,6 +64,13 @@ def _explain(error: ValidationError, source: Source) -> Iterator[tuple[Path, Pro
             yield (*path, value), source.problem_at_key((*path, value), _expected(value, schema_here))
         case _:
             yield path, source.problem(path, _expected(value, schema_here))
+
+
+def _describe_unknown(key: str, known: Mapping[str, Any]) -> str:
+    if key == "broadcast" and "group" in known:
+        return BROADCAST_UNSUPPORTED
+    hint = did_you_mean(key, known) or f"; known here: {list_words(known)}"
+    return f"unknown key{hint}"
 
 
 def _missing(keys: list[str], owner: Mapping[str, Any]) -> str:

@@ -16,6 +16,10 @@ LOOPBACK_DEVICE = "lo"
 UNSPECIFIED_ADDRESS = "0.0.0.0"
 FIRST_GROUP, LAST_GROUP = 0xE000_0000, 0xEFFF_FFFF
 """The numbers of the multicast groups: 224.0.0.0/4 (RFC 5771)."""
+LIMITED_BROADCAST = "255.255.255.255"
+"""The broadcast address of every network (RFC 919)."""
+BROADCAST_UNSUPPORTED = "broadcast is not supported yet: choose a group or the address of a host"
+"""The end of a message about a broadcast address."""
 GROUP_RANGE = "224.0.0.0 to 239.255.255.255"
 """The multicast groups, for messages."""
 
@@ -88,6 +92,16 @@ def is_group_number(number: int) -> bool:
 def is_link_local_group(address: str) -> bool:
     """Return whether an address is a group that no router forwards: 224.0.0.0/24 (RFC 5771, section 4)."""
     return address.startswith("224.0.0.")
+
+
+def is_source_specific_group(address: str) -> bool:
+    """Return whether a group is for source-specific multicast: 232.0.0.0/8 (RFC 4607)."""
+    return address.startswith("232.")
+
+
+def broadcast_address(address: str, prefix_length: int) -> str:
+    """Return the broadcast address of the subnet of an address (RFC 919)."""
+    return number_to_address(address_to_number(address) | 0xFFFF_FFFF >> prefix_length)
 
 
 def is_loopback(address: str) -> bool:

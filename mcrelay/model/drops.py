@@ -79,8 +79,8 @@ class Drop(StrEnum):
     OWN = (
         "own",
         _RULE,
-        "the relay sent the packet itself, and a rule received it as input",
-        "find out how the network of an output leads to that input",
+        "the relay sent the packet, and takes nothing that it sends",
+        "normal for rules in opposite directions; else add outputs to the sending rule",
     )
     TTL = (
         "ttl",

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from mcrelay.model.addresses import LOOPBACK_DEVICE, is_loopback
+from mcrelay.model.addresses import LOOPBACK_DEVICE, broadcast_address, is_loopback
 
+LONGEST_BROADCAST_PREFIX = 30  # two hosts, as of a tunnel (RFC 3021), need no broadcast address
 LOOPBACK_IFINDEX = 1  # of the device lo in every network namespace (include/net/flow.h)
 
 
@@ -75,6 +76,15 @@ class LinkTable:
         """Return the name of a device, or its number if the device is absent."""
         names = (link.device for link in self.links.values() if link.ifindex == ifindex)
         return next(names, str(ifindex))
+
+    def broadcast_owner(self, address: str) -> tuple[Link, LinkAddress] | None:
+        """Return the device, with its address, whose subnet has this broadcast address; None if none has."""
+        for link in self.links.values():
+            for entry in link.addresses:
+                has_broadcast = entry.prefix_length <= LONGEST_BROADCAST_PREFIX
+                if has_broadcast and broadcast_address(entry.address, entry.prefix_length) == address:
+                    return link, entry
+        return None
 
     def is_local(self, address: str) -> bool:
         """Return whether an address belongs to the host, on any device and with any scope."""

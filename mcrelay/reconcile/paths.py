@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mcrelay.config.model import Config, Output
-from mcrelay.model.addresses import LOOPBACK_DEVICE, UNSPECIFIED_ADDRESS, is_group
+from mcrelay.model.addresses import BROADCAST_UNSUPPORTED, LOOPBACK_DEVICE, UNSPECIFIED_ADDRESS, is_group
 from mcrelay.model.links import AddressScope, Link, LinkTable
 from mcrelay.model.routes import HostRoute, NextHop, RouteAnswers, RouteKind, RouteQuery
 from mcrelay.model.send_errors import PathFault
@@ -27,6 +27,10 @@ class Unresolved(Exception):
     """Raised if a rule or an output needs a device or an address that the host does not have at present."""
 
 
+class Unsupported(Exception):
+    """Raised if a rule or an output needs what mcrelay cannot do, whatever devices and addresses appear."""
+
+
 @dataclass(frozen=True, slots=True)
 class Path:
     """The socket of an output, and the fault because of which nothing can be sent, with its reason."""
@@ -37,7 +41,11 @@ class Path:
 
 
 def find_path(output: Output, link: Link, links: LinkTable, answers: RouteAnswers) -> Path:
-    """Return the path of an output through `link`; raises Unresolved if there is no address to send from."""
+    """Return the path of an output through `link`.
+
+    Raises Unresolved if there is no address to send from, and Unsupported if the destination is broadcast.
+    """
+    refuse_broadcast(output.destination, links)
     if output.source is not None and not links.is_local(output.source):
         raise Unresolved(f"source {output.source} is not an address of this host")
     if is_group(output.destination):
@@ -46,6 +54,17 @@ def find_path(output: Output, link: Link, links: LinkTable, answers: RouteAnswer
             raise Unresolved(_reason_no_address(link))
         return Path(Egress(link.ifindex, source, output.source_port, loopback=output.loopback))
     return _unicast_path(output, link, links, answers)
+
+
+def refuse_broadcast(address: str, links: LinkTable) -> None:
+    """Raise Unsupported if a subnet of this host has this broadcast address."""
+    owner = links.broadcast_owner(address)
+    if owner and not links.is_local(address):
+        link, entry = owner
+        subnet = f"{entry.address}/{entry.prefix_length}"
+        raise Unsupported(
+            f"{address} is the broadcast address of {link.device} ({subnet}), and {BROADCAST_UNSUPPORTED}"
+        )
 
 
 def route_queries(config: Config, links: LinkTable) -> set[RouteQuery]:
@@ -91,6 +110,8 @@ def _unicast_path(output: Output, link: Link, links: LinkTable, answers: RouteAn
     query = _query(output, link)
     assumed = HostRoute(RouteKind.UNICAST, link.ifindex, None, output.source or link.primary_address)
     route = answers.routes.get(query, assumed)
+    if route.kind is RouteKind.BROADCAST:
+        raise Unsupported(f"{output.destination} is a broadcast address, and {BROADCAST_UNSUPPORTED}")
     fault, reason = _find_fault(output, route, link, links, answers)
     leads_here = fault in (None, PathFault.NO_NEIGHBOR)
     source = output.source or (route.source if leads_here else link.primary_address)

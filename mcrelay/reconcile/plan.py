@@ -22,7 +22,7 @@ from mcrelay.model.state import (
     WorkerState,
 )
 from mcrelay.packet.frame import frame_size
-from mcrelay.reconcile.paths import Path, Unresolved, find_path
+from mcrelay.reconcile.paths import Path, Unresolved, Unsupported, find_path, refuse_broadcast
 
 _NO_ANSWERS = RouteAnswers()
 
@@ -86,18 +86,22 @@ def _plan_rule(
         flows = _flows(rule.input, config, links)
     except Unresolved as error:
         return RuleStatus(RuleState.UNRESOLVED, f"input: {error}"), {}
-    outputs, missing = [], []
+    except Unsupported as error:
+        return RuleStatus(RuleState.FAILED, f"input: {error}"), {}
+    outputs, missing, unsupported = [], [], 0
     for output in rule.outputs:
         try:
             path = find_path(output, _link(output.interface, config, links), links, answers)
-        except Unresolved as error:
+        except (Unresolved, Unsupported) as error:
             missing.append(f"output {output.interface}: {error}")
+            unsupported += isinstance(error, Unsupported)
             continue
         outputs.append(_route_output(output, path))
         if path.fault:
             missing.append(f"output {output.interface}: {path.reason}")
     if not outputs:
-        return RuleStatus(RuleState.UNRESOLVED).with_reasons(*missing), {}
+        state = RuleState.FAILED if unsupported == len(missing) else RuleState.UNRESOLVED
+        return RuleStatus(state).with_reasons(*missing), {}
     can_send = len(missing) < len(rule.outputs)
     status = RuleStatus(RuleState.ACTIVE if can_send else RuleState.UNRESOLVED)
     if not can_send:
@@ -118,6 +122,7 @@ def _devices_down(rule: Rule, config: Config, links: LinkTable) -> list[str]:
 
 def _flows(wanted: Input, config: Config, links: LinkTable) -> list[Flow]:
     link = _link(wanted.interface, config, links)
+    refuse_broadcast(wanted.destination, links)
     if not is_group(wanted.destination) and not links.is_local(wanted.destination):
         raise Unresolved(f"{wanted.destination} is not an address of this host")
     sources = wanted.sources or (None,)

@@ -124,8 +124,6 @@ def test_the_kernel_data_plane_and_what_needs_it_are_refused_until_it_exists():
         ("interface: studio, group: 10.0.0.1",
          "rules.r.input.group: 10.0.0.1 is not a multicast group (224.0.0.0 to 239.255.255.255); "
          "for a host, write `address: 10.0.0.1`"),
-        ("interface: studio, group: 255.255.255.255",
-         "rules.r.input.group: 255.255.255.255 is not a multicast group (224.0.0.0 to 239.255.255.255)"),
         ("interface: studio, address: 239.1.1.1",
          "rules.r.input.address: 239.1.1.1 is a multicast group, not the address of a host"),
         ("interface: studio, address: 0.0.0.0",
@@ -155,8 +153,6 @@ def test_the_error_of_an_input_gives_the_reason(part, message):
         ("interface: plant, group: 10.0.0.1",
          "rules.r.outputs[0].group: 10.0.0.1 is not a multicast group (224.0.0.0 to 239.255.255.255); "
          "for a host, write `address: 10.0.0.1`"),
-        ("interface: plant, address: 255.255.255.255",
-         "rules.r.outputs[0].address: 255.255.255.255 is not the address of a host"),
         ("interface: plant, source: 224.0.0.1",
          "rules.r.outputs[0].source: 224.0.0.1 is a multicast group, not the address of a host"),
         ("interface: plant, group: 239.1.1.1, address: 10.0.0.1",
@@ -359,3 +355,144 @@ def test_a_rule_that_moved_to_another_line_is_equal_and_has_its_new_location():
     after = compile_config(sources(f"# a comment\n{TWO}"), before.rules)
     assert after == before
     assert after.rules["other"].where.line == before.rules["other"].where.line + 1
+
+
+# `loopback`, and rules that send into the inputs of others.
+
+TO_PLANT = "outputs: [{interface: plant, group: 239.2.2.2, port: 6001}]"
+FROM_PLANT = "input: {interface: plant, group: 239.2.2.2, port: 6001}"
+ALOUD, LOOPED = (text.replace("6001}", "6001, loopback: true}") for text in (TO_PLANT, FROM_PLANT))
+TO_STUDIO = "outputs: [{interface: studio}]"
+
+
+def warnings(*rules):
+    return [str(warning).split(": ", 1)[1] for warning in config(GOOD + "".join(rules)).warnings]
+
+
+def test_loopback_is_off_unless_the_file_sets_it():
+    rules = config(GOOD + rule(f"{INPUT}, {ALOUD}") + rule(f"{FROM_PLANT}, {TO_STUDIO}", "q")).rules
+    assert [rules[name].input.loopback for name in "rq"] == [False, False]
+    assert [rules[name].outputs[0].loopback for name in "rq"] == [True, False]
+    (looped,) = config(GOOD + rule(f"{LOOPED}, {TO_STUDIO}")).rules.values()
+    assert looped.input.loopback
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            f"input: {{interface: self, group: 239.1.1.1, port: 1, loopback: true}}, {TO_PLANT}",
+            "rules.r.input.loopback: every packet on lo comes from this host and returns to it;"
+            " delete `loopback`",
+        ),
+        (
+            "input: {interface: studio, address: 10.1.0.1, port: 1, loopback: true},"
+            " outputs: [{interface: plant, group: 239.1.1.1}]",
+            "rules.r.input.loopback: packets of this host to its own address never leave through a device;"
+            " delete `loopback`, and name an interface with the device lo",
+        ),
+        (
+            f"{INPUT}, outputs: [{{interface: self, loopback: true}}]",
+            "rules.r.outputs[0].loopback: every packet on lo comes from this host and returns to it;"
+            " delete `loopback`",
+        ),
+        (
+            f"{INPUT}, outputs: [{{interface: plant, address: 10.9.2.50, loopback: true}}]",
+            "rules.r.outputs[0].loopback: packets to the address of a host reach that host alone;"
+            " delete `loopback`, or send to a group",
+        ),
+    ],
+)
+def test_loopback_where_it_means_nothing_is_a_problem(text, message):
+    assert only_problem(rule(text)) == message
+
+
+@pytest.mark.parametrize("back", ["", ", outputs: [{interface: studio, group: 239.1.1.1, port: 5001}]"])
+def test_an_output_and_an_input_that_both_have_loopback_must_not_meet(back):
+    text = rule(f"{INPUT}, {ALOUD}") + rule(f"{LOOPED}{back or ', ' + TO_STUDIO}", "next")
+    assert only_problem(text) == (
+        "rules.r.outputs[0].loopback: 239.2.2.2:6001 on eth1 is the input of rule `next`, which has"
+        " `loopback`, too: the relay would hear itself; delete one of them"
+    )
+
+
+def test_an_output_with_loopback_to_the_input_of_its_own_rule_is_one_problem():
+    text = f"{LOOPED}, outputs: [{{interface: again, loopback: true}}]"
+    assert only_problem(rule(text)).endswith("is the rule's own input: packets would loop forever")
+
+
+NOT_TAKEN = (
+    "rules.next.input: 239.2.2.2:6001 on eth1 is what rule `r` sends, and the relay does not take what it"
+    " sends; add outputs to rule `r`"
+)
+
+
+@pytest.mark.parametrize(("sent", "taken"), [(TO_PLANT, FROM_PLANT), (ALOUD, FROM_PLANT), (TO_PLANT, LOOPED)])
+def test_a_rule_that_takes_what_another_rule_sends_is_a_warning(sent, taken):
+    again = taken.replace("interface: plant", "interface: again")
+    assert warnings(rule(f"{INPUT}, {sent}"), rule(f"{again}, {TO_STUDIO}", "next")) == [NOT_TAKEN]
+
+
+def test_a_rule_that_takes_what_two_rules_send_has_one_warning():
+    second = rule(f"{INPUT}, {TO_PLANT}".replace("5001", "5002"), "s")
+    assert warnings(rule(f"{INPUT}, {TO_PLANT}"), second, rule(f"{FROM_PLANT}, {TO_STUDIO}", "next")) == [
+        NOT_TAKEN
+    ]
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        FROM_PLANT.replace("6001", "6002"),
+        FROM_PLANT.replace("plant", "studio"),
+        FROM_PLANT.replace("6001}", "6001, sources: [10.9.2.7]}"),
+        f"enabled: false, {FROM_PLANT}",
+    ],
+)
+def test_a_rule_that_takes_other_packets_than_another_rule_sends_is_no_warning(taken):
+    onwards = "outputs: [{interface: studio, group: 239.9.9.9}]"
+    assert warnings(rule(f"{INPUT}, {TO_PLANT}"), rule(f"{taken}, {onwards}", "next")) == []
+
+
+def test_a_rule_whose_sources_have_the_relay_takes_what_it_sends():
+    taken = FROM_PLANT.replace("6001}", "6001, sources: [10.9.2.1]}")
+    assert warnings(rule(f"{INPUT}, {TO_PLANT}"), rule(f"{taken}, {TO_STUDIO}", "next")) == [NOT_TAKEN]
+
+
+def test_rules_in_opposite_directions_are_no_warning():
+    assert warnings(rule(f"{INPUT}, outputs: [{{interface: plant}}]"),
+        rule(f"{INPUT.replace('studio', 'plant')}, {TO_STUDIO}", "back")) == []  # fmt: skip
+
+
+# Broadcast, and groups for source-specific multicast.
+
+UNSUPPORTED = "broadcast is not supported yet: choose a group or the address of a host"
+
+
+@pytest.mark.parametrize("key", ["group", "address"])
+def test_the_broadcast_address_is_a_problem_with_its_own_words(key):
+    problem = f"255.255.255.255 is broadcast, and {UNSUPPORTED}"
+    text = f"input: {{interface: studio, {key}: 255.255.255.255, port: 1}}, {TO_PLANT}"
+    assert only_problem(rule(text)) == f"rules.r.input.{key}: {problem}"
+    text = f"{INPUT}, outputs: [{{interface: plant, {key}: 255.255.255.255}}]"
+    assert only_problem(rule(text)) == f"rules.r.outputs[0].{key}: {problem}"
+
+
+@pytest.mark.parametrize("group", ["", "group: 239.1.1.1, "])
+def test_the_key_broadcast_is_a_problem_with_its_own_words(group):
+    text = f"input: {{interface: studio, {group}broadcast: true, port: 1}}, {TO_PLANT}"
+    assert only_problem(rule(text)) == f"rules.r.input.broadcast: {UNSUPPORTED}"
+    text = f"{INPUT}, outputs: [{{interface: plant, {group}broadcast: true}}]"
+    assert only_problem(rule(text)) == f"rules.r.outputs[0].broadcast: {UNSUPPORTED}"
+    assert only_problem(rule(f"{INPUT}, broadcast: true, {TO_PLANT}")).startswith(
+        "rules.r.broadcast: unknown key"
+    )
+
+
+def test_a_group_of_source_specific_multicast_without_sources_is_a_warning():
+    text = "input: {interface: studio, group: 232.1.1.1, port: 1%s}, outputs: [{interface: plant}]"
+    assert warnings(rule(text % "")) == [
+        "rules.r.input.group: 232.1.1.1 is for source-specific multicast (232.0.0.0/8, RFC 4607):"
+        " routers and switches may ignore a join without a source; add `sources`"
+    ]
+    assert warnings(rule(text % ", sources: [10.0.0.5]")) == []

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkAddress, LinkTable
+from mcrelay.model.routes import HostRoute, RouteAnswers, RouteKind, RouteQuery
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import (
     DesiredState,
@@ -257,3 +258,72 @@ def test_a_route_that_does_not_change_is_the_same_object():
     assert after == plan(changed, links, 1)
     flows, known = after.state.forwarding.flows, before.state.forwarding.flows
     assert [flow for flow in flows if flows[flow] is not known[flow]] == [CAMERA_FLOW]
+
+
+# Broadcast.
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        (
+            TUNNEL.replace("10.9.2.1", "10.20.0.255"),
+            "input: 10.20.0.255 is the broadcast address of eth2 (10.20.0.1/24), and broadcast is not"
+            " supported yet: choose a group or the address of a host",
+        ),
+        (
+            CAMERA.replace("group: 239.2.2.2", "address: 10.9.2.255"),
+            "output plant: 10.9.2.255 is the broadcast address of eth1 (10.9.2.1/24), and broadcast is not"
+            " supported yet: choose a group or the address of a host",
+        ),
+    ],
+)
+def test_a_rule_with_a_broadcast_address_has_failed_and_does_not_wait(rule, reason):
+    (status,) = planned(rule).rules.values()
+    assert status == RuleStatus(RuleState.FAILED, reason)
+
+
+def test_an_output_to_a_broadcast_address_does_not_run_beside_others():
+    rule = BOTH.replace("{interface: plant, group: 239.2.2.2", "{interface: plant, address: 10.9.2.255")
+    found = planned(rule)
+    assert found.rules["both"].state is RuleState.ACTIVE
+    assert found.rules["both"].reason.startswith("1 of 2 outputs do not run: output plant: 10.9.2.255 is the")
+    assert len(found.state.forwarding.routes_by_rule()["both"].outputs) == 1
+    waiting = planned(rule, links=host(ETH0, ETH1)).rules["both"]
+    assert waiting.state is RuleState.UNRESOLVED
+
+
+def test_an_address_that_a_host_has_is_not_broadcast():
+    both = replace(ETH1, addresses=(LinkAddress("10.9.2.255", 16), LinkAddress("10.9.2.1", 24)))
+    found = planned(TUNNEL.replace("10.9.2.1", "10.9.2.255"), links=host(both, ETH2))
+    assert found.rules["tunnel"].state is RuleState.ACTIVE
+
+
+@pytest.mark.parametrize("prefix_length", [31, 32])
+def test_a_link_between_two_hosts_has_no_broadcast_address(prefix_length):
+    pair = replace(ETH1, addresses=(LinkAddress("10.9.2.254", prefix_length),))
+    found = planned(CAMERA.replace("group: 239.2.2.2", "address: 10.9.2.255"), links=host(ETH0, pair))
+    assert found.rules["camera"].state is RuleState.ACTIVE
+
+
+def test_a_route_of_type_broadcast_is_not_used():
+    query = RouteQuery("10.9.9.9", 6001)
+    answers = RouteAnswers({query: HostRoute(RouteKind.BROADCAST, 3, None, "10.9.2.1")})
+    rule = CAMERA.replace("group: 239.2.2.2", "address: 10.9.9.9")
+    found = plan(config(rule), HOST, 2, answers=answers)
+    assert found.rules["camera"] == RuleStatus(
+        RuleState.FAILED,
+        "output plant: 10.9.9.9 is a broadcast address, and broadcast is not supported yet: choose a group or"
+        " the address of a host",
+    )
+
+
+def test_the_sockets_and_the_route_have_the_loopback_of_the_file():
+    found = planned(
+        CAMERA.replace("port: 5001}", "port: 5001, loopback: true}").replace(
+            "port: 6001}", "port: 6001, loopback: true}"
+        )
+    )
+    (route,) = found.state.forwarding.flows.values()
+    assert route.loopback
+    assert found.state.forwarding.egress == {Egress(3, "10.9.2.1", loopback=True)}

@@ -21,7 +21,7 @@ IDLE_ADVICE = {  # by state, for rules that do not run
         " Otherwise write `enabled: true` in the file, and run `mcrelay reload`."
     ),
     "unresolved": "It starts as soon as the missing device or address appears. Or correct the file.",
-    "failed": "mcrelay tries periodically to start it, until the kernel accepts it.",
+    "failed": "If the file is the reason, correct it. What the kernel refuses, mcrelay tries periodically.",
 }
 
 

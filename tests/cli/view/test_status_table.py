@@ -260,7 +260,7 @@ def test_rule_detail_says_what_to_check_if_nothing_arrives():
     [
         ("disabled", "`mcrelay enable late`"),
         ("unresolved", "starts as soon as"),
-        ("failed", "tries periodically"),
+        ("failed", "mcrelay tries periodically"),
     ],
 )
 def test_rule_detail_says_how_a_stopped_rule_runs_again(state, advice):
