@@ -151,7 +151,7 @@ IN_USER_SPACE = RELAYS[:2]
 
 def configuration(case: Case) -> str:
     """Return the configuration of mcrelay for a case, with one rule on each line."""
-    lines = ["version: 1", "interfaces: {in: {device: eth0}, out: {device: eth1}}", "rules:"]
+    lines = ["version: 1", "max_age: 1min", "interfaces: {in: {device: eth0}, out: {device: eth1}}", "rules:"]
     return "\n".join([*lines, *(rule(number, case.outputs) for number in range(case.rules))]) + "\n"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from mcrelay.config.durations import parse_duration, reason_out_of_range
 from mcrelay.config.feedback import RuleFlows, find_feedback
 from mcrelay.config.model import Config, Destination, Input, Interface, Output, Rule, format_flow
 from mcrelay.config.problems import ConfigError, Key, Problem
@@ -27,6 +28,8 @@ from mcrelay.model.addresses import (
     reason_not_host,
 )
 from mcrelay.model.suggestions import did_you_mean, list_words
+
+MAX_AGE_RANGE = ("10ms", "1h")
 
 _LOOPBACK_OF_A_HOST = {
     "input": (
@@ -73,6 +76,7 @@ class _Compiler:
         )
         workers = self._only_file_with("workers", files).get("workers", default("file", "workers"))
         watch = self._only_file_with("watch", files).get("watch", default("file", "watch"))
+        max_age = self._max_age(self._only_file_with("max_age", files))
         interfaces = self._merge(files, "interfaces")
         self._names = frozenset(interfaces)
         self._interfaces = _by_name(
@@ -85,7 +89,8 @@ class _Compiler:
         problems, warnings = find_feedback(self._flows)
         self.problems += problems
         self._warnings += warnings
-        return Config(data_plane, workers, watch, self._interfaces, rules, tuple(sorted(self._warnings)))
+        all_warnings = tuple(sorted(self._warnings))
+        return Config(data_plane, workers, watch, max_age, self._interfaces, rules, all_warnings)
 
     def _report(self, section: Section, message: str, *keys: Key) -> None:
         self.problems.append(section.problem(message, *keys))
@@ -102,6 +107,12 @@ class _Compiler:
             message = f"given twice, first at {first.source.where_key(key)}"
             self.problems.append(file.problem_at_key(message, key))
         return first
+
+    def _max_age(self, section: Section) -> int:
+        text: str = section.get("max_age", default("file", "max_age"))
+        if why := reason_out_of_range(text, *MAX_AGE_RANGE):
+            self._report(section, why, "max_age")
+        return parse_duration(text)
 
     def _merge(self, files: Sequence[Section], kind: str) -> dict[str, Section]:
         sections: dict[str, Section] = {}

@@ -94,6 +94,8 @@ class Config:
     data_plane: str
     workers: int | Literal["auto"]
     watch: bool
+    max_age: int
+    """The greatest age of a packet that is relayed, in nanoseconds."""
     interfaces: Mapping[str, Interface]
     rules: Mapping[str, Rule]
     warnings: tuple[Problem, ...] = ()

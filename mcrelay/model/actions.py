@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from mcrelay.model.state import (
     Flow,
     Ingress,
+    MaxAge,
     Route,
     RunningState,
     SupervisorResource,
@@ -32,7 +33,7 @@ class StopWorker:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Opens a resource in a worker. A ring replaces a ring of another size on the same link."""
+    """Opens a resource in a worker. It replaces a resource in the same slot, such as a smaller ring."""
 
     worker: int
     resource: WorkerResource
@@ -85,9 +86,16 @@ Action = StartWorker | StopWorker | WorkerAction | SupervisorAction
 def exclusive_slot(resource: WorkerResource) -> Hashable:
     """Return the slot that a resource takes in a worker: a resource replaces the previous one in its slot.
 
-    A ring takes the slot of its link. Every other resource has its own slot.
+    A ring takes the slot of its link, and a greatest age takes the only slot of its kind. Every other
+    resource has its own slot.
     """
-    return resource.ifindex if isinstance(resource, Ingress) else resource
+    match resource:
+        case Ingress(ifindex=ifindex):
+            return ifindex
+        case MaxAge():
+            return MaxAge
+        case _:
+            return resource
 
 
 def applied(state: RunningState, actions: Iterable[Action]) -> RunningState:

@@ -76,6 +76,12 @@ class Drop(StrEnum):
         "the sender is not among the `sources` of the rule",
         "add the sender's address, or leave out `sources` to accept every sender",
     )
+    STALE = (
+        "stale",
+        _RULE,
+        "older than `max_age` when a worker came to it, because the worker stood still",
+        "give it more CPU time, or raise `max_age`",
+    )
     OWN = (
         "own",
         _RULE,

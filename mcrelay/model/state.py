@@ -120,7 +120,14 @@ class Trace:
     number: int
 
 
-WorkerResource = Ingress | Egress | Trace
+@dataclass(frozen=True, slots=True, order=True)
+class MaxAge:
+    """The greatest age, in nanoseconds, at which a worker still relays a packet."""
+
+    nanoseconds: int
+
+
+WorkerResource = MaxAge | Ingress | Egress | Trace
 """A resource that a worker opens and closes. A new kind must be added to the order in `reconcile.diff`."""
 
 SupervisorResource = PortReservation | Membership

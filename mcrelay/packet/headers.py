@@ -23,10 +23,12 @@ from mcrelay.packet.frame import (
     LENGTH,
     LINK_PROTOCOL,
     MAX_NESTED_TAGS,
+    NANOSECONDS,
     NETWORK_OFFSET,
     OFFSETS,
     PACKET_OUTGOING,
     PACKET_TYPE,
+    SECONDS,
     STATUS,
     VLAN,
     VLAN_NUMBER,
@@ -262,6 +264,12 @@ def _faults(
     fault[is_malformed] = Fault.MALFORMED
     fault[vlan != 0] = Fault.TAGGED
     return fault
+
+
+def arrival_times(frames: NDArray[np.uint32], rows: NDArray[np.int64] | slice) -> NDArray[np.int64]:
+    """Return the arrival times of the packets at these rows, in nanoseconds since 1970 (CLOCK_REALTIME)."""
+    seconds, nanoseconds = frames[rows, SECONDS].astype(np.int64), frames[rows, NANOSECONDS]
+    return seconds * 1_000_000_000 + nanoseconds
 
 
 def _present(frames: NDArray[np.uint32]) -> NDArray[np.int64]:

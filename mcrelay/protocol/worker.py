@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow, WorkerAction
 from mcrelay.model.printable import make_printable
 from mcrelay.model.send_errors import PathFault
-from mcrelay.model.state import Egress, Flow, Ingress, Route, RouteOutput, Trace, WorkerResource
+from mcrelay.model.state import Egress, Flow, Ingress, MaxAge, Route, RouteOutput, Trace, WorkerResource
 from mcrelay.protocol.framing import Fields, Hello, WireError, parse_json
 
 MAX_REASON = 300  # characters; each takes up to 12 octets as JSON, and an answer must fit in MAX_ANSWER
 
-_RESOURCES: dict[str, type[WorkerResource]] = {"ingress": Ingress, "egress": Egress, "trace": Trace}
+_RESOURCES: dict[str, type[WorkerResource]] = {
+    "max-age": MaxAge,
+    "ingress": Ingress,
+    "egress": Egress,
+    "trace": Trace,
+}
 _TAGS = {kind: tag for tag, kind in _RESOURCES.items()}
 
 

@@ -22,6 +22,7 @@ from mcrelay.model.state import (
     Egress,
     Flow,
     Ingress,
+    MaxAge,
     Membership,
     PortReservation,
     Resource,
@@ -33,7 +34,7 @@ from mcrelay.model.state import (
 # Each kind needs the kinds before it: a flow its ring and its sockets, a trace the flows of its rule.
 _ORDER = {
     kind: position
-    for position, kind in enumerate((Ingress, Egress, Flow, Trace, PortReservation, Membership))
+    for position, kind in enumerate((MaxAge, Ingress, Egress, Flow, Trace, PortReservation, Membership))
 }
 
 _Some = TypeVar("_Some", bound=Resource)

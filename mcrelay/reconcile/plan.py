@@ -14,6 +14,7 @@ from mcrelay.model.state import (
     DesiredState,
     Flow,
     Ingress,
+    MaxAge,
     Membership,
     PortReservation,
     Route,
@@ -57,7 +58,7 @@ def plan(
     mtus = {link.ifindex: link.mtu for link in links.links.values()}
     rings = (Ingress(ifindex, frame_size(mtus[ifindex])) for ifindex in {flow.ifindex for flow in flows})
     sockets = (output.egress for route in flows.values() for output in route.outputs)
-    forwarding = WorkerState(frozenset((*rings, *sockets)), flows)
+    forwarding = WorkerState(frozenset((MaxAge(config.max_age), *rings, *sockets)), flows)
     workers = cpus if config.workers == "auto" else config.workers
     return Plan(DesiredState(forwarding, workers, frozenset(map(supervisor_resource, flows))), statuses)
 

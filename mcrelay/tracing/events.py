@@ -30,6 +30,7 @@ class PacketVerdict(IntEnum):
     OVERSIZE = 5
     SOURCE = 6
     OWN = 7
+    STALE = 8
 
     @property
     def drop(self) -> Drop | None:

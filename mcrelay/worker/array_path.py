@@ -41,8 +41,8 @@ class ArrayPath:
 
     def relay(self, ingress: ActiveIngress) -> int:
         """Relay one batch of a link and return its number of packets; 0 if no packet is ready."""
-        ring = ingress.ring
-        if not ring.is_ready(MAX_SCALAR_PACKETS):
+        ring, ages = ingress.ring, self._forwarding.ages
+        if not ages.has_stepped() and not ring.is_ready(MAX_SCALAR_PACKETS):
             relayed_singly = self._forwarding.scalar_path.relay(ring, ingress.row, ingress.any_source_routes)
             if not ring.is_ready(0):
                 return relayed_singly
@@ -54,17 +54,20 @@ class ArrayPath:
         if ingress.has_outgoing:
             mark_outgoing(packets, frames)
         self._counters.add_link(ingress.row, {"packets": count, "octets": int(frames[:, LENGTH].sum())})
-        route = self._look_up(ingress, packets)
+        is_stale = ages.find_stale(frames)
+        route = self._look_up(ingress, packets, is_stale)
         relayed = None
         if (route != NO_ROUTE).any():
             time = int(frames[-1, SECONDS]) * 1_000_000_000 + int(frames[-1, NANOSECONDS])
             relayed = self._send(ring, packets, route, time)
         if ingress.capture:
-            ingress.capture.write_events(PacketBatch(frames, packets, route, relayed))
+            ingress.capture.write_events(PacketBatch(frames, packets, route, relayed, is_stale))
         ring.release(count)
         return count
 
-    def _look_up(self, ingress: ActiveIngress, packets: Headers) -> Column:
+    def _look_up(
+        self, ingress: ActiveIngress, packets: Headers, is_stale: NDArray[np.bool_] | None
+    ) -> Column:
         """Return the route of each packet, NO_ROUTE for a dropped packet, and count the dropped packets."""
         route, forbidden = ingress.fib.lookup(packets.destination, packets.source)
         is_unknown = route == NO_ROUTE
@@ -77,6 +80,8 @@ class ArrayPath:
             self._counters.add_link(ingress.row, {Drop.NO_RULE: unknown})
         if forbidden is not None:
             self._drop(route, forbidden, Drop.SOURCE)
+        if is_stale is not None:
+            self._drop(route, is_stale, Drop.STALE)
         self._drop(route, self._forwarding.is_own(packets.source), Drop.OWN)
         return route
 

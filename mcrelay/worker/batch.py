@@ -62,3 +62,5 @@ class PacketBatch:
     """Route of each packet, NO_ROUTE if the packet was not relayed; shape (n,)."""
     relayed: RelayedPackets | None
     """None if no packet has a route."""
+    is_stale: NDArray[np.bool_] | None = None
+    """A mask of the packets that are too old, whatever their route was; None if there are none."""

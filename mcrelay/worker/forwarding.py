@@ -17,12 +17,13 @@ from mcrelay.linux import socket_filters
 from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow
 from mcrelay.model.addresses import address_to_number, is_group_number
 from mcrelay.model.os_errors import format_os_error
-from mcrelay.model.state import Egress, Flow, Ingress, Trace
+from mcrelay.model.state import Egress, Flow, Ingress, MaxAge, Trace
 from mcrelay.packet.fib import Fib, RouteEntry, RouteTable
 from mcrelay.packet.keys import EndpointKey, EndpointKeys, endpoint_key, find
 from mcrelay.protocol.worker import BatchMessage, Instruction
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import BatchSender
+from mcrelay.worker.packet_age import PacketAges
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.scalar_path import ScalarPath
 from mcrelay.worker.trace_capture import CaptureBuilder, TraceCapture
@@ -76,13 +77,14 @@ class Forwarding:
         self.ingress: dict[int, ActiveIngress] = {}
         """The open links by ifindex."""
         self.sender = BatchSender(RouteTable([], []), [])
+        self.ages = PacketAges()
         self._counters = counters
         self._ring_octets = ring_octets
         self._sockets: dict[Egress, socket.socket] = {}
         self._flows: dict[Flow, RouteEntry] = {}
         self._trace_writers: dict[Trace, TraceWriter] = {}
         self._own: EndpointKeys = np.empty(0, np.uint64)
-        self.scalar_path = ScalarPath(self.sender.routes, [], frozenset(), counters)
+        self.scalar_path = ScalarPath(self.sender.routes, [], frozenset(), counters, self.ages)
 
     def is_own(self, source: EndpointKeys) -> NDArray[np.bool_]:
         """Return a mask of the sources from which an output of this relay sends; shape (n,)."""
@@ -141,6 +143,10 @@ class Forwarding:
                 self.ingress[ingress.ifindex] = prepared.ingress[ingress.ifindex]
             case Close(_, Ingress() as ingress):
                 self._close_ring(ingress.ifindex)
+            case Open(_, MaxAge(nanoseconds)):
+                self.ages.max_age = nanoseconds
+            case Close(_, MaxAge()):
+                self.ages.max_age = None
             case Open(_, Egress() as egress):
                 self._close_egress(egress)
                 self._sockets[egress] = prepared.sockets[egress]
@@ -173,7 +179,7 @@ class Forwarding:
         own = frozenset(endpoint_key(*sock.getsockname()) for sock in self._sockets.values())
         self._own = np.array(sorted(own), np.uint64)
         self.sender = BatchSender(routes, descriptors)
-        self.scalar_path = ScalarPath(routes, descriptors, own, self._counters)
+        self.scalar_path = ScalarPath(routes, descriptors, own, self._counters, self.ages)
         flows: dict[int, dict[Flow, int]] = {ifindex: {} for ifindex in self.ingress}
         for flow, entry in self._flows.items():
             flows[flow.ifindex][flow] = index[entry.rows]

@@ -17,6 +17,7 @@ from mcrelay.packet.ipv4 import DSCP_MASK
 from mcrelay.packet.keys import EndpointKey
 from mcrelay.packet.scalar import PAYLOAD_OFFSET, read_plain
 from mcrelay.worker.counters import ERROR_COLUMNS, OTHER_ERROR_COLUMN, CounterWriter
+from mcrelay.worker.packet_age import PacketAges
 from mcrelay.worker.ring import Ring
 
 MAX_SCALAR_PACKETS = 48  # ready packets; the array path is cheaper for more
@@ -63,11 +64,13 @@ class ScalarPath:
         descriptors: Sequence[int],
         own: frozenset[EndpointKey],
         counters: CounterWriter,
+        ages: PacketAges,
     ) -> None:
         self._routes = routes
         self._descriptors = descriptors
         self._own = own
         self._counts = counters.counts
+        self._ages = ages
         self._prepared: dict[int, PreparedRoute | None] = {}
         self._messages = Messages(max(1, len(routes.row)))
         self._names = sockaddrs(routes.destinations)
@@ -94,6 +97,9 @@ class ScalarPath:
         destination, source, ttl, tos, payload_octets, source_address, frame_octets, time = packet
         route = routes.get(destination)
         if route is None or source in self._own:
+            return False
+        max_age = self._ages.max_age
+        if max_age is not None and self._ages.time_of_day() - time > max_age:
             return False
         prepared = self._prepare(route)
         if prepared is None:

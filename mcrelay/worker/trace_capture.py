@@ -19,11 +19,9 @@ from mcrelay.packet.fib import NO_ROUTE, Fib, RouteEntry, RouteTable
 from mcrelay.packet.frame import (
     CAPTURED,
     LENGTH,
-    NANOSECONDS,
     NETWORK_OFFSET,
-    SECONDS,
 )
-from mcrelay.packet.headers import Fault, Headers, link_octets
+from mcrelay.packet.headers import Fault, Headers, arrival_times, link_octets
 from mcrelay.packet.keys import ports
 from mcrelay.tracing.events import MAX_OUTCOMES, NO_VLAN, SENT, Event, Head, PacketVerdict, SendOutcome
 from mcrelay.tracing.ring import SLOT_SIZE
@@ -78,10 +76,10 @@ class TraceCapture:
         """Write the events of a batch. The caller releases the frames afterwards."""
         address = batch.packets.destination_address
         missed = np.flatnonzero((batch.route == NO_ROUTE) & _is_among(address, self._destinations))
-        verdict_of_missed, owner = self._explain(batch.packets, missed)
+        verdict_of_missed, owner = self._explain(batch, missed)
         verdict = np.full(len(batch.route), int(PacketVerdict.RELAYED))
         verdict[missed] = verdict_of_missed
-        now = int(_times(batch.frames, _LAST)[0])
+        now = int(arrival_times(batch.frames, _LAST)[0])
         for rule in self._rules:
             is_near = _is_among(owner, rule.routes)
             is_near |= (owner == NO_ROUTE) & _is_among(address[missed], rule.destinations)
@@ -91,12 +89,15 @@ class TraceCapture:
                 for event in self._events(batch, chosen, verdict[chosen]):
                     rule.writer.write(event)
 
-    def _explain(self, packets: Headers, missed: Column) -> tuple[Column, Column]:
+    def _explain(self, batch: PacketBatch, missed: Column) -> tuple[Column, Column]:
         """Return the verdict on each missed packet, and the route of the rule that refused it or NO_ROUTE."""
         if not len(missed):
             return missed, missed
+        packets = batch.packets
         owner, forbidden = self._fib.lookup(packets.destination[missed], packets.source[missed])
         verdict = np.where(owner == NO_ROUTE, int(PacketVerdict.NO_RULE), int(PacketVerdict.OWN))
+        if batch.is_stale is not None:
+            verdict[batch.is_stale[missed] & (owner != NO_ROUTE)] = PacketVerdict.STALE
         if forbidden is not None:
             verdict[forbidden] = PacketVerdict.SOURCE
         if packets.fault is not None:
@@ -120,7 +121,7 @@ class TraceCapture:
     def _heads(self, batch: PacketBatch, rows: Column, verdict: Column) -> Iterator[Head]:
         frames, packets = batch.frames, batch.packets
         columns = (
-            _times(frames, rows),
+            arrival_times(frames, rows),
             packets.source_address[rows],
             packets.destination_address[rows],
             np.clip(_octets_from(batch, rows, LENGTH), 0, None),
@@ -222,12 +223,6 @@ def _is_among(values: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
 def _merge(rows: Column, others: Column) -> Column:
     """Return the rows of two ascending columns as one ascending column."""
     return np.sort(np.concatenate((rows, others))) if len(others) else rows
-
-
-def _times(frames: NDArray[np.uint32], rows: Column) -> Column:
-    """Return the arrival times of packets, in nanoseconds since 1970."""
-    nanoseconds: Column = frames[rows, SECONDS].astype(np.int64) * 1_000_000_000 + frames[rows, NANOSECONDS]
-    return nanoseconds
 
 
 def _octets_from(batch: PacketBatch, rows: Column, word: int) -> Column:

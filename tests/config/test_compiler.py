@@ -88,7 +88,7 @@ def test_a_rule_has_the_data_plane_of_the_file_unless_it_gives_another():
     "text", ["version: 1\n", "version: 1\nrules:\ninterfaces:\n", "version: 1\nrules: {}\n"]
 )
 def test_a_config_without_rules_is_a_config(text):
-    assert config(text) == Config("auto", 1, True, {}, {})
+    assert config(text) == Config("auto", 1, True, 10**9, {}, {})
 
 
 @pytest.mark.parametrize(

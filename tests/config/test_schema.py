@@ -85,7 +85,7 @@ def test_the_words_of_a_message_name_the_bounds_that_the_schema_checks():
 
 def test_the_defaults_are_those_that_the_manual_promises():
     promised = {
-        ("file", "data_plane"): "auto", ("file", "workers"): 1,
+        ("file", "data_plane"): "auto", ("file", "workers"): 1, ("file", "max_age"): "1s",
         ("interface", "ttl"): 64, ("interface", "dscp"): "copy",
         ("rule", "enabled"): True, ("rule", "exclusive"): False, ("rule", "description"): "",
         ("input", "sources"): [],

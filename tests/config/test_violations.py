@@ -9,6 +9,7 @@ from mcrelay.config.reader import parse
 from mcrelay.config.violations import VALUES_BEFORE_COMPILING, find_repeated_texts, find_violations
 
 FEW = VALUES_BEFORE_COMPILING
+DURATION = "f:1:10: max_age: expected a number with a unit (ms, s, min or h), such as `50ms` or `5s`"
 
 
 def found(text):
@@ -24,6 +25,14 @@ def found(text):
         ("workers: '2'", 'f:1:10: workers: expected 1 to 256 or `auto`, not "2"; write it without quotes'),
         ("workers:", "f:1:9: workers: expected 1 to 256 or `auto`, but the value is missing"),
         ("workers: true", "f:1:10: workers: expected 1 to 256 or `auto`, not true"),
+        ("max_age: 5", f"{DURATION}, not 5; add a unit: `5s` or `5ms`"),
+        ("max_age: 0.5", f"{DURATION}, not 0.5; add a unit: `0.5s` or `0.5ms`"),
+        ("max_age: 5 sec", f'{DURATION}, not "5 sec"; did you mean `5s`?'),
+        ("max_age: 50 MS", f'{DURATION}, not "50 MS"; did you mean `50ms`?'),
+        ("max_age: 1m", f'{DURATION}, not "1m"; did you mean `1min`?'),
+        ("max_age: 5 parsecs", f'{DURATION}, not "5 parsecs"'),
+        ("max_age: -5s", f'{DURATION}, not "-5s"'),
+        ("max_age: true", f"{DURATION}, not true"),
         ("workers: {}", "f:1:10: workers: expected 1 to 256 or `auto`, not a map"),
         ("version: 1.0", "f:1:10: version: expected 1, the only version there is, not 1.0"),
         ("version: true", "f:1:10: version: expected 1, the only version there is, not true"),
@@ -33,7 +42,7 @@ def found(text):
         ("interfacs: {}", "f:1:1: interfacs: unknown key; did you mean `interfaces`?"),
         ("xyz: {}",
          "f:1:1: xyz: unknown key; "
-         "known here: version, data_plane, workers, watch, interfaces, rules"),
+         "known here: version, data_plane, workers, watch, max_age, interfaces, rules"),
         ("interfaces: {a: {}}",
          "f:1:14: interfaces.a: `device` is missing; add, for example, `device: eth0`"),
         ("interfaces: {a: {device: eth0, ttl: 300}}",

@@ -17,6 +17,7 @@ from mcrelay.model.state import (
     Egress,
     Flow,
     Ingress,
+    MaxAge,
     Membership,
     PortReservation,
     Route,
@@ -59,6 +60,8 @@ ETH0, ETH1 = Link(2, "eth0"), Link(3, "eth1", addresses=(LinkAddress("10.9.2.1")
 ETH2 = Link(4, "eth2", mtu=9000, addresses=(LinkAddress("10.20.0.1"), LinkAddress("10.20.0.7")))
 
 NEAR = Egress(3, "10.9.2.1")
+MAX_AGE = MaxAge(10**9)
+IDLE = DesiredState(WorkerState(frozenset({MAX_AGE})), worker_count=1)
 CAMERA_FLOW = Flow(2, "239.1.1.1", 5001)
 TO_PLANT = RouteOutput("plant", NEAR, "239.2.2.2", 6001, 64, "copy")
 
@@ -81,7 +84,7 @@ def planned(*rules, links=HOST):
 def test_a_rule_becomes_a_ring_a_socket_a_route_and_a_membership():
     assert planned(CAMERA).state == DesiredState(
         WorkerState(
-            resources=frozenset({Ingress(2, 2048), NEAR}),
+            resources=frozenset({MAX_AGE, Ingress(2, 2048), NEAR}),
             flows={CAMERA_FLOW: Route("camera", (TO_PLANT,))},
         ),
         worker_count=1,
@@ -133,7 +136,7 @@ def test_the_file_or_the_number_of_cpus_says_how_many_workers_run(workers, count
 
 def test_without_rules_one_worker_runs_and_forwards_nothing():
     without_rules = config(head="version: 1\ninterfaces: {}\nrules: {}\n")
-    assert plan(without_rules, HOST, cpus=2).state == DesiredState(worker_count=1)
+    assert plan(without_rules, HOST, cpus=2).state == IDLE
 
 
 DISABLED = CAMERA + "    enabled: false\n"
@@ -185,7 +188,7 @@ def test_a_rule_that_does_not_run_as_it_should_says_why(rule, links, state, reas
 
 @pytest.mark.parametrize(("rule", "links"), [(DISABLED, HOST), (CAMERA, host(ETH1)), (CAMERA, host(ETH0))])
 def test_a_rule_that_does_not_run_takes_nothing_from_the_host(rule, links):
-    assert planned(rule, links=links).state == DesiredState(worker_count=1)
+    assert planned(rule, links=links).state == IDLE
 
 
 def test_the_other_outputs_run_where_one_cannot():

@@ -82,6 +82,7 @@ def config(**rules):
         "auto",
         1,
         True,
+        10**9,
         {},
         {
             name: Rule(name, "", source, tuple(map(way_out, ports)), True, "auto", None)

@@ -102,7 +102,7 @@ class MemoryWorker:
         forwarding._own = np.array([own], np.uint64)
         forwarding.sender = BatchSender(self.routes, [DESCRIPTOR])
         forwarding.scalar_path = (
-            ScalarPath(self.routes, [DESCRIPTOR], frozenset({own}), self.counters)
+            ScalarPath(self.routes, [DESCRIPTOR], frozenset({own}), self.counters, forwarding.ages)
             if is_scalar
             else NoScalarPath()
         )

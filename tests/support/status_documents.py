@@ -58,7 +58,7 @@ def rule(name="camera", *, state="active", reason="", outputs=None, dropped=0, *
             "packets": 1_200_000, "octets": 1_680_000_000, "packets_per_second": 20_000.0,
             "bits_per_second": 224e6,
             "last_packet": {"time": NOW - 0.2, "age": 0.2, "source": "192.168.168.55"},
-            "drops": {"fragment": 0, "malformed": 0, "oversize": 0, "source": 0, "own": 0},
+            "drops": {"fragment": 0, "malformed": 0, "oversize": 0, "source": 0, "stale": 0, "own": 0},
         } | taken,
         "outputs": [output()] if outputs is None else outputs,
         "dropped": dropped,

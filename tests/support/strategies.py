@@ -20,6 +20,7 @@ from mcrelay.model.state import (
     Egress,
     Flow,
     Ingress,
+    MaxAge,
     Membership,
     PortReservation,
     Route,
@@ -63,7 +64,9 @@ sendings = st.lists(outputs, min_size=1, max_size=3).map(tuple)
 routes = st.builds(Route, st.sampled_from(RULES), sendings)
 traces = st.builds(Trace, st.sampled_from(RULES), st.integers(1, 2))
 
-worker_resources = ingresses | egresses | traces
+max_ages = st.builds(MaxAge, st.sampled_from([10**7, 10**9]))
+
+worker_resources = max_ages | ingresses | egresses | traces
 supervisor_resources = memberships | reservations
 
 worker_actions = (

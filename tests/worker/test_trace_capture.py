@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcrelay.linux import sendmmsg
-from mcrelay.model.counters import OUTPUTS, RULES
+from mcrelay.model.counters import LINKS, OUTPUTS, RULES
 from mcrelay.model.send_errors import FAULT_CODES, PathFault
 from mcrelay.model.state import Flow, Route, RouteOutput, Trace
 from mcrelay.packet.fib import RouteEntry
@@ -107,6 +107,23 @@ def test_the_event_of_a_frame_with_priority_tags_begins_with_the_ip_header():
     _, (event,) = relay_traced([frame])
     assert (event.head.verdict, event.head.vlan) == (PacketVerdict.RELAYED, NO_VLAN)
     assert (event.packet, event.head.length) == (datagram(), len(datagram()))
+
+
+@pytest.mark.parametrize("is_scalar", [False, True])
+def test_packets_that_are_too_old_are_counted_and_traced_as_stale(monkeypatch, is_scalar):
+    other_port = Frame(datagram(ports=(4000, 5002)))
+    frames = [Frame(datagram()), other_port, Frame(datagram(bad_checksum=1))]  # their stamps are of 1970
+    worker = MemoryWorker(monkeypatch, ring_octets(frames), is_scalar=is_scalar)
+    worker.forwarding.ages.max_age = 10**9
+    reader = start_trace(worker)
+    worker.relay()
+    assert not worker.sent
+    verdicts = [event.head.verdict for event in reader.read(10)]
+    assert verdicts == [PacketVerdict.STALE, PacketVerdict.NO_RULE, PacketVerdict.MALFORMED]
+    links, rules, outputs = worker.counts()
+    assert rules[0][RULES.column("stale")] == rules[0][RULES.column("malformed")] == 1
+    assert links[0][LINKS.column("no_rule")] == 1
+    assert rules[0][0] == outputs[1][0] == 0
 
 
 def test_the_event_of_a_nested_tag_has_the_number_of_its_vlan():
