@@ -21,12 +21,8 @@ from mcrelay.config.durations import suggest_duration
 from mcrelay.config.problems import Path, Problem, format_value
 from mcrelay.config.reader import MAX_PROBLEMS, Data, Source
 from mcrelay.config.scalars import YAML_1_1_BOOLEANS
-<<<<<<< HEAD
-from mcrelay.config.schema import Check, Schema, compile_check, whole_schema
-from mcrelay.model.addresses import BROADCAST_UNSUPPORTED
-=======
 from mcrelay.config.schema import Check, Schema, compile_check, schema, whole_schema
->>>>>>> e7f525a (config, worker: packets older than max_age when a worker comes to them are stale, whatever the clock does meanwhile)
+from mcrelay.model.addresses import BROADCAST_UNSUPPORTED
 from mcrelay.model.suggestions import did_you_mean, list_words
 
 AnyValidator = Any  # with VALIDATORS and descend(), which are missing in the type stubs of jsonschema
