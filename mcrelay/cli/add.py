@@ -65,6 +65,9 @@ def _add_endpoints(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sources", metavar="A,B", type=_parse_sources, help="relay packets of these senders only"
     )
+    parser.add_argument(
+        "--input-loopback", action="store_true", help="relay what this host itself sends to the input, too"
+    )
 
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +77,9 @@ def _add_overrides(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dscp", metavar="DSCP", type=_parse_number, help="DSCP of the outputs: a number, or `copy`"
+    )
+    parser.add_argument(
+        "--output-loopback", action="store_true", help="programs on this host hear the outputs, too"
     )
 
 
@@ -114,6 +120,8 @@ def build_rule(options: argparse.Namespace) -> dict[str, Any]:
     """Return the rule of the command line as the data of a configuration file."""
     rule_input = options.input | ({"sources": options.sources} if options.sources else {})
     overrides = {key: value for key in ("ttl", "dscp") if (value := getattr(options, key)) is not None}
+    rule_input |= {"loopback": True} if options.input_loopback else {}
+    overrides |= {"loopback": True} if options.output_loopback else {}
     description = {"description": options.description} if options.description else {}
     outputs = [output | overrides for output in options.output]
     disabled = {"enabled": False} if options.disabled else {}

@@ -9,10 +9,12 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from mcrelay.cli import session
 from mcrelay.cli.argument_types import positive_number, whole_number
 from mcrelay.cli.error_report import report_error
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.interrupt import Interrupt
+from mcrelay.cli.silence import explain_silence
 from mcrelay.cli.view.progress import ProgressLine
 from mcrelay.cli.view.traffic_report import Observation, build_report, format_report
 from mcrelay.linux.descriptor_limit import raise_descriptor_limit
@@ -27,6 +29,8 @@ EPILOG = """\
 Packets that `mcrelay send` did not send are counted, too: number, rate, sources and TTL.
 
 Loss before the first or after the last packet is detected only with --expect.
+
+If nothing arrives, a daemon on this host is asked whether it sends there, and the report says so.
 
 With --json, the verb prints one object, which mcrelay-receive(1) and schemas/receive.schema.json describe.
 
@@ -50,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="join each GROUP for these sources only (SSM)",
     )
+    session.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -107,7 +112,9 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Receive, and print the report."""
     try:
-        result = build_report(_observe(options))
+        observation = _observe(options)
+        hints = explain_silence(observation.silent, options) if observation.silent else {}
+        result = build_report(observation, hints)
     except (UsageError, OSError) as error:
         return report_error("receive", error)
     print(json.dumps(result) if options.json else format_report(result))

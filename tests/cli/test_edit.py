@@ -200,6 +200,13 @@ def test_a_flow_that_another_rule_relays_is_refused(run_verb, folder):
     assert [*contents(folder)] == ["camera.yaml"]
 
 
+def test_loopback_is_written_to_the_input_and_to_the_outputs(run_verb, folder):
+    run_verb("add", "camera", *CAMERA, "--input-loopback", "--output-loopback")
+    written = contents(folder)["camera.yaml"]
+    assert "input: {interface: studio, group: 239.1.1.1, port: 5001, loopback: true}" in written
+    assert "- {interface: plant, group: 239.2.2.2, port: 6001, loopback: true}" in written
+
+
 def test_sources_may_be_separated_by_comma_and_space(run_verb, folder):
     run_verb("add", "camera", *CAMERA, "--sources=10.0.0.5, 10.0.0.6")
     assert "sources: [10.0.0.5, 10.0.0.6]}" in contents(folder)["camera.yaml"]

@@ -189,6 +189,31 @@ def test_an_output_with_a_fixed_source_port_and_its_twin_with_loopback_send_from
         assert rule_of(relay, "feed")["state"] == "active"
 
 
+def receive_on(host, relay, *options):
+    """Receive for a moment on a host, and return the problems of the report."""
+    command = mcrelay("receive", "239.2.2.2:6001", "--json", "--duration=2", *options, *relay.client_options)
+    return json.loads(host.run(command, check=False).stdout)["problems"]
+
+
+def test_receive_on_the_host_of_the_relay_says_why_nothing_arrives(studio):
+    with studio.relaying(HERE % ("", TO_LEFT)) as relay:
+        sending = studio.start_sending("239.1.1.1:5001", 2000, rate=100)
+        assert receive_on(studio.relay, relay, "--interface=eth1") == [
+            "239.2.2.2:6001: nothing arrived: rule `feed` of the relay on this host sends to it, but this"
+            " host does not hear it without `loopback: true` of the output"
+        ]
+        assert receive_on(studio.right, relay, "--interface=eth0") == ["239.2.2.2:6001: nothing arrived"]
+        detail = relay.ask("status", "feed").stdout
+        relay.reload(studio.config(HERE % ("", HEARD)))
+        assert receive_on(studio.relay, relay, "--interface=eth1", "--count=1") == []
+        assert receive_on(studio.relay, relay, "--interface=eth2") == [
+            "239.2.2.2:6001: nothing arrived: rule `feed` of the relay on this host sends to it through eth1:"
+            " give `--interface eth1`"
+        ]
+        sending.kill()
+    assert "Programs on this host hear what is sent to a group only with `loopback: true`" in detail
+
+
 # What the relay sends itself.
 
 

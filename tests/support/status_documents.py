@@ -54,7 +54,7 @@ def rule(name="camera", *, state="active", reason="", outputs=None, dropped=0, *
         "data_plane": "userspace", "data_plane_reason": "", "file": "/etc/mcrelay.yaml", "line": 12,
         "input": {
             "interface": "studio", "device": "eth0", "destination": "239.1.1.1", "port": 5001, "sources": [],
-        "loopback": False,
+            "loopback": False,
             "packets": 1_200_000, "octets": 1_680_000_000, "packets_per_second": 20_000.0,
             "bits_per_second": 224e6,
             "last_packet": {"time": NOW - 0.2, "age": 0.2, "source": "192.168.168.55"},

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mcrelay.cli.view.plan_changes import Comparison
-from mcrelay.cli.view.rule_detail import format_endpoint, format_header
+from mcrelay.cli.view.rule_detail import format_accepted, format_endpoint, format_header
 from mcrelay.cli.view.terminal import GREEN, RED, YELLOW, paint
 from mcrelay.cli.view.units import format_count
 from mcrelay.config.model import Config, Rule
@@ -70,9 +70,7 @@ def format_start(file: str, plan: Mapping[str, Any]) -> Iterator[str]:
 
 def format_endpoints(rule: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for the input and for each output of a rule."""
-    rule_input = rule["input"]
-    sources = f" from {', '.join(rule_input['sources'])}" if rule_input["sources"] else ""
-    yield f"  in   {format_endpoint(rule_input)}{sources}"
+    yield f"  in   {format_accepted(rule['input'])}"
     for output in rule["outputs"]:
         idle = "" if output["runs"] else "  (does not run)"
         yield f"  out  {format_endpoint(output)}  {format_header(output)}{idle}"

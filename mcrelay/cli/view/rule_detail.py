@@ -9,6 +9,7 @@ from typing import Any
 from mcrelay.cli.view.status_table import STATE_COLOURS, TEXT_WIDTH, format_membership, format_names
 from mcrelay.cli.view.terminal import BOLD, YELLOW, paint, to_one_line
 from mcrelay.cli.view.units import format_count, format_duration, format_number, format_quantity, format_time
+from mcrelay.model.addresses import LOOPBACK_DEVICE, is_group
 from mcrelay.model.drops import Drop
 from mcrelay.model.send_errors import SEND_ERROR_EXPLANATIONS
 
@@ -45,6 +46,8 @@ def format_rule(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Ite
         yield from _format_output(output, colour)
     yield ""
     yield from wrap(_advise(rule, interfaces.get(rule["input"]["interface"])), TEXT_WIDTH)
+    for hint in _find_loopback_hints(rule):
+        yield from wrap(hint, TEXT_WIDTH)
 
 
 def _format_entry(word: str, text: str) -> str:
@@ -60,10 +63,15 @@ def format_endpoint(end: Part) -> str:
     return f"{end['interface']} ({end['device']})  {end['destination']}:{end['port']}"
 
 
+def format_accepted(rule_input: Part) -> str:
+    """Return what an input accepts: `studio (eth0)  239.1.1.1:5001 from 10.0.0.5, also from this host`."""
+    sources = f" from {', '.join(rule_input['sources'])}" if rule_input["sources"] else ""
+    return format_endpoint(rule_input) + sources + (", also from this host" if rule_input["loopback"] else "")
+
+
 def _format_input(rule: Part, colour: bool) -> Iterator[str]:
     rule_input = rule["input"]
-    sources = f" from {', '.join(rule_input['sources'])}" if rule_input["sources"] else ""
-    yield _format_entry("input", format_endpoint(rule_input) + sources)
+    yield _format_entry("input", format_accepted(rule_input))
     yield INDENT + _format_traffic(rule_input)
     yield INDENT + _format_last_packet(rule_input)
     yield from _format_drops(rule_input["drops"], colour)
@@ -124,7 +132,8 @@ def format_header(output: Part) -> str:
     """Return the header fields that an output writes: `from 10.9.2.1:7001, TTL 64, DSCP copy`."""
     source = output["source"] or "the device's address"
     port = f":{output['source_port']}" if output["source_port"] else ""
-    return f"from {source}{port}, TTL {output['ttl']}, DSCP {output['dscp']}"
+    heard = ", also heard on this host" if output["loopback"] else ""
+    return f"from {source}{port}, TTL {output['ttl']}, DSCP {output['dscp']}{heard}"
 
 
 def _format_drops(counts: Mapping[str, int], colour: bool) -> Iterator[str]:
@@ -138,6 +147,22 @@ def _format_drop(reason: str, count: int, explanation: str, colour: bool) -> Ite
     """Yield the lines of a drop reason: the count and the name, then the explanation."""
     yield INDENT + paint(f"{count:,} not relayed: {reason}", YELLOW, colour)
     yield from wrap(explanation, TEXT_WIDTH, initial_indent=INDENT + "  ", subsequent_indent=INDENT + "  ")
+
+
+def _find_loopback_hints(rule: Part) -> Iterator[str]:
+    """Yield what programs on the relay's own host do not hear, and what of them is not taken."""
+    if rule["state"] != "active":
+        return
+    if rule["input"]["last_packet"] is None and _may_loop(rule["input"]):
+        device = rule["input"]["device"]
+        yield f"What this host sends through {device} is taken only with `loopback: true` of the input."
+    if any(output["runs"] and _may_loop(output) for output in rule["outputs"]):
+        yield "Programs on this host hear what is sent to a group only with `loopback: true` of the output."
+
+
+def _may_loop(end: Part) -> bool:
+    """Return whether an input or output could have `loopback` and does not have it."""
+    return not end["loopback"] and end["device"] != LOOPBACK_DEVICE and is_group(end["destination"])
 
 
 def _advise(rule: Part, interface: Part | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from mcrelay.cli.view.table import align
@@ -28,12 +29,27 @@ class Observation:
     count: int | None  # packets demanded in total
     expect: int | None  # different probes demanded at each destination
 
+    @property
+    def silent(self) -> list[Endpoint]:
+        """The destinations at which nothing arrived."""
+        heard = {key.destination for key in self.reception.flows}
+        return [destination for destination in self.destinations if str(destination) not in heard]
 
-def build_report(observation: Observation) -> dict[str, Any]:
-    """Return the object that `--json` prints; mcrelay-receive(1) describes its keys."""
+
+def build_report(
+    observation: Observation, hints: Mapping[Endpoint, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return the object that `--json` prints; mcrelay-receive(1) describes its keys.
+
+    `hints` has the likely reason why nothing arrived at a destination.
+    """
     total = sum_counts(observation.reception.flows.values())
     destinations = [_build_destination(observation, destination) for destination in observation.destinations]
-    problems = [problem for counts in destinations for problem in _find_problems(counts, observation.expect)]
+    problems = [
+        problem
+        for destination, counts in zip(observation.destinations, destinations, strict=True)
+        for problem in _find_problems(counts, observation.expect, hints.get(destination))
+    ]
     if total.packets < (observation.count or 0):
         problems.append(f"{total.packets:,} of {observation.count:,} packets arrived")
     return {
@@ -102,8 +118,8 @@ def _build_flow(key: FlowId, flow: FlowStatistics) -> dict[str, Any]:
     }
 
 
-def _find_problems(counts: Mapping[str, Any], expect: int | None) -> Iterator[str]:
-    """Yield the problems at a destination."""
+def _find_problems(counts: Mapping[str, Any], expect: int | None, hint: str | None) -> Iterator[str]:
+    """Yield the problems at a destination; `hint` is the likely reason if nothing arrived."""
     name = f"{counts['destination']}:{counts['port']}"
     if counts["lost"]:
         yield f"{name}: {format_count(counts['lost'], 'packet')} lost between the first and the last"
@@ -118,7 +134,7 @@ def _find_problems(counts: Mapping[str, Any], expect: int | None) -> Iterator[st
             " were not lost in the network"
         )
     if not counts["packets"]:
-        yield f"{name}: nothing arrived"
+        yield f"{name}: nothing arrived" + (f": {hint}" if hint else "")
     elif not counts["received"] and expect:
         yield f"{name}: nothing arrived from `mcrelay send`"
 

@@ -255,12 +255,34 @@ def test_rule_detail_says_what_to_check_if_nothing_arrives():
     assert "`mcrelay trace camera` shows its packets" in depth(rule(), silent)
 
 
+NOT_TAKEN = "What this host sends through eth0 is taken only with `loopback: true` of the input."
+NOT_HEARD = "Programs on this host hear what is sent to a group only with `loopback: true` of the output."
+
+
+def test_rule_detail_says_that_programs_of_this_host_take_no_part_without_loopback():
+    silent = depth(rule(last_packet=None))
+    assert NOT_TAKEN in silent
+    assert NOT_HEARD in silent
+    assert NOT_TAKEN not in depth(rule())
+    assert NOT_HEARD in depth(rule())
+
+
+def test_rule_detail_shows_loopback_and_gives_no_hint_where_it_is_set_or_means_nothing():
+    looped = depth(rule(last_packet=None, loopback=True, outputs=[output(loopback=True)]))
+    assert "239.1.1.1:5001, also from this host\n" in looped
+    assert "DSCP copy, also heard on this host\n" in looped
+    host, local = output(destination="10.9.2.50"), output(device="lo")
+    for text in (looped, depth(rule(outputs=[host, local])), depth(idle("late", "unresolved", "why"))):
+        assert NOT_TAKEN not in text
+        assert NOT_HEARD not in text
+
+
 @pytest.mark.parametrize(
     ("state", "advice"),
     [
         ("disabled", "`mcrelay enable late`"),
         ("unresolved", "starts as soon as"),
-        ("failed", "mcrelay tries periodically"),
+        ("failed", "tries periodically"),
     ],
 )
 def test_rule_detail_says_how_a_stopped_rule_runs_again(state, advice):

@@ -40,13 +40,18 @@ def count_arrivals(reception, sequences, *, to=GROUP, flow=1, source=SOURCE, lat
     )
 
 
-def report_on(*arrived, destinations=(GROUP,), drops=0, count=None, expect=None):
-    """The report about packets that `arrived`, given as arguments of `came`."""
+def observe(*arrived, destinations=(GROUP,), drops=0, count=None, expect=None):
+    """The observation of packets that `arrived`, given as arguments of `count_arrivals`."""
     reception = Reception()
     for arguments in arrived:
         count_arrivals(reception, **arguments)
     dropped = dict.fromkeys(destinations, 0) | {GROUP: drops}
-    return build_report(Observation(destinations, reception, dropped, 2.5, "idle", count, expect))
+    return Observation(destinations, reception, dropped, 2.5, "idle", count, expect)
+
+
+def report_on(*arrived, **options):
+    """The report about packets that `arrived`."""
+    return build_report(observe(*arrived, **options))
 
 
 def test_a_complete_flow_is_ok():
@@ -90,6 +95,12 @@ def test_a_group_without_packets_is_a_failure():
     assert result["problems"] == ["239.1.1.2:5001: nothing arrived"]
     assert result["total"]["missing"] == result["destinations"][1]["missing"] == 1
     assert format_report(report_on()) == "No packet in 2.5 s.\nPROBLEM  239.1.1.1:5001: nothing arrived"
+
+
+def test_a_hint_follows_the_group_without_packets():
+    observation = observe({"sequences": [0]}, destinations=(GROUP, OTHER))
+    assert observation.silent == [OTHER]
+    assert build_report(observation, {OTHER: "why"})["problems"] == ["239.1.1.2:5001: nothing arrived: why"]
 
 
 def test_fewer_packets_than_demanded_are_a_failure():
