@@ -43,3 +43,10 @@ def test_an_address_of_host_scope_is_primary_on_the_loopback_device_alone():
     address = LinkAddress("127.0.0.1", 8, AddressScope.HOST)
     assert link(address).primary_address is None
     assert link(address, device="lo").primary_address == "127.0.0.1"
+
+
+def test_the_owner_of_a_broadcast_address_is_the_device_with_its_subnet():
+    table = LinkTable({"eth0": link(LinkAddress("10.1.0.1", 16), LinkAddress("10.2.0.1", 31))})
+    assert table.broadcast_owner("10.1.255.255") == (table.get("eth0"), LinkAddress("10.1.0.1", 16))
+    assert table.broadcast_owner("10.1.0.255") is None
+    assert table.broadcast_owner("10.2.0.1") is None

@@ -1,13 +1,16 @@
 """The lookup with arrays finds what a lookup in a dictionary finds."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.model.addresses import address_to_number
 from mcrelay.model.state import Egress, Flow, Route, RouteOutput
 from mcrelay.packet.fib import FROM_PACKET, NO_ROUTE, Fib, RouteEntry, RouteTable
-from mcrelay.packet.keys import endpoint_key
+from mcrelay.packet.keys import endpoint_key, outgoing_key
 
 DESTINATIONS = ["239.1.1.1", "239.1.1.2", "10.0.0.9", "224.0.0.1", "239.255.255.255"]
 SOURCES = ["10.0.0.1", "10.0.0.2", "192.168.168.55", "255.255.255.254", "0.0.0.1"]
@@ -80,6 +83,48 @@ def test_destination_addresses_are_unique_and_ascend(table):
     assert fib(table).destination_addresses == sorted(
         {address_to_number(destination) for destination, _ in table}
     )
+
+
+@given(tables, st.lists(st.tuples(destinations, ports)), packet_lists)
+def test_packets_that_this_host_sends_get_the_routes_of_looped_flows_alone(table, looped, packets):
+    flows = {
+        Flow(1, destination, port, source): route
+        for (destination, port), by_source in table.items()
+        for source, route in by_source.items()
+    }
+    lookup = Fib(flows, {flow for flow in flows if (flow.destination, flow.port) in looped})
+    assert look_up(lookup, packets) == [look_up_in_dictionary(table, *packet) for packet in packets]
+    few = {key: by_source for key, by_source in table.items() if key in looped}
+    route, forbidden = lookup.lookup(
+        column((outgoing_key(destination, port) for destination, port, _ in packets), np.uint64),
+        column((endpoint_key(source, 4000) for _, _, source in packets), np.uint64),
+    )
+    expected = [look_up_in_dictionary(few, *packet) for packet in packets]
+    assert route.tolist() == [route for route, _ in expected]
+    assert forbidden is None or forbidden.tolist() == [is_forbidden for _, is_forbidden in expected]
+
+
+LEFT = RouteOutput("left", Egress(3, "10.2.0.1"), "239.2.2.2", 6001, 64, "copy")
+NEXT = Flow(3, "239.2.2.2", 6001)
+
+
+@pytest.mark.parametrize(
+    ("output", "flow", "loopback", "row"),
+    [
+        (LEFT, NEXT, False, 7),
+        (LEFT, replace(NEXT, source="10.2.0.1"), False, 7),
+        (LEFT, replace(NEXT, source="10.2.0.9"), False, NO_ROUTE),
+        (LEFT, replace(NEXT, port=6002), False, NO_ROUTE),
+        (LEFT, replace(NEXT, ifindex=4), False, NO_ROUTE),
+        (LEFT, NEXT, True, NO_ROUTE),  # the ring of the input counts it
+        (replace(LEFT, egress=Egress(1, "127.0.0.1")), replace(NEXT, ifindex=1), False, NO_ROUTE),
+    ],
+)
+def test_an_output_has_the_row_of_the_rule_that_does_not_take_what_it_sends(output, flow, loopback, row):
+    taker = RouteEntry(Route("next", (), loopback), (7,))
+    routes = RouteTable([RouteEntry(Route("feed", (output,)), (0, 1))], [output.egress], {flow: taker})
+    assert routes.taker_row.tolist() == [row]
+    assert routes.has_takers == (row != NO_ROUTE)
 
 
 def test_a_link_without_flows_has_no_routes():

@@ -29,6 +29,10 @@ DESCRIPTOR = 99  # of no socket: nothing is really sent
 MESSAGE, CONTROL, NAME = struct.Struct("=8Q"), struct.Struct("=QiiQQiiQ"), struct.Struct("!2xH4s8x")
 
 
+# The input of another rule, which gets what the first output of `feed` sends.
+TAKEN, TAKER_ROW = Flow(SOCKET.ifindex, "239.2.2.0", 6001), 7
+
+
 class NoScalarPath:
     """A scalar path that takes no packet."""
 
@@ -81,6 +85,7 @@ class MemoryWorker:
         faults=(),
         code=0,
         is_scalar=False,
+        loopback=False,
     ):
         self.sent = defaultdict(list)
         monkeypatch.setattr(sendmmsg, "_sendmmsg", refuse(code) if code else record(self.sent))
@@ -89,12 +94,12 @@ class MemoryWorker:
         self.counters = CounterWriter(self._memory)
         self.flow = Flow(LINK, *FEED, source)
         self.entry = RouteEntry(Route("feed", outputs(width, ttl, dscp, faults)), tuple(range(width + 1)))
-        self.routes = RouteTable([self.entry], [SOCKET])
+        self.routes = RouteTable([self.entry], [SOCKET], {TAKEN: RouteEntry(Route("next", ()), (TAKER_ROW,))})
         self.forwarding = self._forwarding(is_scalar)
         saved_head = self.counters.saved_head(0)
         ring = Ring(MemoryRing(octets), SMALLEST_FRAME, FRAMES * SMALLEST_FRAME, saved_head, False)
-        fib = Fib({self.flow: 0})
-        self.ingress = ActiveIngress(ring, 0, fib, fib.any_source_routes())
+        fib = Fib({self.flow: 0}, {self.flow} if loopback else frozenset())
+        self.ingress = ActiveIngress(ring, 0, fib, fib.any_source_routes(), has_outgoing=True)
 
     def _forwarding(self, is_scalar):
         forwarding = Forwarding(self.counters, FRAMES * SMALLEST_FRAME)

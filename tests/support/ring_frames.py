@@ -37,6 +37,7 @@ class Frame:
     stale: int = 0  # fills the rest of the frame, as the octets of an earlier packet do
     tag: int = 0  # the outermost VLAN tag, which the kernel moved out of the packet
     ethertype: int = ETH_P_IP  # of what follows the outermost tag
+    packet_type: int = PACKET_MULTICAST
 
     def octets(self, link_header):
         """Return the whole frame, for a link header of so many octets."""
@@ -53,7 +54,7 @@ class Frame:
             self.tag,
             0x8100 if self.tag else 0,
         ) + SOCKADDR_LL.pack(
-            AF_PACKET, self.ethertype.to_bytes(2, "big"), 7, ARPHRD_ETHER, PACKET_MULTICAST, 6
+            AF_PACKET, self.ethertype.to_bytes(2, "big"), 7, ARPHRD_ETHER, self.packet_type, 6
         )
         frame = bytearray([self.stale]) * SMALLEST_FRAME
         frame[: len(header)] = header

@@ -45,7 +45,12 @@ workers = st.integers(0, 1)
 
 ingresses = st.builds(Ingress, ifindexes, st.sampled_from(FRAME_SIZES))
 egresses = st.builds(
-    Egress, ifindexes, hosts, st.sampled_from([0, 4000]), st.sampled_from(["link", "host", "device"])
+    Egress,
+    ifindexes,
+    hosts,
+    st.sampled_from([0, 4000]),
+    st.sampled_from(["link", "host", "device"]),
+    st.booleans(),
 )
 flows = st.builds(Flow, ifindexes, destinations, ports, sources)
 memberships = st.builds(Membership, ifindexes, st.sampled_from(GROUPS), sources)
@@ -61,7 +66,7 @@ outputs = st.builds(
     fault=st.sampled_from([None, *PathFault]),
 )
 sendings = st.lists(outputs, min_size=1, max_size=3).map(tuple)
-routes = st.builds(Route, st.sampled_from(RULES), sendings)
+routes = st.builds(Route, st.sampled_from(RULES), sendings, st.booleans())
 traces = st.builds(Trace, st.sampled_from(RULES), st.integers(1, 2))
 
 max_ages = st.builds(MaxAge, st.sampled_from([10**7, 10**9]))

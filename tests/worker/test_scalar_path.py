@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.model.counters import OUTPUTS, RULES
+from mcrelay.model.counters import LINKS, OUTPUTS, RULES
 from mcrelay.model.send_errors import PathFault
+from mcrelay.packet.frame import PACKET_OUTGOING
 from mcrelay.worker.scalar_path import MAX_SCALAR_OUTPUTS, MAX_SCALAR_PACKETS
 from tests.packet.cases import CASES
-from tests.support.memory_worker import MemoryWorker, ring_octets
+from tests.support.memory_worker import TAKER_ROW, MemoryWorker, ring_octets
 from tests.support.packets import datagram
-from tests.support.ring_frames import Frame, frame_of_case, matching
+from tests.support.ring_frames import PACKET_MULTICAST, Frame, frame_of_case, matching
 from tests.support.ring_frames import frames as any_frames
 
 
@@ -33,6 +34,28 @@ def test_both_paths_send_and_count_the_same(frames, width, ttl, dscp, faults):
     options = {"width": width, "ttl": ttl, "dscp": dscp, "faults": faults}
     octets = ring_octets(frames)
     assert relay(octets, True, **options) == relay(octets, False, **options)
+
+
+@pytest.mark.parametrize("is_scalar", [True, False])
+@pytest.mark.parametrize("loopback", [True, False])
+def test_both_paths_take_what_this_host_sends_with_loopback_only(is_scalar, loopback):
+    payloads = [bytes([n]) for n in range(4)]
+    types = [PACKET_MULTICAST, PACKET_OUTGOING] * 2
+    frames = [Frame(datagram(one), packet_type=kind) for one, kind in zip(payloads, types, strict=True)]
+    sent, (links, rules, _) = relay(ring_octets(frames), is_scalar, loopback=loopback)
+    taken = payloads if loopback else payloads[::2]
+    assert [payload for payload, _, _ in sent[b"\xef\x02\x02\x00", 6001]] == taken
+    assert rules[0][RULES.column("packets")] == len(taken)
+    assert links[0][LINKS.column("no_rule")] == len(payloads) - len(taken)
+
+
+@pytest.mark.parametrize("is_scalar", [True, False])
+@pytest.mark.parametrize(("code", "own"), [(0, 3), (101, 0)])
+def test_both_paths_count_what_another_rule_would_take_as_its_own_drop(is_scalar, code, own):
+    frames = [Frame(datagram(ports=(4000, 5001)))] * 3
+    _, (_, rules, _) = relay(ring_octets(frames), is_scalar, code=code, width=2)
+    assert rules[TAKER_ROW][RULES.column("own")] == own
+    assert rules[0][RULES.column("own")] == 0
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
