@@ -10,6 +10,7 @@ from mcrelay.lab import Receiver, report_of, start_sending
 from mcrelay.lab.command import TIMEOUT_S, mcrelay, wait_until
 
 MANY = 20_000
+PATIENCE_S = 60  # of a receiver that the test interrupts
 HERE = "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001%s}, outputs: [%s]}"
 TO_LEFT = "{interface: left, group: 239.2.2.2, port: 6001}"
 HEARD = "{interface: left, group: 239.2.2.2, port: 6001, loopback: true}"
@@ -33,6 +34,12 @@ def rule_of(relay, name):
     return json.loads(relay.ask("status", name, "--json").stdout)["rules"][0]
 
 
+def await_packets(relay, name, count):
+    """Wait until the input of a rule has relayed so many packets, and return the rule."""
+    wait_until(lambda: rule_of(relay, name)["input"]["packets"] >= count, f"packets of {name}")
+    return rule_of(relay, name)
+
+
 def await_own(relay, name, count):
     """Wait until so many packets are counted as `own` of a rule, and return the rule."""
     wait_until(lambda: rule_of(relay, name)["input"]["drops"]["own"] >= count, f"own of {name}")
@@ -47,10 +54,11 @@ def await_own(relay, name, count):
 def test_with_loopback_an_input_takes_what_this_host_sends_and_what_arrives(studio, workers, count):
     config = f"workers: {workers}\n" + studio.config(HERE % (LOOPED, TO_LEFT))
     with studio.daemon(config) as relay:
-        left = Receiver(studio.left, "239.2.2.2:6001")
+        left = Receiver(studio.left, "239.2.2.2:6001", idle=PATIENCE_S)
         send_here(studio, "239.1.1.1:5001", count)
         studio.send("239.1.1.1:5001", count)
-        report, feed = left.report(), rule_of(relay, "feed")
+        feed = await_packets(relay, "feed", 2 * count)
+        report = left.interrupt()
     assert report.received == 2 * count
     assert report.is_flawless
     assert (feed["input"]["packets"], feed["dropped"], feed["input"]["loopback"]) == (2 * count, 0, True)
@@ -80,7 +88,7 @@ def test_loopback_of_an_input_changes_nothing_for_other_rules_of_the_device(stud
     )
     studio.relay.ip("address add 10.1.0.7/24 dev eth0")
     with studio.relaying(HERE % (LOOPED, TO_LEFT), other_port, with_source, other_source) as relay:
-        left = Receiver(studio.left, "239.2.2.2:6001")
+        left = Receiver(studio.left, "239.2.2.2:6001", idle=PATIENCE_S)
         for destination in ("239.1.1.1:5001", "239.1.1.1:5002", "239.1.1.3:5003"):
             send_here(studio, destination, count, "--source=10.1.0.1")
         send_here(studio, "239.1.1.3:5003", count, "--source=10.1.0.7")
@@ -89,7 +97,7 @@ def test_loopback_of_an_input_changes_nothing_for_other_rules_of_the_device(stud
         counts = {
             name: rule_of(relay, name)["input"]["packets"] for name in ("feed", "ssm-here", "ssm-there")
         }
-        assert left.report().received == count
+        assert left.interrupt().received == count
     assert counts == {"feed": count, "ssm-here": count, "ssm-there": 0}
 
 
@@ -97,8 +105,8 @@ def test_a_reload_that_sets_or_deletes_loopback_loses_no_packet_of_other_rules(s
     other = "other: {input: {interface: studio, group: 239.1.1.9, port: 5009}, outputs: [{interface: left}]}"
     with studio.relaying(HERE % ("", TO_LEFT), other) as relay:
         left, feed = (
-            Receiver(studio.left, "239.1.1.9:5009", idle=3),
-            Receiver(studio.left, "239.2.2.2:6001", idle=3),
+            Receiver(studio.left, "239.1.1.9:5009", idle=PATIENCE_S),
+            Receiver(studio.left, "239.2.2.2:6001", idle=PATIENCE_S),
         )
         sending = studio.start_sending("239.1.1.9:5009", 40_000, rate=8000)
         for turn in range(6):
@@ -106,7 +114,8 @@ def test_a_reload_that_sets_or_deletes_loopback_loses_no_packet_of_other_rules(s
             relay.reload(studio.config(HERE % (option, TO_LEFT), other))
             send_here(studio, "239.1.1.1:5001", 100)
         report_of(sending)
-        report, fed = left.report(), feed.report()
+        await_packets(relay, "other", 40_000)
+        report, fed = left.interrupt(), feed.interrupt()
     assert report.received == 40_000
     assert report.is_flawless
     assert fed.received == 300
@@ -226,13 +235,15 @@ def test_with_loopback_both_directions_of_discovery_take_local_questions_and_no_
     for sysctl in EVERY_NETWORK:
         studio.sender.sysctl(sysctl, 0)
     with studio.relaying(*rules) as relay:
-        at_sender, at_left = (Receiver(host, "239.255.255.250:1900") for host in (studio.sender, studio.left))
+        at_sender, at_left = (
+            Receiver(host, "239.255.255.250:1900", idle=PATIENCE_S) for host in (studio.sender, studio.left)
+        )
         before = studio.left.packets_received("eth0")
         studio.send("239.255.255.250:1900", 1000)
         send_here(studio, "239.255.255.250:1900", 700, device="eth1")
         back = await_own(relay, "back", 1000)
         forth = await_own(relay, "forth", 700)
-        reports = at_sender.report(), at_left.report()
+        reports = at_sender.interrupt(), at_left.interrupt()
         after = studio.left.packets_received("eth0")
     assert reports[0].received_from["10.1.0.1"] == 700
     assert reports[1].received == 1700
@@ -255,10 +266,11 @@ def test_what_the_relay_sends_to_the_input_of_another_rule_is_counted_as_own_of_
         assert right.interrupt().received == 0
         chained = rule_of(relay, "next")
         assert "`feed` sends" in relay.log()
-        checked = relay.ask("check", str(relay.config))
+        checked, planned = relay.ask("check", str(relay.config)), relay.ask("plan")
     assert (chained["input"]["packets"], chained["input"]["drops"]["own"]) == (0, count)
     assert checked.returncode == 0
     assert "warning: 239.2.2.2:6001 on eth1 is what rule `feed` sends" in checked.stdout
+    assert "239.2.2.2:6001 on eth1 is what rule `feed` sends" in planned.stderr
 
 
 def test_what_a_chain_sends_over_lo_is_counted_once(studio):
