@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     signals = Signals(
         signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD
     )
-    _log_to_stderr()
+    log_writer = _log_to_stderr()
     try:
         privileged.keep_needed_capabilities()
         user = privileged.unprivileged_user()
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     gc.set_threshold(GC_THRESHOLD)
     paths = DaemonPaths(options.config, options.run_dir, options.state_dir)
     try:
-        with build(paths, options.watch, user, signals, held) as supervisor:
+        with build(paths, options.watch, user, signals, held, lambda: log_writer.loss) as supervisor:
             supervisor.run()
     except run_dir.RunDirBusyError as error:
         log.error("%s", error)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-PROCESS_PROTOCOL = 2
+PROCESS_PROTOCOL = 3
 """The version of the messages between the daemon's processes, and of the snapshot.
 
 Increase it with every change of these: after an upgrade of the files on disk, a supervisor of the old version

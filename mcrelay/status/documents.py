@@ -111,6 +111,7 @@ class Documents:
                 "pid": daemon.get("pid"),
                 "uptime": _seconds_since(daemon.get("started"), now),
                 "config": daemon.get("config"),
+                "problems": daemon.get("problems", []),
             },
             "generation": self._snapshot.section("generation"),
             "reload": {name: reload.get(name) for name in _RELOAD_KEYS},

@@ -1,6 +1,7 @@
 """The state directory: the history of accepted configs, the trial, and the content that was rolled back.
 
-If the directory cannot be used, the daemon logs the reason once, and relays without history and trials.
+If the directory cannot be used, the daemon says why in its log, once, and in its status, and relays without
+history and trials.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class StateDirectory:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._logged = ""
+        self.problem = ""
+        """Why the directory could not be used the last time; empty if it could."""
         self._lock: int | None = None
 
     def open(self) -> None:
@@ -83,11 +85,15 @@ class StateDirectory:
             self._log_once(_unusable(self.directory, error))
         except StateDirectoryError as error:
             self._log_once(error)
+        else:
+            self.problem = ""
 
     def check_usable(self) -> None:
-        """Raise StateDirectoryError if the directory is not locked by this daemon."""
+        """Raise StateDirectoryError if this daemon has not locked the directory, and cannot lock it now."""
         if self._lock is None:
-            raise StateDirectoryError(self._logged)
+            self.open()
+        if self._lock is None:
+            raise StateDirectoryError(self.problem)
 
     # The history.
 
@@ -103,7 +109,7 @@ class StateDirectory:
         except StateDirectoryError as error:
             self._log_once(error)
             return None
-        self._logged = ""
+        self.problem = ""
         return number
 
     def confirm(self, number: int) -> None:
@@ -206,8 +212,8 @@ class StateDirectory:
             raise _unusable(path, error) from None
 
     def _log_once(self, why: StateDirectoryError) -> None:
-        if str(why) != self._logged:
-            self._logged = str(why)
+        if str(why) != self.problem:
+            self.problem = str(why)
             log.warning("history and trials are disabled: %s", why)
 
 

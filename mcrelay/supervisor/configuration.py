@@ -39,6 +39,7 @@ class Configuration:
     ) -> None:
         self.path = path
         self.state_dir = state_directory.directory
+        self._state_directory = state_directory
         self.hash = ""
         self.generation = 0
         self.accepted = 0.0
@@ -58,6 +59,11 @@ class Configuration:
     def is_watched(self) -> bool:
         """Whether changed files are reloaded without a request."""
         return self._may_watch and self.config.watch
+
+    @property
+    def state_problem(self) -> str:
+        """Why the state directory cannot be used; empty if it can."""
+        return self._state_directory.problem
 
     # Start and reloads. Each method except `load` returns whether another config runs from now on.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +40,18 @@ class DaemonPaths:
 
 @contextmanager
 def build(
-    paths: DaemonPaths, may_watch: bool, user: User | None, signals: Signals, lock_descriptor: int
+    paths: DaemonPaths,
+    may_watch: bool,
+    user: User | None,
+    signals: Signals,
+    lock_descriptor: int,
+    log_loss: Callable[[], str],
 ) -> Iterator[Supervisor]:
     """Load the configuration, listen for clients, and yield a supervisor that is ready to run.
 
     `lock_descriptor` holds the lock of the run directory; children run as `user`, None for the user of this
-    process. Raises ConfigError, and RunDirBusyError if the control socket cannot be created.
+    process; `log_loss` returns what the log could not tell yet. Raises ConfigError; and RunDirBusyError if
+    the control socket cannot be created.
     """
     notifier = Notifier()
     state_directory = StateDirectory(paths.state_dir)
@@ -53,7 +59,7 @@ def build(
     configuration = Configuration(paths.config, notifier, state_directory, may_watch)
     configuration.load(read_boot_time())
     with listen(paths.run_dir, group_of_clients(), lock_descriptor) as listener:
-        yield assemble(configuration, user, paths.run_dir, listener, signals, notifier)
+        yield assemble(configuration, user, paths.run_dir, listener, signals, notifier, log_loss)
 
 
 def assemble(
@@ -63,6 +69,7 @@ def assemble(
     listener: ControlListener,
     signals: Signals,
     notifier: Notifier,
+    log_loss: Callable[[], str],
 ) -> Supervisor:
     """Return a supervisor for a configuration that is loaded and a run directory with a control socket."""
     poller, reconciler, sockets = Poller(), Reconciler(), Sockets()
@@ -83,6 +90,6 @@ def assemble(
         workers=workers,
         control=ControlProcess(user, poller, listener, configuration.reloads, trace_requests),
         process_watch=ProcessWatch(poller, reconciler, workers, sockets, counter_rows),
-        snapshot=SnapshotBuilder(run_dir, configuration, reconciler, counter_rows),
+        snapshot=SnapshotBuilder(run_dir, configuration, reconciler, counter_rows, log_loss),
         watcher=Watcher(configuration.path),
     )

@@ -86,7 +86,7 @@ class Supervisor:
             Timer(lambda _: self.control.next_deadline()),
             Timer(lambda _: self._links_due, self._read_links),
             Timer(lambda _: self.routing.next_deadline(), self._update_routing),
-            Timer(lambda _: self.process_watch.due(self.watcher.due), self.process_watch.check),
+            Timer(lambda _: self.process_watch.due(self.watcher.due), self._check_processes),
             Timer(lambda _: self.watcher.due, self._check_files),  # moves `watcher.due`: the last to use it
             Timer(self._trial_deadline, self._finish_trial),
             Timer(lambda _: self._watchdog_due, self._notify_watchdog),
@@ -172,6 +172,11 @@ class Supervisor:
             return
         if request and self.configuration.handle_request(request, read_boot_time()):
             self._apply_configuration()
+
+    def _check_processes(self) -> None:
+        self.process_watch.check()
+        if self.snapshot.has_other_problems:
+            self._progress.record_change()
 
     def _check_files(self) -> None:
         stamps = self.watcher.check()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,12 @@ class SnapshotBuilder:
     """Builds snapshots from its sources, and keeps the larger sections until their sources change."""
 
     def __init__(
-        self, run_dir: Path, configuration: Configuration, reconciler: Reconciler, counter_rows: CounterRows
+        self,
+        run_dir: Path,
+        configuration: Configuration,
+        reconciler: Reconciler,
+        counter_rows: CounterRows,
+        log_loss: Callable[[], str],
     ) -> None:
         self._daemon = {
             "pid": os.getpid(),
@@ -74,6 +79,8 @@ class SnapshotBuilder:
         self._configuration = configuration
         self._reconciler = reconciler
         self._counter_rows = counter_rows
+        self._log_loss = log_loss
+        self._problems: list[str] = []
         self._built_from: dict[str, tuple[object, ...]] = {}
         self._rules: dict[str, RuleSnapshot] = {}
         self._interfaces: dict[str, Entry] = {}
@@ -87,8 +94,9 @@ class SnapshotBuilder:
         rows = self._counter_rows.link_rows()
         if self._is_new("interfaces", links, generation, running.resources, rows):
             self._build_interfaces(links, running.memberships, rows)
+        self._problems = self._find_problems()
         return {
-            "daemon": {**self._daemon, "watch": configuration.is_watched},
+            "daemon": {**self._daemon, "watch": configuration.is_watched, "problems": self._problems},
             "generation": {
                 "number": generation,
                 "hash": configuration.hash,
@@ -101,6 +109,17 @@ class SnapshotBuilder:
             "interfaces": self._interfaces,
             "processes": self._build_processes(processes),
         }
+
+    @property
+    def has_other_problems(self) -> bool:
+        """Whether the problems of the daemon differ from those in the last snapshot."""
+        return self._find_problems() != self._problems
+
+    def _find_problems(self) -> list[str]:
+        """Return what the daemon cannot do besides relaying, as one line for each problem."""
+        state = self._configuration.state_problem
+        lacks = "no history, no trials, and no rollback after a restart"
+        return [*([f"{state}: {lacks}"] if state else []), *filter(None, [self._log_loss()])]
 
     def _is_new(self, section: str, *sources: object) -> bool:
         """Return whether the sources of a section have changed since it was built."""

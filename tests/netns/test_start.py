@@ -1,10 +1,14 @@
 """Where the daemon cannot run, the start says what to do, and ends with its exit code at once."""
 
+import json
+import os
+import subprocess
 import sys
 
 import pytest
 
-from mcrelay.lab.command import mcrelay
+from mcrelay.lab import Receiver
+from mcrelay.lab.command import mcrelay, wait_until
 
 NOT_PERMITTED = 4
 RULES = (
@@ -72,3 +76,55 @@ def test_a_process_that_may_gain_no_privileges_runs(studio):
     script.chmod(0o755)
     with studio.relaying(RULES, python=str(script)) as relay:
         assert "1 rule (1 active)" in relay.log()
+
+
+def make_file(folder):
+    folder.touch()
+
+
+def make_full_disk(folder):
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "state", str(folder)], check=True)
+    (folder / "history").mkdir()
+    (folder / "full").write_bytes(bytes(4096))
+
+
+def make_read_only(folder):
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "state", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (make_file, "file exists"),
+        (make_full_disk, "no space left on device"),
+        (make_read_only, "read-only file system"),
+    ],
+)
+def test_a_state_directory_that_cannot_be_used_is_in_the_status(studio, make, reason):
+    state = studio.folder / "daemon" / "state"
+    state.parent.mkdir()
+    make(state)
+    try:
+        with studio.relaying(RULES) as relay:
+            shown, document = relay.ask("status").stdout, json.loads(relay.ask("status", "--json").stdout)
+            left = Receiver(studio.left, "239.2.2.2:6001")
+            studio.send("239.1.1.1:5001", count=100, rate=1000)
+            assert left.report().received == 100
+            assert "history and trials are disabled" in relay.log()
+    finally:
+        subprocess.run(["umount", str(state)], check=False, capture_output=True)
+    (problem,) = document["daemon"]["problems"]
+    assert problem.startswith(str(state))
+    assert problem.endswith(f": {reason}: no history, no trials, and no rollback after a restart")
+    assert " ".join(shown.split()).count(problem) == 1
+
+
+def test_a_log_that_takes_no_line_is_in_the_status(studio):
+    full = os.open("/dev/full", os.O_WRONLY)
+    with studio.relaying(RULES, stderr=full) as relay:
+        wait_until(
+            lambda: "the log were lost: no space left on device" in relay.ask("status").stdout, "the loss"
+        )
+    os.close(full)

@@ -168,3 +168,12 @@ def test_a_folder_that_vanishes_is_logged(state, caplog):
     assert "no such file or directory" in caplog.text
     with pytest.raises(StateDirectoryError, match="no such file or directory"):
         entry_numbers(state.directory)
+
+
+def test_a_directory_that_becomes_usable_is_used(tmp_path):
+    (tmp_path / "file").touch()
+    state = open_directory(tmp_path / "file")
+    assert state.problem == f"{tmp_path}/file: file exists"
+    (tmp_path / "file").unlink()
+    assert state.add(make_entry) == 1
+    assert state.problem == ""

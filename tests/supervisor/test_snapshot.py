@@ -37,7 +37,10 @@ class Parts:
         self.counter_rows = CounterRows()
         (folder / "run").mkdir()
         (folder / "run" / CONTROL_SOCKET).touch()
-        self.builder = SnapshotBuilder(folder / "run", self.configuration, self.reconciler, self.counter_rows)
+        self.loss = ""
+        self.builder = SnapshotBuilder(
+            folder / "run", self.configuration, self.reconciler, self.counter_rows, lambda: self.loss
+        )
 
     def accept(self, **ports):
         rules = "".join(
@@ -104,6 +107,19 @@ def test_the_daemon_has_its_paths_and_its_generation(parts, tmp_path):
     assert snapshot["trial"] is None
     assert snapshot["generation"] == {"number": 1, "hash": "", "accepted": 0.0}
     assert snapshot["reload"] == {"begun": 0, "finished": 0, "earlier": []}
+
+
+def test_the_daemon_has_its_problems(parts, tmp_path):
+    (tmp_path / "state").touch()
+    parts.accept(feed=5001)
+    assert parts.build()["daemon"]["problems"] == []
+    parts.configuration._state_directory.open()
+    assert parts.builder.has_other_problems
+    unusable = f"{tmp_path}/state: file exists: no history, no trials, and no rollback after a restart"
+    assert parts.build()["daemon"]["problems"] == [unusable]
+    assert not parts.builder.has_other_problems
+    parts.loss = "3 lines of the log were lost: broken pipe"
+    assert parts.build()["daemon"]["problems"] == [unusable, parts.loss]
 
 
 def test_unchanged_sections_are_not_built_again(parts):

@@ -93,7 +93,13 @@ def process(name, kind, **fields):
 DOCUMENT = {
     "version": 1,
     "time": NOW,
-    "daemon": {"version": "0.1.0", "pid": 4710, "uptime": 93_784.0, "config": "/etc/mcrelay.yaml"},
+    "daemon": {
+        "version": "0.1.0",
+        "pid": 4710,
+        "uptime": 93_784.0,
+        "config": "/etc/mcrelay.yaml",
+        "problems": [],
+    },
     "generation": {"number": 7, "hash": "3f2a91c04b1e" + "0" * 52, "accepted": NOW - 60},
     "reload": RELOAD,
     "trial": None,

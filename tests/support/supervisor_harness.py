@@ -271,7 +271,7 @@ class Stage:
         self.configuration.load(self.now)
         self.signals = SimpleNamespace()
         self.supervisor = daemon.assemble(
-            self.configuration, None, self.folder / "run", None, self.signals, self.systemd
+            self.configuration, None, self.folder / "run", None, self.signals, self.systemd, str
         )
         self.supervisor._read_links()
         self.supervisor._apply_configuration()

@@ -54,6 +54,7 @@ def _format_heading(document: Part, colour: bool) -> Iterator[str]:
     number, accepted = generation["number"], format_time(generation["accepted"])
     yield f"{daemon['config']}: generation {number} ({format_hash(generation['hash'])}) since {accepted}"
     yield from _format_reload(document["reload"], number, colour)
+    yield from (paint(line, YELLOW, colour) for text in daemon["problems"] for line in wrap(text, TEXT_WIDTH))
     if trial := document["trial"]:
         on_trial, until = paint("on trial", YELLOW, colour), format_time(trial["until"])
         yield f"generation {number} is {on_trial} until {until}: `mcrelay confirm` keeps it"
