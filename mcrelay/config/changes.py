@@ -141,7 +141,7 @@ def _compare_by_name(
 
 def fields_of(rule: Rule, devices: Mapping[str, str], route: Route | None) -> RuleFields:
     """Return the fields of a rule. `devices` maps interfaces to devices; `route` is what runs of the rule."""
-    sources = {output.name: output.egress.source for output in route.outputs} if route else {}
+    sources = {output.name: output.source for output in route.outputs} if route else {}
     rule_input = rule.input
     return RuleFields(
         description=rule.description,
@@ -156,13 +156,13 @@ def fields_of(rule: Rule, devices: Mapping[str, str], route: Route | None) -> Ru
     )
 
 
-def _output_fields(output: Output, device: str, sources: Mapping[str, str]) -> OutputFields:
+def _output_fields(output: Output, device: str, sources: Mapping[str, str | None]) -> OutputFields:
     return OutputFields(
         interface=output.interface,
         device=device,
         destination=output.destination,
         port=output.port,
-        source=sources.get(output.name, output.source),
+        source=sources.get(output.name) or output.source,
         source_port=output.source_port or None,
         ttl=output.ttl,
         dscp=output.dscp,

@@ -95,6 +95,11 @@ class RouteOutput:
     """The reason why nothing is sent to this output, under which its packets are counted as dropped."""
 
     @property
+    def source(self) -> str | None:
+        """The address that packets are sent from; None while the host has no route that decides on it."""
+        return self.egress.source if self.fault in (None, PathFault.NO_NEIGHBOR) else None
+
+    @property
     def name(self) -> str:
         """The name of this output within its rule."""
         return output_name(self.interface, self.destination, self.port)

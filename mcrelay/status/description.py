@@ -20,16 +20,21 @@ Devices = Mapping[str, str]  # from the name of an interface to its device
 def describe_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str, Any]:
     """Return the description of a rule, with its outputs in the order of the file.
 
-    `route` has the outputs that run; it is None if the rule does not run.
+    `route` has the outputs that run, and those that have a fault; it is None if the rule has no route.
     """
     described = fields_of(rule, devices, route)
-    running = {output.name for output in route.outputs} if route else set()
+    faults = {output.name: output.fault for output in route.outputs} if route else {}
     return {
         "description": described.description,
         "enabled": described.enabled,
         "input": {**_select(described, INPUT_FIELDS), "sources": list(described.sources)},
         "outputs": [
-            {**_select(output, OUTPUT_FIELDS), "runs": output.name in running} for output in described.outputs
+            {
+                **_select(output, OUTPUT_FIELDS),
+                "runs": output.name in faults and faults[output.name] is None,
+                "fault": faults.get(output.name),
+            }
+            for output in described.outputs
         ],
     }
 

@@ -54,6 +54,7 @@ def test_a_rule_has_its_input_and_its_outputs_with_the_source_addresses_of_those
                 "dscp": "copy",
                 "loopback": False,
                 "runs": True,
+                "fault": None,
             },
             {
                 "interface": "plant",
@@ -66,6 +67,7 @@ def test_a_rule_has_its_input_and_its_outputs_with_the_source_addresses_of_those
                 "dscp": "copy",
                 "loopback": False,
                 "runs": False,
+                "fault": None,
             },
         ],
     }

@@ -41,7 +41,7 @@ def output(**fields):
     return {
         "interface": "plant", "device": "eth1", "destination": "239.2.2.2", "port": 6001,
         "source": "10.9.2.1", "source_port": None, "ttl": 64, "dscp": "copy", "loopback": False,
-        "runs": True,
+        "runs": True, "fault": None,
         "packets": 1_200_000, "octets": 1_680_000_000, "packets_per_second": 20_000.0,
         "bits_per_second": 224e6, "drops": {"ttl": 0, "send_error": {}},
     } | fields  # fmt: skip

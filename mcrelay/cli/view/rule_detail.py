@@ -21,7 +21,7 @@ IDLE_ADVICE = {  # by state, for rules that do not run
         "`mcrelay enable {name}` enables it if it has its own drop-in file."
         " Otherwise write `enabled: true` in the file, and run `mcrelay reload`."
     ),
-    "unresolved": "It starts as soon as the missing device or address appears. Or correct the file.",
+    "unresolved": "It starts as soon as the host has what is missing. Or correct the file.",
     "failed": "If the file is the reason, correct it. What the kernel refuses, mcrelay tries periodically.",
 }
 
@@ -130,7 +130,8 @@ def _format_output(output: Part, colour: bool) -> Iterator[str]:
 
 def format_header(output: Part) -> str:
     """Return the header fields that an output writes: `from 10.9.2.1:7001, TTL 64, DSCP copy`."""
-    source = output["source"] or "the device's address"
+    chosen = "the device's address" if is_group(output["destination"]) else "the address that a route chooses"
+    source = output["source"] or chosen
     port = f":{output['source_port']}" if output["source_port"] else ""
     heard = ", also heard on this host" if output["loopback"] else ""
     return f"from {source}{port}, TTL {output['ttl']}, DSCP {output['dscp']}{heard}"

@@ -228,7 +228,7 @@ def test_rule_detail_shows_every_output_and_explains_every_drop():
         "9 not relayed: send_error ENETDOWN",
         "the output's device is down",
         "plant (eth1)  10.9.2.50:6001  (does not run)",
-        "from the device's address:7001, TTL decrement, DSCP copy",
+        "from the address that a route chooses:7001, TTL decrement, DSCP copy",
         "`mcrelay trace camera`",
     ):
         assert wanted in text
