@@ -170,7 +170,7 @@ def config(*outputs, enabled=True):
     rule = Rule("feed", "", Input("plant", "239.1.1.1", 5001), outputs, enabled, "auto", where)
     devices = {"plant": "eth1", "far": "eth9", "gone": "eth7", "self": "lo"}
     interfaces = {name: Interface(name, device, None, 64, 0) for name, device in devices.items()}
-    return Config("auto", 1, True, interfaces, {"feed": rule})
+    return Config("auto", 1, True, 10**9, interfaces, {"feed": rule})
 
 
 def test_every_unicast_output_of_a_rule_that_is_enabled_is_asked_for_once():
