@@ -21,6 +21,7 @@ from mcrelay.supervisor import privileged
 from mcrelay.supervisor.daemon import DaemonPaths, build
 from mcrelay.supervisor.log_writer import LogWriter
 from mcrelay.supervisor.privilege_probe import probe_privileges
+from mcrelay.supervisor.run_dir_name import RunDirName
 from mcrelay.supervisor.signals import Signals
 
 log = logging.getLogger("mcrelay")
@@ -69,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
         user = privileged.unprivileged_user()
         probe_privileges(user)
         held = run_dir.lock(options.run_dir)
+        name = RunDirName(options.run_dir)
     except privileged.PrivilegeError as error:
         log.error("not permitted: %s", error)
         return Exit.NOT_PERMITTED
@@ -81,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     gc.set_threshold(GC_THRESHOLD)
     paths = DaemonPaths(options.config, options.run_dir, options.state_dir)
     try:
-        with build(paths, options.watch, user, signals, held, lambda: log_writer.loss) as supervisor:
+        with build(paths, options.watch, user, signals, held, name, lambda: log_writer.loss) as supervisor:
             supervisor.run()
     except run_dir.RunDirBusyError as error:
         log.error("%s", error)

@@ -36,10 +36,15 @@ def lock(directory: Path) -> int:
     except BlockingIOError:
         holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
-        raise RunDirBusyError(
-            f"mcrelay is already running in {directory} (process {holder}): "
-            "use `mcrelay reload`, or choose another --run-dir"
-        ) from None
+        raise RunDirBusyError(describe_holder(directory, holder)) from None
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+def describe_holder(directory: Path, holder: str) -> str:
+    """Return the message of RunDirBusyError if a process, given by its ID, uses the directory."""
+    return (
+        f"mcrelay is already running in {directory} (process {holder}): "
+        "use `mcrelay reload`, or choose another --run-dir"
+    )

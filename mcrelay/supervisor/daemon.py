@@ -21,6 +21,7 @@ from mcrelay.supervisor.loop import Supervisor
 from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.privileged import User, group_of_clients
 from mcrelay.supervisor.process_watch import ProcessWatch
+from mcrelay.supervisor.run_dir_name import RunDirName
 from mcrelay.supervisor.signals import Signals
 from mcrelay.supervisor.snapshot import SnapshotBuilder
 from mcrelay.supervisor.sockets import Sockets
@@ -45,13 +46,14 @@ def build(
     user: User | None,
     signals: Signals,
     lock_descriptor: int,
+    run_dir_name: RunDirName,
     log_loss: Callable[[], str],
 ) -> Iterator[Supervisor]:
     """Load the configuration, listen for clients, and yield a supervisor that is ready to run.
 
-    `lock_descriptor` holds the lock of the run directory; children run as `user`, None for the user of this
-    process; `log_loss` returns what the log could not tell yet. Raises ConfigError; and RunDirBusyError if
-    the control socket cannot be created.
+    `lock_descriptor` and `run_dir_name` hold the locks of the run directory; children run as `user`, None for
+    the user of this process; `log_loss` returns what the log could not tell yet. Raises ConfigError; and
+    RunDirBusyError if the control socket cannot be created.
     """
     notifier = Notifier()
     state_directory = StateDirectory(paths.state_dir)
@@ -59,7 +61,9 @@ def build(
     configuration = Configuration(paths.config, notifier, state_directory, may_watch)
     configuration.load(read_boot_time())
     with listen(paths.run_dir, group_of_clients(), lock_descriptor) as listener:
-        yield assemble(configuration, user, paths.run_dir, listener, signals, notifier, log_loss)
+        yield assemble(
+            configuration, user, paths.run_dir, listener, run_dir_name, signals, notifier, log_loss
+        )
 
 
 def assemble(
@@ -67,6 +71,7 @@ def assemble(
     user: User | None,
     run_dir: Path,
     listener: ControlListener,
+    run_dir_name: RunDirName,
     signals: Signals,
     notifier: Notifier,
     log_loss: Callable[[], str],
@@ -78,6 +83,7 @@ def assemble(
     return Supervisor(
         configuration=configuration,
         run_dir=run_dir,
+        run_dir_name=run_dir_name,
         signals=signals,
         notifier=notifier,
         poller=poller,

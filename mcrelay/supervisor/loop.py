@@ -29,6 +29,7 @@ from mcrelay.supervisor.log_summary import StatusLog, describe_traffic, log_line
 from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.process_watch import ProcessWatch
 from mcrelay.supervisor.progress import Progress
+from mcrelay.supervisor.run_dir_name import RunDirName
 from mcrelay.supervisor.signals import Signals
 from mcrelay.supervisor.snapshot import SnapshotBuilder
 from mcrelay.supervisor.sockets import Sockets
@@ -56,6 +57,7 @@ class Supervisor:
 
     configuration: Configuration
     run_dir: Path
+    run_dir_name: RunDirName
     signals: Signals
     notifier: Notifier
     poller: Poller
@@ -175,6 +177,7 @@ class Supervisor:
 
     def _check_processes(self) -> None:
         self.process_watch.check()
+        self.run_dir_name.discard_connections()
         if self.snapshot.has_other_problems:
             self._progress.record_change()
 

@@ -204,6 +204,13 @@ class FakeWatcher:
         return config_files.read_stamps(self._path)
 
 
+class FakeName:
+    """A name of the run directory for which no other daemon asks."""
+
+    def discard_connections(self):
+        pass
+
+
 class FakeNotifier:
     """Keeps the states of a service that systemd would get."""
 
@@ -271,7 +278,7 @@ class Stage:
         self.configuration.load(self.now)
         self.signals = SimpleNamespace()
         self.supervisor = daemon.assemble(
-            self.configuration, None, self.folder / "run", None, self.signals, self.systemd, str
+            self.configuration, None, self.folder / "run", None, FakeName(), self.signals, self.systemd, str
         )
         self.supervisor._read_links()
         self.supervisor._apply_configuration()
