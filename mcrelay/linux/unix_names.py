@@ -12,7 +12,7 @@ _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The process at the other end of a Unix socket. Of a listening socket, it is the one that called listen(2).
+    """The process at the other end of a Unix socket; of a listening socket, the one that called listen(2).
 
     `pid` is 0 if the process is in another PID namespace.
     """

@@ -1,7 +1,7 @@
 """A second lock of the run directory, which outlives the directory: a name in the network namespace.
 
 The lock file vanishes with a directory that is removed and made again. Then only the name keeps a second
-daemon from relaying every packet once more. Any user can take a name: the holder must be root or the own user.
+daemon from relaying every packet once more. Any user can take a name: only root and the own user count.
 """
 
 from __future__ import annotations
