@@ -42,7 +42,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def format_list(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[str]:
-    """Yield a line for each rule: name, state, file:line, and the reason for the state or the description."""
+    """Yield a line for each rule: name, state, file:line, and the reason, the hint or the description."""
     if not rules:
         yield "no rules"
         return
@@ -53,7 +53,7 @@ def format_list(rules: Sequence[Mapping[str, Any]], colour: bool) -> Iterator[st
     headings, *lines = align(rows, "<<<")
     yield paint(headings, BOLD, colour)
     for rule, line in zip(rules, lines, strict=True):
-        text = f"{line}  {rule['reason'] or to_one_line(rule['description'])}".rstrip()
+        text = f"{line}  {rule['reason'] or rule['hint'] or to_one_line(rule['description'])}".rstrip()
         yield colour_state(text, rule["state"]) if colour else text
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcrelay.model.drops import Drop, Scope, drops_of
+from mcrelay.model.near_misses import NEAR_MISS_COLUMNS, NearMiss
 from mcrelay.model.send_errors import SEND_ERROR_NAMES
 
 TRAFFIC = ("packets", "octets")  # the first columns of every table
@@ -28,6 +29,8 @@ class Table:
     offset: int
     drops: tuple[str, ...] = ()
     """The columns of dropped packets."""
+    latest: tuple[tuple[int, int], ...] = ()
+    """Pairs of columns, by index: a time, and a value of that time, which are not added up over workers."""
 
     @property
     def size(self) -> int:
@@ -54,13 +57,13 @@ class Table:
         return numbers[first : first + width].tolist()
 
     def total(self, counts: Sequence[Sequence[int]]) -> Sequence[int]:
-        """Return the sums of a row over all workers; the last packet is the latest packet of all workers."""
+        """Return the sums of a row over all workers, and of each pair in `latest` the latest one."""
         if len(counts) == 1:
             return counts[0]
         sums = [sum(column) for column in zip([0] * len(self.columns), *counts, strict=True)]
-        if counts and self.columns[-1] == "last_source":
-            last = self.column("last_time")
-            sums[last:] = max(list(row[last:]) for row in counts)
+        if counts:
+            for time, value in self.latest:
+                sums[time], sums[value] = max((row[time], row[value]) for row in counts)
         return sums
 
 
@@ -73,14 +76,17 @@ LINKS = Table(
     offset=0,
     drops=_LINK_DROPS,
 )
-# A rule: the packets and payload bytes that it relayed, its drops, and its last relayed packet
-# (CLOCK_REALTIME in nanoseconds, and the number of the source address).
+# A rule: the packets and payload bytes that it relayed, its drops, its near misses, and its last relayed
+# packet (CLOCK_REALTIME in nanoseconds, and the number of the source address).
 _RULE_DROPS = drops_of(Scope.RULE)
+_RULE_COLUMNS = (*TRAFFIC, *_RULE_DROPS, *NEAR_MISS_COLUMNS, "last_time", "last_source")
+_LATEST = (("last_time", "last_source"), *(miss.columns[:2] for miss in NearMiss))
 RULES = Table(
-    columns=(*TRAFFIC, *_RULE_DROPS, "last_time", "last_source"),
+    columns=_RULE_COLUMNS,
     rows=65_536,
     offset=LINKS.offset + LINKS.size,
     drops=_RULE_DROPS,
+    latest=tuple((_RULE_COLUMNS.index(time), _RULE_COLUMNS.index(value)) for time, value in _LATEST),
 )
 # An output: the packets and payload bytes that it sent, and its drops: send errors by their names.
 _OUTPUT_DROPS = (*(drop for drop in drops_of(Scope.OUTPUT) if drop is not Drop.SEND_ERROR), *SEND_ERROR_NAMES)

@@ -62,12 +62,6 @@ class Fib:
         self._addresses = np.array(sorted(of_address), np.uint64)
         self._address_routes = np.array([of_address[address] for address in sorted(of_address)], np.int64)
 
-    @property
-    def destination_addresses(self) -> list[int]:
-        """The destination addresses of all flows, as numbers, ascending."""
-        numbers: list[int] = self._addresses.tolist()
-        return numbers
-
     def any_source_routes(self) -> dict[EndpointKey, int]:
         """Return the route of each destination that accepts every source."""
         routes = zip(self._keys.tolist(), self._any_source_route.tolist(), strict=True)

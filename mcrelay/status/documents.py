@@ -77,7 +77,7 @@ class Documents:
 
     def list(self, now: Now) -> Pieces:
         """Return the document `list`, with all rules and their states."""
-        return self._reuse_or_build("list", now, self._list)
+        return self._reuse_or_build("list", now, lambda: self._list(now))
 
     def _reuse_or_build(self, name: str, now: Now, build: Callable[[], Pieces]) -> Pieces:
         built, pieces = self._kept.get(name, (-MAX_AGE_S, ()))
@@ -94,7 +94,11 @@ class Documents:
         def age(time: float) -> float:
             return self._clock.age(time, now.boot)
 
-        texts = (rule_text(snapshot.rules[name], *snapshot.rule_status(name), reading, age) for name in rules)
+        places = snapshot.places()
+        texts = (
+            rule_text(snapshot.rules[name], *snapshot.rule_status(name), reading, places, age)
+            for name in rules
+        )
         rest = self._reuse_or_build("rest", now, lambda: self._rest(now))
         return (self._head(now), *_join_in_pieces(texts), *rest)
 
@@ -162,10 +166,14 @@ class Documents:
             f'],"interfaces":{encode_json(interfaces)}}}'.encode(),
         )
 
-    def _list(self) -> Pieces:
-        snapshot = self._snapshot
+    def _list(self, now: Now) -> Pieces:
+        reading, snapshot = self._counters.read(now.monotonic), self._snapshot
+        places = snapshot.places()
         head = encode_json({"version": JSON_VERSION})[:-1] + ',"rules":['
-        texts = (listed_rule_text(rule, *snapshot.rule_status(name)) for name, rule in snapshot.rules.items())
+        texts = (
+            listed_rule_text(rule, *snapshot.rule_status(name), reading, places)
+            for name, rule in snapshot.rules.items()
+        )
         return (head.encode(), *_join_in_pieces(texts), b"]}")
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from mcrelay.model.addresses import number_to_address
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
 from mcrelay.model.drops import Drop, Scope, drops_of
+from mcrelay.model.rule_status import RuleState
 from mcrelay.model.send_errors import SEND_ERROR_NAMES
 from mcrelay.protocol.jsonrpc import Json, encode_json
+from mcrelay.status.near_misses import Place, Target, hint, near_misses
 from mcrelay.status.rates import Rates, Reading
 from mcrelay.status.template import HOLE, Template
 
@@ -45,6 +47,7 @@ class RuleEntry:
 
     status: Template
     list: Template
+    target: Target
     row: Row
     output_rows: tuple[Row, ...]
 
@@ -66,6 +69,7 @@ def rule_entry(name: str, rule: Fields, before: RuleEntry | None, now: float) ->
     return RuleEntry(
         Template(_rule(name, rule["shown"])),
         Template(_listed_rule(name, rule["shown"])),
+        Target(*(rule["shown"]["input"][key] for key in ("device", "destination", "port"))),
         before.row if before and before.row.number == row else Row(row, now),
         tuple(previous_rows.get(number) or Row(number, now) for number in output_rows),
     )
@@ -77,8 +81,9 @@ def _rule(name: str, shown: Fields) -> Json:
         "name": name,
         "state": HOLE,
         "reason": HOLE,
+        "hint": HOLE,
         **shown,
-        "input": {**shown["input"], **_TRAFFIC, "last_packet": HOLE, "drops": drops},
+        "input": {**shown["input"], **_TRAFFIC, "last_packet": HOLE, "near_misses": HOLE, "drops": drops},
         "outputs": [{**output, **_TRAFFIC, "drops": _OUTPUT_DROP_HOLES} for output in shown["outputs"]],
         "dropped": HOLE,
     }
@@ -86,7 +91,7 @@ def _rule(name: str, shown: Fields) -> Json:
 
 def _listed_rule(name: str, shown: Fields) -> Json:
     place = {key: shown[key] for key in ("file", "line", "description")}
-    return {"name": name, "state": HOLE, "reason": HOLE, **place}
+    return {"name": name, "state": HOLE, "reason": HOLE, "hint": HOLE, **place}
 
 
 def interface_entry(
@@ -100,15 +105,17 @@ def interface_entry(
     return InterfaceEntry(shown["device"], interface["ifindex"], status, row)
 
 
-def rule_text(entry: RuleEntry, state: str, reason: str, reading: Reading, age: Age) -> str:
-    """Return the JSON text of a rule in `status`."""
+def rule_text(
+    entry: RuleEntry, state: str, reason: str, reading: Reading, places: Mapping[int, Place], age: Age
+) -> str:
+    """Return the JSON text of a rule in `status`; `places` has the interface of each ifindex."""
     row = entry.row
     counts = reading.counts(RULES, row.number)
     drops = counts[_RULE_DROPS]
-    values: list[object] = [encode_json(state), encode_json(reason)]
+    values: list[object] = [encode_json(state), encode_json(reason), _hint(entry, state, counts, places)]
     values += counts[:2]
     values += _rates(reading.rates(RULES, row.number, counts, row.since))
-    values.append(_last_packet(counts, age))
+    values += (_last_packet(counts, age), encode_json(near_misses(counts, places)))
     values += drops
     dropped = sum(drops)
     for row in entry.output_rows:
@@ -129,9 +136,16 @@ def interface_text(entry: InterfaceEntry, reading: Reading) -> str:
     return entry.status.fill([*counts[:2], *rates, *counts[_LINK_DROPS]])
 
 
-def listed_rule_text(entry: RuleEntry, state: str, reason: str) -> str:
+def listed_rule_text(
+    entry: RuleEntry, state: str, reason: str, reading: Reading, places: Mapping[int, Place]
+) -> str:
     """Return the JSON text of a rule in `list`."""
-    return entry.list.fill([encode_json(state), encode_json(reason)])
+    counts = reading.counts(RULES, entry.row.number)
+    return entry.list.fill([encode_json(state), encode_json(reason), _hint(entry, state, counts, places)])
+
+
+def _hint(entry: RuleEntry, state: str, counts: Sequence[int], places: Mapping[int, Place]) -> str:
+    return encode_json(hint(entry.target, counts, places) if state == RuleState.ACTIVE else "")
 
 
 def rule_stats(name: str, entry: RuleEntry, reading: Reading) -> Json:

@@ -8,6 +8,7 @@ from typing import Any
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
 from mcrelay.protocol.snapshot import merge_delta
 from mcrelay.status.entries import InterfaceEntry, RuleEntry, interface_entry, rule_entry
+from mcrelay.status.near_misses import Place
 from mcrelay.status.rates import CounterReader
 
 _UNKNOWN_STATUS = ("unresolved", "not evaluated yet")
@@ -52,6 +53,14 @@ class SnapshotReplica:
         """Return a section of the snapshot, or an empty mapping if the section has not arrived yet."""
         section: Mapping[str, Any] = self._snapshot.get(name, {})
         return section
+
+    def places(self) -> Mapping[int, Place]:
+        """Return the interface of each ifindex, the first one if several interfaces have the same device."""
+        return {
+            interface.ifindex: Place(name, interface.device)
+            for name, interface in reversed([*self.interfaces.items()])
+            if interface.ifindex is not None
+        }
 
     def devices(self) -> Mapping[int, str]:
         """Return the names of the devices by ifindex."""

@@ -55,10 +55,10 @@ class ArrayPath:
             mark_outgoing(packets, frames)
         self._counters.add_link(ingress.row, {"packets": count, "octets": int(frames[:, LENGTH].sum())})
         is_stale = ages.find_stale(frames)
-        route = self._look_up(ingress, packets, is_stale)
+        time = int(frames[-1, SECONDS]) * 1_000_000_000 + int(frames[-1, NANOSECONDS])
+        route = self._look_up(ingress, packets, is_stale, time)
         relayed = None
         if (route != NO_ROUTE).any():
-            time = int(frames[-1, SECONDS]) * 1_000_000_000 + int(frames[-1, NANOSECONDS])
             relayed = self._send(ring, packets, route, time)
         if ingress.capture:
             ingress.capture.write_events(PacketBatch(frames, packets, route, relayed, is_stale))
@@ -66,18 +66,23 @@ class ArrayPath:
         return count
 
     def _look_up(
-        self, ingress: ActiveIngress, packets: Headers, is_stale: NDArray[np.bool_] | None
+        self, ingress: ActiveIngress, packets: Headers, is_stale: NDArray[np.bool_] | None, time: int
     ) -> Column:
-        """Return the route of each packet, NO_ROUTE for a dropped packet, and count the dropped packets."""
+        """Return the route of each packet, NO_ROUTE for a dropped packet, and count the dropped packets.
+
+        `time` is the arrival of the last packet.
+        """
         route, forbidden = ingress.fib.lookup(packets.destination, packets.source)
         is_unknown = route == NO_ROUTE
         if packets.fault is not None:
             is_faulty = packets.fault != Fault.NONE
             self._count_faults(ingress, packets.destination_address, packets.fault)
+            self._count_tagged(ingress, packets, packets.fault == Fault.TAGGED, time)
             is_unknown &= ~is_faulty
             route[is_faulty] = NO_ROUTE
         if unknown := int(np.count_nonzero(is_unknown)):
             self._counters.add_link(ingress.row, {Drop.NO_RULE: unknown})
+            self._forwarding.near_misses.count_unknown(ingress.ifindex, packets.destination[is_unknown], time)
         if forbidden is not None:
             self._drop(route, forbidden, Drop.SOURCE)
         if is_stale is not None:
@@ -101,7 +106,14 @@ class ArrayPath:
             of_rule = owner[faulty & (owner != NO_ROUTE)]
             self._counters.add_rule_drops(self._forwarding.sender.routes.rule_row[of_rule], reason)
             self._counters.add_link(ingress.row, {reason: int(faulty.sum()) - len(of_rule)})
-        self._counters.add_link(ingress.row, {Drop.NO_RULE: int((fault == Fault.TAGGED).sum())})
+
+    def _count_tagged(
+        self, ingress: ActiveIngress, packets: Headers, is_tagged: NDArray[np.bool_], time: int
+    ) -> None:
+        if packets.vlan is not None and is_tagged.any():
+            self._counters.add_link(ingress.row, {Drop.NO_RULE: int(is_tagged.sum())})
+            destination, vlan = packets.destination[is_tagged], packets.vlan[is_tagged]
+            self._forwarding.near_misses.count_tagged(ingress.ifindex, destination, vlan, time)
 
     def _send(self, ring: Ring, packets: Headers, route: Column, time: int) -> RelayedPackets:
         """Send the packets that have a route; `time` is as in `CounterWriter.add_relayed`."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES, Table
 from mcrelay.model.drops import Drop
+from mcrelay.model.near_misses import NearMiss
 from mcrelay.model.send_errors import OTHER_ERRNO, SEND_ERROR_CODES
 from mcrelay.packet.fib import NO_ROUTE, RouteTable
 from mcrelay.worker.egress import SendResult
@@ -46,6 +47,12 @@ class CounterWriter:
     def add_rule_drops(self, rows: Column, reason: str) -> None:
         """Count one dropped packet in the column `reason` of each rule; `rows` has a row for each packet."""
         np.add.at(self.rules[:, RULES.column(reason)], rows, np.uint64(1))
+
+    def add_near_misses(self, row: int, miss: NearMiss, count: int, detail: int, time: int) -> None:
+        """Count packets that were probably meant for a rule; detail and time are those of the last one."""
+        time_column, detail_column, packets = (RULES.column(name) for name in miss.columns)
+        self.rules[row, time_column], self.rules[row, detail_column] = time, detail
+        self.rules[row, packets] += np.uint64(count)
 
     def add_relayed(self, runs: Runs, row_of_route: Column, source: NDArray[np.uint32], time: int) -> None:
         """Count relayed packets for their rules; `source` is the source address of each packet, shape (n,).

@@ -23,6 +23,7 @@ from mcrelay.packet.keys import EndpointKey, EndpointKeys, endpoint_key, find
 from mcrelay.protocol.worker import BatchMessage, Instruction
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import BatchSender
+from mcrelay.worker.near_misses import NearMisses
 from mcrelay.worker.packet_age import PacketAges
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.scalar_path import ScalarPath
@@ -43,6 +44,7 @@ class InstructionError(Exception):
 class ActiveIngress:
     """A link that this worker reads: its ring, the row of its counters, and its lookup."""
 
+    ifindex: int
     ring: Ring
     row: int
     fib: Fib
@@ -78,6 +80,7 @@ class Forwarding:
         """The open links by ifindex."""
         self.sender = BatchSender(RouteTable([], []), [])
         self.ages = PacketAges()
+        self.near_misses = NearMisses({}, counters)
         self._counters = counters
         self._ring_octets = ring_octets
         self._sockets: dict[Egress, socket.socket] = {}
@@ -134,7 +137,7 @@ class Forwarding:
             sock.close()
             reason = f"cannot map the ring of link {ingress.ifindex}: {error}"
             raise InstructionError(index, reason) from error
-        return ActiveIngress(ring, row, Fib({}))
+        return ActiveIngress(ingress.ifindex, ring, row, Fib({}))
 
     def _commit(self, instruction: Instruction, prepared: _PreparedResources) -> None:
         match instruction.action:
@@ -183,6 +186,12 @@ class Forwarding:
         flows: dict[int, dict[Flow, int]] = {ifindex: {} for ifindex in self.ingress}
         for flow, entry in self._flows.items():
             flows[flow.ifindex][flow] = index[entry.rows]
+        self.near_misses = NearMisses(
+            {flow: entry.rows[0] for flow, entry in self._flows.items()}, self._counters
+        )
+        # The packets of a unicast input that come in on another link are near misses there.
+        destinations = {address_to_number(flow.destination) for flow in self._flows}
+        hosts = {address for address in destinations if not is_group_number(address)}
         captures = CaptureBuilder(self._trace_writers, self._flows, routes, list(self._sockets))
         for ifindex, ingress in self.ingress.items():
             looped = {flow for flow in flows[ifindex] if self._flows[flow].route.loopback}
@@ -193,7 +202,6 @@ class Forwarding:
             ingress.any_source_routes = {
                 key: route for key, route in ingress.fib.any_source_routes().items() if route not in traced
             }
-            hosts = [address for address in ingress.fib.destination_addresses if not is_group_number(address)]
             groups = {address_to_number(flow.destination) for flow in looped}
             ingress.ring.attach_filter(socket_filters.udp_to(hosts, groups), takes_outgoing=bool(looped))
 

@@ -135,21 +135,38 @@ def test_a_dead_process_is_trouble_until_it_is_restarted():
 def test_list_shows_states_places_and_reasons(path, capsys):
     place = {"file": "/etc/mcrelay.yaml", "line": 3}
     rules = [
-        {"name": "camera", "state": "active", "reason": "", "description": "primary feed", **place},
+        {
+            "name": "camera",
+            "state": "active",
+            "reason": "",
+            "hint": "",
+            "description": "primary feed",
+            **place,
+        },
         {
             "name": "late",
             "state": "unresolved",
             "reason": "device eth9 is absent",
+            "hint": "",
             "description": "x",
             **place,
         },
-        {"name": "plain", "state": "active", "reason": "", "description": "", **place},
+        {
+            "name": "silent",
+            "state": "active",
+            "reason": "",
+            "hint": "nothing on eth0",
+            "description": "x",
+            **place,
+        },
+        {"name": "plain", "state": "active", "reason": "", "hint": "", "description": "", **place},
     ]
     with serve_answers(path, list={"version": 1, "rules": rules}) as at:
         assert run_verb(capsys, "list", "--socket", at)[:2] == (0, [
             "RULE    STATE       FILE",
             "camera  active      /etc/mcrelay.yaml:3  primary feed",
             "late    unresolved  /etc/mcrelay.yaml:3  device eth9 is absent",
+            "silent  active      /etc/mcrelay.yaml:3  nothing on eth0",
             "plain   active      /etc/mcrelay.yaml:3",
         ])  # fmt: skip
 

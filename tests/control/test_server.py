@@ -160,6 +160,7 @@ def test_list_and_stats_are_parts_of_status(harness, client):
         "name": "other",
         "state": "paused",
         "reason": "worker 0 pauses",
+        "hint": "",
         "file": "/etc/mcrelay.yaml",
         "line": 7,
         "description": "primary feed",

@@ -78,13 +78,6 @@ def test_a_packet_without_a_port_gets_the_route_of_the_lowest_port_of_its_addres
         assert route == (candidates[0] if candidates else NO_ROUTE)
 
 
-@given(tables)
-def test_destination_addresses_are_unique_and_ascend(table):
-    assert fib(table).destination_addresses == sorted(
-        {address_to_number(destination) for destination, _ in table}
-    )
-
-
 @given(tables, st.lists(st.tuples(destinations, ports)), packet_lists)
 def test_packets_that_this_host_sends_get_the_routes_of_looped_flows_alone(table, looped, packets):
     flows = {
@@ -131,7 +124,6 @@ def test_a_link_without_flows_has_no_routes():
     lookup = Fib({})
     assert look_up(lookup, [("239.1.1.1", 5001, "10.0.0.1")] * 2) == [(NO_ROUTE, False)] * 2
     assert lookup.route_of_address(column([address_to_number("239.1.1.1")], np.uint32)).tolist() == [NO_ROUTE]
-    assert lookup.destination_addresses == []
 
 
 def test_each_of_ten_thousand_flows_has_its_own_route():

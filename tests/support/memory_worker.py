@@ -18,6 +18,7 @@ from mcrelay.worker.array_path import ArrayPath
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import BatchSender
 from mcrelay.worker.forwarding import ActiveIngress, Forwarding
+from mcrelay.worker.near_misses import NearMisses
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.scalar_path import ScalarPath
 
@@ -99,7 +100,8 @@ class MemoryWorker:
         saved_head = self.counters.saved_head(0)
         ring = Ring(MemoryRing(octets), SMALLEST_FRAME, FRAMES * SMALLEST_FRAME, saved_head, False)
         fib = Fib({self.flow: 0}, {self.flow} if loopback else frozenset())
-        self.ingress = ActiveIngress(ring, 0, fib, fib.any_source_routes(), has_outgoing=True)
+        self.forwarding.near_misses = NearMisses({self.flow: 0}, self.counters)
+        self.ingress = ActiveIngress(LINK, ring, 0, fib, fib.any_source_routes(), has_outgoing=True)
 
     def _forwarding(self, is_scalar):
         forwarding = Forwarding(self.counters, FRAMES * SMALLEST_FRAME)

@@ -47,17 +47,18 @@ def output(**fields):
     } | fields  # fmt: skip
 
 
-def rule(name="camera", *, state="active", reason="", outputs=None, dropped=0, **taken):
+def rule(name="camera", *, state="active", reason="", hint="", outputs=None, dropped=0, **taken):
     """A rule under 20 kpps; `taken` are fields of its input."""
     return {
-        "name": name, "state": state, "reason": reason, "description": "", "enabled": state != "disabled",
+        "name": name, "state": state, "reason": reason, "hint": hint,
+        "description": "", "enabled": state != "disabled",
         "data_plane": "userspace", "data_plane_reason": "", "file": "/etc/mcrelay.yaml", "line": 12,
         "input": {
             "interface": "studio", "device": "eth0", "destination": "239.1.1.1", "port": 5001, "sources": [],
             "loopback": False,
             "packets": 1_200_000, "octets": 1_680_000_000, "packets_per_second": 20_000.0,
             "bits_per_second": 224e6,
-            "last_packet": {"time": NOW - 0.2, "age": 0.2, "source": "192.168.168.55"},
+            "last_packet": {"time": NOW - 0.2, "age": 0.2, "source": "192.168.168.55"}, "near_misses": {},
             "drops": {"fragment": 0, "malformed": 0, "oversize": 0, "source": 0, "stale": 0, "own": 0},
         } | taken,
         "outputs": [output()] if outputs is None else outputs,

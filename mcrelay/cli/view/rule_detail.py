@@ -45,6 +45,8 @@ def format_rule(rule: Part, interfaces: Mapping[str, Part], colour: bool) -> Ite
         yield ""
         yield from _format_output(output, colour)
     yield ""
+    if rule["hint"]:
+        yield from wrap(f"{rule['hint'][0].upper()}{rule['hint'][1:]}.", TEXT_WIDTH)
     yield from wrap(_advise(rule, interfaces.get(rule["input"]["interface"])), TEXT_WIDTH)
     for hint in _find_loopback_hints(rule):
         yield from wrap(hint, TEXT_WIDTH)
@@ -171,9 +173,27 @@ def _advise(rule: Part, interface: Part | None) -> str:
     if rule["state"] in IDLE_ADVICE:
         return IDLE_ADVICE[rule["state"]].format(name=rule["name"])
     trace = f"`mcrelay trace {rule['name']}` shows its packets one by one, also those that nearly match."
-    if rule["input"]["last_packet"] or rule["state"] != "active" or interface is None or interface["packets"]:
+    if rule["hint"]:
+        return trace
+    rule_input = rule["input"]
+    if rule_input["last_packet"] or rule["state"] != "active" or any(rule_input["drops"].values()):
+        return trace
+    if not is_group(rule_input["destination"]):
+        return _advise_on_silent_address(rule_input)
+    if interface is None or interface["packets"]:
         return trace
     return (
         f"No UDP packet has arrived on {interface['device']}: check the sender, the cable, and the switch,"
         " which may be snooping IGMP in a network without an IGMP querier."
+    )
+
+
+def _advise_on_silent_address(rule_input: Part) -> str:
+    """Return what to check if nothing has arrived for a unicast input."""
+    address, device = rule_input["destination"], rule_input["device"]
+    return (
+        f"No packet for {address}:{rule_input['port']} has arrived on {device}: check on the sender's host"
+        f" that it sends to this address and port, its way (`ip route get {address}`), and whether ARP has"
+        " found the address (`ip neigh`). A firewall on this host does not matter: mcrelay takes packets"
+        " before it."
     )

@@ -132,8 +132,9 @@ RULE_COLUMNS = (
 
 
 def _explain_rule(rule: Part) -> Iterator[str]:
-    """Yield the reason for the state of a rule, and the drops if an active rule sends nothing."""
+    """Yield the reason for the state of a rule, its hint, and the drops if an active rule sends nothing."""
     yield rule["reason"]
+    yield rule["hint"]
     drops = rule["dropped"] and rule["state"] == "active"
     if drops and not sum_rates(rule["outputs"], "packets_per_second"):
         yield f"{format_drops(_sum_drops(rule))} (`mcrelay status {rule['name']}` explains it)"
