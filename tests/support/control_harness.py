@@ -28,6 +28,7 @@ def rule(row=0, outputs=1, **shown):
         "interface": "plant", "device": "eth1", "destination": "239.2.2.2", "port": 6001,
         "source": "10.2.0.1", "source_port": None, "ttl": 64, "dscp": "copy", "loopback": False,
         "runs": True,
+        "fault": None,
     }  # fmt: skip
     input = {
         "interface": "studio", "device": "eth0", "destination": "239.1.1.1", "port": 5001, "sources": [],
