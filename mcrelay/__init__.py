@@ -11,7 +11,9 @@ A reload, in the order to read it:
     storage/config_files.py      reads the main file and its drop-ins, once and whole
     config/reader.py             YAML text -> data that knows file:line:column
     config/compiler.py           data -> Config (model.py): the schema first, then the rules across fields
-    reconcile/plan.py            Config and links -> the desired state, and the status of each rule
+    supervisor/host_routing.py   what the kernel answers about routes (linux/routes.py) and neighbours
+    reconcile/plan.py            Config, links and answers -> the desired state, and the status of each rule
+    reconcile/paths.py           output and its route -> source address and socket, or the fault
     reconcile/diff.py            running and desired state -> actions, additions before removals
     reconcile/reconciler.py      actions -> commands, one batch at a time for each worker
     supervisor/sockets.py        opens what a batch needs; privileged.py has each call that needs a capability

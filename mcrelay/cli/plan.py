@@ -21,6 +21,7 @@ from mcrelay.client.connection import UNREACHABLE, NotRunning
 from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError
 from mcrelay.linux.netlink import LinkTableError, read_links
+from mcrelay.model.send_errors import PathFault
 from mcrelay.reconcile.plan import plan
 from mcrelay.storage import config_files
 
@@ -64,7 +65,7 @@ def _plan(options: argparse.Namespace) -> int:
         file = running["daemon"]["config"] if running else str(config_files.DEFAULT)
     try:
         config = config_files.compile_contents(config_option.read_contents(options, file))
-        planned = _plan_here(config)
+        planned = _plan_here(config, running)
     except ConfigError as invalid:
         return _report_invalid(CheckResult(file, invalid.problems), options)
     except LinkTableError as error:
@@ -82,10 +83,15 @@ def _plan(options: argparse.Namespace) -> int:
     return CHANGES_EXIT_CODE if options.detailed_exitcode and is_change else Exit.OK
 
 
-def _plan_here(config: Config) -> dict[str, Any]:
-    """Return the plan of a configuration on this host, as JSON. Raises LinkTableError."""
+def _plan_here(config: Config, running: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the plan of a configuration on this host, as JSON; `running` is the status of the daemon.
+
+    Raises LinkTableError.
+    """
+    outputs = [output for rule in running["rules"] for output in rule["outputs"]] if running else []
+    silent = {output["destination"] for output in outputs if output["fault"] == PathFault.NO_NEIGHBOR}
     links = read_links()
-    answers = read_route_answers(config, links)
+    answers = read_route_answers(config, links, silent)
     return plan_as_json(config, plan(config, links, os.cpu_count() or 1, None, answers))
 
 
@@ -129,7 +135,8 @@ def _compared_daemon(running: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def preview(options: argparse.Namespace, file: str, config: Config) -> Iterator[str]:
     """Return the lines about a reload or a start with this configuration. Raises LinkTableError."""
-    running, planned = _fetch_status(options, is_strict=False), _plan_here(config)
+    running = _fetch_status(options, is_strict=False)
+    planned = _plan_here(config, running)
     return _format(file, planned, compare(running, planned) if running else None)
 
 

@@ -50,7 +50,7 @@ class Input:
 class Output:
     """A destination of a rule, with the defaults of its interface filled in.
 
-    If `source` is None, the relay sends from the first global address of the device. If `source_port` is 0,
+    If `source` is None, the route of the host decides, or for a group the device. If `source_port` is 0,
     the kernel chooses a port. With `loopback`, programs of this host hear what is sent.
     """
 

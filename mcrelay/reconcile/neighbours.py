@@ -21,8 +21,7 @@ class Neighbours:
     """Follows the next hops that are set, and ignores all other neighbours."""
 
     def __init__(self) -> None:
-        self.silent: frozenset[NextHop] = frozenset()
-        """The next hops that did not answer, and have not answered since."""
+        self._silent: set[NextHop] = set()
         self.next_hops: frozenset[NextHop] = frozenset()
         self._answer_due: dict[NextHop, float] = {}
         """The deadlines of the first answers of neighbours. Before the question, the deadline is infinite."""
@@ -30,15 +29,20 @@ class Neighbours:
         self._next_probe = 0.0
 
     @property
+    def silent(self) -> frozenset[NextHop]:
+        """The next hops that did not answer, and have not answered since."""
+        return frozenset(self._silent)
+
+    @property
     def unsettled(self) -> frozenset[NextHop]:
         """The next hops whose changes matter: those that are silent, or have yet to answer."""
-        return self.silent | self._answer_due.keys()
+        return frozenset(self._silent | self._answer_due.keys())
 
     def set_next_hops(self, hops: Set[NextHop]) -> None:
         """Follow these next hops from now on. New ones are unsettled until their state is recorded."""
         added = hops - self.next_hops
         self.next_hops = frozenset(hops)
-        self.silent &= self.next_hops
+        self._silent &= self.next_hops
         self._answer_due = {hop: due for hop, due in self._answer_due.items() if hop in hops}
         self._answer_due |= dict.fromkeys(added, inf)
         self._to_probe = {hop: None for hop in self._to_probe if hop in hops}
@@ -49,17 +53,17 @@ class Neighbours:
             return
         match state:
             case NeighbourState.KNOWN:
-                self.silent -= {hop}
+                self._silent.discard(hop)
                 self._settle([hop])
             case NeighbourState.RESOLVING:
                 self._to_probe.pop(hop, None)
                 self._expect_answer(hop, now)
             case NeighbourState.FAILED:
                 self._settle([hop])
-                self.silent |= {hop}
+                self._silent.add(hop)
                 self._to_probe[hop] = None
             case NeighbourState.ABSENT:
-                if hop in self.unsettled:
+                if hop in self._silent or hop in self._answer_due:
                     self._to_probe[hop] = None
 
     def record_refusals(self, hops: Iterable[NextHop]) -> None:
@@ -74,7 +78,7 @@ class Neighbours:
         late = {hop for hop, due in self._answer_due.items() if due <= now}
         for hop in late:
             del self._answer_due[hop]
-        self.silent |= late
+        self._silent |= late
         if not self._to_probe or now < self._next_probe:
             return []
         self._next_probe = now + PROBE_INTERVAL_S

@@ -58,6 +58,8 @@ def find_path(output: Output, link: Link, links: LinkTable, answers: RouteAnswer
 
 def refuse_broadcast(address: str, links: LinkTable) -> None:
     """Raise Unsupported if a subnet of this host has this broadcast address."""
+    if is_group(address):  # by far the most frequent case, in a file of ten thousand rules
+        return
     owner = links.broadcast_owner(address)
     if owner and not links.is_local(address):
         link, entry = owner
@@ -132,6 +134,8 @@ def _find_fault(
     packets = destination + (f" from {output.source}" if output.source else "")
     match route.kind:
         case RouteKind.NONE:
+            if not link.up:
+                return PathFault.NO_ROUTE, f"there is no route to {packets} while {device} is down"
             # The kernel gives the same answer if a rule of type unreachable matches.
             remedy = f"add one, for example `ip route add {destination} dev {device}`, and see `ip rule`"
             return PathFault.NO_ROUTE, f"there is no route to {packets}: {remedy}"

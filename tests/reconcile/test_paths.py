@@ -128,6 +128,12 @@ def test_a_route_that_does_not_lead_through_the_device_is_a_fault(route, fault, 
     assert path(route) == Path(Egress(3, "10.2.0.1", routing="host"), fault, reason)
 
 
+def test_a_route_that_is_missing_because_its_device_is_down_needs_no_other_route():
+    down = Link(3, "eth1", up=False, addresses=ETH1.addresses)
+    found = path(HostRoute(RouteKind.NONE), link=down)
+    assert found.reason == "there is no route to 10.9.2.50 while eth1 is down"
+
+
 def test_the_reason_names_the_source_that_the_file_names():
     found = path(HostRoute(RouteKind.NONE), output(source="10.7.0.1"))
     assert "no route to 10.9.2.50 from 10.7.0.1" in found.reason
