@@ -16,8 +16,10 @@ from mcrelay.cli.error_report import report_error
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.interrupt import Interrupt
 from mcrelay.cli.view.trace_output import CaptureOutput, JsonOutput, TextOutput, TraceOutput, TraceSummary
+from mcrelay.cli.view.units import format_count
 from mcrelay.client.connection import Client, NoAnswer, RequestFailed
 from mcrelay.model.addresses import is_group
+from mcrelay.model.drops import Drop
 from mcrelay.model.os_errors import format_os_error
 from mcrelay.protocol.jsonrpc import Code
 from mcrelay.traffic.endpoint import UsageError
@@ -220,12 +222,14 @@ def _advise(client: Client, rule: str) -> str:
         f"no packet to {rule_input['destination']} arrived on {rule_input['device']}, to any port.\n"
         f"Check with `tcpdump -ni {rule_input['device']} udp` whether such packets arrive. If not, check that"
         " the sender is on this network, that `mcrelay status` shows the membership, and that the network has"
-        f" an IGMP querier.{_hint_at_loopback(rule_input)}"
+        f" an IGMP querier.{_hint_at_local_packets(rule_input)}"
     )
 
 
-def _hint_at_loopback(rule_input: Mapping[str, Any]) -> str:
+def _hint_at_local_packets(rule_input: Mapping[str, Any]) -> str:
     """Return a warning about what tcpdump shows and the relay does not take, or an empty text."""
+    if own := rule_input.get("drops", {}).get(Drop.OWN):
+        return f" The relay itself sent {format_count(own, 'packet')} to it, and takes nothing that it sends."
     if rule_input.get("loopback") or not is_group(rule_input["destination"]):
         return ""
     return " What this host itself sends, which tcpdump also shows, is taken only with `loopback: true`."

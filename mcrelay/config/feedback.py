@@ -1,7 +1,8 @@
 """Finds the rules whose input is what another rule of the same files sends on the same device.
 
 The relay never takes what it sends. So rules in opposite directions relay nothing twice, and a rule that is
-meant to continue another one relays nothing: that is a warning.
+meant to continue another one relays nothing: that is a warning. The relay knows its packets by their source
+address and port, so a program that sends from the same port is a warning, too.
 """
 
 from __future__ import annotations
@@ -51,7 +52,21 @@ def find_feedback(rules: Sequence[RuleFlows]) -> tuple[list[Problem], list[Probl
             message = f"{what} is what rule `{sender.name}` sends, and the relay does not take what it sends"
             warning = taker.section.problem(f"{message}; add outputs to rule `{sender.name}`", "input")
             warnings.setdefault(taker.name, warning)
-    return problems, [*warnings.values()]
+    return problems, [*warnings.values(), *_find_shared_ports(rules)]
+
+
+def _find_shared_ports(rules: Sequence[RuleFlows]) -> Iterator[Problem]:
+    """Yield a warning for each input with `loopback` to whose device an output sends from a fixed port."""
+    ports: dict[str, int] = {}
+    for rule in rules:
+        for _, output, (device, _, _) in rule.outputs:
+            if output.source_port and output.source is None:
+                ports.setdefault(device, output.source_port)
+    for rule in rules:
+        if rule.input.loopback and (port := ports.get(rule.flow[0])):
+            message = f"what programs on this host send from port {port} is taken for packets of the relay"
+            advice = f"give the outputs with `source_port: {port}` a `source` of their own"
+            yield rule.section.problem(f"{message}; {advice}", "input", "loopback")
 
 
 def _find_pairs(rules: Iterable[RuleFlows]) -> Iterator[tuple[RuleFlows, Section, Output, RuleFlows]]:

@@ -111,7 +111,26 @@ class Answers:
 def test_without_packets_it_says_what_to_check():
     advice = trace._advise(Answers([{"input": {"destination": "239.1.1.1", "device": "eth0"}}]), "feed")
     assert advice.startswith("no packet to 239.1.1.1 arrived on eth0, to any port.\n")
+    assert advice.endswith("which tcpdump also shows, is taken only with `loopback: true`.")
     assert trace._advise(Answers([]), "feed") == "no packet arrived, and rule `feed` was removed"
+
+
+@pytest.mark.parametrize(
+    ("fields", "end"),
+    [
+        ({"loopback": True}, "an IGMP querier."),
+        ({"destination": "10.1.0.1"}, "an IGMP querier."),
+        ({"drops": {"own": 1}}, "The relay itself sent 1 packet to it, and takes nothing that it sends."),
+    ],
+)
+def test_the_advice_about_packets_of_this_host_fits_the_input(fields, end):
+    rule_input = {
+        "destination": "239.1.1.1",
+        "device": "eth0",
+        "loopback": False,
+        "drops": {"own": 0},
+    } | fields
+    assert trace._advise(Answers([{"input": rule_input}]), "feed").endswith(end)
 
 
 def test_an_output_that_cannot_be_written_is_reported_in_one_line(capsys):

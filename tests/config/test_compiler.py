@@ -464,6 +464,27 @@ def test_rules_in_opposite_directions_are_no_warning():
         rule(f"{INPUT.replace('studio', 'plant')}, {TO_STUDIO}", "back")) == []  # fmt: skip
 
 
+SHARED = (
+    "rules.r.input.loopback: what programs on this host send from port 5353 is taken for packets of the"
+    " relay; give the outputs with `source_port: 5353` a `source` of their own"
+)
+
+
+@pytest.mark.parametrize(
+    ("loopback", "fields", "expected"),
+    [
+        (", loopback: true", "source_port: 5353", [SHARED]),
+        (", loopback: true", "source_port: 5353, source: 10.1.0.7", []),
+        (", loopback: true", "ttl: 2", []),
+        ("", "source_port: 5353", []),
+    ],
+)
+def test_a_fixed_source_port_that_programs_of_the_host_may_share_is_a_warning(loopback, fields, expected):
+    taken = INPUT.replace("5001}", f"5001{loopback}}}")
+    back = f"{FROM_PLANT}, outputs: [{{interface: studio, group: 239.9.9.9, {fields}}}]"
+    assert warnings(rule(f"{taken}, outputs: [{{interface: plant}}]"), rule(back, "back")) == expected
+
+
 # Broadcast, and groups for source-specific multicast.
 
 UNSUPPORTED = "broadcast is not supported yet: choose a group or the address of a host"
