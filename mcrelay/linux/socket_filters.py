@@ -63,7 +63,11 @@ _TO_ANY_GROUP: list[FilterInstruction] = [
     (_RET, 0, 0, _WHOLE),
 ]
 _LOAD_DESTINATION: FilterInstruction = (_LD_WORD_BEHIND, 0, 0, _NETWORK + 16)
-ANY_UDP: list[FilterInstruction] = [*_UDP, *_ARRIVED, (_RET, 0, 0, _WHOLE)]
+
+
+def any_udp(outgoing: Iterable[int] = ()) -> list[FilterInstruction]:
+    """Return a program that accepts all arriving IPv4 UDP packets, and outgoing ones as `udp_to` does."""
+    return [*_UDP, *_sent_to(sorted(outgoing)), *_ARRIVED, (_RET, 0, 0, _WHOLE)]
 
 
 def udp_to(unicast: Iterable[int], outgoing: Iterable[int] = ()) -> list[FilterInstruction]:
@@ -72,20 +76,17 @@ def udp_to(unicast: Iterable[int], outgoing: Iterable[int] = ()) -> list[FilterI
     Of the packets that this host sends, it accepts those to the groups `outgoing`, or to any group if they
     are more than MAX_OUTGOING. If the addresses are too many, it accepts arriving packets to all addresses.
     """
-    addresses = sorted(unicast)
-    sent = _sent_to(sorted(outgoing))
+    addresses, outgoing = sorted(unicast), sorted(outgoing)
     program = [
         *_UDP,
-        *sent,
+        *_sent_to(outgoing),
         *_ARRIVED,
         _LOAD_DESTINATION,
         *_TO_ANY_GROUP,
         *_to_each(addresses),
         (_RET, 0, 0, 0),
     ]
-    if len(program) > MAX_INSTRUCTIONS:
-        return [*_UDP, *sent, *_ARRIVED, (_RET, 0, 0, _WHOLE)]
-    return program
+    return program if len(program) <= MAX_INSTRUCTIONS else any_udp(outgoing)
 
 
 def _sent_to(groups: Sequence[int]) -> list[FilterInstruction]:

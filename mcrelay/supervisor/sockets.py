@@ -8,13 +8,14 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mcrelay.linux import socket_filters
 from mcrelay.linux.netlink import device_of
 from mcrelay.linux.readiness import find_readable
-from mcrelay.model.actions import Acquire, Open, Release, SupervisorAction, WorkerAction
+from mcrelay.model.actions import Acquire, Open, Release, SetFlow, SupervisorAction, WorkerAction
+from mcrelay.model.addresses import address_to_number
 from mcrelay.model.state import DesiredState, Egress, Ingress, Membership, PortReservation
 from mcrelay.supervisor import limits, privileged
 from mcrelay.supervisor.supply import SocketSupply, SupplyError
@@ -57,7 +58,7 @@ class Sockets:
             try:
                 match action:
                     case Open(worker, Ingress() as ingress):
-                        ring, is_in_use = self._open_ring(worker, ingress)
+                        ring, is_in_use = self._open_ring(worker, ingress, _looped_groups(ingress, actions))
                         sockets.append(ring)
                         if is_in_use:
                             resumed.add(index)
@@ -106,8 +107,13 @@ class Sockets:
         ready = find_readable([ring.socket for ring in self._rings.values()])
         return {key for key, ring in self._rings.items() if ring.socket in ready}
 
-    def _open_ring(self, worker: int, ingress: Ingress) -> tuple[socket.socket, bool]:
-        """Return the ring of a worker, and whether it was open before this call and may hold packets."""
+    def _open_ring(
+        self, worker: int, ingress: Ingress, looped_groups: Iterable[int]
+    ) -> tuple[socket.socket, bool]:
+        """Return the ring of a worker, and whether it was open before this call and may hold packets.
+
+        A new ring also gets what this host sends to the `looped_groups` (numbers).
+        """
         key = (worker, ingress.ifindex)
         if before := self._rings.get(key):
             if before.ingress == ingress:
@@ -118,7 +124,7 @@ class Sockets:
         if ring.fanout is not None:
             # The other rings of the group no longer get its share of the packets: the ring keeps them from
             # now on, until the worker reads it.
-            socket_filters.attach(ring.socket, socket_filters.ANY_UDP)
+            socket_filters.attach(ring.socket, socket_filters.any_udp(looped_groups))
         return ring.socket, False
 
     def _share(self, ifindex: int) -> None:
@@ -201,6 +207,15 @@ class _Memberships:
             del self.counts[sock]
             self.with_room.remove(sock)
             sock.close()
+
+
+def _looped_groups(ingress: Ingress, actions: Iterable[WorkerAction]) -> set[int]:
+    """Return the groups, as numbers, of the inputs with `loopback` that a batch sets on a link."""
+    return {
+        address_to_number(action.flow.destination)
+        for action in actions
+        if isinstance(action, SetFlow) and action.flow.ifindex == ingress.ifindex and action.route.loopback
+    }
 
 
 def _describe_failure(action: WorkerAction | SupervisorAction, why: str) -> str:

@@ -12,6 +12,7 @@ from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.linux import socket_filters
 from mcrelay.linux.constants import ETH_P_IP
 from mcrelay.model.state import Egress, Ingress, Membership, PortReservation
+from mcrelay.packet.frame import PACKET_OUTGOING, PACKET_TYPE
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.privileged import (
     RING_OCTETS,
@@ -91,6 +92,26 @@ def test_a_ring_gets_the_packets_of_one_link_and_none_that_the_host_sends(relay,
     wait_until(lambda: ring.count_ready(10), "the packet")
     assert ring.count_ready(10) == 1
     assert b"right" in ring.octets[0].tobytes()
+
+
+@pytest.mark.parametrize("others", [0, socket_filters.MAX_OUTGOING])
+@pytest.mark.parametrize(
+    "program", [socket_filters.any_udp, lambda groups: socket_filters.udp_to([], groups)]
+)
+def test_a_ring_gets_what_this_host_sends_to_some_groups_and_what_arrives(relay, wire, others, program):
+    group = int.from_bytes(socket.inet_aton(GROUP))
+    groups = [group, *(group + 0x10000 + number for number in range(others))]
+    ring = mapped(open_ring(Ingress(index("eth0"), 2048)))
+    with open_egress(Egress(index("eth0"), "10.1.0.1")) as sending:
+        for takes_outgoing in (True, False):
+            ring.attach_filter(program(groups), takes_outgoing)
+            for destination in ("10.1.0.2", GROUP):
+                sending.sendto(b"outgoing", (destination, PORT))
+        wire.send(bytes(Frame(payload=b"arriving")))
+        wait_until(lambda: ring.count_ready(10) == 2, "both packets")
+    payloads = [ring.octets[at].tobytes() for at in range(2)]
+    assert [b"outgoing" in payload for payload in payloads] == [True, False]
+    assert [payload[PACKET_TYPE] == PACKET_OUTGOING for payload in payloads] == [True, False]
 
 
 @pytest.mark.parametrize("hosts", [["10.1.0.1"], [f"10.1.{n // 250}.{n % 250}" for n in range(3000)]])

@@ -258,7 +258,7 @@ class Stage:
             (sockets, "privileged"): self.kernel,
             (sockets, "find_readable"): lambda rings: set(),
             (process_watch, "time"): clock,
-            (sockets, "socket_filters"): SimpleNamespace(attach=self.kernel.attach, ANY_UDP=None),
+            (sockets, "socket_filters"): SimpleNamespace(attach=self.kernel.attach, any_udp=lambda _: None),
             (os, "fsync"): lambda descriptor: None,  # which would only cost time
         }
         for (module, name), fake in fakes.items():
