@@ -31,8 +31,8 @@ MAX_EVENTS_PER_READ = 1000
 HELP = """\
 Each line is a packet: time, device, source, destination, length, TTL, and the outputs that it was sent to, or
 the reason why it was dropped. Packets to the rule's destination that nearly match are shown, too: packets
-with a port of no rule, from a source that is not allowed, in fragments, with a VLAN tag, malformed, or sent
-by the relay itself.
+with a port of no rule, from a source that is not allowed, in fragments, with a VLAN tag, malformed, too old,
+or sent by the relay itself.
 
 A worker reports about 250 packets at once, and 2000 a second. Further packets are relayed as usual; the trace
 only counts them as lost events.

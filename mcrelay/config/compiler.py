@@ -109,7 +109,8 @@ class _Compiler:
         return first
 
     def _max_age(self, section: Section) -> int:
-        text: str = section.get("max_age", default("file", "max_age"))
+        # A value that violates the schema is None here, and already reported.
+        text: str = section.get("max_age") or default("file", "max_age")
         if why := reason_out_of_range(text, *MAX_AGE_RANGE):
             self._report(section, why, "max_age")
         return parse_duration(text)

@@ -18,22 +18,18 @@ from numpy.typing import NDArray
 from mcrelay.packet.frame import (
     CAPTURED,
     CHECKSUM_VOUCHED,
-    GSO_TYPE,
     IPV4_WORD,
     LENGTH,
     LINK_PROTOCOL,
     MAX_NESTED_TAGS,
-    NANOSECONDS,
     NETWORK_OFFSET,
-    OFFSETS,
     PACKET_OUTGOING,
     PACKET_TYPE,
-    SECONDS,
     STATUS,
     VLAN,
     VLAN_NUMBER,
-    VNET_HEADER,
 )
+from mcrelay.packet.frame_columns import gso_types, link_octets, present_octets
 from mcrelay.packet.ipv4 import (
     CHECKSUM_MODULUS,
     DESTINATION_SHIFT,
@@ -136,7 +132,7 @@ def read_headers(frames: NDArray[np.uint32]) -> Headers:
     oddity |= _checksum_remainder(word_0, word_1, word_2 >> _DESTINATION_SHIFT)
     oddity |= _frame_oddity(frames)
     # Octets that follow the IP packet in the frame, and octets that follow the UDP datagram in the IP packet.
-    slack = np.minimum(_present(frames) - total, total - length - (IP_HEADER + UDP_HEADER))
+    slack = np.minimum(present_octets(frames) - total, total - length - (IP_HEADER + UDP_HEADER))
     is_plain = (oddity == 0) & (np.minimum(slack, length) >= 0)
     plain = Headers(
         fault=None,
@@ -174,7 +170,7 @@ def _frame_oddity(frames: NDArray[np.uint32]) -> Column:
     oddity: Column = frames[:, CAPTURED] ^ frames[:, LENGTH]
     oddity |= frames[:, VLAN] & VLAN_NUMBER
     oddity |= frames[:, LINK_PROTOCOL] ^ IPV4_WORD
-    oddity |= _gso_types(frames)
+    oddity |= gso_types(frames)
     return oddity
 
 
@@ -252,7 +248,7 @@ def _faults(
 ) -> NDArray[np.uint8]:
     """Return the `Fault` of each packet, from frames and header fields; `sums` is as in RFC 1071."""
     header, total = (first >> 22) & 0x3C, first & 0xFFFF
-    captured, present = frames[:, CAPTURED].astype(np.int64) - link_octets(frames), _present(frames)
+    captured, present = frames[:, CAPTURED].astype(np.int64) - link_octets(frames), present_octets(frames)
     is_malformed = (first >> 28 != 4) | (header < IP_HEADER) | (captured < header) | (total < header)
     is_malformed |= (total > present) | ((time >> 16) & 0xFF != UDP) | (sums % CHECKSUM_MODULUS != 0)
     is_malformed |= frames[:, LINK_PROTOCOL] != IPV4_WORD
@@ -260,32 +256,10 @@ def _faults(
     # A later assignment replaces an earlier one, so the fault with the highest precedence stands last.
     fault[(udp_length < UDP_HEADER) | (udp_length > total - header)] = Fault.MALFORMED
     fault[(fragment & FRAGMENT_BITS) != 0] = Fault.FRAGMENT
-    fault[(captured < present) | (_gso_types(frames) != 0)] = Fault.OVERSIZE
+    fault[(captured < present) | (gso_types(frames) != 0)] = Fault.OVERSIZE
     fault[is_malformed] = Fault.MALFORMED
     fault[vlan != 0] = Fault.TAGGED
     return fault
-
-
-def arrival_times(frames: NDArray[np.uint32], rows: NDArray[np.int64] | slice) -> NDArray[np.int64]:
-    """Return the arrival times of the packets at these rows, in nanoseconds since 1970 (CLOCK_REALTIME)."""
-    seconds, nanoseconds = frames[rows, SECONDS].astype(np.int64), frames[rows, NANOSECONDS]
-    return seconds * 1_000_000_000 + nanoseconds
-
-
-def _present(frames: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Return the octets that each packet had on the wire, from its IP header on."""
-    return frames[:, LENGTH].astype(np.int64) - link_octets(frames)
-
-
-def link_octets(frames: NDArray[np.uint32]) -> int:
-    """Return the octets of the link header, which are the same for all packets of a device."""
-    offsets = int(frames[0, OFFSETS])
-    return (offsets >> 16) - (offsets & 0xFFFF)
-
-
-def _gso_types(frames: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    """Return the GSO type of each frame: 0 unless GSO or GRO put several datagrams into the frame."""
-    return frames.view(np.uint8)[:, NETWORK_OFFSET - link_octets(frames) - VNET_HEADER + GSO_TYPE]
 
 
 def _sum_halves(words: Sequence[Column]) -> Column:

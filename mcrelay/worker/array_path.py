@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mcrelay.model.drops import Drop
 from mcrelay.packet.fib import NO_ROUTE, RouteTable
-from mcrelay.packet.frame import LENGTH, NANOSECONDS, SECONDS
+from mcrelay.packet.frame import LENGTH
+from mcrelay.packet.frame_columns import arrival_time
 from mcrelay.packet.headers import Fault, Headers, mark_outgoing, read_headers
 from mcrelay.packet.ipv4 import DSCP_MASK
 from mcrelay.worker.batch import PacketBatch, RelayedPackets
@@ -55,7 +56,7 @@ class ArrayPath:
             mark_outgoing(packets, frames)
         self._counters.add_link(ingress.row, {"packets": count, "octets": int(frames[:, LENGTH].sum())})
         is_stale = ages.find_stale(frames)
-        time = int(frames[-1, SECONDS]) * 1_000_000_000 + int(frames[-1, NANOSECONDS])
+        time = arrival_time(frames[-1])
         route = self._look_up(ingress, packets, is_stale, time)
         relayed = None
         if (route != NO_ROUTE).any():

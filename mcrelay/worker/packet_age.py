@@ -14,12 +14,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from mcrelay.packet.headers import arrival_times
+from mcrelay.packet.frame_columns import arrival_time, arrival_times
 
 # All times are in nanoseconds.
 MIN_STEP = 10_000_000  # a smaller step of the clock cannot make a fresh packet stale
 _MAX_READING_TIME = 1_000_000  # within which both clocks are read, unless the process stands still meanwhile
-_FIRST, _EVERY = slice(1), slice(None)
+_EVERY = slice(None)
 
 
 def time_since_boot() -> int:
@@ -60,7 +60,7 @@ class PacketAges:
         if self.max_age is None:
             return None
         now = self.time_of_day()
-        if self._stepped_at is None and now - int(arrival_times(frames, _FIRST)[0]) <= self.max_age:
+        if self._stepped_at is None and now - arrival_time(frames[0]) <= self.max_age:
             return None
         stamps = arrival_times(frames, _EVERY)
         is_stale = now - stamps > self.max_age

@@ -21,7 +21,8 @@ from mcrelay.packet.frame import (
     LENGTH,
     NETWORK_OFFSET,
 )
-from mcrelay.packet.headers import Fault, Headers, arrival_times, link_octets
+from mcrelay.packet.frame_columns import arrival_times, link_octets
+from mcrelay.packet.headers import Fault, Headers
 from mcrelay.packet.keys import ports
 from mcrelay.tracing.events import MAX_OUTCOMES, NO_VLAN, SENT, Event, Head, PacketVerdict, SendOutcome
 from mcrelay.tracing.ring import SLOT_SIZE

@@ -99,6 +99,14 @@ def test_a_config_without_rules_is_a_config(text):
         ("rules: {}\n", "0.yaml:1:1: `version` is missing; begin the file with `version: 1`"),
         ("[1]\n", "0.yaml:1:1: expected a map with version, interfaces and rules, not a list"),
         ("version: 2\n", "0.yaml:1:10: version: expected 1, the only version there is, not 2"),
+        ("version: 1\nmax_age: 2h\n", "0.yaml:2:10: max_age: expected 10ms to 1h, not 2h"),
+        ("version: 1\nmax_age: 1ms\n", "0.yaml:2:10: max_age: expected 10ms to 1h, not 1ms"),
+        ("version: 1\nmax_age: 5\n",
+         "0.yaml:2:10: max_age: expected a number with a unit (ms, s, min or h), such as `50ms` or `5s`,"
+         " not 5; add a unit: `5s` or `5ms`"),
+        ("version: 1\nmax_age:\n",
+         "0.yaml:2:9: max_age: expected a number with a unit (ms, s, min or h), such as `50ms` or `5s`,"
+         " but the value is missing"),
         ("version: 1\ndata_plane: kernel\n",
          "0.yaml:2:13: data_plane: the kernel data plane is not implemented yet; use `auto` or `userspace`"),
     ],
