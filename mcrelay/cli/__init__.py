@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
 from mcrelay import __version__
-from mcrelay.cli import inherited_state
+from mcrelay.cli import inherited_state, streams
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.model.os_errors import format_os_error
 from mcrelay.model.suggestions import did_you_mean, list_words
 
 
@@ -53,29 +50,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb that the arguments name, and return its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
     inherited_state.repair()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # for characters outside the terminal's encoding
+    streams.replace_output_streams()
     try:
-        code = _run_verb(words)
-        sys.stdout.flush()
+        code = _run_verb_and_write_output(words)
     except KeyboardInterrupt:
-        return Exit.INTERRUPTED
-    except BrokenPipeError:
-        _discard_output()
-        return Exit.BROKEN_PIPE
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _discard_output()
-        print(f"mcrelay: {format_os_error(error)}", file=sys.stderr)
+        code = Exit.INTERRUPTED
+    except streams.OutputError as error:
+        streams.discard_output()
+        if error.is_broken_pipe:
+            return Exit.BROKEN_PIPE
+        print(f"mcrelay: cannot write the output: {error}", file=sys.stderr)
         return Exit.FAILURE
     return code
 
 
-def _discard_output() -> None:
-    """Redirect standard output to /dev/null, so that Python can flush its buffer at exit without an error."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _run_verb_and_write_output(words: Sequence[str]) -> int:
+    try:
+        return _run_verb(words)
+    finally:  # also after --help, which raises SystemExit
+        sys.stdout.flush()
 
 
 def _run_verb(words: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ import sys
 
 from mcrelay.cli import reload, session
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.terminal import format_json
+from mcrelay.cli.view.terminal import format_json, is_colour_wanted
 from mcrelay.client import operator_request
 from mcrelay.reload.requests import Confirm
 
@@ -44,7 +44,8 @@ def _confirm(options: argparse.Namespace) -> int:
         del document["changes"]
         print(format_json(document))
     elif result["outcome"] == "confirmed":
-        print(f"generation {result['generation']} is confirmed")
+        confirmed = f"generation {result['generation']} is confirmed"
+        print(confirmed, *reload.format_degraded(result, is_colour_wanted()), sep="\n")
     else:
         print(f"mcrelay: not confirmed: {operator_request.format_refusal(result)}", file=sys.stderr)
     return Exit.OK if result["outcome"] == "confirmed" else Exit.FAILURE

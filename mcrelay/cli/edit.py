@@ -178,9 +178,12 @@ def _carry_out(options: argparse.Namespace, target: _Target, change: Change, con
     else:
         print(change.message)
     if result["outcome"] != "unchanged":
-        reload.print_result(greeting, result, options)
-    elif change.file is not None:  # the daemon watches its files, and applied the change first
-        print(f"{greeting['config']}: applied already, generation {result['generation']}")
+        reload.print_result(greeting, result)
+    else:
+        if change.file is not None:  # the daemon watches its files, and applied the change first
+            print(f"{greeting['config']}: applied already, generation {result['generation']}")
+        for line in reload.format_degraded(result, is_colour_wanted()):
+            print(line)
     return reload.exit_code(result)
 
 

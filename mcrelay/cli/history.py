@@ -89,7 +89,7 @@ def format_history(entries: Sequence[Entry], running: Entry | None, colour: bool
 
 def _make_row(entry: Entry, is_running: bool) -> tuple[str, ...]:
     how = entry.outcome.replace("_", " ") + (" on trial" if entry.on_trial else "")
-    what = "; ".join(_format_changes(entry.changes)) or "no rule changed"
+    what = "; ".join(filter(None, (*_format_changes(entry.changes), entry.reason))) or "no rule changed"
     return (
         "*" if is_running else "",
         str(entry.number),

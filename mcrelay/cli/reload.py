@@ -11,7 +11,7 @@ from mcrelay.cli.argument_types import positive_number
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.cli.view import problems
 from mcrelay.cli.view.status_table import format_names
-from mcrelay.cli.view.terminal import format_json, is_colour_wanted
+from mcrelay.cli.view.terminal import YELLOW, format_json, is_colour_wanted, paint
 from mcrelay.cli.view.units import format_count
 from mcrelay.client import reload_request
 
@@ -55,7 +55,7 @@ def _reload(options: argparse.Namespace) -> int:
     if options.json:
         print(format_json(build_document(result)))
     else:
-        print_result(greeting, result, options)
+        print_result(greeting, result)
     return exit_code(result)
 
 
@@ -64,21 +64,16 @@ def exit_code(result: Mapping[str, Any]) -> Exit:
     return Exit.INVALID if result["outcome"] == "rejected" else Exit.OK
 
 
-def print_result(greeting: Mapping[str, Any], result: Mapping[str, Any], options: argparse.Namespace) -> None:
-    """Print the result, and the reason for each added or changed rule that does not run."""
+def print_result(greeting: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Print the result, and which rules do not run."""
     print(*format_result(result, greeting["config"], is_colour_wanted()), sep="\n")
-    names = {*result["changes"].get("added", ()), *result["changes"].get("changed", ())}
-    if names:
-        _, answer = reload_request.call_with_retry(session.socket_path(options), "list", options.timeout)
-        for rule in answer["rules"]:
-            if rule["name"] in names and rule["reason"]:
-                print(f"  {rule['name']} is {rule['state']}: {rule['reason']}")
 
 
 def build_document(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the object that `--json` prints."""
     keys = ("outcome", "at", "generation", "changes", "problems")
-    return {"version": JSON_VERSION, **{key: result[key] for key in keys}}
+    degraded = {"degraded": result.get("degraded", []), "degraded_count": result.get("degraded_count", 0)}
+    return {"version": JSON_VERSION, **{key: result[key] for key in keys}, **degraded}
 
 
 def format_result(result: Mapping[str, Any], file: str, colour: bool) -> Iterator[str]:
@@ -94,6 +89,7 @@ def format_result(result: Mapping[str, Any], file: str, colour: bool) -> Iterato
         case outcome:
             yield f"{file}: {outcome.replace('_', ' ')}, generation {generation}"
             yield from format_changes(result["changes"])
+    yield from format_degraded(result, colour)
 
 
 def format_changes(changes: Mapping[str, Any]) -> Iterator[str]:
@@ -103,3 +99,8 @@ def format_changes(changes: Mapping[str, Any]) -> Iterator[str]:
             count = format_count(changes[f"{word}_count"], "rule")
             yield f"  {word:<9}{count}: {format_names(names, MAX_LINE_NAMES)}"
     yield f"  {'kept':<9}{format_count(changes['kept'], 'rule')}"
+
+
+def format_degraded(result: Mapping[str, Any], colour: bool) -> Iterator[str]:
+    """Yield the lines about the rules that do not run, or run in part. Older daemons report none."""
+    yield from (f"  {paint(line, YELLOW, colour)}" for line in result.get("degraded_lines", ()))

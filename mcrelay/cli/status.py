@@ -18,6 +18,7 @@ from mcrelay.cli.view.terminal import format_json, is_colour_wanted
 from mcrelay.cli.view.units import format_count
 from mcrelay.client.connection import NoAnswer
 from mcrelay.model.suggestions import list_words
+from mcrelay.reload.files_on_disk import changes_rules
 
 Part = Mapping[str, Any]  # a part of the status document, which schemas/status.schema.json describes
 
@@ -25,8 +26,9 @@ MIN_INTERVAL_S = 0.1  # shortest interval of --watch: the daemon does not measur
 
 HELP = """\
 `--exit-code` exits with 5 if an enabled rule does not run, or runs in part (an output or a worker is missing,
-a device is down); if the last reload rejected the file, or a trial was rolled back; if a process died and
-waits to be restarted; or if the daemon listens but does not answer. With RULE, only that rule is considered.
+a device is down); if the last reload rejected the file, or a trial was rolled back; if the files on disk are
+invalid, or a reload would change a rule; if a process died and waits to be restarted; or if the daemon
+listens but does not answer. With RULE, only that rule is considered.
 
 With --json, the verb prints one object, which mcrelay-control(7) and schemas/status.schema.json describe;
 with --watch, one object a line.
@@ -121,12 +123,22 @@ def find_troubles(document: Part) -> Iterator[str]:
     """Yield a phrase for each problem: degraded rules, a file that does not run, a process that died."""
     if degraded := [rule["name"] for rule in document["rules"] if _is_degraded(rule)]:
         yield f"{format_count(len(degraded), 'rule')} not running, or only in part: {list_words(degraded)}"
-    if document["reload"]["outcome"] == "rejected":
+    if document["reload"]["outcome"] == "rejected" and document.get("files", {}).get("state") != "running":
         yield "the last reload rejected the file"
     if document["reload"]["outcome"] == "rolled_back":
         yield "the file was rolled back: the last confirmed configuration runs"
+    yield from _find_file_troubles(document)
     if lost := [process["name"] for process in document["processes"] if process["state"] == "pausing"]:
         yield f"died, and not restarted yet: {list_words(lost)}"
+
+
+def _find_file_troubles(document: Part) -> Iterator[str]:
+    """Yield a phrase if files that the last reload was not about would be refused, or would change rules."""
+    files, outcome = document.get("files", {}), document["reload"]["outcome"]
+    if files.get("state") == "invalid" and outcome != "rejected":
+        yield "the files on disk are invalid: a reload or a restart would refuse them"
+    if files.get("state") == "differ" and outcome != "rolled_back" and changes_rules(files):
+        yield "the files differ from what runs: `mcrelay reload` applies them"
 
 
 def _is_degraded(rule: Part) -> bool:

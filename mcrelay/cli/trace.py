@@ -82,8 +82,6 @@ def run(options: argparse.Namespace) -> int:
     try:
         with _open_outputs(options) as outputs:
             return session.run_with_daemon(lambda _: TraceRun(options, outputs).run(), options)
-    except BrokenPipeError:
-        raise  # main() handles it, as for every verb
     except (UsageError, OSError) as error:
         return report_error("trace", error)
 

@@ -66,7 +66,7 @@ def _try(options: argparse.Namespace) -> int:
     elif result["outcome"] == "refused":
         print(f"mcrelay: not on trial: {operator_request.format_refusal(result)}", file=sys.stderr)
     else:
-        reload.print_result(greeting, result, options)
+        reload.print_result(greeting, result)
         print(*format_trial(trial), sep="\n", end="\n" if trial else "")
     return Exit.FAILURE if result["outcome"] == "refused" else reload.exit_code(result)
 

@@ -13,8 +13,8 @@ JSON_VERSION = 1  # of an entry
 class Entry:
     """A configuration that was accepted at `time` (seconds since 1970), with the names and texts of files.
 
-    `outcome`, `cause` and `changes` are from the result of the reload. `on_trial` is set until an operator
-    confirms the configuration.
+    `outcome`, `cause`, `changes` and `reason` are from the result of the reload. `on_trial` is set until an
+    operator confirms the configuration.
     """
 
     number: int
@@ -26,6 +26,8 @@ class Entry:
     on_trial: bool = False
     changes: Mapping[str, Any] = field(default_factory=dict)
     contents: tuple[tuple[str, str], ...] = ()
+    reason: str = ""
+    """Of a rollback: what was rolled back, and why."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the document that `parse_entry` reads."""
@@ -40,6 +42,7 @@ class Entry:
             "on_trial": self.on_trial,
             "changes": self.changes,
             "contents": self.contents,
+            "reason": self.reason,
         }
 
 
@@ -59,7 +62,10 @@ def parse_entry(document: Mapping[str, Any]) -> Entry | None:
             "contents": list(files),
         } if all(map(_is_file, files)):
             contents = tuple((name, text) for name, text in files)
-            return Entry(number, generation, time, content, outcome, cause, on_trial, changes, contents)
+            reason = str(document.get("reason", ""))  # earlier versions wrote none
+            return Entry(
+                number, generation, time, content, outcome, cause, on_trial, changes, contents, reason
+            )
         case _:
             return None
 

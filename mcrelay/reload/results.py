@@ -7,16 +7,19 @@ of the previous reload is published, each of the two has its own result.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from mcrelay.config.changes import Changes
 from mcrelay.config.problems import Problem
+from mcrelay.model.rule_status import RuleStatus
+from mcrelay.reload.degraded import DegradedRule, describe_degraded, find_degraded
 
 MAX_EARLIER_RESULTS = 8  # kept in addition to the last result
 MAX_PROBLEMS = 1000  # of a result, in JSON
+MAX_DEGRADED = 100  # rules of a result, in JSON
 
 
 class Outcome(StrEnum):
@@ -49,7 +52,11 @@ _NEW_CONFIG = (Outcome.STARTED, Outcome.APPLIED, Outcome.ROLLED_BACK)
 
 @dataclass(frozen=True, slots=True)
 class ReloadResult:
-    """The result of reload `number`: its outcome, the generation after it, and the problems of the files."""
+    """The result of reload `number`: its outcome, the generation after it, and the problems of the files.
+
+    `degraded` are the rules that do not run, or run in part, when the result is published, whether or not the
+    reload changed them.
+    """
 
     number: int
     cause: Cause
@@ -57,6 +64,9 @@ class ReloadResult:
     generation: int
     changes: Changes = field(default_factory=Changes)
     problems: tuple[Problem, ...] = ()
+    reason: str = ""
+    """Of a rollback: what was rolled back, and why."""
+    degraded: tuple[DegradedRule, ...] = ()
 
     @property
     def is_about_files(self) -> bool:
@@ -76,7 +86,11 @@ class ReloadResult:
             "changes": self.changes.as_json(),
             "problems": [problem.as_json() for problem in shown],
             "problem_count": len(self.problems),
+            "reason": self.reason,
             "lines": [line for problem in shown for line in (str(problem), *problem.excerpt())],
+            "degraded": [rule.as_json() for rule in self.degraded[:MAX_DEGRADED]],
+            "degraded_count": len(self.degraded),
+            "degraded_lines": list(describe_degraded(self.degraded)),
         }
 
 
@@ -111,16 +125,21 @@ class Reloads:
         generation: int,
         changes: Changes | None = None,
         problems: Sequence[Problem] = (),
+        reason: str = "",
     ) -> None:
         """Record the outcome of the reload that began last; its result waits for publication."""
         result = ReloadResult(
-            self.begun, self.cause, outcome, generation, changes or Changes(), tuple(problems)
+            self.begun, self.cause, outcome, generation, changes or Changes(), tuple(problems), reason
         )
         self._waiting.append(result)
 
-    def publish(self, at: float) -> list[ReloadResult]:
-        """Publish the waiting results and return them. Call this once all accepted changes run."""
-        published, self._waiting = self._waiting, []
+    def publish(self, at: float, statuses: Mapping[str, RuleStatus]) -> list[ReloadResult]:
+        """Publish the waiting results and return them. Call this once all accepted changes run.
+
+        `statuses` are those of all rules as of now.
+        """
+        degraded = find_degraded(statuses)
+        published, self._waiting = [replace(result, degraded=degraded) for result in self._waiting], []
         self._published.extendleft(result.as_json(at) for result in published)
         return published
 

@@ -21,7 +21,7 @@ MAX_AGE_S = 0.05  # a document that is not older than this answers further reque
 Pieces = tuple[bytes, ...]
 """A document in pieces. The clients that wait for the same document share its pieces in memory."""
 
-_RELOAD_KEYS = ("at", "outcome", "generation", "changes", "problems", "lines")
+_RELOAD_KEYS = ("at", "outcome", "generation", "changes", "problems", "lines", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,7 @@ class Documents:
             },
             "generation": self._snapshot.section("generation"),
             "reload": {name: reload.get(name) for name in _RELOAD_KEYS},
+            "files": self._snapshot.section("files"),
             "trial": self._snapshot.section("trial") or None,
         }
         return encode_json(head)[:-1].encode() + b',"rules":['

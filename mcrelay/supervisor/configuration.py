@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mcrelay.config.changes import Changes, compare_configs
@@ -12,18 +12,25 @@ from mcrelay.config.model import Config, Rule
 from mcrelay.config.problems import ConfigError, Problem, SourceLocation
 from mcrelay.model.links import LinkTable
 from mcrelay.model.routes import RouteAnswers
+from mcrelay.model.rule_status import RuleStatus
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import route_of
+from mcrelay.reload.degraded import describe_degraded
+from mcrelay.reload.files_on_disk import FilesOnDisk, FilesState
 from mcrelay.reload.requests import Confirm, OperatorRequest, Try
 from mcrelay.reload.results import Cause, Outcome, Reloads
 from mcrelay.reload.trial import BootTime, StartDecision
 from mcrelay.storage import config_files
 from mcrelay.storage.state_dir import StateDirectory, StateDirectoryError
 from mcrelay.supervisor.history_writer import Acceptance, HistoryWriter
+from mcrelay.supervisor.log_summary import count_states
 from mcrelay.supervisor.systemd import Notifier
 from mcrelay.supervisor.trials import Trials, Version
 
 log = logging.getLogger("mcrelay")
+
+REPEATED = "they were rolled back before, and have not changed since"
+HASH_DIGITS = 12  # of a hash that a reason names, as `mcrelay history` shows it
 
 FilesRead = config_files.Contents | ConfigError
 """The contents of the files, or the error that reading them has raised."""
@@ -49,6 +56,8 @@ class Configuration:
         self.find_routes: Callable[[Config, LinkTable], RouteAnswers] = lambda _, __: RouteAnswers()
         """Returns the routes of the outputs of a config, besides those of the config that runs."""
         self.reloads = Reloads()
+        self.files = FilesOnDisk()
+        """The files as they were read last, compared with the config."""
         self.trials = Trials(path, state_directory)
         self._history = HistoryWriter(state_directory, self.trials)
         self._notifier = notifier
@@ -83,18 +92,29 @@ class Configuration:
                 if decision is StartDecision.FILES:
                     raise
                 self._log_problems(error)
-        self._roll_back(self._last_read_hash, None)
+                why = f"the files on trial are invalid: {error.problems[0]}"
+        elif decision is StartDecision.ROLLED_BACK:
+            why = "the trial ended while no daemon ran, without a confirmation"
+        else:
+            why = REPEATED
+        self._roll_back(self._last_read_hash, None, why)
 
     def reload(self) -> bool:
         """Accept the files as they are now. Invalid files change nothing."""
         return self._decide(Cause.HANGUP, *self._read_files())
 
     def reload_if_changed(self, stamps: config_files.Stamps) -> bool:
-        """Read the files, and accept new content unless their stamps differ from `stamps` after the read."""
+        """Read the files, and accept new content unless their stamps differ from `stamps` after the read.
+
+        If changed files are reloaded on request only, the content is compared with what runs instead.
+        """
         read, digest = self._read_files()
-        # A write during the read makes the stamps differ.
-        is_complete = config_files.read_stamps(self.path) == stamps
-        return is_complete and digest != self._last_read_hash and self._decide(Cause.WATCH, read, digest)
+        if config_files.read_stamps(self.path) != stamps:  # a write during the read
+            return False
+        if not self.is_watched:
+            self._report_difference(read, digest)
+            return False
+        return digest != self._last_read_hash and self._decide(Cause.WATCH, read, digest)
 
     def handle_request(self, request: OperatorRequest, now: BootTime) -> bool:
         """Carry out a request of `try` or `confirm`, or refuse it with a reason."""
@@ -116,7 +136,7 @@ class Configuration:
         log.warning(
             "generation %d was not confirmed in time: restoring the confirmed configuration", self.generation
         )
-        self._roll_back(self.hash, self.config)
+        self._roll_back(self.hash, self.config, f"generation {self.generation} was not confirmed in time")
         return True
 
     def refuse_unreadable(self, request_file: Path, reason: str) -> None:
@@ -125,17 +145,42 @@ class Configuration:
         self._begin(Cause.HANGUP)
         self._refuse(f"{request_file}: {reason}", "try or confirm")
 
-    def publish_results(self, states: str) -> None:
+    def publish_results(self, statuses: Mapping[str, RuleStatus]) -> None:
         """Log the results of the complete reloads, and report them to systemd.
 
-        `states` is the number of rules by state, as text for these lines.
+        `statuses` are those of all rules as of now.
         """
-        for result in self.reloads.publish(time.time()):
+        states = count_states(statuses)
+        for result in self.reloads.publish(time.time(), statuses):
             outcome = result.outcome.replace("_", " ")
             on, bad = ("; running on", f": {result.problems[0]}") if result.problems else ("", "")
             running = f"generation {result.generation}{self._trial_note()}, {states}"
-            log.info("%s%s: %s", outcome, on, running)  # the problems are in the log already
+            running = "; ".join((running, *describe_degraded(result.degraded)))
+            level = logging.WARNING if result.degraded else logging.INFO
+            log.log(level, "%s%s: %s", outcome, on, running)  # the problems are in the log already
             self._notifier.ready(f"{outcome}{bad}{on}: {running}")
+
+    # The files on disk, which may differ from what runs.
+
+    def _report_difference(self, read: FilesRead, digest: str) -> None:
+        """Compare the files with what runs, and log the result if it has changed."""
+        before = self.files
+        self._compare_files(read, digest)
+        if self.files != before:
+            level = logging.WARNING if self.files.state is FilesState.INVALID else logging.INFO
+            log.log(level, "%s", self.files)
+
+    def _compare_files(self, read: FilesRead, digest: str) -> None:
+        """Compare the files with what runs."""
+        if digest == self.hash:
+            self.files = FilesOnDisk()
+            return
+        try:
+            config = self._compile(read, digest, self.config).config
+        except ConfigError as error:
+            self.files = FilesOnDisk(FilesState.INVALID, problems=tuple(error.problems))
+        else:
+            self.files = FilesOnDisk(FilesState.DIFFER, self._compare(self.config, config))
 
     # The decision.
 
@@ -174,6 +219,7 @@ class Configuration:
             return False
         except StateDirectoryError as error:
             self._refuse(f"there is no confirmed configuration to restore: {error}")
+            self._compare_files(read, digest)
             return False
         if version is None:
             self._keep_running()
@@ -181,19 +227,23 @@ class Configuration:
         self._accept(version, Outcome.APPLIED, self.config)
         return True
 
-    def _accept(self, version: Version, outcome: Outcome, before: Config | None) -> None:
-        """Run a valid config from now on."""
+    def _accept(self, version: Version, outcome: Outcome, before: Config | None, reason: str = "") -> None:
+        """Run a valid config from now on. A rollback has a `reason`."""
         for warning in version.config.warnings:
             log.warning("%s", warning)
         self.config, self.hash, self.accepted = version.config, version.hash, time.time()
         self.generation += 1
+        self.files = FilesOnDisk()
         changes = self._compare(before, version.config)
         log.info("generation %d, rules: %s", self.generation, changes)
-        self.reloads.record_outcome(outcome, self.generation, changes)
-        self._history.record(self._acceptance(version, outcome, changes))
+        self.reloads.record_outcome(outcome, self.generation, changes, reason=reason)
+        self._history.record(self._acceptance(version, outcome, changes, reason))
 
-    def _acceptance(self, version: Version, outcome: Outcome, changes: Changes) -> Acceptance:
-        return Acceptance(version, self.generation, self.accepted, self.reloads.cause, outcome, changes)
+    def _acceptance(
+        self, version: Version, outcome: Outcome, changes: Changes, reason: str = ""
+    ) -> Acceptance:
+        at, cause, is_repeated = self.accepted, self.reloads.cause, reason.endswith(REPEATED)
+        return Acceptance(version, self.generation, at, cause, outcome, changes, reason, is_repeated)
 
     def _compare(self, before: Config | None, after: Config) -> Changes:
         answers = self.find_routes(after, self.links)
@@ -204,6 +254,7 @@ class Configuration:
         return compare_configs(before, after, route)
 
     def _keep_running(self) -> None:
+        self.files = FilesOnDisk()
         self._history.remove_rolled_back()
         self.reloads.record_outcome(
             Outcome.UNCHANGED, self.generation, Changes(kept=tuple(self.config.rules))
@@ -211,6 +262,7 @@ class Configuration:
 
     def _reject(self, error: ConfigError) -> None:
         self._log_problems(error)
+        self.files = FilesOnDisk(FilesState.INVALID, problems=tuple(error.problems))
         self.reloads.record_outcome(Outcome.REJECTED, self.generation, problems=error.problems)
 
     def _refuse(self, reason: str, verb: str = "") -> None:
@@ -226,15 +278,18 @@ class Configuration:
 
     # The end of a trial.
 
-    def _roll_back(self, refused_hash: str, before: Config | None) -> None:
+    def _roll_back(self, refused_hash: str, before: Config | None, why: str) -> None:
         """Run the confirmed config. A restart does not run the files with the hash `refused_hash` either."""
         confirmed, trial = self.trials.confirmed, self.trials.trial
         assert confirmed is not None, "a trial has a confirmed config to restore"
         self.trials.trial = None
-        self._accept(confirmed, Outcome.ROLLED_BACK, before)
+        reason = f"files {refused_hash[:HASH_DIGITS]}: {why}"
+        self._accept(confirmed, Outcome.ROLLED_BACK, before, reason)
+        self._compare_files(*self._read_files())
         log.warning(
-            "rolled back: the running configuration differs from the files;"
-            " `mcrelay reload` applies the files"
+            "rolled back %s; the running configuration differs from the files:"
+            " `mcrelay reload` applies the files",
+            reason,
         )
         entry = self._history.running_entry or (trial.confirmed if trial else 0)
         self._history.write_rolled_back(refused_hash, entry)

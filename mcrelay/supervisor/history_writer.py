@@ -26,6 +26,10 @@ class Acceptance:
     cause: Cause
     outcome: Outcome
     changes: Changes
+    reason: str = ""
+    """Of a rollback: what was rolled back, and why."""
+    is_repeated: bool = False
+    """Whether a start repeats the rollback of an earlier daemon."""
 
 
 class HistoryWriter:
@@ -38,13 +42,19 @@ class HistoryWriter:
         self._trials = trials
 
     def record(self, acceptance: Acceptance) -> None:
-        """Write an entry, except at a start with the same config as in the latest entry."""
+        """Write an entry, except at a start with the same config as in the latest entry.
+
+        A rollback at a start has an entry, except if the latest entry is of the same rollback.
+        """
         is_rollback = acceptance.outcome is Outcome.ROLLED_BACK  # after which a restart must roll back, too
         if not is_rollback:
             self._state_directory.remove_rolled_back()
             self._trials.record_acceptance(acceptance.version.hash)
         latest = self._state_directory.latest() if acceptance.cause is Cause.START else None
-        if latest and latest.hash == acceptance.version.hash:
+        is_in_latest = latest is not None and latest.hash == acceptance.version.hash
+        if is_rollback and not (acceptance.is_repeated and latest and latest.outcome == acceptance.outcome):
+            is_in_latest = False
+        if latest and is_in_latest:
             self.running_entry = latest.number
             return
         self._add(acceptance)
@@ -95,5 +105,6 @@ def _entry(acceptance: Acceptance, on_trial: bool, number: int) -> Entry:
         cause=str(acceptance.cause),
         on_trial=on_trial,
         changes=acceptance.changes.as_json(),
+        reason=acceptance.reason,
         contents=tuple((name, content.decode()) for name, content in acceptance.version.contents),
     )

@@ -37,12 +37,13 @@ class StatusLog:
         for level, changed in lines.items():
             log_lines(level, changed)
 
-    def count_states(self) -> str:
-        """Return the number of rules by state, as of the last call: `3 rules (2 active, 1 disabled)`."""
-        states = [status.state for status in self._statuses.values()]
-        counts = [f"{states.count(state)} {state}" for state in RuleState if state in states]
-        noun = "rule" if len(states) == 1 else "rules"
-        return f"{len(states)} {noun}" + (f" ({', '.join(counts)})" if counts else "")
+
+def count_states(statuses: Mapping[str, RuleStatus]) -> str:
+    """Return the number of rules by state: `3 rules (2 active, 1 disabled)`."""
+    states = [status.state for status in statuses.values()]
+    counts = [f"{states.count(state)} {state}" for state in RuleState if state in states]
+    noun = "rule" if len(states) == 1 else "rules"
+    return f"{len(states)} {noun}" + (f" ({', '.join(counts)})" if counts else "")
 
 
 def log_lines(level: int, lines: Collection[str], prefix: str = "") -> None:

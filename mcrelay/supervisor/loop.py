@@ -25,7 +25,7 @@ from mcrelay.supervisor.control_process import ControlProcess
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.file_watch.watcher import Watcher
 from mcrelay.supervisor.host_routing import HostRouting
-from mcrelay.supervisor.log_summary import StatusLog, describe_traffic, log_lines
+from mcrelay.supervisor.log_summary import StatusLog, count_states, describe_traffic, log_lines
 from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.process_watch import ProcessWatch
 from mcrelay.supervisor.progress import Progress
@@ -81,6 +81,7 @@ class Supervisor:
         self._links_due: float | None = None
         self._watchdog_due: float | None = None
         self._is_stopping = False
+        self._applies_files: bool | None = None
         self.configuration.find_routes = self.routing.find
         self._timers = (
             Timer(lambda now: now if self.reconciler.has_unseen_events else None),
@@ -126,7 +127,7 @@ class Supervisor:
             self._status_log.log_changes(self.reconciler.statuses())
         if self._progress.has_results:
             self._progress.record_change()
-            self.configuration.publish_results(self._status_log.count_states())
+            self.configuration.publish_results(self.reconciler.statuses_now())
         if self.control.is_ready:
             self._update_control_process()
 
@@ -183,7 +184,10 @@ class Supervisor:
 
     def _check_files(self) -> None:
         stamps = self.watcher.check()
-        if stamps is not None and self.configuration.reload_if_changed(stamps):
+        if stamps is None:
+            return
+        self._progress.record_change()
+        if self.configuration.reload_if_changed(stamps):
             self._apply_configuration()
 
     def _trial_deadline(self, now: float) -> float | None:
@@ -227,7 +231,11 @@ class Supervisor:
             self._plan()
 
     def _apply_configuration(self) -> None:
-        self.watcher.switch(self.configuration.is_watched)
+        # The watcher is on in any case, because `mcrelay status` tells that the files differ from what runs.
+        if self._applies_files is not self.configuration.is_watched:
+            self._applies_files = self.configuration.is_watched
+            self.watcher.switch(False)  # so that it reports the files again, which are treated otherwise now
+        self.watcher.switch(True)
         self._plan()
 
     def _plan(self) -> None:
@@ -279,8 +287,8 @@ class Supervisor:
 
     def _log_summary(self) -> None:
         generation, path = self.configuration.generation, self.configuration.path
-        log.info("generation %d of %s: %s", generation, path, self._status_log.count_states())
         statuses = self.reconciler.statuses_now()
+        log.info("generation %d of %s: %s", generation, path, count_states(statuses))
         for line in describe_traffic(self.reconciler.plan, statuses, self.counter_rows):
             log.info("%s", line)
 

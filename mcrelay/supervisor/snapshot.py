@@ -103,6 +103,7 @@ class SnapshotBuilder:
                 "accepted": configuration.accepted,
             },
             "reload": configuration.reloads.as_json(),
+            "files": configuration.files.as_json(),
             "trial": configuration.trials.as_json(generation),
             "rules": self._rules,
             "statuses": self._reconciler.statuses_now(),

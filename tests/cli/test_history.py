@@ -107,7 +107,7 @@ def test_the_latest_entry_with_the_running_content_has_a_star(add_entry, state_d
     assert entries[0] == {
         "number": 1, "generation": 1, "time": THEN + 1, "hash": first.hash, "outcome": "applied",
         "cause": "hangup", "on_trial": False, "changes": changes(),
-        "files": [name for name, _ in first.contents], "runs": False,
+        "reason": "", "files": [name for name, _ in first.contents], "runs": False,
     }  # fmt: skip
 
 

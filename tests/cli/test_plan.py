@@ -45,7 +45,11 @@ def test_the_plan_shows_what_would_run_and_what_not_and_why(file, capsys):
     assert "  out  here (lo)  239.2.2.2:6001  from 127.0.0.1:7001, TTL 64, DSCP copy" in lines
     assert any(line.endswith("(does not run)") for line in lines)
     assert "late: unresolved (input: device nowhere0 is absent)" in lines
-    assert lines[-1] == "It would start 1 worker and open 1 ring, 1 socket, 1 membership, 0 held ports."
+    assert lines[-3] == "It would start 1 worker and open 1 ring, 1 socket, 1 membership, 0 held ports."
+    assert lines[-2:] == [
+        "1 rule would not run: late: input: device nowhere0 is absent",
+        f"1 rule would run in part: camera: {reason}",
+    ]
     assert err.startswith("warning: ")
     assert "224.0.0.5" in err
 

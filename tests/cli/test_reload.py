@@ -14,6 +14,8 @@ from mcrelay.cli import main
 from mcrelay.cli.check import CheckResult
 from mcrelay.client import connection
 from mcrelay.config.problems import Problem, SourceLocation
+from mcrelay.model.rule_status import RuleState, RuleStatus
+from mcrelay.reload.degraded import describe_degraded, find_degraded
 from tests.support.fake_daemon import GREETING, serve_answers, serve_clients
 from tests.support.status_documents import RELOAD
 
@@ -57,7 +59,6 @@ class FakeDaemon:
 
     pid: int
     results: list
-    rules: list = field(default_factory=list)
     questions: list = field(default_factory=list)
 
     def serve_answers(self, path):
@@ -66,7 +67,6 @@ class FakeDaemon:
             hello={**GREETING, "pid": self.pid},
             reload__mark={"begun": 4},
             reload__wait=self._wait,
-            list={"version": 1, "rules": self.rules},
         )
 
     def _wait(self, **params):
@@ -115,15 +115,22 @@ def test_the_signal_is_sent_before_it_waits(path, process, capsys):
         assert mcrelay_reload(capsys, "--socket", at)[0] == 0
 
 
-def test_a_new_rule_that_does_not_run_is_printed_with_the_reason(path, process, capsys):
-    rules = [
-        {"name": "extra", "state": "unresolved", "reason": "device eth9 is absent"},
-        {"name": "elsewhere", "state": "failed", "reason": "not of this reload"},
-    ]
-    with FakeDaemon(process.pid, [RELOAD], rules).serve_answers(path) as at:
-        _, out, _ = mcrelay_reload(capsys, "--socket", at)
-    assert out.splitlines()[-1] == "  extra is unresolved: device eth9 is absent"
-    assert "elsewhere" not in out
+@pytest.mark.parametrize("outcome", ["applied", "unchanged", "rejected"])
+def test_a_rule_that_does_not_run_is_in_every_result_with_its_reason(outcome, path, process, capsys):
+    degraded = find_degraded({"camera": RuleStatus(RuleState.UNRESOLVED, "device eth9 is absent")})
+    result = {
+        **RELOAD, "outcome": outcome,
+        "degraded": [rule.as_json() for rule in degraded], "degraded_count": 1,
+        "degraded_lines": list(describe_degraded(degraded)),
+    }  # fmt: skip
+    with FakeDaemon(process.pid, [result, result]).serve_answers(path) as at:
+        code, out, _ = mcrelay_reload(capsys, "--socket", at)
+        assert code == (78 if outcome == "rejected" else 0)
+        assert out.splitlines()[-1] == "  1 rule does not run: camera: device eth9 is absent"
+        _, out, _ = mcrelay_reload(capsys, "--json", "--socket", at)
+    document = json.loads(out)
+    expected = {"name": "camera", "state": "unresolved", "reason": "device eth9 is absent"}
+    assert (document["degraded"], document["degraded_count"]) == ([expected], 1)
 
 
 def test_an_unchanged_file_is_one_line(path, process, capsys):
@@ -151,6 +158,8 @@ def test_json_is_the_result(path, process, capsys):
     assert json.loads(out) == {
         "version": 1,
         **{key: RELOAD[key] for key in ("outcome", "at", "generation", "changes", "problems")},
+        "degraded": [],
+        "degraded_count": 0,
     }
 
 

@@ -19,6 +19,7 @@ from mcrelay.lab.command import wait_until
 from tests.support.fake_daemon import GREETING, serve_answers, serve_clients
 from tests.support.status_documents import (
     DOCUMENT,
+    DOCUMENT,
     REJECTED,
     RELOAD,
     TRIAL,
@@ -108,7 +109,19 @@ def test_a_rule_that_does_not_run_or_only_in_part_is_trouble():
 
 
 def test_a_rejected_file_is_trouble():
-    assert troubles_of(reload=REJECTED) == ["the last reload rejected the file"]
+    invalid = {**DOCUMENT["files"], "state": "invalid", "problems": REJECTED["problems"], "problem_count": 1}
+    assert troubles_of(reload=REJECTED, files=invalid) == ["the last reload rejected the file"]
+    assert troubles_of(reload=REJECTED) == []  # the files were restored since
+    assert troubles_of(files=invalid) == [
+        "the files on disk are invalid: a reload or a restart would refuse them"
+    ]
+
+
+def test_files_are_trouble_if_a_reload_would_change_a_rule():
+    differ = {**DOCUMENT["files"], "state": "differ"}
+    assert troubles_of(files=differ) == []
+    differ["changes"] = {**differ["changes"], "added_count": 1}
+    assert troubles_of(files=differ) == ["the files differ from what runs: `mcrelay reload` applies them"]
 
 
 def test_a_file_that_was_rolled_back_is_trouble_and_one_on_trial_is_not():

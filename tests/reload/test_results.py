@@ -13,7 +13,7 @@ def reloads(*outcomes):
     for at, outcome in enumerate(outcomes):
         result.begin(Cause.HANGUP)
         result.record_outcome(outcome, generation=at + 1)
-        result.publish(float(at))
+        result.publish(float(at), {})
     return result
 
 
@@ -25,7 +25,7 @@ def test_the_result_of_an_accepted_config_waits_until_it_runs():
     assert found.has_unpublished_results
     assert found.waits_for_workers
     assert found.as_json()["finished"] == 0
-    [result] = found.publish(1000.5)
+    [result] = found.publish(1000.5, {})
     assert (result.number, result.outcome) == (1, Outcome.STARTED)
     assert not found.has_unpublished_results
     document = found.as_json()
@@ -36,7 +36,7 @@ def test_the_result_of_an_accepted_config_waits_until_it_runs():
         1,
     )
     assert document["changes"]["added"] == ["a"]
-    assert found.publish(1001.0) == []
+    assert found.publish(1001.0, {}) == []
     assert found.as_json() == document
 
 
@@ -64,7 +64,7 @@ def test_a_reload_that_the_next_one_overtakes_has_its_own_result():
     assert found.waits_for_workers
     assert found.as_json()["begun"] == 3
     assert found.as_json()["finished"] == 1
-    assert [result.number for result in found.publish(5.0)] == [2, 3]
+    assert [result.number for result in found.publish(5.0, {})] == [2, 3]
     document = found.as_json()
     assert (document["finished"], document["cause"], document["outcome"]) == (3, "hangup", "unchanged")
     assert [(one["finished"], one["outcome"]) for one in document["earlier"]] == [
@@ -83,7 +83,7 @@ def test_the_result_of_a_rejected_file_has_every_problem_with_its_lines():
     found.begin(Cause.HANGUP)
     bad = Problem(SourceLocation("mcrelay.yaml", 3, 5), "rules.feed", "what is this", "a: bcd")
     found.record_outcome(Outcome.REJECTED, 1, problems=[bad])
-    found.publish(2.0)
+    found.publish(2.0, {})
     document = found.as_json()
     assert document["problems"] == [
         {
@@ -105,7 +105,7 @@ def test_a_result_has_the_first_of_very_many_problems_and_their_number():
         Problem(SourceLocation("mcrelay.yaml", line), "", "no") for line in range(1, 2 * MAX_PROBLEMS + 1)
     ]
     found.record_outcome(Outcome.REJECTED, 1, problems=many)
-    found.publish(2.0)
+    found.publish(2.0, {})
     document = found.as_json()
     assert len(document["problems"]) == MAX_PROBLEMS
     assert document["problem_count"] == 2 * MAX_PROBLEMS

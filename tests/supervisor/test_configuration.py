@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from mcrelay.config.problems import ConfigError
+from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.reload.trial import BootTime
 from mcrelay.storage import config_files
 from mcrelay.storage.state_dir import StateDirectory
@@ -13,6 +14,8 @@ from mcrelay.supervisor.configuration import Configuration
 NOW = BootTime("this boot", 1000.0, 1_795_000_000.0)
 GOOD = "version: 1\ninterfaces: {a: {device: eth0}, b: {device: eth1}}\nrules:\n"
 RULE = "  {0}: {{input: {{interface: a, group: 239.1.1.1, port: {1}}}, outputs: [{{interface: b}}]}}\n"
+
+ACTIVE = {"feed": RuleStatus(RuleState.ACTIVE)}
 
 
 class FakeNotifier:
@@ -39,7 +42,7 @@ def configuration(tmp_path, caplog):
 
 def started(configuration):
     configuration.load(NOW)
-    configuration.publish_results("1 rule (1 active)")
+    configuration.publish_results(ACTIVE)
     configuration._notifier.states.clear()
     return configuration
 
@@ -49,7 +52,7 @@ def test_a_start_is_the_first_reload(configuration):
     assert (configuration.generation, configuration.reloads.begun) == (1, 1)
     assert configuration.config.rules.keys() == {"feed"}
     assert configuration.accepted > 1_700_000_000
-    configuration.publish_results("1 rule (1 active)")
+    configuration.publish_results(ACTIVE)
     assert configuration._notifier.states == ["started: generation 1, 1 rule (1 active)"]
     assert configuration.reloads.as_json()["outcome"] == "started"
 
@@ -64,7 +67,7 @@ def test_a_start_with_an_invalid_file_fails(configuration):
 def test_an_unchanged_file_changes_nothing_and_is_reported(configuration):
     before = started(configuration).config
     assert not configuration.reload()
-    configuration.publish_results("1 rule (1 active)")
+    configuration.publish_results(ACTIVE)
     assert configuration.config is before
     assert configuration._notifier.states == ["reloading", "unchanged: generation 1, 1 rule (1 active)"]
     assert configuration.reloads.as_json()["changes"]["kept"] == 1
@@ -75,7 +78,7 @@ def test_a_changed_file_is_the_next_generation(configuration, caplog):
     configuration.path.write_text(GOOD + RULE.format("clock", 5002))
     assert configuration.reload()
     assert configuration.generation == 2
-    configuration.publish_results("1 rule (1 active)")
+    configuration.publish_results(ACTIVE)
     assert configuration._notifier.states[-1] == "applied: generation 2, 1 rule (1 active)"
     document = configuration.reloads.as_json()
     assert (document["changes"]["added"], document["changes"]["removed"]) == (["clock"], ["feed"])
@@ -86,7 +89,7 @@ def test_an_invalid_file_changes_nothing_and_is_reported_with_its_lines(configur
     started(configuration)
     configuration.path.write_text(GOOD + RULE.format("feed", 70000))
     assert not configuration.reload()
-    configuration.publish_results("1 rule (1 active)")
+    configuration.publish_results(ACTIVE)
     assert configuration.generation == 1
     document = configuration.reloads.as_json()
     assert (document["outcome"], document["generation"], len(document["problems"])) == ("rejected", 1, 1)
@@ -106,7 +109,7 @@ def test_a_file_that_is_valid_again_as_before_is_unchanged(configuration):
     assert not configuration.reload()
     configuration.path.write_text(good)
     assert not configuration.reload()
-    configuration.publish_results("")
+    configuration.publish_results({})
     assert configuration.reloads.as_json()["outcome"] == "unchanged"
     assert configuration.reloads.as_json()["earlier"][0]["outcome"] == "rejected"
 
@@ -135,7 +138,7 @@ def test_changed_files_are_reloaded(configuration):
     configuration.path.write_text(GOOD + RULE.format("clock", 5002))
     assert reload_if_changed(configuration)
     assert not reload_if_changed(configuration)
-    configuration.publish_results("1 rule (1 active)")
+    configuration.publish_results(ACTIVE)
     assert configuration._notifier.states == ["reloading", "applied: generation 2, 1 rule (1 active)"]
     assert configuration.reloads.begun == 2
 
@@ -149,7 +152,7 @@ def test_an_invalid_content_is_reported_once_and_so_is_its_end(configuration, sp
     configuration.path.write_text(good)
     for _ in range(3):
         assert not reload_if_changed(configuration)
-    configuration.publish_results("1 rule (1 active)")
+    configuration.publish_results(ACTIVE)
     bad, again = configuration._notifier.states[2:]
     assert bad.startswith("rejected: ")
     assert again == "unchanged: generation 1, 1 rule (1 active)"
@@ -172,3 +175,69 @@ def test_files_are_watched_if_the_config_and_the_command_line_allow_it(configura
     )
     configuration.load(NOW)
     assert configuration.is_watched == (may and wanted)
+
+
+def look(configuration):
+    """The daemon looks at the files, which it does not apply."""
+    assert not configuration.reload_if_changed(config_files.read_stamps(configuration.path))
+    return configuration.files
+
+
+@pytest.fixture
+def unwatched(configuration):
+    configuration._may_watch = False
+    return started(configuration)
+
+
+def test_files_that_are_not_watched_are_compared_with_what_runs(unwatched, caplog):
+    running = unwatched.path.read_text()
+    assert look(unwatched).state == "running"
+    unwatched.path.write_text(running + RULE.format("clock", 5002))
+    files = look(unwatched)
+    assert (files.state, files.changes.added) == ("differ", ("clock",))
+    assert unwatched.config.rules.keys() == {"feed"}
+    assert caplog.messages[-1] == (
+        "the files differ from what runs (1 added, 0 changed, 0 removed, 1 kept):"
+        " `mcrelay reload` applies them"
+    )
+    unwatched.path.write_text("version: 2")
+    assert look(unwatched).state == "invalid"
+    assert "a reload or a restart would refuse them" in caplog.messages[-1]
+    lines = len(caplog.messages)
+    look(unwatched)
+    assert len(caplog.messages) == lines
+    unwatched.path.unlink()
+    assert "no such file" in str(look(unwatched).problems[0])
+    unwatched.path.write_text(running)
+    assert look(unwatched).state == "running"
+    assert caplog.messages[-1] == "the files are the same as what runs"
+
+
+def test_drop_ins_that_are_not_watched_are_compared_with_what_runs(unwatched):
+    folder = unwatched.path.with_suffix(".d")
+    folder.mkdir()
+    assert look(unwatched).state == "running"
+    drop_in = folder / "clock.yaml"
+    drop_in.write_text("rules:\n" + RULE.format("clock", 5002))
+    assert look(unwatched).changes.added == ("clock",)
+    assert unwatched.reload()
+    assert unwatched.files.state == "running"
+    drop_in.touch()
+    assert look(unwatched).state == "running"
+    drop_in.unlink()
+    assert look(unwatched).changes.removed == ("clock",)
+    drop_in.symlink_to("/nonexistent")
+    assert look(unwatched).state == "invalid"
+    (folder / "late.yml").touch()
+    assert look(unwatched).state == "invalid"
+
+
+def test_every_decision_tells_the_state_of_the_files(configuration):
+    started(configuration)
+    running = configuration.path.read_text()
+    configuration.path.write_text("version: 2")
+    configuration.reload()
+    assert configuration.files.state == "invalid"
+    configuration.path.write_text(running)
+    configuration.reload()
+    assert configuration.files.state == "running"

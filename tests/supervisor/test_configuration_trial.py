@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcrelay.storage import json_file
-from mcrelay.storage.state_dir import read_entry
+from mcrelay.storage.state_dir import entry_numbers, read_entry
 from tests.support.configuration_harness import CONFIRMED, NOW, OTHER, TRIED, Daemon, text
 
 
@@ -105,7 +105,7 @@ def test_an_unconfirmed_config_is_rolled_back_and_the_files_stay(daemon, caplog)
     assert (daemon.result["changes"]["added"], daemon.result["changes"]["removed"]) == (["feed"], ["clock"])
     assert daemon.trial is None
     assert daemon.file.read_text() == TRIED
-    assert daemon.notifier.states[-1] == "rolled back: generation 3, rules"
+    assert daemon.notifier.states[-1] == "rolled back: generation 3, 0 rules"
     assert "generation 2 was not confirmed in time" in caplog.text
     assert daemon.history()[-1] == ("rolled_back", "deadline", False)
 
@@ -271,3 +271,38 @@ def test_a_request_that_cannot_be_read_is_refused(daemon):
     daemon.publish()
     assert (daemon.outcome, daemon.result["cause"]) == ("refused", "hangup")
     assert daemon.result["lines"] == ["mcrelay try or confirm: /run/mcrelay/request: it is not JSON"]
+
+
+def last_entry(daemon):
+    return read_entry(daemon.state, entry_numbers(daemon.state)[-1])
+
+
+def test_a_rollback_at_a_start_is_in_the_history_with_what_was_rolled_back_and_why(daemon):
+    daemon.try_(TRIED)
+    tried = daemon.configuration.hash
+    daemon.restart(seconds=121.0)
+    assert daemon.history()[-1] == ("rolled_back", "start", False)
+    ended = f"files {tried[:12]}: the trial ended while no daemon ran, without a confirmation"
+    assert last_entry(daemon).reason == daemon.result["reason"] == ended
+    assert daemon.configuration.files.state == "differ"
+
+
+def test_a_rollback_at_a_start_is_in_the_history_although_its_content_is_the_latest_entry(daemon):
+    daemon.try_(CONFIRMED)
+    daemon.file.write_text(TRIED)  # while no daemon runs
+    daemon.restart(seconds=121.0)
+    assert daemon.history()[-1] == ("rolled_back", "start", False)
+    count = len(daemon.history())
+    for _ in range(2):
+        daemon.restart()
+        assert (daemon.outcome, len(daemon.history())) == ("rolled_back", count)
+        assert daemon.result["reason"].endswith("they were rolled back before, and have not changed since")
+
+
+def test_files_on_trial_that_are_invalid_at_a_start_are_rolled_back_with_the_problem_as_the_reason(daemon):
+    daemon.try_(TRIED)
+    daemon.file.write_text("version: 2")
+    daemon.restart(seconds=1.0)
+    assert daemon.history()[-1] == ("rolled_back", "start", False)
+    assert "the files on trial are invalid: " in last_entry(daemon).reason
+    assert daemon.configuration.files.state == "invalid"

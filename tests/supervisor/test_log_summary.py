@@ -10,7 +10,7 @@ from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Route, RouteOutput, WorkerState
 from mcrelay.reconcile.plan import Plan
 from mcrelay.supervisor.counter_rows import CounterRows
-from mcrelay.supervisor.log_summary import MAX_LINES, StatusLog, describe_traffic, log_lines
+from mcrelay.supervisor.log_summary import MAX_LINES, StatusLog, count_states, describe_traffic, log_lines
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.segments import find_runs
 
@@ -97,9 +97,7 @@ def test_only_changes_of_a_status_are_logged(log):
     ],
 )
 def test_the_states_are_counted_in_one_order(states, text):
-    status_log = StatusLog()
-    status_log.log_changes({f"rule {at}": RuleStatus(state) for at, state in enumerate(states)})
-    assert status_log.count_states() == text
+    assert count_states({f"rule {at}": RuleStatus(state) for at, state in enumerate(states)}) == text
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ RELOAD = {
     },
     "problems": [],
     "lines": [],
+    "reason": "",
 }  # fmt: skip
 
 REJECTED = {
@@ -103,6 +104,12 @@ DOCUMENT = {
     },
     "generation": {"number": 7, "hash": "3f2a91c04b1e" + "0" * 52, "accepted": NOW - 60},
     "reload": RELOAD,
+    "files": {
+        "state": "running",
+        "changes": {"added_count": 0, "changed_count": 0, "removed_count": 0, "kept": 1},
+        "problems": [],
+        "problem_count": 0,
+    },
     "trial": None,
     "rules": [rule()],
     "interfaces": [

@@ -13,6 +13,7 @@ from mcrelay.config.model import Config, Rule
 from mcrelay.model.rule_status import RuleStatus
 from mcrelay.model.state import Route
 from mcrelay.reconcile.plan import Plan
+from mcrelay.reload.degraded import DegradedRule, describe_degraded, sort_degraded
 from mcrelay.status.description import describe_rule
 
 JSON_VERSION = 1  # version of the shape of `plan --json`
@@ -66,6 +67,7 @@ def format_start(file: str, plan: Mapping[str, Any]) -> Iterator[str]:
     opens = [format_count(count, noun.removesuffix("s")) for noun, count in plan["opens"].items()]
     yield ""
     yield f"It would start {format_count(plan['workers'], 'worker')} and open {', '.join(opens)}."
+    yield from _format_degraded(plan)
 
 
 def format_endpoints(rule: Mapping[str, Any]) -> Iterator[str]:
@@ -95,6 +97,15 @@ def format_reload(file: str, plan: Mapping[str, Any], comparison: Comparison, co
     if comparison.astray:
         yield ""
         yield from (f"= {name}: {why}" for name, why in comparison.astray.items())
+    if degraded := [*_format_degraded(plan)]:
+        yield ""
+        yield from (paint(line, YELLOW, colour) for line in degraded)
+
+
+def _format_degraded(plan: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines about the rules that would not run, whether or not they would change."""
+    rules = (DegradedRule(rule["name"], rule["state"], rule["reason"]) for rule in plan["rules"])
+    return describe_degraded(sort_degraded(rules), is_planned=True)
 
 
 def _summarize(comparison: Comparison) -> str:

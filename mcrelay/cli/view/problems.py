@@ -36,6 +36,11 @@ def format_reported_problems(
         )
 
 
+def format_problem(problem: Mapping[str, Any]) -> str:
+    """Return a problem that a daemon reported on one line, `mcrelay.yaml:3:1: rules: ...`."""
+    return str(_read_problem(problem))
+
+
 def _read_problem(problem: Mapping[str, Any]) -> Problem:
     return Problem(
         SourceLocation(problem["file"], problem["line"], problem["column"]),

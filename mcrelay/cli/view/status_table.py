@@ -8,6 +8,7 @@ from operator import itemgetter
 from textwrap import wrap
 from typing import Any
 
+from mcrelay.cli.view.problems import format_problem
 from mcrelay.cli.view.table import GAP, Column, align_columns, make_rows
 from mcrelay.cli.view.terminal import BOLD, GREEN, RED, YELLOW, paint
 from mcrelay.cli.view.units import (
@@ -55,6 +56,7 @@ def _format_heading(document: Part, colour: bool) -> Iterator[str]:
     yield f"{daemon['config']}: generation {number} ({format_hash(generation['hash'])}) since {accepted}"
     yield from _format_reload(document["reload"], number, colour)
     yield from (paint(line, YELLOW, colour) for text in daemon["problems"] for line in wrap(text, TEXT_WIDTH))
+    yield from _format_files(document, colour)
     if trial := document["trial"]:
         on_trial, until = paint("on trial", YELLOW, colour), format_time(trial["until"])
         yield f"generation {number} is {on_trial} until {until}: `mcrelay confirm` keeps it"
@@ -74,8 +76,26 @@ def _format_reload(reload: Part, generation: int, colour: bool) -> Iterator[str]
         case "rolled_back":
             outcome, at = paint("rolled back", RED, colour), format_time(reload["at"])
             yield f"last reload {at}: {outcome}; the confirmed generation {generation} runs, not the file"
+            yield from (f"  {reason}" for reason in [reload.get("reason")] if reason)
         case outcome:
             yield f"last reload {format_time(reload['at'])}: {outcome}{format_changes(reload['changes'])}"
+
+
+def _format_files(document: Part, colour: bool) -> Iterator[str]:
+    """Yield a line about files on disk that do not run, except those that the line above is about."""
+    files, outcome = document.get("files", {}), document["reload"]["outcome"]
+    match files.get("state"):
+        case "differ":
+            changes = format_changes(files["changes"]).removeprefix(", ")
+            differ = paint("differ", YELLOW, colour)
+            yield f"the files {differ} from what runs ({changes}): `mcrelay reload` applies them"
+        case "running" if outcome == "rejected":
+            yield "the files were restored since: they are the same as what runs"
+        case "invalid" if outcome != "rejected" or files["problems"] != document["reload"]["problems"][:20]:
+            problem = format_problem(files["problems"][0])
+            others = format_count(files["problem_count"], "problem")
+            yield f"the files on disk are {paint('invalid', RED, colour)}, {others}: {problem}"
+            yield "  a reload or a restart would refuse them; `mcrelay check` prints every problem"
 
 
 def format_changes(changes: Part) -> str:

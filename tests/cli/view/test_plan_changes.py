@@ -101,4 +101,6 @@ def test_each_change_has_a_sign_and_its_details():
         "  input port: 5001 -> 5002",
         "",
         "- gone",
+        "",
+        "1 rule would not run: new: why",
     ]

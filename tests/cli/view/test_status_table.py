@@ -11,6 +11,7 @@ from mcrelay.cli.view.rule_detail import format_rule
 from mcrelay.cli.view.status_table import format_status
 from mcrelay.model.drops import Drop
 from tests.support.status_documents import (
+    DOCUMENT,
     REJECTED,
     RELOAD,
     TRIAL,
@@ -307,3 +308,33 @@ def test_rule_detail_shows_description_and_data_plane_reason():
     assert "primary feed" in text
     assert "userspace (a unicast host)" in text
     assert "1,200,000 packets, 1.68 GB\n" in text
+
+
+def files(state, **fields):
+    """The section of files on disk."""
+    return {**DOCUMENT["files"], "state": state, **fields}
+
+
+INVALID = files("invalid", problems=REJECTED["problems"], problem_count=1)
+
+
+def test_files_that_differ_or_are_invalid_are_told_with_what_to_do():
+    [line] = [line for line in shown(files=files("differ")) if "differ" in line]
+    assert line == "the files differ from what runs (1 kept): `mcrelay reload` applies them"
+    lines = shown(files=INVALID)
+    at = lines.index(
+        "the files on disk are invalid, 1 problem: /etc/mcrelay.yaml:9:11: rules.a.input.port: too high"
+    )
+    assert lines[at + 1].startswith("  a reload or a restart would refuse them")
+
+
+def test_files_that_the_last_reload_rejected_are_told_once_and_until_they_are_restored():
+    assert not any("on disk" in line for line in shown(reload=REJECTED, files=INVALID))
+    other = files("invalid", problems=[{**REJECTED["problems"][0], "line": 10}], problem_count=1)
+    assert any("on disk" in line for line in shown(reload=REJECTED, files=other))
+    assert "the files were restored since: they are the same as what runs" in shown(reload=REJECTED)
+
+
+def test_a_rollback_has_its_reason():
+    reload = {**RELOAD, "outcome": "rolled_back", "reason": "files 2fae: generation 2 was not confirmed in time"}
+    assert "  files 2fae: generation 2 was not confirmed in time" in shown(reload=reload)
