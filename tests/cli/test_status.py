@@ -19,7 +19,6 @@ from mcrelay.lab.command import wait_until
 from tests.support.fake_daemon import GREETING, serve_answers, serve_clients
 from tests.support.status_documents import (
     DOCUMENT,
-    DOCUMENT,
     REJECTED,
     RELOAD,
     TRIAL,
