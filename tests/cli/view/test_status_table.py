@@ -336,9 +336,5 @@ def test_files_that_the_last_reload_rejected_are_told_once_and_until_they_are_re
 
 
 def test_a_rollback_has_its_reason():
-    reload = {
-        **RELOAD,
-        "outcome": "rolled_back",
-        "reason": "files 2fae: generation 2 was not confirmed in time",
-    }
-    assert f"  {reason}" in shown(reload=reload)
+    reason = "files 2fae: generation 2 was not confirmed in time"
+    assert f"  {reason}" in shown(reload={**RELOAD, "outcome": "rolled_back", "reason": reason})
