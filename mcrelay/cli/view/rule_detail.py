@@ -156,8 +156,9 @@ def _find_loopback_hints(rule: Part) -> Iterator[str]:
     """Yield what programs on the relay's own host do not hear, and what of them is not taken."""
     if rule["state"] != "active":
         return
-    if rule["input"]["last_packet"] is None and _may_loop(rule["input"]):
-        device = rule["input"]["device"]
+    rule_input = rule["input"]
+    if _may_loop(rule_input) and not rule_input["last_packet"] and not rule_input["drops"].get(Drop.OWN):
+        device = rule_input["device"]
         yield f"What this host sends through {device} is taken only with `loopback: true` of the input."
     if any(output["runs"] and _may_loop(output) for output in rule["outputs"]):
         yield "Programs on this host hear what is sent to a group only with `loopback: true` of the output."

@@ -272,6 +272,8 @@ def test_rule_detail_shows_loopback_and_gives_no_hint_where_it_is_set_or_means_n
     looped = depth(rule(last_packet=None, loopback=True, outputs=[output(loopback=True)]))
     assert "239.1.1.1:5001, also from this host\n" in looped
     assert "DSCP copy, also heard on this host\n" in looped
+    # `loopback` would not help a rule that gets nothing but what the relay sends.
+    assert NOT_TAKEN not in depth(rule(last_packet=None, drops={"own": 12}))
     host, local = output(destination="10.9.2.50"), output(device="lo")
     for text in (looped, depth(rule(outputs=[host, local])), depth(idle("late", "unresolved", "why"))):
         assert NOT_TAKEN not in text
