@@ -27,10 +27,12 @@ A packet, in the order to read it:
     worker/ring.py               the frames that the kernel has put into the ring
     worker/array_path.py         many packets as numpy columns (scalar_path.py: few packets, one by one)
     packet/headers.py            frames -> header fields, and the fault of each packet (scalar.py: one frame)
+    worker/packet_age.py         which packets waited too long
     packet/fib.py                flow -> outputs
     worker/segments.py           packets that leave in one message
     worker/egress.py             one sendmmsg(2) for each egress socket and batch
     worker/counters.py           counts what became of each packet (model/counters.py, model/drops.py)
+    worker/near_misses.py        counts for a rule what was probably meant for it
     worker/trace_capture.py      writes events of traced rules into shared memory (tracing/ring.py)
 """
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES, TRAFFIC, Table
+from mcrelay.model.near_misses import NearMiss
 
 TABLES = (LINKS, RULES, OUTPUTS)
 
@@ -49,13 +50,16 @@ counts = st.lists(st.lists(st.integers(0, 2**64 - 1), min_size=WIDTH, max_size=W
 
 
 @given(counts)
-def test_the_total_of_workers_is_a_sum_except_for_the_last_packet_which_is_the_latest(of_workers):
+def test_the_total_of_workers_is_a_sum_except_for_last_packets_of_which_it_is_the_latest(of_workers):
     total = dict(zip(RULES.columns, RULES.total(of_workers), strict=True))
     rows = [dict(zip(RULES.columns, one, strict=True)) for one in of_workers]
     for name in (*TRAFFIC, *RULES.drops):
         assert total[name] == sum(row[name] for row in rows)
-    youngest = max((row["last_time"], row["last_source"]) for row in rows) if rows else (0, 0)
-    assert (total["last_time"], total["last_source"]) == youngest
+    for time, value in (("last_time", "last_source"), *(miss.columns[:2] for miss in NearMiss)):
+        youngest = max((row[time], row[value]) for row in rows) if rows else (0, 0)
+        assert (total[time], total[value]) == youngest
+    for miss in NearMiss:
+        assert total[miss.columns[2]] == sum(row[miss.columns[2]] for row in rows)
 
 
 def test_every_count_of_an_output_is_a_sum():
