@@ -11,6 +11,7 @@ from typing import NoReturn
 from mcrelay.control.clients import Clients
 from mcrelay.control.connection import Connection
 from mcrelay.control.methods import Methods
+from mcrelay.control.other_daemons import OtherDaemons
 from mcrelay.control.reload_marks import ReloadMarks
 from mcrelay.control.reload_waits import ReloadWaits
 from mcrelay.control.trace_sessions import TraceSessions
@@ -23,6 +24,7 @@ from mcrelay.protocol.control import (
     Counters,
     MarkAnswer,
     SetListener,
+    SetOtherDaemons,
     SnapshotChanged,
     ToControl,
     ToSupervisor,
@@ -31,6 +33,7 @@ from mcrelay.protocol.control import (
     encode_to_supervisor,
 )
 from mcrelay.protocol.framing import PROCESS_PROTOCOL, Hello
+from mcrelay.protocol.relayed_flows import OtherDaemon
 from mcrelay.status.documents import Documents, Now
 from mcrelay.status.rates import CounterReader
 from mcrelay.status.replica import SnapshotReplica
@@ -52,6 +55,7 @@ class Server:
         self._traces = TraceSessions(self._request, self._snapshot.devices)
         methods = Methods(self._snapshot, self._documents, self._marks, self._waits, self._traces)
         self._clients = Clients(self._selector, methods, self._client_gone)
+        self._others = OtherDaemons(self._describe, self._documents.duplicates_changed)
         self._listener: socket.socket | None = None
         self._heartbeat = HeartbeatWriter()
         self._next_beat = time.monotonic() + BEAT_S
@@ -75,6 +79,7 @@ class Server:
             self._next_beat = now.monotonic + BEAT_S
             self._documents.sample(now)
             self._heartbeat.beat()
+            self._others.exchange(self._snapshot.section("daemon").get("trusted_uids", ()))
             self._traces.expire(now.monotonic)
             self._waits.expire(now.monotonic)
             self._clients.close_overdue(now.monotonic)
@@ -107,11 +112,15 @@ class Server:
                 self._listener = socket.socket(fileno=listener)
                 self._heartbeat.write_to(heartbeat)
                 self._accept_clients()
+            case SetOtherDaemons():
+                first, *others = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+                self._others.connect(first, others)
             case Counters(worker):
                 [memory] = descriptors
                 self._counters.add(worker, map_read_only(memory, COUNTERS_SIZE))
             case SnapshotChanged(sections):
                 self._documents.apply_delta(sections, now)
+                self._others.snapshot_changed()
                 if "rules" in sections:
                     gc.freeze()  # the garbage collector need not search 10,000 rules again and again
                 self._accept_clients()
@@ -121,6 +130,11 @@ class Server:
                 self._marks.answered(mark, begun, now.monotonic)
             case TraceState():
                 self._traces.state_changed(message, descriptors)
+
+    def _describe(self) -> OtherDaemon:
+        """Return what other daemons of the host are told of this one."""
+        daemon = self._snapshot.section("daemon")
+        return OtherDaemon(daemon.get("pid", 0), daemon.get("config", ""), self._snapshot.relayed_flows())
 
     def _client_gone(self, client: Connection) -> None:
         self._waits.client_gone(client)

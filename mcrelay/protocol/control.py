@@ -26,6 +26,11 @@ class SetListener:
 
 
 @dataclass(frozen=True, slots=True)
+class SetOtherDaemons:
+    """Carries the socket at which later daemons of the host connect, and a connection to each earlier one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Counters:
     """Carries a descriptor for reading the memory with the counters of a worker."""
 
@@ -76,7 +81,7 @@ class TraceRule:
     wanted: bool
 
 
-ToControl = SetListener | Counters | SnapshotChanged | MarkAnswer | TraceState
+ToControl = SetListener | SetOtherDaemons | Counters | SnapshotChanged | MarkAnswer | TraceState
 ToSupervisor = Hello | Mark | TraceRule
 
 
@@ -85,6 +90,8 @@ def encode_to_control(message: ToControl) -> bytes:
     match message:
         case SetListener():
             fields: Fields = ["listener"]
+        case SetOtherDaemons():
+            fields = ["others"]
         case Counters(worker):
             fields = ["counters", worker]
         case SnapshotChanged(sections):
@@ -105,6 +112,8 @@ def decode_to_control(text: bytes) -> ToControl:
     match json.loads(text):
         case ["listener"]:
             return SetListener()
+        case ["others"]:
+            return SetOtherDaemons()
         case ["counters", worker]:
             return Counters(worker)
         case ["snapshot", sections]:

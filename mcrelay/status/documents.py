@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from mcrelay.protocol.jsonrpc import Json, encode_json
+from mcrelay.protocol.relayed_flows import Duplicate
 from mcrelay.status.ages import ClockHistory
 from mcrelay.status.entries import interface_stats, interface_text, listed_rule_text, rule_stats, rule_text
 from mcrelay.status.process_usage import Usage, UsageHistory
@@ -52,6 +53,11 @@ class Documents:
     def apply_delta(self, delta: Mapping[str, Any], now: Now) -> None:
         """Apply a delta to the snapshot, so that the next document shows it."""
         self._snapshot.apply_delta(delta, now.monotonic)
+        self._kept.clear()
+
+    def duplicates_changed(self, duplicates: Mapping[str, Sequence[Duplicate]]) -> None:
+        """Record the flows that other daemons relay, too, so that the next document shows them."""
+        self._snapshot.duplicates_changed(duplicates)
         self._kept.clear()
 
     def sample(self, now: Now) -> None:
@@ -115,7 +121,7 @@ class Documents:
                 "pid": daemon.get("pid"),
                 "uptime": _seconds_since(daemon.get("started"), now),
                 "config": daemon.get("config"),
-                "problems": daemon.get("problems", []),
+                "problems": [*daemon.get("problems", ()), *self._snapshot.hints()],
             },
             "generation": self._snapshot.section("generation"),
             "reload": {name: reload.get(name) for name in _RELOAD_KEYS},

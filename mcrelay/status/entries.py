@@ -41,6 +41,10 @@ class Row:
     since: float
 
 
+End = tuple[str, str, int]
+"""Device, destination and port of an input or an output."""
+
+
 @dataclass(frozen=True, slots=True)
 class RuleEntry:
     """A rule, with its templates for `status` and `list`, and the counter rows of its input and outputs."""
@@ -50,6 +54,10 @@ class RuleEntry:
     target: Target
     row: Row
     output_rows: tuple[Row, ...]
+    sources: frozenset[str]
+    """The sources of the input; none for any source."""
+    ends: tuple[End, ...]
+    """The input, and then the outputs that run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,17 @@ def rule_entry(name: str, rule: Fields, before: RuleEntry | None, now: float) ->
         Target(*(rule["shown"]["input"][key] for key in ("device", "destination", "port"))),
         before.row if before and before.row.number == row else Row(row, now),
         tuple(previous_rows.get(number) or Row(number, now) for number in output_rows),
+        frozenset(rule["shown"]["input"]["sources"]),
+        tuple(map(_end, (rule["shown"]["input"], *filter(_runs, rule["shown"]["outputs"])))),
     )
+
+
+def _runs(output: Fields) -> bool:
+    return bool(output["runs"])
+
+
+def _end(part: Fields) -> End:
+    return part["device"], part["destination"], part["port"]
 
 
 def _rule(name: str, shown: Fields) -> Json:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
+from mcrelay.model.rule_status import RuleState, join_reasons
+from mcrelay.protocol.relayed_flows import Duplicate, RelayedFlow
 from mcrelay.protocol.snapshot import merge_delta
 from mcrelay.status.entries import InterfaceEntry, RuleEntry, interface_entry, rule_entry
 from mcrelay.status.near_misses import Place
 from mcrelay.status.rates import CounterReader
 
+_RELAYING = (RuleState.ACTIVE, RuleState.PAUSED)
 _UNKNOWN_STATUS = ("unresolved", "not evaluated yet")
 
 
@@ -20,6 +23,7 @@ class SnapshotReplica:
     def __init__(self, counters: CounterReader) -> None:
         self._snapshot: dict[str, Any] = {}
         self._counters = counters
+        self._duplicates: Mapping[str, Sequence[Duplicate]] = {}
 
     def apply_delta(self, delta: Mapping[str, Any], now: float) -> None:
         """Apply a delta; `now` is in monotonic seconds."""
@@ -79,7 +83,30 @@ class SnapshotReplica:
     def rule_status(self, rule: str) -> tuple[str, str]:
         """Return the state of a rule, and the reason for the state."""
         state, reason = self.section("statuses").get(rule, _UNKNOWN_STATUS)
-        return state, reason
+        twice = (one.reason for one in self._duplicates.get(rule, ()) if one.is_sent_twice)
+        return state, join_reasons(reason, *twice)
+
+    def duplicates_changed(self, duplicates: Mapping[str, Sequence[Duplicate]]) -> None:
+        """Record the flows that other daemons of the host relay, too, by the names of rules."""
+        self._duplicates = duplicates
+
+    def hints(self) -> Sequence[str]:
+        """Return a line for each flow that another daemon relays to other outputs."""
+        return [
+            f"rule {rule}: {one.reason}"
+            for rule, found in self._duplicates.items()
+            for one in found
+            if not one.is_sent_twice
+        ]
+
+    def relayed_flows(self) -> tuple[RelayedFlow, ...]:
+        """Return the flows of the rules that run."""
+        indexes = {device: ifindex for ifindex, device in self.devices().items()}
+        return tuple(
+            _flow(name, rule, indexes)
+            for name, rule in self.rules.items()
+            if self.section("statuses").get(name, _UNKNOWN_STATUS)[0] in _RELAYING
+        )
 
     def _rule(self, name: str, rule: Mapping[str, Any], now: float) -> RuleEntry:
         entry = rule_entry(name, rule, self.rules.get(name), now)
@@ -99,3 +126,10 @@ def _prepare_entries(
 ) -> Mapping[str, Any]:
     """Return the edits of a section, with `prepare` applied to each value that they set."""
     return {**edits, "set": {name: prepare(name, value) for name, value in edits.get("set", {}).items()}}
+
+
+def _flow(name: str, rule: RuleEntry, indexes: Mapping[str, int]) -> RelayedFlow:
+    (ifindex, destination, port), *outputs = (
+        (indexes.get(device, 0), destination, port) for device, destination, port in rule.ends
+    )
+    return RelayedFlow(name, ifindex, destination, port, rule.sources, frozenset(outputs))

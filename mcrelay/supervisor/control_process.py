@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from mcrelay.protocol.control import (
     Mark,
     MarkAnswer,
     SetListener,
+    SetOtherDaemons,
     SnapshotChanged,
     ToControl,
     ToSupervisor,
@@ -29,6 +31,7 @@ from mcrelay.supervisor.children import Child, describe_start_error, start_contr
 from mcrelay.supervisor.counter_rows import CounterMemory
 from mcrelay.supervisor.listener import ControlListener
 from mcrelay.supervisor.poller import Poller
+from mcrelay.supervisor.presence import Presence
 from mcrelay.supervisor.privileged import User
 from mcrelay.supervisor.snapshot import ProcessInfo
 
@@ -47,6 +50,7 @@ class ControlProcess:
         listener: ControlListener,
         reloads: Reloads,
         trace_requests: TraceRequests,
+        presence: Presence | None = None,
     ) -> None:
         self.process = Process()
         self.child: Child[ToSupervisor] | None = None
@@ -55,6 +59,8 @@ class ControlProcess:
         self._listener = listener
         self._reloads = reloads
         self._trace_requests = trace_requests
+        self._presence = presence
+        self._others: list[socket.socket] = []  # connections to other daemons, until they are sent
         self._heartbeat = HeartbeatReader()
         self._unsent_since: float | None = None
         self._sent_snapshot: dict[str, Any] = {}
@@ -64,6 +70,8 @@ class ControlProcess:
         """Start the process when it is due, and kill it if it hangs or does not read."""
         if self._listener.reopen_if_removed() and self.is_ready:
             self._send_listener()
+        if not self.has_unsent:
+            self._close_others()
         if self.child is None:
             if self.process.may_start(now):
                 self._start(now)
@@ -145,6 +153,7 @@ class ControlProcess:
                 if not self.process.record_hello(time.monotonic()):
                     raise WireError("it sent hello twice; expected it once")
                 self._send_listener()
+                self._send_others()
             case _ if not self.is_ready:
                 raise WireError("it did not send hello first")
             case Mark(mark):
@@ -155,6 +164,17 @@ class ControlProcess:
     def _send_listener(self) -> None:
         """Send the listening socket, to accept clients, and the memfd of the heartbeat."""
         self._send(SetListener(), [self._listener.fileno(), self._heartbeat.fileno()])
+
+    def _send_others(self) -> None:
+        """Send the sockets by which the daemons of the host find each other."""
+        if self._presence is not None and self._presence.listener is not None:
+            self._others = self._presence.connect_to_others()
+            sockets = [self._presence.listener, *self._others]
+            self._send(SetOtherDaemons(), [sock.fileno() for sock in sockets])
+
+    def _close_others(self) -> None:
+        while self._others:
+            self._others.pop().close()
 
     def _is_hanging(self, now: float) -> bool:
         """Check the heartbeat; return whether the process was silent for too long.
@@ -179,6 +199,7 @@ class ControlProcess:
             log.warning("the control process (process %d) died: %s; restarting it", self.child.pid, how)
         self.child, self._unsent_since = None, None
         self._heartbeat.reset()
+        self._close_others()
         self._sent_snapshot, self._sent_memories = {}, set()
         self.process.record_exit(time.monotonic(), how)
         self._trace_requests.forget_all()

@@ -19,6 +19,7 @@ from mcrelay.supervisor.host_routing import HostRouting
 from mcrelay.supervisor.listener import ControlListener, listen
 from mcrelay.supervisor.loop import Supervisor
 from mcrelay.supervisor.poller import Poller
+from mcrelay.supervisor.presence import Presence
 from mcrelay.supervisor.privileged import User, group_of_clients
 from mcrelay.supervisor.process_watch import ProcessWatch
 from mcrelay.supervisor.run_dir_name import RunDirName
@@ -62,7 +63,15 @@ def build(
     configuration.load(read_boot_time())
     with listen(paths.run_dir, group_of_clients(), lock_descriptor) as listener:
         yield assemble(
-            configuration, user, paths.run_dir, listener, run_dir_name, signals, notifier, log_loss
+            configuration,
+            user,
+            paths.run_dir,
+            listener,
+            run_dir_name,
+            signals,
+            notifier,
+            log_loss,
+            Presence(),
         )
 
 
@@ -75,6 +84,7 @@ def assemble(
     signals: Signals,
     notifier: Notifier,
     log_loss: Callable[[], str],
+    presence: Presence | None = None,
 ) -> Supervisor:
     """Return a supervisor for a configuration that is loaded and a run directory with a control socket."""
     poller, reconciler, sockets = Poller(), Reconciler(), Sockets()
@@ -94,7 +104,7 @@ def assemble(
         trace_rings=trace_rings,
         trace_requests=trace_requests,
         workers=workers,
-        control=ControlProcess(user, poller, listener, configuration.reloads, trace_requests),
+        control=ControlProcess(user, poller, listener, configuration.reloads, trace_requests, presence),
         process_watch=ProcessWatch(poller, reconciler, workers, sockets, counter_rows),
         snapshot=SnapshotBuilder(run_dir, configuration, reconciler, counter_rows, log_loss),
         watcher=Watcher(configuration.path),

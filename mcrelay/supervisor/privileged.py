@@ -105,6 +105,15 @@ def unprivileged_user() -> User | None:
     )
 
 
+def users_of_daemons() -> frozenset[int]:
+    """Return the users of whose processes this daemon believes that they are daemons."""
+    try:
+        service = {pwd.getpwnam("mcrelay").pw_uid}
+    except KeyError:
+        service = set()
+    return frozenset({0, os.geteuid(), *service})
+
+
 def group_of_clients() -> int | None:
     """Return the group whose members may connect: `mcrelay` if it exists; None for that of this process."""
     if os.geteuid() != 0:

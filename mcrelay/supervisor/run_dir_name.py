@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mcrelay.linux.unix_names import Credentials, accept_all, connect_to, listen_at, read_credentials
 from mcrelay.storage.run_dir import RunDirBusyError, describe_holder
+from mcrelay.supervisor.privileged import users_of_daemons
 
 log = logging.getLogger("mcrelay")
 
@@ -60,7 +61,7 @@ def _find_holder(name: str) -> Credentials | None:
 
 
 def _is_trusted(holder: Credentials) -> bool:
-    return holder.uid in (0, os.geteuid())
+    return holder.uid in users_of_daemons()
 
 
 def _uses(pid: int, path: str) -> bool:

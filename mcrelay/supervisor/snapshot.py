@@ -23,6 +23,7 @@ from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.supervisor.children import Child
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.counter_rows import CounterRows
+from mcrelay.supervisor.privileged import users_of_daemons
 
 Entry = dict[str, Any]
 
@@ -74,6 +75,7 @@ class SnapshotBuilder:
             "run_dir": os.path.abspath(run_dir),
             "state_dir": os.path.abspath(configuration.state_dir),
             "uid": os.geteuid(),
+            "trusted_uids": sorted(users_of_daemons()),
             "socket_gid": (run_dir / CONTROL_SOCKET).stat().st_gid,
         }
         self._configuration = configuration
