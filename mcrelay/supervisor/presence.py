@@ -1,8 +1,8 @@
 """How the daemons of a host, whatever directories they use, find each other: names in the network namespace.
 
 Each daemon listens at one of a few names, and connects to all others when its control process starts. Of any
-two daemons, the later one connects to the earlier one. The supervisors pass the sockets on, and read nothing. The
-control processes talk (control/other_daemons.py).
+two daemons, the later one connects to the earlier one. The supervisors pass the sockets on, and read nothing;
+the control processes talk (control/other_daemons.py).
 """
 
 from __future__ import annotations
