@@ -58,7 +58,7 @@ def probe_neighbours(hops: Collection[NextHop]) -> list[NextHop]:
 
 
 class NeighbourMonitor:
-    """A socket that is readable after a neighbour has failed, or one of the unsettled ones has changed."""
+    """A socket that is readable after a followed neighbour has failed, or an unsettled one has changed."""
 
     def __init__(self) -> None:
         self._subscription = Subscription(RTNLGRP_NEIGH)
@@ -71,13 +71,12 @@ class NeighbourMonitor:
         """Begin or end to watch."""
         self._subscription.switch(is_on)
 
-    def follow(self, unsettled: Collection[NextHop]) -> None:
-        """Watch all changes of the `unsettled` next hops, and the failures of the others."""
-        addresses = {address_to_number(hop.address) for hop in unsettled if ":" not in hop.address}
-        if len(addresses) <= _MAX_FILTERED:
-            self._subscription.filter(socket_filters.neighbour_changes(addresses))
-        else:
-            self._subscription.filter(socket_filters.EVERYTHING)
+    def follow(self, hops: Collection[NextHop], unsettled: Collection[NextHop]) -> None:
+        """Watch the failures of these next hops, and all changes of the `unsettled` ones among them."""
+        program = socket_filters.EVERYTHING
+        if len(hops) + len(unsettled) <= _MAX_FILTERED and not any(":" in hop.address for hop in hops):
+            program = socket_filters.neighbour_changes(_numbers(hops), _numbers(unsettled))
+        self._subscription.filter(program)
 
     def read(self) -> list[tuple[NextHop, NeighbourState]] | None:
         """Return the changes since the last call, or None if some were lost."""
@@ -89,6 +88,10 @@ def _changes(messages: list[Message]) -> Iterator[tuple[NextHop, NeighbourState]
     for message in messages:
         hop, state = _decode(message)
         yield hop, NeighbourState.ABSENT if message.type == RTM_DELNEIGH else state
+
+
+def _numbers(hops: Collection[NextHop]) -> set[int]:
+    return {address_to_number(hop.address) for hop in hops}
 
 
 def _encode(hop: NextHop, flags: int) -> bytes:

@@ -102,24 +102,33 @@ def _to_each(addresses: Iterable[int]) -> list[FilterInstruction]:
     return [step for address in addresses for step in ((_JEQ, 0, 1, address), (_RET, 0, 0, _WHOLE))]
 
 
-def neighbour_changes(unsettled: Iterable[int]) -> list[FilterInstruction]:
-    """Return a program for a netlink socket that receives the changes of neighbours.
+def neighbour_changes(followed: Iterable[int], unsettled: Iterable[int]) -> list[FilterInstruction]:
+    """Return a program for a netlink socket that receives the changes of IPv4 neighbours.
 
-    It accepts each neighbour that fails, every change of the neighbours with the `unsettled` addresses
-    (numbers), and every change of an IPv6 neighbour. The other changes are frequent in a busy network.
+    It accepts the failures of the `followed` addresses (numbers), and all changes of `unsettled` ones. The
+    other changes are frequent in a busy network.
     """
-    addresses = sorted(unsettled)
     # A field of ndmsg has the byte order of this machine, and a program loads big-endian numbers.
-    family, state, first_address = 16, 24, 32
+    family, state = 16, 24
+    changes = _address_in(unsettled)
     return [
         (_LD_OCTET, 0, 0, family),
         (_JEQ, 1, 0, socket.AF_INET),
-        (_RET, 0, 0, _WHOLE),
+        (_RET, 0, 0, 0),
         (_LD_HALF, 0, 0, state),
         (_JEQ, 0, 1, socket.htons(NUD_FAILED)),
-        (_RET, 0, 0, _WHOLE),
-        (_LD_WORD, 0, 0, first_address),  # the first attribute is NDA_DST
-        *_to_each(addresses),
+        (_JA, 0, 0, len(changes)),
+        *changes,
+        *_address_in(followed),
+    ]
+
+
+def _address_in(addresses: Iterable[int]) -> list[FilterInstruction]:
+    """Return the part of a program that accepts a neighbour with one of these addresses, and no other."""
+    first_attribute = 32  # NDA_DST, behind nlmsghdr, ndmsg and the header of the attribute
+    return [
+        (_LD_WORD, 0, 0, first_attribute),
+        *(step for address in sorted(addresses) for step in ((_JEQ, 0, 1, address), (_RET, 0, 0, _WHOLE))),
         (_RET, 0, 0, 0),
     ]
 

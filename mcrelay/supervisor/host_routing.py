@@ -34,7 +34,9 @@ class HostRouting:
         self.neighbour_monitor = NeighbourMonitor()
         self._routes: dict[RouteQuery, HostRoute] = {}
         self._neighbours = Neighbours()
-        self._followed: frozenset[NextHop] = frozenset()
+        self._planned = self._answers()
+        self._followed: tuple[frozenset[NextHop], frozenset[NextHop]] = (frozenset(), frozenset())
+        """The next hops, and the unsettled ones among them, as of the last filter."""
         self._refresh_due: float | None = None
         self._rest_until = 0.0
 
@@ -47,12 +49,14 @@ class HostRouting:
 
     def follow(self, config: Config, links: LinkTable) -> RouteAnswers:
         """Return the answers for the configuration that runs, and follow its routes and neighbours."""
+        # Watched first, so that no change between the answer and the watch is missed.
+        self.route_monitor.switch(bool(route_queries(config, links)))
         answers = self.find(config, links)
-        self.route_monitor.switch(bool(self._routes))
         self._neighbours.set_next_hops(next_hops(config, links, answers))
         self._follow_unsettled()
         self._probe(time.monotonic())
-        return self._answers()
+        self._planned = self._answers()
+        return self._planned
 
     # Changes.
 
@@ -81,16 +85,18 @@ class HostRouting:
         times = (self._refresh_due, self._neighbours.next_deadline())
         return min((due for due in times if due is not None), default=None)
 
-    def update(self, config: Config, links: LinkTable) -> RouteAnswers:
-        """Ask the kernel for what is due, and return the answers for the configuration that runs."""
+    def update(self, config: Config, links: LinkTable) -> bool:
+        """Ask the kernel for what is due; return whether the answers for the running config changed."""
         now = time.monotonic()
-        if self._refresh_due is None or now < self._refresh_due:
-            self._probe(now)
-            return self._answers()
-        self._refresh_due = None
-        self._routes = self._look_up(route_queries(config, links)) or self._routes
-        self._rest_until = now + REST_FACTOR * (time.monotonic() - now)
-        return self.follow(config, links)
+        if self._refresh_due is not None and self._refresh_due <= now:
+            self._refresh_due = None
+            routes = self._look_up(route_queries(config, links))
+            if routes and routes != self._routes:
+                self._routes = routes
+            self._rest_until = now + REST_FACTOR * (time.monotonic() - now)
+        self._probe(now)
+        planned = self._planned
+        return self._routes is not planned.routes or self._neighbours.silent != planned.silent
 
     # The kernel.
 
@@ -127,11 +133,11 @@ class HostRouting:
 
     def _follow_unsettled(self) -> None:
         """Receive the changes of the neighbours that are unsettled, and the failures of the others."""
-        unsettled = self._neighbours.unsettled
-        self.neighbour_monitor.switch(bool(self._neighbours.next_hops))
-        if unsettled == self._followed:
+        hops, unsettled = self._neighbours.next_hops, self._neighbours.unsettled
+        self.neighbour_monitor.switch(bool(hops))
+        if (hops, unsettled) == self._followed:
             return
-        self.neighbour_monitor.follow(unsettled)
+        self.neighbour_monitor.follow(hops, unsettled)
         # What happened before the filter was changed is not reported.
-        self._record_states(unsettled - self._followed)
-        self._followed = unsettled
+        self._record_states(unsettled - self._followed[1])
+        self._followed = hops, unsettled

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from mcrelay.linux.netlink import LinkMonitor, LinkTableError, read_links
 from mcrelay.model.links import LinkTable
-from mcrelay.model.routes import RouteAnswers
 from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.commands import Command, Kill, Perform, SendBatch, Start, Stop
 from mcrelay.reconcile.plan import plan
@@ -77,7 +76,6 @@ class Supervisor:
         self._progress = Progress(self.reconciler, self.configuration.reloads)
         self._status_log = StatusLog()
         self._links = LinkTable()
-        self._answers = RouteAnswers()
         self._links_due: float | None = None
         self._watchdog_due: float | None = None
         self._is_stopping = False
@@ -227,7 +225,7 @@ class Supervisor:
 
     def _update_routing(self) -> None:
         """Plan again if a route or the state of a neighbour has changed for an output."""
-        if self.routing.update(self.configuration.config, self._links) != self._answers:
+        if self.routing.update(self.configuration.config, self._links):
             self._plan()
 
     def _apply_configuration(self) -> None:
@@ -241,8 +239,8 @@ class Supervisor:
     def _plan(self) -> None:
         before = self.reconciler.plan
         config, cpus = self.configuration.config, os.cpu_count() or 1
-        self._answers = self.routing.follow(config, self._links)
-        desired = plan(config, self._links, cpus, before, self._answers)
+        answers = self.routing.follow(config, self._links)
+        desired = plan(config, self._links, cpus, before, answers)
         self.sockets.warn_if_too_many(desired.state)
         self.reconciler.plan_changed(desired, self.configuration.generation)
         self._progress.record_work()

@@ -112,7 +112,10 @@ class FakeRouting:
     def find(self, config, links):
         return RouteAnswers()
 
-    follow = update = find
+    follow = find
+
+    def update(self, config, links):
+        return False
 
     def links_changed(self):
         pass
