@@ -62,7 +62,7 @@ class Neighbours:
                 self._settle([hop])
                 self._silent.add(hop)
                 self._to_probe[hop] = None
-            case NeighbourState.ABSENT:
+            case NeighbourState.ABSENT:  # pragma: no branch: there is no other
                 if hop in self._silent or hop in self._answer_due:
                     self._to_probe[hop] = None
 

@@ -12,6 +12,7 @@ from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkAddress, LinkTable
 from mcrelay.model.routes import HostRoute, RouteAnswers, RouteKind, RouteQuery
 from mcrelay.model.rule_status import RuleState, RuleStatus
+from mcrelay.model.send_errors import PathFault
 from mcrelay.model.state import (
     DesiredState,
     Egress,
@@ -330,3 +331,35 @@ def test_the_sockets_and_the_route_have_the_loopback_of_the_file():
     (route,) = found.state.forwarding.flows.values()
     assert route.loopback
     assert found.state.forwarding.egress == {Egress(3, "10.9.2.1", loopback=True)}
+
+
+TWO_HOSTS = """
+  hosts:
+    input: {interface: studio, group: 239.1.1.9, port: 5001}
+    outputs:
+      - {interface: plant, address: 10.9.5.1, port: 6001}
+      - {interface: plant, address: 10.9.5.2, port: 6001}
+"""
+
+
+@pytest.mark.parametrize(
+    ("unreachable", "state", "reason"),
+    [
+        ([1], RuleState.ACTIVE, "1 of 2 outputs do not run: output plant: there is no route to 10.9.5.1"),
+        ([1, 2], RuleState.UNRESOLVED, "output plant: there is no route to 10.9.5.1"),
+    ],
+)
+def test_an_output_with_a_fault_stays_in_the_route_so_that_its_packets_are_counted(
+    unreachable, state, reason
+):
+    answers = RouteAnswers(
+        {RouteQuery(f"10.9.5.{number}", 6001): HostRoute(RouteKind.NONE) for number in unreachable}
+    )
+    found = plan(config(TWO_HOSTS), HOST, 1, None, answers)
+    assert found.rules["hosts"].state is state
+    assert found.rules["hosts"].reason.startswith(reason)
+    (route,) = found.state.forwarding.flows.values()
+    assert [output.fault for output in route.outputs] == [
+        PathFault.NO_ROUTE if number in unreachable else None for number in (1, 2)
+    ]
+    assert found.state.memberships
