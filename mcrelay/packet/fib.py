@@ -39,7 +39,7 @@ class Fib:
 
     def __init__(self, flows: Mapping[Flow, int], looped: Set[Flow] = frozenset()) -> None:
         matched = [(endpoint_key(flow.destination, flow.port), flow) for flow in flows]
-        matched += [(outgoing_key(flow.destination, flow.port), flow) for flow in looped]
+        matched += [(outgoing_key(flow.destination, flow.port), flow) for flow in flows if flow in looped]
         keys = np.array([key for key, _ in matched], np.uint64)
         routes = np.array([flows[flow] for _, flow in matched], np.int64)
         has_source = np.array([flow.source is not None for _, flow in matched], np.bool_)
