@@ -64,7 +64,11 @@ def read_one(path: Name) -> bytes:
 
 def read_standard_input() -> Contents:
     """Read standard input, which has no drop-ins; raises ConfigError."""
-    return [(STANDARD_INPUT, _bounded(sys.stdin.buffer.read(MAX_TOTAL_BYTES + 1), STANDARD_INPUT))]
+    try:
+        content = sys.stdin.buffer.read(MAX_TOTAL_BYTES + 1)
+    except OSError as error:  # a descriptor that is open for writing only, or a terminal that is gone
+        raise _unusable(STANDARD_INPUT, error) from None
+    return [(STANDARD_INPUT, _bounded(content, STANDARD_INPUT))]
 
 
 def digest(contents: Iterable[tuple[str, bytes]]) -> str:

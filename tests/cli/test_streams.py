@@ -74,7 +74,8 @@ def run_shell(command, environment=None):
         timeout=60,
         env={**os.environ, **(environment or {})},
     )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))  # pcapng is no text
+    return done.returncode, out, err
 
 
 def assert_is_clean(text):
