@@ -12,6 +12,7 @@ from mcrelay.protocol.control import (
     Mark,
     MarkAnswer,
     SetListener,
+    SetOtherDaemons,
     SnapshotChanged,
     TraceRule,
     TraceState,
@@ -26,6 +27,7 @@ numbers = st.integers(0, 2**63)
 texts = st.text(max_size=20)
 to_control = (
     st.just(SetListener())
+    | st.just(SetOtherDaemons())
     | st.builds(Counters, numbers)
     | st.builds(SnapshotChanged, st.dictionaries(texts, texts | numbers, max_size=3))
     | st.builds(MarkAnswer, numbers, numbers)

@@ -1,5 +1,6 @@
 """The copy of the snapshot, as the documents and the traces read it."""
 
+from mcrelay.protocol.relayed_flows import Duplicate, RelayedFlow
 from mcrelay.status.rates import CounterReader
 from mcrelay.status.replica import SnapshotReplica
 from tests.support.control_harness import RESULT, interface, rule, sections
@@ -43,3 +44,26 @@ def test_the_latest_result_of_a_reload_comes_first_and_unfinished_ones_are_left_
     results = replica(reload={**latest, "earlier": [earlier, {"finished": 0}]}).reload_results()
     assert [result["finished"] for result in results] == [2, 1]
     assert "begun" not in results[0]
+
+
+def test_a_flow_that_another_daemon_sends_to_the_same_output_is_a_reason_and_else_a_hint():
+    copy = replica()
+    twice, once = Duplicate(7, "b.yaml", "same", True), Duplicate(8, "c.yaml", "apart", False)
+    copy.duplicates_changed({"feed": (twice, once)})
+    assert copy.rule_status("feed") == ("active", twice.reason)
+    assert copy.hints() == [f"rule feed: {once.reason}"]
+    copy.duplicates_changed({})
+    assert (copy.rule_status("feed"), copy.hints()) == (("active", ""), [])
+
+
+def test_the_flows_of_rules_that_run_have_the_ifindexes_of_their_devices():
+    shown = rule()["shown"]
+    copy = replica(
+        interfaces={"set": {"studio": interface(ifindex=7, device=shown["input"]["device"])}},
+        rules={"set": {"feed": rule(), "new": rule(row=1)}},
+    )
+    (flow,) = copy.relayed_flows()
+    outputs = frozenset((0, output["destination"], output["port"]) for output in shown["outputs"])
+    sources = frozenset(shown["input"]["sources"])
+    expected = RelayedFlow("feed", 7, shown["input"]["destination"], shown["input"]["port"], sources, outputs)
+    assert flow == expected
