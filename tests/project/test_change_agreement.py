@@ -24,6 +24,7 @@ from mcrelay.config.reader import parse
 from mcrelay.config.schema import schema
 from mcrelay.model.actions import DeleteFlow, SetFlow
 from mcrelay.model.links import Link, LinkAddress, LinkTable
+from mcrelay.model.routes import RouteAnswers
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.plan import plan, route_of
 from tests.support.strategies import running_as
@@ -402,6 +403,7 @@ def test_every_key_of_the_schema_has_a_case():
 def stage(tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(diff_verb, "read_links", lambda: LINKS)
+    monkeypatch.setattr(diff_verb, "read_route_answers", lambda *_: RouteAnswers())
     stage = Stage(tmp_path, LINKS, monkeypatch)
     stage.file.write_text(edited())
     stage.start()
