@@ -23,6 +23,12 @@ MCAST_LEAVE_SOURCE_GROUP = 47
 IP_MULTICAST_ALL = 49
 IP_PMTUDISC_DONT = 0  # a value of IP_MTU_DISCOVER
 
+# linux/in6.h
+IPV6_RECVERR = 25
+
+# linux/errqueue.h
+SO_EE_ORIGIN_ICMP = 2
+
 # linux/udp.h
 UDP_SEGMENT = 103
 

@@ -25,6 +25,7 @@ _WHOLE = 0xFFFFFFFF
 
 NOTHING: list[FilterInstruction] = [(_RET, 0, 0, 0)]
 EVERYTHING: list[FilterInstruction] = [(_RET, 0, 0, _WHOLE)]
+UDP_HEADERS: list[FilterInstruction] = [(_RET, 0, 0, 8)]  # of every packet of a UDP socket, without payload
 
 
 def _find_ip_header() -> Iterator[FilterInstruction]:

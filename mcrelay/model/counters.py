@@ -15,6 +15,7 @@ from mcrelay.model.near_misses import NEAR_MISS_COLUMNS, NearMiss
 from mcrelay.model.send_errors import SEND_ERROR_NAMES
 
 TRAFFIC = ("packets", "octets")  # the first columns of every table
+MASK = (1 << 64) - 1  # of a count
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,20 @@ class Table:
         return numbers[first : first + width].tolist()
 
     def total(self, counts: Sequence[Sequence[int]]) -> Sequence[int]:
-        """Return the sums of a row over all workers, and of each pair in `latest` the latest one."""
+        """Return the sums of a row over all workers, and of each pair in `latest` the latest one.
+
+        One worker counts the ICMP errors about the packets of all workers, so that its packets may be
+        negative, which is a large number here.
+        """
         if len(counts) == 1:
-            return counts[0]
-        sums = [sum(column) for column in zip([0] * len(self.columns), *counts, strict=True)]
-        if counts:
-            for time, value in self.latest:
-                sums[time], sums[value] = max((row[time], row[value]) for row in counts)
-        return sums
+            total = counts[0]
+        else:
+            total = [sum(column) & MASK for column in zip([0] * len(self.columns), *counts, strict=True)]
+            if counts:
+                for time, value in self.latest:
+                    total[time], total[value] = max((row[time], row[value]) for row in counts)
+        # More ICMP errors than packets are forged.
+        return [0, *total[1:]] if total[0] > MASK >> 1 else total
 
 
 # A link: all its frames, and the drops that belong to no rule. `head` is the index of the next frame of the
@@ -88,12 +95,16 @@ RULES = Table(
     drops=_RULE_DROPS,
     latest=tuple((_RULE_COLUMNS.index(time), _RULE_COLUMNS.index(value)) for time, value in _LATEST),
 )
-# An output: the packets and payload bytes that it sent, and its drops: send errors by their names.
+# An output: the packets and payload bytes that it sent, its drops (send errors by their names), the answers
+# that came back to its port, and its last send error: the time (CLOCK_REALTIME in nanoseconds), and the index
+# in SEND_ERROR_NAMES.
 _OUTPUT_DROPS = (*(drop for drop in drops_of(Scope.OUTPUT) if drop is not Drop.SEND_ERROR), *SEND_ERROR_NAMES)
+_OUTPUT_COLUMNS = (*TRAFFIC, *_OUTPUT_DROPS, "answers", "last_error_time", "last_error")
 OUTPUTS = Table(
-    columns=(*TRAFFIC, *_OUTPUT_DROPS),
+    columns=_OUTPUT_COLUMNS,
     rows=262_144,
     offset=RULES.offset + RULES.size,
     drops=_OUTPUT_DROPS,
+    latest=((_OUTPUT_COLUMNS.index("last_error_time"), _OUTPUT_COLUMNS.index("last_error")),),
 )
 COUNTERS_SIZE = OUTPUTS.offset + OUTPUTS.size  # bytes; pages that no process writes take no memory

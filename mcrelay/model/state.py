@@ -27,6 +27,10 @@ the device, by the routes through it (a VRF). "host": as the host routes (unicas
 """
 
 
+RETURN_WORKER = 0
+"""The number of the worker that counts what comes back to the ports of the egress sockets."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Membership:
     """Membership in a group on a link, for one source (RFC 4607) or, if `source` is None, for any source."""

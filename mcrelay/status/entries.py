@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mcrelay.model.addresses import number_to_address
+from mcrelay.model.addresses import format_endpoint, number_to_address
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
 from mcrelay.model.drops import Drop, Scope, drops_of
-from mcrelay.model.rule_status import RuleState
+from mcrelay.model.rule_status import RuleState, join_reasons
 from mcrelay.model.send_errors import SEND_ERROR_NAMES
 from mcrelay.protocol.jsonrpc import Json, encode_json
 from mcrelay.status.near_misses import Place, Target, hint, near_misses
+from mcrelay.status.output_errors import Age, OutputError, describe_errors, last_error
 from mcrelay.status.rates import Rates, Reading
 from mcrelay.status.template import HOLE, Template
 
 Fields = Mapping[str, Json]
-Age = Callable[[float], float]
-"""Returns the age in seconds of a time of day (seconds since 1970)."""
 
 _LINK_DROPS, _RULE_DROPS, _OUTPUT_DROPS = LINKS.drop_columns, RULES.drop_columns, OUTPUTS.drop_columns
+_ANSWERS = OUTPUTS.column("answers")
 _LAST_TIME, _LAST_SOURCE = RULES.column("last_time"), RULES.column("last_source")
 # The drops of an output are counts, and after them an object with the send errors by their names.
 *_OUTPUT_REASONS, _ = drops_of(Scope.OUTPUT)
@@ -58,6 +58,8 @@ class RuleEntry:
     """The sources of the input; none for any source."""
     ends: tuple[End, ...]
     """The input, and then the outputs that run."""
+    output_labels: tuple[str, ...]
+    """How a reason names each output: `plant to 239.2.2.2:6001`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ def rule_entry(name: str, rule: Fields, before: RuleEntry | None, now: float) ->
         tuple(previous_rows.get(number) or Row(number, now) for number in output_rows),
         frozenset(rule["shown"]["input"]["sources"]),
         tuple(map(_end, (rule["shown"]["input"], *filter(_runs, rule["shown"]["outputs"])))),
+        tuple(_label_output(output) for output in rule["shown"]["outputs"]),
     )
 
 
@@ -93,6 +96,10 @@ def _end(part: Fields) -> End:
     return part["device"], part["destination"], part["port"]
 
 
+def _label_output(output: Fields) -> str:
+    return f"{output['interface']} to {format_endpoint(output['destination'], output['port'])}"
+
+
 def _rule(name: str, shown: Fields) -> Json:
     drops = dict.fromkeys(RULES.drops, HOLE)
     return {
@@ -102,7 +109,10 @@ def _rule(name: str, shown: Fields) -> Json:
         "hint": HOLE,
         **shown,
         "input": {**shown["input"], **_TRAFFIC, "last_packet": HOLE, "near_misses": HOLE, "drops": drops},
-        "outputs": [{**output, **_TRAFFIC, "drops": _OUTPUT_DROP_HOLES} for output in shown["outputs"]],
+        "outputs": [
+            {**output, **_TRAFFIC, "drops": _OUTPUT_DROP_HOLES, "last_error": HOLE, "answers": HOLE}
+            for output in shown["outputs"]
+        ],
         "dropped": HOLE,
     }
 
@@ -130,20 +140,26 @@ def rule_text(
     row = entry.row
     counts = reading.counts(RULES, row.number)
     drops = counts[_RULE_DROPS]
-    values: list[object] = [encode_json(state), encode_json(reason), _hint(entry, state, counts, places)]
-    values += counts[:2]
+    values: list[object] = [*counts[:2]]
     values += _rates(reading.rates(RULES, row.number, counts, row.since))
     values += (_last_packet(counts, age), encode_json(near_misses(counts, places)))
     values += drops
     dropped = sum(drops)
+    current: list[OutputError | None] = []
     for row in entry.output_rows:
         sent = reading.counts(OUTPUTS, row.number)
         values += sent[:2]
         values += _rates(reading.rates(OUTPUTS, row.number, sent, row.since))
         values += (*sent[_COUNTED], _errors(sent[_ERRORS]))
+        error = last_error(sent, age)
+        values += (encode_json(error and error.as_json()), sent[_ANSWERS])
+        current.append(error if error and error.is_current(counts[_LAST_TIME]) else None)
         dropped += sum(sent[_OUTPUT_DROPS])
     values.append(dropped)
-    return entry.status.fill(values)
+    if state == RuleState.ACTIVE and any(current):
+        reason = join_reasons(reason, *describe_errors(entry.output_labels, current))
+    head = (encode_json(state), encode_json(reason), _hint(entry, state, counts, places))
+    return entry.status.fill([*head, *values])
 
 
 def interface_text(entry: InterfaceEntry, reading: Reading) -> str:

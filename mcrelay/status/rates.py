@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
+from mcrelay.model.counters import LINKS, MASK, OUTPUTS, RULES, Table
 
 TABLES = (LINKS, RULES, OUTPUTS)
 MIN_SPAN_S = 1.0  # the shortest span over which a rate is measured
@@ -26,7 +26,7 @@ class ColumnSample:
         """Return the counter of a row, added up over all workers."""
         if len(self.workers) == 1:
             return self.workers[0][row]
-        return sum([column[row] for column in self.workers])
+        return sum([column[row] for column in self.workers]) & MASK
 
 
 @dataclass(frozen=True, slots=True)

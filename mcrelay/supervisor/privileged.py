@@ -37,12 +37,13 @@ from mcrelay.linux.constants import (
 from mcrelay.model.addresses import address_to_bytes
 from mcrelay.model.os_errors import format_os_error
 from mcrelay.model.routes import NextHop
-from mcrelay.model.state import Egress, Ingress, Membership, PortReservation
+from mcrelay.model.state import Egress, Ingress, Membership
 from mcrelay.packet.frame import RESERVED
 
 RING_OCTETS = 32 << 20
 BLOCK_OCTETS = 1 << 20
 SEND_BUFFER_OCTETS = 8 << 20
+ANY_ADDRESS = "0.0.0.0"
 
 _NEEDED = (Capability.CAP_NET_RAW, Capability.CAP_NET_ADMIN)
 # A supervisor that is started as root starts processes that become another user.
@@ -166,12 +167,14 @@ def share_packets(ring: socket.socket, group: int | None) -> int:
     return ring.getsockopt(SOL_PACKET, PACKET_FANOUT) & 0xFFFF
 
 
-def open_egress(egress: Egress) -> socket.socket:
-    """Return a UDP socket that sends from this address and port through this link, and receives nothing."""
+def open_egress(egress: Egress, port: int | None = None) -> socket.socket:
+    """Return a UDP socket that sends from this address, and to which the kernel gives no packet.
+
+    It sends from `port`, or from the port of `egress`. Raises OSError.
+    """
     sock = _send_only_udp_socket()
     try:
-        if egress.source_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if egress.routing != "host":
             sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, egress.ifindex)
         sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_OCTETS)
@@ -185,26 +188,64 @@ def open_egress(egress: Egress) -> socket.socket:
             socket.IP_MULTICAST_IF,
             struct.pack("=4s4si", bytes(4), bytes(4), egress.ifindex),
         )
-        sock.bind((egress.source, egress.source_port))
+        sock.bind((egress.source, egress.source_port if port is None else port))
+        # A socket that is connected to itself sends to any address, but no packet matches it. Else it would
+        # take the packets of other programs that share its port, because its address is more specific.
+        sock.connect(sock.getsockname())
+        if egress.routing == "link":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)
     except OSError:
         sock.close()
         raise
     return sock
 
 
-def reserve_port(reservation: PortReservation) -> socket.socket | None:
-    """Return a socket that reserves the port, or None if another process has the port; raises OSError."""
-    sock = _send_only_udp_socket()
+def open_return_socket(port: int, address: str = ANY_ADDRESS) -> socket.socket | None:
+    """Return a socket that gets what comes back to a port, or None if another program has the port.
+
+    It gets answers and ICMP errors, so that the host sends no ICMP errors itself, but only as long as no
+    other program binds the port. A port of 0 lets the kernel choose one. Raises OSError.
+    """
     try:
-        sock.bind((reservation.address, reservation.port))
+        sock = _bind_return_socket(port, address)
     except OSError as error:
-        sock.close()
         if error.errno == errno.EADDRINUSE:
             return None
         raise
-    # An output may send from this port, too, as in a tunnel in both directions.
+    # An output sends from this port, and other programs may share it.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
     return sock
+
+
+def _bind_return_socket(port: int, address: str) -> socket.socket:
+    """Return a bound UDP socket for IPv4.
+
+    If possible, it is an IPv6 socket with a mapped address, to which the kernel prefers all other sockets.
+    """
+    for family, prefix in ((socket.AF_INET6, "::ffff:"), (socket.AF_INET, "")):
+        try:
+            sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.EAFNOSUPPORT and family == socket.AF_INET6:
+                continue
+            raise
+        try:
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            socket_filters.attach(sock, socket_filters.NOTHING)
+            sock.bind((prefix + address, port))
+        except OSError:
+            sock.close()
+            raise
+        break
+    return sock
+
+
+def reserve_for_ourselves(sending: socket.socket, returning: socket.socket) -> None:
+    """Let no other program share the port of two sockets, as the kernel chose the port for the relay."""
+    for sock in (sending, returning):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
 
 def join_socket() -> socket.socket:

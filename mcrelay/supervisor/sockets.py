@@ -16,8 +16,16 @@ from mcrelay.linux.netlink import device_of
 from mcrelay.linux.readiness import find_readable
 from mcrelay.model.actions import Acquire, Open, Release, SetFlow, SupervisorAction, WorkerAction
 from mcrelay.model.addresses import address_to_number
-from mcrelay.model.state import DesiredState, Egress, Ingress, Membership, PortReservation
+from mcrelay.model.state import (
+    RETURN_WORKER,
+    DesiredState,
+    Egress,
+    Ingress,
+    Membership,
+    PortReservation,
+)
 from mcrelay.supervisor import limits, privileged
+from mcrelay.supervisor.return_ports import ReturnPorts
 from mcrelay.supervisor.supply import SocketSupply, SupplyError
 
 log = logging.getLogger("mcrelay")
@@ -38,7 +46,7 @@ class Sockets:
     def __init__(self) -> None:
         self._rings: dict[tuple[int, int], _Ring] = {}
         self._egress: dict[Egress, socket.socket] = {}
-        self._reservations: dict[PortReservation, socket.socket | None] = {}
+        self._return_ports = ReturnPorts()
         self._memberships = {False: _Memberships(), True: _Memberships()}
         self._needed = 0  # descriptors for the planned state, roughly
 
@@ -62,12 +70,11 @@ class Sockets:
                         sockets.append(ring)
                         if is_in_use:
                             resumed.add(index)
-                    case Open(_, Egress() as egress):
-                        if egress not in self._egress:
-                            self._egress[egress] = limits.keep_reserve(privileged.open_egress(egress))
-                        sockets.append(self._egress[egress])
+                    case Open(worker, Egress() as egress):
+                        sending, returning = self._open_egress(egress)
+                        sockets += (sending, returning) if worker == RETURN_WORKER else (sending,)
             except OSError as error:
-                failed[index] = _describe_failure(action, limits.describe_error(error, self._needed))
+                failed[index] = _describe_failure(action, self._describe_error(action, error))
         if failed:
             raise SupplyError(failed)
         return SocketSupply(tuple(sockets), frozenset(resumed))
@@ -95,6 +102,7 @@ class Sockets:
         needed = {egress for planned in (state, *others) for egress in planned.forwarding.egress}
         for egress in self._egress.keys() - needed:
             self._egress.pop(egress).close()
+            self._return_ports.release(egress)
 
     def close_rings(self, worker: int, except_for: frozenset[Ingress]) -> None:
         """Close the rings of a worker, except those of the ingress `except_for`."""
@@ -106,6 +114,16 @@ class Sockets:
         """Return worker and ifindex of each ring with a packet that its worker has not released yet."""
         ready = find_readable([ring.socket for ring in self._rings.values()])
         return {key for key, ring in self._rings.items() if ring.socket in ready}
+
+    def _describe_error(self, action: WorkerAction, error: OSError) -> str:
+        match action:
+            case Open(_, Egress(source_port=port)) if port and error.errno == errno.EADDRINUSE:
+                return (
+                    "another program has the port and does not share it (SO_REUSEADDR): stop that program"
+                    f" (`ss -aunp sport = :{port}`), or choose another `source_port`"
+                )
+            case _:
+                return limits.describe_error(error, self._needed)
 
     def _open_ring(
         self, worker: int, ingress: Ingress, looped_groups: Iterable[int]
@@ -127,6 +145,20 @@ class Sockets:
             socket_filters.attach(ring.socket, socket_filters.any_udp(looped_groups))
         return ring.socket, False
 
+    def _open_egress(self, egress: Egress) -> tuple[socket.socket, socket.socket]:
+        """Return the socket that sends, and the socket that gets what comes back to its port.
+
+        If another program has the port, it gets what comes back, and both are the socket that sends.
+        """
+        returning = self._return_ports.acquire(egress)
+        if egress not in self._egress:
+            try:
+                self._egress[egress] = _open_sending_socket(egress, returning)
+            except OSError:
+                self._return_ports.release(egress)
+                raise
+        return self._egress[egress], returning or self._egress[egress]
+
     def _share(self, ifindex: int) -> None:
         """Put the rings of a link into one fanout group if there are several."""
         rings = [ring for (_, link), ring in self._rings.items() if link == ifindex]
@@ -145,11 +177,9 @@ class Sockets:
             case Release(Membership() as membership):
                 self._memberships[membership.source is None].leave(membership)
             case Acquire(PortReservation() as reservation):
-                sock = privileged.reserve_port(reservation)
-                self._reservations[reservation] = sock and limits.keep_reserve(sock)
+                self._return_ports.acquire(reservation)
             case Release(PortReservation() as reservation):
-                if sock := self._reservations.pop(reservation, None):
-                    sock.close()
+                self._return_ports.release(reservation)
 
 
 @dataclass(slots=True)
@@ -216,6 +246,14 @@ def _looped_groups(ingress: Ingress, actions: Iterable[WorkerAction]) -> set[int
         for action in actions
         if isinstance(action, SetFlow) and action.flow.ifindex == ingress.ifindex and action.route.loopback
     }
+
+
+def _open_sending_socket(egress: Egress, returning: socket.socket | None) -> socket.socket:
+    if egress.source_port or returning is None:
+        return limits.keep_reserve(privileged.open_egress(egress))
+    sending = limits.keep_reserve(privileged.open_egress(egress, returning.getsockname()[1]))
+    privileged.reserve_for_ourselves(sending, returning)
+    return sending
 
 
 def _describe_failure(action: WorkerAction | SupervisorAction, why: str) -> str:

@@ -129,7 +129,7 @@ class ArrayPath:
         )
         sent = sender.send(payloads)
         self._counters.add_relayed(sent.runs, sender.routes.rule_row, packets.source_address[chosen], time)
-        self._counters.add_sent(sent, sender.routes, payloads.length)
+        self._counters.add_sent(sent, sender.routes, payloads.length, time)
         return RelayedPackets(chosen, sent, sender.routes.fault)
 
 

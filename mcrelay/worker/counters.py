@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES, Table
 from mcrelay.model.drops import Drop
 from mcrelay.model.near_misses import NearMiss
-from mcrelay.model.send_errors import OTHER_ERRNO, SEND_ERROR_CODES
+from mcrelay.model.send_errors import OTHER_ERRNO, SEND_ERROR_CODES, SEND_ERROR_NAMES
 from mcrelay.packet.fib import NO_ROUTE, RouteTable
 from mcrelay.worker.egress import SendResult
 from mcrelay.worker.segments import Runs, run_sizes, run_starts
@@ -22,6 +22,8 @@ ERROR_COLUMNS = {code: OUTPUTS.column(name) for code, name in SEND_ERROR_CODES.i
 """The column of each errno and fault in the counters of an output."""
 OTHER_ERROR_COLUMN = OUTPUTS.column(OTHER_ERRNO)
 """The column of the errnos that ERROR_COLUMNS lacks."""
+_FIRST_ERROR_COLUMN = OUTPUTS.column(SEND_ERROR_NAMES[0])
+_LAST_ERROR_TIME, _LAST_ERROR = OUTPUTS.column("last_error_time"), OUTPUTS.column("last_error")
 
 
 class CounterWriter:
@@ -67,10 +69,11 @@ class CounterWriter:
         self.rules[row, RULES.column("last_time")] = time
         self.rules[row, RULES.column("last_source")] = source[runs.first[last] + runs.count[last] - 1]
 
-    def add_sent(self, sent: SendResult, routes: RouteTable, length: Column) -> None:
+    def add_sent(self, sent: SendResult, routes: RouteTable, length: Column, time: int) -> None:
         """Count the datagrams of a batch for their outputs; `length` has the octets of each payload.
 
         A datagram to the input of another rule, which the relay does not take, is counted for that rule, too.
+        `time` is as in `add_relayed`.
         """
         output, packets, octets = sent.count_by_output(length)
         row = routes.row[output]
@@ -84,13 +87,24 @@ class CounterWriter:
             row = routes.row[sent.expired.output]
             self._add(self.outputs, row, OUTPUTS.column("ttl"), sent.expired.count)
         for failure in sent.failures:
-            self._add_send_errors(int(routes.row[failure.output]), failure.code, failure.count)
+            self._add_send_errors(int(routes.row[failure.output]), failure.code, failure.count, time)
         if withheld := sent.withheld:
             for output, count in zip(withheld.output.tolist(), withheld.count.tolist(), strict=True):
-                self._add_send_errors(int(routes.row[output]), int(routes.fault[output]), count)
+                self._add_send_errors(int(routes.row[output]), int(routes.fault[output]), count, time)
 
-    def _add_send_errors(self, row: int, code: int, count: int) -> None:
-        self.outputs[row, ERROR_COLUMNS.get(code, OTHER_ERROR_COLUMN)] += np.uint64(count)
+    def _add_send_errors(self, row: int, code: int, count: int, time: int) -> None:
+        column = ERROR_COLUMNS.get(code, OTHER_ERROR_COLUMN)
+        self.add_send_errors(OUTPUTS.index(row, "packets"), column, count, time)
+
+    def add_send_errors(self, output: int, column: int, count: int, time: int) -> None:
+        """Count send errors in a column of an output, whose first counter has the index `output` in `counts`.
+
+        `time` is the time of the last error, nanoseconds of CLOCK_REALTIME.
+        """
+        counts = self.counts
+        counts[output + column] += count
+        counts[output + _LAST_ERROR_TIME] = time
+        counts[output + _LAST_ERROR] = column - _FIRST_ERROR_COLUMN
 
     def _add(self, table: NDArray[np.uint64], row: Column, column: int, counts: Column) -> None:
         np.add.at(table[:, column], row, counts.astype(np.uint64))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from mcrelay.linux import socket_filters
 from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow
 from mcrelay.model.addresses import address_to_number, is_group_number
 from mcrelay.model.os_errors import format_os_error
-from mcrelay.model.state import Egress, Flow, Ingress, MaxAge, Trace
+from mcrelay.model.state import RETURN_WORKER, Egress, Flow, Ingress, MaxAge, Trace
 from mcrelay.packet.fib import Fib, RouteEntry, RouteTable
 from mcrelay.packet.keys import EndpointKey, EndpointKeys, endpoint_key, find
 from mcrelay.protocol.worker import BatchMessage, Instruction
@@ -25,6 +25,7 @@ from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import BatchSender
 from mcrelay.worker.near_misses import NearMisses
 from mcrelay.worker.packet_age import PacketAges
+from mcrelay.worker.returns import ReturnCounter
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.scalar_path import ScalarPath
 from mcrelay.worker.trace_capture import CaptureBuilder, TraceCapture
@@ -62,13 +63,14 @@ class _PreparedResources:
 
     ingress: dict[int, ActiveIngress] = field(default_factory=dict)
     sockets: dict[Egress, socket.socket] = field(default_factory=dict)
+    return_sockets: dict[Egress, socket.socket] = field(default_factory=dict)
     trace_writers: dict[Trace, TraceWriter] = field(default_factory=dict)
 
     def close(self) -> None:
         """Close all resources."""
         for ingress in self.ingress.values():
             ingress.ring.close()
-        for sock in self.sockets.values():
+        for sock in (*self.sockets.values(), *self.return_sockets.values()):
             sock.close()
 
 
@@ -84,10 +86,17 @@ class Forwarding:
         self._counters = counters
         self._ring_octets = ring_octets
         self._sockets: dict[Egress, socket.socket] = {}
+        self._return_sockets: dict[Egress, socket.socket] = {}
         self._flows: dict[Flow, RouteEntry] = {}
         self._trace_writers: dict[Trace, TraceWriter] = {}
         self._own: EndpointKeys = np.empty(0, np.uint64)
         self.scalar_path = ScalarPath(self.sender.routes, [], frozenset(), counters, self.ages)
+        self.returns = ReturnCounter([], {}, counters)
+
+    @property
+    def return_sockets(self) -> Collection[socket.socket]:
+        """The sockets that get what comes back to the ports of the egress sockets."""
+        return self._return_sockets.values()
 
     def is_own(self, source: EndpointKeys) -> NDArray[np.bool_]:
         """Return a mask of the sources from which an output of this relay sends; shape (n,)."""
@@ -114,8 +123,10 @@ class Forwarding:
                     case Open(_, Ingress() as ingress):
                         opened = self._open_ingress(index, ingress, instruction, unused.pop(0))
                         prepared.ingress[ingress.ifindex] = opened
-                    case Open(_, Egress() as egress):
+                    case Open(worker, Egress() as egress):
                         prepared.sockets[egress] = _adopt_socket(index, unused.pop(0))
+                        if worker == RETURN_WORKER:
+                            prepared.return_sockets[egress] = _adopt_socket(index, unused.pop(0))
                     case Open(_, Trace() as trace):
                         prepared.trace_writers[trace] = _open_trace_writer(index, unused.pop(0))
         except InstructionError:
@@ -153,6 +164,8 @@ class Forwarding:
             case Open(_, Egress() as egress):
                 self._close_egress(egress)
                 self._sockets[egress] = prepared.sockets[egress]
+                if returning := prepared.return_sockets.get(egress):
+                    self._return_sockets[egress] = returning
             case Close(_, Egress() as egress):
                 self._close_egress(egress)
             case SetFlow(_, flow, route):
@@ -169,8 +182,9 @@ class Forwarding:
             ingress.ring.close()
 
     def _close_egress(self, egress: Egress) -> None:
-        if sock := self._sockets.pop(egress, None):
-            sock.close()
+        for sockets in (self._sockets, self._return_sockets):
+            if sock := sockets.pop(egress, None):
+                sock.close()
 
     def _compile(self) -> None:
         """Build the tables that packets are looked up in, then set the packet filter of each ring."""
@@ -179,10 +193,13 @@ class Forwarding:
         index = {rows: route for route, rows in enumerate(entries)}
         routes = RouteTable(list(entries.values()), list(self._sockets), self._flows)
         descriptors = [sock.fileno() for sock in self._sockets.values()]
-        own = frozenset(endpoint_key(*sock.getsockname()) for sock in self._sockets.values())
+        names = {egress: sock.getsockname() for egress, sock in self._sockets.items()}
+        own = frozenset(endpoint_key(*name) for name in names.values())
         self._own = np.array(sorted(own), np.uint64)
         self.sender = BatchSender(routes, descriptors)
         self.scalar_path = ScalarPath(routes, descriptors, own, self._counters, self.ages)
+        ports = {egress: port for egress, (_, port) in names.items()}
+        self.returns = ReturnCounter(entries.values(), ports, self._counters)
         flows: dict[int, dict[Flow, int]] = {ifindex: {} for ifindex in self.ingress}
         for flow, entry in self._flows.items():
             flows[flow.ifindex][flow] = index[entry.rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 from typing import NoReturn
 
 from mcrelay.ipc.channel import BlockingChannel
@@ -12,6 +13,7 @@ from mcrelay.protocol.worker import Acknowledged, Answer, Refused, decode_batch,
 from mcrelay.worker.array_path import ArrayPath
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.forwarding import ActiveIngress, Forwarding, InstructionError
+from mcrelay.worker.returns import ReturnPoller
 
 MAX_BATCHES_PER_TURN = 16  # batches of one link, before the other links and the supervisor have their turn
 
@@ -27,6 +29,7 @@ class Worker:
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._by_descriptor: dict[int, ActiveIngress] = {}
+        self._return_poller = ReturnPoller(self._poll)
 
     def run(self) -> NoReturn:
         """Forward packets. Raises ChannelClosed if the supervisor closes the channel."""
@@ -36,11 +39,16 @@ class Worker:
 
     def turn(self, timeout: float | None) -> None:
         """Wait for packets or a batch, at most `timeout` milliseconds, and process all that are ready."""
+        if self._return_poller.is_paused:
+            timeout = self._return_poller.resume(time.monotonic(), timeout)
         for descriptor, event in self._poll.poll(timeout):
             if ingress := self._by_descriptor.get(descriptor):
                 self._read(ingress, event)
             elif descriptor == self._channel.fileno():
                 self._receive_batch()
+            elif sock := self._return_poller.get(descriptor):
+                self._forwarding.returns.count(sock, time.time_ns())
+                self._return_poller.pause(descriptor, time.monotonic())
 
     def _read(self, ingress: ActiveIngress, event: int) -> None:
         if event & select.POLLERR:
@@ -59,14 +67,15 @@ class Worker:
         except InstructionError as error:
             self._answer(Refused(batch.number, error.index, error.reason))
         else:
-            self._register_rings()
+            self._register_sockets()
             self._answer(Acknowledged(batch.number))
 
     def _answer(self, answer: Answer) -> None:
         self._channel.send(encode_answer(answer))
 
-    def _register_rings(self) -> None:
-        """Register all open rings anew, because a new ring may have the number of a closed descriptor."""
+    def _register_sockets(self) -> None:
+        """Register all open sockets anew, because a new one may have the number of a closed descriptor."""
+        self._return_poller.replace(())
         for descriptor in self._by_descriptor:
             self._poll.unregister(descriptor)
         self._by_descriptor = {
@@ -74,3 +83,4 @@ class Worker:
         }
         for descriptor in self._by_descriptor:
             self._poll.register(descriptor, select.POLLIN)
+        self._return_poller.replace(self._forwarding.return_sockets)

@@ -51,8 +51,8 @@ class PreparedRoute:
     counts: int
     """Index of the rule's first counter in `CounterWriter.counts`."""
     outputs: tuple[PreparedOutput, ...]
-    faults: tuple[int, ...]
-    """Index of the counter of the fault of each output that has one; nothing is sent to those."""
+    faults: tuple[tuple[int, int], ...]
+    """The outputs with a fault, to which nothing is sent: index of the first counter, column of the fault."""
 
 
 class ScalarPath:
@@ -69,7 +69,7 @@ class ScalarPath:
         self._routes = routes
         self._descriptors = descriptors
         self._own = own
-        self._counts = counters.counts
+        self._counters, self._counts = counters, counters.counts
         self._ages = ages
         self._prepared: dict[int, PreparedRoute | None] = {}
         self._messages = Messages(max(1, len(routes.row)))
@@ -108,9 +108,9 @@ class ScalarPath:
         counts = self._counts
         payload = ring.address + frame + PAYLOAD_OFFSET
         for output in prepared.outputs:
-            self._send(output, payload, payload_octets, ttl, tos)
-        for fault in prepared.faults:
-            counts[fault] += 1
+            self._send(output, payload, payload_octets, ttl, tos, time)
+        for output_counts, column in prepared.faults:
+            self._counters.add_send_errors(output_counts, column, 1, time)
         rule = prepared.counts
         counts[rule] += 1
         counts[rule + _OCTETS] += payload_octets
@@ -121,7 +121,7 @@ class ScalarPath:
         ring.release_one()
         return True
 
-    def _send(self, output: PreparedOutput, payload: int, octets: int, ttl: int, tos: int) -> None:
+    def _send(self, output: PreparedOutput, payload: int, octets: int, ttl: int, tos: int, time: int) -> None:
         messages, counts = self._messages, self._counts
         if output.ttl == FROM_PACKET:
             if ttl <= 1:
@@ -132,7 +132,8 @@ class ScalarPath:
             messages.set_tos(output.message, tos & DSCP_MASK)
         code = messages.send_one(output.descriptor, output.message, payload, octets)
         if code:
-            counts[output.counts + ERROR_COLUMNS.get(code, OTHER_ERROR_COLUMN)] += 1
+            column = ERROR_COLUMNS.get(code, OTHER_ERROR_COLUMN)
+            self._counters.add_send_errors(output.counts, column, 1, time)
         else:
             counts[output.counts] += 1
             counts[output.counts + _OCTETS] += octets
@@ -154,7 +155,7 @@ class ScalarPath:
         for output in routes.members[first : first + count].tolist():
             counts = OUTPUTS.index(int(routes.row[output]), "packets")
             if fault := int(routes.fault[output]):
-                faults.append(counts + ERROR_COLUMNS[fault])
+                faults.append((counts, ERROR_COLUMNS[fault]))
                 continue
             ttl, tos = int(routes.ttl[output]), int(routes.tos[output])
             self._messages.set_ttl(output, max(ttl, 0))

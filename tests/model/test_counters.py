@@ -46,7 +46,7 @@ def test_a_row_is_read_where_its_table_lies():
 
 
 WIDTH = len(RULES.columns)
-counts = st.lists(st.lists(st.integers(0, 2**64 - 1), min_size=WIDTH, max_size=WIDTH), max_size=4)
+counts = st.lists(st.lists(st.integers(0, 2**60), min_size=WIDTH, max_size=WIDTH), max_size=4)
 
 
 @given(counts)
@@ -62,8 +62,14 @@ def test_the_total_of_workers_is_a_sum_except_for_last_packets_of_which_it_is_th
         assert total[miss.columns[2]] == sum(row[miss.columns[2]] for row in rows)
 
 
-def test_every_count_of_an_output_is_a_sum():
+def test_every_count_of_an_output_is_a_sum_except_for_the_last_error_which_is_the_latest():
     one = list(range(len(OUTPUTS.columns)))
-    assert OUTPUTS.total([one, one]) == [2 * count for count in one]
+    later = [*one[:-2], one[-2] + 1, 0]
+    assert OUTPUTS.total([one, later]) == [*(2 * count for count in one[:-2]), *later[-2:]]
     assert OUTPUTS.total([one]) == one
     assert OUTPUTS.total([]) == [0] * len(one)
+
+
+def test_the_count_of_a_worker_may_be_negative_as_long_as_the_sum_is_not():
+    zeros = [0] * (len(OUTPUTS.columns) - 1)
+    assert OUTPUTS.total([[2**64 - 1, *zeros], [3, *zeros]])[0] == 2

@@ -1,5 +1,6 @@
 """Sockets that need a capability receive, send and reserve exactly what they are opened for."""
 
+import errno
 import gc
 import os
 import pwd
@@ -11,7 +12,7 @@ import pytest
 from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.linux import socket_filters
 from mcrelay.linux.constants import ETH_P_IP
-from mcrelay.model.state import Egress, Ingress, Membership, PortReservation
+from mcrelay.model.state import Egress, Ingress, Membership
 from mcrelay.packet.frame import PACKET_OUTGOING, PACKET_TYPE
 from mcrelay.supervisor import privileged
 from mcrelay.supervisor.privileged import (
@@ -23,8 +24,8 @@ from mcrelay.supervisor.privileged import (
     join_socket,
     leave,
     open_egress,
+    open_return_socket,
     open_ring,
-    reserve_port,
     share_packets,
     unprivileged_user,
 )
@@ -210,16 +211,14 @@ def egress_of_the_port():
     return open_egress(Egress(index("lo"), "127.0.0.1", 7001))
 
 
-def holder_of_the_port():
-    return reserve_port(PortReservation("127.0.0.1", 7001))
+def return_socket_of_the_port():
+    return open_return_socket(7001)
 
 
-@pytest.mark.parametrize("opened", [egress_of_the_port, holder_of_the_port])
+@pytest.mark.parametrize("opened", [egress_of_the_port, return_socket_of_the_port])
 def test_sockets_that_only_send_receive_nothing(relay, opened):
     with opened() as deaf, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.connect(("127.0.0.1", 7001))
-        asking.send(b"hello?")
-        asking.send(b"no error came back")
+        asking.sendto(b"hello?", ("127.0.0.1", 7001))
         deaf.setblocking(False)
         with pytest.raises(BlockingIOError):
             deaf.recv(100)
@@ -239,24 +238,48 @@ def test_a_socket_for_memberships_has_no_port_and_receives_nothing(relay, wire):
         assert GROUP not in relay.groups("eth0")
 
 
-# Held ports.
+# Sockets for what comes back.
 
 
-def test_a_second_reservation_of_a_port_needs_no_socket(relay):
-    hold = PortReservation("10.1.0.1", 7001)
-    with reserve_port(hold):
+def test_a_host_answers_no_icmp_error_for_the_port_of_a_return_socket(relay):
+    with open_return_socket(7001), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.connect(("10.1.0.1", 7001))
+        asking.send(b"hello?")
+        asking.send(b"no error came back")
+        asking.connect(("10.1.0.1", 7002))
+        asking.send(b"hello?")
+        with pytest.raises(ConnectionRefusedError):
+            asking.send(b"an error came back")
+
+
+def test_a_port_of_another_program_has_no_return_socket(relay):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
+        service.bind(("10.1.0.1", 7001))
         before = descriptors()
-        assert reserve_port(hold) is None
+        assert open_return_socket(7001) is None
         assert descriptors() == before
-    with reserve_port(hold) as again:
-        assert again.getsockname() == ("10.1.0.1", 7001)
+        with open_return_socket(7001, "10.2.0.1") as elsewhere:
+            assert elsewhere.getsockname()[:2] == ("::ffff:10.2.0.1", 7001)
 
 
-def test_a_port_of_an_absent_address_cannot_be_reserved(relay):
+def test_a_return_socket_of_an_absent_address_cannot_be_opened(relay):
     before = descriptors()
     with pytest.raises(OSError, match="Cannot assign requested address"):
-        reserve_port(PortReservation("10.99.0.1", 7001))
+        open_return_socket(7001, "10.99.0.1")
     assert descriptors() == before
+
+
+def test_without_ipv6_a_return_socket_is_one_of_ipv4(relay, monkeypatch):
+    real = socket.socket
+
+    def without_ipv6(family, *arguments):
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "")
+        return real(family, *arguments)
+
+    monkeypatch.setattr(socket, "socket", without_ipv6)
+    with open_return_socket(7001) as returning:
+        assert returning.getsockname() == ("0.0.0.0", 7001)
 
 
 # The process.

@@ -20,7 +20,7 @@ from mcrelay.protocol.worker import (
     decode_answer,
     encode_batch,
 )
-from mcrelay.supervisor.privileged import open_egress, open_ring
+from mcrelay.supervisor.privileged import open_egress, open_return_socket, open_ring
 from tests.netns.support.frames import GROUP, OTHER_GROUP, PORT, Frame, frames_of
 from tests.netns.support.worker_harness import WORKER, numbered_payloads
 
@@ -121,6 +121,7 @@ def test_a_batch_with_an_unusable_ring_changes_nothing_and_leaves_no_descriptor(
     harness.apply_rule(harness.to_left())
     with harness.studio.relay.enter_namespace():
         ring, egress = open_ring(Ingress(harness.eth2, 2048)), open_egress(harness.right)
+        returning = open_return_socket(0)
     before = count_descriptors()
     with unusable_descriptor(kind) as bad:
         answer = harness.send_batch(
@@ -131,7 +132,7 @@ def test_a_batch_with_an_unusable_ring_changes_nothing_and_leaves_no_descriptor(
                 Instruction(Open(WORKER, Ingress(harness.eth1, 2048)), (2,)),
                 Instruction(Open(WORKER, harness.left)),
             ],
-            [ring.fileno(), egress.fileno(), bad, egress.fileno()],
+            [ring.fileno(), egress.fileno(), returning.fileno(), bad, *[egress.fileno()] * 2],
         )
     assert isinstance(answer, Refused)
     assert (answer.number, answer.index) == (2, 3)

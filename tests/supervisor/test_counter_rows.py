@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mcrelay.config.model import Config, Input, Output, Rule
 from mcrelay.model.actions import Close, Open, SetFlow
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
-from mcrelay.model.send_errors import PathFault
+from mcrelay.model.send_errors import SEND_ERROR_NAMES, PathFault
 from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Route, RouteOutput, WorkerState
 from mcrelay.packet.fib import RouteEntry, RouteTable
 from mcrelay.protocol.worker import Instruction
@@ -178,7 +178,7 @@ def test_the_supervisor_reads_what_a_worker_counts(all_rows):
     writer.add_rule_drops(np.array([0, 0, 0]), "malformed")
     count_relayed(writer, [0, 0], [40, 60], [1, 2], 99)
     entry = RouteEntry(Route("feed", (output(6001, fault=PathFault.NO_ROUTE), output(6002))), (0, 0, 1))
-    writer.add_sent(eleven_sent(), RouteTable([entry], [EGRESS]), np.full(11, 50))
+    writer.add_sent(eleven_sent(), RouteTable([entry], [EGRESS]), np.full(11, 50), 98)
     assert nonzero(all_rows.link(7)) == {"packets": 5, "octets": 500, "overrun": 2}
     assert nonzero(all_rows.rule("feed")) == {
         "packets": 2,
@@ -191,12 +191,16 @@ def test_the_supervisor_reads_what_a_worker_counts(all_rows):
         "ttl": 4,
         "ENETDOWN": 1,
         "no_route": 2,
+        "last_error_time": 98,
+        "last_error": SEND_ERROR_NAMES.index("no_route"),
     }
     assert nonzero(all_rows.output("feed", output(6002))) == {
         "packets": 2,
         "octets": 100,
         "ENETDOWN": 3,
         "other": 6,
+        "last_error_time": 98,
+        "last_error": SEND_ERROR_NAMES.index("other"),
     }
 
 

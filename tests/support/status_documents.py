@@ -45,6 +45,7 @@ def output(**fields):
         "runs": True, "fault": None,
         "packets": 1_200_000, "octets": 1_680_000_000, "packets_per_second": 20_000.0,
         "bits_per_second": 224e6, "drops": {"ttl": 0, "send_error": {}},
+        "last_error": None, "answers": 0,
     } | fields  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from mcrelay.reload.trial import BootTime
 from mcrelay.storage import config_files, request_file
 from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.storage.state_dir import StateDirectory
-from mcrelay.supervisor import daemon, loop, process_watch, sockets, timers, workers
+from mcrelay.supervisor import daemon, loop, process_watch, return_ports, sockets, timers, workers
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.snapshot import ProcessInfo
 
@@ -42,6 +42,9 @@ class FakeSocket:
     def fileno(self):
         return 3
 
+    def getsockname(self):
+        return "", self.purpose
+
     def close(self):
         self._kernel.open.remove(self)  # raises KeyError at a second close
 
@@ -49,6 +52,8 @@ class FakeSocket:
 @dataclass
 class FakeKernel:
     """The calls of privileged.py. They fail where the kernel would let them fail."""
+
+    ANY_ADDRESS = "0.0.0.0"
 
     links: LinkTable
     open: set = field(default_factory=set)
@@ -59,7 +64,7 @@ class FakeKernel:
     def open_ring(self, ingress):
         return self._on(ingress.ifindex, "ring", ingress)
 
-    def open_egress(self, egress):
+    def open_egress(self, egress, port=None):
         return self._on(egress.ifindex, "egress", egress)
 
     def _on(self, ifindex, kind, purpose):
@@ -73,9 +78,14 @@ class FakeKernel:
     def attach(self, sock, program):
         assert sock in self.open
 
-    def reserve_port(self, hold):
-        assert hold not in self.purposes("hold"), "a port is reserved twice"
-        return FakeSocket(self, "hold", hold)
+    def open_return_socket(self, port, address):
+        if port == 0:
+            return FakeSocket(self, "return", f"of any port {next(_serials)}")
+        assert port not in self.purposes("hold"), "a port is bound twice"
+        return FakeSocket(self, "hold", port)
+
+    def reserve_for_ourselves(self, sending, returning):
+        assert {sending, returning} <= self.open
 
     def join_socket(self):
         return FakeSocket(self, "join")
@@ -259,6 +269,10 @@ class Stage:
             (workers, "time"): clock,
             (workers, "start_worker"): lambda number, user, memory: FakeChild(number),
             (sockets, "privileged"): self.kernel,
+            (return_ports, "privileged"): self.kernel,
+            (return_ports, "socket_filters"): SimpleNamespace(
+                attach=self.kernel.attach, NOTHING=None, UDP_HEADERS=None
+            ),
             (sockets, "find_readable"): lambda rings: set(),
             (process_watch, "time"): clock,
             (sockets, "socket_filters"): SimpleNamespace(attach=self.kernel.attach, any_udp=lambda _: None),
@@ -387,5 +401,6 @@ class Stage:
     @property
     def running(self):
         """All that the host shows of the relay: forwarding, memberships, rings, ports, egress sockets."""
-        rings, egress, holds = (self.kernel.purposes(kind) for kind in ("ring", "egress", "hold"))
-        return self.forwarding, self.kernel.memberships, rings, holds, egress
+        rings, egress, ports = (self.kernel.purposes(kind) for kind in ("ring", "egress", "hold"))
+        inputs = ports - {one.source_port for one in egress}
+        return self.forwarding, self.kernel.memberships, rings, inputs, egress

@@ -6,7 +6,13 @@ from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Any
 
-from mcrelay.cli.view.status_table import STATE_COLOURS, TEXT_WIDTH, format_membership, format_names
+from mcrelay.cli.view.status_table import (
+    STATE_COLOURS,
+    TEXT_WIDTH,
+    describe_answers,
+    format_membership,
+    format_names,
+)
 from mcrelay.cli.view.terminal import BOLD, YELLOW, paint, to_one_line
 from mcrelay.cli.view.units import format_count, format_duration, format_number, format_quantity, format_time
 from mcrelay.model.addresses import LOOPBACK_DEVICE, is_group
@@ -128,6 +134,11 @@ def _format_output(output: Part, colour: bool) -> Iterator[str]:
     )
     for error, count in output["drops"][Drop.SEND_ERROR].items():
         yield from _format_drop(f"{Drop.SEND_ERROR} {error}", count, SEND_ERROR_EXPLANATIONS[error], colour)
+    if last := output["last_error"]:
+        age, at = format_duration(last["age"]), format_time(last["time"])
+        yield f"{INDENT}last send error {age} ago, at {at}: {last['name']}"
+    if output["answers"]:
+        yield INDENT + paint(describe_answers(output["answers"]), YELLOW, colour)
 
 
 def format_header(output: Part) -> str:

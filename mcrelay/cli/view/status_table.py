@@ -158,6 +158,14 @@ def _explain_rule(rule: Part) -> Iterator[str]:
     drops = rule["dropped"] and rule["state"] == "active"
     if drops and not sum_rates(rule["outputs"], "packets_per_second"):
         yield f"{format_drops(_sum_drops(rule))} (`mcrelay status {rule['name']}` explains it)"
+    if answers := sum(output["answers"] for output in rule["outputs"]):
+        yield describe_answers(answers)
+
+
+def describe_answers(count: int) -> str:
+    """Return a hint that answers came back to the ports from which outputs send."""
+    answers = "1 answer" if count == 1 else f"{count:,} answers"
+    return f"{answers} came back to the relay's port: see `source: preserve` (answers are not relayed yet)"
 
 
 def _sum_drops(rule: Part) -> Counter[str]:
