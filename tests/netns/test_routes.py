@@ -120,6 +120,7 @@ def test_a_gateway_that_does_not_answer_arp_is_named_until_it_answers(studio):
 
 def test_a_host_that_goes_away_and_comes_back_is_noticed_both_times(studio):
     with studio.relaying(UNICAST.format(NEAR)) as relay:
+        left = Receiver(studio.left, f"{NEAR}:6001", idle=60)
         studio.send("239.1.1.1:5001", count=100)
         wait_until(lambda: errors_of(relay) == (100, {}), "the packets before")
         studio.left.ip(f"address delete {NEAR}/24 dev eth0")
@@ -128,6 +129,7 @@ def test_a_host_that_goes_away_and_comes_back_is_noticed_both_times(studio):
         assert "10.2.0.2 does not answer ARP" in await_state(relay, "unresolved")
         studio.left.ip(f"address add {NEAR}/24 dev eth0")
         assert await_state(relay, "active") == ""
+        assert left.interrupt().received >= 100
 
 
 def test_the_first_packets_to_a_host_that_was_never_asked_for_are_not_lost(studio):
