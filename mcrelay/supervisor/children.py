@@ -63,7 +63,10 @@ class Child(Generic[Message]):
     def is_stopped(self) -> bool:
         """Return whether a signal, such as SIGSTOP, has stopped the process."""
         flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, self._process.pid, flags) is not None
+        try:
+            return os.waitid(os.P_PID, self._process.pid, flags) is not None
+        except ChildProcessError:  # it has exited, and `kill_unless_exiting` has waited for it
+            return False
 
     def stop(self) -> None:
         """Close the channel, so that the process exits by itself."""

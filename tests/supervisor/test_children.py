@@ -3,13 +3,14 @@
 import gc
 import os
 import select
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from mcrelay.ipc.channel import ChannelClosed
-from mcrelay.lab.command import TIMEOUT_S
+from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.protocol.framing import PROCESS_PROTOCOL, Hello
 from mcrelay.protocol.worker import Acknowledged, BatchMessage, encode_batch
 from mcrelay.supervisor.children import describe_start_error, start_control, start_worker
@@ -151,6 +152,24 @@ def test_the_exit_of_a_process_is_reported(start_fake, end, text):
     with pytest.raises(ChannelClosed):
         child.channel.receive()
     assert child.reap() == text
+
+
+def test_a_process_is_stopped_from_a_signal_on_until_it_continues(start_fake):
+    child = start_fake("time.sleep(60)")
+    assert not child.is_stopped
+    os.kill(child.pid, signal.SIGSTOP)
+    wait_until(lambda: child.is_stopped, "the stop")
+    os.kill(child.pid, signal.SIGCONT)
+    wait_until(lambda: not child.is_stopped, "the end of the stop")
+
+
+def test_a_process_that_has_exited_is_not_stopped(start_fake):
+    child = start_fake("sys.exit(7)")
+    child.kill_unless_exiting("it closed its channel")
+    assert is_readable(child.pidfd)
+    assert not child.is_stopped
+    child.reap()
+    assert not child.is_stopped
 
 
 def test_the_last_words_of_a_process_come_into_the_log(start_fake, caplog):
