@@ -66,7 +66,7 @@ def process(**changes):
 
 RESULT = {
     "begun": 1, "finished": 1, "at": 1000.5, "cause": "start", "outcome": "started", "is_about_files": True,
-    "generation": 1,
+    "generation": 1, "reason": "",
     "changes": {"added": ["feed"], "changed": [], "removed": [], "kept": 0}, "problems": [], "lines": [],
 }  # fmt: skip
 
@@ -82,6 +82,13 @@ def sections(**rules):
         },
         "generation": {"number": 1, "hash": "abc", "accepted": 1000.1},
         "reload": RESULT,
+        "files": {
+            "state": "running", "problems": [], "problem_count": 0,
+            "changes": {
+                **dict.fromkeys(("added", "changed", "removed"), []),
+                **dict.fromkeys(("added_count", "changed_count", "removed_count", "kept"), 0),
+            },
+        },
         "trial": None,
         "rules": {"set": rules},
         "statuses": {"set": {name: ["active", ""] for name in rules}},
