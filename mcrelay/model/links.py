@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 from mcrelay.model.addresses import LOOPBACK_DEVICE, broadcast_address, is_loopback
+from mcrelay.model.suggestions import did_you_mean
 
 LONGEST_BROADCAST_PREFIX = 30  # two hosts, as of a tunnel (RFC 3021), need no broadcast address
 LOOPBACK_IFINDEX = 1  # of the device lo in every network namespace (include/net/flow.h)
@@ -19,6 +20,31 @@ class AddressScope(IntEnum):
     SITE = 200
     LINK = 253
     HOST = 254
+
+
+class LinkState(StrEnum):
+    """Whether packets can pass a device: its operational state (RFC 2863), in the words of ip-link(8)."""
+
+    UP = "up"
+    DOWN = "down"
+    """Switched off by the administrator."""
+    NO_CARRIER = "no carrier"
+    LOWER_LAYER_DOWN = "lower layer down"
+    """The device stands on another one, which is not up: a VLAN, a macvlan."""
+    NOT_PRESENT = "not present"
+    DORMANT = "dormant"
+    """The device waits for an event, such as the authentication of 802.1X; the kernel sends meanwhile."""
+    TESTING = "testing"
+
+
+_LINK_STATE_REASONS = {
+    LinkState.DOWN: "is down",
+    LinkState.NO_CARRIER: "has no carrier: check the cable or the peer",
+    LinkState.LOWER_LAYER_DOWN: "has no carrier (lower layer down): check {0}",
+    LinkState.NOT_PRESENT: "is not present: its hardware was removed or sleeps",
+    LinkState.DORMANT: "is dormant: it waits, for example for the authentication of 802.1X",
+    LinkState.TESTING: "is testing: its driver tests the hardware or the cable",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +66,32 @@ class Link:
     """A network device, with all its IPv4 addresses in the order of the kernel.
 
     `has_neighbours` is False for a device without ARP, such as a tunnel. `is_in_vrf` is True for a device
-    whose master is a VRF (ip-vrf(8)), which has routes of its own.
+    whose master is a VRF (ip-vrf(8)), which has routes of its own. `lower_device` is the device of this host
+    that a VLAN or a macvlan stands on, if any. `altnames` are further names (`ip link property add`).
     """
 
     ifindex: int
     device: str
     mtu: int = 1500
-    up: bool = True
+    state: LinkState = LinkState.UP
     addresses: tuple[LinkAddress, ...] = ()
     has_neighbours: bool = True
     is_in_vrf: bool = False
+    lower_device: str | None = None
+    altnames: tuple[str, ...] = ()
+
+    @property
+    def has_carrier(self) -> bool:
+        """Whether packets pass the device; if not, the kernel drops what is sent, often without an error."""
+        return self.state in (LinkState.UP, LinkState.DORMANT, LinkState.TESTING)
+
+    @property
+    def reason_not_up(self) -> str:
+        """Why the device is not up, with advice; an empty text if it is up."""
+        if self.state is LinkState.UP:
+            return ""
+        lower = f"its lower device {self.lower_device}" if self.lower_device else "its lower device"
+        return f"device {self.device} {_LINK_STATE_REASONS[self.state].format(lower)}"
 
     @property
     def primary_address(self) -> str | None:
@@ -67,10 +109,26 @@ class LinkTable:
     """All network devices by their names."""
 
     links: Mapping[str, Link] = field(default_factory=dict)
+    by_altname: Mapping[str, Link] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, links: Iterable[Link]) -> LinkTable:
+        """Return the table of these devices."""
+        links = tuple(links)
+        by_altname = {altname: link for link in links for altname in link.altnames}
+        return cls({link.device: link for link in links}, by_altname)
 
     def get(self, device: str) -> Link | None:
-        """Return the device of this name, or None if it is absent."""
-        return self.links.get(device)
+        """Return the device of this name or of this alternative name, or None if it is absent."""
+        return self.links.get(device) or self.by_altname.get(device)
+
+    def suggest_device(self, device: str) -> str:
+        """Return the end of a message about an absent device: a device whose name has a typing error less.
+
+        The number of a device is no typing error: eth1 may yet appear on a host that has eth0.
+        """
+        names = (name for table in (self.links, self.by_altname) for name in table)
+        return did_you_mean(device, [name for name in names if _digits(name) == _digits(device)])
 
     def device_of(self, ifindex: int) -> str:
         """Return the name of a device, or its number if the device is absent."""
@@ -91,3 +149,7 @@ class LinkTable:
         return is_loopback(address) or any(
             entry.address == address for link in self.links.values() for entry in link.addresses
         )
+
+
+def _digits(name: str) -> str:
+    return "".join(filter(str.isdigit, name))

@@ -19,6 +19,7 @@ class PathFault(StrEnum):
     UNREACHABLE = "unreachable"
     BLACKHOLE = "blackhole"
     NO_NEIGHBOR = "no_neighbor"
+    LINK_DOWN = "link_down"
 
 
 class IcmpError(StrEnum):
@@ -57,6 +58,8 @@ _PATH_FAULTS = {
     PathFault.BLACKHOLE: "a route of type `blackhole` swallows it: see `ip route get ADDRESS`, `ip rule`",
     PathFault.NO_NEIGHBOR: "the host or its gateway does not answer ARP: check it, its cable and its VLAN "
     "(`ip neigh`)",
+    PathFault.LINK_DOWN: "the output's device is not up, or has no carrier: check the cable, the peer, or "
+    "the device below it (`ip link`)",
 }
 _ICMP_ERRORS = {
     IcmpError.NET_UNREACHABLE: "a router has no route to the destination's network: see `traceroute ADDRESS`",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mcrelay.config.model import Config, Output
 from mcrelay.model.addresses import BROADCAST_UNSUPPORTED, LOOPBACK_DEVICE, UNSPECIFIED_ADDRESS, is_group
-from mcrelay.model.links import AddressScope, Link, LinkTable
+from mcrelay.model.links import AddressScope, Link, LinkState, LinkTable
 from mcrelay.model.routes import HostRoute, NextHop, RouteAnswers, RouteKind, RouteQuery
 from mcrelay.model.send_errors import PathFault
 from mcrelay.model.state import Egress, Routing
@@ -33,7 +33,10 @@ class Unsupported(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """The socket of an output, and the fault because of which nothing can be sent, with its reason."""
+    """The socket of an output, and the fault because of which nothing can be sent, with its reason.
+
+    The reason is empty if it is the state of the link, which the outputs of a rule share.
+    """
 
     egress: Egress
     fault: PathFault | None = None
@@ -52,7 +55,11 @@ def find_path(output: Output, link: Link, links: LinkTable, answers: RouteAnswer
         source = output.source or link.primary_address
         if source is None:
             raise Unresolved(_reason_no_address(link))
-        return Path(Egress(link.ifindex, source, output.source_port, loopback=output.loopback))
+        # For a device that is switched off, the kernel itself reports an error (ENETDOWN). With `loopback`,
+        # the programs of this host hear the group without a carrier, too.
+        vanishes = not link.has_carrier and link.state is not LinkState.DOWN and not output.loopback
+        egress = Egress(link.ifindex, source, output.source_port, loopback=output.loopback)
+        return Path(egress, PathFault.LINK_DOWN if vanishes else None)
     return _unicast_path(output, link, links, answers)
 
 
@@ -116,7 +123,8 @@ def _unicast_path(output: Output, link: Link, links: LinkTable, answers: RouteAn
         raise Unsupported(f"{output.destination} is a broadcast address, and {BROADCAST_UNSUPPORTED}")
     fault, reason = _find_fault(output, route, link, links, answers)
     leads_here = fault in (None, PathFault.NO_NEIGHBOR)
-    source = output.source or (route.source if leads_here else link.primary_address)
+    is_usable = leads_here or route.ifindex == link.ifindex
+    source = output.source or (route.source if is_usable else link.primary_address)
     if source is None and leads_here:
         raise Unresolved(_reason_no_address(link))
     # A socket of an output that sends nothing is opened all the same, so that its port stays when the route
@@ -131,6 +139,8 @@ def _find_fault(
 ) -> tuple[PathFault | None, str]:
     """Return the fault of a path with its reason, or None and an empty text."""
     destination, device = output.destination, link.device
+    if not link.has_carrier:
+        return PathFault.LINK_DOWN, ""
     packets = destination + (f" from {output.source}" if output.source else "")
     match route.kind:
         case RouteKind.NONE:

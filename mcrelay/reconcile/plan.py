@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mcrelay.config.model import Config, Input, Output, Rule
 from mcrelay.model.addresses import is_group
 from mcrelay.model.links import Link, LinkTable
 from mcrelay.model.routes import RouteAnswers
-from mcrelay.model.rule_status import RuleState, RuleStatus, join_reasons
+from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import (
     DesiredState,
     Flow,
@@ -24,6 +24,7 @@ from mcrelay.model.state import (
 )
 from mcrelay.packet.frame import frame_size
 from mcrelay.reconcile.paths import Path, Unresolved, Unsupported, find_path, refuse_broadcast
+from mcrelay.reconcile.reasons import explain_outputs
 
 _NO_ANSWERS = RouteAnswers()
 
@@ -89,36 +90,33 @@ def _plan_rule(
         return RuleStatus(RuleState.UNRESOLVED, f"input: {error}"), {}
     except Unsupported as error:
         return RuleStatus(RuleState.FAILED, f"input: {error}"), {}
-    outputs, missing, unsupported = [], [], 0
+    outputs, missing, unsupported, can_relay = [], [], 0, False
     for output in rule.outputs:
         try:
-            path = find_path(output, _link(output.interface, config, links), links, answers)
+            link = _link(output.interface, config, links)
+            path = find_path(output, link, links, answers)
         except (Unresolved, Unsupported) as error:
-            missing.append(f"output {output.interface}: {error}")
+            missing.append((output.interface, str(error)))
             unsupported += isinstance(error, Unsupported)
             continue
         outputs.append(_route_output(output, path))
-        if path.fault:
-            missing.append(f"output {output.interface}: {path.reason}")
+        if path.reason:
+            missing.append((output.interface, path.reason))
+        can_relay |= link.has_carrier and path.fault is None
+    reasons = explain_outputs(missing, len(rule.outputs)), *_links_not_up(rule, config, links)
     if not outputs:
         state = RuleState.FAILED if unsupported == len(missing) else RuleState.UNRESOLVED
-        return RuleStatus(state).with_reasons(*missing), {}
-    can_send = len(missing) < len(rule.outputs)
-    status = RuleStatus(RuleState.ACTIVE if can_send else RuleState.UNRESOLVED)
-    if not can_send:
-        status = status.with_reasons(*missing)
-    elif missing:
-        share = f"{len(missing)} of {len(rule.outputs)} outputs do not run"
-        status = status.with_reasons(f"{share}: {join_reasons(*missing)}")
-    status = status.with_reasons(*_devices_down(rule, config, links))
+        return RuleStatus(state).with_reasons(*reasons), {}
+    can_relay &= _link(rule.input.interface, config, links).has_carrier
+    status = RuleStatus(RuleState.ACTIVE if can_relay else RuleState.UNRESOLVED).with_reasons(*reasons)
     return status, dict.fromkeys(flows, Route(rule.name, tuple(outputs), rule.input.loopback))
 
 
-def _devices_down(rule: Rule, config: Config, links: LinkTable) -> list[str]:
-    """Return a reason for each device of a rule that is present but down."""
+def _links_not_up(rule: Rule, config: Config, links: LinkTable) -> Iterator[str]:
+    """Yield a reason for each device of a rule that is present but not up."""
     devices = dict.fromkeys(config.interfaces[name].device for name in rule.interfaces)
-    present = (link for device in devices if (link := links.get(device)))
-    return [f"device {link.device} is down" for link in present if not link.up]
+    present = dict.fromkeys(link for device in devices if (link := links.get(device)))
+    return filter(None, (link.reason_not_up for link in present))
 
 
 def _flows(wanted: Input, config: Config, links: LinkTable) -> list[Flow]:
@@ -146,5 +144,5 @@ def _link(interface: str, config: Config, links: LinkTable) -> Link:
     device = config.interfaces[interface].device
     link = links.get(device)
     if link is None:
-        raise Unresolved(f"device {device} is absent")
+        raise Unresolved(f"device {device} is absent{links.suggest_device(device)}")
     return link

@@ -70,7 +70,8 @@ def describe_interface(
     groups = sorted((membership.group, membership.source or "") for membership in memberships)
     return {
         "device": interface.device,
-        "link": "absent" if link is None else "up" if link.up else "down",
+        "link": str(link.state) if link else "absent",
+        "altnames": list(link.altnames) if link else [],
         "mtu": link.mtu if link else None,
         "addresses": [entry.address for entry in link.addresses] if link else [],
         "memberships": [{"group": group, "source": source or None} for group, source in groups],

@@ -24,6 +24,7 @@ from mcrelay.supervisor.control_process import ControlProcess
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.file_watch.watcher import Watcher
 from mcrelay.supervisor.host_routing import HostRouting
+from mcrelay.supervisor.link_pace import LinkPace
 from mcrelay.supervisor.log_summary import StatusLog, count_states, describe_traffic, log_lines
 from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.process_watch import ProcessWatch
@@ -40,9 +41,6 @@ from mcrelay.supervisor.workers import Workers
 
 log = logging.getLogger("mcrelay")
 
-LINK_QUIET_S = (
-    0.02  # from the first change of a link until all links are read, so that one read serves several changes
-)
 RETRY_DELAY_S = 1.0  # from a failed read of the links until the next one
 EXIT_TIMEOUT_S = 1.5  # for the children to end by themselves
 
@@ -77,6 +75,7 @@ class Supervisor:
         self._status_log = StatusLog()
         self._links = LinkTable()
         self._links_due: float | None = None
+        self._link_pace = LinkPace()
         self._watchdog_due: float | None = None
         self._is_stopping = False
         self._applies_files: bool | None = None
@@ -205,7 +204,7 @@ class Supervisor:
         link_monitor.drain()
         self.routing.links_changed()
         if self._links_due is None:
-            self._links_due = time.monotonic() + LINK_QUIET_S
+            self._links_due = self._link_pace.record_change(time.monotonic())
 
     def _read_links(self) -> None:
         self._links_due = None

@@ -4,9 +4,9 @@ import select
 
 import pytest
 
-from mcrelay.lab.command import TIMEOUT_S
+from mcrelay.lab.command import TIMEOUT_S, wait_until
 from mcrelay.linux.netlink import LinkMonitor, read_links
-from mcrelay.model.links import AddressScope, Link, LinkAddress
+from mcrelay.model.links import AddressScope, Link, LinkAddress, LinkState
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_link_has_its_mtu_its_state_and_its_addresses_of_all_scopes(host):
         100,
         "eth0",
         9000,
-        True,
+        LinkState.UP,
         (
             LinkAddress("169.254.1.1", 16, AddressScope.LINK),
             LinkAddress("10.1.0.1"),
@@ -49,7 +49,7 @@ def test_a_link_has_its_mtu_its_state_and_its_addresses_of_all_scopes(host):
         ),
     )
     assert links.get("lo") == Link(
-        1, "lo", 65536, True, (LinkAddress("127.0.0.1", 8, AddressScope.HOST),), has_neighbours=False
+        1, "lo", 65536, LinkState.UP, (LinkAddress("127.0.0.1", 8, AddressScope.HOST),), has_neighbours=False
     )
     assert links.get("eth9") is None
 
@@ -58,7 +58,7 @@ def test_links_are_read_as_they_are_now(host):
     host.ip("address delete 10.1.0.1/24 dev eth0", "address add 10.8.0.1/24 dev eth0")
     host.ip("link set eth0 mtu 1400", "link set eth0 down")
     link = read_links().get("eth0")
-    assert (link.mtu, link.up) == (1400, False)
+    assert (link.mtu, link.state) == (1400, LinkState.DOWN)
     assert "10.1.0.1" not in addresses_of("eth0")
     assert "10.8.0.1" in addresses_of("eth0")
     host.ip("link set eth0 name eth5")
@@ -87,6 +87,7 @@ def test_a_host_without_devices_has_only_its_loopback(lab):
         "link set eth0 name eth1",
         "link delete eth0",
         "link add eth1 type veth peer name eth2",
+        "link property add dev eth0 altname enp3s0studio-of-the-third-floor",
     ],
 )
 def test_the_monitor_is_readable_after_a_change_until_it_is_drained(host, monitor, change):
@@ -111,3 +112,59 @@ def test_more_changes_than_the_monitor_can_hold_count_as_one(host, monitor):
     assert not is_readable(monitor, 0)
     host.ip("link set eth0 down")
     assert is_readable(monitor)
+
+
+def state_of(device):
+    return read_links().get(device).state
+
+
+def test_a_veth_without_its_peer_has_no_carrier(lab):
+    host, far = lab.host("host"), lab.host("far")
+    lab.link(host.end("eth0"), far.end("eth0"))
+    far.ip("link set eth0 down")
+    with host.enter_namespace():
+        wait_until(lambda: state_of("eth0") == "no carrier", "the loss of the carrier")
+        far.ip("link set eth0 up")
+        wait_until(lambda: state_of("eth0") == "up", "the carrier")
+
+
+def test_a_macvlan_tells_of_the_device_below_it(host):
+    host.ip("link add link eth0 name mv0 type macvlan mode bridge", "link set mv0 up")
+    wait_until(lambda: state_of("mv0") == "up", "the macvlan")
+    host.ip("link set eth0 down")
+    wait_until(lambda: state_of("mv0") == "lower layer down", "the loss of the lower device")
+    assert read_links().get("mv0").reason_not_up == (
+        "device mv0 has no carrier (lower layer down): check its lower device eth0"
+    )
+
+
+def test_a_bridge_has_a_carrier_while_one_of_its_ports_has_one(host):
+    host.ip("link add br0 type bridge", "link set br0 up")
+    assert state_of("br0") == "no carrier"
+    host.ip("link set eth0 master br0")
+    wait_until(lambda: state_of("br0") == "up", "the port")
+    host.ip("link set eth0 down")
+    wait_until(lambda: state_of("br0") == "no carrier", "the loss of the port")
+
+
+@pytest.mark.parametrize("state", ["dormant", "testing"])
+def test_a_device_may_be_up_and_not_ready(host, state):
+    host.ip(f"link set eth0 state {state}")
+    wait_until(lambda: state_of("eth0") == state, "the state")
+    host.ip("link set eth0 state up")
+    wait_until(lambda: state_of("eth0") == "up", "the state up")
+
+
+def test_a_device_is_found_by_its_alternative_names(host):
+    long = "enp3s0-" + 120 * "x"
+    host.ip("link property add dev eth0 altname studio", f"link property add dev eth0 altname {long}")
+    links = read_links()
+    assert links.get("studio") is links.get(long) is links.get("eth0")
+    assert set(links.get("eth0").altnames) == {"studio", long}
+    host.ip("link property del dev eth0 altname studio")
+    assert read_links().get("studio") is None
+
+
+def test_a_device_may_have_a_name_that_is_not_ascii(host):
+    host.ip("link add \N{LATIN SMALL LETTER E WITH ACUTE}th1 type bridge")
+    assert read_links().get("\N{LATIN SMALL LETTER E WITH ACUTE}th1") is not None

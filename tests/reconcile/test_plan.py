@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
-from mcrelay.model.links import Link, LinkAddress, LinkTable
-from mcrelay.model.routes import HostRoute, RouteAnswers, RouteKind, RouteQuery
+from mcrelay.model.links import Link, LinkAddress, LinkState, LinkTable
+from mcrelay.model.routes import HostRoute, NextHop, RouteAnswers, RouteKind, RouteQuery
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.send_errors import PathFault
 from mcrelay.model.state import (
@@ -72,7 +72,7 @@ def config(*rules, head=HEAD):
 
 
 def host(*links):
-    return LinkTable({link.device: link for link in links})
+    return LinkTable.of(links)
 
 
 HOST = host(ETH0, ETH1, ETH2)
@@ -195,6 +195,106 @@ def test_a_rule_that_does_not_run_takes_nothing_from_the_host(rule, links):
 def test_the_other_outputs_run_where_one_cannot():
     (route,) = planned(BOTH, links=host(ETH0, ETH1)).state.forwarding.flows.values()
     assert route.outputs == (TO_PLANT,)
+
+
+NOT_UP = [
+    (LinkState.DOWN, "is down"),
+    (LinkState.NO_CARRIER, "has no carrier: check the cable or the peer"),
+    (LinkState.LOWER_LAYER_DOWN, "has no carrier (lower layer down): check its lower device"),
+    (LinkState.NOT_PRESENT, "is not present: its hardware was removed or sleeps"),
+]
+
+
+@pytest.mark.parametrize(("state", "words"), NOT_UP)
+def test_a_rule_whose_input_is_not_up_says_so_and_keeps_its_flow(state, words):
+    found = planned(CAMERA, links=host(replace(ETH0, state=state), ETH1))
+    assert found.rules["camera"] == RuleStatus(RuleState.UNRESOLVED, f"device eth0 {words}")
+    assert found.state == planned(CAMERA).state
+
+
+@pytest.mark.parametrize(("state", "words"), NOT_UP)
+def test_a_rule_none_of_whose_outputs_is_up_sends_nothing_and_says_so_once(state, words):
+    rule = BOTH.replace("lab,", "plant,").replace("239.2.2.2, port: 6001}\n", "239.2.2.3, port: 6001}\n", 1)
+    found = planned(rule, links=host(ETH0, replace(ETH1, state=state)))
+    assert found.rules["both"] == RuleStatus(RuleState.UNRESOLVED, f"device eth1 {words}")
+    (route,) = found.state.forwarding.flows.values()
+    # The kernel itself refuses a packet for a device that is switched off.
+    fault = None if state is LinkState.DOWN else PathFault.LINK_DOWN
+    assert [output.fault for output in route.outputs] == [fault] * 2
+
+
+def test_the_output_that_is_up_runs_where_another_has_no_carrier():
+    found = planned(BOTH, links=host(ETH0, ETH1, replace(ETH2, state=LinkState.NO_CARRIER)))
+    assert found.rules["both"] == RuleStatus(
+        RuleState.ACTIVE, "device eth2 has no carrier: check the cable or the peer"
+    )
+    (route,) = found.state.forwarding.flows.values()
+    assert [output.fault for output in route.outputs] == [None, PathFault.LINK_DOWN]
+
+
+@pytest.mark.parametrize("state", [LinkState.DORMANT, LinkState.TESTING])
+def test_a_device_that_is_not_ready_is_told_and_sent_to(state):
+    found = planned(CAMERA, links=host(ETH0, replace(ETH1, state=state)))
+    (status,) = found.rules.values()
+    assert status.state is RuleState.ACTIVE
+    assert status.reason.startswith(f"device eth1 is {state}: ")
+    assert found.state == planned(CAMERA).state
+
+
+UNICAST = CAMERA.replace("group: 239.2.2.2", "address: 10.9.2.77")
+
+
+@pytest.mark.parametrize("state", [LinkState.DOWN, LinkState.NO_CARRIER])
+def test_a_unicast_output_without_a_carrier_says_so_and_not_that_there_is_no_route(state):
+    links = host(ETH0, replace(ETH1, state=state))
+    answers = RouteAnswers(
+        {RouteQuery("10.9.2.77", 6001): HostRoute(RouteKind.NONE)},
+        silent=frozenset([NextHop(3, "10.9.2.77")]),
+    )
+    found = plan(config(UNICAST), links, 1, answers=answers)
+    assert found.rules["camera"].reason.startswith("device eth1 ")
+    (route,) = found.state.forwarding.flows.values()
+    (output,) = route.outputs
+    assert (output.fault, output.egress.source) == (PathFault.LINK_DOWN, "10.9.2.1")
+
+
+def test_a_device_is_found_by_an_alternative_name():
+    links = host(Link(2, "eth5", altnames=("eth0", "studio")), ETH1)
+    assert planned(CAMERA, links=links).state == planned(CAMERA).state
+
+
+@pytest.mark.parametrize(
+    ("present", "suggestion"), [("eht0", "; did you mean `eht0`?"), ("eth7", ""), ("en0", "")]
+)
+def test_an_absent_device_is_compared_with_those_of_the_same_number(present, suggestion):
+    (status,) = planned(CAMERA, links=host(Link(2, present), ETH1)).rules.values()
+    assert status.reason == f"input: device eth0 is absent{suggestion}"
+
+
+def sixty(*interfaces):
+    outputs = ", ".join(
+        f"{{interface: {interfaces[n % len(interfaces)]}, group: 239.2.2.{n}, port: 6001}}" for n in range(60)
+    )
+    return (
+        f"  many:\n    input: {{interface: studio, group: 239.1.1.1, port: 5001}}\n    outputs: [{outputs}]\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "reason"),
+    [
+        (["plant"], "60 of 60 outputs: device eth1 is absent"),
+        (["plant", "studio", "studio"], "20 of 60 outputs do not run: device eth1 is absent"),
+        (
+            ["plant", "lab"],
+            "30 outputs: device eth1 is absent; 30 outputs: source 10.20.0.7 is not an address of this host",
+        ),
+    ],
+)
+def test_a_cause_that_outputs_share_is_told_once(interfaces, reason):
+    links = host(replace(ETH0, addresses=(LinkAddress("10.1.0.1"),)), replace(ETH2, addresses=()))
+    (status,) = planned(sixty(*interfaces), links=links).rules.values()
+    assert status.reason == reason
 
 
 def test_a_rule_that_does_not_run_changes_no_other_rule():

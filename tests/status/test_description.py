@@ -2,7 +2,7 @@
 
 from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
-from mcrelay.model.links import Link, LinkAddress
+from mcrelay.model.links import Link, LinkAddress, LinkState
 from mcrelay.model.state import Egress, Membership, Route, RouteOutput
 from mcrelay.status.description import describe_interface, describe_rule, describe_running_rule
 
@@ -91,10 +91,11 @@ def test_a_running_rule_has_its_position_in_the_files_and_its_data_plane():
 
 def test_an_interface_has_its_device_and_the_joined_groups_in_order():
     groups = [Membership(2, "239.1.1.2"), Membership(2, "239.1.1.1", "10.0.0.5"), Membership(2, "239.1.1.1")]
-    link = Link(2, "eth0", 9000, True, (LinkAddress("10.1.0.1"), LinkAddress("10.1.0.2")))
+    link = Link(2, "eth0", 9000, LinkState.UP, (LinkAddress("10.1.0.1"), LinkAddress("10.1.0.2")))
     assert describe_interface(CONFIG.interfaces["studio"], link, groups) == {
         "device": "eth0",
         "link": "up",
+        "altnames": [],
         "mtu": 9000,
         "addresses": ["10.1.0.1", "10.1.0.2"],
         "memberships": [
@@ -106,7 +107,7 @@ def test_an_interface_has_its_device_and_the_joined_groups_in_order():
 
 
 def test_the_description_of_a_device_says_that_it_is_down_or_absent():
-    down = describe_interface(CONFIG.interfaces["plant"], Link(3, "eth1", up=False), [])
+    down = describe_interface(CONFIG.interfaces["plant"], Link(3, "eth1", state=LinkState.DOWN), [])
     assert (down["link"], down["addresses"]) == ("down", [])
     absent = describe_interface(CONFIG.interfaces["plant"], None, [])
     assert (absent["link"], absent["mtu"], absent["memberships"]) == ("absent", None, [])

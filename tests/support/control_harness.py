@@ -48,7 +48,7 @@ def interface(row=0, ifindex=2, **shown):
     """Return an interface as the snapshot has it."""
     return {
         "shown": {
-            "device": "eth0", "link": "up", "mtu": 1500, "addresses": ["10.1.0.1/24"],
+            "device": "eth0", "link": "up", "altnames": [], "mtu": 1500, "addresses": ["10.1.0.1/24"],
             "memberships": [{"group": "239.1.1.1", "source": None}], **shown,
         },
         "ifindex": ifindex,

@@ -78,7 +78,7 @@ def idle(name, state, reason):
 def interface(name="studio", device="eth0", **fields):
     """An interface that is up and receives more than the packets of rules."""
     return {
-        "name": name, "device": device, "link": "up", "mtu": 1500, "addresses": ["10.1.0.1"],
+        "name": name, "device": device, "link": "up", "altnames": [], "mtu": 1500, "addresses": ["10.1.0.1"],
         "memberships": [{"group": "239.1.1.1", "source": None}], "packets": 1_205_000,
         "octets": 1_687_000_000, "packets_per_second": 20_010.0, "bits_per_second": 224.1e6,
         "drops": {"no_rule": 0, "fragment": 0, "malformed": 0, "oversize": 0, "overrun": 0},

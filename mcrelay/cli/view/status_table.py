@@ -30,7 +30,8 @@ MAX_NAME_WIDTH = 20
 STATE_COLOURS = {
     "active": GREEN, "paused": YELLOW, "unresolved": YELLOW, "failed": RED, "disabled": "",
     "running": GREEN, "starting": YELLOW, "pausing": RED, "ending": YELLOW,
-    "up": GREEN, "down": RED, "absent": RED,
+    "up": GREEN, "down": RED, "no carrier": RED, "lower layer down": RED, "not present": RED, "absent": RED,
+    "dormant": YELLOW, "testing": YELLOW,
     "started": "", "applied": GREEN, "unchanged": "", "rejected": RED,
 }  # fmt: skip
 MAX_GROUPS = 20  # memberships that are shown for an interface
@@ -211,6 +212,8 @@ INTERFACE_COLUMNS = (
 
 def _explain_interface(interface: Part) -> Iterator[str]:
     """Yield the memberships and the drops of an interface, and how to prevent drops."""
+    if interface["altnames"]:
+        yield f"altname {', '.join(interface['altnames'])}"
     if joined := [*map(format_membership, interface["memberships"])]:
         yield f"member of {format_names(joined, MAX_GROUPS)}"
     yield format_drops(interface["drops"])
