@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
+from mcrelay.config.device_names import suggest_device
 from mcrelay.config.durations import suggest_duration
 from mcrelay.config.problems import Path, Problem, format_value
 from mcrelay.config.reader import MAX_PROBLEMS, Data, Source
@@ -91,6 +92,8 @@ def _expected(value: Data, wanted: Mapping[str, Any]) -> str:
 def _hint(value: object, wanted: Mapping[str, Any]) -> str:
     if wanted.get("pattern") == schema()["$defs"]["duration"]["pattern"]:
         return suggest_duration(value)
+    if wanted.get("pattern") == schema()["$defs"]["interface"]["properties"]["device"]["pattern"]:
+        return suggest_device(value)
     if not isinstance(value, str):
         return ""
     choices = wanted.get("anyOf", [wanted])

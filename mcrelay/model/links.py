@@ -9,6 +9,7 @@ from enum import IntEnum, StrEnum
 from mcrelay.model.addresses import LOOPBACK_DEVICE, broadcast_address, is_loopback
 from mcrelay.model.suggestions import did_you_mean
 
+MAX_NAME_LENGTH = 15  # bytes (IFNAMSIZ of linux/if.h, without the final zero)
 LONGEST_BROADCAST_PREFIX = 30  # two hosts, as of a tunnel (RFC 3021), need no broadcast address
 LOOPBACK_IFINDEX = 1  # of the device lo in every network namespace (include/net/flow.h)
 
@@ -127,6 +128,8 @@ class LinkTable:
 
         The number of a device is no typing error: eth1 may yet appear on a host that has eth0.
         """
+        if len(device.encode()) > MAX_NAME_LENGTH:
+            return ": a name of more than 15 bytes can only be an alternative name (`ip link property add`)"
         names = (name for table in (self.links, self.by_altname) for name in table)
         return did_you_mean(device, [name for name in names if _digits(name) == _digits(device)])
 

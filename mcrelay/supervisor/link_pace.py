@@ -1,4 +1,4 @@
-"""The pace at which links are read: at once after a quiet time, and seldom while they keep changing (flap)."""
+"""The pace at which links are read: at once after a quiet time, and seldom while they flap."""
 
 from __future__ import annotations
 
