@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import yaml
@@ -19,6 +20,7 @@ import yaml
 from mcrelay.config.positions import Position, read_positions
 from mcrelay.config.problems import ConfigError, Key, Path, Problem, SourceLocation, format_path, format_value
 from mcrelay.config.scalars import AmbiguousScalarError, resolve_scalar
+from mcrelay.config.templates import find_templates
 from mcrelay.config.yaml_events import (
     FASTEST_LOADER,
     Event,
@@ -159,6 +161,8 @@ def _decode(raw: bytes, file: str) -> Text:
     if found := _FORBIDDEN.search(text.text):
         message = f"character U+{ord(found[0]):04X} is not allowed; delete it"
         raise ConfigError([text.problem(found.start(), (), message)])
+    if templates := list(islice(find_templates(text.text), MAX_PROBLEMS)):
+        raise ConfigError([text.problem(offset, (), message) for offset, message in templates])
     if tab := _TAB_INDENT.search(text.text):
         raise ConfigError([text.problem(tab.end() - 1, (), "tab in the indentation; use spaces")])
     return text

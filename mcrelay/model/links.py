@@ -83,8 +83,13 @@ class Link:
 
     @property
     def has_carrier(self) -> bool:
-        """Whether packets pass the device; if not, the kernel drops what is sent, often without an error."""
+        """Whether packets pass the device."""
         return self.state in (LinkState.UP, LinkState.DORMANT, LinkState.TESTING)
+
+    @property
+    def drops_silently(self) -> bool:
+        """Whether the kernel drops what is sent without an error. A device that is down refuses it (ENETDOWN)."""
+        return not self.has_carrier and self.state is not LinkState.DOWN
 
     @property
     def reason_not_up(self) -> str:

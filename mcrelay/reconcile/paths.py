@@ -55,9 +55,8 @@ def find_path(output: Output, link: Link, links: LinkTable, answers: RouteAnswer
         source = output.source or link.primary_address
         if source is None:
             raise Unresolved(_reason_no_address(link))
-        # For a device that is switched off, the kernel itself reports an error (ENETDOWN). With `loopback`,
-        # the programs of this host hear the group without a carrier, too.
-        vanishes = not link.has_carrier and link.state is not LinkState.DOWN and not output.loopback
+        # With `loopback`, the programs of this host hear the group without a carrier, too.
+        vanishes = link.drops_silently and not output.loopback
         egress = Egress(link.ifindex, source, output.source_port, loopback=output.loopback)
         return Path(egress, PathFault.LINK_DOWN if vanishes else None)
     return _unicast_path(output, link, links, answers)
@@ -139,12 +138,12 @@ def _find_fault(
 ) -> tuple[PathFault | None, str]:
     """Return the fault of a path with its reason, or None and an empty text."""
     destination, device = output.destination, link.device
-    if not link.has_carrier:
+    if link.drops_silently:
         return PathFault.LINK_DOWN, ""
     packets = destination + (f" from {output.source}" if output.source else "")
     match route.kind:
         case RouteKind.NONE:
-            if not link.up:
+            if link.state is LinkState.DOWN:
                 return PathFault.NO_ROUTE, f"there is no route to {packets} while {device} is down"
             # The kernel gives the same answer if a rule of type unreachable matches.
             remedy = f"add one, for example `ip route add {destination} dev {device}`, and see `ip rule`"

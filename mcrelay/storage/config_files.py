@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from mcrelay.model.printable import make_printable
 
 DEFAULT = Path("/etc/mcrelay.yaml")
 MAX_TOTAL_BYTES = 32 * 1024 * 1024  # of all files together
+_VERSION_KEY = re.compile(rb"""^[{\s]*["']?version["']?\s*:""", re.MULTILINE)
 STANDARD_INPUT = "<stdin>"
 
 Name = str | os.PathLike[str]
@@ -38,7 +40,9 @@ def compile_contents(contents: Contents, before: Config | None = None) -> Config
 def read(path: Name) -> Contents:
     """Read a main file, and its drop-ins in lexical order; raises ConfigError."""
     main = Path(path)
-    return _contents(_paths(main), {})
+    contents = _contents(_paths(main), {})
+    _refuse_drop_in(main, contents[0][1])
+    return contents
 
 
 def read_with(file: Path, content: bytes) -> Contents:
@@ -106,6 +110,15 @@ def is_drop_in(name: str) -> bool:
 def _paths(main: Path) -> Iterator[Path]:
     yield main  # first, so that its problem is reported before a problem of the directory
     yield from _drop_ins(main)
+
+
+def _refuse_drop_in(file: Path, content: bytes) -> None:
+    """Raise ConfigError if a drop-in is given as the main file."""
+    directory = file.absolute().parent
+    if directory.suffix == ".d" and not _VERSION_KEY.search(content):
+        main = directory.with_suffix(".yaml")
+        advice = f"name the main file instead, which is read with its drop-ins: `mcrelay check {main}`"
+        raise _unusable(file, f"this is a drop-in of {main}, and not a whole configuration; {advice}")
 
 
 def _stamp(file: str) -> tuple[int, ...]:

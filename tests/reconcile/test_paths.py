@@ -129,7 +129,7 @@ def test_a_route_that_does_not_lead_through_the_device_is_a_fault(route, fault, 
 
 
 def test_a_route_that_is_missing_because_its_device_is_down_needs_no_other_route():
-    down = Link(3, "eth1", up=False, addresses=ETH1.addresses)
+    down = Link(3, "eth1", state=LinkState.DOWN, addresses=ETH1.addresses)
     found = path(HostRoute(RouteKind.NONE), link=down)
     assert found.reason == "there is no route to 10.9.2.50 while eth1 is down"
 
