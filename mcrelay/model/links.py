@@ -88,7 +88,7 @@ class Link:
 
     @property
     def drops_silently(self) -> bool:
-        """Whether the kernel drops what is sent without an error. A device that is down refuses it (ENETDOWN)."""
+        """Whether the kernel drops packets without an error. A device that is down refuses them."""
         return not self.has_carrier and self.state is not LinkState.DOWN
 
     @property

@@ -4,7 +4,7 @@ import pytest
 
 from mcrelay.config.model import Config, Input, Interface, Output, Rule
 from mcrelay.config.problems import SourceLocation
-from mcrelay.model.links import AddressScope, Link, LinkAddress, LinkTable
+from mcrelay.model.links import AddressScope, Link, LinkAddress, LinkState, LinkTable
 from mcrelay.model.routes import HostRoute, NextHop, RouteAnswers, RouteKind, RouteQuery
 from mcrelay.model.send_errors import PathFault
 from mcrelay.model.state import Egress

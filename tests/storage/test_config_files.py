@@ -216,3 +216,26 @@ def test_stamps_stay_when_files_are_read_or_other_files_are_written(main, folder
         (folder / name).write_bytes(b"")
         main.with_name(name).write_bytes(b"")
     assert read_stamps(main) == before
+
+
+@pytest.mark.parametrize("has_main", [True, False])
+def test_a_drop_in_that_is_given_as_the_main_file_says_where_it_belongs(tmp_path, has_main):
+    (tmp_path / "mcrelay.d").mkdir()
+    if has_main:
+        (tmp_path / "mcrelay.yaml").write_text("version: 1\n")
+    drop_in = tmp_path / "mcrelay.d" / "10-camera.yaml"
+    drop_in.write_text("rules: {}\n")
+    with pytest.raises(ConfigError) as refused:
+        read(drop_in)
+    (problem,) = refused.value.problems
+    assert problem.message == (
+        f"this is a drop-in of {tmp_path}/mcrelay.yaml, and not a whole configuration; name the main file"
+        f" instead, which is read with its drop-ins: `mcrelay check {tmp_path}/mcrelay.yaml`"
+    )
+
+
+def test_a_whole_configuration_may_lie_in_a_directory_of_drop_ins(tmp_path):
+    (tmp_path / "mcrelay.d").mkdir()
+    main = tmp_path / "mcrelay.d" / "other.yaml"
+    main.write_text("# ours\nversion: 1\n")
+    assert read(main) == [(str(main), b"# ours\nversion: 1\n")]
