@@ -50,11 +50,12 @@ def found(text):
         ("interfaces: {a: {device: eth0, dscp: 64}}",
          "f:1:38: interfaces.a.dscp: expected 0 to 63 or `copy`, not 64"),
         ("interfaces: {a: {device: a-name-of-16-ch}}", None),
-        ("interfaces: {a: {device: a-name-of-16-chr}}",
-         "f:1:26: interfaces.a.device: expected the name of a Linux network device, at most 15 characters, "
-         'not "a-name-of-16-chr"'),
+        ("interfaces: {a: {device: eth/0}}",
+         "f:1:26: interfaces.a.device: expected the name of a Linux network device, without spaces and without "
+         '`/`, `:`, `@`, `*`, `?`, not "eth/0"; write `0`: a device has no path'),
         ("interfaces: {a: {device: eth0, source: 10.0.0.01}}",
-         'f:1:40: interfaces.a.source: expected an IPv4 address such as 10.9.2.50, not "10.0.0.01"'),
+         'f:1:40: interfaces.a.source: expected an IPv4 address of this host such as 10.9.2.1, '
+         'not "10.0.0.01"'),
         ("interfaces: {'a b': {device: eth0}}",
          'f:1:14: interfaces."a b": expected a name of 1 to 63 letters, digits, `.`, `_` or `-` '
          'that begins with a letter or a digit, not "a b"'),
@@ -127,7 +128,9 @@ def test_of_many_members_exactly_the_invalid_ones_are_explained(bad, fresh):
     rule = "{input: {interface: a, group: 239.1.1.1, port: %s}, outputs: [%s]}"
     outputs = ", ".join(f"{{interface: a, port: {0 if at in bad else 1}}}" for at in range(3 * FEW))
     names = [f"r {at}" if at in bad else f"r{at}" for at in range(3 * FEW)]
-    maps = ", ".join(f"{name}: {{device: {'x' * 16 if at in bad else 'x'}}}" for at, name in enumerate(names))
+    maps = ", ".join(
+        f"{name}: {{device: {'x' * 128 if at in bad else 'x'}}}" for at, name in enumerate(names)
+    )
     text = f"interfaces: {{{maps}}}\nrules: {{r: {rule % (1, outputs)}}}"
     paths = [path for path, _ in find_violations(parse(text.encode(), "f"))]
     assert len(paths) == 3 * len(bad)
