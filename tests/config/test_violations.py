@@ -51,8 +51,8 @@ def found(text):
          "f:1:38: interfaces.a.dscp: expected 0 to 63 or `copy`, not 64"),
         ("interfaces: {a: {device: a-name-of-16-ch}}", None),
         ("interfaces: {a: {device: eth/0}}",
-         "f:1:26: interfaces.a.device: expected the name of a Linux network device, without spaces and without "
-         '`/`, `:`, `@`, `*`, `?`, not "eth/0"; write `0`: a device has no path'),
+         "f:1:26: interfaces.a.device: expected the name of a Linux network device, without spaces and "
+         'without `/`, `:`, `@`, `*`, `?`, not "eth/0"; write `0`: a device has no path'),
         ("interfaces: {a: {device: eth0, source: 10.0.0.01}}",
          'f:1:40: interfaces.a.source: expected an IPv4 address of this host such as 10.9.2.1, '
          'not "10.0.0.01"'),
