@@ -100,7 +100,7 @@ class _Compiler:
             self._report(main, "the file is empty; begin it with `version: 1`")
         elif isinstance(main.source.data, dict) and "version" not in main.data:
             is_part = bool(main.data.get("interfaces")) != bool(main.data.get("rules"))
-            place = "; a drop-in is checked with its main file, for example `mcrelay check /etc/mcrelay.yaml`"
+            place = "; a drop-in is checked in its place: `mcrelay check --as /etc/mcrelay.d/NAME.yaml FILE`"
             message = "`version` is missing; begin the file with `version: 1`"
             self._report(main, message + (place if is_part else ""))
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mcrelay.config.compiler import compile_config
 from mcrelay.config.problems import ConfigError
 from mcrelay.config.reader import parse
 from mcrelay.config.templates import find_templates
@@ -50,3 +51,12 @@ def test_a_conflict_of_a_merge_is_named_at_each_of_its_lines():
 )
 def test_comments_and_descriptions_and_nested_maps_are_no_templates(text):
     assert not list(find_templates(text))
+
+
+def test_a_part_without_a_version_says_how_a_drop_in_is_checked():
+    with pytest.raises(ConfigError) as refused:
+        compile_config([parse(b"interfaces: {studio: {device: eth0}}\n", "part.yaml")])
+    (problem,) = refused.value.problems
+    assert problem.message.endswith(
+        "checked in its place: `mcrelay check --as /etc/mcrelay.d/NAME.yaml FILE`"
+    )
