@@ -154,7 +154,14 @@ def test_every_drop_reason_is_counted_where_it_belongs_and_explained(studio):
         text = " ".join(" ".join(lines_of(relay, "status", "feed")).split())
         stats = lines_of(relay, "stats")
     (one,) = document["rules"]
-    assert one["input"]["drops"] == {"fragment": 2, "malformed": 1, "oversize": 0, "source": 3, "own": 0}
+    assert one["input"]["drops"] == {
+        "fragment": 2,
+        "malformed": 1,
+        "oversize": 0,
+        "source": 3,
+        "stale": 0,
+        "own": 0,
+    }
     assert one["input"]["packets"] == 9
     to_left, to_right = one["outputs"]
     assert (to_left["packets"], to_left["drops"]) == (5, {"ttl": 4, "send_error": {}})

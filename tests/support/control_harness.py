@@ -85,7 +85,7 @@ def sections(**rules):
         "files": {
             "state": "running", "problems": [], "problem_count": 0,
             "changes": {
-                **dict.fromkeys(("added", "changed", "removed"), []),
+                **{word: [] for word in ("added", "changed", "removed")},
                 **dict.fromkeys(("added_count", "changed_count", "removed_count", "kept"), 0),
             },
         },
