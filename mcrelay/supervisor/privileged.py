@@ -175,8 +175,6 @@ def open_egress(egress: Egress, port: int | None = None) -> socket.socket:
     sock = _send_only_udp_socket()
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if egress.routing != "host":
-            sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, egress.ifindex)
         sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_OCTETS)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
@@ -191,13 +189,23 @@ def open_egress(egress: Egress, port: int | None = None) -> socket.socket:
         sock.bind((egress.source, egress.source_port if port is None else port))
         # A socket that is connected to itself sends to any address, but no packet matches it. Else it would
         # take the packets of other programs that share its port, because its address is more specific.
-        sock.connect(sock.getsockname())
+        _connect_to_itself(sock)
+        if egress.routing != "host":  # only now: no route leads through a device that is down
+            sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, egress.ifindex)
         if egress.routing == "link":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _connect_to_itself(sock: socket.socket) -> None:
+    address, port = sock.getsockname()
+    try:
+        sock.connect((address, port))
+    except OSError:  # the device of the address is down, so that the host has no route to it
+        sock.connect(("127.0.0.1", port))
 
 
 def open_return_socket(port: int, address: str = ANY_ADDRESS) -> socket.socket | None:

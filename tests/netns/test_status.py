@@ -168,7 +168,7 @@ def test_every_drop_reason_is_counted_where_it_belongs_and_explained(studio):
     (refused,) = to_right["drops"]["send_error"].values()
     assert (to_right["packets"], refused) == (0, 9)
     assert one["dropped"] == 2 + 1 + 3 + 4 + 9
-    assert one["reason"] == "device eth2 is down"
+    assert one["reason"].startswith("device eth2 is down; output right to 239.2.2.2:6001: ENETUNREACH, ")
     assert document["interfaces"][0]["drops"]["no_rule"] == 6
     for reason in (Drop.SOURCE, Drop.FRAGMENT, Drop.MALFORMED, Drop.TTL, Drop.NO_RULE):
         assert f"not relayed: {reason} {reason.explanation}" in text
