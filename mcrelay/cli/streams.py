@@ -46,7 +46,7 @@ def discard_output() -> None:
     os.close(null)
 
 
-def _replace(stream: TextIO, descriptor: int, kind: Callable[[int], io.RawIOBase]) -> TextIO:
+def _replace(stream: TextIO, descriptor: int, kind: Callable[[int, TextIO], io.RawIOBase]) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     # The terminal's encoding may lack a character of a file.
@@ -55,7 +55,7 @@ def _replace(stream: TextIO, descriptor: int, kind: Callable[[int], io.RawIOBase
     raw = stream.buffer.raw if is_buffered else stream.buffer
     if not isinstance(raw, io.FileIO) or raw.fileno() != descriptor:
         return stream
-    replacement = kind(descriptor)
+    replacement = kind(descriptor, stream)
     return io.TextIOWrapper(
         cast(BinaryIO, io.BufferedWriter(replacement) if is_buffered else replacement),
         stream.encoding,
@@ -68,8 +68,9 @@ def _replace(stream: TextIO, descriptor: int, kind: Callable[[int], io.RawIOBase
 class _Output(io.FileIO):
     """Standard output."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, replaced: TextIO) -> None:
         super().__init__(descriptor, "w", closefd=False)
+        self._replaced = replaced  # kept, because its end may close the descriptor
 
     def write(self, data: ReadableBuffer) -> int:
         """Write all bytes of `data`, and return their number; raises OutputError."""

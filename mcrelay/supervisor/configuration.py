@@ -148,7 +148,7 @@ class Configuration:
     def publish_results(self, statuses: Mapping[str, RuleStatus]) -> None:
         """Log the results of the complete reloads, and report them to systemd.
 
-        `statuses` are those of all rules as of now.
+        `statuses` are those of all rules, without the pauses of workers that are about to restart.
         """
         states = count_states(statuses)
         for result in self.reloads.publish(time.time(), statuses):

@@ -124,7 +124,7 @@ class Supervisor:
             self._status_log.log_changes(self.reconciler.statuses())
         if self._progress.has_results:
             self._progress.record_change()
-            self.configuration.publish_results(self.reconciler.statuses_now())
+            self.configuration.publish_results(self.reconciler.statuses())
         if self.control.is_ready:
             self._update_control_process()
 

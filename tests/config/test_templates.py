@@ -60,3 +60,9 @@ def test_a_part_without_a_version_says_how_a_drop_in_is_checked():
     assert problem.message.endswith(
         "checked in its place: `mcrelay check --as /etc/mcrelay.d/NAME.yaml FILE`"
     )
+
+
+@pytest.mark.parametrize("unit", ["{", "{%", "<%", "${", "<< ", "description: '"])
+def test_a_long_line_of_openings_takes_no_longer_than_any_other_text(unit):
+    # Any expression that began anew at each opening would take hours for this text.
+    assert list(find_templates(unit * 100_000 + "{{")) == []

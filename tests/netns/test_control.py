@@ -207,7 +207,14 @@ def test_counters_equal_those_of_sender_and_receivers(studio):
         [rule] = call(relay, "list")["rules"]
     [feed], [link, *_] = status["rules"], status["interfaces"]
     assert (feed["input"]["packets"], feed["input"]["octets"]) == (3000, 900_000)
-    assert feed["input"]["drops"] == {"fragment": 0, "malformed": 0, "oversize": 0, "source": 30, "own": 0}
+    assert feed["input"]["drops"] == {
+        "fragment": 0,
+        "malformed": 0,
+        "oversize": 0,
+        "source": 30,
+        "stale": 0,
+        "own": 0,
+    }
     assert feed["dropped"] == 30
     assert link["drops"]["no_rule"] == 20
     for output, report in zip(feed["outputs"], reports, strict=True):

@@ -115,12 +115,14 @@ def test_a_worker_that_misbehaves_is_replaced_by_one_that_relays(studio, python,
 
 
 def test_an_action_that_a_worker_refuses_is_tried_again_later(studio, python):
-    # The first instruction of the first batch is the ring. A refusal names it, and the reason is shown.
+    # The first batch opens the ring after the bound of the age. The refusals leave nothing to do.
     body = f"""
 {HELLO}
-channel.send(b'.["refused",1,0,"no room\\\\nfor a ring"]')
+channel.send(b'.["refused",1,1,"no room\\\\nfor a ring"]')
 receive()
 channel.send(b'.["refused",2,0,"and for what comes next"]')
+receive()
+channel.send(b'.["refused",3,0,"and for the last"]')
 time.sleep(60)
 """
     with studio.relaying(FEED, python=python(body)) as relay:

@@ -109,7 +109,7 @@ def test_endless_changes_of_links_do_not_hide_a_new_device(studio):
     noise = "while ip address add 127.0.0.9/8 dev lo && ip address delete 127.0.0.9/8 dev lo; do :; done"
     with studio.daemon(config) as relay:
         changes = studio.relay.start(["sh", "-c", noise], stderr=subprocess.DEVNULL)
-        studio.relay.ip("link add eth9 type veth peer name eth8", "link set eth9 up")
+        studio.relay.ip("link add eth9 type veth peer name eth8", "link set eth9 up", "link set eth8 up")
         wait_until(lambda: "rule late: active" in relay.log(), "the late device")
         changes.kill()
         changes.wait()
@@ -140,7 +140,7 @@ def _signals(status):
 def test_a_device_that_is_down_is_reported(studio):
     studio.relay.ip("link set eth1 down")
     with studio.relaying(FEED) as relay:
-        assert "rule feed: active: device eth1 is down" in relay.log()
+        assert "rule feed: unresolved: device eth1 is down" in relay.log()
         studio.relay.ip("link set eth1 up")
         wait_until(lambda: "rule feed: active\n" in relay.log(), "the device")
 
