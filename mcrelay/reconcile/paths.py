@@ -145,6 +145,9 @@ def _find_fault(
         case RouteKind.NONE:
             if link.state is LinkState.DOWN:
                 return PathFault.NO_ROUTE, f"there is no route to {packets} while {device} is down"
+            if device == LOOPBACK_DEVICE:
+                remedy = f"name the interface that leads to {destination}"
+                return PathFault.NO_ROUTE, f"{device} leads to addresses of this host alone: {remedy}"
             # The kernel gives the same answer if a rule of type unreachable matches.
             remedy = f"add one, for example `ip route add {destination} dev {device}`, and see `ip rule`"
             return PathFault.NO_ROUTE, f"there is no route to {packets}: {remedy}"

@@ -134,6 +134,13 @@ def test_a_route_that_is_missing_because_its_device_is_down_needs_no_other_route
     assert found.reason == "there is no route to 10.9.2.50 while eth1 is down"
 
 
+def test_other_hosts_are_not_reached_through_lo_and_a_route_through_it_is_no_remedy():
+    found = path(HostRoute(RouteKind.NONE), output(interface="self"), LO)
+    assert found.reason == (
+        "lo leads to addresses of this host alone: name the interface that leads to 10.9.2.50"
+    )
+
+
 def test_the_reason_names_the_source_that_the_file_names():
     found = path(HostRoute(RouteKind.NONE), output(source="10.7.0.1"))
     assert "no route to 10.9.2.50 from 10.7.0.1" in found.reason
