@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run_verb_and_write_output(words)
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
-    except streams.OutputError as error:
+    except streams.StreamError as error:
         streams.discard_output()
         if error.is_broken_pipe:
             return Exit.BROKEN_PIPE

@@ -1,6 +1,6 @@
 """Standard output and standard error that cannot be written: a full disk, a broken pipe, a lost terminal.
 
-A failed write to standard output raises OutputError, also when Python writes its buffer at the end, so that
+A failed write to standard output raises StreamError, also when Python writes its buffer at the end, so that
 it is told from the errors of sockets and files. What cannot be written to standard error is lost: the exit
 code still tells the result. A stream that the parent has made non-blocking is waited for.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 
 
-class OutputError(Exception):
+class StreamError(Exception):
     """Standard output cannot be written. It is no OSError, which a verb may report as its own failure."""
 
     def __init__(self, cause: OSError) -> None:
@@ -73,13 +73,13 @@ class _Output(io.FileIO):
         self._replaced = replaced  # kept, because its end may close the descriptor
 
     def write(self, data: ReadableBuffer) -> int:
-        """Write all bytes of `data`, and return their number; raises OutputError."""
+        """Write all bytes of `data`, and return their number; raises StreamError."""
         left = memoryview(data).cast("B")
         while left:
             try:
                 written = super().write(left)
             except OSError as error:
-                raise OutputError(error) from None
+                raise StreamError(error) from None
             if written is None:  # O_NONBLOCK, and no room
                 _wait_for_room(self.fileno())
             else:
@@ -94,7 +94,7 @@ class _ErrorOutput(_Output):
         """Write all bytes of `data` if possible, and return their number."""
         try:
             return super().write(data)
-        except OutputError:
+        except StreamError:
             return memoryview(data).nbytes
 
 

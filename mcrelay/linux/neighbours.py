@@ -19,7 +19,7 @@ from mcrelay.linux.constants import (
     RTM_NEWNEIGH,
     RTNLGRP_NEIGH,
 )
-from mcrelay.linux.rtnetlink import Connection, Message, Subscription, attribute, attributes
+from mcrelay.linux.rtnetlink import Message, NetlinkConnection, Subscription, attribute, attributes
 from mcrelay.model.addresses import address_to_number
 from mcrelay.model.routes import NeighbourState, NextHop
 
@@ -36,7 +36,7 @@ _MAX_FILTERED = 1000
 
 def look_up_neighbours(hops: Collection[NextHop]) -> dict[NextHop, NeighbourState]:
     """Return the state of each next hop. Needs no privilege; raises OSError."""
-    with Connection() as connection:
+    with NetlinkConnection() as connection:
         answers = connection.ask(RTM_GETNEIGH, [_encode(hop, 0) for hop in hops])
     # The error is ENOENT for a neighbour that is unknown, and ENODEV after its device was removed.
     return {
@@ -51,7 +51,7 @@ def probe_neighbours(hops: Collection[NextHop]) -> list[NextHop]:
     Return the neighbours that it cannot ask, for example because its table is full. Needs CAP_NET_ADMIN;
     raises OSError.
     """
-    with Connection() as connection:
+    with NetlinkConnection() as connection:
         requests = [_encode(hop, NTF_USE) for hop in hops]
         answers = connection.ask(RTM_NEWNEIGH, requests, NLM_F_CREATE | NLM_F_ACK)
     return [hop for hop, answer in zip(hops, answers, strict=True) if answer.error]

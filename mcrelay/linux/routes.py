@@ -25,7 +25,7 @@ from mcrelay.linux.constants import (
     RTNLGRP_IPV4_ROUTE,
     RTNLGRP_IPV4_RULE,
 )
-from mcrelay.linux.rtnetlink import Connection, Message, Subscription, attribute, attributes
+from mcrelay.linux.rtnetlink import Message, NetlinkConnection, Subscription, attribute, attributes
 from mcrelay.model.addresses import address_to_bytes
 from mcrelay.model.routes import HostRoute, RouteKind, RouteQuery
 
@@ -47,7 +47,7 @@ def look_up_routes(queries: Collection[RouteQuery]) -> dict[RouteQuery, HostRout
     As in connect(2), a datagram without a source gets the preferred source of its route, and is then routed
     again with this source, because a rule of ip-rule(8) may depend on it.
     """
-    with Connection() as connection:
+    with NetlinkConnection() as connection:
         found = _look_up(connection, list(queries))
         chosen = {
             query: replace(query, source=route.source)
@@ -58,7 +58,7 @@ def look_up_routes(queries: Collection[RouteQuery]) -> dict[RouteQuery, HostRout
     return found | {query: with_source[again] for query, again in chosen.items()}
 
 
-def _look_up(connection: Connection, queries: Sequence[RouteQuery]) -> dict[RouteQuery, HostRoute]:
+def _look_up(connection: NetlinkConnection, queries: Sequence[RouteQuery]) -> dict[RouteQuery, HostRoute]:
     answers = connection.ask(RTM_GETROUTE, [_encode(query) for query in queries])
     return {query: _decode(query, answer) for query, answer in zip(queries, answers, strict=True)}
 

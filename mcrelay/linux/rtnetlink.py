@@ -38,7 +38,7 @@ class Message:
     error: int = 0
 
 
-class Connection:
+class NetlinkConnection:
     """A netlink socket for requests; the kernel answers each request before the send returns.
 
     Opening it raises OSError. Use it in a `with` block.
@@ -47,7 +47,7 @@ class Connection:
     def __init__(self) -> None:
         self._socket = _open_socket()
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> NetlinkConnection:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,7 +18,7 @@ _MIN_INTERVAL_S = 0.9 * CHECK_INTERVAL_S  # an earlier check is not counted
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class ProcessObservation:
     """What a check has found of a process."""
 
     is_stopped: bool = False
@@ -31,7 +31,7 @@ class Observation:
 
 @dataclass(slots=True)
 class _Record:
-    last: Observation
+    last: ProcessObservation
     checks: int = 0
     """The number of checks in a row that have found the process standing."""
     since: float = 0.0
@@ -48,7 +48,7 @@ class StandstillDetector:
         self.is_active = False
         """Whether the last check found work or a process that stands, so that the next one is due soon."""
 
-    def check(self, observations: Mapping[int, Observation], now: float) -> dict[int, str]:
+    def check(self, observations: Mapping[int, ProcessObservation], now: float) -> dict[int, str]:
         """Take the observations of all processes, by process ID; return why which of them stand still."""
         before, self._records, self.is_active = self._records, {}, False
         for pid, found in observations.items():

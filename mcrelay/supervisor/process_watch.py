@@ -10,7 +10,7 @@ import time
 
 from mcrelay.reconcile.lifecycle import Phase
 from mcrelay.reconcile.reconciler import Reconciler
-from mcrelay.reconcile.standstill import CHECK_INTERVAL_S, Observation, StandstillDetector
+from mcrelay.reconcile.standstill import CHECK_INTERVAL_S, ProcessObservation, StandstillDetector
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.sockets import Sockets
@@ -58,15 +58,15 @@ class ProcessWatch:
         self._is_soon = self._detector.is_active
         self._due = now + (CHECK_INTERVAL_S if self._is_soon else IDLE_INTERVAL_S)
 
-    def _observe(self) -> dict[int, Observation]:
+    def _observe(self) -> dict[int, ProcessObservation]:
         """Return what is to be seen of each child, by process ID."""
         waiting = self._sockets.rings_with_packets()
-        found = {child.pid: Observation(child.is_stopped) for child in self._poller.children}
+        found = {child.pid: ProcessObservation(child.is_stopped) for child in self._poller.children}
         for worker, child in self._workers.children.items():
             # A worker that starts, or carries out a batch, has a deadline of its own.
             if self._reconciler.processes[worker].phase is Phase.IDLE:
                 read = self._reconciler.running.workers[worker].ingress
                 has_packets = any((worker, ingress.ifindex) in waiting for ingress in read)
                 progress = self._counter_rows.progress(worker)
-                found[child.pid] = Observation(child.is_stopped, has_packets, progress)
+                found[child.pid] = ProcessObservation(child.is_stopped, has_packets, progress)
         return found

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcrelay.reconcile.standstill import CHECK_INTERVAL_S, MAX_CHECKS, Observation, StandstillDetector
+from mcrelay.reconcile.standstill import CHECK_INTERVAL_S, MAX_CHECKS, ProcessObservation, StandstillDetector
 
 PID, OTHER = 4711, 4712
 
@@ -16,7 +16,7 @@ def check(detector, *observations, start=100.0, interval=CHECK_INTERVAL_S, pid=P
 
 
 def waiting(progress=7):
-    return Observation(has_packets=True, progress=progress)
+    return ProcessObservation(has_packets=True, progress=progress)
 
 
 def test_a_worker_that_takes_no_packet_although_packets_wait_stands_still():
@@ -36,30 +36,30 @@ def test_one_packet_in_time_is_enough():
 
 def test_a_worker_without_packets_may_do_nothing_for_ever():
     detector = StandstillDetector()
-    assert not any(check(detector, *[Observation(progress=7)] * 50))
+    assert not any(check(detector, *[ProcessObservation(progress=7)] * 50))
     assert not detector.is_active
 
 
 def test_packets_that_have_just_arrived_after_long_silence_are_no_standstill():
     detector = StandstillDetector()
-    check(detector, Observation(progress=7))
+    check(detector, ProcessObservation(progress=7))
     assert not any(check(detector, waiting(), start=1000.0))
     assert detector.is_active, "the next check comes soon"
 
 
 def test_a_process_that_a_signal_has_stopped_stands_still_with_or_without_packets():
-    *before, last = check(StandstillDetector(), *[Observation(is_stopped=True)] * MAX_CHECKS)
+    *before, last = check(StandstillDetector(), *[ProcessObservation(is_stopped=True)] * MAX_CHECKS)
     assert not any(before)
     assert last == {PID: "it stood still for 3 s while a signal had stopped it"}
 
 
 def test_a_process_that_continues_in_time_is_spared():
-    stopped, goes_on = Observation(is_stopped=True), Observation()
+    stopped, goes_on = ProcessObservation(is_stopped=True), ProcessObservation()
     assert not any(check(StandstillDetector(), *[*[stopped] * (MAX_CHECKS - 1), goes_on] * 5))
 
 
 def test_checks_in_quick_succession_count_once():
-    assert not any(check(StandstillDetector(), *[Observation(is_stopped=True)] * 50, interval=0.01))
+    assert not any(check(StandstillDetector(), *[ProcessObservation(is_stopped=True)] * 50, interval=0.01))
 
 
 def test_a_host_that_was_paused_leaves_its_processes_time_to_go_on():
@@ -77,10 +77,10 @@ def test_a_successor_begins_anew():
 @pytest.mark.parametrize(
     ("before", "now", "is_active"),
     [
-        (Observation(progress=1), Observation(progress=1), False),
-        (Observation(progress=1), Observation(progress=2), True),
-        (Observation(), Observation(is_stopped=True), True),
-        (Observation(), Observation(has_packets=True), True),
+        (ProcessObservation(progress=1), ProcessObservation(progress=1), False),
+        (ProcessObservation(progress=1), ProcessObservation(progress=2), True),
+        (ProcessObservation(), ProcessObservation(is_stopped=True), True),
+        (ProcessObservation(), ProcessObservation(has_packets=True), True),
     ],
 )
 def test_the_next_check_comes_soon_while_there_is_work_or_a_process_stands(before, now, is_active):
