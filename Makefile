@@ -15,6 +15,8 @@ PY := $(VENV)/bin/python
 SPHINX = $(PY) -m sphinx -E -W --keep-going -q -d build/doctrees/$@
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 LOCKS := packaging/requirements
+KERNEL_SOURCE := mcrelay/kernel/relay.bpf.c
+KERNEL_OBJECT := mcrelay/kernel/relay.bpfel.o
 RUNTIME ?= runtime
 TEST ?= test
 UNIT ?= tests
@@ -82,11 +84,20 @@ install-man: man ## install the man pages below $(PREFIX)/share/man (PREFIX=/usr
 	install -D -m 644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}" || exit 1; done
 
 clean: ## remove the virtual environment and what tools left behind
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* htmlcov build dist
+	@rm -rf $(VENV) $(KERNEL_OBJECT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* htmlcov build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# The program of the kernel data plane. Its compiler is a wheel of 100 MB, so it is fetched only if the object is
+# not current (it has a hash of its source), and two of its files are unpacked. Without it, userspace relays all.
+$(KERNEL_OBJECT): $(KERNEL_SOURCE) packaging/kernel_program.py $(LOCKS)/compiler.txt | venv
+	@$(PY) packaging/kernel_program.py || { echo "compiling the kernel data plane ..." && \
+	$(PY) -m pip --quiet --disable-pip-version-check download --require-hashes --no-deps --dest build/compiler \
+	--requirement $(LOCKS)/compiler.txt && $(PY) packaging/kernel_program.py build/compiler/*.whl; } || \
+	echo "mcrelay is installed without the kernel data plane"
+	@rm -rf build/compiler; [ ! -e $@ ] || touch $@
+
 # hatchling comes from a lock file, too: pip would install the newest one to build with.
-$(VENV)/.installed: pyproject.toml $(LOCKS)/build.txt $(LOCKS)/$(RUNTIME).txt | venv
+$(VENV)/.installed: pyproject.toml $(LOCKS)/build.txt $(LOCKS)/$(RUNTIME).txt $(KERNEL_OBJECT) | venv
 	@$(PIP) --require-hashes --requirement $(LOCKS)/build.txt --requirement $(LOCKS)/$(RUNTIME).txt
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
@@ -104,13 +115,13 @@ $(VENV)/.installed-%: $(LOCKS)/%.txt $(VENV)/.installed
 PYTHON_3_11 = $(shell for python in $(PYTHON) python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-unlocked-latest: venv
+unlocked-latest: venv $(KERNEL_OBJECT)
 	@$(PIP) --upgrade pip
 	@$(PIP) --editable . --group test
 	@$(PY) -m pytest -n $(JOBS) -m "not netns" $(VERSIONED)
 
 # Without Python 3.11, which is Debian 12's, some of its versions cannot be installed: then the oldest that can.
-unlocked-lowest: venv
+unlocked-lowest: venv $(KERNEL_OBJECT)
 	@echo "There is no Python 3.11: with $$($(PY) --version), the oldest versions that have wheels for it."
 	@$(PIP) uv
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --resolution lowest-direct --only-binary numpy \
@@ -130,7 +141,7 @@ unlocked-lock: venv
 	@$(PIP) uv
 	@$(compile) $(LOCKS)/test.txt --universal --generate-hashes pyproject.toml --group test --group build
 	@$(compile) $(LOCKS)/runtime.txt $(locked) pyproject.toml
-	@for group in build docs bench; do $(compile) $(LOCKS)/$$group.txt $(locked) --group $$group || exit 1; done
+	@for group in build compiler docs bench; do $(compile) $(LOCKS)/$$group.txt $(locked) --group $$group || exit 1; done
 	@$(compile) $(VENV)/lowest.txt --python-version 3.11 --resolution lowest-direct pyproject.toml
 	@$(compile) $(LOCKS)/lowest.txt --python-version 3.11 --generate-hashes pyproject.toml --group test --group build \
 	--constraints $(VENV)/lowest.txt --constraints $(LOCKS)/build.txt

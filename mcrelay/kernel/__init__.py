@@ -1,1 +1,10 @@
-"""Runs: the data plane in the kernel: its program, its maps, and what keeps both when no process lives."""
+"""Runs: the kernel data plane: its program, the maps that it reads and counts in, and what loads it.
+
+relay.bpf.c      the program, compiled when the package is built (packaging/build_hook.py)
+layout.py        the maps: names, sizes, and the layout of keys, values and counters
+bpf.py           the system call bpf(2)
+object_file.py   the instructions in the compiled program
+loader.py        puts the program into the kernel
+maps.py          what the maps hold: flows, own endpoints, addresses, links
+counters.py      the counters that the program writes
+"""

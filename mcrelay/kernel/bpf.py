@@ -1,0 +1,157 @@
+"""The system call bpf(2): maps, programs, and pinned objects. It takes CAP_BPF, and programs CAP_NET_ADMIN.
+
+Each function raises OSError. A map or program lives as long as a descriptor or a pin refers to it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# The number of the system call (asm/unistd.h of each architecture).
+_NUMBERS = {"x86_64": 321, "ppc64le": 361, "ppc64": 361, "s390x": 351}
+_GENERIC_NUMBER = 280  # asm-generic/unistd.h: arm64, riscv64, loongarch64
+
+# Commands, types and flags of linux/bpf.h
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD, _OBJ_PIN, _OBJ_GET = range(8)
+_PROG_TEST_RUN = 10
+HASH, ARRAY, PERCPU_ARRAY, ARRAY_OF_MAPS = 1, 2, 6, 12
+SOCKET_FILTER, SCHED_CLS = 1, 3
+NO_PREALLOC, MMAPABLE = 1 << 0, 1 << 10
+_RDONLY = 1 << 3
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class MapSpec:
+    """The definition of a map. A map of maps holds maps like `inner`."""
+
+    name: str
+    kind: int
+    key_octets: int
+    value_octets: int
+    entries: int
+    flags: int = 0
+    inner: MapSpec | None = None
+
+
+def create_map(spec: MapSpec, inner: int = 0) -> int:
+    """Create a map and return its descriptor; `inner` is the descriptor of a map like `spec.inner`."""
+    sizes = (spec.kind, spec.key_octets, spec.value_octets, spec.entries, spec.flags, inner, 0)
+    return _bpf(_MAP_CREATE, struct.pack("=7I16s", *sizes, spec.name.encode()[:15]))
+
+
+def update(descriptor: int, key: bytes, value: bytes) -> None:
+    """Set the value of a key."""
+    memory = [ctypes.create_string_buffer(octets, len(octets)) for octets in (key, value)]
+    _bpf(_MAP_UPDATE, struct.pack("=IxxxxQQQ", descriptor, *map(ctypes.addressof, memory), 0))
+
+
+def lookup(descriptor: int, key: bytes, octets: int) -> bytes | None:
+    """Return the value of a key, or None; `octets` is the size of a value."""
+    name, value = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(octets)
+    places = ctypes.addressof(name), ctypes.addressof(value)
+    try:
+        _bpf(_MAP_LOOKUP, struct.pack("=IxxxxQQQ", descriptor, *places, 0))
+    except FileNotFoundError:
+        return None
+    return value.raw
+
+
+def delete(descriptor: int, key: bytes) -> None:
+    """Delete a key; nothing happens if there is no such key."""
+    name = ctypes.create_string_buffer(key, len(key))
+    try:
+        _bpf(_MAP_DELETE, struct.pack("=IxxxxQQQ", descriptor, ctypes.addressof(name), 0, 0))
+    except FileNotFoundError:
+        pass
+
+
+def keys(descriptor: int, octets: int) -> Iterator[bytes]:
+    """Yield the keys of a map, which must not change meanwhile; `octets` is the size of a key."""
+    key, following = ctypes.create_string_buffer(octets), ctypes.create_string_buffer(octets)
+    place = 0
+    while True:
+        try:
+            places = place, ctypes.addressof(following)
+            _bpf(_MAP_NEXT_KEY, struct.pack("=IxxxxQQQ", descriptor, *places, 0))
+        except FileNotFoundError:
+            return
+        yield following.raw
+        key, following, place = following, key, ctypes.addressof(following)
+
+
+def load_program(kind: int, name: str, instructions: bytes, license_name: str) -> int:
+    """Load a program and return its descriptor. The text of the error has what the verifier says."""
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    terms = ctypes.create_string_buffer(license_name.encode())
+    for log_octets in (0, 1 << 24):  # the log is written only if the program is refused
+        log = ctypes.create_string_buffer(max(log_octets, 1))
+        attributes = struct.pack(
+            "=IIQQIIQII16s",
+            *(kind, len(instructions) // 8, ctypes.addressof(code), ctypes.addressof(terms)),
+            *((1, log_octets, ctypes.addressof(log)) if log_octets else (0, 0, 0)),
+            *(0, 0, name.encode()[:15]),
+        )
+        try:
+            return _bpf(_PROG_LOAD, attributes)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EINVAL, errno.E2BIG):
+                raise
+            refusal = error
+    lines = log.value.decode(errors="replace").strip().splitlines()
+    raise OSError(refusal.errno, f"{refusal.strerror}: {' / '.join(lines[-3:])}")
+
+
+def run_program(descriptor: int, packet: bytes, ifindex: int, repeat: int = 1) -> tuple[int, bytes, int]:
+    """Run a program of tc on a packet (BPF_PROG_TEST_RUN), as if a device had received it.
+
+    Return what the program returns, the packet after it, and the time of a run in nanoseconds.
+    """
+    data, out = ctypes.create_string_buffer(packet, len(packet)), ctypes.create_string_buffer(1 << 16)
+    context = ctypes.create_string_buffer(192)
+    struct.pack_into("=I", context, 40, ifindex)  # of struct __sk_buff
+    attributes = ctypes.create_string_buffer(
+        struct.pack(
+            "=IIIIQQIIIIQQ",
+            *(descriptor, 0, len(packet), len(out), ctypes.addressof(data), ctypes.addressof(out)),
+            *(repeat, 0, len(context), 0, ctypes.addressof(context), 0),
+        )
+    )
+    _call(_PROG_TEST_RUN, attributes)
+    result, octets = struct.unpack_from("=I4xI", attributes, 4)
+    duration = struct.unpack_from("=I", attributes, 36)[0]
+    return result, out.raw[:octets], duration
+
+
+def pin(descriptor: int, path: Path) -> None:
+    """Give a map or program a name in a file system of type bpf."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    _bpf(_OBJ_PIN, struct.pack("=QII", ctypes.addressof(name), descriptor, 0))
+
+
+def get(path: Path, is_read_only: bool = False) -> int:
+    """Return a descriptor of a pinned map or program; with `is_read_only`, it cannot write the map."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    return _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, _RDONLY if is_read_only else 0))
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    return _call(command, ctypes.create_string_buffer(attributes, len(attributes)))
+
+
+def _call(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
+    number = _NUMBERS.get(platform.machine(), _GENERIC_NUMBER)
+    words = (command, ctypes.addressof(attributes), len(attributes))
+    result = int(_libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, words)))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
