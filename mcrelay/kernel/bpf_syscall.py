@@ -21,6 +21,8 @@ BPF_OBJ_PIN = 6
 BPF_OBJ_GET = 7
 BPF_PROG_TEST_RUN = 10
 BPF_OBJ_GET_INFO_BY_FD = 15
+BPF_PROG_QUERY = 16
+BPF_MAP_FREEZE = 22
 BPF_MAP_LOOKUP_BATCH = 24
 BPF_MAP_UPDATE_BATCH = 26
 BPF_MAP_DELETE_BATCH = 27
@@ -29,7 +31,6 @@ BPF_LINK_UPDATE = 29
 BPF_LINK_DETACH = 34
 
 BPF_F_NO_PREALLOC = 1 << 0  # of a map
-BPF_F_RDONLY = 1 << 3  # of a descriptor
 BPF_F_MMAPABLE = 1 << 10  # of a map
 BPF_F_REPLACE = 1 << 2  # of the update of a link
 BPF_F_BEFORE = 1 << 3  # of the creation of a link
@@ -38,6 +39,11 @@ _NAME_SIZE = 16  # BPF_OBJ_NAME_LEN, with the final zero
 _LOG_SIZE = 1 << 20  # bytes
 # Program, result, sizes, pointers, repetitions, duration, and sizes and pointers of the context.
 _PROGRAM_RUN = struct.Struct("=4I2Q4I2Q")
+
+# Device, kind, flags twice, programs, their number, their flags, links, their flags, revision.
+_QUERY = struct.Struct("=4IQIIQQQQ")
+_MAX_LINKS = 64  # at a device (BPF_MPROG_MAX)
+_INFO_SIZE = 32  # bytes, of the info of an object that are of interest
 
 # asm/unistd.h, __NR_bpf; glibc has no function for it.
 _NUMBERS = {
@@ -192,13 +198,30 @@ def pin(descriptor: int, path: Path) -> None:
     bpf(BPF_OBJ_PIN, struct.pack("=QII", address_of(name), descriptor, 0))
 
 
-def get(path: Path, read_only: bool = False) -> int:
-    """Return a descriptor of a pinned object. A `read_only` one neither writes a map nor maps it for writing.
-
-    Needs the permission to read the file, and unless `read_only` to write it; raises OSError.
-    """
+def get(path: Path) -> int:
+    """Return a descriptor of a pinned object, whose file must be readable and writable; raises OSError."""
     name = bytearray(os.fsencode(path) + b"\0")
-    return bpf(BPF_OBJ_GET, struct.pack("=QII", address_of(name), 0, BPF_F_RDONLY if read_only else 0))
+    return bpf(BPF_OBJ_GET, struct.pack("=QII", address_of(name), 0, 0))
+
+
+def freeze(map_descriptor: int) -> None:
+    """Let only programs write a map from now on, so that any process may have a descriptor of it.
+
+    A descriptor that is read-only by itself (BPF_F_RDONLY) could not be mapped. Raises OSError.
+    """
+    bpf(BPF_MAP_FREEZE, struct.pack("=I", map_descriptor))
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """A link, the program that it runs, and the number that its device has in whatever namespace it is now.
+
+    A link whose device has gone has the number 0.
+    """
+
+    link_id: int
+    program_id: int
+    ifindex: int
 
 
 def link_create(program: int, ifindex: int, kind: AttachType, flags: int = 0) -> int:
@@ -220,6 +243,37 @@ def link_update(link: int, program: int) -> None:
 def link_detach(link: int) -> None:
     """End a link for all who hold it; raises OSError."""
     bpf(BPF_LINK_DETACH, struct.pack("=I", link))
+
+
+def link_info(link: int) -> LinkInfo:
+    """Return what a link runs, and where; raises OSError."""
+    return LinkInfo(*struct.unpack_from("=4x2I4xI", _info(link)))  # struct bpf_link_info, of the type tcx
+
+
+def program_id(program: int) -> int:
+    """Return the number by which the kernel and bpftool(8) know a program."""
+    return int(struct.unpack_from("=4xI", _info(program))[0])
+
+
+def links_at(ifindex: int, kind: AttachType) -> list[int]:
+    """Return the IDs of the links at a device of this network namespace, in the order in which they run.
+
+    A program that runs there without a link has the ID 0. Needs CAP_NET_ADMIN; raises OSError: ENODEV if the
+    device does not exist.
+    """
+    programs, links = bytearray(4 * _MAX_LINKS), bytearray(4 * _MAX_LINKS)
+    attributes = bytearray(
+        _QUERY.pack(ifindex, kind, 0, 0, address_of(programs), _MAX_LINKS, 0, 0, address_of(links), 0, 0)
+    )
+    bpf(BPF_PROG_QUERY, attributes)
+    count = _QUERY.unpack(attributes)[5]
+    return list(struct.unpack_from(f"={count}I", links))
+
+
+def _info(descriptor: int) -> bytearray:
+    info = bytearray(_INFO_SIZE)
+    bpf(BPF_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", descriptor, len(info), address_of(info)))
+    return info
 
 
 def _name(name: str) -> bytes:

@@ -5,6 +5,7 @@ Encoding and decoding a message takes a few microseconds here; pyroute2 takes a 
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from mcrelay.linux.constants import (
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_DROP_MEMBERSHIP,
+    NLM_F_DUMP,
     NLM_F_REQUEST,
+    NLMSG_DONE,
     NLMSG_ERROR,
     SOL_NETLINK,
 )
@@ -69,6 +72,18 @@ class NetlinkConnection:
             )
             answers += self._receive(len(part))
         return answers
+
+    def dump(self, message_type: int, body: bytes) -> list[Message]:
+        """Return all messages that answer one request; raises OSError."""
+        self._socket.send(_encode(message_type, NLM_F_REQUEST | NLM_F_DUMP, 0, body))
+        found: list[Message] = []
+        while True:
+            for message in decode(self._socket.recv(_RECEIVE_SIZE)):
+                if message.error:
+                    raise OSError(message.error, os.strerror(message.error))
+                if message.type in (NLMSG_DONE, NLMSG_ERROR):
+                    return found
+                found.append(message)
 
     def _receive(self, count: int) -> list[Message]:
         answers: dict[int, Message] = {}

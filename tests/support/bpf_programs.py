@@ -1,0 +1,59 @@
+"""Small programs for the kernel, assembled by hand, in place of the real one."""
+
+import struct
+
+from mcrelay.kernel.bpf_syscall import BPF_F_MMAPABLE, MapType, ProgramType, create_map, load_program
+from mcrelay.kernel.objects import Objects
+
+ETHERTYPE = 0x88B5  # for local experiments (IEEE 802)
+COUNTS = "counts"  # the name of the map, an array whose first entry is the number of packets
+KEY, COUNT = struct.pack("=I", 0), struct.Struct("=Q")
+COUNTS_SIZE = 4096  # bytes
+
+_CALL, _EXIT, _LOAD_WORD, _STORE_WORD, _SET, _COPY, _ADD = 0x85, 0x95, 0x61, 0x62, 0xB7, 0xBF, 0x07
+_LOAD_MAP, _ATOMIC_ADD, _SKIP_IF_NOT, _SKIP_IF = 0x18, 0xDB, 0x55, 0x15
+_LOOKUP, _CLONE_REDIRECT = 1, 13  # helpers
+_PROTOCOL = 16  # offset in struct __sk_buff
+_MAP_DESCRIPTOR = 1  # BPF_PSEUDO_MAP_FD
+
+
+def _instruction(code, target=0, source=0, offset=0, value=0):
+    return struct.pack("=BBhi", code, source << 4 | target, offset, value)
+
+
+NEXT = _instruction(_SET, 0, value=-1) + _instruction(_EXIT)
+"""A program that leaves every packet to the next program."""
+
+
+def relay(counts, ifindex):
+    """Return a program that counts the frames of ETHERTYPE and sends a copy of each to a device."""
+    ethertype = int.from_bytes(ETHERTYPE.to_bytes(2, "big"), "little")
+    return b"".join(
+        [
+            _instruction(_COPY, 6, 1),
+            _instruction(_LOAD_WORD, 2, 1, _PROTOCOL),
+            _instruction(_SKIP_IF_NOT, 2, offset=13, value=ethertype),
+            _instruction(_STORE_WORD, 10, offset=-4),
+            _instruction(_COPY, 2, 10),
+            _instruction(_ADD, 2, value=-4),
+            _instruction(_LOAD_MAP, 1, _MAP_DESCRIPTOR, value=counts),
+            _instruction(0),
+            _instruction(_CALL, value=_LOOKUP),
+            _instruction(_SKIP_IF, offset=2),
+            _instruction(_SET, 1, value=1),
+            _instruction(_ATOMIC_ADD, 0, 1),
+            _instruction(_COPY, 1, 6),
+            _instruction(_SET, 2, value=ifindex),
+            _instruction(_SET, 3, value=0),
+            _instruction(_CALL, value=_CLONE_REDIRECT),
+            _instruction(_SET, 0, value=-1),
+            _instruction(_EXIT),
+        ]
+    )
+
+
+def load_relay(ifindex):
+    """Return the map and the program, as `open_plane` wants them."""
+    counts = create_map(MapType.ARRAY, COUNTS, 4, 8, COUNTS_SIZE // 8, BPF_F_MMAPABLE)
+    program = load_program(ProgramType.SCHED_CLS, "test_relay", relay(counts, ifindex))
+    return Objects({COUNTS: counts}, {"ingress": program})
