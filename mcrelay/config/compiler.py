@@ -71,8 +71,8 @@ class _Compiler:
     def compile(self, files: Sequence[Section]) -> Config:
         """Return the config of all files. It is incomplete if there are problems."""
         self._check_version(files[0])
-        data_plane = self._data_plane(
-            self._only_file_with("data_plane", files), default("file", "data_plane")
+        data_plane = self._only_file_with("data_plane", files).get(
+            "data_plane", default("file", "data_plane")
         )
         workers = self._only_file_with("workers", files).get("workers", default("file", "workers"))
         watch = self._only_file_with("watch", files).get("watch", default("file", "watch"))
@@ -130,13 +130,6 @@ class _Compiler:
                     sections[name] = section
         return sections
 
-    def _data_plane(self, section: Section, otherwise: str) -> str:
-        wanted: str = section.get("data_plane", otherwise)
-        if wanted == "kernel" and "data_plane" in section.data:
-            message = "the kernel data plane is not implemented yet; use `auto` or `userspace`"
-            self._report(section, message, "data_plane")
-        return wanted
-
     def _compile_interface(self, name: str, section: Section) -> Interface | None:
         device = section.get("device")
         if device is None:
@@ -147,9 +140,10 @@ class _Compiler:
         return Interface(name, device, source, ttl, dscp)
 
     def _compile_rule(self, name: str, section: Section, data_plane: str) -> Rule | None:
-        data_plane = self._data_plane(section, data_plane)
-        if section.get("exclusive", default("rule", "exclusive")):
-            message = "`true` needs the kernel data plane, which is not implemented yet; delete it"
+        data_plane = section.get("data_plane", data_plane)
+        exclusive = section.get("exclusive", default("rule", "exclusive"))
+        if exclusive and data_plane == "userspace":
+            message = "`true` needs the kernel data plane: delete it, or write `data_plane: auto`"
             self._report(section, message, "exclusive")
         enabled = section.get("enabled", default("rule", "enabled"))
         description = section.get("description", default("rule", "description"))
@@ -165,7 +159,9 @@ class _Compiler:
             flow = self._destination_of(rule_input)
             self._flows.append(RuleFlows(section, rule_input, flow, destinations))
         rule_outputs = tuple(output for _, output in sent)
-        rule = Rule(name, description, rule_input, rule_outputs, enabled, data_plane, section.where)
+        rule = Rule(
+            name, description, rule_input, rule_outputs, enabled, data_plane, section.where, exclusive
+        )
         return self._reuse(rule)
 
     def _reuse(self, rule: Rule) -> Rule:

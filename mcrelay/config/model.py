@@ -71,7 +71,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One input and its outputs, under a unique name. `where` is the location of the name in the files."""
+    """One input and its outputs, under a unique name. `where` is the location of the name in the files.
+
+    `data_plane` is `auto`, `kernel` or `userspace`. With `exclusive`, this host does not get the packets.
+    """
 
     name: str
     description: str
@@ -80,6 +83,7 @@ class Rule:
     enabled: bool
     data_plane: str
     where: SourceLocation = field(compare=False)
+    exclusive: bool = False
 
     @property
     def interfaces(self) -> tuple[str, ...]:

@@ -146,6 +146,11 @@ class _WorkerDraft:
         return WorkerState(frozenset(self.open.values()), self.flows)
 
 
+def with_worker(state: RunningState, worker: int, has: WorkerState) -> RunningState:
+    """Return `state` with a worker that has started, or the kernel data plane that was opened."""
+    return replace(state, workers={**state.workers, worker: has})
+
+
 def without_worker(state: RunningState, worker: int) -> RunningState:
     """Return `state` without a worker that died."""
     return replace(state, workers={key: value for key, value in state.workers.items() if key != worker})

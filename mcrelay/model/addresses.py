@@ -104,6 +104,12 @@ def broadcast_address(address: str, prefix_length: int) -> str:
     return number_to_address(address_to_number(address) | 0xFFFF_FFFF >> prefix_length)
 
 
+def group_ethernet_address(group: str) -> str:
+    """Return the Ethernet address to which packets to a group are sent (RFC 1112, section 6.4)."""
+    number = address_to_number(group)
+    return f"01:00:5e:{number >> 16 & 127:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"
+
+
 def is_loopback(address: str) -> bool:
     """Return whether an address is a loopback address: 127.0.0.0/8 (RFC 1122, section 3.2.1.3)."""
     return address.startswith("127.")

@@ -69,6 +69,7 @@ class Link:
     `has_neighbours` is False for a device without ARP, such as a tunnel. `is_in_vrf` is True for a device
     whose master is a VRF (ip-vrf(8)), which has routes of its own. `lower_device` is the device of this host
     that a VLAN or a macvlan stands on, if any. `altnames` are further names (`ip link property add`).
+    `ethernet_address` (`02:00:5e:00:53:01`) is None for a device whose frames are not Ethernet.
     """
 
     ifindex: int
@@ -80,6 +81,7 @@ class Link:
     is_in_vrf: bool = False
     lower_device: str | None = None
     altnames: tuple[str, ...] = ()
+    ethernet_address: str | None = None
 
     @property
     def has_carrier(self) -> bool:

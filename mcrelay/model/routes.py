@@ -70,7 +70,10 @@ class NeighbourState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RouteAnswers:
-    """The routes of the outputs' datagrams, and the next hops that do not answer ARP."""
+    """The routes of the outputs' datagrams, the next hops that do not answer ARP, and those whose address is
+    known, with this address (`02:00:5e:00:53:01`).
+    """
 
     routes: Mapping[RouteQuery, HostRoute] = field(default_factory=dict)
     silent: frozenset[NextHop] = frozenset()
+    addresses: Mapping[NextHop, str] = field(default_factory=dict)

@@ -30,6 +30,9 @@ the device, by the routes through it (a VRF). "host": as the host routes (unicas
 RETURN_WORKER = 0
 """The number of the worker that counts what comes back to the ports of the egress sockets."""
 
+KERNEL = -1
+"""The number under which the kernel data plane has a state and gets actions, as workers do under theirs."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Membership:
@@ -80,6 +83,15 @@ class Flow:
     source: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EthernetPath:
+    """How the kernel data plane sends to an output: the addresses of frames, and the MTU of the device."""
+
+    source: str
+    destination: str
+    mtu: int
+
+
 def output_name(interface: str, destination: str, port: int) -> str:
     """Return the name of an output within its rule; it does not depend on TTL, DSCP or source."""
     return f"{interface}:{format_endpoint(destination, port)}"
@@ -97,6 +109,8 @@ class RouteOutput:
     dscp: Dscp
     fault: PathFault | None = None
     """The reason why nothing is sent to this output, under which its packets are counted as dropped."""
+    path: EthernetPath | None = None
+    """Only in the kernel data plane, and only if packets are sent."""
 
     @property
     def source(self) -> str | None:
@@ -113,12 +127,14 @@ class RouteOutput:
 class Route:
     """The rule that a flow belongs to, and the outputs that its packets are sent to.
 
-    With `loopback`, packets that this host sends through the device of the flow are relayed, too.
+    With `loopback`, packets that this host sends through the device of the flow are relayed, too. With
+    `exclusive`, which only the kernel data plane knows, the host itself does not get the packets.
     """
 
     rule: str
     outputs: tuple[RouteOutput, ...]
     loopback: bool = False
+    exclusive: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -130,14 +146,24 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class Attachment:
+    """The program of the kernel data plane at the ingress of a link."""
+
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class MaxAge:
     """The greatest age, in nanoseconds, at which a worker still relays a packet."""
 
     nanoseconds: int
 
 
-WorkerResource = MaxAge | Ingress | Egress | Trace
-"""A resource that a worker opens and closes. A new kind must be added to the order in `reconcile.diff`."""
+WorkerResource = MaxAge | Ingress | Egress | Trace | Attachment
+"""A resource that a worker opens and closes. A new kind must be added to the order in `reconcile.diff`.
+
+An attachment is the only resource of the kernel data plane, and no worker has one.
+"""
 
 SupervisorResource = PortReservation | Membership
 """A resource that the supervisor itself acquires and releases; it outlives the workers."""
@@ -147,7 +173,7 @@ Resource = WorkerResource | SupervisorResource
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """The open resources of a worker, and the flows that it forwards."""
+    """The open resources of a worker or of the kernel data plane, and the flows that it forwards."""
 
     resources: frozenset[WorkerResource] = frozenset()
     flows: Mapping[Flow, Route] = field(default_factory=dict)
@@ -174,16 +200,39 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """The state to reach: workers that all forward the same flows, and the resources of the supervisor."""
+    """The state to reach: workers that all forward the same flows, the flows that the kernel forwards, and
+    the resources of the supervisor.
+
+    `worker_count` is the number of workers if there is something for them to do.
+    `spare_rings` are the rings that workers need for flows that move to them from the kernel.
+    """
 
     forwarding: WorkerState = field(default_factory=WorkerState)
     worker_count: int = 0
     resources: frozenset[SupervisorResource] = frozenset()
+    kernel: WorkerState = field(default_factory=WorkerState)
+    spare_rings: frozenset[Ingress] = frozenset()
 
     @property
     def workers(self) -> range:
-        """The numbers of the workers."""
-        return range(self.worker_count)
+        """The numbers of the workers: none while there is nothing for them to do."""
+        has_work = any(not isinstance(resource, MaxAge) for resource in self.forwarding.resources)
+        return range(self.worker_count if has_work or self.forwarding.flows else 0)
+
+    @property
+    def states(self) -> dict[int, WorkerState]:
+        """The desired state of each worker by its number, and of the kernel under KERNEL if it forwards."""
+        states = dict.fromkeys(self.workers, self.forwarding)
+        return {KERNEL: self.kernel, **states} if self.kernel.flows else states
+
+    @property
+    def flows(self) -> dict[Flow, Route]:
+        """The flows of both data planes."""
+        return {**self.forwarding.flows, **self.kernel.flows}
+
+    def routes_by_rule(self) -> dict[str, Route]:
+        """Return the route of each rule that is forwarded, in either data plane."""
+        return self.forwarding.routes_by_rule() | self.kernel.routes_by_rule()
 
     @property
     def memberships(self) -> frozenset[Membership]:
@@ -200,7 +249,8 @@ class DesiredState:
 class RunningState:
     """The reached state: the confirmed state of each worker by its number, and the acquired resources.
 
-    The states of workers differ while a worker starts, and after a worker has refused an action.
+    The states of workers differ while a worker starts, and after a worker has refused an action. What the
+    kernel forwards stands under KERNEL.
     """
 
     workers: Mapping[int, WorkerState] = field(default_factory=dict)

@@ -18,6 +18,8 @@ from mcrelay.model.actions import (
     exclusive_slot,
 )
 from mcrelay.model.state import (
+    KERNEL,
+    Attachment,
     DesiredState,
     Egress,
     Flow,
@@ -26,16 +28,16 @@ from mcrelay.model.state import (
     Membership,
     PortReservation,
     Resource,
+    Route,
     RunningState,
     Trace,
+    WorkerResource,
     WorkerState,
 )
 
 # Each kind needs the kinds before it: a flow its ring and its sockets, a trace the flows of its rule.
-_ORDER = {
-    kind: position
-    for position, kind in enumerate((MaxAge, Ingress, Egress, Flow, Trace, PortReservation, Membership))
-}
+_KINDS = (MaxAge, Attachment, Ingress, Egress, Flow, Trace, PortReservation, Membership)
+_ORDER = {kind: position for position, kind in enumerate(_KINDS)}
 
 _Some = TypeVar("_Some", bound=Resource)
 
@@ -45,22 +47,24 @@ def diff(running: RunningState, desired: DesiredState) -> list[Action]:
 
     An addition follows the additions that it needs: a flow follows its ring and its sockets, and a membership
     follows the flows, so that the first packet of the group finds its route. Removals are in the opposite
-    order.
+    order. A flow that moves to the other data plane is removed once that one forwards it.
     """
     additions: list[Action] = []
     removals: list[Action] = []
-    wanted = desired.forwarding
-    for worker in desired.workers:
+    states = desired.states
+    for worker, wanted in states.items():
         have = running.workers.get(worker)
         if have is None:
             additions.append(StartWorker(worker))
             have = WorkerState()
         if have is not wanted:
             additions += _additions(worker, have, wanted)
-            removals += _removals(worker, have, wanted)
+            removals += _removals(worker, have, _with_moving(worker, have, wanted, running, desired))
     additions += [Acquire(resource) for resource in _sorted(desired.resources - running.resources)]
     releases = [Release(resource) for resource in _sorted(running.resources - desired.resources)[::-1]]
-    removals += [StopWorker(worker) for worker in running.workers if worker not in desired.workers]
+    for worker, have in running.workers.items():
+        if worker not in states and not _moving(worker, have, running, desired):
+            removals.append(StopWorker(worker))
     return [*additions, *releases, *removals]
 
 
@@ -89,6 +93,39 @@ def _removals(worker: int, have: WorkerState, wanted: WorkerState) -> list[Actio
         *(DeleteFlow(worker, flow) for flow in have.flows if flow not in wanted.flows),
         *(Close(worker, resource) for resource in closed if _ORDER[type(resource)] < _ORDER[Flow]),
     ]
+
+
+def _with_moving(
+    worker: int, have: WorkerState, wanted: WorkerState, running: RunningState, desired: DesiredState
+) -> WorkerState:
+    """Return `wanted` with the flows that the other data plane has yet to take, and what they need."""
+    moving = _moving(worker, have, running, desired)
+    if not moving:
+        return wanted
+    needed: set[WorkerResource] = set()
+    for flow, route in moving.items():
+        needed.update(output.egress for output in route.outputs)
+        needed.update(ring for ring in have.ingress if ring.ifindex == flow.ifindex)
+        needed.add(Attachment(flow.ifindex))
+    return WorkerState(wanted.resources | (needed & have.resources), {**moving, **wanted.flows})
+
+
+def _moving(
+    worker: int, have: WorkerState, running: RunningState, desired: DesiredState
+) -> dict[Flow, Route]:
+    """Return the flows that the other data plane is to forward, and does not forward yet."""
+    if worker == KERNEL:
+        takers, wanted = desired.workers, desired.forwarding.flows
+    else:
+        takers, wanted = range(KERNEL, KERNEL + 1), desired.kernel.flows
+    if not wanted:
+        return {}
+    taking = [running.workers[taker].flows if taker in running.workers else {} for taker in takers]
+    return {
+        flow: route
+        for flow, route in have.flows.items()
+        if flow in wanted and not all(flow in flows for flows in taking)
+    }
 
 
 def _sorted(resources: Iterable[_Some]) -> list[_Some]:

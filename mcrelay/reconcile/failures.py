@@ -19,7 +19,7 @@ from mcrelay.model.actions import (
     WorkerAction,
 )
 from mcrelay.model.rule_status import RuleState, RuleStatus
-from mcrelay.model.state import DesiredState, Flow, Resource, WorkerState
+from mcrelay.model.state import Attachment, DesiredState, Flow, Ingress, Resource, WorkerState
 from mcrelay.reconcile.plan import Plan, supervisor_resource
 
 FIRST_RETRY_DELAY_S = 1.0  # each further delay is twice the previous delay
@@ -105,12 +105,13 @@ class Failures:
 
     def _failures_by_path(self, plan: Plan) -> dict[str, list[list[FailedAttempt]]]:
         """Return the failures of each rule: a list for each path from a source to an output."""
-        forwarding = plan.state.forwarding
-        rings = {ingress.ifindex: ingress for ingress in forwarding.ingress}
+        state = plan.state
+        rings = {ingress.ifindex: ingress for ingress in state.forwarding.ingress}
         paths: dict[str, list[list[FailedAttempt]]] = {}
-        for flow, route in forwarding.flows.items():
+        for flow, route in state.flows.items():
+            reader = Attachment(flow.ifindex) if flow in state.kernel.flows else rings[flow.ifindex]
             for output in route.outputs:
-                needed = (rings[flow.ifindex], flow, supervisor_resource(flow), output.egress)
+                needed = (reader, flow, supervisor_resource(flow), output.egress)
                 failed = [self.by_subject[subject] for subject in needed if subject in self.by_subject]
                 paths.setdefault(route.rule, []).append(failed)
         return paths
@@ -141,16 +142,21 @@ def _add_failures(planned: RuleStatus, paths: Sequence[Sequence[FailedAttempt]])
 
 def _without(state: DesiredState, failed: set[Subject]) -> DesiredState:
     """Return `state` without the failed subjects, and without the flows and outputs that need them."""
-    forwarding = _forwarding_without(state.forwarding, failed)
-    return DesiredState(forwarding, state.worker_count, state.resources - failed)
+    return replace(
+        state,
+        forwarding=_forwarding_without(state.forwarding, failed),
+        resources=state.resources - failed,
+        kernel=_forwarding_without(state.kernel, failed),
+    )
 
 
 def _forwarding_without(state: WorkerState, failed: set[Subject]) -> WorkerState:
-    left = WorkerState(state.resources - failed)
-    egress, links = left.egress, {ring.ifindex for ring in left.ingress}
+    """Return the state of the workers or of the kernel without what failed, and what needs it."""
+    resources = state.resources - failed
+    links = {item.ifindex for item in resources if isinstance(item, Ingress | Attachment)}
     flows = {}
     for flow, route in state.flows.items():
-        outputs = tuple(output for output in route.outputs if output.egress in egress)
+        outputs = tuple(output for output in route.outputs if output.egress not in failed)
         if flow.ifindex in links and outputs and flow not in failed:
             flows[flow] = route if len(outputs) == len(route.outputs) else replace(route, outputs=outputs)
-    return WorkerState(left.resources, flows)
+    return WorkerState(resources, flows)

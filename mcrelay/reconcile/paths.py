@@ -35,12 +35,14 @@ class Unsupported(Exception):
 class Path:
     """The socket of an output, and the fault because of which nothing can be sent, with its reason.
 
-    The reason is empty if it is the state of the link, which the outputs of a rule share.
+    The reason is empty if it is the state of the link, which the outputs of a rule share. A unicast output
+    whose route leads through its device has a next hop.
     """
 
     egress: Egress
     fault: PathFault | None = None
     reason: str = ""
+    hop: NextHop | None = None
 
 
 def find_path(output: Output, link: Link, links: LinkTable, answers: RouteAnswers) -> Path:
@@ -130,7 +132,9 @@ def _unicast_path(output: Output, link: Link, links: LinkTable, answers: RouteAn
     # comes back.
     port = output.source_port if source else 0
     routing: Routing = "device" if link.is_in_vrf else "host"
-    return Path(Egress(link.ifindex, source or UNSPECIFIED_ADDRESS, port, routing), fault, reason)
+    egress = Egress(link.ifindex, source or UNSPECIFIED_ADDRESS, port, routing)
+    has_hop = leads_here and route.kind is RouteKind.UNICAST
+    return Path(egress, fault, reason, _next_hop(output, route) if has_hop else None)
 
 
 def _find_fault(

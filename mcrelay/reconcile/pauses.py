@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mcrelay.model.rule_status import RuleState, RuleStatus, join_reasons
-from mcrelay.model.state import DesiredState, RunningState
+from mcrelay.model.state import KERNEL, DesiredState, RunningState
 from mcrelay.reconcile.lifecycle import Phase, Process
 
 
@@ -18,12 +18,20 @@ def add_pauses(
     """Return the statuses of all rules, with the pauses of the rules that workers do not forward at present.
 
     A rule that no worker forwards is paused. A rule that only some workers forward stays active, with the
-    reasons why the other workers do not forward it.
+    reasons why the other workers do not forward it. A rule that one data plane forwards until the other one
+    takes it is not paused.
     """
+    in_kernel = _forwarded_rules(running, KERNEL)
+    of_kernel = desired.kernel.routes_by_rule()
     forwarded = {worker: _forwarded_rules(running, worker) for worker in desired.workers}
-    reasons = {worker: _reason(worker, running, processes) for worker in desired.workers}
+    reasons = {number: _reason(number, running, processes) for number in (KERNEL, *desired.workers)}
     result = dict(statuses)
     for rule in _incomplete_rules(statuses, forwarded):
+        if rule in in_kernel:
+            continue
+        if rule in of_kernel:
+            result[rule] = _add_reasons(statuses[rule], [reasons[KERNEL]], 1)
+            continue
         lacking = [worker for worker, rules in forwarded.items() if rule not in rules]
         result[rule] = _add_reasons(statuses[rule], [reasons[worker] for worker in lacking], len(forwarded))
     return result
@@ -50,12 +58,13 @@ def _add_reasons(status: RuleStatus, reasons: list[str], workers: int) -> RuleSt
     return status.with_reasons(f"{share}: {join_reasons(*reasons)}")
 
 
-def _reason(worker: int, running: RunningState, processes: Mapping[int, Process]) -> str:
-    if worker in running.workers:
-        return f"worker {worker} is about to forward it"
-    process = processes.get(worker, Process())
+def _reason(number: int, running: RunningState, processes: Mapping[int, Process]) -> str:
+    name = "the kernel data plane" if number == KERNEL else f"worker {number}"
+    if number in running.workers:
+        return f"{name} is about to forward it"
+    process = processes.get(number, Process())
     if not process.restarts:
-        return f"worker {worker} is starting"
+        return f"{name} is starting"
     times = f" {process.restarts} times" if process.restarts > 1 else ""
     activity = "waiting to restart" if process.phase is Phase.ABSENT else process.activity
-    return f"worker {worker} died{times} ({process.reason}) and is {activity}"
+    return f"{name} died{times} ({process.reason}) and is {activity}"

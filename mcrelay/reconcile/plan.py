@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mcrelay.config.model import Config, Input, Output, Rule
@@ -24,6 +24,16 @@ from mcrelay.model.state import (
 )
 from mcrelay.packet.frame import frame_size
 from mcrelay.reconcile.paths import Path, Unresolved, Unsupported, find_path, refuse_broadcast
+from mcrelay.reconcile.placement import (
+    NO_KERNEL,
+    USERSPACE,
+    KernelRefused,
+    KernelSupport,
+    Leg,
+    Placement,
+    kernel_state,
+    place_rule,
+)
 from mcrelay.reconcile.reasons import explain_outputs
 
 _NO_ANSWERS = RouteAnswers()
@@ -31,10 +41,12 @@ _NO_ANSWERS = RouteAnswers()
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The desired state, and the status of every rule by its name."""
+    """The desired state, and the status and the placement of rules by their names."""
 
     state: DesiredState = field(default_factory=DesiredState)
     rules: Mapping[str, RuleStatus] = field(default_factory=dict)
+    placements: Mapping[str, Placement] = field(default_factory=dict)
+    """The data plane of each rule that has a route."""
 
 
 def plan(
@@ -43,33 +55,58 @@ def plan(
     cpus: int,
     before: Plan | None = None,
     answers: RouteAnswers = _NO_ANSWERS,
+    kernel: KernelSupport = NO_KERNEL,
 ) -> Plan:
     """Return the plan for a configuration on a host with these links and this number of CPUs.
 
     `answers` has the routes of the unicast outputs; an output without an answer is assumed to have one. An
     unchanged route is the same object as in `before`, so that ten thousand routes are compared quickly.
     """
-    known: Mapping[Flow, Route] = before.state.forwarding.flows if before else {}
-    flows: dict[Flow, Route] = {}
-    statuses = {}
+    known: Mapping[Flow, Route] = before.state.flows if before else {}
+    flows: tuple[dict[Flow, Route], dict[Flow, Route]] = ({}, {})
+    statuses, placements = {}, {}
     for rule in config.rules.values():
-        statuses[rule.name], routed = _plan_rule(rule, config, links, answers)
-        for flow, route in routed.items():
-            flows[flow] = known[flow] if known.get(flow) == route else route
-    mtus = {link.ifindex: link.mtu for link in links.links.values()}
-    rings = (Ingress(ifindex, frame_size(mtus[ifindex])) for ifindex in {flow.ifindex for flow in flows})
-    sockets = (output.egress for route in flows.values() for output in route.outputs)
-    forwarding = WorkerState(frozenset((MaxAge(config.max_age), *rings, *sockets)), flows)
-    workers = cpus if config.workers == "auto" else config.workers
-    return Plan(DesiredState(forwarding, workers, frozenset(map(supervisor_resource, flows))), statuses)
+        planned = _plan_rule(rule, config, links, answers, kernel)
+        statuses[rule.name] = planned.status
+        if planned.flows:
+            placements[rule.name] = planned.placement
+        for flow, route in planned.flows.items():
+            kept = known[flow] if known.get(flow) == route else route
+            flows[planned.placement.is_kernel][flow] = kept
+    in_workers, in_kernel = flows
+    sockets = {output.egress for route in in_workers.values() for output in route.outputs}
+    # What comes back to the port of a unicast output is counted by a worker, also where the kernel sends.
+    sockets |= {
+        output.egress
+        for route in in_kernel.values()
+        for output in route.outputs
+        if not is_group(output.destination)
+    }
+    resources = frozenset((MaxAge(config.max_age), *_rings(in_workers, links), *sockets))
+    state = DesiredState(
+        WorkerState(resources, in_workers),
+        worker_count=cpus if config.workers == "auto" else config.workers,
+        resources=frozenset(map(supervisor_resource, (*in_workers, *in_kernel))),
+        kernel=kernel_state(in_kernel),
+        spare_rings=frozenset(_rings(in_kernel, links)),
+    )
+    return Plan(state, statuses, placements)
+
+
+def _rings(flows: Iterable[Flow], links: LinkTable) -> Iterator[Ingress]:
+    """Yield a ring for each link of these flows."""
+    ifindexes = {flow.ifindex for flow in flows}
+    for link in links.links.values():
+        if link.ifindex in ifindexes:
+            yield Ingress(link.ifindex, frame_size(link.mtu))
 
 
 def route_of(
     rule: Rule, config: Config, links: LinkTable, answers: RouteAnswers = _NO_ANSWERS
 ) -> Route | None:
-    """Return the route of a rule on a host with these links and answers, or None if there is no route."""
-    _, flows = _plan_rule(rule, config, links, answers)
-    return next(iter(flows.values()), None)
+    """Return the route of a rule in the workers of a host with these links and answers, if there is one."""
+    planned = _plan_rule(rule, config, links, answers, NO_KERNEL)
+    return next(iter(planned.flows.values()), None)
 
 
 def supervisor_resource(flow: Flow) -> SupervisorResource:
@@ -79,18 +116,25 @@ def supervisor_resource(flow: Flow) -> SupervisorResource:
     return PortReservation(flow.destination, flow.port)
 
 
+@dataclass(frozen=True, slots=True)
+class _PlannedRule:
+    status: RuleStatus
+    flows: Mapping[Flow, Route] = field(default_factory=dict)
+    placement: Placement = USERSPACE
+
+
 def _plan_rule(
-    rule: Rule, config: Config, links: LinkTable, answers: RouteAnswers
-) -> tuple[RuleStatus, dict[Flow, Route]]:
+    rule: Rule, config: Config, links: LinkTable, answers: RouteAnswers, kernel: KernelSupport
+) -> _PlannedRule:
     if not rule.enabled:
-        return RuleStatus(RuleState.DISABLED, "`enabled: false` in the file"), {}
+        return _PlannedRule(RuleStatus(RuleState.DISABLED, "`enabled: false` in the file"))
     try:
         flows = _flows(rule.input, config, links)
     except Unresolved as error:
-        return RuleStatus(RuleState.UNRESOLVED, f"input: {error}"), {}
+        return _PlannedRule(RuleStatus(RuleState.UNRESOLVED, f"input: {error}"))
     except Unsupported as error:
-        return RuleStatus(RuleState.FAILED, f"input: {error}"), {}
-    outputs, missing, unsupported, can_relay = [], [], 0, False
+        return _PlannedRule(RuleStatus(RuleState.FAILED, f"input: {error}"))
+    legs, missing, unsupported, can_relay = [], [], 0, False
     for output in rule.outputs:
         try:
             link = _link(output.interface, config, links)
@@ -99,17 +143,22 @@ def _plan_rule(
             missing.append((output.interface, str(error)))
             unsupported += isinstance(error, Unsupported)
             continue
-        outputs.append(_route_output(output, path))
+        legs.append(Leg(_route_output(output, path), link, path.hop))
         if path.reason:
             missing.append((output.interface, path.reason))
         can_relay |= link.has_carrier and path.fault is None
     reasons = explain_outputs(missing, len(rule.outputs)), *_links_not_up(rule, config, links)
-    if not outputs:
+    if not legs:
         state = RuleState.FAILED if unsupported == len(missing) else RuleState.UNRESOLVED
-        return RuleStatus(state).with_reasons(*reasons), {}
-    can_relay &= _link(rule.input.interface, config, links).has_carrier
+        return _PlannedRule(RuleStatus(state).with_reasons(*reasons))
+    entry = _link(rule.input.interface, config, links)
+    try:
+        placement, route = place_rule(rule, entry, legs, answers.addresses, kernel)
+    except KernelRefused as error:
+        return _PlannedRule(RuleStatus(RuleState.FAILED).with_reasons(str(error), *reasons))
+    can_relay &= entry.has_carrier
     status = RuleStatus(RuleState.ACTIVE if can_relay else RuleState.UNRESOLVED).with_reasons(*reasons)
-    return status, dict.fromkeys(flows, Route(rule.name, tuple(outputs), rule.input.loopback))
+    return _PlannedRule(status, dict.fromkeys(flows, route), placement)
 
 
 def _links_not_up(rule: Rule, config: Config, links: LinkTable) -> Iterator[str]:

@@ -26,16 +26,20 @@ from mcrelay.model.actions import (
     SupervisorAction,
     WorkerAction,
     applied,
+    with_worker,
     without_worker,
 )
 from mcrelay.model.rule_status import RuleStatus
-from mcrelay.model.state import DesiredState, RunningState, Trace
+from mcrelay.model.state import DesiredState, RunningState, Trace, WorkerState
 from mcrelay.reconcile.commands import Command, Kill, Perform, SendBatch, Start, Stop
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.failures import Failures
 from mcrelay.reconcile.lifecycle import TIMEOUT_S, Phase, Process
 from mcrelay.reconcile.pauses import add_pauses
+from mcrelay.reconcile.placement import move_to_workers
 from mcrelay.reconcile.plan import Plan
+
+_NOTHING = WorkerState()
 
 
 @dataclass(slots=True)
@@ -71,10 +75,13 @@ class Reconciler:
             self._traces = traces
             self._update_desired()
 
-    def worker_started(self, worker: int, now: float) -> None:
-        """Record the hello of a worker, which has no open resources yet."""
+    def worker_started(self, worker: int, now: float, state: WorkerState = _NOTHING) -> None:
+        """Record the hello of a worker, which has no open resources yet.
+
+        The kernel data plane, which outlives the daemon, may have a `state` when it is opened.
+        """
         if self._process(worker).record_hello(now):
-            self.running = applied(self.running, [StartWorker(worker)])
+            self.running = with_worker(self.running, worker, state)
             self._has_unseen_events = True
 
     def worker_exited(self, worker: int, now: float, reason: str = "") -> None:
@@ -145,7 +152,7 @@ class Reconciler:
         for worker, process in self.processes.items():
             if process.is_under_way:
                 times.append(process.deadline)
-            elif process.phase is Phase.ABSENT and worker in self.desired.workers:
+            elif process.phase is Phase.ABSENT and worker in self.desired.states:
                 times.append(process.start_not_before)
         return min(times, default=None)
 
@@ -200,7 +207,7 @@ class Reconciler:
         return late
 
     def _may_start(self, now: float) -> bool:
-        wanted = self.desired.workers
+        wanted = self.desired.states
         return any(process.may_start(now) for worker, process in self.processes.items() if worker in wanted)
 
     def _start_and_stop(self, actions: list[Action], now: float) -> list[Command]:
@@ -238,9 +245,10 @@ class Reconciler:
 
 
 def _with_traces(state: DesiredState, traces: frozenset[Trace]) -> DesiredState:
-    """Return `state` with the traces of the rules that it forwards."""
+    """Return `state` with the traces of the rules that it forwards; workers forward a rule that is traced."""
     if not traces:
         return state
+    state = move_to_workers(state, {trace.rule for trace in traces})
     rules = state.forwarding.routes_by_rule()
     possible = {trace for trace in traces if trace.rule in rules}
     resources = state.forwarding.resources | possible

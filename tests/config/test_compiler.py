@@ -107,19 +107,23 @@ def test_a_config_without_rules_is_a_config(text):
         ("version: 1\nmax_age:\n",
          "0.yaml:2:9: max_age: expected a number with a unit (ms, s, min or h), such as `50ms` or `5s`,"
          " but the value is missing"),
-        ("version: 1\ndata_plane: kernel\n",
-         "0.yaml:2:13: data_plane: the kernel data plane is not implemented yet; use `auto` or `userspace`"),
     ],
 )  # fmt: skip
 def test_the_error_of_a_file_as_a_whole_says_what_to_do(text, problem):
     assert problems(text) == [problem]
 
 
-def test_the_kernel_data_plane_and_what_needs_it_are_refused_until_it_exists():
-    text = GOOD + rule(f"{INPUT}, outputs: [{{interface: plant}}], data_plane: kernel, exclusive: true")
-    first, second = problems(text)
-    assert "rules.r.data_plane: the kernel data plane is not implemented yet" in first
-    assert "rules.r.exclusive: `true` needs the kernel data plane" in second
+@pytest.mark.parametrize("plane", ["auto", "kernel"])
+def test_an_exclusive_rule_is_for_the_kernel(plane):
+    text = GOOD + rule(f"{INPUT}, outputs: [{{interface: plant}}], data_plane: {plane}, exclusive: true")
+    compiled = config(text).rules["r"]
+    assert (compiled.data_plane, compiled.exclusive) == (plane, True)
+
+
+def test_an_exclusive_rule_in_the_workers_is_refused():
+    text = GOOD + rule(f"{INPUT}, outputs: [{{interface: plant}}], data_plane: userspace, exclusive: true")
+    [problem] = problems(text)
+    assert "rules.r.exclusive: `true` needs the kernel data plane: delete it, or write" in problem
 
 
 @pytest.mark.parametrize(

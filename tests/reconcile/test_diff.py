@@ -4,9 +4,21 @@ from copy import deepcopy
 from dataclasses import replace
 
 from hypothesis import given
+from hypothesis import strategies as st
 
-from mcrelay.model.actions import Acquire, Close, DeleteFlow, Open, Release, SetFlow, StartWorker, applied
+from mcrelay.model.actions import (
+    Acquire,
+    Close,
+    DeleteFlow,
+    Open,
+    Release,
+    SetFlow,
+    StartWorker,
+    applied,
+    without_worker,
+)
 from mcrelay.model.state import (
+    KERNEL,
     DesiredState,
     Egress,
     Flow,
@@ -19,7 +31,7 @@ from mcrelay.model.state import (
 )
 from mcrelay.reconcile.diff import diff
 from mcrelay.reconcile.plan import supervisor_resource
-from tests.support.strategies import desired_states, plans, running_as, running_states
+from tests.support.strategies import RULES, desired_states, plans, running_as, running_states, with_kernel
 
 ADDITIONS = (StartWorker, Open, SetFlow, Acquire)
 
@@ -118,13 +130,58 @@ def test_a_larger_mtu_is_one_action():
 
 @given(plans)
 def test_each_kind_is_opened_after_what_it_needs_and_closed_before_it(desired):
-    trace = Trace("camera", 1)
+    trace, kept = Trace("camera", 1), Egress(9, "10.0.0.99")  # a worker that has nothing to do is stopped
     forwarding = desired.state.forwarding
-    forwarding = replace(forwarding, resources=forwarding.resources | {trace})
+    forwarding = replace(forwarding, resources=forwarding.resources | {trace, kept})
     state = replace(desired.state, forwarding=forwarding, worker_count=1)
     order = [Ingress, Egress, Flow, Trace, PortReservation, Membership]
     opened = [type(touched(action)[1]) for action in diff(RunningState({0: WorkerState()}), state)]
-    closed = [type(touched(action)[1]) for action in diff(running_as(state), DesiredState(worker_count=1))]
+    closed = [
+        type(touched(action)[1])
+        for action in diff(running_as(state), DesiredState(WorkerState(frozenset({kept})), 1))
+    ]
     assert opened == sorted(opened, key=order.index)
     order = [Membership, PortReservation, Trace, Flow, Egress, Ingress]
     assert closed == sorted(closed, key=order.index)
+
+
+# Two data planes.
+
+
+def batches(actions):
+    """Return the actions of each worker, of the kernel, and of the supervisor (None)."""
+    found = {}
+    for action in actions:
+        found.setdefault(getattr(action, "worker", None), []).append(action)
+    return found
+
+
+def is_forwarded(flow, running, desired):
+    """Return whether the kernel or each worker forwards a flow."""
+    states = [running.workers.get(worker, WorkerState()) for worker in desired.workers]
+    return flow in running.workers.get(KERNEL, WorkerState()).flows or (
+        bool(states) and all(flow in state.flows for state in states)
+    )
+
+
+@given(st.data(), plans, st.sets(st.sampled_from(RULES)), st.sets(st.sampled_from(RULES)))
+def test_a_flow_that_moves_to_the_other_data_plane_is_forwarded_at_all_times(data, plan, before, after):
+    desired = with_kernel(plan.state, after)
+    running = running_as(with_kernel(plan.state, before))
+    for _ in range(4):
+        parts = batches(diff(running, desired))
+        for number in data.draw(st.permutations(list(parts))):
+            running = applied(running, parts[number])
+            assert all(is_forwarded(flow, running, desired) for flow in desired.flows)
+    assert running == running_as(desired)
+
+
+@given(plans, st.sets(st.sampled_from(RULES)))
+def test_a_data_plane_that_lost_its_state_gets_its_flows_again(plan, in_kernel):
+    desired = with_kernel(plan.state, in_kernel)
+    running = running_as(desired)
+    for number in desired.states:
+        assert (
+            applied(without_worker(running, number), diff(without_worker(running, number), desired))
+            == running
+        )

@@ -3,7 +3,7 @@
 import pytest
 
 from mcrelay.model.actions import Release
-from mcrelay.model.state import DesiredState, Membership
+from mcrelay.model.state import Membership
 from mcrelay.reconcile.commands import Kill, Perform, Start, Stop
 from mcrelay.reconcile.lifecycle import Phase
 from mcrelay.reconcile.plan import Plan
@@ -84,12 +84,14 @@ def test_an_unexpected_hello_is_ignored():
 
 def test_a_start_is_settled_once_every_worker_has_run_and_stays_so_when_one_dies():
     harness = ReconcilerHarness()
-    harness.plan(Plan(DesiredState(worker_count=1)))
+    harness.plan(ONE_RULE)
     harness.exit(0)
     assert not harness.reconciler.is_settled
     harness.wait(0.1)
     assert not harness.reconciler.is_settled
     harness.hello(0)
+    harness.answer(0)
+    harness.perform()
     assert harness.reconciler.is_settled
     harness.exit(0)
     assert harness.reconciler.is_settled

@@ -37,13 +37,15 @@ def unicast(ifindex=3, gateway=None, source="10.7.0.1"):
 
 
 def test_a_unicast_output_is_sent_from_the_preferred_source_of_its_route():
-    assert path(unicast()) == Path(Egress(3, "10.7.0.1", routing="host"))
+    assert path(unicast()) == Path(Egress(3, "10.7.0.1", routing="host"), hop=NextHop(3, HOST))
     assert path(unicast(source="10.9.0.1")).egress.source == "10.9.0.1"
 
 
 def test_the_source_that_the_file_names_is_used_for_the_question_and_for_the_socket():
     wanted = output(source="10.2.0.1", source_port=4000)
-    assert path(unicast(source="10.2.0.1"), wanted) == Path(Egress(3, "10.2.0.1", 4000, "host"))
+    assert path(unicast(source="10.2.0.1"), wanted) == Path(
+        Egress(3, "10.2.0.1", 4000, "host"), hop=NextHop(3, HOST)
+    )
 
 
 def test_a_group_is_sent_from_the_primary_address_and_bound_to_the_device():
@@ -52,7 +54,12 @@ def test_a_group_is_sent_from_the_primary_address_and_bound_to_the_device():
 
 
 def test_without_an_answer_the_destination_is_assumed_to_be_a_neighbour():
-    assert find_path(output(), ETH1, LINKS, RouteAnswers()) == Path(Egress(3, "10.2.0.1", routing="host"))
+    found = find_path(output(), ETH1, LINKS, RouteAnswers())
+    assert found == Path(Egress(3, "10.2.0.1", routing="host"), hop=NextHop(3, HOST))
+
+
+def test_the_next_hop_is_the_gateway_of_the_route():
+    assert path(unicast(gateway="10.2.0.254")).hop == NextHop(3, "10.2.0.254")
 
 
 @pytest.mark.parametrize("destination", [HOST, "239.2.2.2"])

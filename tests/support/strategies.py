@@ -1,5 +1,7 @@
 """Hypothesis strategies for the values of the model: few of each kind, so that equal ones are frequent."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from mcrelay.model.actions import (
@@ -29,6 +31,7 @@ from mcrelay.model.state import (
     Trace,
     WorkerState,
 )
+from mcrelay.reconcile.placement import kernel_state
 from mcrelay.reconcile.plan import Plan, supervisor_resource
 
 GROUPS = ["239.1.1.1", "239.1.1.2"]
@@ -109,7 +112,22 @@ desired_states = st.builds(
 
 def running_as(desired):
     """Return the running state that has all of a desired state."""
-    return RunningState(dict.fromkeys(desired.workers, desired.forwarding), desired.resources)
+    return RunningState(desired.states, desired.resources)
+
+
+def with_kernel(state, rules):
+    """Return a state of workers with these rules in the kernel instead."""
+    flows = {flow: route for flow, route in state.forwarding.flows.items() if route.rule not in rules}
+    moved = {flow: route for flow, route in state.forwarding.flows.items() if route.rule in rules}
+    links = {flow.ifindex for flow in flows}
+    sockets = {output.egress for route in flows.values() for output in route.outputs}
+    rings = {ring for ring in state.forwarding.ingress if ring.ifindex in links}
+    return replace(
+        state,
+        forwarding=WorkerState(frozenset(rings | sockets), flows),
+        kernel=kernel_state(moved),
+        spare_rings=state.forwarding.ingress,
+    )
 
 
 def planned(rules, frame_size=2048, count=1):
