@@ -7,4 +7,8 @@ object_file.py   the instructions in the compiled program
 loader.py        puts the program into the kernel
 maps.py          what the maps hold: flows, own endpoints, addresses, links
 counters.py      the counters that the program writes
+bpf_map.py       thousands of entries with one system call
+plane.py         opens, adopts, attaches and removes the data plane, which goes on without a process
+hooks.py         where the program runs: tcx links, or classifiers below clsact
+location.py      the directory of a daemon in the bpf file system
 """

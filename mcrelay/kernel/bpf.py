@@ -20,7 +20,7 @@ _GENERIC_NUMBER = 280  # asm-generic/unistd.h: arm64, riscv64, loongarch64
 
 # Commands, types and flags of linux/bpf.h
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD, _OBJ_PIN, _OBJ_GET = range(8)
-_PROG_TEST_RUN = 10
+_PROG_TEST_RUN, _OBJ_GET_INFO, _MAP_FREEZE = 10, 15, 22
 HASH, ARRAY, PERCPU_ARRAY, ARRAY_OF_MAPS = 1, 2, 6, 12
 SOCKET_FILTER, SCHED_CLS = 1, 3
 NO_PREALLOC, MMAPABLE = 1 << 0, 1 << 10
@@ -45,13 +45,13 @@ class MapSpec:
 def create_map(spec: MapSpec, inner: int = 0) -> int:
     """Create a map and return its descriptor; `inner` is the descriptor of a map like `spec.inner`."""
     sizes = (spec.kind, spec.key_octets, spec.value_octets, spec.entries, spec.flags, inner, 0)
-    return _bpf(_MAP_CREATE, struct.pack("=7I16s", *sizes, spec.name.encode()[:15]))
+    return call(_MAP_CREATE, struct.pack("=7I16s", *sizes, spec.name.encode()[:15]))
 
 
 def update(descriptor: int, key: bytes, value: bytes) -> None:
     """Set the value of a key."""
     memory = [ctypes.create_string_buffer(octets, len(octets)) for octets in (key, value)]
-    _bpf(_MAP_UPDATE, struct.pack("=IxxxxQQQ", descriptor, *map(ctypes.addressof, memory), 0))
+    call(_MAP_UPDATE, struct.pack("=IxxxxQQQ", descriptor, *map(ctypes.addressof, memory), 0))
 
 
 def lookup(descriptor: int, key: bytes, octets: int) -> bytes | None:
@@ -59,7 +59,7 @@ def lookup(descriptor: int, key: bytes, octets: int) -> bytes | None:
     name, value = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(octets)
     places = ctypes.addressof(name), ctypes.addressof(value)
     try:
-        _bpf(_MAP_LOOKUP, struct.pack("=IxxxxQQQ", descriptor, *places, 0))
+        call(_MAP_LOOKUP, struct.pack("=IxxxxQQQ", descriptor, *places, 0))
     except FileNotFoundError:
         return None
     return value.raw
@@ -69,7 +69,7 @@ def delete(descriptor: int, key: bytes) -> None:
     """Delete a key; nothing happens if there is no such key."""
     name = ctypes.create_string_buffer(key, len(key))
     try:
-        _bpf(_MAP_DELETE, struct.pack("=IxxxxQQQ", descriptor, ctypes.addressof(name), 0, 0))
+        call(_MAP_DELETE, struct.pack("=IxxxxQQQ", descriptor, ctypes.addressof(name), 0, 0))
     except FileNotFoundError:
         pass
 
@@ -81,7 +81,7 @@ def keys(descriptor: int, octets: int) -> Iterator[bytes]:
     while True:
         try:
             places = place, ctypes.addressof(following)
-            _bpf(_MAP_NEXT_KEY, struct.pack("=IxxxxQQQ", descriptor, *places, 0))
+            call(_MAP_NEXT_KEY, struct.pack("=IxxxxQQQ", descriptor, *places, 0))
         except FileNotFoundError:
             return
         yield following.raw
@@ -101,7 +101,7 @@ def load_program(kind: int, name: str, instructions: bytes, license_name: str) -
             *(0, 0, name.encode()[:15]),
         )
         try:
-            return _bpf(_PROG_LOAD, attributes)
+            return call(_PROG_LOAD, attributes)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EINVAL, errno.E2BIG):
                 raise
@@ -125,7 +125,7 @@ def run_program(descriptor: int, packet: bytes, ifindex: int, repeat: int = 1) -
             *(repeat, 0, len(context), 0, ctypes.addressof(context), 0),
         )
     )
-    _call(_PROG_TEST_RUN, attributes)
+    call_in_place(_PROG_TEST_RUN, attributes)
     result, octets = struct.unpack_from("=I4xI", attributes, 4)
     duration = struct.unpack_from("=I", attributes, 36)[0]
     return result, out.raw[:octets], duration
@@ -134,20 +134,42 @@ def run_program(descriptor: int, packet: bytes, ifindex: int, repeat: int = 1) -
 def pin(descriptor: int, path: Path) -> None:
     """Give a map or program a name in a file system of type bpf."""
     name = ctypes.create_string_buffer(os.fsencode(path))
-    _bpf(_OBJ_PIN, struct.pack("=QII", ctypes.addressof(name), descriptor, 0))
+    call(_OBJ_PIN, struct.pack("=QII", ctypes.addressof(name), descriptor, 0))
 
 
 def get(path: Path, is_read_only: bool = False) -> int:
     """Return a descriptor of a pinned map or program; with `is_read_only`, it cannot write the map."""
     name = ctypes.create_string_buffer(os.fsencode(path))
-    return _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, _RDONLY if is_read_only else 0))
+    return call(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, _RDONLY if is_read_only else 0))
 
 
-def _bpf(command: int, attributes: bytes) -> int:
-    return _call(command, ctypes.create_string_buffer(attributes, len(attributes)))
+def freeze(descriptor: int) -> None:
+    """Let only programs write a map from now on, so that any process may have a descriptor of it, and map it.
+
+    A descriptor that cannot write (BPF_F_RDONLY) cannot be mapped. Since Linux 5.2.
+    """
+    call(_MAP_FREEZE, struct.pack("=I", descriptor))
 
 
-def _call(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
+def program_id(descriptor: int) -> int:
+    """Return the number by which the kernel and bpftool(8) know a program."""
+    return int(struct.unpack("=4xI", info(descriptor, 8))[0])  # struct bpf_prog_info
+
+
+def info(descriptor: int, octets: int) -> bytes:
+    """Return the first octets of what the kernel tells about a program, map or link."""
+    answer = ctypes.create_string_buffer(octets)
+    call(_OBJ_GET_INFO, struct.pack("=IIQ", descriptor, octets, ctypes.addressof(answer)))
+    return answer.raw
+
+
+def call(command: int, attributes: bytes) -> int:
+    """Give the kernel a command with a union bpf_attr, and return its answer."""
+    return call_in_place(command, ctypes.create_string_buffer(attributes, len(attributes)))
+
+
+def call_in_place(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
+    """Do what `call` does; the kernel may write into the attributes."""
     number = _NUMBERS.get(platform.machine(), _GENERIC_NUMBER)
     words = (command, ctypes.addressof(attributes), len(attributes))
     result = int(_libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, words)))

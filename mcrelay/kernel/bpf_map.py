@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import struct
 from collections.abc import Collection, Iterator, Mapping
 
-from mcrelay.kernel.bpf_syscall import (
-    BPF_MAP_DELETE_BATCH,
-    BPF_MAP_DELETE_ELEM,
-    BPF_MAP_LOOKUP_BATCH,
-    BPF_MAP_LOOKUP_ELEM,
-    BPF_MAP_UPDATE_BATCH,
-    BPF_MAP_UPDATE_ELEM,
-    address_of,
-    bpf,
-)
+from mcrelay.kernel import bpf
 
+# linux/bpf.h
+_LOOKUP, _UPDATE, _DELETE = 1, 2, 3
+_LOOKUP_BATCH, _UPDATE_BATCH, _DELETE_BATCH = 24, 26, 27
 _BATCH = 4096  # entries that are read with a system call
 _ELEMENT = struct.Struct("=I4xQQQ")  # map, key, value, flags
 _BATCH_ATTRIBUTES = struct.Struct("=4Q2I2Q")  # position before and after, keys, values, count, map, flags
@@ -41,16 +36,16 @@ class BpfMap:
     def lookup(self, key: bytes) -> bytes | None:
         """Return the value of a key, None if it has none."""
         value = bytearray(self._value_size)
-        return bytes(value) if self._call(BPF_MAP_LOOKUP_ELEM, key, value) else None
+        return bytes(value) if self._call(_LOOKUP, key, value) else None
 
     def update(self, key: bytes, value: bytes) -> None:
         """Write an entry. The program finds the old or the new value of a hash map, never a mixture."""
-        self._call(BPF_MAP_UPDATE_ELEM, key, _joined([value], self._value_size))
+        self._call(_UPDATE, key, _joined([value], self._value_size))
         self.writes += 1
 
     def delete(self, key: bytes) -> bool:
         """Delete an entry; return whether there was one."""
-        was_there = self._call(BPF_MAP_DELETE_ELEM, key, None)
+        was_there = self._call(_DELETE, key, None)
         self.writes += was_there
         return was_there
 
@@ -58,7 +53,7 @@ class BpfMap:
         """Write entries one after the other. If one fails, those before it are written."""
         keys = _joined(entries.keys(), self._key_size)
         values = _joined(entries.values(), self._value_size)
-        written, code = self._batch(BPF_MAP_UPDATE_BATCH, len(entries), keys, values)
+        written, code = self._batch(_UPDATE_BATCH, len(entries), keys, values)
         self.writes += written
         if code:
             raise OSError(code, os.strerror(code))
@@ -68,7 +63,7 @@ class BpfMap:
         names, done = memoryview(_joined(keys, self._key_size)), 0
         while done < len(keys):
             deleted, code = self._batch(
-                BPF_MAP_DELETE_BATCH, len(keys) - done, names[done * self._key_size :], bytearray(1)
+                _DELETE_BATCH, len(keys) - done, names[done * self._key_size :], bytearray(1)
             )
             self.writes += deleted
             if code not in (0, errno.ENOENT):
@@ -81,7 +76,7 @@ class BpfMap:
         before, after, code = None, bytearray(_POSITION_SIZE), 0
         while not code:
             keys, values = bytearray(_BATCH * self._key_size), bytearray(_BATCH * self._value_size)
-            count, code = self._batch(BPF_MAP_LOOKUP_BATCH, _BATCH, keys, values, before, after)
+            count, code = self._batch(_LOOKUP_BATCH, _BATCH, keys, values, before, after)
             if code not in (0, errno.ENOENT):
                 raise OSError(code, os.strerror(code))
             found.update(
@@ -93,13 +88,11 @@ class BpfMap:
     def _call(self, command: int, key: bytes, value: bytearray | None) -> bool:
         """Return whether the key has an entry."""
         name = _joined([key], self._key_size)
-        where = address_of(value) if value is not None else 0
+        place = _address(value) if value is not None else 0
         try:
-            bpf(command, _ELEMENT.pack(self.descriptor, address_of(name), where, 0))
-        except OSError as error:
-            if error.errno == errno.ENOENT and command != BPF_MAP_UPDATE_ELEM:
-                return False
-            raise
+            bpf.call(command, _ELEMENT.pack(self.descriptor, _address(name), place, 0))
+        except FileNotFoundError:
+            return False
         return True
 
     def _batch(
@@ -114,14 +107,20 @@ class BpfMap:
         """Return how many entries were done, and the errno that ended the batch, or 0."""
         if not count:
             return 0, 0
-        pointers = [address_of(buffer) if buffer else 0 for buffer in (before, after, keys, values)]
-        attributes = bytearray(_BATCH_ATTRIBUTES.pack(*pointers, count, self.descriptor, 0, 0))
+        places = [_address(buffer) if buffer else 0 for buffer in (before, after, keys, values)]
+        packed = _BATCH_ATTRIBUTES.pack(*places, count, self.descriptor, 0, 0)
+        attributes = ctypes.create_string_buffer(packed, len(packed))
         try:
-            bpf(command, attributes)
+            bpf.call_in_place(command, attributes)
         except OSError as error:
             (done,) = _COUNT.unpack_from(attributes)
             return done % count, error.errno or 0  # the kernel leaves the count as it is if it did nothing
         return int(_COUNT.unpack_from(attributes)[0]), 0
+
+
+def _address(buffer: bytearray | memoryview) -> int:
+    """Return where the bytes of a buffer lie, which must live while the kernel uses them."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 def _joined(parts: Collection[bytes], size: int) -> bytearray:

@@ -13,8 +13,7 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Protocol
 
-from mcrelay.kernel import bpf_syscall
-from mcrelay.kernel.bpf_syscall import BPF_F_BEFORE, AttachType
+from mcrelay.kernel import bpf, links
 from mcrelay.linux import traffic_control
 from mcrelay.linux.traffic_control import Classifier
 
@@ -42,7 +41,7 @@ def choose_hook(directory: Path, program: int) -> Hook:
     """Return the best hook that this kernel has, for a daemon with this directory (location.py)."""
     try:
         # There is no device 0, so that nothing is attached.
-        os.close(bpf_syscall.link_create(program, 0, AttachType.TCX_INGRESS))
+        os.close(links.create(program, 0))
     except OSError as error:
         if error.errno == errno.ENODEV:
             return TcxHook(directory)
@@ -63,18 +62,18 @@ class TcxHook:
         link = self._open(ifindex)
         if link is not None:
             try:
-                info = bpf_syscall.link_info(link)
-                if info.link_id in bpf_syscall.links_at(ifindex, AttachType.TCX_INGRESS):
-                    if info.program_id == bpf_syscall.program_id(program):
+                info = links.describe(link)
+                if info.link_id in links.find(ifindex):
+                    if info.program_id == bpf.program_id(program):
                         return False
-                    bpf_syscall.link_update(link, program)
+                    links.update(link, program)
                     return True
             finally:
                 os.close(link)
             self.detach(ifindex)  # that was another device with this number
-        link = bpf_syscall.link_create(program, ifindex, AttachType.TCX_INGRESS, BPF_F_BEFORE)
+        link = links.create(program, ifindex)
         try:
-            bpf_syscall.pin(link, self._pin(ifindex))
+            bpf.pin(link, self._pin(ifindex))
         finally:
             os.close(link)
         return True
@@ -85,7 +84,7 @@ class TcxHook:
         if link is None:
             return
         try:
-            bpf_syscall.link_detach(link)
+            links.detach(link)
         finally:
             os.close(link)
         self._pin(ifindex).unlink()
@@ -96,11 +95,11 @@ class TcxHook:
 
     def are_all_severed(self) -> bool:
         """Return whether there are links, none of which has its device any more."""
-        links = [bpf_syscall.get(self._pin(ifindex)) for ifindex in self.attached()]
+        opened = [bpf.get(self._pin(ifindex)) for ifindex in self.attached()]
         try:
-            return bool(links) and all(bpf_syscall.link_info(link).ifindex == 0 for link in links)
+            return bool(opened) and all(links.describe(link).ifindex == 0 for link in opened)
         finally:
-            for link in links:
+            for link in opened:
                 os.close(link)
 
     def _pin(self, ifindex: int) -> Path:
@@ -108,7 +107,7 @@ class TcxHook:
 
     def _open(self, ifindex: int) -> int | None:
         try:
-            return bpf_syscall.get(self._pin(ifindex))
+            return bpf.get(self._pin(ifindex))
         except FileNotFoundError:
             return None
 
@@ -135,7 +134,7 @@ class ClsactHook:
                 self._release_clsact(ifindex)
                 raise
             return True
-        if own.program_id == bpf_syscall.program_id(program):
+        if own.program_id == bpf.program_id(program):
             return False
         traffic_control.set_bpf_classifier(ifindex, self._name, program, own.priority, own.handle)
         return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,20 +9,11 @@ from pathlib import Path
 
 from mcrelay.kernel import bpf
 from mcrelay.kernel.object_file import ObjectFile, ObjectFileError
+from mcrelay.kernel.unavailable import KernelPlaneUnavailable, explain
 
 OBJECT = Path(__file__).with_name(f"relay.bpf{'el' if sys.byteorder == 'little' else 'eb'}.o")
 INGRESS = "classifier"  # the section of the program
 _LICENSE = "Dual MIT/GPL"  # of the programs, for the kernel (bpf_helpers(7))
-
-_REASONS = {
-    errno.EPERM: "the daemon lacks CAP_BPF or CAP_NET_ADMIN, or a security module forbids BPF",
-    errno.ENOSYS: "the kernel has no BPF (CONFIG_BPF_SYSCALL)",
-    errno.ENOMEM: "the kernel has no memory for it, or the limit of locked memory is too low",
-}
-
-
-class KernelPlaneUnavailable(Exception):
-    """The kernel data plane cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +38,4 @@ def load_programs(maps: Mapping[str, int], path: Path = OBJECT) -> Programs:
     except ObjectFileError as error:
         raise KernelPlaneUnavailable(f"{path}: {error}") from error
     except OSError as error:
-        raise KernelPlaneUnavailable(explain(error)) from error
-
-
-def explain(error: OSError) -> str:
-    """Return why the kernel refuses maps or programs."""
-    return _REASONS.get(error.errno or 0, f"the kernel refuses it: {error.strerror}")
+        raise KernelPlaneUnavailable(f"the kernel refuses the program: {explain(error)}") from error

@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcrelay.kernel import bpf_syscall
+from mcrelay.kernel import bpf
 
 _MAPS, _PROGRAMS, _INCOMPLETE = "maps", "programs", "new-"
 
@@ -37,7 +37,7 @@ def pin_objects(directory: Path, version: str, objects: Objects) -> None:
     for kind, descriptors in ((_MAPS, objects.maps), (_PROGRAMS, objects.programs)):
         (incomplete / kind).mkdir(parents=True)
         for name, descriptor in descriptors.items():
-            bpf_syscall.pin(descriptor, incomplete / kind / name)
+            bpf.pin(descriptor, incomplete / kind / name)
     incomplete.rename(directory / version)
 
 
@@ -49,7 +49,7 @@ def open_objects(directory: Path, version: str) -> Objects | None:
     try:
         for kind, descriptors in ((_MAPS, opened.maps), (_PROGRAMS, opened.programs)):
             for entry in sorted((directory / version / kind).iterdir()):
-                descriptors[entry.name] = bpf_syscall.get(entry)
+                descriptors[entry.name] = bpf.get(entry)
     except OSError:
         opened.close()
         raise

@@ -13,7 +13,7 @@ from collections.abc import Callable, Set
 from contextlib import ExitStack
 from pathlib import Path
 
-from mcrelay.kernel import bpf_syscall
+from mcrelay.kernel import bpf
 from mcrelay.kernel.hooks import ClsactHook, TcxHook, choose_hook
 from mcrelay.kernel.location import lock, lock_existing, namespace_cookie
 from mcrelay.kernel.objects import Objects, map_pin, open_objects, pin_objects, remove_versions
@@ -53,7 +53,7 @@ class KernelPlane:
 
     def pin_map(self, name: str, descriptor: int) -> None:
         """Add a map that was created later; raises OSError."""
-        bpf_syscall.pin(descriptor, map_pin(self._directory, self._version, name))
+        bpf.pin(descriptor, map_pin(self._directory, self._version, name))
         self.objects.maps[name] = descriptor
 
     def close(self) -> None:

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
+from mcrelay.kernel import bpf
+from mcrelay.kernel.bpf import MapSpec
 from mcrelay.kernel.bpf_map import BpfMap
-from mcrelay.kernel.bpf_syscall import BPF_F_NO_PREALLOC, MapType, create_map
 
 pytestmark = pytest.mark.netns  # needs CAP_BPF
 
@@ -22,14 +23,14 @@ def value(number):
 
 @pytest.fixture
 def table():
-    descriptor = create_map(MapType.HASH, "test", 16, 64, ROOM, BPF_F_NO_PREALLOC)
+    descriptor = bpf.create_map(MapSpec("test", bpf.HASH, 16, 64, ROOM, bpf.NO_PREALLOC))
     yield BpfMap(descriptor, 16, 64)
     os.close(descriptor)
 
 
 @pytest.fixture
 def array():
-    descriptor = create_map(MapType.ARRAY, "test", 4, 8, 5000)
+    descriptor = bpf.create_map(MapSpec("test", bpf.ARRAY, 4, 8, 5000))
     yield BpfMap(descriptor, 4, 8)
     os.close(descriptor)
 

@@ -2,7 +2,8 @@
 
 import struct
 
-from mcrelay.kernel.bpf_syscall import BPF_F_MMAPABLE, MapType, ProgramType, create_map, load_program
+from mcrelay.kernel import bpf
+from mcrelay.kernel.bpf import MapSpec
 from mcrelay.kernel.objects import Objects
 
 ETHERTYPE = 0x88B5  # for local experiments (IEEE 802)
@@ -54,6 +55,10 @@ def relay(counts, ifindex):
 
 def load_relay(ifindex):
     """Return the map and the program, as `open_plane` wants them."""
-    counts = create_map(MapType.ARRAY, COUNTS, 4, 8, COUNTS_SIZE // 8, BPF_F_MMAPABLE)
-    program = load_program(ProgramType.SCHED_CLS, "test_relay", relay(counts, ifindex))
-    return Objects({COUNTS: counts}, {"ingress": program})
+    counts = bpf.create_map(MapSpec(COUNTS, bpf.ARRAY, 4, 8, COUNTS_SIZE // 8, bpf.MMAPABLE))
+    return Objects({COUNTS: counts}, {"ingress": load(relay(counts, ifindex))})
+
+
+def load(instructions):
+    """Return a program for the ingress of a device."""
+    return bpf.load_program(bpf.SCHED_CLS, "test", instructions, "GPL")

@@ -6,14 +6,13 @@ import threading
 
 import pytest
 
-from mcrelay.kernel import bpf_syscall
-from mcrelay.kernel.bpf_syscall import AttachType, ProgramType
+from mcrelay.kernel import links
 from mcrelay.kernel.hooks import TcxHook
 from mcrelay.kernel.plane import remove_all
 from mcrelay.kernel.unavailable import KernelPlaneUnavailable
 from mcrelay.lab.command import wait_until
 from tests.netns.support.kernel_relay import count, tc
-from tests.support.bpf_programs import NEXT
+from tests.support.bpf_programs import NEXT, load
 
 # A classifier of another program, for none of the packets of these tests.
 MATCH = ["u32", "match", "ip", "dst", "10.99.99.99/32", "flowid", "1:1"]
@@ -136,8 +135,7 @@ def test_what_another_program_attached_stays(relay, wire):
     tc("qdisc", "add", "dev", "eth0", "clsact")
     for direction in ("ingress", "egress"):
         tc("filter", "add", "dev", "eth0", direction, *FOREIGN)
-    foreign = _load(NEXT)
-    link = bpf_syscall.link_create(foreign, relay.eth0, AttachType.TCX_INGRESS)
+    link = links.create(load(NEXT), relay.eth0)
     before = _attached()
     plane = relay.open()
     plane.attach(relay.eth0)
@@ -241,8 +239,8 @@ def test_a_device_that_moves_to_another_namespace_runs_nothing_there(relay, stud
         plane.detach_all_except(set())
     with studio.right.enter_namespace():
         assert socket.if_nametoindex("moved") == relay.eth0
-        links, qdisc, ingress, _ = _attached("moved")
-    assert links == []
+        attached, qdisc, ingress, _ = _attached("moved")
+    assert attached == []
     assert "clsact" not in qdisc
     assert "bpf" not in ingress
 
@@ -268,10 +266,5 @@ def test_what_a_daemon_left_in_a_namespace_that_is_gone_is_removed(relay, lab):
 
 def _attached(device="eth0"):
     """Return what is attached to a device, as a list of IDs and as text."""
-    links = bpf_syscall.links_at(socket.if_nametoindex(device), AttachType.TCX_INGRESS)
     filters = [tc("filter", "show", "dev", device, direction) for direction in ("ingress", "egress")]
-    return links, tc("qdisc", "show", "dev", device), *filters
-
-
-def _load(instructions):
-    return bpf_syscall.load_program(ProgramType.SCHED_CLS, "test", instructions)
+    return links.find(socket.if_nametoindex(device)), tc("qdisc", "show", "dev", device), *filters

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mcrelay.kernel import bpf_syscall
+from mcrelay.kernel import bpf
+from mcrelay.kernel.bpf import MapSpec
 from mcrelay.kernel.bpf_map import BpfMap
-from mcrelay.kernel.bpf_syscall import MapType, ProgramType, create_map
 from mcrelay.kernel.location import find_parent, mount_if_missing
 from mcrelay.kernel.unavailable import KernelPlaneUnavailable
 from mcrelay.linux.bpf_file_system import is_bpf_file_system
@@ -23,6 +23,7 @@ from tests.netns.support.kernel_relay import KernelRelay
 from tests.support.bpf_programs import COUNT, COUNTS, COUNTS_SIZE, KEY, NEXT
 
 NOBODY = 65534
+LATE = MapSpec("late", bpf.ARRAY, 4, 8, 1)
 PR_SET_KEEPCAPS = 8  # linux/prctl.h
 PLANE = (Capability.CAP_NET_RAW, Capability.CAP_NET_ADMIN, Capability.CAP_BPF)
 
@@ -49,7 +50,7 @@ def live(relay):
     """Go through the life of a plane."""
     plane = relay.open()
     plane.attach(relay.eth0)
-    plane.pin_map("late", create_map(MapType.ARRAY, "late", 4, 8, 1))
+    plane.pin_map("late", bpf.create_map(LATE))
     plane.close()
     plane = relay.open("2")
     plane.attach(relay.eth0)
@@ -148,7 +149,7 @@ def counts(relay, wire):
     """The descriptor of the map of a plane, which has counted three frames and is frozen."""
     plane = relay.open()
     plane.attach(relay.eth0)
-    bpf_syscall.freeze(plane.objects.maps[COUNTS])
+    bpf.freeze(plane.objects.maps[COUNTS])
     assert wire.relayed(1, 2, 3) == [1, 2, 3]
     return plane.objects.maps[COUNTS]
 
@@ -160,10 +161,10 @@ def test_a_process_without_privileges_reads_the_counts_and_can_do_nothing_else(c
         lambda: mmap.mmap(counts, COUNTS_SIZE),
         lambda: table.update(KEY, COUNT.pack(0)),
         lambda: table.update_many({KEY: COUNT.pack(0)}),
-        lambda: bpf_syscall.pin(counts, pin.with_name("other")),
-        lambda: bpf_syscall.get(pin),
-        lambda: create_map(MapType.ARRAY, "test", 4, 8, 1),
-        lambda: bpf_syscall.load_program(ProgramType.SOCKET_FILTER, "test", NEXT),
+        lambda: bpf.pin(counts, pin.with_name("other")),
+        lambda: bpf.get(pin),
+        lambda: bpf.create_map(LATE),
+        lambda: bpf.load_program(bpf.SOCKET_FILTER, "test", NEXT, "GPL"),
     ]
 
     def as_reader():
