@@ -10,16 +10,17 @@ import errno
 import os
 import platform
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from mcrelay.model.links import LOOPBACK_IFINDEX
 
 # The number of the system call (asm/unistd.h of each architecture).
 _NUMBERS = {"x86_64": 321, "ppc64le": 361, "ppc64": 361, "s390x": 351}
 _GENERIC_NUMBER = 280  # asm-generic/unistd.h: arm64, riscv64, loongarch64
 
 # Commands, types and flags of linux/bpf.h
-_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD, _OBJ_PIN, _OBJ_GET = range(8)
+_MAP_CREATE, _PROG_LOAD, _OBJ_PIN, _OBJ_GET = 0, 5, 6, 7
 _PROG_TEST_RUN, _OBJ_GET_INFO, _MAP_FREEZE = 10, 15, 22
 HASH, ARRAY, PERCPU_ARRAY, ARRAY_OF_MAPS = 1, 2, 6, 12
 SOCKET_FILTER, SCHED_CLS = 1, 3
@@ -48,46 +49,6 @@ def create_map(spec: MapSpec, inner: int = 0) -> int:
     return call(_MAP_CREATE, struct.pack("=7I16s", *sizes, spec.name.encode()[:15]))
 
 
-def update(descriptor: int, key: bytes, value: bytes) -> None:
-    """Set the value of a key."""
-    memory = [ctypes.create_string_buffer(octets, len(octets)) for octets in (key, value)]
-    call(_MAP_UPDATE, struct.pack("=IxxxxQQQ", descriptor, *map(ctypes.addressof, memory), 0))
-
-
-def lookup(descriptor: int, key: bytes, octets: int) -> bytes | None:
-    """Return the value of a key, or None; `octets` is the size of a value."""
-    name, value = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(octets)
-    places = ctypes.addressof(name), ctypes.addressof(value)
-    try:
-        call(_MAP_LOOKUP, struct.pack("=IxxxxQQQ", descriptor, *places, 0))
-    except FileNotFoundError:
-        return None
-    return value.raw
-
-
-def delete(descriptor: int, key: bytes) -> None:
-    """Delete a key; nothing happens if there is no such key."""
-    name = ctypes.create_string_buffer(key, len(key))
-    try:
-        call(_MAP_DELETE, struct.pack("=IxxxxQQQ", descriptor, ctypes.addressof(name), 0, 0))
-    except FileNotFoundError:
-        pass
-
-
-def keys(descriptor: int, octets: int) -> Iterator[bytes]:
-    """Yield the keys of a map, which must not change meanwhile; `octets` is the size of a key."""
-    key, following = ctypes.create_string_buffer(octets), ctypes.create_string_buffer(octets)
-    place = 0
-    while True:
-        try:
-            places = place, ctypes.addressof(following)
-            call(_MAP_NEXT_KEY, struct.pack("=IxxxxQQQ", descriptor, *places, 0))
-        except FileNotFoundError:
-            return
-        yield following.raw
-        key, following, place = following, key, ctypes.addressof(following)
-
-
 def load_program(kind: int, name: str, instructions: bytes, license_name: str) -> int:
     """Load a program and return its descriptor. The text of the error has what the verifier says."""
     code = ctypes.create_string_buffer(instructions, len(instructions))
@@ -110,7 +71,9 @@ def load_program(kind: int, name: str, instructions: bytes, license_name: str) -
     raise OSError(refusal.errno, f"{refusal.strerror}: {' / '.join(lines[-3:])}")
 
 
-def run_program(descriptor: int, packet: bytes, ifindex: int, repeat: int = 1) -> tuple[int, bytes, int]:
+def run_program(
+    descriptor: int, packet: bytes, ifindex: int = LOOPBACK_IFINDEX, repeat: int = 1
+) -> tuple[int, bytes, int]:
     """Run a program of tc on a packet (BPF_PROG_TEST_RUN), as if a device had received it.
 
     Return what the program returns, the packet after it, and the time of a run in nanoseconds.

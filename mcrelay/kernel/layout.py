@@ -10,13 +10,16 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mcrelay.kernel.bpf import ARRAY, ARRAY_OF_MAPS, HASH, MMAPABLE, NO_PREALLOC, PERCPU_ARRAY, MapSpec
+from mcrelay.kernel import bpf
+from mcrelay.kernel.bpf import MapSpec
 from mcrelay.model.addresses import address_to_bytes, number_to_address
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
 from mcrelay.model.drops import Drop
 from mcrelay.model.near_misses import NearMiss
 from mcrelay.model.send_errors import OTHER_ERRNO, PathFault
 from mcrelay.model.state import Dscp, Flow, Ttl
+
+LAYOUT_VERSION = 1  # another one for a change after which a program cannot use the maps of the one before
 
 MAX_FLOWS = 65_536
 MAX_OUTPUTS = 64  # of a flow
@@ -25,7 +28,7 @@ SEGMENT = 256  # entries of a segment, for each CPU if each has its own
 
 # Flags of a flow, an output and an address
 SOURCES, EXCLUSIVE, LEAVING = 1, 2, 4
-COPY_DSCP = 1
+COPY_DSCP, TAKES_PACKET = 1, 2
 TAKES_OUTGOING = 1
 
 FLOW_KEY = struct.Struct("=I4s4s2s2x")
@@ -78,22 +81,22 @@ def table_row(number: int) -> tuple[Table, int]:
 
 def hot_segment(cpus: int) -> MapSpec:
     """Return the definition of a segment of counters that each CPU has."""
-    return MapSpec("mcr_hot_part", ARRAY, 4, COUNT * HOT_COLUMNS, cpus * SEGMENT, MMAPABLE)
+    return MapSpec("mcr_hot_part", bpf.ARRAY, 4, COUNT * HOT_COLUMNS, cpus * SEGMENT, bpf.MMAPABLE)
 
 
-COLD_SEGMENT = MapSpec("mcr_cold_part", ARRAY, 4, COUNT * COLD_COLUMNS, SEGMENT, MMAPABLE)
-GRACE = MapSpec("mcr_grace", ARRAY_OF_MAPS, 4, 4, 1, inner=COLD_SEGMENT)
-SLOT_SEGMENT = MapSpec("mcr_slots_part", ARRAY, 4, FLOW.size, SEGMENT)
+COLD_SEGMENT = MapSpec("mcr_cold_part", bpf.ARRAY, 4, COUNT, COLD_COLUMNS * SEGMENT, bpf.MMAPABLE)
+GRACE = MapSpec("mcr_grace", bpf.ARRAY_OF_MAPS, 4, 4, 1, inner=COLD_SEGMENT)
+SLOT_SEGMENT = MapSpec("mcr_slots_part", bpf.ARRAY, 4, FLOW.size, SEGMENT)
 
 
 def map_specs(cpus: int) -> dict[str, MapSpec]:
     """Return the definition of each map, by the name that the program knows it by."""
 
     def table(name: str, key: struct.Struct, value: struct.Struct, entries: int) -> MapSpec:
-        return MapSpec(f"mcr_{name}", HASH, key.size, value.size, entries, NO_PREALLOC)
+        return MapSpec(f"mcr_{name}", bpf.HASH, key.size, value.size, entries, bpf.NO_PREALLOC)
 
     def segments(name: str, inner: MapSpec, entries: int) -> MapSpec:
-        return MapSpec(f"mcr_{name}", ARRAY_OF_MAPS, 4, 4, entries // SEGMENT, inner=inner)
+        return MapSpec(f"mcr_{name}", bpf.ARRAY_OF_MAPS, 4, 4, entries // SEGMENT, inner=inner)
 
     return {
         "flows": table("flows", FLOW_KEY, NUMBER, MAX_FLOWS),
@@ -104,8 +107,8 @@ def map_specs(cpus: int) -> dict[str, MapSpec]:
         "slots": segments("slots", SLOT_SEGMENT, MAX_FLOWS),
         "hot": segments("hot", hot_segment(cpus), CELLS),
         "cold": segments("cold", COLD_SEGMENT, CELLS),
-        "decisions": MapSpec("mcr_decisions", PERCPU_ARRAY, 4, 16, 1),
-        "scratches": MapSpec("mcr_scratches", PERCPU_ARRAY, 4, SCRATCH_OCTETS, 1),
+        "decisions": MapSpec("mcr_decisions", bpf.PERCPU_ARRAY, 4, 16, 1),
+        "scratches": MapSpec("mcr_scratches", bpf.PERCPU_ARRAY, 4, SCRATCH_OCTETS, 2),
     }
 
 
@@ -131,8 +134,8 @@ class KernelOutput:
     taker_row: int | None = None
     """Row of the rule whose input gets what this output sends, which counts it as `own`."""
 
-    def pack(self) -> bytes:
-        """Return the output as a struct output."""
+    def pack(self, takes_packet: bool) -> bytes:
+        """Return the output as a struct output. One that `takes_packet` sends the packet itself, no copy."""
         return OUTPUT.pack(
             self.ifindex,
             cell(OUTPUTS, self.row),
@@ -142,7 +145,7 @@ class KernelOutput:
             min(self.mtu, 0xFFFF),
             0 if self.ttl == "decrement" else self.ttl,
             0 if self.dscp == "copy" else self.dscp << 2,
-            COPY_DSCP if self.dscp == "copy" else 0,
+            COPY_DSCP * (self.dscp == "copy") | TAKES_PACKET * takes_packet,
             1 + SEND_ERRORS.index(str(self.fault)) if self.fault else 0,
         )
 
@@ -182,6 +185,11 @@ class KernelRoute:
     lists_sources: bool = False
     """The flow has no source: it stands for all sources without a flow of their own, which are refused."""
 
+    def pack_outputs(self) -> list[bytes]:
+        """Return each output as a struct output."""
+        last = len(self.outputs) - 1
+        return [output.pack(self.is_exclusive and index == last) for index, output in enumerate(self.outputs)]
+
     @property
     def flags(self) -> int:
         """The flags of a struct flow."""
@@ -193,7 +201,8 @@ class AddressKey:
     """What a packet without a flow is looked up by, to count it for a rule.
 
     With an ifindex and no port: the rule that counts the faults of this address on the link, and what comes
-    to ports of no rule. With a port and no ifindex: the rule that counts what comes in on other links.
+    to ports of no rule. With a port and no ifindex: the rule that counts what comes in on other links. With
+    neither: packets to this unicast address are counted on every link, as those to any group are.
     """
 
     ifindex: int
@@ -226,10 +235,11 @@ def unpack_flow_key(octets: bytes) -> Flow:
 
 def pack_slot(flow: Flow, route: KernelRoute, first_chunk: int) -> bytes:
     """Return a struct flow; the outputs that it has no room for are in chunks, of which this is the first."""
-    outputs = route.outputs[:INLINE_OUTPUTS]
+    outputs = route.pack_outputs()[:INLINE_OUTPUTS]
     rule, link = cell(RULES, route.rule_row), cell(LINKS, route.link_row)
-    octets = b"".join(output.pack() for output in outputs)
-    return FLOW.pack(pack_flow_key(flow), rule, link, first_chunk, route.flags, len(outputs), octets)
+    return FLOW.pack(
+        pack_flow_key(flow), rule, link, first_chunk, route.flags, len(outputs), b"".join(outputs)
+    )
 
 
 def unpack_route(slot: bytes, chunks: Sequence[bytes]) -> KernelRoute:
@@ -259,9 +269,9 @@ def next_chunk(chunk: bytes) -> int:
     return int(CHUNK.unpack(chunk)[0])
 
 
-def pack_chunk(following: int, outputs: Sequence[KernelOutput]) -> bytes:
+def pack_chunk(following: int, outputs: Sequence[bytes]) -> bytes:
     """Return a struct chunk; `following` is the number of the next chunk, 0 if this is the last one."""
-    return CHUNK.pack(following, len(outputs), b"".join(output.pack() for output in outputs))
+    return CHUNK.pack(following, len(outputs), b"".join(outputs))
 
 
 def _unpack_outputs(octets: bytes, count: int) -> list[KernelOutput]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +13,13 @@ from mcrelay.kernel.object_file import ObjectFile, ObjectFileError
 from mcrelay.kernel.unavailable import KernelPlaneUnavailable, explain
 
 OBJECT = Path(__file__).with_name(f"relay.bpf{'el' if sys.byteorder == 'little' else 'eb'}.o")
-INGRESS = "classifier"  # the section of the program
 _LICENSE = "Dual MIT/GPL"  # of the programs, for the kernel (bpf_helpers(7))
+# The section and the type of each program.
+_PROGRAMS = {
+    "ingress": ("classifier", bpf.SCHED_CLS),
+    "ring_filter": ("socket", bpf.SOCKET_FILTER),
+    "clear": ("clearing", bpf.SCHED_CLS),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,11 @@ class Programs:
     """The descriptors of the loaded programs."""
 
     ingress: int
+    """For the ingress of a device."""
+    ring_filter: int
+    """For the packet rings of the workers."""
+    clear: int
+    """Sets counters to zero; it is run, and attached nowhere."""
 
 
 def load_programs(maps: Mapping[str, int], path: Path = OBJECT) -> Programs:
@@ -29,8 +40,12 @@ def load_programs(maps: Mapping[str, int], path: Path = OBJECT) -> Programs:
     Raises KernelPlaneUnavailable.
     """
     try:
-        instructions = ObjectFile(path.read_bytes()).instructions(INGRESS, maps)
-        return Programs(bpf.load_program(bpf.SCHED_CLS, "mcr_ingress", instructions, _LICENSE))
+        file = ObjectFile(path.read_bytes())
+        loaded = {
+            name: bpf.load_program(kind, f"mcr_{name}", file.instructions(section, maps), _LICENSE)
+            for name, (section, kind) in _PROGRAMS.items()
+        }
+        return Programs(**loaded)
     except FileNotFoundError as error:
         raise KernelPlaneUnavailable(
             "this installation has no compiled program: it was built without ziglang"
@@ -39,3 +54,8 @@ def load_programs(maps: Mapping[str, int], path: Path = OBJECT) -> Programs:
         raise KernelPlaneUnavailable(f"{path}: {error}") from error
     except OSError as error:
         raise KernelPlaneUnavailable(f"the kernel refuses the program: {explain(error)}") from error
+
+
+def object_hash() -> str:
+    """Return a hash of the compiled programs; raises OSError."""
+    return hashlib.sha256(OBJECT.read_bytes()).hexdigest()

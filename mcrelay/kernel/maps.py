@@ -9,14 +9,14 @@ route used is retired, and used again only after `reclaim` has waited until no C
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from mcrelay.kernel import bpf, layout
 from mcrelay.kernel.bpf import MapSpec
+from mcrelay.kernel.bpf_map import BpfMap
 from mcrelay.kernel.layout import (
     ADDRESS,
-    CHUNK,
     CHUNK_OUTPUTS,
     INLINE_OUTPUTS,
     NUMBER,
@@ -29,6 +29,9 @@ from mcrelay.model.state import Flow
 
 _POSSIBLE_CPUS = Path("/sys/devices/system/cpu/possible")
 
+KeepMap = Callable[[str, int], None]
+"""Makes a new map outlive this process: its name and its descriptor."""
+
 
 def possible_cpus() -> int:
     """Return the number of CPUs that the kernel may ever use."""
@@ -36,37 +39,71 @@ def possible_cpus() -> int:
     return int(last) + 1
 
 
+def create(spec: MapSpec) -> int:
+    """Return a descriptor of a new map; raises OSError."""
+    inner = create(spec.inner) if spec.inner else 0
+    return bpf.create_map(spec, inner)
+
+
+def create_maps(cpus: int) -> dict[str, int]:
+    """Return the descriptors of new and empty maps by their names; raises OSError."""
+    return {name: create(spec) for name, spec in layout.map_specs(cpus).items()}
+
+
 class Segments:
-    """A map of maps whose inner maps are created when they are needed."""
+    """A map of maps, whose inner maps (segments) are created when they are needed."""
 
-    def __init__(self, name: str, outer: int, inner: MapSpec, descriptors: dict[str, int]) -> None:
-        """`descriptors` has the maps that exist, by their names, and gets the new ones."""
-        self._name, self._outer, self._inner, self._descriptors = name, outer, inner, descriptors
+    def __init__(
+        self, name: str, inner: MapSpec, descriptors: dict[str, int], keep: KeepMap, is_frozen: bool = False
+    ) -> None:
+        """`descriptors` has the maps that exist by their names, and gets the new segments.
 
-    def find(self, number: int) -> int | None:
-        """Return the descriptor of the segment that has an entry, None if there is no such segment."""
-        return self._descriptors.get(f"{self._name}-{number // SEGMENT}")
+        If segments are frozen, only programs write them, and any process may read them.
+        """
+        self._name, self._inner, self._descriptors, self._keep = name, inner, descriptors, keep
+        self._is_frozen = is_frozen
+        self._outer = BpfMap(descriptors[name], 4, 4)
+        self._segments: dict[int, BpfMap] = {}
+        for segment, descriptor in descriptors.items():
+            of, _, number = segment.rpartition("-")
+            if of == name:
+                self._insert(int(number), descriptor)
 
-    def ensure(self, number: int) -> int:
-        """Return the descriptor of the segment that has an entry; raises OSError."""
-        found = self.find(number)
-        if found is None:
-            found = bpf.create_map(self._inner)
-            bpf.update(self._outer, NUMBER.pack(number // SEGMENT), NUMBER.pack(found))
-            self._descriptors[f"{self._name}-{number // SEGMENT}"] = found
-        return found
+    def segment(self, number: int) -> BpfMap:
+        """Return the segment with an entry, which is created if it is missing; raises OSError."""
+        index = number // SEGMENT
+        if index not in self._segments:
+            name = f"{self._name}-{index}"
+            self._descriptors[name] = create(self._inner)
+            if self._is_frozen:
+                bpf.freeze(self._descriptors[name])
+            self._keep(name, self._descriptors[name])
+            self._insert(index, self._descriptors[name])
+        return self._segments[index]
+
+    def _insert(self, index: int, descriptor: int) -> None:
+        # Also if it is there: whoever created the segment may have died before it got here.
+        self._outer.update(NUMBER.pack(index), NUMBER.pack(descriptor))
+        self._segments[index] = BpfMap(descriptor, self._inner.key_octets, self._inner.value_octets)
 
 
 class KernelMaps:
-    """The maps. Each function raises OSError if bpf(2) fails."""
+    """The maps. Every operation raises OSError if bpf(2) fails."""
 
-    def __init__(self, descriptors: dict[str, int], cpus: int) -> None:
-        """`descriptors` has all maps and segments that exist, by their names."""
+    def __init__(
+        self, descriptors: dict[str, int], cpus: int, keep: KeepMap = lambda name, descriptor: None
+    ) -> None:
+        """`descriptors` has all maps and segments that exist, by their names, and gets the new segments.
+
+        `keep` is called for each new segment before the program may use it.
+        """
         self.descriptors = descriptors
         self.cpus = cpus
-        self.hot = self._segments("hot", layout.hot_segment(cpus))
-        self.cold = self._segments("cold", layout.COLD_SEGMENT)
-        self._slots = self._segments("slots", layout.SLOT_SEGMENT)
+        self._flows, self._chunks = self._table("flows"), self._table("chunks")
+        self._own, self._addresses, self._links = map(self._table, ("own", "addresses", "links"))
+        self._hot = Segments("hot", layout.hot_segment(cpus), descriptors, keep, is_frozen=True)
+        self._cold = Segments("cold", layout.COLD_SEGMENT, descriptors, keep, is_frozen=True)
+        self._slots = Segments("slots", layout.SLOT_SEGMENT, descriptors, keep)
         self._slot_of: dict[Flow, int] = {}
         self._chunks_of: dict[Flow, list[int]] = {}
         self._free_slots: list[int] = []
@@ -74,21 +111,17 @@ class KernelMaps:
         self._last_chunk = 0
         self._retired_slots: list[int] = []
         self._retired_chunks: list[int] = []
-        self._grace: tuple[int, int] | None = None
+        self._grace: tuple[BpfMap, int] | None = None
         self._read_flows()
 
-    @classmethod
-    def create(cls) -> KernelMaps:
-        """Create empty maps."""
-        cpus = possible_cpus()
-        descriptors = {}
-        for name, spec in layout.map_specs(cpus).items():
-            inner = bpf.create_map(spec.inner) if spec.inner else 0
-            descriptors[name] = bpf.create_map(spec, inner)
-        return cls(descriptors, cpus)
+    def _table(self, name: str) -> BpfMap:
+        spec = layout.map_specs(self.cpus)[name]
+        return BpfMap(self.descriptors[name], spec.key_octets, spec.value_octets)
 
-    def _segments(self, name: str, inner: MapSpec) -> Segments:
-        return Segments(name, self.descriptors[name], inner, self.descriptors)
+    @property
+    def writes(self) -> int:
+        """The number of entries of flows, own endpoints, addresses and links that were written or deleted."""
+        return sum(table.writes for table in (self._flows, self._own, self._addresses, self._links))
 
     def set_flow(self, flow: Flow, route: KernelRoute) -> None:
         """Set the route of a flow. Every packet takes either the old or the new route."""
@@ -96,14 +129,14 @@ class KernelMaps:
         chunks = self._write_chunks(route)
         slot = self._take_slot()
         octets = layout.pack_slot(flow, route, chunks[0] if chunks else 0)
-        bpf.update(self._slots.ensure(slot), NUMBER.pack(slot % SEGMENT), octets)
-        bpf.update(self.descriptors["flows"], layout.pack_flow_key(flow), NUMBER.pack(slot))
+        self._slots.segment(slot).update(NUMBER.pack(slot % SEGMENT), octets)
+        self._flows.update(layout.pack_flow_key(flow), NUMBER.pack(slot))
         self._slot_of[flow], self._chunks_of[flow] = slot, chunks
         self._retire(*retired)
 
     def delete_flow(self, flow: Flow) -> None:
-        """Delete a flow."""
-        bpf.delete(self.descriptors["flows"], layout.pack_flow_key(flow))
+        """Delete a flow; nothing happens if it is not there."""
+        self._flows.delete(layout.pack_flow_key(flow))
         self._retire(self._slot_of.pop(flow, None), self._chunks_of.pop(flow, []))
 
     def flows(self) -> dict[Flow, KernelRoute]:
@@ -116,52 +149,52 @@ class KernelMaps:
         The kernel waits for that itself after a change of any map of maps (maybe_wait_bpf_programs).
         """
         if self._grace is None:
-            inner = bpf.create_map(layout.COLD_SEGMENT)
-            self._grace = bpf.create_map(layout.GRACE, inner), inner
+            outer = BpfMap(create(layout.GRACE), 4, 4)
+            self._grace = outer, create(layout.COLD_SEGMENT)
         outer, inner = self._grace
-        bpf.update(outer, NUMBER.pack(0), NUMBER.pack(inner))
+        outer.update(NUMBER.pack(0), NUMBER.pack(inner))
 
     def reclaim(self) -> None:
         """Wait as `grace` does, and make room of what old routes used. Call it after a batch of changes."""
         if self._retired_slots or self._retired_chunks:
             self.grace()
-            for chunk in self._retired_chunks:
-                bpf.delete(self.descriptors["chunks"], NUMBER.pack(chunk))
+            self._chunks.delete_many([NUMBER.pack(chunk) for chunk in self._retired_chunks])
             self._free_slots += self._retired_slots
             self._retired_slots, self._retired_chunks = [], []
 
     def ensure_cells(self, table: Table, row: int) -> None:
         """Let the counters of a row exist; the program does not count where they are missing."""
-        self.hot.ensure(layout.cell(table, row))
-        self.cold.ensure(layout.cell(table, row))
+        self._hot.segment(layout.cell(table, row))
+        self._cold.segment(layout.cell(table, row))
 
     def set_own(self, address: str, port: int) -> None:
         """Let the packets from an endpoint be counted as `own`: an output of the relay sends from there."""
-        bpf.update(self.descriptors["own"], layout.pack_endpoint(address, port), NUMBER.pack(1))
+        self._own.update(layout.pack_endpoint(address, port), NUMBER.pack(1))
 
     def delete_own(self, address: str, port: int) -> None:
         """Undo `set_own`."""
-        bpf.delete(self.descriptors["own"], layout.pack_endpoint(address, port))
+        self._own.delete(layout.pack_endpoint(address, port))
 
     def own(self) -> set[tuple[str, int]]:
         """Return the endpoints of `set_own`."""
-        return {
-            layout.unpack_endpoint(key) for key in bpf.keys(self.descriptors["own"], layout.ENDPOINT.size)
-        }
+        return {layout.unpack_endpoint(key) for key in self._own.items()}
 
     def set_address(self, key: AddressKey, rule_row: int | None, takes_outgoing: bool = False) -> None:
-        """Set the rule that counts faults and near misses of an address; see `AddressKey`."""
+        """Set the rule that counts faults and near misses of an address; see `AddressKey`.
+
+        With `takes_outgoing`, rings get what this host sends to the address (key without a port).
+        """
         rule = 0 if rule_row is None else layout.cell(RULES, rule_row)
-        bpf.update(self.descriptors["addresses"], key.pack(), ADDRESS.pack(rule, takes_outgoing))
+        self._addresses.update(key.pack(), ADDRESS.pack(rule, takes_outgoing))
 
     def delete_address(self, key: AddressKey) -> None:
         """Undo `set_address`."""
-        bpf.delete(self.descriptors["addresses"], key.pack())
+        self._addresses.delete(key.pack())
 
     def addresses(self) -> dict[AddressKey, tuple[int | None, bool]]:
         """Return what `set_address` has set."""
         found = {}
-        for key, value in self._items("addresses", layout.ADDRESS_KEY.size, ADDRESS.size):
+        for key, value in self._addresses.items().items():
             rule, flags = ADDRESS.unpack(value)
             row = layout.table_row(rule)[1] if rule else None
             found[AddressKey.unpack(key)] = row, bool(flags & layout.TAKES_OUTGOING)
@@ -169,35 +202,38 @@ class KernelMaps:
 
     def set_link(self, ifindex: int, row: int) -> None:
         """Let the program count what comes in on a link; `row` is the row of the link's counters."""
-        bpf.update(self.descriptors["links"], NUMBER.pack(ifindex), NUMBER.pack(layout.cell(LINKS, row)))
+        self._links.update(NUMBER.pack(ifindex), NUMBER.pack(layout.cell(LINKS, row)))
 
     def delete_link(self, ifindex: int) -> None:
         """Undo `set_link`."""
-        bpf.delete(self.descriptors["links"], NUMBER.pack(ifindex))
+        self._links.delete(NUMBER.pack(ifindex))
 
     def links(self) -> dict[int, int]:
         """Return the row of each link."""
-        items = self._items("links", NUMBER.size, NUMBER.size)
+        items = self._links.items().items()
         return {_number(key): layout.table_row(_number(value))[1] for key, value in items}
 
     def _write_chunks(self, route: KernelRoute) -> list[int]:
-        further = route.outputs[INLINE_OUTPUTS:]
+        further = route.pack_outputs()[INLINE_OUTPUTS:]
         parts = [further[at : at + CHUNK_OUTPUTS] for at in range(0, len(further), CHUNK_OUTPUTS)]
         chunks = list(range(self._last_chunk + 1, self._last_chunk + 1 + len(parts)))
         self._last_chunk += len(parts)
-        for chunk, following, outputs in zip(chunks, [*chunks[1:], 0], parts, strict=False):
-            octets = layout.pack_chunk(following, outputs)
-            bpf.update(self.descriptors["chunks"], NUMBER.pack(chunk), octets)
+        following = [*chunks[1:], 0]
+        self._chunks.update_many(
+            {
+                NUMBER.pack(chunk): layout.pack_chunk(following[index], parts[index])
+                for index, chunk in enumerate(chunks)
+            }
+        )
         return chunks
 
     def _take_slot(self) -> int:
-        if not self._free_slots:
-            if self._used_slots == layout.MAX_FLOWS and self._retired_slots:
-                self.reclaim()
-                return self._take_slot()
-            self._used_slots += 1
-            return self._used_slots - 1
-        return self._free_slots.pop()
+        if not self._free_slots and self._used_slots == layout.MAX_FLOWS:
+            self.reclaim()
+        if self._free_slots:
+            return self._free_slots.pop()
+        self._used_slots += 1
+        return self._used_slots - 1
 
     def _retire(self, slot: int | None, chunks: list[int]) -> None:
         if slot is not None:
@@ -206,39 +242,28 @@ class KernelMaps:
 
     def _read_flows(self) -> None:
         """Read which slots and chunks the flows use; the others are free."""
-        for key, value in self._items("flows", layout.FLOW_KEY.size, NUMBER.size):
+        for key, value in self._flows.items().items():
             self._slot_of[layout.unpack_flow_key(key)] = _number(value)
         used = set(self._slot_of.values())
         self._used_slots = max(used, default=-1) + 1
         self._free_slots = [slot for slot in range(self._used_slots) if slot not in used]
-        chunks = {_number(key): value for key, value in self._items("chunks", NUMBER.size, CHUNK.size)}
+        chunks = {_number(key): value for key, value in self._chunks.items().items()}
         self._last_chunk = max(chunks, default=0)
         for flow, slot in self._slot_of.items():
             following = layout.first_chunk(self._read_slot(slot))
             self._chunks_of[flow] = []
-            while following:
+            while following in chunks:
                 self._chunks_of[flow].append(following)
                 following = layout.next_chunk(chunks[following])
-        in_use = {chunk for own in self._chunks_of.values() for chunk in own}
+        in_use = {chunk for chunks_of_flow in self._chunks_of.values() for chunk in chunks_of_flow}
         self._retired_chunks = [chunk for chunk in chunks if chunk not in in_use]
 
     def _read_route(self, flow: Flow) -> KernelRoute:
-        chunks = [
-            bpf.lookup(self.descriptors["chunks"], NUMBER.pack(chunk), CHUNK.size) or bytes(CHUNK.size)
-            for chunk in self._chunks_of[flow]
-        ]
-        return layout.unpack_route(self._read_slot(self._slot_of[flow]), chunks)
+        chunks = [self._chunks.lookup(NUMBER.pack(chunk)) for chunk in self._chunks_of[flow]]
+        return layout.unpack_route(self._read_slot(self._slot_of[flow]), [chunk for chunk in chunks if chunk])
 
     def _read_slot(self, slot: int) -> bytes:
-        octets = bpf.lookup(self._slots.ensure(slot), NUMBER.pack(slot % SEGMENT), layout.FLOW.size)
-        return octets or bytes(layout.FLOW.size)
-
-    def _items(self, name: str, key_octets: int, value_octets: int) -> Iterator[tuple[bytes, bytes]]:
-        descriptor = self.descriptors[name]
-        for key in list(bpf.keys(descriptor, key_octets)):
-            value = bpf.lookup(descriptor, key, value_octets)
-            if value is not None:
-                yield key, value
+        return self._slots.segment(slot).lookup(NUMBER.pack(slot % SEGMENT)) or bytes(layout.FLOW.size)
 
 
 def _number(octets: bytes) -> int:

@@ -1,7 +1,8 @@
 """Reads the compiled programs from their object file (ELF with 64 bits, of either byte order).
 
-A program is a section. Its relocations name the maps whose addresses it loads, and the functions in the
-section `.text` that it calls. These functions follow the program where it is loaded.
+A program is a section. Its relocations name the maps whose addresses it loads, and the section of the
+functions that it calls. These functions, and those that they call, follow the program where it is loaded; the
+kernel refuses one that no instruction reaches.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 INSTRUCTION = 8  # octets
-_TEXT = ".text"
 _SYMTAB, _REL = 2, 9  # types of sections (elf.h)
-_R_BPF_64_64, _R_BPF_64_32 = 1, 10  # an address of 64 bits, a call
+_CALL = 0x85  # BPF_JMP | BPF_CALL of linux/bpf_common.h
 _PSEUDO_MAP_FD, _PSEUDO_CALL = 1, 1  # BPF_PSEUDO_MAP_FD, BPF_PSEUDO_CALL of linux/bpf.h
 _ORDER = "<" if sys.byteorder == "little" else ">"
 
@@ -33,12 +33,26 @@ class _Section:
 
 
 @dataclass(frozen=True, slots=True)
-class _Relocation:
-    offset: int
-    kind: int
-    symbol: str
+class _Symbol:
+    name: str
+    section: int
     value: int
-    """The value of the symbol: of a function, its offset in `.text`."""
+    """Of a function, its offset in its section."""
+    size: int
+
+
+@dataclass(slots=True)
+class _Instruction:
+    code: int
+    destination: int
+    source: int
+    offset: int
+    operand: int
+
+    def pack(self) -> bytes:
+        low, high = self.destination, self.source
+        registers = high << 4 | low if _ORDER == "<" else low << 4 | high
+        return struct.pack(_ORDER + "BBhi", self.code, registers, self.offset, self.operand)
 
 
 class ObjectFile:
@@ -50,63 +64,82 @@ class ObjectFile:
             names = self._sections[struct.unpack_from(_ORDER + "H", octets, 62)[0]].octets
             self._names = [_name(names, section.name) for section in self._sections]
             self._symbols = self._read_symbols()
-        except (struct.error, IndexError, ValueError) as error:
+        except (struct.error, IndexError, ValueError, StopIteration) as error:
             raise ObjectFileError(f"not an object file for this machine: {error}") from error
 
     def instructions(self, name: str, maps: Mapping[str, int]) -> bytes:
-        """Return the program in a section, with the descriptors of the maps that it names."""
-        relocations = self._relocations(name)
-        program = bytearray(self._section(name).octets)
-        functions = (
-            bytearray(self._section(_TEXT).octets)
-            if any(relocation.kind == _R_BPF_64_32 for relocation in relocations)
-            else bytearray()
-        )
-        base = len(program) // INSTRUCTION
-        for part, found, start in (
-            (program, relocations, 0),
-            (functions, self._relocations(_TEXT) if functions else [], base),
-        ):
-            for relocation in found:
-                _apply(part, relocation, maps, start, base)
-        return bytes(program + functions)
+        """Return the program in a section, with the functions that it calls.
 
-    def _section(self, name: str) -> _Section:
+        `maps` has the descriptors of the maps that the program names.
+        """
+        main = _Symbol(name, self._index(name), 0, len(self._sections[self._index(name)].octets))
+        placed: dict[_Symbol, int] = {main: 0}
+        program: list[_Instruction] = []
+        calls: list[tuple[int, _Symbol]] = []
+        pending = [main]
+        for function in pending:  # grows meanwhile
+            placed[function] = len(program)
+            for index, called in self._read_function(function, maps, program):
+                calls.append((index, called))
+                if called not in pending:
+                    pending.append(called)
+        for index, called in calls:
+            program[index].operand = placed[called] - index - 1
+        return b"".join(instruction.pack() for instruction in program)
+
+    def _read_function(
+        self, function: _Symbol, maps: Mapping[str, int], program: list[_Instruction]
+    ) -> list[tuple[int, _Symbol]]:
+        """Append the instructions of a function to a program.
+
+        Return which of them call which function: their indexes in the program, and the functions.
+        """
+        octets = self._sections[function.section].octets[function.value : function.value + function.size]
+        relocations, calls = self._relocations(function.section), []
+        for at, (code, registers, offset, operand) in enumerate(struct.iter_unpack(_ORDER + "BBhi", octets)):
+            low, high = registers & 0x0F, registers >> 4
+            destination, source = (low, high) if _ORDER == "<" else (high, low)
+            instruction = _Instruction(code, destination, source, offset, operand)
+            place = function.value + at * INSTRUCTION
+            symbol = relocations.get(place)
+            if code == _CALL and source == _PSEUDO_CALL:
+                start = symbol.value if symbol else place + INSTRUCTION
+                called = start + operand * INSTRUCTION + (INSTRUCTION if symbol else 0)
+                section = symbol.section if symbol else function.section
+                calls.append((len(program), self._function(section, called)))
+            elif symbol:
+                instruction.source, instruction.operand = _PSEUDO_MAP_FD, maps[symbol.name]
+            program.append(instruction)
+        return calls
+
+    def _function(self, section: int, offset: int) -> _Symbol:
+        for symbol in self._symbols:
+            if (symbol.section, symbol.value) == (section, offset) and symbol.size:
+                return symbol
+        raise ObjectFileError(f"the object file has no function at {offset} of {self._names[section]}")
+
+    def _index(self, name: str) -> int:
         try:
-            return self._sections[self._names.index(name)]
+            return self._names.index(name)
         except ValueError as error:
             raise ObjectFileError(f"the object file has no section {name}") from error
 
-    def _read_symbols(self) -> list[tuple[str, int]]:
+    def _read_symbols(self) -> list[_Symbol]:
         table = next(section for section in self._sections if section.kind == _SYMTAB)
         names = self._sections[table.link].octets
-        found = struct.iter_unpack(_ORDER + "IBBHQQ", table.octets)
-        return [(_name(names, name), value) for name, _, _, _, value, _ in found]
-
-    def _relocations(self, name: str) -> list[_Relocation]:
-        target = self._names.index(name)
         return [
-            _Relocation(offset, info & 0xFFFFFFFF, *self._symbols[info >> 32])
+            _Symbol(_name(names, name), section, value, size)
+            for name, _, _, section, value, size in struct.iter_unpack(_ORDER + "IBBHQQ", table.octets)
+        ]
+
+    def _relocations(self, target: int) -> dict[int, _Symbol]:
+        """Return the symbol that each relocated instruction of a section names, by its offset."""
+        return {
+            offset: self._symbols[info >> 32]
             for section in self._sections
             if section.kind == _REL and section.target == target
             for offset, info in struct.iter_unpack(_ORDER + "QQ", section.octets)
-        ]
-
-
-def _apply(part: bytearray, relocation: _Relocation, maps: Mapping[str, int], start: int, base: int) -> None:
-    """Apply a relocation to a part that begins at the instruction `start`; functions begin at `base`."""
-    code, registers, offset, operand = struct.unpack_from(_ORDER + "BBhi", part, relocation.offset)
-    destination = registers & 0x0F if _ORDER == "<" else registers >> 4
-    if relocation.kind == _R_BPF_64_64:
-        source, operand = _PSEUDO_MAP_FD, maps[relocation.symbol]
-    elif relocation.kind == _R_BPF_64_32:
-        caller = start + relocation.offset // INSTRUCTION
-        function = base + relocation.value // INSTRUCTION + operand + 1
-        source, operand = _PSEUDO_CALL, function - caller - 1
-    else:
-        raise ObjectFileError(f"the object file has a relocation of type {relocation.kind}")
-    registers = source << 4 | destination if _ORDER == "<" else destination << 4 | source
-    struct.pack_into(_ORDER + "BBhi", part, relocation.offset, code, registers, offset, operand)
+        }
 
 
 def _read_sections(octets: bytes) -> list[_Section]:

@@ -18,6 +18,12 @@ typedef long long s64;
 #define INLINE static inline __attribute__((always_inline))
 #define FUNCTION static __attribute__((noinline))
 
+// Loops are written out: without CAP_PERFMON, the verifier takes each loop for an endless one, because it also
+// follows what a CPU might do speculatively.
+#define REPEAT_4(x) x x x x
+#define REPEAT_16(x) REPEAT_4(x) REPEAT_4(x) REPEAT_4(x) REPEAT_4(x)
+#define REPEAT_64(x) REPEAT_16(x) REPEAT_16(x) REPEAT_16(x) REPEAT_16(x)
+
 // Keeps the compiler from leaving out a check of `x` that the verifier needs.
 #define UNKNOWN(x) __asm__ volatile("" : "+r"(x))
 
@@ -82,19 +88,18 @@ static u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
 
 // The layout of the maps (layout.py)
 
-#define MAX_TAGS 3         // VLAN tags of a frame, with the one that the kernel has removed
+#define NESTED_TAGS 2      // VLAN tags of a frame behind the one that the kernel has removed
 #define VLAN_NUMBER 0x0FFF // bits of a tag
 #define INLINE_OUTPUTS 2
 #define CHUNK_OUTPUTS 4
-#define MAX_CHUNKS 16
 #define SEGMENT_SHIFT 8 // a segment has 256 cells
 #define SEGMENT_MASK 255
+#define COLD_SHIFT 4 // a cell has 16 cold counts
 #define SUM_OCTETS 512 // summed at once, the most that csum_diff takes before Linux 6.13
-#define MAX_SUMS 128
 #define MAX_TAIL 512 // octets behind the datagram that are restored with their values
 
 enum flow_flags { SOURCES = 1, EXCLUSIVE = 2, LEAVING = 4 };
-enum output_flags { COPY_DSCP = 1 };
+enum output_flags { COPY_DSCP = 1, TAKES_PACKET = 2 };
 enum address_flags { TAKES_OUTGOING = 1 };
 enum decision { UNDECIDED = 0, RING = 1, KERNEL = 2 };
 
@@ -199,9 +204,9 @@ struct tag {
 
 struct packet {
 	struct headers headers; // as they arrived, without VLAN tags and options
-	u8 options[MAX_OPTIONS];
-	struct tag tags[MAX_TAGS];
-	u32 tag_count;
+	u32 options[MAX_OPTIONS / 4];
+	struct tag outer_tag, nested_tags[NESTED_TAGS];
+	u32 has_outer_tag, nested_count;
 	u32 vlan;
 	u32 network;        // offset of the IP header
 	u32 option_octets;
@@ -217,6 +222,7 @@ struct packet {
 // The memory of one run, for each CPU. It is no stack, so that the verifier need not follow each value in it.
 struct scratch {
 	struct packet packet;
+	int action;  // of tc, if the host's stack does not get the packet
 	u32 is_busy; // a device sends a copy straight back to a device of an input, which the program ignores
 	u8 octets[SUM_OCTETS + 8];
 };
@@ -238,9 +244,8 @@ INLINE u32 sum_header(const struct ip *ip)
 
 // Counters
 
-INLINE void *find_in_segment(const void *map, u32 number, u32 cpu)
+INLINE void *find_in_segment(const void *map, u32 which, u32 index)
 {
-	u32 which = number >> SEGMENT_SHIFT, index = (cpu << SEGMENT_SHIFT) + (number & SEGMENT_MASK);
 	void *segment = map_lookup(map, &which);
 
 	return segment ? map_lookup(segment, &index) : 0;
@@ -248,12 +253,16 @@ INLINE void *find_in_segment(const void *map, u32 number, u32 cpu)
 
 INLINE u64 *find_hot(u32 cell, u32 cpu)
 {
-	return find_in_segment(&hot, cell, cpu);
+	return find_in_segment(&hot, cell >> SEGMENT_SHIFT, (cpu << SEGMENT_SHIFT) + (cell & SEGMENT_MASK));
 }
 
-INLINE u64 *find_cold(u32 cell)
+// Each count has an entry of its own, so that no address is computed from a number: which the verifier refuses without
+// CAP_PERFMON if the ways to it differ (Spectre).
+FUNCTION u64 *find_cold(u32 cell, u32 column)
 {
-	return find_in_segment(&cold, cell, 0);
+	u32 index = ((cell & SEGMENT_MASK) << COLD_SHIFT) + column;
+
+	return find_in_segment(&cold, cell >> SEGMENT_SHIFT, index);
 }
 
 INLINE void add_traffic(u64 *counts, u64 packets, u64 octets)
@@ -262,67 +271,70 @@ INLINE void add_traffic(u64 *counts, u64 packets, u64 octets)
 	counts[OCTETS] += octets;
 }
 
-FUNCTION int count_cold(u32 cell, u32 column, u32 count)
+INLINE void count_cold(u32 cell, u32 column, u32 count)
 {
-	u64 *counts = find_cold(cell);
+	u64 *found = find_cold(cell, column);
 
-	if (counts && column < 16)
-		__sync_fetch_and_add(&counts[column], count);
-	return 0;
+	if (found)
+		__sync_fetch_and_add(found, count);
+}
+
+INLINE void set_cold(u32 cell, u32 column, u64 value)
+{
+	u64 *found = find_cold(cell, column);
+
+	if (found)
+		*found = value;
 }
 
 FUNCTION int count_send_error(u32 cell, u32 column, u32 count)
 {
-	u64 *counts = find_cold(cell);
-
-	if (!counts || column >= LAST_ERROR_TIME)
-		return 0;
-	__sync_fetch_and_add(&counts[column], count);
-	counts[LAST_ERROR_TIME] = ktime_get_coarse_ns();
-	counts[LAST_ERROR] = column;
+	count_cold(cell, column, count);
+	set_cold(cell, LAST_ERROR_TIME, ktime_get_coarse_ns());
+	set_cold(cell, LAST_ERROR, column);
 	return 0;
 }
 
 FUNCTION int count_near_miss(u32 cell, u32 column, u32 detail, u32 count)
 {
-	u64 *counts = find_cold(cell);
-
-	if (!counts || column > OTHER_PORT)
-		return 0;
-	counts[column] = ktime_get_coarse_ns();
-	counts[column + 1] = detail;
-	__sync_fetch_and_add(&counts[column + 2], count);
+	set_cold(cell, column, ktime_get_coarse_ns());
+	set_cold(cell, column + 1, detail);
+	count_cold(cell, column + 2, count);
 	return 0;
 }
 
 // Reading
 
+INLINE int is_tag(u16 ethertype)
+{
+	return ethertype == ETH_P_8021Q || ethertype == ETH_P_8021AD;
+}
+
+INLINE int read_nested_tag(const struct __sk_buff *skb, struct packet *packet, struct tag *tag)
+{
+	u16 words[2], ethertype = packet->headers.ethertype;
+
+	if (!is_tag(ethertype) || skb_load_bytes(skb, packet->network, words, sizeof(words)))
+		return 0;
+	*tag = (struct tag){ethertype, BE16(words[0])};
+	packet->nested_count++;
+	packet->vlan = packet->vlan ? packet->vlan : BE16(words[0]) & VLAN_NUMBER;
+	packet->headers.ethertype = words[1];
+	packet->network += sizeof(words);
+	return 1;
+}
+
 // Read the VLAN tags. The kernel has removed the outermost one; the others stand before the IP header.
 INLINE void read_tags(const struct __sk_buff *skb, struct packet *packet)
 {
-	u32 count = 0, vlan = 0;
-
+	packet->vlan = 0;
 	if (skb->vlan_present) {
-		packet->tags[0] = (struct tag){skb->vlan_proto, skb->vlan_tci};
-		count = 1;
-		vlan = skb->vlan_tci & VLAN_NUMBER;
+		packet->outer_tag = (struct tag){skb->vlan_proto, skb->vlan_tci};
+		packet->has_outer_tag = 1;
+		packet->vlan = skb->vlan_tci & VLAN_NUMBER;
 	}
-	for (u32 level = 0; level < MAX_TAGS; level++) {
-		u16 tag[2], ethertype = packet->headers.ethertype;
-
-		if (ethertype != ETH_P_8021Q && ethertype != ETH_P_8021AD)
-			break;
-		UNKNOWN(count);
-		if (count >= MAX_TAGS || skb_load_bytes(skb, packet->network, tag, sizeof(tag)))
-			break;
-		packet->tags[count] = (struct tag){ethertype, BE16(tag[0])};
-		count++;
-		vlan = vlan ? vlan : BE16(tag[0]) & VLAN_NUMBER;
-		packet->headers.ethertype = tag[1];
-		packet->network += sizeof(tag);
-	}
-	packet->tag_count = count;
-	packet->vlan = vlan;
+	if (read_nested_tag(skb, packet, &packet->nested_tags[0]))
+		read_nested_tag(skb, packet, &packet->nested_tags[1]);
 }
 
 INLINE int is_bad_header(const struct packet *packet, u32 present)
@@ -334,9 +346,10 @@ INLINE int is_bad_header(const struct packet *packet, u32 present)
 	if (ip->version_words >> 4 != 4 || header < IP_HEADER || total < header || total > present)
 		return 1;
 	if (packet->option_octets) {
-		s64 options = csum_diff(0, 0, packet->options, MAX_OPTIONS, 0);
+		const u32 *options = packet->options;
 
-		sum += options & 0xFFFFFFFF;
+		sum += (u64)options[0] + options[1] + options[2] + options[3] + options[4];
+		sum += (u64)options[5] + options[6] + options[7] + options[8] + options[9];
 	}
 	return fold(sum) != 0xFFFF;
 }
@@ -350,15 +363,15 @@ FUNCTION u32 read_packet(const struct __sk_buff *skb, struct packet *packet)
 
 	packet->length = skb->len;
 	packet->network = LINK_HEADER;
-	packet->tag_count = packet->vlan = packet->option_octets = packet->is_partial = packet->segments = packet->payload = 0;
+	packet->has_outer_tag = packet->nested_count = packet->vlan = packet->option_octets = 0;
+	packet->is_partial = packet->segments = packet->payload = 0;
 	if (skb_load_bytes(skb, 0, headers->destination_mac, FRAME_HEADERS)) {
 		headers->udp = (struct udp){};
 		if (skb_load_bytes(skb, 0, headers->destination_mac, LINK_HEADER + IP_HEADER))
 			return IGNORED;
 	}
 	if (skb->vlan_present || headers->ethertype != ETH_P_IP) {
-		if (headers->ethertype != ETH_P_IP && headers->ethertype != ETH_P_8021Q &&
-		    headers->ethertype != ETH_P_8021AD)
+		if (headers->ethertype != ETH_P_IP && !is_tag(headers->ethertype))
 			return IGNORED;
 		read_tags(skb, packet);
 		if (headers->ethertype != ETH_P_IP)
@@ -422,23 +435,28 @@ FUNCTION s64 sum_payload(struct __sk_buff *skb, struct scratch *scratch, u32 off
 	u32 octets = scratch->packet.payload;
 	s64 sum = 0;
 
-	for (u32 part = 0; part < MAX_SUMS && octets >= SUM_OCTETS; part++) {
-		if (skb_load_bytes(skb, offset, scratch->octets, SUM_OCTETS))
-			return -1;
-		sum = csum_diff(0, 0, scratch->octets, SUM_OCTETS, sum & 0xFFFFFFFF);
-		offset += SUM_OCTETS;
-		octets -= SUM_OCTETS;
+#define SUM_PART \
+	if (octets >= SUM_OCTETS) { \
+		if (skb_load_bytes(skb, offset, scratch->octets, SUM_OCTETS)) \
+			return -1; \
+		sum = csum_diff(0, 0, scratch->octets, SUM_OCTETS, sum & 0xFFFFFFFF); \
+		offset += SUM_OCTETS; \
+		octets -= SUM_OCTETS; \
 	}
-	UNKNOWN(octets);
-	if (octets < 1 || octets >= SUM_OCTETS)
-		return sum & 0xFFFFFFFF;
-	if (skb_load_bytes(skb, offset, scratch->octets, octets))
+	REPEAT_64(SUM_PART)
+	REPEAT_64(SUM_PART)
+
+	u32 words = octets & 0x1FC, rest = octets & 3, last = 0;
+
+	if (words) {
+		if (skb_load_bytes(skb, offset, scratch->octets, words))
+			return -1;
+		sum = csum_diff(0, 0, scratch->octets, words, sum & 0xFFFFFFFF);
+	}
+	if (rest && skb_load_bytes(skb, offset + words, &last, rest))
 		return -1;
-	scratch->octets[octets] = 0;
-	scratch->octets[octets + 1] = 0;
-	scratch->octets[octets + 2] = 0;
-	sum = csum_diff(0, 0, scratch->octets, (octets + 3) & 0x3FC, sum & 0xFFFFFFFF);
-	return sum & 0xFFFFFFFF;
+	sum = (sum & 0xFFFFFFFF) + last;
+	return fold(sum);
 }
 
 INLINE u64 sum_endpoints(u32 source, u32 destination, u16 source_port, u16 port)
@@ -543,10 +561,10 @@ INLINE long write_headers(struct __sk_buff *skb, const struct packet *packet, co
 	return error ? error : skb_store_bytes(skb, LINK_HEADER, ip, IP_HEADER + UDP_HEADER, BPF_F_RECOMPUTE_CSUM);
 }
 
-// Send the packet to one output, and count what became of it. With `is_last`, the packet itself is sent: return
-// the action of tc that does so.
-FUNCTION int send(struct __sk_buff *skb, const struct packet *packet, const struct output *output, int is_last)
+// Send the packet to one output, and count what became of it.
+FUNCTION int send(struct __sk_buff *skb, struct scratch *scratch, const struct output *output)
 {
+	const struct packet *packet = &scratch->packet;
 	u32 packets = packet->segments;
 	u64 *counts = find_hot(output->cell, packet->cpu);
 	u8 ttl = output->ttl;
@@ -554,37 +572,38 @@ FUNCTION int send(struct __sk_buff *skb, const struct packet *packet, const stru
 
 	if (output->fault) {
 		count_send_error(output->cell, output->fault - 1, packets);
-		return TC_ACT_SHOT;
+		return 0;
 	}
 	if (!ttl) {
 		ttl = packet->headers.ip.ttl;
 		if (ttl <= 1) {
 			if (counts)
 				counts[OUTPUT_TTL] += packets;
-			return TC_ACT_SHOT;
+			return 0;
 		}
 		ttl--;
 	}
 	if (packet->segment > output->mtu) {
 		count_send_error(output->cell, ERROR_EMSGSIZE, packets);
-		return TC_ACT_SHOT;
+		return 0;
 	}
 	// DF is not set, so the identification must differ from packet to packet (RFC 6864).
 	u16 id = (counts ? counts[PACKETS] : 0) + (packet->cpu << 11);
 
 	result = write_headers(skb, packet, output, ttl, BE16(id));
-	if (!result)
-		result = is_last ? redirect(output->ifindex, 0) == TC_ACT_REDIRECT ? 0 : -ENODEV
-				 : clone_redirect(skb, output->ifindex, 0);
+	if (!result && output->flags & TAKES_PACKET)
+		scratch->action = redirect(output->ifindex, 0);
+	else if (!result)
+		result = clone_redirect(skb, output->ifindex, 0);
 	if (result != NET_XMIT_SUCCESS && result != NET_XMIT_CN) {
 		count_send_error(output->cell, error_column(result), packets);
-		return TC_ACT_SHOT;
+		return 0;
 	}
 	if (counts)
 		add_traffic(counts, packets, packet->payload);
 	if (output->taker)
 		count_cold(output->taker, OWN, packets);
-	return is_last ? TC_ACT_REDIRECT : TC_ACT_SHOT;
+	return 0;
 }
 
 // Remove what an output does not send (VLAN tags, IP options, octets behind the datagram), so that the frame
@@ -604,13 +623,20 @@ FUNCTION long remove_extras(struct __sk_buff *skb, struct scratch *scratch)
 		if (skb_change_tail(skb, datagram, 0))
 			return -ENOMEM;
 	}
-	for (u32 tag = 0; tag < MAX_TAGS; tag++) {
-		if (tag < packet->tag_count && skb_vlan_pop(skb))
-			return -ENOMEM;
-	}
+	if (packet->has_outer_tag && skb_vlan_pop(skb))
+		return -ENOMEM;
+	if (packet->nested_count > 0 && skb_vlan_pop(skb))
+		return -ENOMEM;
+	if (packet->nested_count > 1 && skb_vlan_pop(skb))
+		return -ENOMEM;
 	if (packet->option_octets)
 		return skb_adjust_room(skb, -(int)packet->option_octets, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_NO_CSUM_RESET);
 	return 0;
+}
+
+INLINE long push_tag(struct __sk_buff *skb, const struct tag *tag)
+{
+	return skb_vlan_push(skb, tag->protocol, tag->control);
 }
 
 // Undo `remove_extras`, for a packet whose headers are restored. Return 0, or an error.
@@ -638,41 +664,42 @@ FUNCTION long restore_extras(struct __sk_buff *skb, struct scratch *scratch)
 		    skb_store_bytes(skb, datagram, scratch->octets, kept, BPF_F_RECOMPUTE_CSUM))
 			return -ENOMEM;
 	}
-	for (u32 count = MAX_TAGS; count > 0; count--) {
-		if (count > packet->tag_count)
-			continue;
-		const struct tag *tag = &packet->tags[count - 1];
-
-		if (skb_vlan_push(skb, tag->protocol, tag->control))
-			return -ENOMEM;
-	}
+	if (packet->nested_count > 1 && push_tag(skb, &packet->nested_tags[1]))
+		return -ENOMEM;
+	if (packet->nested_count > 0 && push_tag(skb, &packet->nested_tags[0]))
+		return -ENOMEM;
+	if (packet->has_outer_tag && push_tag(skb, &packet->outer_tag))
+		return -ENOMEM;
 	return 0;
 }
 
-// Send the packet to all outputs of its flow. Return the action of tc.
-INLINE int send_to_all(struct __sk_buff *skb, struct packet *packet, const struct flow *flow)
+// Send the packet to the outputs in a chunk. Return the number of the next chunk, 0 if there is none.
+FUNCTION u32 send_chunk(struct __sk_buff *skb, struct scratch *scratch, u32 number)
 {
-	int is_exclusive = flow->flags & EXCLUSIVE, action = TC_ACT_SHOT;
+	const struct chunk *chunk = map_lookup(&chunks, &number);
+
+	if (!chunk)
+		return 0;
+	if (chunk->count > 0)
+		send(skb, scratch, &chunk->outputs[0]);
+	if (chunk->count > 1)
+		send(skb, scratch, &chunk->outputs[1]);
+	if (chunk->count > 2)
+		send(skb, scratch, &chunk->outputs[2]);
+	if (chunk->count > 3)
+		send(skb, scratch, &chunk->outputs[3]);
+	return chunk->next;
+}
+
+INLINE void send_to_all(struct __sk_buff *skb, struct scratch *scratch, const struct flow *flow)
+{
 	u32 next = flow->next;
 
-	for (u32 index = 0; index < INLINE_OUTPUTS; index++) {
-		if (index >= flow->count)
-			break;
-		action = send(skb, packet, &flow->outputs[index], is_exclusive && !next && index + 1 == flow->count);
-	}
-	for (u32 part = 0; part < MAX_CHUNKS && next; part++) {
-		const struct chunk *chunk = map_lookup(&chunks, &next);
-
-		if (!chunk)
-			break;
-		next = chunk->next;
-		for (u32 index = 0; index < CHUNK_OUTPUTS; index++) {
-			if (index >= chunk->count)
-				break;
-			action = send(skb, packet, &chunk->outputs[index], is_exclusive && !next && index + 1 == chunk->count);
-		}
-	}
-	return action;
+	if (flow->count > 0)
+		send(skb, scratch, &flow->outputs[0]);
+	if (flow->count > 1)
+		send(skb, scratch, &flow->outputs[1]);
+	REPEAT_16(if (next) next = send_chunk(skb, scratch, next);)
 }
 
 INLINE int relay(struct __sk_buff *skb, struct scratch *scratch, const struct flow *flow)
@@ -680,7 +707,7 @@ INLINE int relay(struct __sk_buff *skb, struct scratch *scratch, const struct fl
 	struct packet *packet = &scratch->packet;
 	u64 *counts = find_hot(flow->rule, packet->cpu);
 	u32 plain = packet->network + IP_HEADER + UDP_HEADER + packet->payload;
-	int has_extras = packet->tag_count || packet->option_octets || packet->length != plain;
+	int has_extras = packet->has_outer_tag || packet->nested_count || packet->option_octets || packet->length != plain;
 
 	if (counts) {
 		add_traffic(counts, packet->segments, packet->payload);
@@ -689,10 +716,10 @@ INLINE int relay(struct __sk_buff *skb, struct scratch *scratch, const struct fl
 	}
 	if (has_extras && remove_extras(skb, scratch))
 		return TC_ACT_SHOT; // out of memory: the packet is no longer what it was
-	int action = send_to_all(skb, packet, flow);
-
+	scratch->action = TC_ACT_SHOT;
+	send_to_all(skb, scratch, flow);
 	if (flow->flags & EXCLUSIVE)
-		return action;
+		return scratch->action;
 	packet->headers.ethertype = ETH_P_IP;
 	long error = skb_store_bytes(skb, 0, packet->headers.destination_mac, LINK_HEADER, 0);
 
@@ -708,20 +735,30 @@ INLINE int relay(struct __sk_buff *skb, struct scratch *scratch, const struct fl
 
 // The lookup
 
-INLINE const struct flow *find_flow(const struct flow_key *key)
+INLINE const struct flow *find_slot(const struct flow_key *key)
 {
-	// An entry that was deleted may have the slot of another flow by now; then the flow is looked up again.
-	for (u32 attempt = 0; attempt < 3; attempt++) {
-		const u32 *slot = map_lookup(&flows, key);
-		const struct flow *flow = slot ? find_in_segment(&slots, *slot, 0) : 0;
+	const u32 *slot = map_lookup(&flows, key);
 
-		if (!slot)
+	return slot ? find_in_segment(&slots, *slot >> SEGMENT_SHIFT, *slot & SEGMENT_MASK) : 0;
+}
+
+INLINE int has_key(const struct flow *flow, const struct flow_key *key)
+{
+	return flow->key.ifindex == key->ifindex && flow->key.destination == key->destination &&
+	       flow->key.source == key->source && flow->key.port == key->port;
+}
+
+FUNCTION const struct flow *find_flow(const struct flow_key *key)
+{
+	const struct flow *flow = find_slot(key);
+
+	// An entry that was deleted meanwhile may have the slot of another flow by now: look again.
+	if (flow && !has_key(flow, key)) {
+		flow = find_slot(key);
+		if (flow && !has_key(flow, key))
 			return 0;
-		if (flow && flow->key.ifindex == key->ifindex && flow->key.destination == key->destination &&
-		    flow->key.source == key->source && flow->key.port == key->port)
-			return flow;
 	}
-	return 0;
+	return flow;
 }
 
 INLINE const struct address *find_address(u32 ifindex, u32 address, u16 port)
@@ -734,6 +771,12 @@ INLINE const struct address *find_address(u32 ifindex, u32 address, u16 port)
 INLINE int is_group(u32 address)
 {
 	return (*(const u8 *)&address & 0xF0) == 0xE0;
+}
+
+// Whether packets to this address are counted even if they have no flow, as those in a ring are.
+INLINE int is_counted(u32 destination)
+{
+	return is_group(destination) || find_address(0, destination, 0);
 }
 
 // Tells the two programs that they see the same packet.
@@ -760,8 +803,10 @@ FUNCTION int count_fault(struct __sk_buff *skb, const struct packet *packet, u32
 	u32 column = verdict == IS_FRAGMENT ? FRAGMENT : verdict == IS_OVERSIZE ? OVERSIZE : MALFORMED;
 	u32 packets = skb->gso_segs ? skb->gso_segs : 1;
 
-	if (verdict != IS_TAGGED)
-		return count_cold(rule ? rule : link, column, packets);
+	if (verdict != IS_TAGGED) {
+		count_cold(rule ? rule : link, column, packets);
+		return 0;
+	}
 	u64 *counts = find_hot(link, packet->cpu);
 
 	if (counts)
@@ -840,8 +885,7 @@ INLINE int handle(struct __sk_buff *skb, struct scratch *scratch)
 		}
 	}
 	if (!flow) {
-		if (!is_group(ip->destination) && !find_address(ifindex, ip->destination, 0) &&
-		    !find_address(0, ip->destination, udp->destination))
+		if (!is_counted(ip->destination))
 			return TC_ACT_UNSPEC;
 		const u32 *link = map_lookup(&links, &ifindex);
 		u32 cell = link ? *link : 0;
@@ -888,4 +932,69 @@ SECTION("classifier") int ingress(struct __sk_buff *skb)
 
 	scratch->is_busy = 0;
 	return action;
+}
+
+// The packet filter of a ring: return how many octets of the packet the ring gets.
+SECTION("socket") u32 ring_filter(struct __sk_buff *skb)
+{
+	u32 key = 1, ifindex = skb->ifindex;
+	struct scratch *scratch = map_lookup(&scratches, &key);
+
+	if (!scratch || (skb->pkt_type > PACKET_MULTICAST && skb->pkt_type != PACKET_OUTGOING))
+		return 0;
+	struct packet *packet = &scratch->packet;
+	u32 verdict = read_packet(skb, packet);
+	u32 destination = packet->headers.ip.destination;
+
+	if (verdict == IGNORED)
+		return 0;
+	if (skb->pkt_type == PACKET_OUTGOING) {
+		const struct address *address = find_address(ifindex, destination, 0);
+
+		return address && address->flags & TAKES_OUTGOING ? -1 : 0;
+	}
+	u32 is_of_kernel;
+
+	if (verdict == PLAIN) {
+		struct flow_key flow_key = {ifindex, destination, 0, packet->headers.udp.destination, 0};
+		const struct flow *flow = find_flow(&flow_key);
+
+		is_of_kernel = flow && !(flow->flags & LEAVING);
+		if (!flow && !is_counted(destination))
+			return 0;
+	} else {
+		is_of_kernel = rule_of_address(ifindex, destination) != 0;
+		if (!is_of_kernel && !is_counted(destination))
+			return 0;
+	}
+	key = 0;
+	struct decided *decided = map_lookup(&decisions, &key);
+
+	if (decided) {
+		u64 identity = identify(packet);
+		// Several rings of a link may see the packet. One that has taken it has it for good.
+		int is_taken = decided->decision == RING && decided->identity == identity && decided->ifindex == ifindex;
+
+		if (!is_taken) {
+			decided->identity = identity;
+			decided->ifindex = ifindex;
+			decided->decision = is_of_kernel ? KERNEL : RING;
+		}
+	}
+	return is_of_kernel ? 0 : -1;
+}
+
+// Set the counts of a cell to zero; the packet has the cell and the CPU. No process can write these maps.
+SECTION("clearing") int clear(struct __sk_buff *skb)
+{
+	u32 words[2], column = 0;
+
+	if (skb_load_bytes(skb, LINK_HEADER, words, sizeof(words)))
+		return 1;
+	u64 *counts = find_hot(words[0], words[1]);
+
+	if (counts)
+		counts[0] = counts[1] = counts[2] = counts[3] = 0;
+	REPEAT_16(set_cold(words[0], column++, 0);)
+	return 0;
 }
