@@ -230,6 +230,18 @@ class DesiredState:
         """The flows of both data planes."""
         return {**self.forwarding.flows, **self.kernel.flows}
 
+    @property
+    def egress(self) -> frozenset[Egress]:
+        """The sockets of all outputs; where the kernel sends, a socket only keeps the source port."""
+        outputs = (output for route in self.kernel.flows.values() for output in route.outputs)
+        return self.forwarding.egress.union(output.egress for output in outputs)
+
+    @property
+    def ifindexes(self) -> frozenset[int]:
+        """The links whose packets are read, by a ring or by the program of the kernel data plane."""
+        readers = (*self.forwarding.ingress, *self.kernel.resources)
+        return frozenset(item.ifindex for item in readers if isinstance(item, Ingress | Attachment))
+
     def routes_by_rule(self) -> dict[str, Route]:
         """Return the route of each rule that is forwarded, in either data plane."""
         return self.forwarding.routes_by_rule() | self.kernel.routes_by_rule()

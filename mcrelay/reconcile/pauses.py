@@ -21,16 +21,18 @@ def add_pauses(
     reasons why the other workers do not forward it. A rule that one data plane forwards until the other one
     takes it is not paused.
     """
-    in_kernel = _forwarded_rules(running, KERNEL)
     of_kernel = desired.kernel.routes_by_rule()
+    anywhere = {rule for number in running.workers for rule in _forwarded_rules(running, number)}
+    in_kernel = _forwarded_rules(running, KERNEL)
     forwarded = {worker: _forwarded_rules(running, worker) for worker in desired.workers}
     reasons = {number: _reason(number, running, processes) for number in (KERNEL, *desired.workers)}
     result = dict(statuses)
     for rule in _incomplete_rules(statuses, forwarded):
-        if rule in in_kernel:
-            continue
         if rule in of_kernel:
-            result[rule] = _add_reasons(statuses[rule], [reasons[KERNEL]], 1)
+            if rule not in anywhere:
+                result[rule] = _add_reasons(statuses[rule], [reasons[KERNEL]], 1)
+            continue
+        if rule in in_kernel:
             continue
         lacking = [worker for worker, rules in forwarded.items() if rule not in rules]
         result[rule] = _add_reasons(statuses[rule], [reasons[worker] for worker in lacking], len(forwarded))

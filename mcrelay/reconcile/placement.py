@@ -85,6 +85,11 @@ def place_rule(
     return KERNEL_PLACEMENT, Route(rule.name, outputs, exclusive=rule.exclusive)
 
 
+def placement_without_route(rule: Rule) -> Placement:
+    """Return the placement to show of a rule that has no route: the one that the file asks for."""
+    return KERNEL_PLACEMENT if rule.data_plane == "kernel" or rule.exclusive else USERSPACE
+
+
 def _obstacles(rule: Rule, entry: Link, legs: Sequence[Leg]) -> Iterator[str]:
     """Yield the reasons why the kernel data plane cannot relay a rule, whatever the neighbours say."""
     if len(legs) > MAX_KERNEL_OUTPUTS:

@@ -40,13 +40,9 @@ def describe_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str
 
 
 def describe_running_rule(
-    rule: Rule, devices: Devices, route: Route | None, placement: tuple[str, str]
+    rule: Rule, devices: Devices, route: Route | None, data_plane: str, reason: str
 ) -> dict[str, Any]:
-    """Return the description of a rule, with its location in the files and its placement.
-
-    `placement` is the data plane of the rule and the reason for the data plane.
-    """
-    data_plane, reason = placement
+    """Return the description of a rule, with its location, and its data plane with the reason for it."""
     return {
         "data_plane": data_plane,
         "data_plane_reason": reason,

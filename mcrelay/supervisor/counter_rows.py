@@ -135,7 +135,7 @@ class CounterRows:
         """
         rules = [rule for config in configs for rule in config.rules.values()]
         outputs = {(rule.name, output.name) for rule in rules for output in rule.outputs}
-        links = {ingress.ifindex for state in states for ingress in state.forwarding.ingress}
+        links = {ifindex for state in states for ifindex in state.ifindexes}
         for rows, table, names in (
             (self._links, LINKS, links),
             (self._rules, RULES, {rule.name for rule in rules}),

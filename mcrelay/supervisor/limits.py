@@ -30,9 +30,9 @@ def count_descriptors(state: DesiredState) -> int:
     per_socket = max(1, _setting(_MEMBERSHIPS) or _DEFAULTS[_MEMBERSHIPS])
     # Memberships for any source and for one source are on different sockets.
     joins = math.ceil((sizes[0] - sizes[1]) / per_socket) + math.ceil(sizes[1] / per_socket)
-    rings = state.worker_count * len(state.forwarding.ingress)
+    rings = len(state.workers) * len(state.forwarding.ingress)
     # An egress socket has another one for what comes back to its port.
-    return joins + rings + 2 * len(state.forwarding.egress) + len(state.reservations) + RESERVE
+    return joins + rings + 2 * len(state.egress) + len(state.reservations) + RESERVE
 
 
 def keep_reserve(sock: socket.socket) -> socket.socket:

@@ -58,13 +58,12 @@ def describe_traffic(
     plan: Plan, statuses: Mapping[str, RuleStatus], counter_rows: CounterRows
 ) -> Iterator[str]:
     """Yield lines with the status and counters of each rule, its input and outputs, and each link."""
-    forwarding = plan.state.forwarding
-    routes = forwarding.routes_by_rule()
+    routes = plan.state.routes_by_rule()
     for name, status in statuses.items():
         yield _describe_rule(name, status)
         if name in routes:
             yield from _describe_route(routes[name], counter_rows)
-    for ifindex in sorted({flow.ifindex for flow in forwarding.flows}):
+    for ifindex in sorted({flow.ifindex for flow in plan.state.flows}):
         counts = counter_rows.link(ifindex)
         yield f"device {device_of(ifindex)}: {_packets(counts)}{_drops(counts, LINKS.drops)}"
 

@@ -15,7 +15,7 @@ from mcrelay.config.problems import SourceLocation
 from mcrelay.model.links import LinkTable
 from mcrelay.model.state import Membership, Route
 from mcrelay.reconcile.lifecycle import Process
-from mcrelay.reconcile.placement import place_rule
+from mcrelay.reconcile.placement import Placement, placement_without_route
 from mcrelay.reconcile.plan import Plan
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.status.description import describe_interface, describe_running_rule
@@ -48,11 +48,14 @@ class RuleSnapshot:
     """The devices of the input and then of each output."""
     route: Route | None
     rows: tuple[int | None, ...]
+    placement: Placement
 
     def as_json(self) -> Entry:
         """Return the JSON object that the control process gets."""
         devices = dict(zip(self.rule.interfaces, self.devices, strict=True))
-        shown = describe_running_rule(self.rule, devices, self.route, place_rule(self.rule))
+        shown = describe_running_rule(
+            self.rule, devices, self.route, self.placement.data_plane, self.placement.reason
+        )
         return {"shown": shown, "rows": self.rows}
 
 
@@ -130,13 +133,14 @@ class SnapshotBuilder:
         return before is None or any(map(_differ, before, sources))
 
     def _build_rules(self, plan: Plan, config: Config) -> None:
-        routes = plan.state.forwarding.routes_by_rule()
+        routes = plan.state.routes_by_rule()
         devices = config.devices
         rules = {}
         for name, rule in config.rules.items():
             ends = tuple(devices[interface] for interface in rule.interfaces)
             rows = self._counter_rows.rule_rows(rule)
-            entry = RuleSnapshot(rule, rule.where, ends, routes.get(name), rows)
+            placement = plan.placements.get(name) or placement_without_route(rule)
+            entry = RuleSnapshot(rule, rule.where, ends, routes.get(name), rows, placement)
             before = self._rules.get(name)
             rules[name] = before if before == entry else entry
         self._rules = rules

@@ -99,7 +99,7 @@ class Sockets:
         }
         for key in self._rings.keys() - rings:
             self._rings.pop(key).socket.close()
-        needed = {egress for planned in (state, *others) for egress in planned.forwarding.egress}
+        needed = {egress for planned in (state, *others) for egress in planned.egress}
         for egress in self._egress.keys() - needed:
             self._egress.pop(egress).close()
             self._return_ports.release(egress)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 
-from mcrelay.model.state import Ingress
+from mcrelay.model.state import KERNEL, Ingress
 from mcrelay.protocol.framing import Hello
 from mcrelay.protocol.worker import Acknowledged, Answer, BatchMessage, Refused, encode_batch
 from mcrelay.reconcile.commands import SendBatch
@@ -48,6 +48,8 @@ class Workers:
     def infos(self) -> Iterator[ProcessInfo]:
         """Yield the description, for clients, of each worker that exists or should exist."""
         for number, process in sorted(self._reconciler.processes.items()):
+            if number == KERNEL:
+                continue
             child = self.children.get(number)
             if child is not None or number in self._reconciler.desired.workers:
                 yield ProcessInfo(f"worker {number}", "worker", process, child)

@@ -19,6 +19,7 @@ from mcrelay.model.actions import (
 )
 from mcrelay.model.state import (
     KERNEL,
+    Attachment,
     DesiredState,
     Egress,
     Flow,
@@ -58,8 +59,11 @@ def touched(action):
 
 def assert_sound(state):
     """Every flow has its ring and its sockets; every membership and reservation has its flow."""
-    for worker in state.workers.values():
+    for number, worker in state.workers.items():
         for flow, route in worker.flows.items():
+            if number == KERNEL:
+                assert Attachment(flow.ifindex) in worker.resources
+                continue
             assert flow.ifindex in {ingress.ifindex for ingress in worker.ingress}
             assert {output.egress for output in route.outputs} <= worker.egress
     relayed = {supervisor_resource(flow) for worker in state.workers.values() for flow in worker.flows}
@@ -134,15 +138,20 @@ def test_each_kind_is_opened_after_what_it_needs_and_closed_before_it(desired):
     forwarding = desired.state.forwarding
     forwarding = replace(forwarding, resources=forwarding.resources | {trace, kept})
     state = replace(desired.state, forwarding=forwarding, worker_count=1)
-    order = [Ingress, Egress, Flow, Trace, PortReservation, Membership]
-    opened = [type(touched(action)[1]) for action in diff(RunningState({0: WorkerState()}), state)]
-    closed = [
-        type(touched(action)[1])
-        for action in diff(running_as(state), DesiredState(WorkerState(frozenset({kept})), 1))
+    order = [Attachment, Ingress, Egress, Flow, Trace, PortReservation, Membership]
+    for opened in kinds_by_worker(diff(RunningState({0: WorkerState(), KERNEL: WorkerState()}), state)):
+        assert opened == sorted(opened, key=order.index)
+    nothing = DesiredState(WorkerState(frozenset({kept})), 1)
+    for closed in kinds_by_worker(diff(running_as(state), nothing)):
+        assert closed == sorted(closed, key=order[::-1].index)
+
+
+def kinds_by_worker(actions):
+    """Return the kinds of what the actions of each worker, of the kernel and of the supervisor are about."""
+    return [
+        [type(touch[1]) for action in part if (touch := touched(action))]
+        for part in batches(actions).values()
     ]
-    assert opened == sorted(opened, key=order.index)
-    order = [Membership, PortReservation, Trace, Flow, Egress, Ingress]
-    assert closed == sorted(closed, key=order.index)
 
 
 # Two data planes.

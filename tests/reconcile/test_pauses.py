@@ -3,6 +3,7 @@
 import pytest
 
 from mcrelay.model.rule_status import RuleState, RuleStatus
+from mcrelay.model.state import KERNEL
 from mcrelay.reconcile.plan import Plan
 from mcrelay.reconcile.reconciler import Reconciler
 from tests.support.reconciler_harness import (
@@ -16,7 +17,7 @@ from tests.support.reconciler_harness import (
     harness_with_broken,
     settle,
 )
-from tests.support.strategies import planned
+from tests.support.strategies import planned, with_kernel
 
 TWO_WORKERS = planned({"camera": ([CAMERA], [TO_NEAR])}, count=2)
 
@@ -111,3 +112,27 @@ def test_what_is_missing_of_a_rule_stays_part_of_the_reason():
         RuleState.PAUSED,
         f"{partly.reason}; worker 0 died (killed by SIGKILL) and is waiting to restart",
     )
+
+
+IN_KERNEL = Plan(with_kernel(TWO_RULES.state, {"camera"}), TWO_RULES.rules)
+
+
+def test_a_rule_in_the_kernel_waits_for_the_kernel_and_not_for_a_worker():
+    harness = ReconcilerHarness()
+    harness.plan(IN_KERNEL)
+    assert camera(harness) == (RuleState.PAUSED, "the kernel data plane is starting")
+    harness.hello(KERNEL)
+    assert camera(harness) == (RuleState.PAUSED, "the kernel data plane is about to forward it")
+    harness.answer(KERNEL)
+    assert camera(harness) == (RuleState.ACTIVE, "")
+
+
+def test_a_rule_that_moves_is_not_paused():
+    harness = settle(TWO_RULES)
+    harness.plan(IN_KERNEL)
+    assert camera(harness) == (RuleState.ACTIVE, "")
+    harness.converge()
+    harness.plan(TWO_RULES)
+    assert camera(harness) == (RuleState.ACTIVE, "")
+    harness.converge()
+    assert camera(harness) == (RuleState.ACTIVE, "")

@@ -79,7 +79,7 @@ def test_a_rule_that_does_not_run_has_only_the_source_address_of_the_file():
 
 
 def test_a_running_rule_has_its_position_in_the_files_and_its_data_plane():
-    described = describe_running_rule(FEED, DEVICES, None, ("kernel", "on trial"))
+    described = describe_running_rule(FEED, DEVICES, None, "kernel", "on trial")
     assert {key: described.pop(key) for key in ("data_plane", "data_plane_reason", "file", "line")} == {
         "data_plane": "kernel",
         "data_plane_reason": "on trial",

@@ -6,7 +6,7 @@ import pytest
 
 from mcrelay.model.actions import Acquire, DeleteFlow, Open, Release, SetFlow, applied
 from mcrelay.model.rule_status import RuleState
-from mcrelay.model.state import Egress, Flow, RouteOutput, RunningState, WorkerState
+from mcrelay.model.state import KERNEL, Attachment, Egress, Flow, RouteOutput, RunningState, WorkerState
 from mcrelay.reconcile.commands import Kill, Perform, SendBatch, Start, Stop
 from mcrelay.reconcile.reconciler import Reconciler
 from tests.support.strategies import planned
@@ -165,14 +165,14 @@ class ReconcilerHarness:
         assert batch.generation == self.generation
         assert batch.actions
         assert {action.worker for action in batch.actions} == {batch.worker}
-        state = self.reconciler.plan.state
-        wanted = state.forwarding if batch.worker in state.workers else WorkerState()
+        wanted = self.reconciler.desired.states.get(batch.worker, WorkerState())
         for action in batch.actions:
             if isinstance(action, SetFlow | DeleteFlow) and action.flow in fake.confirmed.flows:
                 route = fake.confirmed.flows[action.flow]
                 is_as_planned = wanted.flows.get(action.flow) == route
                 needs = {action.flow, *(output.egress for output in route.outputs)}
                 needs |= {one for one in wanted.ingress if one.ifindex == action.flow.ifindex}
+                needs.add(Attachment(action.flow.ifindex))
                 assert not is_as_planned or needs & self.reconciler.failures.by_subject.keys(), (
                     "a flow that is as planned is touched only when something that it needs has failed"
                 )
@@ -181,8 +181,10 @@ class ReconcilerHarness:
         assert performance.actions
         if any(isinstance(action, Acquire) for action in performance.actions):
             for worker, fake in self.workers.items():
-                if worker in self.possible.workers and not fake.is_stopped:
-                    assert fake.confirmed == self.possible.forwarding, "flows come before groups and ports"
+                if worker in self.possible.states and not fake.is_stopped:
+                    wanted = self.possible.states[worker]
+                    assert fake.confirmed.resources >= wanted.resources
+                    assert fake.confirmed.flows.items() >= wanted.flows.items(), "flows come before groups"
 
     @property
     def possible(self):
@@ -202,13 +204,14 @@ class ReconcilerHarness:
         self._check_pauses()
 
     def _check_pauses(self):
-        """A rule is paused exactly when it is active and no worker that stays forwards it."""
-        staying = self.reconciler.desired.workers
+        """A rule is paused exactly when it is active and neither the kernel nor a worker has it."""
+        desired = self.reconciler.desired
+        moving = desired.kernel.routes_by_rule()
         forwarded = {
-            route.rule
+            rule
             for worker, fake in self.workers.items()
-            if worker in staying
-            for route in (fake.confirmed or WorkerState()).flows.values()
+            for rule in (fake.confirmed or WorkerState()).routes_by_rule()
+            if worker in (KERNEL, *desired.workers) or rule in moving
         }
         now = self.reconciler.statuses_now()
         for rule, status in self.reconciler.statuses().items():

@@ -130,14 +130,15 @@ def with_kernel(state, rules):
     )
 
 
-def planned(rules, frame_size=2048, count=1):
+def planned(rules, frame_size=2048, count=1, in_kernel=()):
     """Return the plan of some rules, {name: (flows, outputs)}, with all that they need."""
     table = {flow: Route(name, tuple(sent)) for name, (taken, sent) in rules.items() for flow in taken}
     rings = {Ingress(flow.ifindex, frame_size) for flow in table}
     sockets = {output.egress for route in table.values() for output in route.outputs}
     forwarding = WorkerState(frozenset(rings | sockets), table)
     active = {route.rule: RuleStatus(RuleState.ACTIVE) for route in table.values()}
-    return Plan(DesiredState(forwarding, count, frozenset(map(supervisor_resource, table))), active)
+    state = DesiredState(forwarding, count, frozenset(map(supervisor_resource, table)))
+    return Plan(with_kernel(state, in_kernel), active)
 
 
 plans = st.builds(
@@ -145,4 +146,5 @@ plans = st.builds(
     st.dictionaries(st.sampled_from(RULES), st.tuples(st.lists(flows, min_size=1, max_size=2), sendings)),
     st.sampled_from(FRAME_SIZES),
     st.integers(1, 3),
+    st.sets(st.sampled_from(RULES)),
 )

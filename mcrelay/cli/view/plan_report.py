@@ -21,7 +21,7 @@ JSON_VERSION = 1  # version of the shape of `plan --json`
 
 def plan_as_json(config: Config, planned: Plan) -> dict[str, Any]:
     """Return the object of `plan --json`, without `file`, `against` and `changes`."""
-    routes = planned.state.forwarding.routes_by_rule()
+    routes = planned.state.routes_by_rule()
     devices = config.devices
     rules = (
         _describe_planned_rule(rule, devices, planned.rules[rule.name], routes.get(rule.name))
@@ -29,7 +29,7 @@ def plan_as_json(config: Config, planned: Plan) -> dict[str, Any]:
     )
     return {
         "version": JSON_VERSION,
-        "workers": planned.state.worker_count,
+        "workers": len(planned.state.workers),
         "rules": list(rules),
         "opens": _count_resources(planned),
     }
@@ -49,8 +49,8 @@ def _describe_planned_rule(
 def _count_resources(planned: Plan) -> dict[str, int]:
     state = planned.state
     return {
-        "rings": state.worker_count * len(state.forwarding.ingress),
-        "sockets": len(state.forwarding.egress),
+        "rings": len(state.workers) * len(state.forwarding.ingress),
+        "sockets": len(state.egress),
         "memberships": len(state.memberships),
         "held ports": len(state.reservations),
     }
