@@ -40,16 +40,12 @@ def load_programs(maps: Mapping[str, int], path: Path = OBJECT) -> Programs:
     Raises KernelPlaneUnavailable.
     """
     try:
-        file = ObjectFile(path.read_bytes())
+        file = ObjectFile(_read(path))
         loaded = {
             name: bpf.load_program(kind, f"mcr_{name}", file.instructions(section, maps), _LICENSE)
             for name, (section, kind) in _PROGRAMS.items()
         }
         return Programs(**loaded)
-    except FileNotFoundError as error:
-        raise KernelPlaneUnavailable(
-            "this installation has no compiled program: it was built without ziglang"
-        ) from error
     except ObjectFileError as error:
         raise KernelPlaneUnavailable(f"{path}: {error}") from error
     except OSError as error:
@@ -57,5 +53,14 @@ def load_programs(maps: Mapping[str, int], path: Path = OBJECT) -> Programs:
 
 
 def object_hash() -> str:
-    """Return a hash of the compiled programs; raises OSError."""
-    return hashlib.sha256(OBJECT.read_bytes()).hexdigest()
+    """Return a hash of the compiled programs; raises KernelPlaneUnavailable."""
+    return hashlib.sha256(_read(OBJECT)).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KernelPlaneUnavailable(
+            "this installation has no compiled program: it was built without ziglang"
+        ) from error

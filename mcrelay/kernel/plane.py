@@ -71,11 +71,12 @@ def open_plane(directory: Path, version: str, load: Callable[[], Objects]) -> Ke
     """Return what an earlier daemon left if it has the same version, else a new plane.
 
     `directory` is that of the daemon (location.py). `version` has no dot. `load` creates maps and programs.
-    Raises KernelPlaneUnavailable.
+    Raises KernelPlaneUnavailable; what an earlier daemon left still forwards then, until `remove_all`.
     """
     with ExitStack() as on_failure:
         held = lock(directory)
         on_failure.callback(os.close, held)
+        on_failure.callback(_remove_if_empty, directory)
         try:
             remove_abandoned(directory.parent)
             adopted = open_objects(directory, version)
@@ -118,6 +119,7 @@ def remove_abandoned(parent: Path) -> None:
             try:
                 if TcxHook(directory).are_all_severed():
                     _remove(directory)
+                _remove_if_empty(directory)
             finally:
                 os.close(held)
 
@@ -128,8 +130,12 @@ def _remove(directory: Path) -> None:
             hook.detach(ifindex)
     if directory.exists():
         remove_versions(directory)
-        directory.rmdir()
-    try:
-        directory.parent.rmdir()
-    except OSError:
-        pass  # it is that of other daemons, too, or a mount point
+    _remove_if_empty(directory)
+
+
+def _remove_if_empty(directory: Path) -> None:
+    for place in (directory, directory.parent):
+        try:
+            place.rmdir()
+        except OSError:  # it has pins or other daemons, is a mount point, or does not exist
+            pass

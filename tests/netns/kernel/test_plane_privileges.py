@@ -14,6 +14,7 @@ from mcrelay.kernel import bpf
 from mcrelay.kernel.bpf import MapSpec
 from mcrelay.kernel.bpf_map import BpfMap
 from mcrelay.kernel.location import find_parent, mount_if_missing
+from mcrelay.kernel.plane import remove_all
 from mcrelay.kernel.unavailable import KernelPlaneUnavailable
 from mcrelay.linux.bpf_file_system import is_bpf_file_system
 from mcrelay.linux.capabilities import Capability, keep_only
@@ -106,6 +107,22 @@ def test_a_missing_capability_is_named_and_leaves_nothing(relay, missing):
         return raised.value
 
     assert "lacks CAP_BPF or CAP_NET_ADMIN" in run_apart(without_it)
+    assert not relay.parent.exists()
+
+
+@pytest.mark.usefixtures("hook")
+def test_a_daemon_that_has_lost_the_capability_still_removes_what_it_left(relay, wire):
+    relay.leave_attached()
+
+    def without_it():
+        keep_only({Capability.CAP_NET_ADMIN})
+        with pytest.raises(KernelPlaneUnavailable):
+            relay.open("2")
+        remove_all(relay.directory())
+
+    run_apart(without_it)
+    assert wire.is_silent()
+    assert not relay.parent.exists()
 
 
 def test_a_file_system_that_cannot_be_written_is_named(relay, file_system):
