@@ -39,7 +39,7 @@ ENDPOINT = struct.Struct("=4s2s2x")
 ADDRESS_KEY = struct.Struct("=I4s2s2x")
 ADDRESS = struct.Struct("=II")
 NUMBER = struct.Struct("=I")
-SCRATCH_OCTETS = 1024  # at least those of a struct scratch
+SCRATCH_OCTETS = 4096  # at least those of a struct scratch
 
 # Counters. The rows of the tables of model/counters.py are numbered one after the other, as cells. The
 # program adds to the columns of HOT without a lock, so each CPU has its own. It rarely adds to those of COLD,

@@ -96,7 +96,7 @@ static u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
 #define SEGMENT_MASK 255
 #define COLD_SHIFT 4 // a cell has 16 cold counts
 #define SUM_OCTETS 512 // summed at once, the most that csum_diff takes before Linux 6.13
-#define MAX_TAIL 512 // octets behind the datagram that are restored with their values
+#define MAX_TAIL 2048 // octets behind the datagram that are restored; those after them become zero
 
 enum flow_flags { SOURCES = 1, EXCLUSIVE = 2, LEAVING = 4 };
 enum output_flags { COPY_DSCP = 1, TAKES_PACKET = 2 };
@@ -224,7 +224,7 @@ struct scratch {
 	struct packet packet;
 	int action;  // of tc, if the host's stack does not get the packet
 	u32 is_busy; // a device sends a copy straight back to a device of an input, which the program ignores
-	u8 octets[SUM_OCTETS + 8];
+	u8 octets[MAX_TAIL];
 };
 
 INLINE u32 fold(u64 sum)

@@ -13,7 +13,8 @@ COUNTS_SIZE = 4096  # bytes
 
 _CALL, _EXIT, _LOAD_WORD, _STORE_WORD, _SET, _COPY, _ADD = 0x85, 0x95, 0x61, 0x62, 0xB7, 0xBF, 0x07
 _LOAD_MAP, _ATOMIC_ADD, _SKIP_IF_NOT, _SKIP_IF = 0x18, 0xDB, 0x55, 0x15
-_LOOKUP, _CLONE_REDIRECT = 1, 13  # helpers
+_LOOKUP, _CLONE_REDIRECT, _CSUM_LEVEL = 1, 13, 135  # helpers
+_CSUM_LEVEL_INC = 1  # BPF_CSUM_LEVEL_INC
 _PROTOCOL = 16  # offset in struct __sk_buff
 _MAP_DESCRIPTOR = 1  # BPF_PSEUDO_MAP_FD
 
@@ -51,6 +52,23 @@ def relay(counts, ifindex):
             _instruction(_EXIT),
         ]
     )
+
+
+def copy(ifindex):
+    """Return a program that sends a copy of every frame to a device."""
+    return b"".join(
+        [
+            _instruction(_SET, 2, value=ifindex),
+            _instruction(_SET, 3, value=0),
+            _instruction(_CALL, value=_CLONE_REDIRECT),
+            NEXT,
+        ]
+    )
+
+
+def vouch():
+    """Return a program after which the checksum of a frame counts as verified, as by a device."""
+    return _instruction(_SET, 2, value=_CSUM_LEVEL_INC) + _instruction(_CALL, value=_CSUM_LEVEL) + NEXT
 
 
 def load_relay(ifindex):
