@@ -9,7 +9,7 @@ route used is retired, and used again only after `reclaim` has waited until no C
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from mcrelay.kernel import bpf, layout
@@ -104,14 +104,12 @@ class KernelMaps:
         self._hot = Segments("hot", layout.hot_segment(cpus), descriptors, keep, is_frozen=True)
         self._cold = Segments("cold", layout.COLD_SEGMENT, descriptors, keep, is_frozen=True)
         self._slots = Segments("slots", layout.SLOT_SEGMENT, descriptors, keep)
-        self._slot_of: dict[Flow, int] = {}
-        self._chunks_of: dict[Flow, list[int]] = {}
-        self._free_slots: list[int] = []
-        self._used_slots = 0
-        self._last_chunk = 0
-        self._retired_slots: list[int] = []
-        self._retired_chunks: list[int] = []
         self._grace: tuple[BpfMap, int] | None = None
+        self._slot_of: dict[Flow, int]
+        self._chunks_of: dict[Flow, list[int]]
+        self._free_slots: list[int]
+        self._retired_slots: list[int]
+        self._retired_chunks: list[int]
         self._read_flows()
 
     def _table(self, name: str) -> BpfMap:
@@ -125,23 +123,49 @@ class KernelMaps:
 
     def set_flow(self, flow: Flow, route: KernelRoute) -> None:
         """Set the route of a flow. Every packet takes either the old or the new route."""
-        retired = self._slot_of.get(flow), self._chunks_of.get(flow, [])
-        chunks = self._write_chunks(route)
-        slot = self._take_slot()
-        octets = layout.pack_slot(flow, route, chunks[0] if chunks else 0)
-        self._slots.segment(slot).update(NUMBER.pack(slot % SEGMENT), octets)
-        self._flows.update(layout.pack_flow_key(flow), NUMBER.pack(slot))
-        self._slot_of[flow], self._chunks_of[flow] = slot, chunks
-        self._retire(*retired)
+        self.set_flows({flow: route})
+
+    def set_flows(self, routes: Mapping[Flow, KernelRoute]) -> None:
+        """Set the routes of flows, each as `set_flow` does, with few system calls."""
+        chunks: dict[bytes, bytes] = {}
+        segments: dict[int, dict[bytes, bytes]] = {}
+        places: dict[Flow, tuple[int, list[int]]] = {}
+        for flow, route in routes.items():
+            slot, further = self._take_slot(), self._pack_chunks(route, chunks)
+            octets = layout.pack_slot(flow, route, further[0] if further else 0)
+            segments.setdefault(slot // SEGMENT, {})[NUMBER.pack(slot % SEGMENT)] = octets
+            places[flow] = slot, further
+        try:
+            self._chunks.update_many(chunks)
+            for index, slots in segments.items():
+                self._slots.segment(index * SEGMENT).update_many(slots)
+            keys = {layout.pack_flow_key(flow): NUMBER.pack(slot) for flow, (slot, _) in places.items()}
+            self._flows.update_many(keys)
+        except OSError:
+            self.grace()
+            self._read_flows()  # some of them may have been set
+            raise
+        for flow, (slot, further) in places.items():
+            self._retire(flow)
+            self._slot_of[flow], self._chunks_of[flow] = slot, further
 
     def delete_flow(self, flow: Flow) -> None:
         """Delete a flow; nothing happens if it is not there."""
-        self._flows.delete(layout.pack_flow_key(flow))
-        self._retire(self._slot_of.pop(flow, None), self._chunks_of.pop(flow, []))
+        self.delete_flows([flow])
+
+    def delete_flows(self, flows: Collection[Flow]) -> None:
+        """Delete the flows that are there, with few system calls."""
+        self._flows.delete_many([layout.pack_flow_key(flow) for flow in flows])
+        for flow in flows:
+            self._retire(flow)
 
     def flows(self) -> dict[Flow, KernelRoute]:
         """Return the route of each flow, as the maps have it."""
-        return {flow: self._read_route(flow) for flow in self._slot_of}
+        slots, chunks = self._read_slots(), self._read_chunks()
+        return {
+            flow: layout.unpack_route(slots[slot], [chunks[number] for number in self._chunks_of[flow]])
+            for flow, slot in self._slot_of.items()
+        }
 
     def grace(self) -> None:
         """Wait until no CPU reads what an entry had before it was replaced or deleted.
@@ -213,18 +237,16 @@ class KernelMaps:
         items = self._links.items().items()
         return {_number(key): layout.table_row(_number(value))[1] for key, value in items}
 
-    def _write_chunks(self, route: KernelRoute) -> list[int]:
+    def _pack_chunks(self, route: KernelRoute, packed: dict[bytes, bytes]) -> list[int]:
+        """Add the chunks of a route to `packed`, and return their numbers."""
+        if len(route.outputs) <= INLINE_OUTPUTS:
+            return []
         further = route.pack_outputs()[INLINE_OUTPUTS:]
         parts = [further[at : at + CHUNK_OUTPUTS] for at in range(0, len(further), CHUNK_OUTPUTS)]
         chunks = list(range(self._last_chunk + 1, self._last_chunk + 1 + len(parts)))
         self._last_chunk += len(parts)
-        following = [*chunks[1:], 0]
-        self._chunks.update_many(
-            {
-                NUMBER.pack(chunk): layout.pack_chunk(following[index], parts[index])
-                for index, chunk in enumerate(chunks)
-            }
-        )
+        for chunk, following, part in zip(chunks, [*chunks[1:], 0], parts, strict=False):
+            packed[NUMBER.pack(chunk)] = layout.pack_chunk(following, part)
         return chunks
 
     def _take_slot(self) -> int:
@@ -235,22 +257,27 @@ class KernelMaps:
         self._used_slots += 1
         return self._used_slots - 1
 
-    def _retire(self, slot: int | None, chunks: list[int]) -> None:
+    def _retire(self, flow: Flow) -> None:
+        """Retire what a flow used, if it was there."""
+        slot = self._slot_of.pop(flow, None)
         if slot is not None:
             self._retired_slots.append(slot)
-        self._retired_chunks += chunks
+            self._retired_chunks += self._chunks_of.pop(flow)
 
     def _read_flows(self) -> None:
         """Read which slots and chunks the flows use; the others are free."""
-        for key, value in self._flows.items().items():
-            self._slot_of[layout.unpack_flow_key(key)] = _number(value)
+        self._slot_of = {
+            layout.unpack_flow_key(key): _number(value) for key, value in self._flows.items().items()
+        }
         used = set(self._slot_of.values())
         self._used_slots = max(used, default=-1) + 1
         self._free_slots = [slot for slot in range(self._used_slots) if slot not in used]
-        chunks = {_number(key): value for key, value in self._chunks.items().items()}
+        self._retired_slots = []
+        slots, chunks = self._read_slots(), self._read_chunks()
         self._last_chunk = max(chunks, default=0)
+        self._chunks_of = {}
         for flow, slot in self._slot_of.items():
-            following = layout.first_chunk(self._read_slot(slot))
+            following = layout.first_chunk(slots[slot])
             self._chunks_of[flow] = []
             while following in chunks:
                 self._chunks_of[flow].append(following)
@@ -258,12 +285,16 @@ class KernelMaps:
         in_use = {chunk for chunks_of_flow in self._chunks_of.values() for chunk in chunks_of_flow}
         self._retired_chunks = [chunk for chunk in chunks if chunk not in in_use]
 
-    def _read_route(self, flow: Flow) -> KernelRoute:
-        chunks = [self._chunks.lookup(NUMBER.pack(chunk)) for chunk in self._chunks_of[flow]]
-        return layout.unpack_route(self._read_slot(self._slot_of[flow]), [chunk for chunk in chunks if chunk])
+    def _read_slots(self) -> dict[int, bytes]:
+        """Return the struct flow of each slot that may be in use."""
+        return {
+            first + _number(key): value
+            for first in range(0, self._used_slots, SEGMENT)
+            for key, value in self._slots.segment(first).items().items()
+        }
 
-    def _read_slot(self, slot: int) -> bytes:
-        return self._slots.segment(slot).lookup(NUMBER.pack(slot % SEGMENT)) or bytes(layout.FLOW.size)
+    def _read_chunks(self) -> dict[int, bytes]:
+        return {_number(key): value for key, value in self._chunks.items().items()}
 
 
 def _number(octets: bytes) -> int:

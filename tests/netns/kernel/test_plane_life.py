@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from functools import partial
 
 import pytest
 
@@ -199,6 +200,8 @@ def test_a_renamed_device_goes_on(relay, wire, studio):
     plane = relay.open()
     plane.attach(relay.eth0)
     studio.relay.ip("link set eth0 down", "link set eth0 name studio0", "link set studio0 up")
+    for host, device in ((studio.sender, "eth0"), (studio.relay, "studio0")):
+        wait_until(partial(_is_running, host, device), "the carrier")
     assert plane.attach(relay.eth0) is False
     assert wire.relayed(1) == [1]
 
@@ -268,3 +271,7 @@ def _attached(device="eth0"):
     """Return what is attached to a device, as a list of IDs and as text."""
     filters = [tc("filter", "show", "dev", device, direction) for direction in ("ingress", "egress")]
     return links.find(socket.if_nametoindex(device)), tc("qdisc", "show", "dev", device), *filters
+
+
+def _is_running(host, device):
+    return " UP " in host.run(["ip", "-brief", "link", "show", device]).stdout
