@@ -186,6 +186,10 @@ class KernelMaps:
             self._free_slots += self._retired_slots
             self._retired_slots, self._retired_chunks = [], []
 
+    def room(self) -> tuple[int, int]:
+        """Return how many slots and chunks have been in use at once."""
+        return self._used_slots, len(self._chunks.items())
+
     def ensure_cells(self, table: Table, row: int) -> None:
         """Let the counters of a row exist; the program does not count where they are missing."""
         self._hot.segment(layout.cell(table, row))

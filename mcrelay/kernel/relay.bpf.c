@@ -513,6 +513,7 @@ INLINE u32 error_column(s64 result)
 {
 	switch (result) {
 	case NET_XMIT_DROP:
+	case NET_XMIT_CN: // a queue dropped a packet of this flow; the queue of a device that is down drops each
 	case -ENOBUFS:
 		return ERROR_ENOBUFS;
 	case -ENETDOWN:
@@ -595,7 +596,7 @@ FUNCTION int send(struct __sk_buff *skb, struct scratch *scratch, const struct o
 		scratch->action = redirect(output->ifindex, 0);
 	else if (!result)
 		result = clone_redirect(skb, output->ifindex, 0);
-	if (result != NET_XMIT_SUCCESS && result != NET_XMIT_CN) {
+	if (result != NET_XMIT_SUCCESS) {
 		count_send_error(output->cell, error_column(result), packets);
 		return 0;
 	}
@@ -801,17 +802,16 @@ FUNCTION int count_fault(struct __sk_buff *skb, const struct packet *packet, u32
 	u32 destination = packet->headers.ip.destination;
 	u32 rule = rule_of_address(skb->ifindex, destination);
 	u32 column = verdict == IS_FRAGMENT ? FRAGMENT : verdict == IS_OVERSIZE ? OVERSIZE : MALFORMED;
-	u32 packets = skb->gso_segs ? skb->gso_segs : 1;
 
 	if (verdict != IS_TAGGED) {
-		count_cold(rule ? rule : link, column, packets);
+		count_cold(rule ? rule : link, column, 1);
 		return 0;
 	}
 	u64 *counts = find_hot(link, packet->cpu);
 
 	if (counts)
-		counts[LINK_NO_RULE] += packets;
-	return rule ? count_near_miss(rule, TAGGED, packet->vlan, packets) : 0;
+		counts[LINK_NO_RULE] += 1;
+	return rule ? count_near_miss(rule, TAGGED, packet->vlan, 1) : 0;
 }
 
 FUNCTION int count_unknown(struct __sk_buff *skb, const struct packet *packet, u32 link)

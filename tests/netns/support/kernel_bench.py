@@ -86,7 +86,7 @@ class KernelBench:
             self._links = [links.create(copy, self.input.ifindex)]
             self._links.append(links.create(self.programs.ingress, self.input.ifindex))
         self._vouch = bpf_programs.load(bpf_programs.vouch())
-        self._network = host
+        self.network = host
         self.maps.set_link(self.input.ifindex, LINK_ROW)
         self._ensure(LINKS, LINK_ROW)
         self.maps.set_own(*OWN)
@@ -115,7 +115,7 @@ class KernelBench:
         if checksum != "valid":
             self.input.send(octets, checksum == "not ready", udp, segment)
             return
-        with self._network.enter_namespace():
+        with self.network.enter_namespace():
             link = links.create(self._vouch, self.input.ifindex)
         self.input.send(octets)
         os.close(link)

@@ -27,7 +27,7 @@ class Tap:
             request = struct.pack("16sH22x", device.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
             fcntl.ioctl(self._descriptor, TUNSETIFF, request)
             self.ifindex = socket.if_nametoindex(device)
-        host.ip(f"link set {device} up")
+        host.ip(f"link set {device} txqueuelen 10000 up")
 
     def close(self):
         os.close(self._descriptor)
