@@ -24,7 +24,7 @@ def read_route_answers(
     """
     try:
         answers = RouteAnswers(look_up_routes(route_queries(config, links)))
-        states = look_up_neighbours(next_hops(config, links, answers))
+        neighbours = look_up_neighbours(next_hops(config, links, answers))
     except OSError as error:
         print(f"warning: cannot read the routes of this host: {format_os_error(error)}", file=sys.stderr)
         return RouteAnswers()
@@ -35,7 +35,8 @@ def read_route_answers(
     }
     silent = (
         hop
-        for hop, state in states.items()
-        if state is NeighbourState.FAILED or (state is NeighbourState.RESOLVING and hop in asked_again)
+        for hop, neighbour in neighbours.items()
+        if neighbour.state is NeighbourState.FAILED
+        or (neighbour.state is NeighbourState.RESOLVING and hop in asked_again)
     )
     return RouteAnswers(answers.routes, frozenset(silent))

@@ -6,10 +6,12 @@ import gc
 import selectors
 import socket
 import time
+from functools import partial
 from typing import NoReturn
 
 from mcrelay.control.clients import Clients
 from mcrelay.control.connection import Connection
+from mcrelay.control.kernel_counters import KernelCounterMemory
 from mcrelay.control.methods import Methods
 from mcrelay.control.other_daemons import OtherDaemons
 from mcrelay.control.reload_marks import ReloadMarks
@@ -20,8 +22,10 @@ from mcrelay.ipc.heartbeat import HeartbeatWriter
 from mcrelay.ipc.shared_memory import map_read_only
 from mcrelay.linux.process_usage import read_usage
 from mcrelay.model.counters import COUNTERS_SIZE
+from mcrelay.model.state import KERNEL
 from mcrelay.protocol.control import (
     Counters,
+    KernelCounters,
     MarkAnswer,
     SetListener,
     SetOtherDaemons,
@@ -47,7 +51,8 @@ class Server:
     def __init__(self, channel: NonBlockingChannel) -> None:
         self._channel = channel
         self._selector = selectors.DefaultSelector()
-        self._counters = CounterReader()
+        self._counters = CounterReader(lambda: self._kernel_counters.refresh())
+        self._kernel_counters = KernelCounterMemory(partial(self._counters.add, KERNEL))
         self._snapshot = SnapshotReplica(self._counters)
         self._documents = Documents(self._snapshot, self._counters, read_usage)
         self._marks = ReloadMarks(self._request)
@@ -118,6 +123,9 @@ class Server:
             case Counters(worker):
                 [memory] = descriptors
                 self._counters.add(worker, map_read_only(memory, COUNTERS_SIZE))
+            case KernelCounters():
+                [memory] = descriptors
+                self._kernel_counters.include(message, memory)
             case SnapshotChanged(sections):
                 self._documents.apply_delta(sections, now)
                 self._others.snapshot_changed()

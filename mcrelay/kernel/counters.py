@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import struct
 import time
+from array import array
 
 from mcrelay.kernel import bpf, layout
 from mcrelay.kernel.layout import COLD_COLUMNS, COUNT, HOT_COLUMNS, SEGMENT
@@ -16,6 +17,7 @@ from mcrelay.model.counters import OUTPUTS, Table
 from mcrelay.model.send_errors import SEND_ERROR_NAMES
 
 _LINK_HEADER = bytes(14)
+_ERROR_NUMBERS = [SEND_ERROR_NAMES.index(name) for name in layout.SEND_ERRORS]
 
 
 class CounterReader:
@@ -42,13 +44,62 @@ class CounterReader:
         """
         cell = layout.cell(table, row)
         counts = {**self._read_hot(table, cell), **self._read_cold(table, cell)}
-        offset = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        offset = _clock_offset()
         for name in counts:
             if name.endswith("_time") and counts[name]:
                 counts[name] += offset
         if table is OUTPUTS and counts.get("last_error_time"):
-            counts["last_error"] = SEND_ERROR_NAMES.index(layout.SEND_ERRORS[counts["last_error"]])
+            counts["last_error"] = _ERROR_NUMBERS[counts["last_error"]]
         return [counts.get(name, 0) for name in table.columns]
+
+    def copy_to(self, numbers: memoryview) -> None:
+        """Write all counters into the memory of a worker (model/counters.py), seen as 64-bit numbers."""
+        offset = _clock_offset()
+        for segment in self._hot:
+            table, row = layout.table_row(segment * SEGMENT)
+            self._copy(numbers, table, row, self._sum_hot(table, segment), offset)
+        for segment, memory in self._cold.items():
+            table, row = layout.table_row(segment * SEGMENT)
+            names = layout.COLD[id(table)]
+            columns = {name: memory[at::COLD_COLUMNS].tolist() for at, name in enumerate(names) if name}
+            self._copy(numbers, table, row, columns, offset)
+
+    def _sum_hot(self, table: Table, segment: int) -> dict[str, list[int]]:
+        """Return the columns of a segment over all CPUs."""
+        names, memory, size = layout.HOT[id(table)], self._hot[segment], SEGMENT * HOT_COLUMNS
+        parts = [
+            [memory[cpu * size + at : (cpu + 1) * size : HOT_COLUMNS].tolist() for at in range(len(names))]
+            for cpu in range(self._cpus)
+        ]
+        columns = dict(
+            zip(
+                names,
+                (list(map(sum, zip(*of_cpu, strict=True))) for of_cpu in zip(*parts, strict=True)),
+                strict=True,
+            )
+        )
+        if "last_time" in names:
+            time_at, source_at = names.index("last_time"), names.index("last_source")
+            latest = [
+                max((part[time_at][row], part[source_at][row]) for part in parts) for row in range(SEGMENT)
+            ]
+            columns["last_time"] = [moment for moment, _ in latest]
+            columns["last_source"] = [_address_number(word) if moment else 0 for moment, word in latest]
+        return columns
+
+    def _copy(
+        self, numbers: memoryview, table: Table, row: int, columns: dict[str, list[int]], offset: int
+    ) -> None:
+        width = len(table.columns)
+        if table is OUTPUTS and "last_error" in columns:
+            times = columns["last_error_time"]
+            codes = zip(columns["last_error"], times, strict=True)
+            columns["last_error"] = [_ERROR_NUMBERS[code] if moment else 0 for code, moment in codes]
+        for name, values in columns.items():
+            if name.endswith("_time"):
+                values = [moment + offset if moment else 0 for moment in values]
+            first = table.index(row, name)
+            numbers[first : first + (SEGMENT - 1) * width + 1 : width] = array("Q", values)
 
     def _read_hot(self, table: Table, cell: int) -> dict[str, int]:
         numbers = self._hot.get(cell // SEGMENT)
@@ -77,6 +128,11 @@ def clear(program: int, table: Table, row: int, cpus: int) -> None:
     """Set the counts of a row to zero, for its next owner, by the program `clear`; raises OSError."""
     for cpu in range(cpus):
         bpf.run_program(program, _LINK_HEADER + struct.pack("=II", layout.cell(table, row), cpu))
+
+
+def _clock_offset() -> int:
+    """Return what the time of day is ahead of the program's clock, in nanoseconds."""
+    return time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
 def _address_number(word: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from mcrelay.linux import socket_filters
 from mcrelay.linux.constants import (
     NDA_DST,
+    NDA_LLADDR,
     NLM_F_ACK,
     NLM_F_CREATE,
     NTF_USE,
@@ -21,7 +22,7 @@ from mcrelay.linux.constants import (
 )
 from mcrelay.linux.rtnetlink import Message, NetlinkConnection, Subscription, attribute, attributes
 from mcrelay.model.addresses import address_to_number
-from mcrelay.model.routes import NeighbourState, NextHop
+from mcrelay.model.routes import Neighbour, NeighbourState, NextHop
 
 # struct ndmsg: family, padding, ifindex, state, flags, type
 _NEIGHBOUR_MESSAGE = struct.Struct("=BxxxiHBB")
@@ -30,17 +31,18 @@ _STATES = {
     NUD_INCOMPLETE: NeighbourState.RESOLVING,
     NUD_FAILED: NeighbourState.FAILED,
 }
+ETHERNET_ADDRESS_OCTETS = 6
 # A program of 1000 addresses fits into the memory that the kernel grants a socket for filters (optmem_max).
 _MAX_FILTERED = 1000
 
 
-def look_up_neighbours(hops: Collection[NextHop]) -> dict[NextHop, NeighbourState]:
+def look_up_neighbours(hops: Collection[NextHop]) -> dict[NextHop, Neighbour]:
     """Return the state of each next hop. Needs no privilege; raises OSError."""
     with NetlinkConnection() as connection:
         answers = connection.ask(RTM_GETNEIGH, [_encode(hop, 0) for hop in hops])
     # The error is ENOENT for a neighbour that is unknown, and ENODEV after its device was removed.
     return {
-        hop: NeighbourState.ABSENT if answer.error else _decode(answer)[1]
+        hop: Neighbour(NeighbourState.ABSENT) if answer.error else _decode(answer)[1]
         for hop, answer in zip(hops, answers, strict=True)
     }
 
@@ -78,16 +80,16 @@ class NeighbourMonitor:
             program = socket_filters.neighbour_changes(_numbers(hops), _numbers(unsettled))
         self._subscription.filter(program)
 
-    def read(self) -> list[tuple[NextHop, NeighbourState]] | None:
+    def read(self) -> list[tuple[NextHop, Neighbour]] | None:
         """Return the changes since the last call, or None if some were lost."""
         messages = self._subscription.read()
         return None if messages is None else list(_changes(messages))
 
 
-def _changes(messages: list[Message]) -> Iterator[tuple[NextHop, NeighbourState]]:
+def _changes(messages: list[Message]) -> Iterator[tuple[NextHop, Neighbour]]:
     for message in messages:
-        hop, state = _decode(message)
-        yield hop, NeighbourState.ABSENT if message.type == RTM_DELNEIGH else state
+        hop, neighbour = _decode(message)
+        yield hop, Neighbour(NeighbourState.ABSENT) if message.type == RTM_DELNEIGH else neighbour
 
 
 def _numbers(hops: Collection[NextHop]) -> set[int]:
@@ -100,7 +102,10 @@ def _encode(hop: NextHop, flags: int) -> bytes:
     return fields + attribute(NDA_DST, socket.inet_pton(family, hop.address))
 
 
-def _decode(message: Message) -> tuple[NextHop, NeighbourState]:
-    family, ifindex, state, _, _ = _NEIGHBOUR_MESSAGE.unpack_from(message.body)
-    address = attributes(message.body, _NEIGHBOUR_MESSAGE.size)[NDA_DST]
-    return NextHop(ifindex, socket.inet_ntop(family, address)), _STATES.get(state, NeighbourState.KNOWN)
+def _decode(message: Message) -> tuple[NextHop, Neighbour]:
+    family, ifindex, number, _, _ = _NEIGHBOUR_MESSAGE.unpack_from(message.body)
+    found = attributes(message.body, _NEIGHBOUR_MESSAGE.size)
+    state = _STATES.get(number, NeighbourState.KNOWN)
+    ethernet = found.get(NDA_LLADDR, b"") if state is NeighbourState.KNOWN else b""
+    address = ethernet.hex(":") if len(ethernet) == ETHERNET_ADDRESS_OCTETS else None
+    return NextHop(ifindex, socket.inet_ntop(family, found[NDA_DST])), Neighbour(state, address)

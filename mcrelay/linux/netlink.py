@@ -10,6 +10,7 @@ from pyroute2.netlink import nlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mcrelay.linux.constants import (
+    ARPHRD_ETHER,
     IFA_F_SECONDARY,
     IFF_LOOPBACK,
     IFF_LOWER_UP,
@@ -72,6 +73,9 @@ def _read() -> LinkTable:
             is_in_vrf=message.get_attr("IFLA_MASTER") in vrfs,
             lower_device=_lower_device(message, names),
             altnames=_altnames(message),
+            ethernet_address=message.get_attr("IFLA_ADDRESS")
+            if message["ifi_type"] == ARPHRD_ETHER
+            else None,
         )
         for message in messages
     )

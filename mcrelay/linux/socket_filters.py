@@ -7,7 +7,14 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 
-from mcrelay.linux.constants import ETH_P_IP, NUD_FAILED, PACKET_MULTICAST, SO_ATTACH_FILTER
+from mcrelay.linux.constants import (
+    ETH_P_IP,
+    NUD_FAILED,
+    PACKET_MULTICAST,
+    SO_ATTACH_BPF,
+    SO_ATTACH_FILTER,
+    SO_LOCK_FILTER,
+)
 from mcrelay.model.addresses import FIRST_GROUP, LAST_GROUP
 from mcrelay.packet.frame import MAX_NESTED_TAGS, PACKET_OUTGOING, VLAN_TAG, VLAN_TYPES
 
@@ -132,6 +139,15 @@ def _address_in(addresses: Iterable[int]) -> list[FilterInstruction]:
         *(step for address in sorted(addresses) for step in ((_JEQ, 0, 1, address), (_RET, 0, 0, _WHOLE))),
         (_RET, 0, 0, 0),
     ]
+
+
+def attach_program(sock: socket.socket, program: int) -> None:
+    """Let the kernel run an eBPF program (its descriptor) for every packet of the socket, for ever.
+
+    No other program can be attached then. Raises OSError.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_BPF, program)
+    sock.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
 
 
 def attach(sock: socket.socket, program: list[FilterInstruction]) -> None:

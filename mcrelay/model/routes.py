@@ -69,6 +69,14 @@ class NeighbourState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """The state of a next hop, and its Ethernet address (`02:00:5e:00:53:01`) if that is known."""
+
+    state: NeighbourState
+    ethernet_address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RouteAnswers:
     """The routes of the outputs' datagrams, the next hops that do not answer ARP, and those whose address is
     known, with this address (`02:00:5e:00:53:01`).

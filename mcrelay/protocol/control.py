@@ -38,6 +38,17 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelCounters:
+    """Carries a descriptor for reading a part of the counters of the kernel data plane.
+
+    `name` is that of the map; `plane` is another number after the data plane was removed and made again.
+    """
+
+    plane: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotChanged:
     """Carries a delta of the snapshot (snapshot.py)."""
 
@@ -81,7 +92,9 @@ class TraceRule:
     wanted: bool
 
 
-ToControl = SetListener | SetOtherDaemons | Counters | SnapshotChanged | MarkAnswer | TraceState
+ToControl = (
+    SetListener | SetOtherDaemons | Counters | KernelCounters | SnapshotChanged | MarkAnswer | TraceState
+)
 ToSupervisor = Hello | Mark | TraceRule
 
 
@@ -94,6 +107,8 @@ def encode_to_control(message: ToControl) -> bytes:
             fields = ["others"]
         case Counters(worker):
             fields = ["counters", worker]
+        case KernelCounters(plane, name):
+            fields = ["kernel", plane, name]
         case SnapshotChanged(sections):
             fields = ["snapshot", sections]
         case MarkAnswer(mark, begun):
@@ -116,6 +131,8 @@ def decode_to_control(text: bytes) -> ToControl:
             return SetOtherDaemons()
         case ["counters", worker]:
             return Counters(worker)
+        case ["kernel", plane, name]:
+            return KernelCounters(plane, name)
         case ["snapshot", sections]:
             return SnapshotChanged(sections)
         case ["mark", mark, begun]:

@@ -6,11 +6,11 @@ none, so the supervisor lets the kernel ask about once a second. Times are in se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from itertools import islice
 from math import inf
 
-from mcrelay.model.routes import NeighbourState, NextHop
+from mcrelay.model.routes import Neighbour, NeighbourState, NextHop
 
 ANSWER_TIMEOUT_S = 1.0  # from the first question to a neighbour until it counts as silent
 PROBE_INTERVAL_S = 1.0
@@ -22,6 +22,7 @@ class Neighbours:
 
     def __init__(self) -> None:
         self._silent: set[NextHop] = set()
+        self._addresses: dict[NextHop, str] = {}
         self.next_hops: frozenset[NextHop] = frozenset()
         self._answer_due: dict[NextHop, float] = {}
         """The deadlines of the first answers of neighbours. Before the question, the deadline is infinite."""
@@ -43,15 +44,23 @@ class Neighbours:
         added = hops - self.next_hops
         self.next_hops = frozenset(hops)
         self._silent &= self.next_hops
+        if not self._addresses.keys() <= hops:
+            self._addresses = {hop: address for hop, address in self._addresses.items() if hop in hops}
         self._answer_due = {hop: due for hop, due in self._answer_due.items() if hop in hops}
         self._answer_due |= dict.fromkeys(added, inf)
         self._to_probe = {hop: None for hop in self._to_probe if hop in hops}
 
-    def record(self, hop: NextHop, state: NeighbourState, now: float) -> None:
+    @property
+    def addresses(self) -> Mapping[NextHop, str]:
+        """The Ethernet addresses of the next hops, as far as they are known; a change gives a new mapping."""
+        return self._addresses
+
+    def record(self, hop: NextHop, neighbour: Neighbour, now: float) -> None:
         """Record the state of a neighbour. A silent one stays silent while the kernel asks it again."""
         if hop not in self.next_hops:
             return
-        match state:
+        self._record_address(hop, neighbour.ethernet_address)
+        match neighbour.state:
             case NeighbourState.KNOWN:
                 self._silent.discard(hop)
                 self._settle([hop])
@@ -94,6 +103,11 @@ class Neighbours:
         if self._to_probe:
             deadline = min(deadline, self._next_probe)
         return None if deadline == inf else deadline
+
+    def _record_address(self, hop: NextHop, address: str | None) -> None:
+        if self._addresses.get(hop) != address:
+            others = {other: known for other, known in self._addresses.items() if other != hop}
+            self._addresses = others | ({hop: address} if address else {})
 
     def _expect_answer(self, hop: NextHop, now: float) -> None:
         if self._answer_due.get(hop) == inf:

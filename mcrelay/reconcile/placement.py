@@ -122,9 +122,8 @@ def move_to_workers(state: DesiredState, rules: Set[str]) -> DesiredState:
     flows = {flow: routes[id(route)] for flow, route in moved.items()}
     links = {flow.ifindex for flow in flows}
     rings = {ring for ring in state.spare_rings if ring.ifindex in links}
-    sockets = {output.egress for route in flows.values() for output in route.outputs}
     forwarding = WorkerState(
-        state.forwarding.resources | rings | sockets, {**state.forwarding.flows, **flows}
+        state.forwarding.resources | rings | state.egress, {**state.forwarding.flows, **flows}
     )
     return replace(state, forwarding=forwarding, kernel=kernel_state(_without_rules(state.kernel, rules)))
 

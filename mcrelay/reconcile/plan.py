@@ -20,6 +20,7 @@ from mcrelay.model.state import (
     Route,
     RouteOutput,
     SupervisorResource,
+    WorkerResource,
     WorkerState,
 )
 from mcrelay.packet.frame import frame_size
@@ -75,14 +76,17 @@ def plan(
             flows[planned.placement.is_kernel][flow] = kept
     in_workers, in_kernel = flows
     sockets = {output.egress for route in in_workers.values() for output in route.outputs}
-    # What comes back to the port of a unicast output is counted by a worker, also where the kernel sends.
+    # Workers know the relay's own packets by the sockets that they have. What comes back to the port of a
+    # unicast output is counted by a worker, also where the kernel sends.
     sockets |= {
         output.egress
         for route in in_kernel.values()
         for output in route.outputs
-        if not is_group(output.destination)
+        if in_workers or not is_group(output.destination)
     }
-    resources = frozenset((MaxAge(config.max_age), *_rings(in_workers, links), *sockets))
+    resources: frozenset[WorkerResource] = frozenset(
+        (MaxAge(config.max_age), *_rings(in_workers, links), *sockets)
+    )
     state = DesiredState(
         WorkerState(resources, in_workers),
         worker_count=cpus if config.workers == "auto" else config.workers,

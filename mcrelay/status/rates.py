@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mcrelay.model.counters import LINKS, MASK, OUTPUTS, RULES, Table
@@ -79,7 +79,9 @@ class Reading:
 class CounterReader:
     """Reads the memories to which the workers write their counters, and keeps the last samples of these."""
 
-    def __init__(self) -> None:
+    def __init__(self, refresh: Callable[[], None] = lambda: None) -> None:
+        """`refresh` is called before the counters are read, to bring a memory up to date."""
+        self._refresh = refresh
         self._memories: dict[int, memoryview] = {}
         self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
         self._rows = {table.offset: 0 for table in TABLES}
@@ -95,6 +97,7 @@ class CounterReader:
 
     def sample(self, now: float) -> None:
         """Record a sample; `now` is in monotonic seconds."""
+        self._refresh()
         packets = {table.offset: self._column(table, "packets") for table in TABLES}
         octets = {table.offset: self._column(table, "octets") for table in TABLES}
         self._samples.append(Sample(now, len(self._memories), packets, octets))
@@ -107,6 +110,7 @@ class CounterReader:
 
     def read(self, now: float) -> Reading:
         """Return a reading of the current counters; `now` is in monotonic seconds."""
+        self._refresh()
         # The first counts of a worker that was added since the sample would look like a burst.
         comparable = (sample for sample in self._samples if sample.workers == len(self._memories))
         old_enough = [sample for sample in comparable if now - sample.time >= MIN_SPAN_S]

@@ -11,6 +11,7 @@ from typing import Any
 from mcrelay.ipc.heartbeat import HeartbeatReader
 from mcrelay.protocol.control import (
     Counters,
+    KernelCounters,
     Mark,
     MarkAnswer,
     SetListener,
@@ -65,6 +66,7 @@ class ControlProcess:
         self._unsent_since: float | None = None
         self._sent_snapshot: dict[str, Any] = {}
         self._sent_memories: set[int] = set()
+        self._sent_segments: set[KernelCounters] = set()
 
     def keep_alive(self, now: float) -> None:
         """Start the process when it is due, and kill it if it hangs or does not read."""
@@ -114,8 +116,19 @@ class ControlProcess:
         """Return the description of the process that clients see."""
         return ProcessInfo("control", "control", self.process, self.child)
 
-    def send_snapshot(self, snapshot: Mapping[str, Any], memories: Mapping[int, CounterMemory]) -> None:
-        """Send the changes since the last snapshot, and the counters of new workers."""
+    def send_snapshot(
+        self,
+        snapshot: Mapping[str, Any],
+        memories: Mapping[int, CounterMemory],
+        segments: Mapping[KernelCounters, int],
+    ) -> None:
+        """Send the changes since the last snapshot, and the counters of new workers and of the kernel.
+
+        `segments` has the descriptors of the kernel's counters.
+        """
+        for segment in segments.keys() - self._sent_segments:
+            self._sent_segments.add(segment)
+            self._send(segment, [segments[segment]])
         for worker in memories.keys() - self._sent_memories:
             self._sent_memories.add(worker)
             self._send(Counters(worker), [memories[worker].shared.for_reading])
@@ -200,6 +213,6 @@ class ControlProcess:
         self.child, self._unsent_since = None, None
         self._heartbeat.reset()
         self._close_others()
-        self._sent_snapshot, self._sent_memories = {}, set()
+        self._sent_snapshot, self._sent_memories, self._sent_segments = {}, set(), set()
         self.process.record_exit(time.monotonic(), how)
         self._trace_requests.forget_all()

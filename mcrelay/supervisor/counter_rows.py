@@ -9,7 +9,7 @@ from mcrelay.config.model import Config, Rule
 from mcrelay.ipc.shared_memory import SharedMemory
 from mcrelay.model.actions import Open, SetFlow, WorkerAction
 from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES, Table
-from mcrelay.model.state import DesiredState, Ingress, RouteOutput
+from mcrelay.model.state import DesiredState, Ingress, Route, RouteOutput
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor.supply import SupplyError
 
@@ -53,6 +53,16 @@ class Rows:
             self._rows[name] = self._take()
             self.assignments += 1
         return self._rows[name]
+
+    def adopt(self, name: Hashable, row: int) -> None:
+        """Give `name` the row that it had in an earlier daemon, unless one of both is in use."""
+        if name in self._rows or row in self._rows.values() or row >= self._table.rows:
+            return
+        self._free += range(self._used, row)
+        self._used = max(self._used, row + 1)
+        self._free = [free for free in self._free if free != row]
+        self._rows[name] = row
+        self.assignments += 1
 
     def get(self, name: Hashable) -> int | None:
         """Return the row of `name`, None if it has none."""
@@ -101,6 +111,24 @@ class CounterRows:
             self.memories[worker] = CounterMemory(f"mcrelay-counters-{worker}")
         return self.memories[worker]
 
+    def link_row(self, ifindex: int) -> int:
+        """Return the row of a link, a new one if it has none; raises RowsExhausted."""
+        return self._links.row(ifindex)
+
+    def rule_row(self, rule: str) -> int:
+        """Return the row of a rule, a new one if it has none; raises RowsExhausted."""
+        return self._rules.row(rule)
+
+    def output_row(self, rule: str, output: RouteOutput) -> int:
+        """Return the row of an output, a new one if it has none; raises RowsExhausted."""
+        return self._outputs.row((rule, output.name))
+
+    def adopt(self, route: Route, rule_row: int, output_rows: Sequence[int]) -> None:
+        """Give a rule and its outputs the rows that they had in an earlier daemon, if they are free."""
+        self._rules.adopt(route.rule, rule_row)
+        for output, row in zip(route.outputs, output_rows, strict=False):
+            self._outputs.adopt((route.rule, output.name), row)
+
     def instructions(self, actions: Sequence[WorkerAction], resumed: Set[int]) -> tuple[Instruction, ...]:
         """Return instructions, the actions with the rows that they need.
 
@@ -121,10 +149,10 @@ class CounterRows:
         """Return the instruction for an action, with the rows that it needs; raises RowsExhausted."""
         match action:
             case Open(_, Ingress() as ingress):
-                return Instruction(action, (self._links.row(ingress.ifindex),), resume)
+                return Instruction(action, (self.link_row(ingress.ifindex),), resume)
             case SetFlow(_, _, route):
-                outputs = (self._outputs.row((route.rule, output.name)) for output in route.outputs)
-                return Instruction(action, (self._rules.row(route.rule), *outputs))
+                outputs = (self.output_row(route.rule, output) for output in route.outputs)
+                return Instruction(action, (self.rule_row(route.rule), *outputs))
             case _:
                 return Instruction(action)
 

@@ -16,6 +16,7 @@ from mcrelay.supervisor.control_process import ControlProcess
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.file_watch.watcher import Watcher
 from mcrelay.supervisor.host_routing import HostRouting
+from mcrelay.supervisor.kernel_plane import KernelDataPlane
 from mcrelay.supervisor.listener import ControlListener, listen
 from mcrelay.supervisor.loop import Supervisor
 from mcrelay.supervisor.poller import Poller
@@ -104,6 +105,7 @@ def assemble(
         trace_rings=trace_rings,
         trace_requests=trace_requests,
         workers=workers,
+        kernel=KernelDataPlane(run_dir, reconciler, sockets, counter_rows),
         control=ControlProcess(user, poller, listener, configuration.reloads, trace_requests, presence),
         process_watch=ProcessWatch(poller, reconciler, workers, sockets, counter_rows),
         snapshot=SnapshotBuilder(run_dir, configuration, reconciler, counter_rows, log_loss),

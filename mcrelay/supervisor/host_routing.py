@@ -32,6 +32,8 @@ class HostRouting:
     def __init__(self) -> None:
         self.route_monitor = RouteMonitor()
         self.neighbour_monitor = NeighbourMonitor()
+        self.follows_addresses = False
+        """Whether the Ethernet addresses of neighbours are wanted, so that each of their changes matters."""
         self._routes: dict[RouteQuery, HostRoute] = {}
         self._neighbours = Neighbours()
         self._planned = self._answers()
@@ -77,8 +79,8 @@ class HostRouting:
             self._record_states(self._neighbours.next_hops)
             return
         now = time.monotonic()
-        for hop, state in changes:
-            self._neighbours.record(hop, state, now)
+        for hop, neighbour in changes:
+            self._neighbours.record(hop, neighbour, now)
 
     def next_deadline(self) -> float | None:
         """Return the time by which `update` must be called, or None if never."""
@@ -96,12 +98,16 @@ class HostRouting:
             self._rest_until = now + REST_FACTOR * (time.monotonic() - now)
         self._probe(now)
         planned = self._planned
-        return self._routes is not planned.routes or self._neighbours.silent != planned.silent
+        return (
+            self._routes is not planned.routes
+            or self._neighbours.silent != planned.silent
+            or (self.follows_addresses and self._neighbours.addresses is not planned.addresses)
+        )
 
     # The kernel.
 
     def _answers(self) -> RouteAnswers:
-        return RouteAnswers(self._routes, self._neighbours.silent)
+        return RouteAnswers(self._routes, self._neighbours.silent, self._neighbours.addresses)
 
     def _look_up(self, queries: Collection[RouteQuery]) -> dict[RouteQuery, HostRoute]:
         """Return the routes, or nothing if the kernel does not answer, which is then asked again later."""
@@ -114,13 +120,13 @@ class HostRouting:
 
     def _record_states(self, hops: Collection[NextHop]) -> None:
         try:
-            states = look_up_neighbours(hops)
+            neighbours = look_up_neighbours(hops)
         except OSError as error:
             log.warning("cannot ask for neighbours: %s", format_os_error(error))
             return
         now = time.monotonic()
-        for hop, state in states.items():
-            self._neighbours.record(hop, state, now)
+        for hop, neighbour in neighbours.items():
+            self._neighbours.record(hop, neighbour, now)
 
     def _probe(self, now: float) -> None:
         """Make the kernel ask the neighbours that are due, and follow those that have yet to answer."""
@@ -133,7 +139,8 @@ class HostRouting:
 
     def _follow_unsettled(self) -> None:
         """Receive the changes of the neighbours that are unsettled, and the failures of the others."""
-        hops, unsettled = self._neighbours.next_hops, self._neighbours.unsettled
+        hops = self._neighbours.next_hops
+        unsettled = hops if self.follows_addresses else self._neighbours.unsettled
         self.neighbour_monitor.switch(bool(hops))
         if (hops, unsettled) == self._followed:
             return

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mcrelay.linux.netlink import LinkMonitor, LinkTableError, read_links
 from mcrelay.model.links import LinkTable
+from mcrelay.model.state import KERNEL
 from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.commands import Command, Kill, Perform, SendBatch, Start, Stop
 from mcrelay.reconcile.plan import plan
@@ -24,12 +25,14 @@ from mcrelay.supervisor.control_process import ControlProcess
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.file_watch.watcher import Watcher
 from mcrelay.supervisor.host_routing import HostRouting
+from mcrelay.supervisor.kernel_plane import KernelDataPlane
 from mcrelay.supervisor.link_pace import LinkPace
 from mcrelay.supervisor.log_summary import StatusLog, count_states, describe_traffic, log_lines
 from mcrelay.supervisor.poller import Poller
 from mcrelay.supervisor.process_watch import ProcessWatch
 from mcrelay.supervisor.progress import Progress
 from mcrelay.supervisor.run_dir_name import RunDirName
+from mcrelay.supervisor.service_job import is_restarting
 from mcrelay.supervisor.signals import Signals
 from mcrelay.supervisor.snapshot import SnapshotBuilder
 from mcrelay.supervisor.sockets import Sockets
@@ -65,6 +68,7 @@ class Supervisor:
     trace_rings: TraceRings
     trace_requests: TraceRequests
     workers: Workers
+    kernel: KernelDataPlane
     control: ControlProcess
     process_watch: ProcessWatch
     snapshot: SnapshotBuilder
@@ -130,6 +134,10 @@ class Supervisor:
 
     def _stop(self) -> None:
         self.notifier.stopping()
+        if is_restarting():
+            self.kernel.close()  # the next daemon adopts it
+        else:
+            self.kernel.remove()
         self.control.stop()
         self.workers.stop_all()
         deadline = time.monotonic() + EXIT_TIMEOUT_S
@@ -233,13 +241,16 @@ class Supervisor:
             self._applies_files = self.configuration.is_watched
             self.watcher.switch(False)  # so that it reports the files again, which are treated otherwise now
         self.watcher.switch(True)
+        self.kernel.prepare(self.configuration.config)
         self._plan()
 
     def _plan(self) -> None:
         before = self.reconciler.plan
         config, cpus = self.configuration.config, os.cpu_count() or 1
+        support = self.kernel.support
+        self.routing.follows_addresses = not support.missing
         answers = self.routing.follow(config, self._links)
-        desired = plan(config, self._links, cpus, before, answers)
+        desired = plan(config, self._links, cpus, before, answers, support)
         self.sockets.warn_if_too_many(desired.state)
         self.reconciler.plan_changed(desired, self.configuration.generation)
         self._progress.record_work()
@@ -253,10 +264,19 @@ class Supervisor:
         for command in self.reconciler.due_commands(time.monotonic()):
             self._progress.record_work()
             self._carry_out(command)
+        if self.kernel.has_changed:
+            self.kernel.has_changed = False
+            self._plan()
         self.control.keep_alive(time.monotonic())
 
     def _carry_out(self, command: Command) -> None:
         match command:
+            case Start(worker) if worker == KERNEL:
+                self.kernel.start()
+            case Stop(worker) | Kill(worker) if worker == KERNEL:
+                self.kernel.stop()
+            case SendBatch(worker) if worker == KERNEL:
+                self.kernel.send(command)
             case Start(worker):
                 self.workers.start(worker)
             case Stop(worker):
@@ -296,7 +316,9 @@ class Supervisor:
         if self._progress.is_snapshot_outdated or not self.control.has_snapshot:
             processes = [self.control.info(), *self.workers.infos()]
             self.control.send_snapshot(
-                self.snapshot.build(self._links, processes), self.counter_rows.memories
+                self.snapshot.build(self._links, processes),
+                self.counter_rows.memories,
+                self.kernel.counter_segments(),
             )
             self._progress.record_snapshot()
         for trace in self.trace_requests.reports(self.reconciler):

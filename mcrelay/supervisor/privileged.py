@@ -48,9 +48,9 @@ ANY_ADDRESS = "0.0.0.0"
 _NEEDED = (Capability.CAP_NET_RAW, Capability.CAP_NET_ADMIN)
 # A supervisor that is started as root starts processes that become another user.
 _NEEDED_AS_ROOT = (*_NEEDED, Capability.CAP_SETUID, Capability.CAP_SETGID)
-# For ports below 1024; and as root, to kill processes of that other user, to empty their bounding set, and to
-# read Python's files in a directory that only its owner can read.
-_USEFUL = (Capability.CAP_NET_BIND_SERVICE,)
+# For ports below 1024, and for the kernel data plane; and as root, to kill processes of that other user, to
+# empty their bounding set, and to read Python's files in a directory that only its owner can read.
+_USEFUL = (Capability.CAP_NET_BIND_SERVICE, Capability.CAP_BPF)
 _USEFUL_AS_ROOT = (*_USEFUL, Capability.CAP_SETPCAP, Capability.CAP_KILL, Capability.CAP_DAC_READ_SEARCH)
 
 

@@ -33,11 +33,15 @@ log = logging.getLogger("mcrelay")
 
 @dataclass(slots=True)
 class _Ring:
-    """A packet socket, and its fanout group (packet(7)); None if the socket gets all packets of its link."""
+    """A packet socket, and its fanout group (packet(7)); None if the socket gets all packets of its link.
+
+    `program` is the descriptor of the program of the kernel data plane that decides what the ring gets.
+    """
 
     ingress: Ingress
     socket: socket.socket
     fanout: int | None = None
+    program: int | None = None
 
 
 class Sockets:
@@ -48,6 +52,8 @@ class Sockets:
         self._egress: dict[Egress, socket.socket] = {}
         self._return_ports = ReturnPorts()
         self._memberships = {False: _Memberships(), True: _Memberships()}
+        self._ring_filters: dict[int, int] = {}
+        """The programs that decide what rings get, by the ifindex of the link."""
         self._needed = 0  # descriptors for the planned state, roughly
 
     def warn_if_too_many(self, state: DesiredState) -> None:
@@ -78,6 +84,29 @@ class Sockets:
         if failed:
             raise SupplyError(failed)
         return SocketSupply(tuple(sockets), frozenset(resumed))
+
+    def endpoint(self, egress: Egress) -> tuple[str, int]:
+        """Return the address and the port from which an output is sent; open the socket if it is missing.
+
+        Raises OSError.
+        """
+        sending, _ = self._open_egress(egress)
+        address, port = sending.getsockname()
+        return address, port
+
+    def endpoints(self) -> set[tuple[str, int]]:
+        """Return the addresses and ports from which the relay sends."""
+        return {sending.getsockname() for sending in self._egress.values()}
+
+    def filter_rings(self, ifindex: int, program: int) -> None:
+        """Let `program` (a descriptor) decide what the rings of a link get, those of now and of later.
+
+        Raises OSError.
+        """
+        self._ring_filters[ifindex] = program
+        for (_, link), ring in self._rings.items():
+            if link == ifindex:
+                self._filter_ring(ring)
 
     def perform(self, actions: Sequence[SupervisorAction]) -> dict[int, str]:
         """Join and leave groups, reserve and release ports; return the reason of each failure by index."""
@@ -139,7 +168,9 @@ class Sockets:
             self._rings.pop(key).socket.close()
         ring = self._rings[key] = _Ring(ingress, limits.keep_reserve(privileged.open_ring(ingress)))
         self._share(ingress.ifindex)
-        if ring.fanout is not None:
+        if ingress.ifindex in self._ring_filters:
+            self._filter_ring(ring)
+        elif ring.fanout is not None:
             # The other rings of the group no longer get its share of the packets: the ring keeps them from
             # now on, until the worker reads it.
             socket_filters.attach(ring.socket, socket_filters.any_udp(looped_groups))
@@ -158,6 +189,12 @@ class Sockets:
                 self._return_ports.release(egress)
                 raise
         return self._egress[egress], returning or self._egress[egress]
+
+    def _filter_ring(self, ring: _Ring) -> None:
+        program = self._ring_filters[ring.ingress.ifindex]
+        if ring.program != program:
+            socket_filters.attach_program(ring.socket, program)
+            ring.program = program
 
     def _share(self, ifindex: int) -> None:
         """Put the rings of a link into one fanout group if there are several."""

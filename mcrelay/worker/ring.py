@@ -104,9 +104,13 @@ class Ring:
     ) -> None:
         """Let the kernel put only packets that the filter accepts into the ring.
 
-        Unless `takes_outgoing`, the kernel skips packets that this host sends. Needs no capability.
+        Unless `takes_outgoing`, the kernel skips packets that this host sends. Needs no capability. A
+        filter that the supervisor has locked, that of the kernel data plane, stays.
         """
-        socket_filters.attach(self.socket, program)
+        try:
+            socket_filters.attach(self.socket, program)
+        except PermissionError:
+            pass
         self.socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, not takes_outgoing)
 
     def close(self) -> None:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from mcrelay.model.routes import NeighbourState, NextHop
+from mcrelay.model.routes import Neighbour, NeighbourState, NextHop
 from mcrelay.reconcile.neighbours import MAX_PROBES, Neighbours
 
 HOP, OTHER = NextHop(3, "10.2.0.2"), NextHop(3, "10.2.0.254")
-KNOWN, RESOLVING = NeighbourState.KNOWN, NeighbourState.RESOLVING
-FAILED, ABSENT = NeighbourState.FAILED, NeighbourState.ABSENT
+KNOWN, RESOLVING = Neighbour(NeighbourState.KNOWN, "02:00:00:00:00:02"), Neighbour(NeighbourState.RESOLVING)
+FAILED, ABSENT = Neighbour(NeighbourState.FAILED), Neighbour(NeighbourState.ABSENT)
 
 
 @pytest.fixture
@@ -110,3 +110,24 @@ def test_a_neighbour_that_the_kernel_cannot_ask_is_not_silent(neighbours):
     neighbours.record_refusals(neighbours.due_probes(10.0))
     assert neighbours.due_probes(20.0) == []
     assert not neighbours.silent
+
+
+def test_the_ethernet_address_of_a_next_hop_is_known_as_long_as_the_kernel_knows_it(neighbours):
+    assert not neighbours.addresses
+    neighbours.record(HOP, KNOWN, 10.0)
+    first = neighbours.addresses
+    assert first == {HOP: "02:00:00:00:00:02"}
+    neighbours.record(HOP, KNOWN, 11.0)
+    assert neighbours.addresses is first
+    neighbours.record(HOP, Neighbour(NeighbourState.KNOWN, "02:00:00:00:00:03"), 12.0)
+    assert neighbours.addresses == {HOP: "02:00:00:00:00:03"}
+    neighbours.record(HOP, ABSENT, 13.0)
+    assert not neighbours.addresses
+
+
+def test_the_address_of_a_next_hop_is_forgotten_when_no_output_leads_there(neighbours):
+    neighbours.record(HOP, KNOWN, 10.0)
+    neighbours.set_next_hops({HOP, OTHER})
+    assert neighbours.addresses == {HOP: "02:00:00:00:00:02"}
+    neighbours.set_next_hops({OTHER})
+    assert not neighbours.addresses

@@ -7,7 +7,7 @@ import pytest
 from mcrelay.config.model import Config, Input, Interface, Output, Rule
 from mcrelay.config.problems import SourceLocation
 from mcrelay.model.links import Link, LinkAddress, LinkTable
-from mcrelay.model.routes import HostRoute, NeighbourState, NextHop, RouteKind, RouteQuery
+from mcrelay.model.routes import HostRoute, Neighbour, NeighbourState, NextHop, RouteKind, RouteQuery
 from mcrelay.supervisor import host_routing
 
 LINKS = LinkTable({"eth1": Link(3, "eth1", addresses=(LinkAddress("10.2.0.1"),))})
@@ -55,7 +55,7 @@ class Kernel:
     def look_up_neighbours(self, hops):
         if self.is_dumb:
             raise OSError(12, "Cannot allocate memory")
-        return {hop: self.states.get(hop, NeighbourState.KNOWN) for hop in hops}
+        return {hop: self.states.get(hop, Neighbour(NeighbourState.KNOWN)) for hop in hops}
 
     def probe_neighbours(self, hops):
         if self.is_dumb:
@@ -144,18 +144,18 @@ def test_a_kernel_that_does_not_answer_changes_nothing_and_is_asked_again(kernel
 
 def test_a_neighbour_is_silent_after_its_failure_until_it_answers(kernel, routing):
     wanted = config("10.2.0.2")
-    kernel.states[HOP] = NeighbourState.ABSENT
+    kernel.states[HOP] = Neighbour(NeighbourState.ABSENT)
     assert routing.follow(wanted, LINKS).silent == frozenset()
     assert kernel.probed == [HOP]
     assert routing.neighbour_monitor.followed == ({HOP}, {HOP})
-    routing.neighbour_monitor.changes = [(HOP, NeighbourState.FAILED)]
+    routing.neighbour_monitor.changes = [(HOP, Neighbour(NeighbourState.FAILED))]
     routing.neighbours_changed()
     assert routing.update(wanted, LINKS)
     assert routing.follow(wanted, LINKS).silent == {HOP}
     kernel.now += 1
     assert not routing.update(wanted, LINKS)
     assert kernel.probed == [HOP, HOP]
-    routing.neighbour_monitor.changes = [(HOP, NeighbourState.KNOWN)]
+    routing.neighbour_monitor.changes = [(HOP, Neighbour(NeighbourState.KNOWN))]
     routing.neighbours_changed()
     assert routing.update(wanted, LINKS)
     assert routing.follow(wanted, LINKS).silent == frozenset()
@@ -165,16 +165,16 @@ def test_a_neighbour_is_silent_after_its_failure_until_it_answers(kernel, routin
 def test_if_changes_of_neighbours_were_lost_their_states_are_asked_for(kernel, routing):
     wanted = config("10.2.0.2")
     routing.follow(wanted, LINKS)
-    kernel.states[HOP] = NeighbourState.FAILED
+    kernel.states[HOP] = Neighbour(NeighbourState.FAILED)
     routing.neighbour_monitor.changes = None
     routing.neighbours_changed()
     assert routing.update(wanted, LINKS)
 
 
 def test_a_kernel_that_does_not_answer_about_neighbours_is_told(kernel, routing, caplog):
-    kernel.states[HOP] = NeighbourState.ABSENT
+    kernel.states[HOP] = Neighbour(NeighbourState.ABSENT)
     routing.follow(config("10.2.0.2"), LINKS)
-    routing.neighbour_monitor.changes = [(HOP, NeighbourState.FAILED)]
+    routing.neighbour_monitor.changes = [(HOP, Neighbour(NeighbourState.FAILED))]
     routing.neighbours_changed()
     kernel.is_dumb = True
     kernel.now += 1

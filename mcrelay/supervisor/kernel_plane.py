@@ -1,0 +1,300 @@
+"""The kernel data plane of this daemon: it carries out actions as a worker does, in the kernel's maps."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcrelay.config.model import Config
+from mcrelay.kernel import counters, layout
+from mcrelay.kernel.layout import KernelOutput, KernelRoute
+from mcrelay.kernel.loader import load_programs, object_hash
+from mcrelay.kernel.location import daemon_name, find_parent
+from mcrelay.kernel.maps import KernelMaps, create_maps, possible_cpus
+from mcrelay.kernel.objects import Objects
+from mcrelay.kernel.plane import KernelPlane, open_plane
+from mcrelay.kernel.unavailable import KernelPlaneUnavailable, explain
+from mcrelay.linux.netlink import device_of
+from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow, WorkerAction
+from mcrelay.model.counters import Table
+from mcrelay.model.os_errors import format_os_error
+from mcrelay.model.state import KERNEL, Attachment, Flow, Route, RouteOutput, WorkerState
+from mcrelay.protocol.control import KernelCounters
+from mcrelay.reconcile.commands import SendBatch
+from mcrelay.reconcile.placement import KernelSupport, kernel_state
+from mcrelay.reconcile.reconciler import Reconciler
+from mcrelay.supervisor.counter_rows import CounterRows, RowsExhausted
+from mcrelay.supervisor.kernel_tables import KernelTables, ensure_counters, wanted_tables
+from mcrelay.supervisor.log_summary import log_lines
+from mcrelay.supervisor.sockets import Sockets
+
+log = logging.getLogger("mcrelay")
+
+UNKNOWN_ROUTE = Route("", ())
+"""Stands for a route of an earlier daemon that differs from the one that is wanted."""
+
+
+@dataclass(slots=True)
+class _Opened:
+    plane: KernelPlane
+    maps: KernelMaps
+    tables: KernelTables
+
+
+class KernelDataPlane:
+    """Opens the kernel data plane while a rule may need it, and passes its answers to the reconciler."""
+
+    def __init__(
+        self, run_dir: Path, reconciler: Reconciler, sockets: Sockets, counter_rows: CounterRows
+    ) -> None:
+        self._run_dir = run_dir
+        self._reconciler = reconciler
+        self._sockets = sockets
+        self._counter_rows = counter_rows
+        self._opened: _Opened | None = None
+        self._openings = 0
+        self._missing = "no rule needs it"
+        self._refused: dict[str, str] = {}
+        self.has_changed = False
+        """Whether the kernel has refused a rule, so that a new plan is due."""
+
+    @property
+    def support(self) -> KernelSupport:
+        """Why the kernel data plane cannot be used: at all, and for single rules."""
+        return KernelSupport("" if self._opened else self._missing, dict(self._refused))
+
+    def prepare(self, config: Config) -> None:
+        """Open the data plane if a rule of the configuration may need it, else remove it."""
+        self._refused = {}
+        if all(rule.data_plane == "userspace" for rule in config.rules.values()):
+            self.remove()
+        elif self._opened is None:
+            self._open()
+
+    def start(self) -> None:
+        """Report to the reconciler what the kernel forwards already: for an earlier daemon, or nothing."""
+        now = time.monotonic()
+        if self._opened is None:
+            self._reconciler.worker_exited(KERNEL, now, self._missing)
+            return
+        self._reconciler.worker_started(KERNEL, now, self._adopt(self._opened))
+
+    def stop(self) -> None:
+        """Let no device run the program."""
+        if self._opened is not None:
+            self._opened.plane.detach_all_except(frozenset())
+        self._reconciler.worker_exited(KERNEL, time.monotonic())
+
+    def close(self) -> None:
+        """Let the kernel go on without this process."""
+        if self._opened is not None:
+            self._opened.plane.close()
+            self._opened = None
+
+    def remove(self) -> None:
+        """Remove all that is attached and pinned."""
+        if self._opened is not None:
+            try:
+                self._opened.plane.remove()
+            except OSError as error:
+                log.warning("cannot remove the kernel data plane: %s", explain(error))
+            self._opened, self._missing = None, "no rule needs it"
+
+    def send(self, batch: SendBatch) -> None:
+        """Carry out a batch, and report the answer to the reconciler."""
+        assert self._opened is not None
+        now = time.monotonic()
+        failed: dict[int, str] = {}
+        try:
+            self._prepare_tables(self._opened)
+            for index, action in enumerate(batch.actions):
+                try:
+                    self._carry_out(self._opened, action)
+                except (OSError, RowsExhausted) as error:
+                    failed[index] = _describe_failure(action, error)
+            self._opened.maps.reclaim()
+        except (OSError, RowsExhausted) as error:
+            failed = dict.fromkeys(range(len(batch.actions)), _reason(error))
+        if failed:
+            self._refuse(batch, failed, now)
+        else:
+            self._reconciler.batch_acknowledged(KERNEL, batch.number)
+
+    def update_tables(self) -> None:
+        """Write what the state of both data planes needs, after it has changed; raises OSError."""
+        if self._opened is not None and self._reconciler.running.workers.get(KERNEL):
+            wanted = self._wanted_tables()
+            self._opened.tables.extend(self._opened.maps, wanted)
+            self._opened.tables.reduce(self._opened.maps, wanted)
+
+    def clear_row(self, table: Table, row: int) -> None:
+        """Set the counts of a row to zero, for its next owner; raises OSError."""
+        if self._opened is not None:
+            program = self._opened.plane.objects.programs["clear"]
+            counters.clear(program, table, row, self._opened.maps.cpus)
+
+    def counter_segments(self) -> Mapping[KernelCounters, int]:
+        """Return the descriptors of the memory with the counters, which any process may map for reading."""
+        maps = self._opened.maps.descriptors if self._opened else {}
+        return {
+            KernelCounters(self._openings, name): maps[name]
+            for name in maps
+            if name.startswith(("hot-", "cold-"))
+        }
+
+    # Steps.
+
+    def _open(self) -> None:
+        cpus = possible_cpus()
+        try:
+            directory = find_parent(self._run_dir) / daemon_name(self._run_dir)
+            plane = open_plane(directory, _version(), lambda: _load(cpus))
+        except KernelPlaneUnavailable as unavailable:
+            self._missing = str(unavailable)
+            return
+        except OSError as error:
+            self._missing = explain(error)
+            return
+        maps = KernelMaps(plane.objects.maps, cpus, plane.pin_map)
+        self._opened = _Opened(plane, maps, KernelTables.read(maps))
+        self._openings += 1
+
+    def _adopt(self, opened: _Opened) -> WorkerState:
+        """Return what the maps hold: the wanted route of a flow if they have it, else UNKNOWN_ROUTE."""
+        wanted = self._reconciler.desired.kernel.flows
+        flows = {}
+        for flow, found in opened.maps.flows().items():
+            if found.lists_sources:
+                continue
+            route = wanted.get(flow)
+            if route is not None:
+                self._counter_rows.adopt(route, found.rule_row, [output.row for output in found.outputs])
+            is_as_wanted = route is not None and self._translate(flow, route) == found
+            flows[flow] = route if route is not None and is_as_wanted else UNKNOWN_ROUTE
+        return kernel_state(flows)
+
+    def _prepare_tables(self, opened: _Opened) -> None:
+        for ifindex in {flow.ifindex for flow in self._reconciler.desired.kernel.flows}:
+            self._sockets.filter_rings(ifindex, opened.plane.objects.programs["ring_filter"])
+        opened.tables.extend(opened.maps, self._wanted_tables())
+
+    def _wanted_tables(self) -> KernelTables:
+        return wanted_tables(self._reconciler.desired, self._counter_rows, self._sockets.endpoints())
+
+    def _carry_out(self, opened: _Opened, action: WorkerAction) -> None:
+        match action:
+            case Open(_, Attachment(ifindex)):
+                opened.plane.attach(ifindex)
+            case Close(_, Attachment(ifindex)):
+                opened.plane.hook.detach(ifindex)
+            case SetFlow(_, flow, route):
+                self._set_flow(opened.maps, flow, route)
+            case DeleteFlow(_, flow):
+                self._delete_flow(opened.maps, flow)
+
+    def _set_flow(self, maps: KernelMaps, flow: Flow, route: Route) -> None:
+        translated = self._translate(flow, route)
+        rows = [output.row for output in translated.outputs]
+        ensure_counters(maps, translated.link_row, translated.rule_row, rows)
+        maps.set_flow(flow, translated)
+        if flow.source is not None:
+            any_source = KernelRoute(translated.rule_row, translated.link_row, lists_sources=True)
+            maps.set_flow(_without_source(flow), any_source)
+
+    def _delete_flow(self, maps: KernelMaps, flow: Flow) -> None:
+        found = maps.flows().get(flow)
+        if found is not None and flow in self._reconciler.desired.forwarding.flows:
+            # Packets that were on their way when the workers took over belong to the kernel.
+            maps.set_flow(flow, KernelRoute(found.rule_row, found.link_row, found.outputs, is_leaving=True))
+            maps.grace()
+        maps.delete_flow(flow)
+        others = {other for other in maps.flows() if _without_source(other) == _without_source(flow)}
+        if flow.source is not None and others == {_without_source(flow)}:
+            maps.delete_flow(_without_source(flow))
+
+    def _translate(self, flow: Flow, route: Route) -> KernelRoute:
+        """Return a route in the words of the maps; raises OSError and RowsExhausted."""
+        return KernelRoute(
+            rule_row=self._counter_rows.rule_row(route.rule),
+            link_row=self._counter_rows.link_row(flow.ifindex),
+            outputs=tuple(self._translate_outputs(route)),
+            is_exclusive=route.exclusive,
+        )
+
+    def _translate_outputs(self, route: Route) -> Iterator[KernelOutput]:
+        for output in route.outputs:
+            source, port = self._sockets.endpoint(output.egress)
+            yield KernelOutput(
+                ifindex=output.egress.ifindex,
+                row=self._counter_rows.output_row(route.rule, output),
+                source=source,
+                source_port=port,
+                destination=output.destination,
+                port=output.port,
+                destination_mac=_octets(output.path.destination) if output.path else bytes(6),
+                source_mac=_octets(output.path.source) if output.path else bytes(6),
+                mtu=output.path.mtu if output.path else 0,
+                ttl=output.ttl,
+                dscp=output.dscp,
+                fault=output.fault,
+                taker_row=self._taker_row(output, source),
+            )
+
+    def _taker_row(self, output: RouteOutput, source: str) -> int | None:
+        """Return the row of the rule whose input gets what an output sends, if there is one."""
+        flows = self._reconciler.desired.flows
+        for sender in (None, source):
+            taker = flows.get(Flow(output.egress.ifindex, output.destination, output.port, sender))
+            if taker is not None and not taker.loopback:
+                return self._counter_rows.rule_row(taker.rule)
+        return None
+
+    def _refuse(self, batch: SendBatch, failed: Mapping[int, str], now: float) -> None:
+        log_lines(logging.WARNING, failed.values(), "kernel data plane: ")
+        for index, reason in failed.items():
+            action = batch.actions[index]
+            if isinstance(action, SetFlow):
+                self._refused[action.route.rule] = reason
+                self.has_changed = True
+        self._reconciler.batch_refused(KERNEL, batch.number, failed, now)
+
+
+def _load(cpus: int) -> Objects:
+    maps = create_maps(cpus)
+    programs = load_programs(maps)
+    return Objects(
+        maps, {"ingress": programs.ingress, "ring_filter": programs.ring_filter, "clear": programs.clear}
+    )
+
+
+def _version() -> str:
+    """Return what the maps and programs of another daemon must have in common with ours."""
+    try:
+        return f"{layout.LAYOUT_VERSION}-{object_hash()[:16]}"
+    except FileNotFoundError:
+        raise KernelPlaneUnavailable(
+            "this installation has no compiled program: it was built without ziglang"
+        ) from None
+
+
+def _without_source(flow: Flow) -> Flow:
+    return Flow(flow.ifindex, flow.destination, flow.port)
+
+
+def _octets(ethernet_address: str) -> bytes:
+    return bytes.fromhex(ethernet_address.replace(":", ""))
+
+
+def _reason(error: OSError | RowsExhausted) -> str:
+    return format_os_error(error) if isinstance(error, OSError) else str(error)
+
+
+def _describe_failure(action: WorkerAction, error: OSError | RowsExhausted) -> str:
+    match action:
+        case Open(_, Attachment(ifindex)):
+            return f"cannot attach the program to device {device_of(ifindex)}: {_reason(error)}"
+        case _:
+            return _reason(error)
