@@ -107,8 +107,7 @@ def map_specs(cpus: int) -> dict[str, MapSpec]:
         "slots": segments("slots", SLOT_SEGMENT, MAX_FLOWS),
         "hot": segments("hot", hot_segment(cpus), CELLS),
         "cold": segments("cold", COLD_SEGMENT, CELLS),
-        "decisions": MapSpec("mcr_decisions", bpf.PERCPU_ARRAY, 4, 16, 1),
-        "scratches": MapSpec("mcr_scratches", bpf.PERCPU_ARRAY, 4, SCRATCH_OCTETS, 2),
+        "scratches": MapSpec("mcr_scratches", bpf.PERCPU_ARRAY, 4, SCRATCH_OCTETS, 3),
     }
 
 

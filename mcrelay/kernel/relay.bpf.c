@@ -122,7 +122,7 @@ struct flow_key {
 struct output {
 	u32 ifindex, cell, taker, source, destination;
 	u16 source_port, port;
-	u8 destination_mac[6], source_mac[6];
+	u8 macs[12]; // destination and source
 	u16 mtu;
 	u8 ttl, tos, flags, fault;
 	u16 unused;
@@ -156,17 +156,12 @@ struct address {
 	u32 rule, flags;
 };
 
-struct decided {
-	u64 identity;
-	u32 ifindex, decision;
-};
-
 #ifdef FINGERPRINT
 SECTION("fingerprint") const char made_from[] = FINGERPRINT; // what the object was made from (packaging/kernel_program.py)
 #endif
 
 // A map is known by its name alone: the loader puts its descriptor where the program loads its address.
-extern const char flows, slots, chunks, own, addresses, links, hot, cold, decisions, scratches;
+extern const char flows, slots, chunks, own, addresses, links, hot, cold, scratches;
 
 // A packet
 
@@ -184,7 +179,7 @@ struct udp {
 
 struct headers {
 	u16 unused; // so that `ip` is aligned
-	u8 destination_mac[6], source_mac[6];
+	u8 macs[12];
 	u16 ethertype;
 	struct ip ip;
 	struct udp udp;
@@ -197,6 +192,9 @@ struct headers {
 #define MAX_OPTIONS 40
 
 enum verdict { IGNORED, PLAIN, IS_TAGGED, IS_MALFORMED, IS_OVERSIZE, IS_FRAGMENT };
+
+// Of UDP. If it is still to be computed, its field has the sum of the pseudo header.
+enum checksum { NO_CHECKSUM, PARTIAL, WHOLE };
 
 struct tag {
 	u16 protocol, control;
@@ -215,17 +213,38 @@ struct packet {
 	u32 segments;       // datagrams in the frame
 	u32 segment;        // octets of IP of the longest of them
 	u32 sum;            // of the UDP header and payload without addresses, ports and checksum
-	u32 is_partial;     // the checksum is still to be computed: its field has the sum of the pseudo header
+	u32 checksum;
 	u32 cpu;
 };
 
-// The memory of one run, for each CPU. It is no stack, so that the verifier need not follow each value in it.
+// The memory of a run, for each CPU and each program. It is no stack, for two reasons: the verifier need not
+// follow each value in it, and without CAP_PERFMON it lets the CPU wait at each write to the stack (Spectre).
 struct scratch {
 	struct packet packet;
+	struct headers headers; // of the output to which the packet is sent
+	struct flow_key flow;   // the keys of lookups
+	struct address_key address;
+	struct endpoint endpoint;
+	u32 number, segment, index;
+	u32 offset, rest, sum; // of the payload that is added up
+	u32 decision; // of `ring_filter`, about the packet that the device `decided` has received
+	u32 decided;
+	u64 identity; // of that packet
 	int action;  // of tc, if the host's stack does not get the packet
+	u32 has_extras;
 	u32 is_busy; // a device sends a copy straight back to a device of an input, which the program ignores
+	u16 probed;
 	u8 octets[MAX_TAIL];
 };
+
+#define SCRATCH_OF_INGRESS 0
+#define SCRATCH_OF_RING_FILTER 1
+#define SCRATCH_OF_CLEAR 2
+
+INLINE struct scratch *find_scratch(u32 key)
+{
+	return map_lookup(&scratches, &key);
+}
 
 INLINE u32 fold(u64 sum)
 {
@@ -244,25 +263,29 @@ INLINE u32 sum_header(const struct ip *ip)
 
 // Counters
 
-INLINE void *find_in_segment(const void *map, u32 which, u32 index)
+INLINE void *find_in_segment(struct scratch *scratch, const void *map, u32 segment, u32 index)
 {
-	void *segment = map_lookup(map, &which);
+	scratch->segment = segment;
+	scratch->index = index;
+	void *found = map_lookup(map, &scratch->segment);
 
-	return segment ? map_lookup(segment, &index) : 0;
+	return found ? map_lookup(found, &scratch->index) : 0;
 }
 
-INLINE u64 *find_hot(u32 cell, u32 cpu)
+INLINE u64 *find_hot(struct scratch *scratch, u32 cell)
 {
-	return find_in_segment(&hot, cell >> SEGMENT_SHIFT, (cpu << SEGMENT_SHIFT) + (cell & SEGMENT_MASK));
+	u32 index = (scratch->packet.cpu << SEGMENT_SHIFT) + (cell & SEGMENT_MASK);
+
+	return find_in_segment(scratch, &hot, cell >> SEGMENT_SHIFT, index);
 }
 
-// Each count has an entry of its own, so that no address is computed from a number: which the verifier refuses without
-// CAP_PERFMON if the ways to it differ (Spectre).
-FUNCTION u64 *find_cold(u32 cell, u32 column)
+// Each count has an entry of its own, because no address may be computed from a number: without CAP_PERFMON,
+// the verifier refuses that if several ways lead to it (Spectre).
+FUNCTION u64 *find_cold(struct scratch *scratch, u32 cell, u32 column)
 {
 	u32 index = ((cell & SEGMENT_MASK) << COLD_SHIFT) + column;
 
-	return find_in_segment(&cold, cell >> SEGMENT_SHIFT, index);
+	return find_in_segment(scratch, &cold, cell >> SEGMENT_SHIFT, index);
 }
 
 INLINE void add_traffic(u64 *counts, u64 packets, u64 octets)
@@ -271,35 +294,35 @@ INLINE void add_traffic(u64 *counts, u64 packets, u64 octets)
 	counts[OCTETS] += octets;
 }
 
-INLINE void count_cold(u32 cell, u32 column, u32 count)
+INLINE void count_cold(struct scratch *scratch, u32 cell, u32 column, u32 count)
 {
-	u64 *found = find_cold(cell, column);
+	u64 *found = find_cold(scratch, cell, column);
 
 	if (found)
 		__sync_fetch_and_add(found, count);
 }
 
-INLINE void set_cold(u32 cell, u32 column, u64 value)
+INLINE void set_cold(struct scratch *scratch, u32 cell, u32 column, u64 value)
 {
-	u64 *found = find_cold(cell, column);
+	u64 *found = find_cold(scratch, cell, column);
 
 	if (found)
 		*found = value;
 }
 
-FUNCTION int count_send_error(u32 cell, u32 column, u32 count)
+FUNCTION int count_send_error(struct scratch *scratch, u32 cell, u32 column, u32 count)
 {
-	count_cold(cell, column, count);
-	set_cold(cell, LAST_ERROR_TIME, ktime_get_coarse_ns());
-	set_cold(cell, LAST_ERROR, column);
+	count_cold(scratch, cell, column, count);
+	set_cold(scratch, cell, LAST_ERROR_TIME, ktime_get_coarse_ns());
+	set_cold(scratch, cell, LAST_ERROR, column);
 	return 0;
 }
 
-FUNCTION int count_near_miss(u32 cell, u32 column, u32 detail, u32 count)
+FUNCTION int count_near_miss(struct scratch *scratch, u32 cell, u32 column, u32 detail, u32 count)
 {
-	set_cold(cell, column, ktime_get_coarse_ns());
-	set_cold(cell, column + 1, detail);
-	count_cold(cell, column + 2, count);
+	set_cold(scratch, cell, column, ktime_get_coarse_ns());
+	set_cold(scratch, cell, column + 1, detail);
+	count_cold(scratch, cell, column + 2, count);
 	return 0;
 }
 
@@ -364,10 +387,10 @@ FUNCTION u32 read_packet(const struct __sk_buff *skb, struct packet *packet)
 	packet->length = skb->len;
 	packet->network = LINK_HEADER;
 	packet->has_outer_tag = packet->nested_count = packet->vlan = packet->option_octets = 0;
-	packet->is_partial = packet->segments = packet->payload = 0;
-	if (skb_load_bytes(skb, 0, headers->destination_mac, FRAME_HEADERS)) {
+	packet->segments = packet->payload = 0;
+	if (skb_load_bytes(skb, 0, headers->macs, FRAME_HEADERS)) {
 		headers->udp = (struct udp){};
-		if (skb_load_bytes(skb, 0, headers->destination_mac, LINK_HEADER + IP_HEADER))
+		if (skb_load_bytes(skb, 0, headers->macs, LINK_HEADER + IP_HEADER))
 			return IGNORED;
 	}
 	if (skb->vlan_present || headers->ethertype != ETH_P_IP) {
@@ -429,34 +452,39 @@ FUNCTION u32 read_packet(const struct __sk_buff *skb, struct packet *packet)
 	return PLAIN;
 }
 
-// Return the sum of the payload, 512 octets at a time; -1 if the packet cannot be read.
-FUNCTION s64 sum_payload(struct __sk_buff *skb, struct scratch *scratch, u32 offset)
+// Add some octets of the payload to its sum, and return how many are left. `octets` is below or equal to the rest.
+INLINE u32 add_to_sum(struct __sk_buff *skb, struct scratch *scratch, u32 octets)
 {
-	u32 octets = scratch->packet.payload;
-	s64 sum = 0;
+	if (skb_load_bytes(skb, scratch->offset, scratch->octets, octets))
+		return 0;
+	scratch->sum = csum_diff(0, 0, scratch->octets, octets, scratch->sum);
+	scratch->offset += octets;
+	scratch->rest -= octets;
+	return scratch->rest;
+}
 
-#define SUM_PART \
-	if (octets >= SUM_OCTETS) { \
-		if (skb_load_bytes(skb, offset, scratch->octets, SUM_OCTETS)) \
-			return -1; \
-		sum = csum_diff(0, 0, scratch->octets, SUM_OCTETS, sum & 0xFFFFFFFF); \
-		offset += SUM_OCTETS; \
-		octets -= SUM_OCTETS; \
-	}
-	REPEAT_64(SUM_PART)
-	REPEAT_64(SUM_PART)
+FUNCTION u32 add_part(struct __sk_buff *skb, struct scratch *scratch)
+{
+	return add_to_sum(skb, scratch, SUM_OCTETS);
+}
 
-	u32 words = octets & 0x1FC, rest = octets & 3, last = 0;
+// Return the sum of the payload.
+FUNCTION u32 sum_payload(struct __sk_buff *skb, struct scratch *scratch, u32 offset)
+{
+	u32 rest = scratch->rest = scratch->packet.payload;
 
-	if (words) {
-		if (skb_load_bytes(skb, offset, scratch->octets, words))
-			return -1;
-		sum = csum_diff(0, 0, scratch->octets, words, sum & 0xFFFFFFFF);
-	}
-	if (rest && skb_load_bytes(skb, offset + words, &last, rest))
-		return -1;
-	sum = (sum & 0xFFFFFFFF) + last;
-	return fold(sum);
+	scratch->offset = offset;
+	scratch->sum = 0;
+	REPEAT_64(if (rest >= SUM_OCTETS) rest = add_part(skb, scratch);)
+	REPEAT_64(if (rest >= SUM_OCTETS) rest = add_part(skb, scratch);)
+	rest &= SUM_OCTETS - 4;
+	if (rest)
+		add_to_sum(skb, scratch, rest);
+	rest = scratch->rest & 3;
+	scratch->number = 0;
+	if (rest)
+		skb_load_bytes(skb, scratch->offset, &scratch->number, rest);
+	return fold((u64)scratch->sum + scratch->number);
 }
 
 INLINE u64 sum_endpoints(u32 source, u32 destination, u16 source_port, u16 port)
@@ -475,36 +503,28 @@ FUNCTION int read_checksum(struct __sk_buff *skb, struct scratch *scratch)
 	u64 endpoints = sum_endpoints(ip->source, ip->destination, udp->source, udp->destination);
 	u16 check = udp->check;
 
-	if (!check && skb->gso_size) {
-		packet->sum = 0;
+	packet->checksum = WHOLE;
+	if (check && csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0) {
+		packet->sum = fold((u64)(check ^ 0xFFFF) + (fold(endpoints) ^ 0xFFFF));
 		return 1;
 	}
-	if (check && csum_level(skb, BPF_CSUM_LEVEL_QUERY) < 0) {
-		// No device has verified it. The helper changes the field only if it has a whole checksum.
-		u16 probed = 0;
-
+	if (check) {
+		// No device has verified it. This changes the field only if it has a whole checksum.
 		l4_csum_replace(skb, offset + 6, 0, 1, 2);
-		if (skb_load_bytes(skb, offset + 6, &probed, sizeof(probed)))
+		if (skb_load_bytes(skb, offset + 6, &scratch->probed, sizeof(scratch->probed)))
 			return 0;
-		if (probed == check) {
-			packet->is_partial = 1;
+		if (scratch->probed == check) {
+			packet->checksum = PARTIAL;
 			packet->sum = fold(pseudo);
 			return 1;
 		}
-		skb_store_bytes(skb, offset + 6, &check, sizeof(check), 0);
-		s64 payload = sum_payload(skb, scratch, offset + UDP_HEADER);
-
-		packet->sum = fold(pseudo + udp->length + (payload & 0xFFFFFFFF));
-		return payload >= 0 && fold(packet->sum + endpoints + check) == 0xFFFF;
+		skb_store_bytes(skb, offset + 6, &udp->check, sizeof(udp->check), 0);
+	} else if (skb->gso_size) {
+		packet->checksum = NO_CHECKSUM;
+		return 1;
 	}
-	if (!check) {
-		s64 payload = sum_payload(skb, scratch, offset + UDP_HEADER);
-
-		packet->sum = fold(pseudo + udp->length + (payload & 0xFFFFFFFF));
-		return payload >= 0;
-	}
-	packet->sum = fold((u64)(check ^ 0xFFFF) + (fold(endpoints) ^ 0xFFFF));
-	return 1;
+	packet->sum = fold(pseudo + udp->length + sum_payload(skb, scratch, offset + UDP_HEADER));
+	return !check || fold(packet->sum + endpoints + check) == 0xFFFF;
 }
 
 // Sending
@@ -529,37 +549,38 @@ INLINE u32 error_column(s64 result)
 }
 
 // Write the headers of an output over those of the packet. Return an error of skb_store_bytes.
-INLINE long write_headers(struct __sk_buff *skb, const struct packet *packet, const struct output *output, u8 ttl, u16 id)
+INLINE long write_headers(struct __sk_buff *skb, struct scratch *scratch, const struct output *output, u8 ttl, u16 id)
 {
-	struct headers new;
-	struct ip *ip = &new.ip;
-	struct udp *udp = &new.udp;
+	const struct packet *packet = &scratch->packet;
+	struct headers *new = &scratch->headers;
+	u16 total = BE16(IP_HEADER + UDP_HEADER + packet->payload);
 	u8 tos = output->flags & COPY_DSCP ? packet->headers.ip.tos & 0xFC : output->tos;
+	u64 addresses = (u64)output->source + output->destination;
+	u16 check = 0;
 
-	__builtin_memcpy(new.destination_mac, output->destination_mac, 12);
-	new.ethertype = ETH_P_IP;
-	*ip = (struct ip){
-		.version_words = 0x45,
-		.tos = tos,
-		.total = BE16(IP_HEADER + UDP_HEADER + packet->payload),
-		.id = id,
-		.ttl = ttl,
-		.protocol = IPPROTO_UDP,
-		.source = output->source,
-		.destination = output->destination,
-	};
-	ip->check = sum_header(ip) ^ 0xFFFF;
-	*udp = (struct udp){output->source_port, output->port, packet->headers.udp.length, 0};
-	if (packet->is_partial) {
-		udp->check = fold((u64)packet->sum + output->source + output->destination);
-	} else if (packet->sum) {
-		u32 sum = fold(packet->sum + sum_endpoints(output->source, output->destination, output->source_port, output->port));
-
-		udp->check = sum == 0xFFFF ? 0xFFFF : sum ^ 0xFFFF;
+	new->ip.version_words = 0x45;
+	new->ip.tos = tos;
+	new->ip.total = total;
+	new->ip.id = id;
+	new->ip.fragment = 0;
+	new->ip.ttl = ttl;
+	new->ip.protocol = IPPROTO_UDP;
+	new->ip.check = fold(addresses + BE16(0x4500 | tos) + total + id + BE16(ttl << 8 | IPPROTO_UDP)) ^ 0xFFFF;
+	new->ip.source = output->source;
+	new->ip.destination = output->destination;
+	new->udp.source = output->source_port;
+	new->udp.destination = output->port;
+	new->udp.length = packet->headers.udp.length;
+	if (packet->checksum == PARTIAL) {
+		check = fold(packet->sum + addresses);
+	} else if (packet->checksum == WHOLE) {
+		check = fold(packet->sum + addresses + output->source_port + output->port) ^ 0xFFFF;
+		check = check ? check : 0xFFFF;
 	}
-	long error = skb_store_bytes(skb, 0, new.destination_mac, LINK_HEADER, 0);
+	new->udp.check = check;
+	long error = skb_store_bytes(skb, 0, output->macs, sizeof(output->macs), 0);
 
-	return error ? error : skb_store_bytes(skb, LINK_HEADER, ip, IP_HEADER + UDP_HEADER, BPF_F_RECOMPUTE_CSUM);
+	return error ? error : skb_store_bytes(skb, LINK_HEADER, &new->ip, IP_HEADER + UDP_HEADER, BPF_F_RECOMPUTE_CSUM);
 }
 
 // Send the packet to one output, and count what became of it.
@@ -567,12 +588,12 @@ FUNCTION int send(struct __sk_buff *skb, struct scratch *scratch, const struct o
 {
 	const struct packet *packet = &scratch->packet;
 	u32 packets = packet->segments;
-	u64 *counts = find_hot(output->cell, packet->cpu);
+	u64 *counts = find_hot(scratch, output->cell);
 	u8 ttl = output->ttl;
 	s64 result;
 
 	if (output->fault) {
-		count_send_error(output->cell, output->fault - 1, packets);
+		count_send_error(scratch, output->cell, output->fault - 1, packets);
 		return 0;
 	}
 	if (!ttl) {
@@ -585,25 +606,25 @@ FUNCTION int send(struct __sk_buff *skb, struct scratch *scratch, const struct o
 		ttl--;
 	}
 	if (packet->segment > output->mtu) {
-		count_send_error(output->cell, ERROR_EMSGSIZE, packets);
+		count_send_error(scratch, output->cell, ERROR_EMSGSIZE, packets);
 		return 0;
 	}
 	// DF is not set, so the identification must differ from packet to packet (RFC 6864).
 	u16 id = (counts ? counts[PACKETS] : 0) + (packet->cpu << 11);
 
-	result = write_headers(skb, packet, output, ttl, BE16(id));
+	result = write_headers(skb, scratch, output, ttl, BE16(id));
 	if (!result && output->flags & TAKES_PACKET)
 		scratch->action = redirect(output->ifindex, 0);
 	else if (!result)
 		result = clone_redirect(skb, output->ifindex, 0);
 	if (result != NET_XMIT_SUCCESS) {
-		count_send_error(output->cell, error_column(result), packets);
+		count_send_error(scratch, output->cell, error_column(result), packets);
 		return 0;
 	}
 	if (counts)
 		add_traffic(counts, packets, packet->payload);
 	if (output->taker)
-		count_cold(output->taker, OWN, packets);
+		count_cold(scratch, output->taker, OWN, packets);
 	return 0;
 }
 
@@ -640,7 +661,7 @@ INLINE long push_tag(struct __sk_buff *skb, const struct tag *tag)
 	return skb_vlan_push(skb, tag->protocol, tag->control);
 }
 
-// Undo `remove_extras`, for a packet whose headers are restored. Return 0, or an error.
+// Restore the headers behind the link header, and what `remove_extras` has removed. Return 0, or an error.
 FUNCTION long restore_extras(struct __sk_buff *skb, struct scratch *scratch)
 {
 	const struct packet *packet = &scratch->packet;
@@ -653,10 +674,13 @@ FUNCTION long restore_extras(struct __sk_buff *skb, struct scratch *scratch)
 		if (skb_adjust_room(skb, octets, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_NO_CSUM_RESET))
 			return -ENOMEM;
 		if (octets > MAX_OPTIONS ||
-		    skb_store_bytes(skb, LINK_HEADER, &packet->headers.ip, IP_HEADER, BPF_F_RECOMPUTE_CSUM) ||
 		    skb_store_bytes(skb, LINK_HEADER + IP_HEADER, packet->options, octets, BPF_F_RECOMPUTE_CSUM))
 			return -ENOMEM;
 	}
+	octets = packet->option_octets;
+	if (skb_store_bytes(skb, LINK_HEADER, &packet->headers.ip, IP_HEADER, BPF_F_RECOMPUTE_CSUM) ||
+	    skb_store_bytes(skb, LINK_HEADER + IP_HEADER + octets, &packet->headers.udp, UDP_HEADER, BPF_F_RECOMPUTE_CSUM))
+		return -ENOMEM;
 	if (tail) {
 		u32 kept = tail < MAX_TAIL ? tail : MAX_TAIL;
 
@@ -674,10 +698,23 @@ FUNCTION long restore_extras(struct __sk_buff *skb, struct scratch *scratch)
 	return 0;
 }
 
+// Make the packet what it was. Return 0, or an error.
+INLINE long restore(struct __sk_buff *skb, struct scratch *scratch)
+{
+	struct headers *headers = &scratch->packet.headers;
+
+	if (skb_store_bytes(skb, 0, headers->macs, sizeof(headers->macs), 0))
+		return -ENOMEM;
+	if (!scratch->has_extras)
+		return skb_store_bytes(skb, LINK_HEADER, &headers->ip, IP_HEADER + UDP_HEADER, BPF_F_RECOMPUTE_CSUM);
+	return restore_extras(skb, scratch);
+}
+
 // Send the packet to the outputs in a chunk. Return the number of the next chunk, 0 if there is none.
 FUNCTION u32 send_chunk(struct __sk_buff *skb, struct scratch *scratch, u32 number)
 {
-	const struct chunk *chunk = map_lookup(&chunks, &number);
+	scratch->number = number;
+	const struct chunk *chunk = map_lookup(&chunks, &scratch->number);
 
 	if (!chunk)
 		return 0;
@@ -703,44 +740,35 @@ INLINE void send_to_all(struct __sk_buff *skb, struct scratch *scratch, const st
 	REPEAT_16(if (next) next = send_chunk(skb, scratch, next);)
 }
 
-INLINE int relay(struct __sk_buff *skb, struct scratch *scratch, const struct flow *flow)
+// Relay a packet of a flow. Return the action of tc.
+FUNCTION int relay(struct __sk_buff *skb, struct scratch *scratch, const struct flow *flow)
 {
-	struct packet *packet = &scratch->packet;
-	u64 *counts = find_hot(flow->rule, packet->cpu);
-	u32 plain = packet->network + IP_HEADER + UDP_HEADER + packet->payload;
-	int has_extras = packet->has_outer_tag || packet->nested_count || packet->option_octets || packet->length != plain;
+	const struct packet *packet = &scratch->packet;
+	u64 *counts = find_hot(scratch, flow->rule);
 
 	if (counts) {
 		add_traffic(counts, packet->segments, packet->payload);
 		counts[RULE_LAST_TIME] = ktime_get_coarse_ns();
 		counts[RULE_LAST_SOURCE] = packet->headers.ip.source;
 	}
-	if (has_extras && remove_extras(skb, scratch))
+	scratch->has_extras = packet->has_outer_tag || packet->option_octets ||
+			      packet->length != LINK_HEADER + IP_HEADER + UDP_HEADER + packet->payload;
+	if (scratch->has_extras && remove_extras(skb, scratch))
 		return TC_ACT_SHOT; // out of memory: the packet is no longer what it was
 	scratch->action = TC_ACT_SHOT;
 	send_to_all(skb, scratch, flow);
 	if (flow->flags & EXCLUSIVE)
 		return scratch->action;
-	packet->headers.ethertype = ETH_P_IP;
-	long error = skb_store_bytes(skb, 0, packet->headers.destination_mac, LINK_HEADER, 0);
-
-	if (!error && packet->option_octets) {
-		error = skb_store_bytes(skb, LINK_HEADER + IP_HEADER, &packet->headers.udp, UDP_HEADER, BPF_F_RECOMPUTE_CSUM);
-	} else if (!error) {
-		error = skb_store_bytes(skb, LINK_HEADER, &packet->headers.ip, IP_HEADER + UDP_HEADER, BPF_F_RECOMPUTE_CSUM);
-	}
-	if (!error && has_extras)
-		error = restore_extras(skb, scratch);
-	return error ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	return restore(skb, scratch) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 // The lookup
 
-INLINE const struct flow *find_slot(const struct flow_key *key)
+INLINE const struct flow *find_slot(struct scratch *scratch)
 {
-	const u32 *slot = map_lookup(&flows, key);
+	const u32 *slot = map_lookup(&flows, &scratch->flow);
 
-	return slot ? find_in_segment(&slots, *slot >> SEGMENT_SHIFT, *slot & SEGMENT_MASK) : 0;
+	return slot ? find_in_segment(scratch, &slots, *slot >> SEGMENT_SHIFT, *slot & SEGMENT_MASK) : 0;
 }
 
 INLINE int has_key(const struct flow *flow, const struct flow_key *key)
@@ -749,24 +777,32 @@ INLINE int has_key(const struct flow *flow, const struct flow_key *key)
 	       flow->key.source == key->source && flow->key.port == key->port;
 }
 
-FUNCTION const struct flow *find_flow(const struct flow_key *key)
+// Return the flow of the packet from this source, or from any source if it is 0.
+FUNCTION const struct flow *find_flow(struct __sk_buff *skb, struct scratch *scratch, u32 source)
 {
-	const struct flow *flow = find_slot(key);
+	scratch->flow.ifindex = skb->ifindex;
+	scratch->flow.destination = scratch->packet.headers.ip.destination;
+	scratch->flow.source = source;
+	scratch->flow.port = scratch->packet.headers.udp.destination;
+	scratch->flow.unused = 0;
+	const struct flow *flow = find_slot(scratch);
 
 	// An entry that was deleted meanwhile may have the slot of another flow by now: look again.
-	if (flow && !has_key(flow, key)) {
-		flow = find_slot(key);
-		if (flow && !has_key(flow, key))
+	if (flow && !has_key(flow, &scratch->flow)) {
+		flow = find_slot(scratch);
+		if (flow && !has_key(flow, &scratch->flow))
 			return 0;
 	}
 	return flow;
 }
 
-INLINE const struct address *find_address(u32 ifindex, u32 address, u16 port)
+INLINE const struct address *find_address(struct scratch *scratch, u32 ifindex, u16 port)
 {
-	struct address_key key = {ifindex, address, port, 0};
-
-	return map_lookup(&addresses, &key);
+	scratch->address.ifindex = ifindex;
+	scratch->address.address = scratch->packet.headers.ip.destination;
+	scratch->address.port = port;
+	scratch->address.unused = 0;
+	return map_lookup(&addresses, &scratch->address);
 }
 
 INLINE int is_group(u32 address)
@@ -774,10 +810,10 @@ INLINE int is_group(u32 address)
 	return (*(const u8 *)&address & 0xF0) == 0xE0;
 }
 
-// Whether packets to this address are counted even if they have no flow, as those in a ring are.
-INLINE int is_counted(u32 destination)
+// Whether the packet is counted even if it has no flow, as those in a ring are.
+INLINE int is_counted(struct scratch *scratch)
 {
-	return is_group(destination) || find_address(0, destination, 0);
+	return is_group(scratch->packet.headers.ip.destination) || find_address(scratch, 0, 0);
 }
 
 // Tells the two programs that they see the same packet.
@@ -789,132 +825,116 @@ INLINE u64 identify(const struct packet *packet)
 	       packet->headers.udp.check ^ (u64)packet->headers.udp.source << 24;
 }
 
-// Return the cell of the rule that counts the faults of an address; 0 if the link counts them.
-INLINE u32 rule_of_address(u32 ifindex, u32 destination)
+// Return the cell of the rule that counts the faults of the packet's address; 0 if the link counts them.
+INLINE u32 rule_of_address(struct __sk_buff *skb, struct scratch *scratch)
 {
-	const struct address *address = find_address(ifindex, destination, 0);
+	const struct address *address = find_address(scratch, skb->ifindex, 0);
 
 	return address ? address->rule : 0;
 }
 
-FUNCTION int count_fault(struct __sk_buff *skb, const struct packet *packet, u32 link, u32 verdict)
+FUNCTION int count_fault(struct __sk_buff *skb, struct scratch *scratch, u32 link, u32 verdict)
 {
-	u32 destination = packet->headers.ip.destination;
-	u32 rule = rule_of_address(skb->ifindex, destination);
+	u32 rule = rule_of_address(skb, scratch);
 	u32 column = verdict == IS_FRAGMENT ? FRAGMENT : verdict == IS_OVERSIZE ? OVERSIZE : MALFORMED;
 
 	if (verdict != IS_TAGGED) {
-		count_cold(rule ? rule : link, column, 1);
+		count_cold(scratch, rule ? rule : link, column, 1);
 		return 0;
 	}
-	u64 *counts = find_hot(link, packet->cpu);
+	u64 *counts = find_hot(scratch, link);
 
 	if (counts)
 		counts[LINK_NO_RULE] += 1;
-	return rule ? count_near_miss(rule, TAGGED, packet->vlan, 1) : 0;
+	return rule ? count_near_miss(scratch, rule, TAGGED, scratch->packet.vlan, 1) : 0;
 }
 
-FUNCTION int count_unknown(struct __sk_buff *skb, const struct packet *packet, u32 link)
+FUNCTION int count_unknown(struct __sk_buff *skb, struct scratch *scratch, u32 link)
 {
-	const struct headers *headers = &packet->headers;
-	u32 destination = headers->ip.destination;
-	u64 *counts = find_hot(link, packet->cpu);
+	u16 port = scratch->packet.headers.udp.destination;
+	u32 packets = scratch->packet.segments;
+	u64 *counts = find_hot(scratch, link);
 
 	if (counts)
-		counts[LINK_NO_RULE] += packet->segments;
-	const struct address *elsewhere = find_address(0, destination, headers->udp.destination);
+		counts[LINK_NO_RULE] += packets;
+	const struct address *elsewhere = find_address(scratch, 0, port);
 
 	if (elsewhere && elsewhere->rule)
-		return count_near_miss(elsewhere->rule, OTHER_DEVICE, skb->ifindex, packet->segments);
-	u32 rule = rule_of_address(skb->ifindex, destination);
+		return count_near_miss(scratch, elsewhere->rule, OTHER_DEVICE, skb->ifindex, packets);
+	u32 rule = rule_of_address(skb, scratch);
 
-	return rule ? count_near_miss(rule, OTHER_PORT, BE16(headers->udp.destination), packet->segments) : 0;
+	return rule ? count_near_miss(scratch, rule, OTHER_PORT, BE16(port), packets) : 0;
+}
+
+// Count a packet that has a fault or no flow.
+FUNCTION int count_other(struct __sk_buff *skb, struct scratch *scratch, u32 verdict)
+{
+	if (!is_counted(scratch))
+		return 0;
+	scratch->number = skb->ifindex;
+	const u32 *found = map_lookup(&links, &scratch->number);
+
+	if (!found)
+		return 0;
+	u32 link = *found;
+	u64 *counts = find_hot(scratch, link);
+
+	if (counts)
+		add_traffic(counts, scratch->packet.segments ? scratch->packet.segments : 1, scratch->packet.length);
+	return verdict == PLAIN ? count_unknown(skb, scratch, link) : count_fault(skb, scratch, link, verdict);
 }
 
 // Return what `ring_filter` has decided about this packet, just before and on this CPU.
-INLINE enum decision take_decision(const struct __sk_buff *skb, const struct packet *packet)
+INLINE enum decision take_decision(const struct __sk_buff *skb, struct scratch *scratch)
 {
-	u32 key = 0;
-	struct decided *decided = map_lookup(&decisions, &key);
-	enum decision decision = UNDECIDED;
+	enum decision decision = scratch->decision;
 
-	if (decided && decided->decision) {
-		if (decided->ifindex == skb->ifindex && decided->identity == identify(packet))
-			decision = decided->decision;
-		decided->decision = UNDECIDED;
+	if (decision) {
+		scratch->decision = UNDECIDED;
+		if (scratch->decided != skb->ifindex || scratch->identity != identify(&scratch->packet))
+			return UNDECIDED;
 	}
 	return decision;
 }
 
 INLINE int handle(struct __sk_buff *skb, struct scratch *scratch)
 {
-	struct packet *packet = &scratch->packet;
-	u32 verdict = IGNORED;
+	const struct packet *packet = &scratch->packet;
+	u32 verdict = read_packet(skb, &scratch->packet);
 
-	if (skb->pkt_type <= PACKET_MULTICAST)
-		verdict = read_packet(skb, packet);
-	if (verdict == IGNORED)
+	if (verdict == IGNORED || take_decision(skb, scratch) == RING)
 		return TC_ACT_UNSPEC;
+	scratch->packet.cpu = get_smp_processor_id();
+	const struct flow *flow = verdict == PLAIN ? find_flow(skb, scratch, 0) : 0;
 
-	u32 ifindex = skb->ifindex;
-	struct ip *ip = &packet->headers.ip;
-	struct udp *udp = &packet->headers.udp;
-	enum decision decision = take_decision(skb, packet);
-	const struct flow *flow = 0;
-
-	if (decision == RING)
-		return TC_ACT_UNSPEC;
-	packet->cpu = get_smp_processor_id();
-	if (verdict == PLAIN) {
-		struct flow_key key = {ifindex, ip->destination, 0, udp->destination, 0};
-
-		flow = find_flow(&key);
-		if (flow && flow->flags & SOURCES) {
-			key.source = ip->source;
-			const struct flow *allowed = find_flow(&key);
-
-			if (!allowed) {
-				u64 *counts = find_hot(flow->link, packet->cpu);
-
-				if (counts)
-					add_traffic(counts, packet->segments, packet->length);
-				count_cold(flow->rule, SOURCE, packet->segments);
-				return TC_ACT_UNSPEC;
-			}
-			flow = allowed;
-		}
-	}
 	if (!flow) {
-		if (!is_counted(ip->destination))
-			return TC_ACT_UNSPEC;
-		const u32 *link = map_lookup(&links, &ifindex);
-		u32 cell = link ? *link : 0;
-		u64 *counts = link ? find_hot(cell, packet->cpu) : 0;
-
-		if (!link)
-			return TC_ACT_UNSPEC;
-		if (counts)
-			add_traffic(counts, packet->segments ? packet->segments : 1, packet->length);
-		if (verdict == PLAIN)
-			count_unknown(skb, packet, cell);
-		else
-			count_fault(skb, packet, cell, verdict);
+		count_other(skb, scratch, verdict);
 		return TC_ACT_UNSPEC;
 	}
 	if (flow->flags & LEAVING && !flow->count)
 		return TC_ACT_UNSPEC; // a flow of the workers
-
-	u64 *counts = find_hot(flow->link, packet->cpu);
-	struct endpoint source = {ip->source, udp->source, 0};
+	u64 *counts = find_hot(scratch, flow->link);
 
 	if (counts)
 		add_traffic(counts, packet->segments, packet->length);
-	if (map_lookup(&own, &source)) {
-		count_cold(flow->rule, OWN, packet->segments);
+	if (flow->flags & SOURCES) {
+		u32 rule = flow->rule;
+
+		flow = find_flow(skb, scratch, packet->headers.ip.source);
+		if (!flow) {
+			count_cold(scratch, rule, SOURCE, packet->segments);
+			return TC_ACT_UNSPEC;
+		}
+	}
+	scratch->endpoint.address = packet->headers.ip.source;
+	scratch->endpoint.port = packet->headers.udp.source;
+	scratch->endpoint.unused = 0;
+	if (map_lookup(&own, &scratch->endpoint)) {
+		count_cold(scratch, flow->rule, OWN, packet->segments);
 		return TC_ACT_UNSPEC;
 	}
 	if (!read_checksum(skb, scratch)) {
-		count_cold(flow->rule, MALFORMED, packet->segments);
+		count_cold(scratch, flow->rule, MALFORMED, packet->segments);
 		return TC_ACT_UNSPEC;
 	}
 	return relay(skb, scratch, flow);
@@ -922,8 +942,7 @@ INLINE int handle(struct __sk_buff *skb, struct scratch *scratch)
 
 SECTION("classifier") int ingress(struct __sk_buff *skb)
 {
-	u32 key = 0;
-	struct scratch *scratch = map_lookup(&scratches, &key);
+	struct scratch *scratch = skb->pkt_type <= PACKET_MULTICAST ? find_scratch(SCRATCH_OF_INGRESS) : 0;
 
 	if (!scratch || scratch->is_busy)
 		return TC_ACT_UNSPEC;
@@ -934,67 +953,64 @@ SECTION("classifier") int ingress(struct __sk_buff *skb)
 	return action;
 }
 
+// Whether `ingress` handles the packet, and not the workers.
+INLINE int is_of_kernel(struct __sk_buff *skb, struct scratch *scratch, u32 verdict)
+{
+	if (verdict != PLAIN)
+		return rule_of_address(skb, scratch) != 0;
+	const struct flow *flow = find_flow(skb, scratch, 0);
+
+	return flow && !(flow->flags & LEAVING);
+}
+
 // The packet filter of a ring: return how many octets of the packet the ring gets.
 SECTION("socket") u32 ring_filter(struct __sk_buff *skb)
 {
-	u32 key = 1, ifindex = skb->ifindex;
-	struct scratch *scratch = map_lookup(&scratches, &key);
+	struct scratch *scratch = find_scratch(SCRATCH_OF_RING_FILTER);
 
 	if (!scratch || (skb->pkt_type > PACKET_MULTICAST && skb->pkt_type != PACKET_OUTGOING))
 		return 0;
-	struct packet *packet = &scratch->packet;
-	u32 verdict = read_packet(skb, packet);
-	u32 destination = packet->headers.ip.destination;
+	u32 verdict = read_packet(skb, &scratch->packet);
 
 	if (verdict == IGNORED)
 		return 0;
 	if (skb->pkt_type == PACKET_OUTGOING) {
-		const struct address *address = find_address(ifindex, destination, 0);
+		const struct address *address = find_address(scratch, skb->ifindex, 0);
 
 		return address && address->flags & TAKES_OUTGOING ? -1 : 0;
 	}
-	u32 is_of_kernel;
+	u32 decision = is_of_kernel(skb, scratch, verdict) ? KERNEL : RING;
+	struct scratch *ingress = find_scratch(SCRATCH_OF_INGRESS);
 
-	if (verdict == PLAIN) {
-		struct flow_key flow_key = {ifindex, destination, 0, packet->headers.udp.destination, 0};
-		const struct flow *flow = find_flow(&flow_key);
+	if (decision == RING && !is_counted(scratch))
+		return 0;
+	if (!ingress)
+		return 0;
+	u64 identity = identify(&scratch->packet);
 
-		is_of_kernel = flow && !(flow->flags & LEAVING);
-		if (!flow && !is_counted(destination))
-			return 0;
-	} else {
-		is_of_kernel = rule_of_address(ifindex, destination) != 0;
-		if (!is_of_kernel && !is_counted(destination))
-			return 0;
-	}
-	key = 0;
-	struct decided *decided = map_lookup(&decisions, &key);
-
-	if (decided) {
-		u64 identity = identify(packet);
-		// Several rings of a link may see the packet. One that has taken it has it for good.
-		int is_taken = decided->decision == RING && decided->identity == identity && decided->ifindex == ifindex;
-
-		if (!is_taken) {
-			decided->identity = identity;
-			decided->ifindex = ifindex;
-			decided->decision = is_of_kernel ? KERNEL : RING;
-		}
-	}
-	return is_of_kernel ? 0 : -1;
+	// Several rings of a link may see the packet. One that has taken it has it for good.
+	if (ingress->decision == RING && ingress->identity == identity && ingress->decided == skb->ifindex)
+		return decision == RING ? -1 : 0;
+	ingress->identity = identity;
+	ingress->decided = skb->ifindex;
+	ingress->decision = decision;
+	return decision == RING ? -1 : 0;
 }
 
 // Set the counts of a cell to zero; the packet has the cell and the CPU. No process can write these maps.
 SECTION("clearing") int clear(struct __sk_buff *skb)
 {
-	u32 words[2], column = 0;
+	struct scratch *scratch = find_scratch(SCRATCH_OF_CLEAR);
+	u32 words[2];
 
-	if (skb_load_bytes(skb, LINK_HEADER, words, sizeof(words)))
+	if (!scratch || skb_load_bytes(skb, LINK_HEADER, words, sizeof(words)))
 		return 1;
-	u64 *counts = find_hot(words[0], words[1]);
+	scratch->packet.cpu = words[1];
+	u64 *counts = find_hot(scratch, words[0]);
+	u32 column = 0;
 
 	if (counts)
 		counts[0] = counts[1] = counts[2] = counts[3] = 0;
-	REPEAT_16(set_cold(words[0], column++, 0);)
+	REPEAT_16(set_cold(scratch, words[0], column++, 0);)
 	return 0;
 }
