@@ -119,6 +119,11 @@ def program_id(descriptor: int) -> int:
     return int(struct.unpack("=4xI", info(descriptor, 8))[0])  # struct bpf_prog_info
 
 
+def map_id(descriptor: int) -> int:
+    """Return the number by which the kernel knows a map."""
+    return int(struct.unpack("=4xI", info(descriptor, 8))[0])  # struct bpf_map_info
+
+
 def info(descriptor: int, octets: int) -> bytes:
     """Return the first octets of what the kernel tells about a program, map or link."""
     answer = ctypes.create_string_buffer(octets)

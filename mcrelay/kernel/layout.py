@@ -24,7 +24,7 @@ LAYOUT_VERSION = 1  # another one for a change after which a program cannot use 
 MAX_FLOWS = 65_536
 MAX_OUTPUTS = 64  # of a flow
 INLINE_OUTPUTS, CHUNK_OUTPUTS = 2, 4  # in a flow itself, and in each chunk with further outputs
-SEGMENT = 256  # entries of a segment, for each CPU if each has its own
+SEGMENT = 1024  # entries of a segment, for each CPU if each has its own
 
 # Flags of a flow, an output and an address
 SOURCES, EXCLUSIVE, LEAVING = 1, 2, 4

@@ -64,13 +64,21 @@ class Segments:
         self._is_frozen = is_frozen
         self._outer = BpfMap(descriptors[name], 4, 4)
         self._segments: dict[int, BpfMap] = {}
+        self._unused: dict[bytes, bytes] = {}
         for segment, descriptor in descriptors.items():
             of, _, number = segment.rpartition("-")
             if of == name:
-                self._insert(int(number), descriptor)
+                self._add(int(number), descriptor)
+                # Whoever created it may have died before it got any further.
+                if self._outer.lookup(NUMBER.pack(int(number))) == NUMBER.pack(bpf.map_id(descriptor)):
+                    del self._unused[NUMBER.pack(int(number))]
+        self.use()
 
     def segment(self, number: int) -> BpfMap:
-        """Return the segment with an entry, which is created if it is missing; raises OSError."""
+        """Return the segment with an entry, which is created if it is missing; raises OSError.
+
+        The program does not use a new segment before `use` is called.
+        """
         index = number // SEGMENT
         if index not in self._segments:
             name = f"{self._name}-{index}"
@@ -78,12 +86,16 @@ class Segments:
             if self._is_frozen:
                 bpf.freeze(self._descriptors[name])
             self._keep(name, self._descriptors[name])
-            self._insert(index, self._descriptors[name])
+            self._add(index, self._descriptors[name])
         return self._segments[index]
 
-    def _insert(self, index: int, descriptor: int) -> None:
-        # Also if it is there: whoever created the segment may have died before it got here.
-        self._outer.update(NUMBER.pack(index), NUMBER.pack(descriptor))
+    def use(self) -> None:
+        """Let the program use the new segments. After each such call, the kernel waits for all CPUs."""
+        self._outer.update_many(self._unused)
+        self._unused = {}
+
+    def _add(self, index: int, descriptor: int) -> None:
+        self._unused[NUMBER.pack(index)] = NUMBER.pack(descriptor)
         self._segments[index] = BpfMap(descriptor, self._inner.key_octets, self._inner.value_octets)
 
 
@@ -139,6 +151,7 @@ class KernelMaps:
             self._chunks.update_many(chunks)
             for index, slots in segments.items():
                 self._slots.segment(index * SEGMENT).update_many(slots)
+            self.use_segments()
             keys = {layout.pack_flow_key(flow): NUMBER.pack(slot) for flow, (slot, _) in places.items()}
             self._flows.update_many(keys)
         except OSError:
@@ -191,9 +204,17 @@ class KernelMaps:
         return self._used_slots, len(self._chunks.items())
 
     def ensure_cells(self, table: Table, row: int) -> None:
-        """Let the counters of a row exist; the program does not count where they are missing."""
+        """Let the counters of a row exist; the program does not count where they are missing.
+
+        The program counts there after the next `set_flows` or `use_segments`.
+        """
         self._hot.segment(layout.cell(table, row))
         self._cold.segment(layout.cell(table, row))
+
+    def use_segments(self) -> None:
+        """Let the program use the counters of `ensure_cells`."""
+        for segments in (self._hot, self._cold, self._slots):
+            segments.use()
 
     def set_own(self, address: str, port: int) -> None:
         """Let the packets from an endpoint be counted as `own`: an output of the relay sends from there."""

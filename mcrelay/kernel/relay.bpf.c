@@ -92,8 +92,8 @@ static u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
 #define VLAN_NUMBER 0x0FFF // bits of a tag
 #define INLINE_OUTPUTS 2
 #define CHUNK_OUTPUTS 4
-#define SEGMENT_SHIFT 8 // a segment has 256 cells
-#define SEGMENT_MASK 255
+#define SEGMENT_SHIFT 10 // a segment has 1024 entries
+#define SEGMENT_MASK 1023
 #define COLD_SHIFT 4 // a cell has 16 cold counts
 #define SUM_OCTETS 512 // summed at once, the most that csum_diff takes before Linux 6.13
 #define MAX_TAIL 2048 // octets behind the datagram that are restored; those after them become zero

@@ -93,6 +93,7 @@ class KernelBench:
 
     def _ensure(self, table, row):
         self.maps.ensure_cells(table, row)
+        self.maps.use_segments()
         self._rows.add((table, row))
         for name, descriptor in self.maps.descriptors.items():
             self._reader.add(name, descriptor)
