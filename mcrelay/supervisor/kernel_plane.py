@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,12 +67,23 @@ class KernelDataPlane:
         return KernelSupport("" if self._opened else self._missing, dict(self._refused))
 
     def prepare(self, config: Config) -> None:
-        """Open the data plane if a rule of the configuration may need it, else remove it."""
+        """Open the data plane if a rule of the configuration may need it."""
         self._refused = {}
-        if all(rule.data_plane == "userspace" for rule in config.rules.values()):
-            self.remove()
-        elif self._opened is None:
+        if self._opened is None and _may_need_kernel(config):
             self._open()
+
+    def clean_up(self, config: Config) -> None:
+        """Delete from the maps what is no longer needed, or remove them if no rule may need them.
+
+        Rings keep the filter that they once got, and so its maps.
+        """
+        if self._opened is None:
+            return
+        is_in_use = KERNEL in self._reconciler.running.workers or self._sockets.has_filtered_rings
+        if is_in_use or _may_need_kernel(config):
+            self._try(lambda opened: opened.tables.reduce(opened.maps, self._wanted_tables()))
+        else:
+            self.remove()
 
     def start(self) -> None:
         """Report to the reconciler what the kernel forwards already: for an earlier daemon, or nothing."""
@@ -124,11 +135,9 @@ class KernelDataPlane:
             self._reconciler.batch_acknowledged(KERNEL, batch.number)
 
     def update_tables(self) -> None:
-        """Write what the state of both data planes needs, after it has changed; raises OSError."""
-        if self._opened is not None and self._reconciler.running.workers.get(KERNEL):
-            wanted = self._wanted_tables()
-            self._opened.tables.extend(self._opened.maps, wanted)
-            self._opened.tables.reduce(self._opened.maps, wanted)
+        """Write what a new state of the workers needs: filters of rings use the same maps."""
+        if self._sockets.has_filtered_rings:
+            self._try(lambda opened: opened.tables.extend(opened.maps, self._wanted_tables()))
 
     def clear_row(self, table: Table, row: int) -> None:
         """Set the counts of a row to zero, for its next owner; raises OSError."""
@@ -146,6 +155,14 @@ class KernelDataPlane:
         }
 
     # Steps.
+
+    def _try(self, change: Callable[[_Opened], None]) -> None:
+        """Change the tables, which a later batch changes again if that fails."""
+        if self._opened is not None:
+            try:
+                change(self._opened)
+            except (OSError, RowsExhausted) as error:
+                log.warning("kernel data plane: %s", _reason(error))
 
     def _open(self) -> None:
         cpus = possible_cpus()
@@ -260,6 +277,10 @@ class KernelDataPlane:
                 self._refused[action.route.rule] = reason
                 self.has_changed = True
         self._reconciler.batch_refused(KERNEL, batch.number, failed, now)
+
+
+def _may_need_kernel(config: Config) -> bool:
+    return any(rule.data_plane != "userspace" for rule in config.rules.values())
 
 
 def _load(cpus: int) -> Objects:

@@ -253,6 +253,7 @@ class Supervisor:
         desired = plan(config, self._links, cpus, before, answers, support)
         self.sockets.warn_if_too_many(desired.state)
         self.reconciler.plan_changed(desired, self.configuration.generation)
+        self.kernel.update_tables()
         self._progress.record_work()
 
     # Commands.
@@ -298,6 +299,7 @@ class Supervisor:
             answers = self.routing.find(confirmed.config, self._links)
             states.append(plan(confirmed.config, self._links, os.cpu_count() or 1, None, answers).state)
         self.sockets.release_all_except(*states)
+        self.kernel.clean_up(self.configuration.config)
         if not self.control.has_unsent:  # an unsent message may hold descriptors of trace rings
             self.trace_rings.release_all_except(self.reconciler.desired)
         self.counter_rows.release_all_except(configs, states)

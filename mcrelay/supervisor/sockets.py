@@ -98,6 +98,11 @@ class Sockets:
         """Return the addresses and ports from which the relay sends."""
         return {sending.getsockname() for sending in self._egress.values()}
 
+    @property
+    def has_filtered_rings(self) -> bool:
+        """Whether a ring is open for which `filter_rings` was called."""
+        return any(ring.program is not None for ring in self._rings.values())
+
     def filter_rings(self, ifindex: int, program: int) -> None:
         """Let `program` (a descriptor) decide what the rings of a link get, those of now and of later.
 
