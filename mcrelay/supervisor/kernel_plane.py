@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mcrelay.config.model import Config
@@ -94,9 +94,8 @@ class KernelDataPlane:
         self._reconciler.worker_started(KERNEL, now, self._adopt(self._opened))
 
     def stop(self) -> None:
-        """Let no device run the program."""
-        if self._opened is not None:
-            self._opened.plane.detach_all_except(frozenset())
+        """Forward nothing: delete all flows, and let no device run the program."""
+        self._try(_stop_forwarding)
         self._reconciler.worker_exited(KERNEL, time.monotonic())
 
     def close(self) -> None:
@@ -118,15 +117,9 @@ class KernelDataPlane:
         """Carry out a batch, and report the answer to the reconciler."""
         assert self._opened is not None
         now = time.monotonic()
-        failed: dict[int, str] = {}
         try:
             self._prepare_tables(self._opened)
-            for index, action in enumerate(batch.actions):
-                try:
-                    self._carry_out(self._opened, action)
-                except (OSError, RowsExhausted) as error:
-                    failed[index] = _describe_failure(action, error)
-            self._opened.maps.reclaim()
+            failed = self._carry_out_all(self._opened, batch)
         except (OSError, RowsExhausted) as error:
             failed = dict.fromkeys(range(len(batch.actions)), _reason(error))
         if failed:
@@ -201,6 +194,19 @@ class KernelDataPlane:
     def _wanted_tables(self) -> KernelTables:
         return wanted_tables(self._reconciler.desired, self._counter_rows, self._sockets.endpoints())
 
+    def _carry_out_all(self, opened: _Opened, batch: SendBatch) -> dict[int, str]:
+        """Carry out the actions of a batch; return the reason of each failure by the index of the action."""
+        failed: dict[int, str] = {}
+        for index, action in enumerate(batch.actions):
+            try:
+                self._carry_out(opened, action)
+            except (OSError, RowsExhausted) as error:
+                failed[index] = _describe_failure(action, error)
+        deleted = [action.flow for action in batch.actions if isinstance(action, DeleteFlow)]
+        _delete_flows(opened.maps, deleted)
+        opened.maps.reclaim()
+        return failed
+
     def _carry_out(self, opened: _Opened, action: WorkerAction) -> None:
         match action:
             case Open(_, Attachment(ifindex)):
@@ -209,8 +215,6 @@ class KernelDataPlane:
                 opened.plane.hook.detach(ifindex)
             case SetFlow(_, flow, route):
                 self._set_flow(opened.maps, flow, route)
-            case DeleteFlow(_, flow):
-                self._delete_flow(opened.maps, flow)
 
     def _set_flow(self, maps: KernelMaps, flow: Flow, route: Route) -> None:
         translated = self._translate(flow, route)
@@ -220,17 +224,6 @@ class KernelDataPlane:
         if flow.source is not None:
             any_source = KernelRoute(translated.rule_row, translated.link_row, lists_sources=True)
             maps.set_flow(_without_source(flow), any_source)
-
-    def _delete_flow(self, maps: KernelMaps, flow: Flow) -> None:
-        found = maps.flows().get(flow)
-        if found is not None and flow in self._reconciler.desired.forwarding.flows:
-            # Packets that were on their way when the workers took over belong to the kernel.
-            maps.set_flow(flow, KernelRoute(found.rule_row, found.link_row, found.outputs, is_leaving=True))
-            maps.grace()
-        maps.delete_flow(flow)
-        others = {other for other in maps.flows() if _without_source(other) == _without_source(flow)}
-        if flow.source is not None and others == {_without_source(flow)}:
-            maps.delete_flow(_without_source(flow))
 
     def _translate(self, flow: Flow, route: Route) -> KernelRoute:
         """Return a route in the words of the maps; raises OSError and RowsExhausted."""
@@ -277,6 +270,30 @@ class KernelDataPlane:
                 self._refused[action.route.rule] = reason
                 self.has_changed = True
         self._reconciler.batch_refused(KERNEL, batch.number, failed, now)
+
+
+def _stop_forwarding(opened: _Opened) -> None:
+    _delete_flows(opened.maps, list(opened.maps.flows()))
+    opened.maps.reclaim()
+    opened.plane.detach_all_except(frozenset())
+
+
+def _delete_flows(maps: KernelMaps, flows: Sequence[Flow]) -> None:
+    """Delete flows, without losing or repeating a packet of those that move to the workers.
+
+    A packet that came in before the workers took over belongs to the kernel, even if it is still on its way.
+    """
+    if not flows:
+        return
+    present = maps.flows()
+    leaving = {flow: replace(present[flow], is_leaving=True) for flow in flows if flow in present}
+    maps.set_flows(leaving)
+    maps.grace()
+    left = present.keys() - flows
+    # The entry without a source of a flow that lists sources goes with the last of them.
+    listed = {_without_source(flow) for flow in left if flow.source is not None}
+    orphans = {_without_source(flow) for flow in flows if flow.source is not None} - listed
+    maps.delete_flows([*flows, *orphans])
 
 
 def _may_need_kernel(config: Config) -> bool:

@@ -6,7 +6,7 @@ import select
 import time
 from typing import NoReturn
 
-from mcrelay.ipc.channel import BlockingChannel
+from mcrelay.ipc.channel import BlockingChannel, ChannelClosed
 from mcrelay.model.drops import Drop
 from mcrelay.protocol.framing import PROCESS_PROTOCOL, Hello
 from mcrelay.protocol.worker import Acknowledged, Answer, Refused, decode_batch, encode_answer
@@ -34,8 +34,12 @@ class Worker:
     def run(self) -> NoReturn:
         """Forward packets. Raises ChannelClosed if the supervisor closes the channel."""
         self._answer(Hello(PROCESS_PROTOCOL))
-        while True:
-            self.turn(None)
+        try:
+            while True:
+                self.turn(None)
+        except ChannelClosed:
+            self._read_all()
+            raise
 
     def turn(self, timeout: float | None) -> None:
         """Wait for packets or a batch, at most `timeout` milliseconds, and process all that are ready."""
@@ -59,8 +63,14 @@ class Worker:
         if overruns := ingress.ring.read_overruns():
             self._counters.add_link(ingress.row, {Drop.OVERRUN: overruns})
 
+    def _read_all(self) -> None:
+        """Relay what has come in, before what relays it may go: the kernel relays what comes in now."""
+        for ingress in self._by_descriptor.values():
+            self._read(ingress, 0)
+
     def _receive_batch(self) -> None:
         text, descriptors = self._channel.receive()
+        self._read_all()
         batch = decode_batch(text)
         try:
             self._forwarding.apply(batch, descriptors)
