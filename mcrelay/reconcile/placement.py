@@ -33,10 +33,14 @@ KERNEL_PLACEMENT = Placement(is_kernel=True)
 
 @dataclass(frozen=True, slots=True)
 class KernelSupport:
-    """Why the kernel data plane cannot be used: at all (empty if it can), and for single rules."""
+    """Why the kernel data plane cannot be used: at all (empty if it can), and for single rules.
+
+    `is_default` says whether `data_plane: auto` takes it.
+    """
 
     missing: str = ""
     refused: Mapping[str, str] = field(default_factory=dict)
+    is_default: bool = True
 
 
 NO_KERNEL = KernelSupport("there is no kernel data plane")
@@ -68,7 +72,7 @@ def place_rule(
     KernelRefused if the file asks for the kernel, which cannot relay the rule.
     """
     route = Route(rule.name, tuple(leg.output for leg in legs), rule.input.loopback)
-    if rule.data_plane == "userspace":
+    if not may_use_kernel(rule, kernel.is_default):
         return USERSPACE, route
     obstacle = kernel.missing or next(_obstacles(rule, entry, legs), "") or kernel.refused.get(rule.name, "")
     if obstacle:
@@ -83,6 +87,11 @@ def place_rule(
         return Placement(reason=f"the Ethernet address of {unknown[0].address} is not known yet"), route
     outputs = tuple(_with_path(leg, addresses) for leg in legs)
     return KERNEL_PLACEMENT, Route(rule.name, outputs, exclusive=rule.exclusive)
+
+
+def may_use_kernel(rule: Rule, is_default: bool) -> bool:
+    """Return whether the file lets the kernel relay a rule; `is_default` is that of `KernelSupport`."""
+    return rule.exclusive or rule.data_plane == "kernel" or (is_default and rule.data_plane == "auto")
 
 
 def placement_without_route(rule: Rule) -> Placement:

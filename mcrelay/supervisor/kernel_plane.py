@@ -24,7 +24,7 @@ from mcrelay.model.os_errors import format_os_error
 from mcrelay.model.state import KERNEL, Attachment, Flow, Route, RouteOutput, WorkerState
 from mcrelay.protocol.control import KernelCounters
 from mcrelay.reconcile.commands import SendBatch
-from mcrelay.reconcile.placement import KernelSupport, kernel_state
+from mcrelay.reconcile.placement import KernelSupport, kernel_state, may_use_kernel
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.supervisor.counter_rows import CounterRows, RowsExhausted
 from mcrelay.supervisor.kernel_tables import KernelTables, ensure_counters, wanted_tables
@@ -33,6 +33,7 @@ from mcrelay.supervisor.sockets import Sockets
 
 log = logging.getLogger("mcrelay")
 
+IS_DEFAULT = False  # whether `data_plane: auto` takes the kernel
 UNKNOWN_ROUTE = Route("", ())
 """Stands for a route of an earlier daemon that differs from the one that is wanted."""
 
@@ -64,7 +65,8 @@ class KernelDataPlane:
     @property
     def support(self) -> KernelSupport:
         """Why the kernel data plane cannot be used: at all, and for single rules."""
-        return KernelSupport("" if self._opened else self._missing, dict(self._refused))
+        missing = "" if self._opened else self._missing
+        return KernelSupport(missing, dict(self._refused), IS_DEFAULT)
 
     def prepare(self, config: Config) -> None:
         """Open the data plane if a rule of the configuration may need it."""
@@ -297,7 +299,7 @@ def _delete_flows(maps: KernelMaps, flows: Sequence[Flow]) -> None:
 
 
 def _may_need_kernel(config: Config) -> bool:
-    return any(rule.data_plane != "userspace" for rule in config.rules.values())
+    return any(may_use_kernel(rule, IS_DEFAULT) for rule in config.rules.values())
 
 
 def _load(cpus: int) -> Objects:

@@ -10,7 +10,7 @@ from mcrelay.model.routes import HostRoute, NextHop, RouteAnswers, RouteKind, Ro
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.send_errors import PathFault
 from mcrelay.model.state import Attachment, Egress, EthernetPath, Flow, Ingress, Membership
-from mcrelay.reconcile.placement import KernelSupport, Placement, move_to_workers
+from mcrelay.reconcile.placement import KernelSupport, Placement, move_to_workers, placement_without_route
 from mcrelay.reconcile.plan import plan
 
 KERNEL = KernelSupport()
@@ -199,3 +199,23 @@ def test_an_unchanged_route_is_the_same_object_in_either_data_plane():
     )
     again = plan(config, LinkTable.of((ETH0, ETH1, TUN)), 1, first, RouteAnswers(), KERNEL)
     assert again.state.kernel.flows[FLOW] is first.state.kernel.flows[FLOW]
+
+
+def test_where_the_kernel_is_not_the_default_a_rule_must_ask_for_it():
+    opted = KernelSupport(is_default=False)
+    assert placement(kernel=opted) == Placement()
+    assert placement(kernel=opted, plane="kernel").is_kernel
+    assert placement(kernel=opted, options="exclusive: true").is_kernel
+
+
+@pytest.mark.parametrize(
+    ("options", "is_kernel"), [("enabled: false", False), ("enabled: false, data_plane: kernel", True)]
+)
+def test_a_rule_without_a_route_shows_the_data_plane_that_the_file_asks_for(options, is_kernel):
+    text = (
+        "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\n"
+        "rules: {feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
+        f" outputs: [{{interface: plant, group: 239.2.2.2, port: 6001}}], {options}}}}}\n"
+    )
+    rule = compile_config([parse(text.encode(), "mcrelay.yaml")]).rules["feed"]
+    assert placement_without_route(rule).is_kernel is is_kernel
