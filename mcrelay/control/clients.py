@@ -16,6 +16,7 @@ from mcrelay.protocol.jsonrpc import MAX_LINE, Code, Request, RpcError, parse_re
 from mcrelay.status.documents import Now
 
 MAX_CLIENTS = 256
+MAX_SILENT_CLIENTS = MAX_CLIENTS // 2  # have not said hello: more of them displace each other, and no other client
 MAX_ACCEPTS_PER_TURN = 16  # then the connected clients have their turn
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # accept(2) may succeed later
 MAX_UNSENT = 64 << 20  # octets of answers not received yet; what several clients wait for counts once
@@ -88,10 +89,16 @@ class Clients:
                 return
             connected.setblocking(False)
             if len(self._watched) >= MAX_CLIENTS:
-                self._close(min(self._watched, key=lambda one: one.last_message))
+                self._close(self._most_dispensable())
             connection = Connection(connected, time.monotonic())
             self._watched[connection] = 0
             self._update(connection)
+
+    def _most_dispensable(self) -> Connection:
+        """Return the connection to close for the next one: a greeted one only if few have not said hello."""
+        silent = [connection for connection in self._watched if not connection.is_greeted]
+        candidates = silent if len(silent) > MAX_SILENT_CLIENTS else self._watched
+        return min(candidates, key=lambda one: one.last_message)
 
     def _handle_events(self, connection: Connection, events: int) -> None:
         if connection not in self._watched:

@@ -320,7 +320,7 @@ def test_a_client_that_waits_for_a_reload_makes_room_for_others(harness, client)
     receive_answers(waiting, 1)
     for _ in range(2):  # the first answer may come in the turn of `reload.wait`, the second comes later
         client.call("list")
-    others = [harness.connect_raw() for _ in range(MAX_CLIENTS - 1)]
+    others = [greeted(harness) for _ in range(MAX_CLIENTS - 1)]
     assert is_closed(waiting)
     harness.supervisor.change(reload=later_result(2))
     wait_for(lambda: client.call("reload.verdict")["finished"] == 2)
@@ -436,15 +436,34 @@ def test_a_client_that_shuts_down_its_side_still_gets_all_answers(harness, clien
     assert is_closed(script)
 
 
+def greeted(harness):
+    """Return a new connection that has said hello."""
+    client = harness.connect_raw()
+    client.sendall(HELLO)
+    receive_answers(client, 1)
+    return client
+
+
 def test_of_too_many_clients_the_one_idle_longest_is_cut_off(harness, client):
     first = harness.connect_raw()
     first.sendall(HELLO)
     receive_answers(first, 1)
     client.call("list")
-    others = [harness.connect_raw() for _ in range(MAX_CLIENTS - 1)]
+    others = [greeted(harness) for _ in range(MAX_CLIENTS - 1)]
     assert is_closed(first)
     assert client.call("reload.verdict") == RESULT
     assert len(others) == MAX_CLIENTS - 1
+
+
+def test_clients_that_do_not_say_hello_displace_each_other_and_no_other(harness, client):
+    idle = greeted(harness)
+    silent = [harness.connect_raw() for _ in range(MAX_CLIENTS + 1)]
+    assert is_closed(silent[0])
+    assert client.call("reload.verdict") == RESULT
+    idle.sendall(encode_request("list"))
+    assert receive_answers(idle, 1)
+    silent[-1].sendall(HELLO)
+    assert receive_answers(silent[-1], 1)
 
 
 def test_a_bug_fails_one_request_and_is_logged_in_one_line(harness, client, capfd):
