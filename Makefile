@@ -17,6 +17,9 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 LOCKS := packaging/requirements
 RUNTIME ?= runtime
 TEST ?= test
+UNIT ?= tests
+# What depends on the versions of libraries; tests/project/ is about the tree.
+VERSIONED = tests --ignore=tests/project
 
 unexport PYTHONWARNINGS  # pip itself fails where warnings are errors
 
@@ -45,13 +48,13 @@ lint: $(VENV)/.installed-test ## ruff, mypy and the import contracts
 	@$(VENV)/bin/lint-imports --no-logo
 
 unit: $(VENV)/.installed-test ## the tests that need no root
-	@$(PY) -m pytest -n $(JOBS) -m "not netns"
+	@$(PY) -m pytest -n $(JOBS) -m "not netns" $(UNIT)
 
-test-lowest: ## these tests with the oldest versions that pyproject.toml allows: Debian 12's
+test-lowest: ## the tests of the packages with the oldest versions that pyproject.toml allows: Debian 12's
 	@$(if $(PYTHON_3_11),$(MAKE) --no-print-directory VENV=build/venv-lowest RUNTIME=lowest TEST=lowest \
-	PYTHON=$(PYTHON_3_11) unit,$(MAKE) --no-print-directory VENV=build/venv-lowest unlocked-lowest)
+	PYTHON=$(PYTHON_3_11) UNIT="$(VERSIONED)" unit,$(MAKE) --no-print-directory VENV=build/venv-lowest unlocked-lowest)
 
-test-latest: ## these tests with the newest versions that the package index has
+test-latest: ## the tests of the packages with the newest versions that the package index has
 	@rm -rf build/venv-latest
 	@$(MAKE) --no-print-directory VENV=build/venv-latest unlocked-latest
 
@@ -104,7 +107,7 @@ PYTHON_3_11 = $(shell for python in $(PYTHON) python3.11; do \
 unlocked-latest: venv
 	@$(PIP) --upgrade pip
 	@$(PIP) --editable . --group test
-	@$(PY) -m pytest -n $(JOBS) -m "not netns"
+	@$(PY) -m pytest -n $(JOBS) -m "not netns" $(VERSIONED)
 
 # Without Python 3.11, which is Debian 12's, some of its versions cannot be installed: then the oldest that can.
 unlocked-lowest: venv
@@ -118,7 +121,7 @@ unlocked-lowest: venv
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --constraints $(VENV)/lowest.txt --constraints $(VENV)/tools.txt \
 	--group test
 	@cat $(VENV)/lowest.txt
-	@$(PY) -m pytest -n $(JOBS) -m "not netns"
+	@$(PY) -m pytest -n $(JOBS) -m "not netns" $(VERSIONED)
 
 compile = $(VENV)/bin/uv pip compile --quiet --upgrade --custom-compile-command "make lock" --output-file
 locked = --universal --generate-hashes --constraints $(LOCKS)/test.txt

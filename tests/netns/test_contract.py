@@ -239,7 +239,7 @@ def test_every_packet_is_counted_as_relayed_or_under_a_drop_reason(studio, wire)
 def test_packets_that_do_not_fit_a_full_ring_are_counted(studio, wire):
     room, beyond = RING_OCTETS // 2048, 1000
     left = UdpListener(studio.left)
-    with studio.daemon(studio.config(FEED) + "max_age: 1min\n") as relay:
+    with studio.relaying(FEED) as relay:
         (worker,) = relay.workers()
         os.kill(worker, signal.SIGSTOP)
         for number in range(room + beyond):

@@ -106,7 +106,7 @@ def several_workers(studio, number=2):
         f" outputs: [{{interface: left, group: {group}, port: 6001}}]}}"
         for group in GROUPS
     )
-    return f"workers: {number}\nmax_age: 1min\n" + studio.config(*rules)
+    return f"workers: {number}\n" + studio.config(*rules)
 
 
 def streams(studio, rate):

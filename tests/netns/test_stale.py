@@ -23,6 +23,11 @@ INTERVAL_S, SLACK_S = 0.005, 0.3
 OLD = 50  # packets
 
 
+def default_age(config):
+    """Return a configuration without the greatest age that other tests have."""
+    return config.replace("max_age: 1min\n", "")
+
+
 class AgeListener:
     """A receiver in the left network that knows the age of each packet at its arrival."""
 
@@ -87,7 +92,7 @@ def send_while_the_worker_stands(relay, wire):
 @pytest.mark.parametrize("rule", [FEED, LISTED], ids=["scalar and array path", "array path"])
 def test_packets_older_than_a_second_are_counted_as_stale_and_never_sent(studio, wire, rule):
     left = AgeListener(studio.left)
-    with studio.relaying(rule) as relay:
+    with studio.daemon(default_age(studio.config(rule))) as relay:
         sent = send_while_the_worker_stands(relay, wire) + send_for(wire, 0.2)
         wait_until(lambda: link_of(relay).packets == sent, "all packets counted")
         counted = summary(relay)
@@ -100,9 +105,9 @@ def test_packets_older_than_a_second_are_counted_as_stale_and_never_sent(studio,
 
 def test_a_reload_changes_the_greatest_age_of_running_workers_and_touches_no_rule(studio, wire):
     left = AgeListener(studio.left)
-    with studio.relaying(FEED) as relay:
+    with studio.daemon(default_age(studio.config(FEED))) as relay:
         (worker,) = relay.workers()
-        relay.reload(studio.config(FEED) + "max_age: 1min\n")
+        relay.reload(studio.config(FEED))
         assert "generation 2, rules: 0 added, 0 changed, 0 removed, 1 kept" in relay.log()
         sent = send_while_the_worker_stands(relay, wire)
         wait_until(lambda: link_of(relay).packets == sent, "all packets counted")
