@@ -16,7 +16,7 @@ from mcrelay.protocol.jsonrpc import MAX_LINE, Code, Request, RpcError, parse_re
 from mcrelay.status.documents import Now
 
 MAX_CLIENTS = 256
-MAX_SILENT_CLIENTS = MAX_CLIENTS // 2  # have not said hello: more of them displace each other, and no other client
+MAX_SILENT_CLIENTS = MAX_CLIENTS // 2  # that have not said hello: if there are more, they displace each other
 MAX_ACCEPTS_PER_TURN = 16  # then the connected clients have their turn
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # accept(2) may succeed later
 MAX_UNSENT = 64 << 20  # octets of answers not received yet; what several clients wait for counts once
