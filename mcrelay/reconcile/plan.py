@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mcrelay.config.model import Config, Input, Output, Rule
@@ -23,6 +23,7 @@ from mcrelay.model.state import (
     WorkerState,
 )
 from mcrelay.packet.frame import frame_size
+from mcrelay.reconcile.conflicts import Conflicts, find_conflicts
 from mcrelay.reconcile.paths import Path, Unresolved, Unsupported, find_path, refuse_broadcast
 from mcrelay.reconcile.reasons import explain_outputs
 
@@ -52,8 +53,9 @@ def plan(
     known: Mapping[Flow, Route] = before.state.forwarding.flows if before else {}
     flows: dict[Flow, Route] = {}
     statuses = {}
+    conflicts = find_conflicts(config, links)
     for rule in config.rules.values():
-        statuses[rule.name], routed = _plan_rule(rule, config, links, answers)
+        statuses[rule.name], routed = _plan_rule(rule, config, links, answers, conflicts)
         for flow, route in routed.items():
             flows[flow] = known[flow] if known.get(flow) == route else route
     mtus = {link.ifindex: link.mtu for link in links.links.values()}
@@ -64,12 +66,22 @@ def plan(
     return Plan(DesiredState(forwarding, workers, frozenset(map(supervisor_resource, flows))), statuses)
 
 
-def route_of(
-    rule: Rule, config: Config, links: LinkTable, answers: RouteAnswers = _NO_ANSWERS
-) -> Route | None:
-    """Return the route of a rule on a host with these links and answers, or None if there is no route."""
-    _, flows = _plan_rule(rule, config, links, answers)
-    return next(iter(flows.values()), None)
+def route_finder(
+    links: LinkTable, answers: RouteAnswers = _NO_ANSWERS
+) -> Callable[[Config, Rule], Route | None]:
+    """Return a function that returns the route of a rule of a config on this host, or None if it has none.
+
+    The configs must outlive the function.
+    """
+    conflicts: dict[int, Conflicts] = {}  # by the id of a config
+
+    def find_route(config: Config, rule: Rule) -> Route | None:
+        if id(config) not in conflicts:
+            conflicts[id(config)] = find_conflicts(config, links)
+        _, flows = _plan_rule(rule, config, links, answers, conflicts[id(config)])
+        return next(iter(flows.values()), None)
+
+    return find_route
 
 
 def supervisor_resource(flow: Flow) -> SupervisorResource:
@@ -80,12 +92,13 @@ def supervisor_resource(flow: Flow) -> SupervisorResource:
 
 
 def _plan_rule(
-    rule: Rule, config: Config, links: LinkTable, answers: RouteAnswers
+    rule: Rule, config: Config, links: LinkTable, answers: RouteAnswers, conflicts: Conflicts
 ) -> tuple[RuleStatus, dict[Flow, Route]]:
     if not rule.enabled:
         return RuleStatus(RuleState.DISABLED, "`enabled: false` in the file"), {}
     try:
         flows = _flows(rule.input, config, links)
+        _refuse(conflicts.inputs.get(rule.name))
     except Unresolved as error:
         return RuleStatus(RuleState.UNRESOLVED, f"input: {error}"), {}
     except Unsupported as error:
@@ -95,6 +108,7 @@ def _plan_rule(
         try:
             link = _link(output.interface, config, links)
             path = find_path(output, link, links, answers)
+            _refuse(conflicts.outputs.get((rule.name, output.name)))
         except (Unresolved, Unsupported) as error:
             missing.append((output.interface, str(error)))
             unsupported += isinstance(error, Unsupported)
@@ -110,6 +124,12 @@ def _plan_rule(
     can_relay &= _link(rule.input.interface, config, links).has_carrier
     status = RuleStatus(RuleState.ACTIVE if can_relay else RuleState.UNRESOLVED).with_reasons(*reasons)
     return status, dict.fromkeys(flows, Route(rule.name, tuple(outputs), rule.input.loopback))
+
+
+def _refuse(conflict: str | None) -> None:
+    """Raise Unsupported if an input or an output conflicts with another one."""
+    if conflict:
+        raise Unsupported(conflict)
 
 
 def _links_not_up(rule: Rule, config: Config, links: LinkTable) -> Iterator[str]:

@@ -26,7 +26,7 @@ from mcrelay.model.actions import DeleteFlow, SetFlow
 from mcrelay.model.links import Link, LinkAddress, LinkTable
 from mcrelay.model.routes import RouteAnswers
 from mcrelay.reconcile.diff import diff
-from mcrelay.reconcile.plan import plan, route_of
+from mcrelay.reconcile.plan import plan, route_finder
 from tests.support.strategies import running_as
 from tests.support.supervisor_harness import Stage
 
@@ -481,7 +481,7 @@ def test_result_plan_history_diff_log_and_sockets_agree_on_what_changed(case, st
 
 def runs_whole(config, name):
     """Whether a rule runs with all of its outputs."""
-    route = route_of(config.rules[name], config, LINKS)
+    route = route_finder(LINKS)(config, config.rules[name])
     return route is not None and len(route.outputs) == len(config.rules[name].outputs)
 
 
@@ -499,7 +499,7 @@ def test_any_combination_of_changes_touches_exactly_the_rules_that_it_names(case
     except (ConfigError, KeyError, IndexError):  # edits that do not go together
         assume(False)
     before, after = configs[::-1] if is_backwards else configs
-    changes = compare_configs(before, after, lambda config, rule: route_of(rule, config, LINKS))
+    changes = compare_configs(before, after, route_finder(LINKS))
     states = (plan(config, LINKS, 4).state for config in (before, after))
     running, desired = (replace(state, worker_count=1) for state in states)
     running = running_as(running)

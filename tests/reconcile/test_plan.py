@@ -25,7 +25,7 @@ from mcrelay.model.state import (
     RouteOutput,
     WorkerState,
 )
-from mcrelay.reconcile.plan import plan, route_of, supervisor_resource
+from mcrelay.reconcile.plan import plan, route_finder, supervisor_resource
 
 HEAD = """
 version: 1
@@ -303,9 +303,9 @@ def test_a_rule_that_does_not_run_changes_no_other_rule():
 def test_the_route_of_a_rule_is_the_one_of_the_plan_and_none_where_the_rule_does_not_run():
     both = config(CAMERA, TUNNEL)
     camera, tunnel = both.rules.values()
-    links = host(ETH0, ETH1)
-    assert route_of(camera, both, links) == Route("camera", (TO_PLANT,))
-    assert route_of(tunnel, both, links) is None
+    find_route = route_finder(host(ETH0, ETH1))
+    assert find_route(both, camera) == Route("camera", (TO_PLANT,))
+    assert find_route(both, tunnel) is None
 
 
 def test_a_source_may_be_an_address_of_another_device():
