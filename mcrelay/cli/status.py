@@ -18,7 +18,7 @@ from mcrelay.cli.view.terminal import format_json, is_colour_wanted
 from mcrelay.cli.view.units import format_count
 from mcrelay.client.connection import NoAnswer
 from mcrelay.model.suggestions import list_words
-from mcrelay.reload.files_on_disk import changes_rules
+from mcrelay.reload.files_on_disk import has_changes
 
 Part = Mapping[str, Any]  # a part of the status document, which schemas/status.schema.json describes
 
@@ -135,11 +135,11 @@ def find_troubles(document: Part) -> Iterator[str]:
 
 
 def _find_file_troubles(document: Part) -> Iterator[str]:
-    """Yield a phrase if files that the last reload was not about would be refused, or would change rules."""
+    """Yield a phrase if files that the last reload was not about would be refused or change something."""
     files, outcome = document.get("files", {}), document["reload"]["outcome"]
     if files.get("state") == "invalid" and outcome != "rejected":
         yield "the files on disk are invalid: a reload or a restart would refuse them"
-    if files.get("state") == "differ" and outcome != "rolled_back" and changes_rules(files):
+    if files.get("state") == "differ" and outcome != "rolled_back" and has_changes(files):
         yield "the files differ from what runs: `mcrelay reload` applies them"
 
 

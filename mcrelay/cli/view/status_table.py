@@ -100,10 +100,11 @@ def _format_files(document: Part, colour: bool) -> Iterator[str]:
 
 
 def format_changes(changes: Part) -> str:
-    """Return how many rules a reload changed: `, 1 added, 3 kept`."""
+    """Return how many rules a reload changed, and the changed settings: `, 1 added, 3 kept, watch: ...`."""
     numbers = {word: changes.get(f"{word}_count", 0) for word in ("added", "changed", "removed")}
     numbers["kept"] = changes.get("kept", 0)
-    return "".join(f", {number:,} {word}" for word, number in numbers.items() if number)
+    rules = (f"{number:,} {word}" for word, number in numbers.items() if number)
+    return "".join(f", {text}" for text in (*rules, *changes.get("settings", ())))
 
 
 # Rules.
