@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mcrelay.linux.return_socket import ReturnedError, read_errors, read_senders
 from mcrelay.model.addresses import is_group
-from mcrelay.model.counters import MASK, OUTPUTS
+from mcrelay.model.counters import OUTPUTS
 from mcrelay.model.send_errors import IcmpError, PathFault
 from mcrelay.model.state import Egress
 from mcrelay.packet.fib import RouteEntry
@@ -84,9 +84,9 @@ class ReturnCounter:
             return
         counts = self._counters.counts
         output = max(concerned, key=lambda output: counts[output.counts]).counts
-        if packets := counts[output]:
+        if (packets := counts[output]) > 0:
             counts[output + _OCTETS] -= counts[output + _OCTETS] // packets
-        counts[output] = (counts[output] - 1) & MASK
+        counts[output] -= 1
         self._counters.add_send_errors(output, OUTPUTS.column(name), 1, time)
 
 
