@@ -10,6 +10,7 @@ import pytest
 from mcrelay.client.connection import connect
 from mcrelay.lab import Receiver, report_of
 from mcrelay.lab.command import wait_until
+from mcrelay.linux.process_usage import read_run_state
 from tests.netns.support.relay_observer import summary
 
 FEED = (
@@ -64,6 +65,19 @@ def test_a_worker_that_stands_still_under_traffic_is_replaced(studio, stand, why
     assert worker["reason"].endswith(why)
     assert f"last death: {worker['reason']}" in shown
     assert f"worker 0 (process {standing}) died: {worker['reason']}; restarting it" in relay.log()
+
+
+def test_a_worker_that_sleeps_in_a_batch_is_replaced_and_the_change_takes_place(studio):
+    with studio.relaying(FEED) as relay:
+        (standing,) = relay.workers()
+        hang(studio, standing)
+        wait_until(lambda: read_run_state(standing)[0] == "t", "the debugger")
+        done = relay.reload(studio.config(FEED.replace("6001", "6002")))
+        assert done.startswith("applied")
+        wait_until(lambda: relay.workers() not in ([], [standing]), "another worker")
+        reason = processes(relay)["worker 0"]["reason"]
+    assert reason.startswith("killed, because it stood still for ")
+    assert reason.endswith("a batch waited for it")
 
 
 def test_a_worker_that_is_stopped_without_traffic_is_replaced_before_the_next_packet(studio):
