@@ -167,6 +167,7 @@ def test_list_and_stats_are_parts_of_status(harness, client):
     }
     assert [one["name"] for one in client.call("stats")["rules"]] == ["feed", "other"]
     [other] = client.call("stats", rule="other")["rules"]
+    assert (other["state"], other["reason"]) == ("paused", "worker 0 pauses")
     assert other["in"] == {"packets": 5, "octets": 50}
     assert other["out"] == {"packets": 8, "octets": 80}
     assert (other["drops"]["source"], other["drops"]["send_error"]) == (1, 2)

@@ -1,9 +1,65 @@
-"""Documents of very many rules, which are built in pieces."""
+"""Documents: what each shows of a rule, and how those of very many rules are built in pieces."""
+
+import json
 
 import pytest
 
-from mcrelay.status.documents import RULES_PER_PIECE
-from tests.support.control_harness import ServerHarness, rule, sections
+from mcrelay.model.send_errors import SEND_ERROR_NAMES
+from mcrelay.protocol.relayed_flows import Duplicate
+from mcrelay.status.documents import RULES_PER_PIECE, Documents, Now
+from mcrelay.status.rates import CounterReader
+from mcrelay.status.replica import SnapshotReplica
+from tests.support.control_harness import Memory, ServerHarness, rule, sections
+
+NOW = Now(monotonic=1000.0, time=2000.0, boot=1000.0)
+JUST_NOW, BEFORE = 1_999_000_000_000, 1_998_000_000_000  # nanoseconds
+REFUSED = SEND_ERROR_NAMES.index("EPERM")
+
+
+class Answers:
+    """The documents of a snapshot, with the counters of one worker."""
+
+    def __init__(self, state="active", reason=""):
+        counters = CounterReader()
+        self.memory = Memory()
+        counters.add(0, self.memory.numbers.cast("B"))
+        self.documents = Documents(SnapshotReplica(counters), counters, lambda pid: None)
+        statuses = {"set": {"feed": [state, reason]}}
+        self.documents.apply_delta({**sections(feed=rule(outputs=2)), "statuses": statuses}, NOW)
+
+    def status(self):
+        """Return the document `status`."""
+        return json.loads(b"".join(self.documents.status(None, NOW)))
+
+    def reasons(self):
+        """Return the reason of the only rule in each document."""
+        listed, counted = self.documents.list(NOW), self.documents.stats(None, NOW)
+        documents = (self.status(), *(json.loads(b"".join(pieces)) for pieces in (listed, counted)))
+        return [document["rules"][0]["reason"] for document in documents]
+
+
+def test_each_document_has_the_current_errors_of_outputs_in_the_reason_of_an_active_rule():
+    answers = Answers(reason="worker 1 pauses")
+    answers.memory.rule(0, last_time=BEFORE)
+    answers.memory.output(1, last_error_time=JUST_NOW, last_error=REFUSED)
+    first, *others = answers.reasons()
+    assert first.startswith("worker 1 pauses; output plant to 239.2.2.2:6001: EPERM, a packet filter")
+    assert others == [first, first]
+
+
+@pytest.mark.parametrize(("state", "age_s"), [("active", 100), ("paused", 1)])
+def test_an_error_of_the_past_or_of_a_rule_that_does_not_run_is_no_reason(state, age_s):
+    answers = Answers(state, "because")
+    answers.memory.output(0, last_error_time=int((NOW.time - age_s) * 1e9), last_error=REFUSED)
+    assert answers.reasons() == ["because"] * 3
+
+
+def test_a_flow_that_another_daemon_relays_is_in_the_next_document():
+    answers = Answers()
+    assert answers.status()["daemon"]["problems"] == []
+    once = Duplicate(8, "c.yaml", "apart", False)
+    answers.documents.duplicates_changed({"feed": [once]})
+    assert answers.status()["daemon"]["problems"] == [f"rule feed: {once.reason}"]
 
 
 @pytest.mark.parametrize("count", [0, 1, RULES_PER_PIECE, 2 * RULES_PER_PIECE + 1])
