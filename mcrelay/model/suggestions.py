@@ -14,8 +14,13 @@ MAX_LISTED = 12  # words in a message
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown word: a similar known word, or an empty text."""
-    nearest = _nearest(word[:MAX_WORD_LENGTH], tuple(known))
+    nearest = nearest_word(word, known)
     return f"; did you mean `{nearest}`?" if nearest else ""
+
+
+def nearest_word(word: str, known: Iterable[str]) -> str:
+    """Return the known word that resembles `word` most, or an empty text."""
+    return _nearest(word[:MAX_WORD_LENGTH], tuple(known))
 
 
 def list_words(known: Iterable[str]) -> str:
