@@ -18,6 +18,7 @@ from mcrelay.cli.view.terminal import format_json, is_colour_wanted
 from mcrelay.cli.view.units import format_count
 from mcrelay.client.connection import NoAnswer
 from mcrelay.model.suggestions import list_words
+from mcrelay.reload.degraded import is_degraded
 from mcrelay.reload.files_on_disk import has_changes
 
 Part = Mapping[str, Any]  # a part of the status document, which schemas/status.schema.json describes
@@ -122,7 +123,7 @@ def _format(document: dict[str, Any], options: argparse.Namespace) -> Sequence[s
 
 def find_troubles(document: Part) -> Iterator[str]:
     """Yield a phrase for each problem: degraded rules, a file that does not run, a process that died."""
-    if degraded := [rule["name"] for rule in document["rules"] if _is_degraded(rule)]:
+    if degraded := [rule["name"] for rule in document["rules"] if is_degraded(rule["state"], rule["reason"])]:
         yield f"{format_count(len(degraded), 'rule')} not running, or only in part: {list_words(degraded)}"
     if document["reload"]["outcome"] == "rejected" and document.get("files", {}).get("state") != "running":
         yield "the last reload rejected the file"
@@ -140,8 +141,3 @@ def _find_file_troubles(document: Part) -> Iterator[str]:
         yield "the files on disk are invalid: a reload or a restart would refuse them"
     if files.get("state") == "differ" and outcome != "rolled_back" and has_changes(files):
         yield "the files differ from what runs: `mcrelay reload` applies them"
-
-
-def _is_degraded(rule: Part) -> bool:
-    """Return whether a rule is enabled, but does not run or runs in part."""
-    return rule["enabled"] and (rule["state"] != "active" or bool(rule["reason"]))

@@ -23,11 +23,11 @@ def nearest_word(word: str, known: Iterable[str]) -> str:
     return _nearest(word[:MAX_WORD_LENGTH], tuple(known))
 
 
-def list_words(known: Iterable[str]) -> str:
-    """Return the first MAX_LISTED known words as text for a message, and the number of the other words."""
+def list_words(known: Iterable[str], limit: int = MAX_LISTED) -> str:
+    """Return the first `limit` known words as text for a message, and the number of the other words."""
     words = list(known)
-    more = f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
-    return ", ".join(words[:MAX_LISTED]) + more
+    more = f" and {len(words) - limit:,} more" if len(words) > limit else ""
+    return ", ".join(words[:limit]) + more
 
 
 def similar_words(word: str, known: Iterable[str]) -> list[str]:

@@ -24,6 +24,8 @@ Pieces = tuple[bytes, ...]
 """A document in pieces. The clients that wait for the same document share its pieces in memory."""
 
 _RELOAD_KEYS = ("at", "outcome", "generation", "changes", "problems", "lines", "reason")
+# The result until the first configuration runs, with the number of that configuration and its time.
+_STARTING = {"outcome": "starting", "changes": {}, "problems": [], "lines": [], "reason": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +111,10 @@ class Documents:
         return lambda time: self._clock.age(time, now.boot)
 
     def _head(self, now: Now) -> bytes:
-        daemon, reload = (
-            self._snapshot.section("daemon"),
-            _last_shown_result(self._snapshot.section("reload")),
-        )
+        daemon, generation = self._snapshot.section("daemon"), self._snapshot.section("generation")
+        reload = _last_shown_result(self._snapshot.section("reload"))
+        if "outcome" not in reload:
+            reload = {**_STARTING, "generation": generation.get("number"), "at": generation.get("accepted")}
         head = {
             "version": JSON_VERSION,
             "time": now.time,
@@ -123,7 +125,7 @@ class Documents:
                 "config": daemon.get("config"),
                 "problems": [*daemon.get("problems", ()), *self._snapshot.hints()],
             },
-            "generation": self._snapshot.section("generation"),
+            "generation": generation,
             "reload": {name: reload.get(name) for name in _RELOAD_KEYS},
             "files": self._snapshot.section("files"),
             "trial": self._snapshot.section("trial") or None,

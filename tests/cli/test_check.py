@@ -153,7 +153,7 @@ def test_a_missing_file_and_a_folder_are_refused_with_exit_code_78(tmp_path, cap
     assert main(["check", str(missing)]) == 78
     assert main(["check", str(tmp_path)]) == 78
     assert capsys.readouterr().out.splitlines() == [
-        f"{missing}: no such file or directory",
+        f"{missing}: no such file or directory; write it, or name another file",
         f"{missing}: 1 problem",
         f"{tmp_path}: this is a directory, not a file",
         f"{tmp_path}: 1 problem",

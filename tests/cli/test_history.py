@@ -216,7 +216,11 @@ def test_missing_files_are_reported_as_by_check(add_entry, state_dir, file, caps
     add_entry(1)
     file.unlink()
     code, out, err = run_verb(capsys, "diff", "1", "--state-dir", str(state_dir))
-    assert (code, out, err) == (78, "", f"{file}: no such file or directory\n")
+    assert (code, out, err) == (
+        78,
+        "",
+        f"{file}: no such file or directory; write it, or name another file\n",
+    )
 
 
 def test_a_missing_entry_is_reported_in_one_line(add_entry, state_dir, capsys):

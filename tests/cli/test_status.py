@@ -102,7 +102,7 @@ def test_a_rule_that_does_not_run_or_only_in_part_is_trouble():
     rules = (
         rule("well"),
         idle("late", "unresolved", "why"),
-        rule("half", reason="1 of 2 outputs do not run"),
+        rule("half", reason="1 of 2 outputs does not run"),
     )
     assert troubles_of(*rules) == ["2 rules not running, or only in part: late, half"]
 

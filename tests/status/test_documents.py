@@ -4,12 +4,14 @@ import json
 
 import pytest
 
+from mcrelay.cli.view.status_table import format_status
 from mcrelay.model.send_errors import SEND_ERROR_NAMES
 from mcrelay.protocol.relayed_flows import Duplicate
 from mcrelay.status.documents import RULES_PER_PIECE, Documents, Now
 from mcrelay.status.rates import CounterReader
 from mcrelay.status.replica import SnapshotReplica
-from tests.support.control_harness import Memory, ServerHarness, rule, sections
+from tests.support.control_harness import RESULT, Memory, ServerHarness, rule, sections
+from tests.support.json_schemas import validate
 
 NOW = Now(monotonic=1000.0, time=2000.0, boot=1000.0)
 JUST_NOW, BEFORE = 1_999_000_000_000, 1_998_000_000_000  # nanoseconds
@@ -19,13 +21,14 @@ REFUSED = SEND_ERROR_NAMES.index("EPERM")
 class Answers:
     """The documents of a snapshot, with the counters of one worker."""
 
-    def __init__(self, state="active", reason=""):
+    def __init__(self, state="active", reason="", **changes):
         counters = CounterReader()
         self.memory = Memory()
         counters.add(0, self.memory.numbers.cast("B"))
         self.documents = Documents(SnapshotReplica(counters), counters, lambda pid: None)
         statuses = {"set": {"feed": [state, reason]}}
-        self.documents.apply_delta({**sections(feed=rule(outputs=2)), "statuses": statuses}, NOW)
+        snapshot = {**sections(feed=rule(outputs=2)), "statuses": statuses, **changes}
+        self.documents.apply_delta(snapshot, NOW)
 
     def status(self):
         """Return the document `status`."""
@@ -52,6 +55,42 @@ def test_an_error_of_the_past_or_of_a_rule_that_does_not_run_is_no_reason(state,
     answers = Answers(state, "because")
     answers.memory.output(0, last_error_time=int((NOW.time - age_s) * 1e9), last_error=REFUSED)
     assert answers.reasons() == ["because"] * 3
+
+
+def test_until_the_first_configuration_runs_the_daemon_is_starting():
+    generation = {**sections()["generation"], "hash": 64 * "0"}
+    answers = Answers(reload={"begun": 1, "finished": 0, "earlier": []}, generation=generation)
+    document = answers.status()
+    assert document["reload"] == {
+        "outcome": "starting", "generation": 1, "at": 1000.1, "reason": "",
+        "changes": {}, "problems": [], "lines": [],
+    }  # fmt: skip
+    validate(document, "status")
+    assert "starting: generation 1 does not run completely yet" in format_status(document, False)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "shown"), [([{**RESULT, "outcome": "applied"}], "applied"), ([], "confirmed")]
+)
+def test_the_status_shows_the_last_result_about_the_files_or_else_the_last_one(earlier, shown):
+    confirmed = {**RESULT, "outcome": "confirmed", "is_about_files": False}
+    answers = Answers(reload={**confirmed, "earlier": earlier})
+    assert answers.status()["reload"]["outcome"] == shown
+
+
+def test_one_rule_can_be_asked_for():
+    answers = Answers()
+    answers.memory.output(1, EPERM=3)
+    for pieces in (answers.documents.status("feed", NOW), answers.documents.stats("feed", NOW)):
+        assert [rule["name"] for rule in json.loads(b"".join(pieces))["rules"]] == ["feed"]
+    assert answers.status()["rules"][0]["outputs"][1]["drops"]["send_error"] == {"EPERM": 3}
+
+
+def test_a_delta_without_rules_changes_no_rule():
+    answers = Answers()
+    answers.documents.apply_delta({"generation": {**sections()["generation"], "number": 2}}, NOW)
+    document = answers.status()
+    assert (document["generation"]["number"], [rule["name"] for rule in document["rules"]]) == (2, ["feed"])
 
 
 def test_a_flow_that_another_daemon_relays_is_in_the_next_document():

@@ -65,6 +65,8 @@ def _format_heading(document: Part, colour: bool) -> Iterator[str]:
 def _format_reload(reload: Part, generation: int, colour: bool) -> Iterator[str]:
     """Yield the result of the last reload, and all problems if it was rejected."""
     match reload["outcome"]:
+        case "starting":
+            yield f"starting: generation {generation} does not run completely yet"
         case "started":
             yield "no reload since the start"
         case "rejected":
