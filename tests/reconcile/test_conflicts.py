@@ -94,7 +94,7 @@ def test_a_rule_that_is_refused_or_disabled_is_in_the_way_of_no_other():
 def test_an_output_that_an_earlier_output_of_the_rule_equals_is_refused():
     found = planned(rule("first", "studio", "interface: plant, group: 239.2.2.2", OUTPUT))
     reason = (
-        "1 of 2 outputs do not run: output factory: 239.2.2.2:5001 on factory0 is already an output"
+        "1 of 2 outputs does not run: output factory: 239.2.2.2:5001 on factory0 is already an output"
         " (eth1 and factory0 are one device); delete one of them"
     )
     assert found.rules == {"first": RuleStatus(RuleState.ACTIVE, reason)}
@@ -122,8 +122,8 @@ def test_a_rule_does_not_hear_another_rule_on_the_same_host(sources, source, is_
         rule("hears", "plant", "interface: studio, group: 239.5.5.5", loopback="true", sources=sources),
     )
     reason = (
-        "1 of 2 outputs do not run: output factory: 239.1.1.1:5001 on factory0 is the input of rule `hears`,"
-        " which has `loopback`, too (eth1 and factory0 are one device): the relay would hear itself; delete"
+        "1 of 2 outputs does not run: output factory: 239.1.1.1:5001 on factory0 is the input of rule `hears`"
+        ", which has `loopback`, too (eth1 and factory0 are one device): the relay would hear itself; delete"
         " one of them"
     )
     assert (found["sends"].reason == reason) == is_refused

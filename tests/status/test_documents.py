@@ -1,6 +1,7 @@
 """Documents: what each shows of a rule, and how those of very many rules are built in pieces."""
 
 import json
+from itertools import count
 
 import pytest
 
@@ -8,6 +9,7 @@ from mcrelay.cli.view.status_table import format_status
 from mcrelay.model.send_errors import SEND_ERROR_NAMES
 from mcrelay.protocol.relayed_flows import Duplicate
 from mcrelay.status.documents import RULES_PER_PIECE, Documents, Now
+from mcrelay.status.process_usage import Usage
 from mcrelay.status.rates import CounterReader
 from mcrelay.status.replica import SnapshotReplica
 from tests.support.control_harness import RESULT, Memory, ServerHarness, rule, sections
@@ -25,7 +27,8 @@ class Answers:
         counters = CounterReader()
         self.memory = Memory()
         counters.add(0, self.memory.numbers.cast("B"))
-        self.documents = Documents(SnapshotReplica(counters), counters, lambda pid: None)
+        usages = (Usage(cpu_seconds=seconds, memory_octets=7) for seconds in count())
+        self.documents = Documents(SnapshotReplica(counters), counters, lambda pid: next(usages))
         statuses = {"set": {"feed": [state, reason]}}
         snapshot = {**sections(feed=rule(outputs=2)), "statuses": statuses, **changes}
         self.documents.apply_delta(snapshot, NOW)
@@ -84,6 +87,26 @@ def test_one_rule_can_be_asked_for():
     for pieces in (answers.documents.status("feed", NOW), answers.documents.stats("feed", NOW)):
         assert [rule["name"] for rule in json.loads(b"".join(pieces))["rules"]] == ["feed"]
     assert answers.status()["rules"][0]["outputs"][1]["drops"]["send_error"] == {"EPERM": 3}
+
+
+def test_a_sample_is_what_later_rates_and_usages_are_measured_from():
+    answers = Answers()
+    answers.documents.sample(NOW)
+    answers.memory.rule(0, packets=50)
+    later = Now(NOW.monotonic + 2, NOW.time + 2, NOW.boot + 2)
+    document = json.loads(b"".join(answers.documents.status(None, later)))
+    assert document["rules"][0]["input"]["packets_per_second"] is None  # the rule came with the sample
+    answers.documents.sample(later)
+    answers.memory.rule(0, packets=150)
+    latest = Now(NOW.monotonic + 4, NOW.time + 4, NOW.boot + 4)
+    document = json.loads(b"".join(answers.documents.status(None, latest)))
+    assert document["rules"][0]["input"]["packets_per_second"] == 50.0
+    assert document["processes"][0]["cpu_percent"] == 50.0
+
+
+def test_a_rule_without_counters_has_none():
+    answers = Answers(rules={"set": {"feed": rule(row=None)}})
+    assert answers.status()["rules"][0]["input"]["packets"] == 0
 
 
 def test_a_delta_without_rules_changes_no_rule():
