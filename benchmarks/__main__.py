@@ -9,7 +9,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import footprint, latency, load, machine, rate, results, saturation, scale, startup, trace
+from benchmarks import (
+    footprint,
+    latency,
+    load,
+    machine,
+    paced,
+    rate,
+    results,
+    saturation,
+    scale,
+    startup,
+    trace,
+)
 from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.figures import Sample, group_samples
 from benchmarks.goals import goals
@@ -22,6 +34,7 @@ PARTS = {
     "rate": rate.measure,
     "saturation": saturation.measure,
     "load": load.measure,
+    "paced": paced.measure,
     "latency": latency.measure,
     "startup": startup.measure,
     "scale": scale.measure,

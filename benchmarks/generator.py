@@ -24,7 +24,7 @@ from mcrelay.lab import Host
 from mcrelay.linux.constants import PR_SET_TIMERSLACK
 from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, MAX_SEGMENTS, Messages, address_of, sockaddrs
 from mcrelay.traffic.endpoint import bind_to_device
-from mcrelay.traffic.pacer import Pacer
+from mcrelay.traffic.pacer import ROUND_S, Pacer
 
 TTL = 16  # kernel routing decrements it
 UNLIMITED = 1e9  # packets a second: more than any machine sends
@@ -34,24 +34,34 @@ SEND_BUFFER = 1 << 20  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A request to the generator: the traffic, packets a second, and the duration in seconds."""
+    """A request to the generator: the traffic, packets a second, and the duration in seconds.
+
+    Packets that are due within `round_s` seconds are sent together.
+    """
 
     case: Case
     rate: float
     seconds: float
+    round_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The packets that were sent, and the time it took in seconds."""
+    """The packets that were sent, the time it took in seconds, and the number of rounds."""
 
     packets: int
     seconds: float
+    rounds: int
 
     @property
     def rate(self) -> float:
         """Packets a second."""
         return self.packets / self.seconds
+
+    @property
+    def round(self) -> float:
+        """The mean number of packets that were sent together."""
+        return self.packets / max(1, self.rounds)
 
 
 class Generator:
@@ -79,18 +89,18 @@ class Generator:
         self._process.kill()
         self._process.join()
 
-    def start(self, case: Case, rate: float, seconds: float) -> None:
+    def start(self, case: Case, rate: float, seconds: float, round_s: float = ROUND_S) -> None:
         """Start to send for `seconds`. `result` waits for the end."""
-        self._connection.send(Order(case, rate, seconds))
+        self._connection.send(Order(case, rate, seconds, round_s))
 
     def result(self) -> Sent:
         """Wait for the end, and return what was sent."""
         sent: Sent = self._connection.recv()
         return sent
 
-    def send(self, case: Case, rate: float, seconds: float) -> Sent:
+    def send(self, case: Case, rate: float, seconds: float, round_s: float = ROUND_S) -> Sent:
         """Send, wait for the end, and return what was sent."""
-        self.start(case, rate, seconds)
+        self.start(case, rate, seconds, round_s)
         return self.result()
 
 
@@ -109,16 +119,16 @@ def _serve(orders: Connection, device: str, cpu: int | None) -> None:
 def _carry_out(descriptor: int, order: Order) -> Sent:
     train = _Train(descriptor, order.case)
     began = now = time.monotonic()
-    pace, sent = Pacer(order.rate, now), 0
+    pace, sent, rounds = Pacer(order.rate, now, order.round_s), 0, 0
     while now - began < order.seconds:
         if count := pace.packets_due(now):
             left = train.send(count)
             pace.record_sent(left, now)
-            sent += left
+            sent, rounds = sent + left, rounds + 1
         else:
             time.sleep(pace.seconds_to_wait(now))  # leaves CPU time to the relay
         now = time.monotonic()
-    return Sent(sent, time.monotonic() - began)
+    return Sent(sent, time.monotonic() - began, rounds)
 
 
 class _Train:

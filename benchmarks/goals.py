@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from benchmarks import footprint, latency, rate, saturation, scale
+from benchmarks import footprint, latency, paced, rate, saturation, scale
 from benchmarks.case import DIFFERING, FLOWS_50, ONE_FLOW, RULES_100, RULES_10000
 from benchmarks.figures import Figure, Question, ratio
 
@@ -38,7 +39,7 @@ class Goal:
 
 def goals(figures: Sequence[Figure]) -> list[Goal]:
     """Return every goal that this benchmark measures."""
-    return [*_throughput(figures), *_resources(figures)]
+    return [*_throughput(figures), *_paced(figures), *_resources(figures)]
 
 
 def _throughput(figures: Sequence[Figure]) -> Iterator[Goal]:
@@ -58,6 +59,19 @@ def _throughput(figures: Sequence[Figure]) -> Iterator[Goal]:
             _over(find(saturation.QUESTION, case.name), cost),
         )
     yield Goal("latency at 10 kpps, p99", 200, "us", _first(figures, latency.P99))
+
+
+def _paced(figures: Sequence[Figure]) -> Iterator[Goal]:
+    """Yield the goals at the rates of real streams."""
+    for kpps in paced.QUICK_RATES:
+        pace = paced.Pace(kpps, paced.SMOOTH_S).label
+        beside = ratio(figures, paced.QUESTION, pace, US, "socat")
+        yield Goal(f"CPU time beside socat's, {pace}", 1, "times", beside)
+    find = _finder(figures)
+    bursts = [find(paced.QUESTION, paced.Pace(one, paced.BURST_S).label) for one in paced.RATES[1:]]
+    steps = [_over(after, before) for before, after in pairwise(bursts)]
+    known = [step for step in steps if step is not None]
+    yield Goal("CPU time in bursts beside the next lower rate", 1.05, "times", max(known, default=None))
 
 
 def _resources(figures: Sequence[Figure]) -> Iterator[Goal]:

@@ -6,6 +6,7 @@ Each says which cases it supports and where its packets are sent, and runs on th
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -145,8 +146,34 @@ class Nftables:
             testbed.relay.run(["nft", "flush", "ruleset"])
 
 
-RELAYS: list[Relay] = [Mcrelay(), Socat(), Smcroute(), Nftables()]
-IN_USER_SPACE = RELAYS[:2]
+class Mcr:
+    """A relay in Rust (github.com/acooks/mcr), which is compared where its `mcrd` is on the PATH."""
+
+    name = "mcr"
+
+    def why_not(self, case: Case) -> str | None:
+        """Return None: it can run every case."""
+        return None
+
+    def destinations(self, case: Case) -> list[Endpoint]:
+        """Return other groups and ports."""
+        return case.copies
+
+    @contextmanager
+    def running(self, testbed: Testbed, case: Case) -> Iterator[None]:
+        """Run `mcrd` with one worker."""
+        config = testbed.folder / "mcr.json5"
+        config.write_text(mcr_rules(case))
+        files = ["--config", str(config), "--control-socket-path", str(testbed.folder / "mcr.sock")]
+        command = ["mcrd", "supervisor", "--interface", "eth0", "--num-workers", "1", *files]
+        with _terminate_after(
+            [testbed.relay.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]
+        ):
+            yield
+
+
+IN_USER_SPACE: list[Relay] = [Mcrelay(), Socat(), *([Mcr()] if shutil.which("mcrd") else [])]
+RELAYS: list[Relay] = [*IN_USER_SPACE, Smcroute(), Nftables()]
 
 
 def configuration(case: Case) -> str:
@@ -161,6 +188,22 @@ def rule(number: int, outputs: int = 1) -> str:
     to = ", ".join(f"{{interface: out, group: {one.address}, port: {one.port}}}" for one in copies)
     source = f"{{interface: in, group: {flow.address}, port: {flow.port}}}"
     return f"  r{number}: {{input: {source}, outputs: [{to}]}}"
+
+
+def mcr_rules(case: Case) -> str:
+    """Return the configuration of mcr for a case."""
+    rules = [
+        {
+            "name": f"r{number}",
+            "input": {"interface": "eth0", "group": flow.address, "port": flow.port},
+            "outputs": [
+                {"interface": "eth1", "group": to.address, "port": to.port}
+                for to in (cases.copy(number, output) for output in range(case.outputs))
+            ],
+        }
+        for number, flow in enumerate(map(cases.flow, range(case.rules)))
+    ]
+    return json.dumps({"rules": rules})
 
 
 def ruleset(case: Case, ethernet: str) -> str:

@@ -34,11 +34,13 @@ QUESTION = Question(
     "CPU time for each packet sent. A process that handles packets is stopped while its receive buffer is"
     " filled, then continued, and measured until the buffer is empty. For a relay in the kernel, it is what"
     " the relay adds to the CPU time of a generator at full rate. The receiver's device counts and drops the"
-    " packets, so that a receiver's work is not included",
+    " packets, so that a receiver's work is not included. `no offload`: the relay's kernel cuts runs of"
+    " packets before the output device gets them",
 )
 FILLING_S = 0.2
 RATE = 120_000  # packets a second: 24,000 packets overfill a ring of 32 MiB with frames of 2 KiB
 TRIES = 3
+CUT = ", no offload"  # in the name of a case: the output device does not cut runs of packets
 
 
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
@@ -57,7 +59,11 @@ def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
                         if relay in IN_USER_SPACE
                         else _sending(testbed, case) - alone
                     )
-                yield Sample(QUESTION, case.name, relay.name, value / case.outputs * 1e6)
+                    yield Sample(QUESTION, case.name, relay.name, value / case.outputs * 1e6)
+                    if relay in IN_USER_SPACE:
+                        with testbed.without_segmentation_offload():
+                            value = _relaying(testbed, counter, case)
+                        yield Sample(QUESTION, f"{case.name}{CUT}", relay.name, value / case.outputs * 1e6)
 
 
 def _cases(effort: Effort) -> list[Case]:

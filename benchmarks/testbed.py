@@ -27,8 +27,10 @@ from benchmarks.usage import cpu_seconds, interrupt_seconds, interrupt_threads
 from mcrelay.lab import Lab
 from mcrelay.lab.offload import switch_offload
 from mcrelay.traffic.endpoint import Endpoint
+from mcrelay.traffic.pacer import ROUND_S
 
 SENDER, RELAY_IN, RELAY_OUT = "10.1.0.2", "10.1.0.1", "10.2.0.1"
+SEGMENTATION = "tx-udp-segmentation"  # a feature of a device
 QUIET_S = 0.2  # without a new packet: then no packet is under way any more
 ARRIVAL_TIMEOUT_S = 30.0  # after the last packet was sent: fifty socats with full buffers take 3 s
 
@@ -63,7 +65,7 @@ class Testbed:
             lab.link(self.relay.end("eth1", f"{RELAY_OUT}/24"), self.receiver.end("eth0", "10.2.0.2/24"))
             self.receiver.ip(f"route add 10.1.0.0/24 via {RELAY_OUT}")  # for its reverse path filter
             with self.relay.enter_namespace():
-                switch_offload("eth1", "tx-udp-segmentation", on=True)
+                switch_offload("eth1", SEGMENTATION, on=True)
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mcrelay-bench-")))
             generator_cpu, self._relay_cpu = _processors()
             self.generator = stack.enter_context(Generator(self.sender, "eth0", generator_cpu))
@@ -95,6 +97,17 @@ class Testbed:
         finally:
             os.sched_setaffinity(0, before)
 
+    @contextmanager
+    def without_segmentation_offload(self) -> Iterator[None]:
+        """Let the relay's kernel cut runs of packets during the block, as for many network cards."""
+        with self.relay.enter_namespace():
+            switch_offload("eth1", SEGMENTATION, on=False)
+        try:
+            yield
+        finally:
+            with self.relay.enter_namespace():
+                switch_offload("eth1", SEGMENTATION, on=True)
+
     def sending_seconds(self) -> float:
         """Return the CPU time of the generator and of interrupts so far.
 
@@ -103,10 +116,20 @@ class Testbed:
         """
         return cpu_seconds([self.generator.process, *interrupt_threads()]) + interrupt_seconds()
 
-    def transfer(self, sinks: Sinks, case: Case, rate: float, seconds: float) -> Transfer:
-        """Send at `rate` packets a second for `seconds`, and count the packets that arrive."""
+    def transfer(
+        self,
+        sinks: Sinks | DeviceCounter,
+        case: Case,
+        rate: float,
+        seconds: float,
+        round_s: float = ROUND_S,
+    ) -> Transfer:
+        """Send at `rate` packets a second for `seconds`, and count the packets that arrive.
+
+        Packets that are due within `round_s` seconds are sent together.
+        """
         sinks.reset()
-        sent = self.generator.send(case, rate, seconds)
+        sent = self.generator.send(case, rate, seconds, round_s)
         expected = sent.packets * case.outputs
         return Transfer(sent, expected, wait_for_arrivals(sinks, expected))
 

@@ -18,7 +18,11 @@ from mcrelay.storage import config_files
 
 JSON_VERSION = 1  # version of the shape of --json
 
+ELSEWHERE = "for the devices and routes of this host, see `mcrelay plan`"
+
 HELP = """\
+A valid file may still ask for a device, an address or a route that this host lacks: `mcrelay plan` says so.
+
 With --json, the verb prints one object, which mcrelay-check(1) and schemas/check.schema.json describe.
 
 Exit codes: 0 valid, 2 usage, 78 invalid."""
@@ -83,4 +87,4 @@ class CheckResult:
         rules, interfaces = len(self.config.rules), len(self.config.interfaces)
         counts = f"{format_count(rules, 'rule')}, {format_count(interfaces, 'interface')}"
         warnings = f", {format_count(len(self._warnings), 'warning')}" if self._warnings else ""
-        return f"{self.file}: ok, {counts}{warnings}"
+        return f"{self.file}: ok, {counts}{warnings}; {ELSEWHERE}"

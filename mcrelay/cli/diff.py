@@ -15,13 +15,13 @@ from mcrelay.cli.route_answers import read_route_answers
 from mcrelay.cli.view.terminal import BOLD, GREEN, RED, format_json, is_colour_wanted, paint
 from mcrelay.cli.view.units import format_hash, format_time
 from mcrelay.config.changes import Changes, compare_configs
-from mcrelay.config.model import Config, Rule
+from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError
 from mcrelay.linux.netlink import LinkTableError, read_links
 from mcrelay.model.links import LinkTable
 from mcrelay.model.printable import make_printable
-from mcrelay.model.state import Route
-from mcrelay.reconcile.plan import route_of
+from mcrelay.model.routes import RouteAnswers
+from mcrelay.reconcile.plan import route_finder
 from mcrelay.reload.history import Entry
 from mcrelay.storage import config_files, state_dir
 
@@ -135,12 +135,16 @@ def _compare_rules(entry: Entry, now: config_files.Contents) -> Changes | None:
     except ConfigError:
         return None
     links = _read_links()
-    answers = {id(config): read_route_answers(config, links) for config in (before, after)}
+    return compare_configs(before, after, route_finder(links, _read_answers(links, before, after)))
 
-    def route(config: Config, rule: Rule) -> Route | None:
-        return route_of(rule, config, links, answers[id(config)])
 
-    return compare_configs(before, after, route)
+def _read_answers(links: LinkTable, *configs: Config) -> RouteAnswers:
+    """Return the answers that plans of all these configs need."""
+    answers = [read_route_answers(config, links) for config in configs]
+    return RouteAnswers(
+        {query: route for answer in answers for query, route in answer.routes.items()},
+        frozenset().union(*(answer.silent for answer in answers)),
+    )
 
 
 def _read_links() -> LinkTable:

@@ -39,7 +39,8 @@ def run(options: argparse.Namespace) -> int:
 def _decide(name: str, is_enabled: bool, tree: ConfigTree) -> Change:
     holder = tree.holder(name)
     if holder is None:
-        raise EditRefused(f"no rule is named `{name}`{did_you_mean(name, tree.rule_names())}")
+        hint = did_you_mean(name, tree.rule_names()) or "; `mcrelay list` shows the rules that run"
+        raise EditRefused(f"no rule is named `{name}`{hint}")
     where = holder.where_key("rules", name)
     if tree.rule(name, holder).enabled is is_enabled:
         return Change(f"{name}: unchanged, {where}")

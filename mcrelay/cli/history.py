@@ -105,6 +105,7 @@ def _format_changes(changes: Mapping[str, Any]) -> Iterator[str]:
         if names := changes.get(word):
             more = changes.get(f"{word}_count", len(names)) - len(names[:MAX_ROW_NAMES])
             yield f"{word} {', '.join(names[:MAX_ROW_NAMES])}" + (f" +{more:,}" if more else "")
+    yield from changes.get("settings", ())  # earlier versions wrote none
 
 
 def _as_json(entry: Entry, runs: bool | None) -> dict[str, Any]:

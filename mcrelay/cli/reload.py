@@ -93,12 +93,13 @@ def format_result(result: Mapping[str, Any], file: str, colour: bool) -> Iterato
 
 
 def format_changes(changes: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the numbers of added, changed, removed and kept rules, with the first names of each."""
+    """Yield the numbers of added, changed, removed and kept rules, with the first names, and the settings."""
     for word in ("added", "changed", "removed"):
         if names := changes[word]:
             count = format_count(changes[f"{word}_count"], "rule")
             yield f"  {word:<9}{count}: {format_names(names, MAX_LINE_NAMES)}"
     yield f"  {'kept':<9}{format_count(changes['kept'], 'rule')}"
+    yield from (f"  {'setting':<9}{text}" for text in changes.get("settings", ()))
 
 
 def format_degraded(result: Mapping[str, Any], colour: bool) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mcrelay.cli import session
 from mcrelay.cli.exit_codes import Exit
-from mcrelay.cli.view.table import GAP, Column, align_columns, make_rows
+from mcrelay.cli.view.table import Column, align_columns, make_rows, wrap_note
 from mcrelay.cli.view.terminal import BOLD, format_json, is_colour_wanted, paint
 from mcrelay.cli.view.units import format_drops, format_number
 
@@ -56,7 +56,7 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def format_stats(document: Part, colour: bool) -> Iterator[str]:
-    """Yield a line for each rule, and below it the reasons for dropped packets."""
+    """Yield a line for each rule, and below it its reason and the reasons for dropped packets."""
     rules = document["rules"]
     if not rules:
         yield "no rules"
@@ -65,5 +65,5 @@ def format_stats(document: Part, colour: bool) -> Iterator[str]:
     yield paint(headings, BOLD, colour)
     for rule, line in zip(rules, lines, strict=True):
         yield line
-        if drops := format_drops(rule["drops"]):
-            yield GAP + drops
+        yield from wrap_note(rule["reason"])
+        yield from wrap_note(format_drops(rule["drops"]))

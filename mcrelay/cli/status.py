@@ -18,7 +18,8 @@ from mcrelay.cli.view.terminal import format_json, is_colour_wanted
 from mcrelay.cli.view.units import format_count
 from mcrelay.client.connection import NoAnswer
 from mcrelay.model.suggestions import list_words
-from mcrelay.reload.files_on_disk import changes_rules
+from mcrelay.reload.degraded import is_degraded
+from mcrelay.reload.files_on_disk import has_changes
 
 Part = Mapping[str, Any]  # a part of the status document, which schemas/status.schema.json describes
 
@@ -26,7 +27,6 @@ MIN_INTERVAL_S = 0.1  # shortest interval of --watch: the daemon does not measur
 
 HELP = """\
 `--exit-code` exits with 5 if an enabled rule does not run, or runs in part (an output or a worker is missing,
-a device is down), or had a send error during the last seconds; if the last reload rejected the file, or a
 a device is down), or had a send error during the last seconds; if the last reload rejected the file, or a
 trial was rolled back; if the files on disk are invalid, or a reload would change a rule; if a process died
 and waits to be restarted; or if the daemon listens but does not answer. With RULE, only that rule is
@@ -123,7 +123,7 @@ def _format(document: dict[str, Any], options: argparse.Namespace) -> Sequence[s
 
 def find_troubles(document: Part) -> Iterator[str]:
     """Yield a phrase for each problem: degraded rules, a file that does not run, a process that died."""
-    if degraded := [rule["name"] for rule in document["rules"] if _is_degraded(rule)]:
+    if degraded := [rule["name"] for rule in document["rules"] if is_degraded(rule["state"], rule["reason"])]:
         yield f"{format_count(len(degraded), 'rule')} not running, or only in part: {list_words(degraded)}"
     if document["reload"]["outcome"] == "rejected" and document.get("files", {}).get("state") != "running":
         yield "the last reload rejected the file"
@@ -135,14 +135,9 @@ def find_troubles(document: Part) -> Iterator[str]:
 
 
 def _find_file_troubles(document: Part) -> Iterator[str]:
-    """Yield a phrase if files that the last reload was not about would be refused, or would change rules."""
+    """Yield a phrase if files that the last reload was not about would be refused or change something."""
     files, outcome = document.get("files", {}), document["reload"]["outcome"]
     if files.get("state") == "invalid" and outcome != "rejected":
         yield "the files on disk are invalid: a reload or a restart would refuse them"
-    if files.get("state") == "differ" and outcome != "rolled_back" and changes_rules(files):
+    if files.get("state") == "differ" and outcome != "rolled_back" and has_changes(files):
         yield "the files differ from what runs: `mcrelay reload` applies them"
-
-
-def _is_degraded(rule: Part) -> bool:
-    """Return whether a rule is enabled, but does not run or runs in part."""
-    return rule["enabled"] and (rule["state"] != "active" or bool(rule["reason"]))

@@ -1,18 +1,19 @@
-"""The differences between the rules of two configurations.
+"""The differences between two configurations: their rules, and the settings of the whole file.
 
 The result of a reload, the history, the log, `mcrelay plan` and `mcrelay diff` all use this comparison. A
 rule is changed if its packets are relayed differently, or if `mcrelay status` shows it differently. For
 example, another device of an interface changes the rules that use the interface. Another TTL of an interface
-does not change a rule whose outputs have their own TTL. The data plane is not compared, because `auto` means
-`userspace`, the only data plane so far.
+does not change a rule whose outputs have their own TTL. The data plane of a rule is not compared, because
+`auto` means `userspace`, the only data plane so far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
+from mcrelay.config.durations import format_duration
 from mcrelay.config.model import Config, Output, Rule
 from mcrelay.model.state import Dscp, Route, Ttl, output_name
 
@@ -65,7 +66,7 @@ _OF_AN_OUTPUT = ("device", "source", "source_port", "ttl", "dscp", "loopback")
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The differences between two configurations: names of rules.
+    """The differences between two configurations: names of rules, and texts about settings.
 
     `changed` maps the name of a rule to a text for each difference.
     """
@@ -74,18 +75,23 @@ class Changes:
     changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         counts = f"{len(self.added)} added, {len(self.changed)} changed, {len(self.removed)} removed"
-        return f"{counts}, {len(self.kept)} kept"
+        return "; ".join((f"{counts}, {len(self.kept)} kept", *self.settings))
 
     def as_json(self) -> dict[str, Any]:
-        """Return the number of rules of each kind and, except for `kept`, the first `MAX_NAMES` names."""
+        """Return the number of rules of each kind and, except for `kept`, the first `MAX_NAMES` names.
+
+        `settings` has a text for each changed setting.
+        """
         names = {"added": self.added, "changed": tuple(self.changed), "removed": self.removed}
         return {
             **{kind: list(rules[:MAX_NAMES]) for kind, rules in names.items()},
             **{f"{kind}_count": len(rules) for kind, rules in names.items()},
             "kept": len(self.kept),
+            "settings": list(self.settings),
         }
 
 
@@ -105,7 +111,27 @@ def compare_configs(before: Config | None, after: Config, route_of: RouteOf) -> 
             fields_of(new, devices[1], route_of(after, new)),
         )
 
-    return _compare_by_name(before.rules, after.rules, differences)
+    changes = _compare_by_name(before.rules, after.rules, differences)
+    return replace(changes, settings=compare_settings(settings_of(before), settings_of(after)))
+
+
+def settings_of(config: Config) -> dict[str, str]:
+    """Return the settings of the whole file, with their values in the words of the file."""
+    return {
+        "data_plane": config.data_plane,
+        "workers": str(config.workers),
+        "watch": _text(config.watch),
+        "max_age": format_duration(config.max_age),
+    }
+
+
+def compare_settings(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a text for each changed setting, such as `max_age: 1s -> 2s`.
+
+    A setting that one of them lacks is not compared: a daemon of an earlier version reports none.
+    """
+    common = [name for name in after if name in before]
+    return tuple(f"{name}: {before[name]} -> {after[name]}" for name in common if before[name] != after[name])
 
 
 def compare_rules(before: Mapping[str, RuleFields], after: Mapping[str, RuleFields]) -> Changes:

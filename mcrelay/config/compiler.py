@@ -24,6 +24,7 @@ from mcrelay.model.addresses import (
     LOOPBACK_DEVICE,
     is_group,
     is_link_local_group,
+    is_loopback,
     is_source_specific_group,
     reason_not_host,
 )
@@ -38,6 +39,8 @@ _LOOPBACK_OF_A_HOST = {
     ),
     "output": "packets to the address of a host reach that host alone; delete `loopback`, or send to a group",
 }
+
+_WITHOUT = {"source": "the host chooses the address", "sources": "every sender is relayed"}
 
 
 def compile_config(sources: Sequence[Source], before: Mapping[str, Rule] | None = None) -> Config:
@@ -107,7 +110,7 @@ class _Compiler:
     def _only_file_with(self, key: str, files: Sequence[Section]) -> Section:
         first, *others = [file for file in files if key in file.data] or files[:1]
         for file in others:
-            message = f"given twice, first at {first.source.where_key(key)}"
+            message = f"given twice, first at {first.source.where_key(key)}; delete one"
             self.problems.append(file.problem_at_key(message, key))
         return first
 
@@ -124,7 +127,7 @@ class _Compiler:
             for name in file.within(kind).data:
                 section = file.within(kind, name)
                 if first := sections.get(name):
-                    message = f"`{name}` is given twice, first at {first.where}"
+                    message = f"`{name}` is given twice, first at {first.where}; rename or delete one"
                     self.problems.append(section.problem_at_key(message))
                 else:
                     sections[name] = section
@@ -174,7 +177,7 @@ class _Compiler:
         destination = self._valid_destination(section, interface)
         for index, source in section.valid_items("sources"):
             if why := reason_not_host(source):
-                self._report(section, why, "sources", index)
+                self._report(section, why + _advise_on_address(source, "sources"), "sources", index)
         port = section.get("port")
         if interface is None or destination is None or port is None:
             return None
@@ -214,14 +217,18 @@ class _Compiler:
     def _known_interface(self, section: Section) -> Interface | None:
         name = section.get("interface")
         if name is not None and name not in self._names:
-            known = (
-                f"; there are: {list_words(sorted(self._names))}"
-                if self._names
-                else "; `interfaces` has none"
-            )
-            hint = did_you_mean(name, self._names) or known
-            self._report(section, f"no interface is named `{name}`{hint}", "interface")
+            self._report(section, f"no interface is named `{name}`{self._advise_on(name)}", "interface")
         return self._interfaces.get(name)
+
+    def _advise_on(self, unknown: str) -> str:
+        """Return the end of a message about an unknown name of an interface."""
+        if not self._names:
+            return f"; add it to `interfaces`: `{unknown}: {{device: eth0}}`, with its device"
+        named = (name for name, interface in self._interfaces.items() if interface.device == unknown)
+        if name := next(named, None):
+            return f"; write `{name}`, the name of the interface with the device {unknown}"
+        known = f"; there are: {list_words(sorted(self._names))}"
+        return did_you_mean(unknown, self._names) or known
 
     def _valid_destination(self, section: Section, interface: Interface | None) -> str | None:
         group: str | None = section.get("group")
@@ -241,7 +248,7 @@ class _Compiler:
     def _valid_host(self, section: Section, key: str, device: str) -> str | None:
         address: str | None = section.get(key)
         if address is not None and (why := reason_not_host(address, device)):
-            self._report(section, why, key)
+            self._report(section, why + _advise_on_address(address, key), key)
             return None
         return address
 
@@ -264,11 +271,12 @@ class _Compiler:
         for section, output in outputs:
             flow = self._destination_of(output)
             if flow == self._destination_of(rule_input):
-                self._report(
-                    section, f"{format_flow(flow)} is the rule's own input: packets would loop forever"
-                )
+                message = f"{format_flow(flow)} is the rule's own input, and packets would loop forever"
+                self._report(section, f"{message}; send to another group, port or interface")
             elif flow in earlier:
-                self._report(section, f"{format_flow(flow)} is already an output, at {earlier[flow].where}")
+                self._report(
+                    section, f"{format_flow(flow)} is already an output, at {earlier[flow].where}; delete one"
+                )
             earlier.setdefault(flow, section)
 
     def _compare_rules(self, section: Section, rule_input: Input) -> None:
@@ -282,6 +290,17 @@ class _Compiler:
             self._report(section, f"{message}; add outputs there", "input")
         for source in rule_input.sources or (None,):
             earlier.setdefault(source, section)
+
+
+def _advise_on_address(address: str, key: str) -> str:
+    """Return the end of a message about an address that is not the one of a host, at this key."""
+    if is_group(address):
+        return f"; write `group: {address}`" if key == "address" else "; packets come from hosts alone"
+    if is_loopback(address):
+        return f"; name an interface with the device {LOOPBACK_DEVICE}"
+    if key == "address":
+        return "; write the address of one host"
+    return f"; without `{key}`, {_WITHOUT[key]}"
 
 
 def _by_name(found: Iterable[_Named | None]) -> dict[str, _Named]:

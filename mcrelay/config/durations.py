@@ -21,6 +21,14 @@ def parse_duration(text: str) -> int:
     return round(float(number) * _NANOSECONDS[text[len(number) :]])
 
 
+def format_duration(nanoseconds: int) -> str:
+    """Return the text of a duration in the largest unit that needs no fraction, else in milliseconds."""
+    for unit, length in reversed(_NANOSECONDS.items()):
+        if nanoseconds % length == 0:
+            return f"{nanoseconds // length}{unit}"
+    return f"{nanoseconds / _NANOSECONDS['ms']}ms"
+
+
 def reason_out_of_range(text: str, shortest: str, longest: str) -> str:
     """Return why a duration is too short or too long, empty if it is neither."""
     if parse_duration(shortest) <= parse_duration(text) <= parse_duration(longest):

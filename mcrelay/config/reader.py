@@ -184,7 +184,8 @@ class _Reader:
         try:
             return self._read_document()
         except UnreadableError as error:
-            raise self._end(str(error), error.offset) from None
+            problem = self._text.problem(error.offset, (), str(error))
+            raise ConfigError([*self.problems, problem]) from None
 
     def _read_document(self) -> Data:
         self._events.next()  # the stream's start
@@ -194,7 +195,7 @@ class _Reader:
         self._events.next()  # the document's end
         if not isinstance(self._events.next(), yaml.StreamEndEvent):
             self._events.demand_portable()  # PortableLoader may find a fault after this event
-            self._report("a second document begins here; a file has one document")
+            self._report("a second document begins here, and a file has one; delete this line")
         return node
 
     def _read_node(self, event: Event) -> Data:
@@ -223,7 +224,7 @@ class _Reader:
             is_first = key not in offsets
             if not is_first:
                 line = self._text.where(offsets[key]).line
-                self._report(f"`{key}` is given twice in this map, first on line {line}", offset)
+                self._report(f"`{key}` is given twice in this map, first on line {line}; delete one", offset)
             value = self._read_node(self._events.next())
             if is_flow and value is None:
                 self._events.demand_portable()  # the parsers disagree on the position of an empty value

@@ -17,14 +17,12 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
-from mcrelay.config.device_names import suggest_device
-from mcrelay.config.durations import suggest_duration
 from mcrelay.config.problems import Path, Problem, format_value
 from mcrelay.config.reader import MAX_PROBLEMS, Data, Source
-from mcrelay.config.scalars import YAML_1_1_BOOLEANS
-from mcrelay.config.schema import Check, Schema, compile_check, schema, whole_schema
+from mcrelay.config.schema import Check, Schema, compile_check, whole_schema
+from mcrelay.config.value_advice import suggest_space, suggest_value
 from mcrelay.model.addresses import BROADCAST_UNSUPPORTED
-from mcrelay.model.suggestions import did_you_mean, list_words
+from mcrelay.model.suggestions import did_you_mean, list_words, nearest_word
 
 AnyValidator = Any  # with VALIDATORS and descend(), which are missing in the type stubs of jsonschema
 Errors = Iterator[ValidationError]
@@ -46,11 +44,12 @@ def _explain(error: ValidationError, source: Source) -> Iterator[tuple[Path, Pro
     match error.validator:
         case "required":
             for key in demand:
-                if key not in value:
+                if key not in value and key not in _mistyped_keys(value, schema_here):
                     yield path, source.problem_at_key(path, _missing([key], schema_here))
         case "anyOf" if "properties" in schema_here:
             keys = [key for choice in demand for key in choice["required"]]
-            if "broadcast" not in value:  # which is written instead of them, and is a problem of its own
+            # A mistyped key, or `broadcast` instead of these, is a problem of its own.
+            if "broadcast" not in value and not {*keys} & _mistyped_keys(value, schema_here):
                 yield path, source.problem_at_key(path, _missing(keys, schema_here))
         case "not":
             path = (*path, demand["required"][-1])
@@ -61,17 +60,26 @@ def _explain(error: ValidationError, source: Source) -> Iterator[tuple[Path, Pro
                 yield (*path, key), source.problem_at_key((*path, key), _describe_unknown(key, known))
         case "uniqueItems":
             for index in find_repeated_texts(value):
-                yield (*path, index), source.problem((*path, index), f"{value[index]} is given twice")
+                yield (
+                    (*path, index),
+                    source.problem((*path, index), f"{value[index]} is given twice; delete it"),
+                )
         case _ if "propertyNames" in error.absolute_schema_path:
             yield (*path, value), source.problem_at_key((*path, value), _expected(value, schema_here))
         case _:
             yield path, source.problem(path, _expected(value, schema_here))
 
 
+def _mistyped_keys(value: Mapping[str, Data], owner: Mapping[str, Any]) -> set[str]:
+    """Return the known keys that were probably meant by the unknown keys of a map."""
+    known = owner["properties"]
+    return {nearest_word(key.partition(":")[0], known) for key in value.keys() - known.keys()}
+
+
 def _describe_unknown(key: str, known: Mapping[str, Any]) -> str:
     if key == "broadcast" and "group" in known:
         return BROADCAST_UNSUPPORTED
-    hint = did_you_mean(key, known) or f"; known here: {list_words(known)}"
+    hint = suggest_space(key, known) or did_you_mean(key, known) or f"; known here: {list_words(known)}"
     return f"unknown key{hint}"
 
 
@@ -86,24 +94,7 @@ def _either(keys: Iterable[str]) -> str:
 
 def _expected(value: Data, wanted: Mapping[str, Any]) -> str:
     instead = "but the value is missing" if value is None else f"not {format_value(value)}"
-    return f"expected {wanted['title']}, {instead}{_hint(value, wanted)}"
-
-
-def _hint(value: object, wanted: Mapping[str, Any]) -> str:
-    if wanted.get("pattern") == schema()["$defs"]["duration"]["pattern"]:
-        return suggest_duration(value)
-    if wanted.get("pattern") == schema()["$defs"]["interface"]["properties"]["device"]["pattern"]:
-        return suggest_device(value)
-    if not isinstance(value, str):
-        return ""
-    choices = wanted.get("anyOf", [wanted])
-    types = [choice.get("type") for choice in choices]
-    if "boolean" in types and value.lower() in YAML_1_1_BOOLEANS:
-        return f"; write `{YAML_1_1_BOOLEANS[value.lower()]}`"
-    if "integer" in types and value.isdecimal():
-        return "; write it without quotes"
-    words = [choice["const"] for choice in choices if "const" in choice] + wanted.get("enum", [])
-    return did_you_mean(value, (word for word in words if isinstance(word, str)))
+    return f"expected {wanted['title']}, {instead}{suggest_value(value, wanted)}"
 
 
 @cache

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from mcrelay.config.yaml_faults import describe_fault
 from mcrelay.config.yaml_parser import PortableLoader
 
 Event = Any  # an event of PyYAML, which has no type for events with a tag and an anchor
@@ -132,7 +133,8 @@ class YamlEvents:
     def _unreadable(self, error: Exception) -> UnreadableError:
         match error:
             case yaml.MarkedYAMLError(problem_mark=yaml.Mark(index=index)):
-                message = " ".join(filter(None, ("this is not YAML:", error.problem, error.context)))
+                words, index = describe_fault(error, index)
+                message = f"this is not YAML: {words}"
             case _:  # ValueError or OverflowError, at the escape "\U00110000"
                 index, message = self._loader.index, "there is no such character"
         return UnreadableError(message, self._excerpt.offset_in_whole(index))

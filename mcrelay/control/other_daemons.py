@@ -64,9 +64,9 @@ class _Link:
         if len(self._received) > MAX_LINE:
             raise WireError("its line is too long")
         if lines:
-            told = decode_daemon(lines[-1])
-            pid = read_credentials(self.socket).pid or told.pid  # 0: it is in another PID namespace
-            self.daemon = OtherDaemon(pid, told.config, told.flows)
+            daemon = decode_daemon(lines[-1])
+            pid = read_credentials(self.socket).pid or daemon.pid  # 0: it is in another PID namespace
+            self.daemon = OtherDaemon(pid, daemon.config, daemon.flows)
         return bool(lines)
 
 

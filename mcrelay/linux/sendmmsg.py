@@ -34,7 +34,9 @@ MAX_SEGMENTED_OCTETS = 65507  # one IPv4 datagram: 65535 less the headers of IP 
 
 CMSG_HEADER = 16
 CONTROL_WORDS = CONTROL.itemsize // 8
-TTL_WORD, TOS_WORD = 2, 5  # indexes of the values in a CONTROL, in words of 64 bits
+TTL_WORD, TOS_WORD, SEGMENT_WORD = 2, 5, 8  # indexes of the values in a CONTROL, in words of 64 bits
+MESSAGE_WORDS = MESSAGE.itemsize // 8
+COUNT_WORD, CONTROL_LENGTH_WORD = 3, 5  # indexes in a MESSAGE, in words of 64 bits
 CONTROL_PLAIN = 48  # TTL and TOS
 CONTROL_SEGMENTED = 72  # TTL, TOS and the size of a segment
 
@@ -56,6 +58,9 @@ ERRORS_OF_EARLIER_PACKETS = frozenset(
 _sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
 _sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
 _sendmmsg.restype = ctypes.c_int
+# For calls that do not block and nearly always succeed: it keeps Python's lock and does not save errno. Its
+# second argument is a `Messages.place`.
+send_quickly = ctypes.PyDLL(None).sendmmsg
 
 
 def address_of(array: NDArray[Any]) -> int:
@@ -100,7 +105,9 @@ class Messages:
         self.header = np.zeros(capacity, MESSAGE)
         self._iovec_address = address_of(self.iovec)
         self._header_address = address_of(self.header)
-        self._iovec_words = self.iovec.view(np.uint64).data
+        self.iovec_words = self.iovec.view(np.uint64).data
+        """`iovec` as numbers: address and length in turn."""
+        self._header_words = self.header.view(np.uint64).data
         self._control_words = self.control.view(np.uint64).data
         for option, level, kind, size in (
             ("ttl", socket.IPPROTO_IP, socket.IP_TTL, 4),
@@ -139,13 +146,23 @@ class Messages:
         return size
 
     def prepare(self, names: NDArray[Any]) -> None:
-        """Prepare a message of one payload for each of the `names` (dtype SOCKADDR_IN), for `send_one`."""
-        place = np.arange(len(names), dtype=np.uint64)
+        """Prepare one message for each of the `names` (dtype SOCKADDR_IN), for `send_quickly`.
+
+        All messages have the same payloads: as many as `set_run` says, from the first one of `iovec` on.
+        """
         header = self.header[: len(names)]
-        header["name"] = address_of(names) + place * SOCKADDR_IN.itemsize
-        header["iovecs"] = self._iovec_address + place * IOVEC.itemsize
-        header["iovec_count"] = 1
-        header["control_length"] = CONTROL_PLAIN
+        header["name"] = address_of(names) + np.arange(len(names), dtype=np.uint64) * SOCKADDR_IN.itemsize
+        header["iovecs"] = self._iovec_address
+        self.set_run(0, len(names), 1, 0)
+
+    def set_run(self, first: int, last: int, count: int, length: int) -> None:
+        """Let the prepared messages `first` to `last` - 1 take `count` payloads of `length` octets."""
+        control_length = CONTROL_SEGMENTED if count > 1 else CONTROL_PLAIN
+        for message in range(first, last):
+            header = message * MESSAGE_WORDS
+            self._header_words[header + COUNT_WORD] = count
+            self._header_words[header + CONTROL_LENGTH_WORD] = control_length
+            self._control_words[message * CONTROL_WORDS + SEGMENT_WORD] = length
 
     def set_ttl(self, message: int, ttl: int) -> None:
         """Set the TTL of one message."""
@@ -155,11 +172,9 @@ class Messages:
         """Set the TOS octet of one message."""
         self._control_words[message * CONTROL_WORDS + TOS_WORD] = tos
 
-    def send_one(self, descriptor: int, message: int, payload: int, length: int) -> int:
-        """Send a prepared message with the payload at memory address `payload`; return an errno, or 0."""
-        self._iovec_words[2 * message] = payload
-        self._iovec_words[2 * message + 1] = length
-        return _failure_of(descriptor, self._header_address + message * MESSAGE.itemsize, socket.MSG_DONTWAIT)
+    def place(self, message: int) -> ctypes.c_void_p:
+        """Return the memory address of a message, as `send_quickly` takes it."""
+        return ctypes.c_void_p(self._header_address + message * MESSAGE.itemsize)
 
     def send(
         self, descriptor: int, first: int, last: int, flags: int = socket.MSG_DONTWAIT

@@ -1,6 +1,6 @@
 """The layout of the counters in the shared memory of a worker.
 
-A worker writes to its own memory, and all other processes read it. A count is one aligned unsigned 64-bit
+A worker writes to its own memory, and all other processes read it. A count is one aligned 64-bit
 number. The memory has one table for links, one for rules and one for outputs. A row belongs to a link, rule
 or output for as long as the configuration has it, so that counts outlive reloads and workers.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mcrelay.model.drops import Drop, Scope, drops_of
 from mcrelay.model.near_misses import NEAR_MISS_COLUMNS, NearMiss
-from mcrelay.model.send_errors import SEND_ERROR_NAMES
+from mcrelay.model.send_errors import SEND_ERROR_NAMES, IcmpError, PathFault
 
 TRAFFIC = ("packets", "octets")  # the first columns of every table
 MASK = (1 << 64) - 1  # of a count
@@ -32,6 +32,9 @@ class Table:
     """The columns of dropped packets."""
     latest: tuple[tuple[int, int], ...] = ()
     """Pairs of columns, by index: a time, and a value of that time, which are not added up over workers."""
+
+    returned: tuple[int, ...] = ()
+    """The columns, by index, of errors about packets that were counted as sent before."""
 
     @property
     def size(self) -> int:
@@ -70,8 +73,16 @@ class Table:
             if counts:
                 for time, value in self.latest:
                     total[time], total[value] = max((row[time], row[value]) for row in counts)
-        # More ICMP errors than packets are forged.
-        return [0, *total[1:]] if total[0] > MASK >> 1 else total
+        return total if total[0] <= MASK >> 1 else self._without_forged(total)
+
+    def _without_forged(self, total: Sequence[int]) -> Sequence[int]:
+        """Return the sums of a row with more ICMP errors than packets, less the errors that are too many."""
+        corrected = [0, 0, *total[2:]]
+        forged = MASK + 1 - total[0]
+        for column in self.returned:
+            corrected[column] = max(0, total[column] - forged)
+            forged -= total[column] - corrected[column]
+        return corrected
 
 
 # A link: all its frames, and the drops that belong to no rule. `head` is the index of the next frame of the
@@ -106,5 +117,6 @@ OUTPUTS = Table(
     offset=RULES.offset + RULES.size,
     drops=_OUTPUT_DROPS,
     latest=((_OUTPUT_COLUMNS.index("last_error_time"), _OUTPUT_COLUMNS.index("last_error")),),
+    returned=tuple(_OUTPUT_COLUMNS.index(name) for name in (*IcmpError, PathFault.NO_NEIGHBOR)),
 )
 COUNTERS_SIZE = OUTPUTS.offset + OUTPUTS.size  # bytes; pages that no process writes take no memory

@@ -14,15 +14,20 @@ MAX_LISTED = 12  # words in a message
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown word: a similar known word, or an empty text."""
-    nearest = _nearest(word[:MAX_WORD_LENGTH], tuple(known))
+    nearest = nearest_word(word, known)
     return f"; did you mean `{nearest}`?" if nearest else ""
 
 
-def list_words(known: Iterable[str]) -> str:
-    """Return the first MAX_LISTED known words as text for a message, and the number of the other words."""
+def nearest_word(word: str, known: Iterable[str]) -> str:
+    """Return the known word that resembles `word` most, or an empty text."""
+    return _nearest(word[:MAX_WORD_LENGTH], tuple(known))
+
+
+def list_words(known: Iterable[str], limit: int = MAX_LISTED) -> str:
+    """Return the first `limit` known words as text for a message, and the number of the other words."""
     words = list(known)
-    more = f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
-    return ", ".join(words[:MAX_LISTED]) + more
+    more = f" and {len(words) - limit:,} more" if len(words) > limit else ""
+    return ", ".join(words[:limit]) + more
 
 
 def similar_words(word: str, known: Iterable[str]) -> list[str]:

@@ -137,6 +137,8 @@ class RouteTable:
         """Index of a route's first output in `members`; shape (routes,)."""
         self.members = rank
         """Outputs, route by route; shape (outputs,)."""
+        self.is_loopback = np.array([socket.ifindex == LOOPBACK_IFINDEX for socket in egress], np.bool_)
+        """A mask of the egress sockets that send through lo; shape (sockets,)."""
         self.egress = np.array([outputs[index][0] for index in order], np.int64)
         """Index of an output's egress socket, ascending; shape (outputs,)."""
         self.row = np.array([outputs[index][2] for index in order], np.int64)

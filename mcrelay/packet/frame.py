@@ -27,6 +27,7 @@ GSO_TYPE = 1  # offset in struct virtio_net_hdr, in octets; the value 0 is VIRTI
 PACKET_OUTGOING = 4  # a packet type (linux/if_packet.h)
 TP_STATUS_KERNEL = 0
 TP_STATUS_USER = 1 << 0
+TP_STATUS_LOSING = 1 << 2  # packets were dropped, and the statistics were not read since
 TP_STATUS_CSUMNOTREADY = 1 << 3
 TP_STATUS_VLAN_VALID = 1 << 4
 TP_STATUS_CSUM_VALID = 1 << 7

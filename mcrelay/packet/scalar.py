@@ -45,6 +45,17 @@ _ADDRESSES = NETWORK_OFFSET + 12  # offset of the two addresses, which lie direc
 _ADDRESS_OCTETS = 8
 _GSO_OFFSET = GSO_TYPE - VNET_HEADER  # from the link header
 
+# In octet fields what all packets of a microflow have in common, in numbers what differs: status; lengths and
+# offsets; seconds, nanoseconds; VLAN tag to total length; identification; fragment to protocol; checksum;
+# addresses to UDP length; UDP checksum.
+MICROFLOW = struct.Struct("=I12sII76sH4sH14sH")
+_HALVES = struct.Struct("=10H")  # an IP header without options
+_IDENTIFICATION, _CHECKSUM = 2, 5  # indexes of halves
+
+MicroflowKey = tuple[bytes, bytes, bytes, bytes]
+"""The octet fields of MICROFLOW. If one packet is plain and has no fault, so are all with its key, except
+for wrong checksums."""
+
 PlainPacket = tuple[EndpointKey, EndpointKey, int, int, int, int, int, int]
 """Destination, source, TTL, TOS, octets of UDP payload, source address as a number, octets of the frame with
 its link header, arrival in nanoseconds since 1970. (A named tuple takes as long as reading the packet.)"""
@@ -67,7 +78,7 @@ def read_plain(memory: memoryview, frame: int) -> PlainPacket | None:
         or not UDP_HEADER <= udp_length <= total - IP_HEADER
         or memory[frame + link + _GSO_OFFSET]
         or (word_0 + word_1 + (word_2 >> DESTINATION_SHIFT)) % CHECKSUM_MODULUS
-        or not (status & CHECKSUM_VOUCHED or udp_checksum == 0 or _is_intact(memory, frame, udp_length))
+        or not (status & CHECKSUM_VOUCHED or udp_checksum == 0 or is_intact(memory, frame, udp_length))
     ):
         return None
     source_address = word_1 & 0xFFFF_FFFF
@@ -84,7 +95,17 @@ def read_plain(memory: memoryview, frame: int) -> PlainPacket | None:
     )
 
 
-def _is_intact(memory: memoryview, frame: int, udp_length: int) -> bool:
+def sum_common_halves(memory: memoryview, frame: int) -> int:
+    """Return the sum of an IP header without identification and checksum, as numbers of 16 bits.
+
+    With these two added, it is zero modulo CHECKSUM_MODULUS if the header is correct (also in the host's byte
+    order).
+    """
+    halves: tuple[int, ...] = _HALVES.unpack_from(memory, frame + NETWORK_OFFSET)
+    return sum(halves) - halves[_IDENTIFICATION] - halves[_CHECKSUM]
+
+
+def is_intact(memory: memoryview, frame: int, udp_length: int) -> bool:
     """Return whether the UDP checksum of a plain packet is right, by the sum of packet/udp_checksum.py."""
     first = frame + _ADDRESSES
     octets = memory[first : first + _ADDRESS_OCTETS + udp_length]

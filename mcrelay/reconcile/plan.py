@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mcrelay.config.model import Config, Input, Output, Rule
@@ -24,6 +24,7 @@ from mcrelay.model.state import (
     WorkerState,
 )
 from mcrelay.packet.frame import frame_size
+from mcrelay.reconcile.conflicts import Conflicts, find_conflicts
 from mcrelay.reconcile.paths import Path, Unresolved, Unsupported, find_path, refuse_broadcast
 from mcrelay.reconcile.placement import (
     NO_KERNEL,
@@ -66,8 +67,9 @@ def plan(
     known: Mapping[Flow, Route] = before.state.flows if before else {}
     flows: tuple[dict[Flow, Route], dict[Flow, Route]] = ({}, {})
     statuses, placements = {}, {}
+    host = _Host(links, answers, find_conflicts(config, links), kernel)
     for rule in config.rules.values():
-        planned = _plan_rule(rule, config, links, answers, kernel)
+        planned = _plan_rule(rule, config, host)
         statuses[rule.name] = planned.status
         if planned.flows:
             placements[rule.name] = planned.placement
@@ -105,12 +107,21 @@ def _rings(flows: Iterable[Flow], links: LinkTable) -> Iterator[Ingress]:
             yield Ingress(link.ifindex, frame_size(link.mtu))
 
 
-def route_of(
-    rule: Rule, config: Config, links: LinkTable, answers: RouteAnswers = _NO_ANSWERS
-) -> Route | None:
-    """Return the route of a rule in the workers of a host with these links and answers, if there is one."""
-    planned = _plan_rule(rule, config, links, answers, NO_KERNEL)
-    return next(iter(planned.flows.values()), None)
+def route_finder(
+    links: LinkTable, answers: RouteAnswers = _NO_ANSWERS
+) -> Callable[[Config, Rule], Route | None]:
+    """Return a function that returns the route of a rule of a config on this host, or None if it has none.
+
+    The route is one for workers. The configs must outlive the function.
+    """
+    hosts: dict[int, _Host] = {}  # by the id of a config
+
+    def find_route(config: Config, rule: Rule) -> Route | None:
+        if id(config) not in hosts:
+            hosts[id(config)] = _Host(links, answers, find_conflicts(config, links), NO_KERNEL)
+        return next(iter(_plan_rule(rule, config, hosts[id(config)]).flows.values()), None)
+
+    return find_route
 
 
 def supervisor_resource(flow: Flow) -> SupervisorResource:
@@ -121,19 +132,29 @@ def supervisor_resource(flow: Flow) -> SupervisorResource:
 
 
 @dataclass(frozen=True, slots=True)
+class _Host:
+    """What a plan of a config knows about the host."""
+
+    links: LinkTable
+    answers: RouteAnswers
+    conflicts: Conflicts
+    kernel: KernelSupport
+
+
+@dataclass(frozen=True, slots=True)
 class _PlannedRule:
     status: RuleStatus
     flows: Mapping[Flow, Route] = field(default_factory=dict)
     placement: Placement = USERSPACE
 
 
-def _plan_rule(
-    rule: Rule, config: Config, links: LinkTable, answers: RouteAnswers, kernel: KernelSupport
-) -> _PlannedRule:
+def _plan_rule(rule: Rule, config: Config, host: _Host) -> _PlannedRule:
+    links = host.links
     if not rule.enabled:
         return _PlannedRule(RuleStatus(RuleState.DISABLED, "`enabled: false` in the file"))
     try:
         flows = _flows(rule.input, config, links)
+        _refuse(host.conflicts.inputs.get(rule.name))
     except Unresolved as error:
         return _PlannedRule(RuleStatus(RuleState.UNRESOLVED, f"input: {error}"))
     except Unsupported as error:
@@ -142,7 +163,8 @@ def _plan_rule(
     for output in rule.outputs:
         try:
             link = _link(output.interface, config, links)
-            path = find_path(output, link, links, answers)
+            path = find_path(output, link, links, host.answers)
+            _refuse(host.conflicts.outputs.get((rule.name, output.name)))
         except (Unresolved, Unsupported) as error:
             missing.append((output.interface, str(error)))
             unsupported += isinstance(error, Unsupported)
@@ -157,12 +179,18 @@ def _plan_rule(
         return _PlannedRule(RuleStatus(state).with_reasons(*reasons))
     entry = _link(rule.input.interface, config, links)
     try:
-        placement, route = place_rule(rule, entry, legs, answers.addresses, kernel)
+        placement, route = place_rule(rule, entry, legs, host.answers.addresses, host.kernel)
     except KernelRefused as error:
         return _PlannedRule(RuleStatus(RuleState.FAILED).with_reasons(str(error), *reasons))
     can_relay &= entry.has_carrier
     status = RuleStatus(RuleState.ACTIVE if can_relay else RuleState.UNRESOLVED).with_reasons(*reasons)
     return _PlannedRule(status, dict.fromkeys(flows, route), placement)
+
+
+def _refuse(conflict: str | None) -> None:
+    """Raise Unsupported if an input or an output conflicts with another one."""
+    if conflict:
+        raise Unsupported(conflict)
 
 
 def _links_not_up(rule: Rule, config: Config, links: LinkTable) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Finds processes that stand still: a signal has stopped them, or they do not take the packets that wait.
+"""Finds processes that stand still: a signal has stopped them, or they do not take the work that waits.
 
 The checks are counted, not the seconds: if the whole host stood (a paused virtual machine, a suspended
 laptop), every process gets the time of several checks to go on. Times are in seconds of a monotonic clock.
@@ -25,8 +25,15 @@ class ProcessObservation:
     """Whether a signal has stopped the process (SIGSTOP)."""
     has_packets: bool = False
     """Whether packets wait for the process."""
+    has_batch: bool = False
+    """Whether a batch waits for the process, which neither runs nor waits for a processor or a disk."""
     progress: Hashable = None
-    """A value that changes with every packet that the process takes."""
+    """A value that changes with every packet that the process takes, or with its work on a batch."""
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something waits for the process."""
+        return self.has_packets or self.has_batch
 
 
 @dataclass(slots=True)
@@ -55,10 +62,10 @@ class StandstillDetector:
             record = self._records[pid] = before.get(pid) or _Record(found)
             has_advanced = found.progress != record.last.progress
             # A process that was not known at the check before has had no time to take its packets.
-            stands = found.is_stopped or (found.has_packets and not has_advanced and pid in before)
+            stands = found.is_stopped or (found.has_work and not has_advanced and pid in before)
             _count(record, stands, now)
             record.last = found
-            self.is_active |= found.is_stopped or found.has_packets or has_advanced
+            self.is_active |= found.is_stopped or found.has_work or has_advanced
         return {
             pid: _describe(record, now)
             for pid, record in self._records.items()
@@ -75,5 +82,6 @@ def _count(record: _Record, stands: bool, now: float) -> None:
 
 
 def _describe(record: _Record, now: float) -> str:
-    why = "a signal had stopped it" if record.last.is_stopped else "packets waited for it"
+    work = "a batch" if record.last.has_batch else "packets"
+    why = "a signal had stopped it" if record.last.is_stopped else f"{work} waited for it"
     return f"it stood still for {now - record.since:.0f} s while {why}"

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 
 from mcrelay.model.rule_status import RuleState, RuleStatus
+from mcrelay.model.suggestions import list_words
 
 MAX_CAUSES = 3  # in a line of text
 MAX_NAMES = 4  # of rules with the same cause, in a line of text
@@ -38,7 +39,7 @@ def find_degraded(statuses: Mapping[str, RuleStatus]) -> tuple[DegradedRule, ...
 
 def sort_degraded(rules: Iterable[DegradedRule]) -> tuple[DegradedRule, ...]:
     """Return the degraded ones of these rules: first those that do not run at all."""
-    degraded = [rule for rule in rules if _is_degraded(rule)]
+    degraded = [rule for rule in rules if is_degraded(rule.state, rule.reason)]
     return tuple(sorted(degraded, key=lambda rule: rule.runs_in_part))
 
 
@@ -54,8 +55,9 @@ def describe_degraded(rules: Sequence[DegradedRule], is_planned: bool = False) -
     yield from _describe([rule for rule in rules if rule.runs_in_part], words)
 
 
-def _is_degraded(rule: DegradedRule) -> bool:
-    return rule.state != RuleState.DISABLED and (rule.state != RuleState.ACTIVE or bool(rule.reason))
+def is_degraded(state: str, reason: str) -> bool:
+    """Return whether a rule with this state and reason is enabled, but does not run or runs in part."""
+    return state != RuleState.DISABLED and (state != RuleState.ACTIVE or bool(reason))
 
 
 def _describe(rules: Sequence[DegradedRule], verbs: tuple[str, str]) -> Iterator[str]:
@@ -64,14 +66,12 @@ def _describe(rules: Sequence[DegradedRule], verbs: tuple[str, str]) -> Iterator
     names: dict[str, list[str]] = {}
     for rule in rules:
         names.setdefault(rule.reason or rule.state, []).append(rule.name)
-    causes = [f"{_list_names(affected)}: {reason}" for reason, affected in islice(names.items(), MAX_CAUSES)]
+    causes = [
+        f"{list_words(affected, MAX_NAMES)}: {reason}"
+        for reason, affected in islice(names.items(), MAX_CAUSES)
+    ]
     left_out = sum(map(len, islice(names.values(), MAX_CAUSES, None)))
     if left_out:
         causes.append(f"and {left_out:,} more; see `mcrelay status`")
     subject = f"1 rule {verbs[0]}" if len(rules) == 1 else f"{len(rules):,} rules {verbs[1]}"
     yield f"{subject}: {'; '.join(causes)}"
-
-
-def _list_names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more

@@ -51,6 +51,7 @@ class FilesOnDisk:
         }
 
 
-def changes_rules(files: Mapping[str, Any]) -> bool:
-    """Return whether a reload of files, given as JSON, would add, change or remove a rule."""
-    return any(files["changes"][f"{kind}_count"] for kind in ("added", "changed", "removed"))
+def has_changes(files: Mapping[str, Any]) -> bool:
+    """Return whether a reload of files, given as JSON, would add, change or remove a rule, or a setting."""
+    changes = files["changes"]
+    return any(changes.get(kind) for kind in ("added_count", "changed_count", "removed_count", "settings"))

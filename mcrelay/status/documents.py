@@ -11,6 +11,7 @@ from mcrelay.protocol.jsonrpc import Json, encode_json
 from mcrelay.protocol.relayed_flows import Duplicate
 from mcrelay.status.ages import ClockHistory
 from mcrelay.status.entries import interface_stats, interface_text, listed_rule_text, rule_stats, rule_text
+from mcrelay.status.output_errors import Age
 from mcrelay.status.process_usage import Usage, UsageHistory
 from mcrelay.status.rates import CounterReader
 from mcrelay.status.replica import SnapshotReplica
@@ -23,6 +24,8 @@ Pieces = tuple[bytes, ...]
 """A document in pieces. The clients that wait for the same document share its pieces in memory."""
 
 _RELOAD_KEYS = ("at", "outcome", "generation", "changes", "problems", "lines", "reason")
+# The result until the first configuration runs, with the number of that configuration and its time.
+_STARTING = {"outcome": "starting", "changes": {}, "problems": [], "lines": [], "reason": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +96,7 @@ class Documents:
         return pieces
 
     def _status(self, rules: Iterable[str], now: Now) -> Pieces:
-        reading = self._counters.read(now.monotonic)
-        self._clock.sample(now.time, now.boot)
-        snapshot = self._snapshot
-
-        def age(time: float) -> float:
-            return self._clock.age(time, now.boot)
-
+        reading, snapshot, age = self._counters.read(now.monotonic), self._snapshot, self._age_at(now)
         places = snapshot.places()
         texts = (
             rule_text(snapshot.rules[name], *snapshot.rule_status(name), reading, places, age)
@@ -108,11 +105,16 @@ class Documents:
         rest = self._reuse_or_build("rest", now, lambda: self._rest(now))
         return (self._head(now), *_join_in_pieces(texts), *rest)
 
+    def _age_at(self, now: Now) -> Age:
+        """Return the function that tells the age of a time of day."""
+        self._clock.sample(now.time, now.boot)
+        return lambda time: self._clock.age(time, now.boot)
+
     def _head(self, now: Now) -> bytes:
-        daemon, reload = (
-            self._snapshot.section("daemon"),
-            _last_shown_result(self._snapshot.section("reload")),
-        )
+        daemon, generation = self._snapshot.section("daemon"), self._snapshot.section("generation")
+        reload = _last_shown_result(self._snapshot.section("reload"))
+        if "outcome" not in reload:
+            reload = {**_STARTING, "generation": generation.get("number"), "at": generation.get("accepted")}
         head = {
             "version": JSON_VERSION,
             "time": now.time,
@@ -123,7 +125,7 @@ class Documents:
                 "config": daemon.get("config"),
                 "problems": [*daemon.get("problems", ()), *self._snapshot.hints()],
             },
-            "generation": self._snapshot.section("generation"),
+            "generation": generation,
             "reload": {name: reload.get(name) for name in _RELOAD_KEYS},
             "files": self._snapshot.section("files"),
             "trial": self._snapshot.section("trial") or None,
@@ -160,10 +162,12 @@ class Documents:
         }
 
     def _stats(self, rules: Iterable[str], now: Now) -> Pieces:
-        reading = self._counters.read(now.monotonic)
-        snapshot = self._snapshot
+        reading, snapshot, age = self._counters.read(now.monotonic), self._snapshot, self._age_at(now)
         head = encode_json({"version": JSON_VERSION, "time": now.time})[:-1] + ',"rules":['
-        texts = (encode_json(rule_stats(name, snapshot.rules[name], reading)) for name in rules)
+        texts = (
+            encode_json(rule_stats(name, snapshot.rules[name], *snapshot.rule_status(name), reading, age))
+            for name in rules
+        )
         interfaces = [
             interface_stats(name, interface, reading) for name, interface in snapshot.interfaces.items()
         ]
@@ -174,11 +178,11 @@ class Documents:
         )
 
     def _list(self, now: Now) -> Pieces:
-        reading, snapshot = self._counters.read(now.monotonic), self._snapshot
+        reading, snapshot, age = self._counters.read(now.monotonic), self._snapshot, self._age_at(now)
         places = snapshot.places()
         head = encode_json({"version": JSON_VERSION})[:-1] + ',"rules":['
         texts = (
-            listed_rule_text(rule, *snapshot.rule_status(name), reading, places)
+            listed_rule_text(rule, *snapshot.rule_status(name), reading, places, age)
             for name, rule in snapshot.rules.items()
         )
         return (head.encode(), *_join_in_pieces(texts), b"]}")

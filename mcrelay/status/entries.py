@@ -145,7 +145,7 @@ def rule_text(
     values += (_last_packet(counts, age), encode_json(near_misses(counts, places)))
     values += drops
     dropped = sum(drops)
-    current: list[OutputError | None] = []
+    errors: list[OutputError | None] = []
     for row in entry.output_rows:
         sent = reading.counts(OUTPUTS, row.number)
         values += sent[:2]
@@ -153,11 +153,10 @@ def rule_text(
         values += (*sent[_COUNTED], _errors(sent[_ERRORS]))
         error = last_error(sent, age)
         values += (encode_json(error and error.as_json()), sent[_ANSWERS])
-        current.append(error if error and error.is_current(counts[_LAST_TIME]) else None)
+        errors.append(error)
         dropped += sum(sent[_OUTPUT_DROPS])
     values.append(dropped)
-    if state == RuleState.ACTIVE and any(current):
-        reason = join_reasons(reason, *describe_errors(entry.output_labels, current))
+    reason = _with_errors(entry, state, reason, counts, errors)
     head = (encode_json(state), encode_json(reason), _hint(entry, state, counts, places))
     return entry.status.fill([*head, *values])
 
@@ -171,10 +170,12 @@ def interface_text(entry: InterfaceEntry, reading: Reading) -> str:
 
 
 def listed_rule_text(
-    entry: RuleEntry, state: str, reason: str, reading: Reading, places: Mapping[int, Place]
+    entry: RuleEntry, state: str, reason: str, reading: Reading, places: Mapping[int, Place], age: Age
 ) -> str:
-    """Return the JSON text of a rule in `list`."""
+    """Return the JSON text of a rule in `list`; `places` has the interface of each ifindex."""
     counts = reading.counts(RULES, entry.row.number)
+    errors = [last_error(reading.counts(OUTPUTS, row.number), age) for row in entry.output_rows]
+    reason = _with_errors(entry, state, reason, counts, errors)
     return entry.list.fill([encode_json(state), encode_json(reason), _hint(entry, state, counts, places)])
 
 
@@ -182,13 +183,30 @@ def _hint(entry: RuleEntry, state: str, counts: Sequence[int], places: Mapping[i
     return encode_json(hint(entry.target, counts, places) if state == RuleState.ACTIVE else "")
 
 
-def rule_stats(name: str, entry: RuleEntry, reading: Reading) -> Json:
+def _with_errors(
+    entry: RuleEntry, state: str, reason: str, counts: Sequence[int], errors: Sequence[OutputError | None]
+) -> str:
+    """Return the reason of a rule, with the current errors of its outputs if the rule is active.
+
+    `counts` are those of the rule, and `errors` has the last error of each output.
+    """
+    if state != RuleState.ACTIVE or not any(errors):
+        return reason
+    current = [error if error and error.is_current(counts[_LAST_TIME]) else None for error in errors]
+    return join_reasons(reason, *describe_errors(entry.output_labels, current))
+
+
+def rule_stats(name: str, entry: RuleEntry, state: str, reason: str, reading: Reading, age: Age) -> Json:
     """Return a rule of `stats`, with the counters of its outputs added up."""
     counts = reading.counts(RULES, entry.row.number)
-    sent = OUTPUTS.total([reading.counts(OUTPUTS, row.number) for row in entry.output_rows])
+    outputs = [reading.counts(OUTPUTS, row.number) for row in entry.output_rows]
+    errors = [last_error(output, age) for output in outputs]
+    sent = OUTPUTS.total(outputs)
     packets, bits = reading.rates(RULES, entry.row.number, counts, entry.row.since)
     return {
         "name": name,
+        "state": state,
+        "reason": _with_errors(entry, state, reason, counts, errors),
         "in": {"packets": counts[0], "octets": counts[1]},
         "out": {"packets": sent[0], "octets": sent[1]},
         "drops": {

@@ -21,6 +21,10 @@ DEFAULT = Path("/etc/mcrelay.yaml")
 MAX_TOTAL_BYTES = 32 * 1024 * 1024  # of all files together
 _VERSION_KEY = re.compile(rb"""^[{\s]*["']?version["']?\s*:""", re.MULTILINE)
 STANDARD_INPUT = "<stdin>"
+_ADVICE = {
+    FileNotFoundError: "; write it, or name another file",
+    PermissionError: "; let this user read it, or use sudo",
+}
 
 Name = str | os.PathLike[str]
 Contents = list[tuple[str, bytes]]
@@ -188,7 +192,7 @@ def _kind_name(kind: int) -> str:
 
 
 def _unusable(file: Name, why: str | OSError) -> ConfigError:
-    message = why if isinstance(why, str) else format_os_error(why)
+    message = why if isinstance(why, str) else format_os_error(why) + _ADVICE.get(type(why), "")
     return ConfigError([Problem(SourceLocation(_printable_name(file)), "", message)])
 
 

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mcrelay.config.changes import Changes, compare_configs
-from mcrelay.config.model import Config, Rule
+from mcrelay.config.model import Config
 from mcrelay.config.problems import ConfigError, Problem, SourceLocation
 from mcrelay.model.links import LinkTable
 from mcrelay.model.routes import RouteAnswers
 from mcrelay.model.rule_status import RuleStatus
-from mcrelay.model.state import Route
-from mcrelay.reconcile.plan import route_of
+from mcrelay.reconcile.plan import route_finder
 from mcrelay.reload.degraded import describe_degraded
 from mcrelay.reload.files_on_disk import FilesOnDisk, FilesState
 from mcrelay.reload.requests import Confirm, OperatorRequest, Try
@@ -247,11 +246,7 @@ class Configuration:
 
     def _compare(self, before: Config | None, after: Config) -> Changes:
         answers = self.find_routes(after, self.links)
-
-        def route(config: Config, rule: Rule) -> Route | None:
-            return route_of(rule, config, self.links, answers)
-
-        return compare_configs(before, after, route)
+        return compare_configs(before, after, route_finder(self.links, answers))
 
     def _keep_running(self) -> None:
         self.files = FilesOnDisk()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mcrelay import __version__
+from mcrelay.config.changes import settings_of
 from mcrelay.config.model import Config, Rule
 from mcrelay.config.problems import SourceLocation
 from mcrelay.model.links import LinkTable
@@ -106,6 +107,7 @@ class SnapshotBuilder:
                 "number": generation,
                 "hash": configuration.hash,
                 "accepted": configuration.accepted,
+                "settings": settings_of(configuration.config),
             },
             "reload": configuration.reloads.as_json(),
             "files": configuration.files.as_json(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-ROUND_S = 0.0002  # packets that are due within such a time are sent together
+ROUND_S = 0.0002  # packets that are due within such a time are sent together, by default
 MAX_BURST_S = 0.001  # a late sender sends at most the packets of such a time together
 MAX_CATCH_UP_S = 1.0  # a sender that is later than this skips packets
 
@@ -13,9 +13,9 @@ class Pacer:
     A late sender catches up at no more than twice the rate.
     """
 
-    def __init__(self, rate: float, now: float) -> None:
+    def __init__(self, rate: float, now: float, round_s: float = ROUND_S) -> None:
         self._rate = rate
-        self._round = max(1, int(rate * ROUND_S))
+        self._round = max(1, int(rate * round_s))
         self._burst = max(1, int(rate * MAX_BURST_S))
         self._next = now  # time at which the next packet is due
         self._earliest = now  # time before which it must not be sent, because of the last packets sent

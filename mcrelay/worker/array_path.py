@@ -1,7 +1,7 @@
 """The array path, which relays the packets of a batch as numpy columns.
 
-A batch is read, looked up, sent, counted and released in a few array operations. If a link has only few
-packets ready, the scalar path relays them first, because it is cheaper for few packets.
+A batch is read, looked up, sent, counted and released in a few array operations. The scalar path takes the
+packets before, if they are few.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.egress import BatchPayloads
 from mcrelay.worker.forwarding import ActiveIngress, Forwarding
 from mcrelay.worker.ring import Ring
-from mcrelay.worker.scalar_path import MAX_SCALAR_PACKETS
 
 # Enough to make numpy cheap per packet, and an eighth of a ring of 2048-octet frames.
 MAX_BATCH_PACKETS = 2048
@@ -43,10 +42,7 @@ class ArrayPath:
     def relay(self, ingress: ActiveIngress) -> int:
         """Relay one batch of a link and return its number of packets; 0 if no packet is ready."""
         ring, ages = ingress.ring, self._forwarding.ages
-        if not ages.has_stepped() and not ring.is_ready(MAX_SCALAR_PACKETS):
-            relayed_singly = self._forwarding.scalar_path.relay(ring, ingress.row, ingress.any_source_routes)
-            if not ring.is_ready(0):
-                return relayed_singly
+        ages.has_stepped()
         count = ring.count_ready(MAX_BATCH_PACKETS)
         if not count:
             return 0
@@ -64,6 +60,8 @@ class ArrayPath:
         if ingress.capture:
             ingress.capture.write_events(PacketBatch(frames, packets, route, relayed, is_stale))
         ring.release(count)
+        if overruns := ring.read_overruns():
+            self._counters.add_link(ingress.row, {Drop.OVERRUN: overruns})
         return count
 
     def _look_up(

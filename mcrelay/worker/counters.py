@@ -31,8 +31,12 @@ class CounterWriter:
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, COUNTERS_SIZE)
-        self.counts = memoryview(self._memory).cast("Q")
-        """All counters as numbers of 64 bits, indexed by `Table.index`."""
+        self.counts = memoryview(self._memory).cast("q")
+        """All counters as numbers of 64 bits, indexed by `Table.index`.
+
+        They have a sign, because the packets that this worker sent, less the ICMP errors about packets of all
+        workers, may be negative.
+        """
         self.links = self._table(LINKS)
         self.rules = self._table(RULES)
         self.outputs = self._table(OUTPUTS)

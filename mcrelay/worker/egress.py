@@ -104,8 +104,9 @@ class BatchSender:
         ) * np.uint64(SOCKADDR_IN.itemsize)
         # The longest payload that each socket sends in segments. Longer payloads are sent one by one, because
         # the device refused segments of their length.
-        self._max_segment_octets = np.full(len(descriptors), MAX_SEGMENTED_OCTETS, np.int64)
-        self._refuses_segments = False
+        # So does the worker for lo, whose ring would get a run as one super-packet.
+        self._max_segment_octets = np.where(routes.is_loopback, 0, MAX_SEGMENTED_OCTETS)
+        self._refuses_segments = bool(routes.is_loopback.any())
 
     def send(self, payloads: BatchPayloads) -> SendResult:
         """Send each payload to the outputs of its route."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 from mcrelay.ipc.channel import BlockingChannel, ChannelClosed
-from mcrelay.model.drops import Drop
 from mcrelay.protocol.framing import PROCESS_PROTOCOL, Hello
 from mcrelay.protocol.worker import Acknowledged, Answer, Refused, decode_batch, encode_answer
 from mcrelay.worker.array_path import ArrayPath
@@ -23,12 +24,13 @@ class Worker:
 
     def __init__(self, channel: BlockingChannel, counters: CounterWriter, ring_octets: int) -> None:
         self._channel = channel
-        self._counters = counters
         self._forwarding = Forwarding(counters, ring_octets)
         self._array_path = ArrayPath(self._forwarding, counters)
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._by_descriptor: dict[int, ActiveIngress] = {}
+        self._relay_few: dict[int, Callable[[], bool]] = {}
+        """`ScalarPath.relay` for the ring with a descriptor, with its arguments."""
         self._return_poller = ReturnPoller(self._poll)
 
     def run(self) -> NoReturn:
@@ -46,8 +48,9 @@ class Worker:
         if self._return_poller.is_paused:
             timeout = self._return_poller.resume(time.monotonic(), timeout)
         for descriptor, event in self._poll.poll(timeout):
-            if ingress := self._by_descriptor.get(descriptor):
-                self._read(ingress, event)
+            if relay_few := self._relay_few.get(descriptor):
+                if event != select.POLLIN or not relay_few():
+                    self._read(self._by_descriptor[descriptor], event)
             elif descriptor == self._channel.fileno():
                 self._receive_batch()
             elif sock := self._return_poller.get(descriptor):
@@ -57,11 +60,10 @@ class Worker:
     def _read(self, ingress: ActiveIngress, event: int) -> None:
         if event & select.POLLERR:
             ingress.ring.clear_error()
+        relay_few = self._relay_few[ingress.ring.socket.fileno()]
         for _ in range(MAX_BATCHES_PER_TURN):
-            if not self._array_path.relay(ingress):
+            if not self._array_path.relay(ingress) or relay_few():
                 break
-        if overruns := ingress.ring.read_overruns():
-            self._counters.add_link(ingress.row, {Drop.OVERRUN: overruns})
 
     def _read_all(self) -> None:
         """Relay what has come in, before what relays it may go: the kernel relays what comes in now."""
@@ -90,6 +92,11 @@ class Worker:
             self._poll.unregister(descriptor)
         self._by_descriptor = {
             ingress.ring.socket.fileno(): ingress for ingress in self._forwarding.ingress.values()
+        }
+        relay = self._forwarding.scalar_path.relay
+        self._relay_few = {
+            descriptor: partial(relay, ingress.ring, ingress.row, ingress.any_source_routes)
+            for descriptor, ingress in self._by_descriptor.items()
         }
         for descriptor in self._by_descriptor:
             self._poll.register(descriptor, select.POLLIN)

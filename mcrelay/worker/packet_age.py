@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,8 @@ _MAX_READING_TIME = 1_000_000  # within which both clocks are read, unless the p
 _EVERY = slice(None)
 
 
-def time_since_boot() -> int:
-    """Return the time since the boot of the host, with the time that it was suspended."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+time_since_boot = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
+"""Returns the time since the boot of the host, with the time that it was suspended."""
 
 
 class PacketAges:
@@ -51,6 +51,16 @@ class PacketAges:
         if self._stepped_at is not None and now - self._stepped_at > self.max_age:
             self._stepped_at = None
         return self._stepped_at is not None
+
+    def oldest_fresh(self) -> int | None:
+        """Return the stamp of the oldest packet that is fresh now; None if that takes both clocks."""
+        if self.max_age is None:
+            return 0
+        now = self.time_of_day()
+        is_steady = -MIN_STEP <= now - self._since_boot() - self._offset <= MIN_STEP
+        if (is_steady and self._stepped_at is None) or not self.has_stepped():
+            return now - self.max_age
+        return None
 
     def find_stale(self, frames: NDArray[np.uint32]) -> NDArray[np.bool_] | None:
         """Return a mask of the stale packets among n frames of a ring, shape (n,); None if none is stale.

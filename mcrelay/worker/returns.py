@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mcrelay.linux.return_socket import ReturnedError, read_errors, read_senders
 from mcrelay.model.addresses import is_group
-from mcrelay.model.counters import MASK, OUTPUTS
+from mcrelay.model.counters import OUTPUTS
 from mcrelay.model.send_errors import IcmpError, PathFault
 from mcrelay.model.state import Egress
 from mcrelay.packet.fib import RouteEntry
@@ -84,9 +84,9 @@ class ReturnCounter:
             return
         counts = self._counters.counts
         output = max(concerned, key=lambda output: counts[output.counts]).counts
-        if packets := counts[output]:
+        if (packets := counts[output]) > 0:
             counts[output + _OCTETS] -= counts[output + _OCTETS] // packets
-        counts[output] = (counts[output] - 1) & MASK
+        counts[output] -= 1
         self._counters.add_send_errors(output, OUTPUTS.column(name), 1, time)
 
 
@@ -123,11 +123,8 @@ class ReturnPoller:
         self._sockets: dict[int, socket.socket] = {}
         self._paused: set[int] = set()
         self._resume_at = 0.0
-
-    @property
-    def is_paused(self) -> bool:
+        self.is_paused = False
         """True if a socket is left alone at present."""
-        return bool(self._paused)
 
     def replace(self, sockets: Iterable[socket.socket]) -> None:
         """Poll these sockets instead of the previous ones."""
@@ -135,6 +132,7 @@ class ReturnPoller:
             self._poll.unregister(descriptor)
         self._sockets = {sock.fileno(): sock for sock in sockets}
         self._paused.clear()
+        self.is_paused = False
         for descriptor in self._sockets:
             self._poll.register(descriptor, select.POLLIN)
 
@@ -146,6 +144,7 @@ class ReturnPoller:
         """Leave a socket alone from `now` on, in monotonic seconds."""
         self._poll.unregister(descriptor)
         self._paused.add(descriptor)
+        self.is_paused = True
         self._resume_at = now + PAUSE_S
 
     def resume(self, now: float, timeout: float | None) -> float | None:
@@ -159,4 +158,5 @@ class ReturnPoller:
         for descriptor in self._paused:
             self._poll.register(descriptor, select.POLLIN)
         self._paused.clear()
+        self.is_paused = False
         return timeout

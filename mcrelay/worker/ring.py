@@ -18,8 +18,6 @@ from mcrelay.linux import socket_filters
 from mcrelay.linux.constants import PACKET_IGNORE_OUTGOING, PACKET_STATISTICS, SOL_PACKET
 from mcrelay.packet.frame import STATUS, TP_STATUS_KERNEL, TP_STATUS_USER
 
-_FREE = TP_STATUS_KERNEL.to_bytes(4, "little")
-
 
 class Ring:
     """The ring of one packet socket. `head` is the index of the next frame to read.
@@ -42,6 +40,9 @@ class Ring:
         self.address = int(self.octets.ctypes.data)
         """Memory address of the first frame."""
         self._count = len(self.words)
+        self._frame_words = frame_size // 4
+        self._status_words = self.memory.cast("I")
+        self.head = 0
         self.addresses = self.address + np.arange(self._count, dtype=np.uint64) * np.uint64(frame_size)
         """Memory address of each frame; shape (frames,)."""
         self._saved_head = saved_head
@@ -60,15 +61,16 @@ class Ring:
         return first_free if is_free[first_free] else len(is_free)
 
     def is_ready(self, ahead: int) -> bool:
-        """Return whether the frame `ahead` frames after `head` is ready."""
-        at = (self.head + ahead) % self._count * self.frame_size
+        """Return whether the frame `ahead` frames after `head`, at most the last one, is ready."""
+        at = (self.head + min(ahead, self._count - 1)) % self._count * self.frame_size
         return bool(self.memory[at] & TP_STATUS_USER)
 
-    def release_one(self) -> None:
-        """Release the frame at `head` to the kernel."""
-        at = self.head * self.frame_size
-        self._move_head(self.head + 1)
-        self.memory[at : at + 4] = _FREE
+    def release_few(self, count: int) -> None:
+        """Release a few frames from `head` on to the kernel, also across the end of the array."""
+        frame = self.head
+        self._move_head(frame + count)
+        for index in range(frame, frame + count):
+            self._status_words[index % self._count * self._frame_words] = TP_STATUS_KERNEL
 
     def release(self, count: int) -> None:
         """Release `count` frames from `head` on to the kernel."""
@@ -119,5 +121,6 @@ class Ring:
         # The memory stays mapped while an array refers to it.
         empty: NDArray[Any] = np.empty((0, 1), np.uint32)
         self.words, self._status, self.octets = empty, empty[:, 0], empty.view(np.uint8)
+        self._status_words.release()
         self.memory.release()
         self._map.close()

@@ -11,6 +11,7 @@ import pytest
 
 from mcrelay import __version__
 from mcrelay.cli import VERBS, main
+from mcrelay.cli.check import ELSEWHERE
 from mcrelay.model.suggestions import list_words
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -44,7 +45,7 @@ def test_every_use_in_the_manual_has_an_example():
 
 def test_a_valid_file_is_one_line(capsys):
     assert main(["check", "-c", str(EXAMPLES / "simple.yaml")]) == 0
-    assert capsys.readouterr().out == f"{EXAMPLES / 'simple.yaml'}: ok, 1 rule, 2 interfaces\n"
+    assert capsys.readouterr().out == f"{EXAMPLES / 'simple.yaml'}: ok, 1 rule, 2 interfaces; {ELSEWHERE}\n"
 
 
 def test_a_draft_is_checked_as_if_it_were_in_its_place(tmp_path, capsys):
@@ -63,7 +64,8 @@ def test_every_problem_shows_with_its_line_a_caret_and_a_count(bad):
     code, out, err = mcrelay("check", bad.name, cwd=bad.parent)
     assert (code, err) == (78, "")
     assert out.splitlines() == [
-        "bad.yaml:4:24: rules.a.input.interface: no interface is named `x`; `interfaces` has none",
+        "bad.yaml:4:24: rules.a.input.interface: no interface is named `x`; "
+        "add it to `interfaces`: `x: {device: eth0}`, with its device",
         "    input: {interface: x, group: 239.1.1.1, port: 0123}",
         "                       ^",
         "bad.yaml:4:51: rules.a.input.port: 0123 is not the same number to every YAML reader; "
@@ -87,11 +89,14 @@ def test_a_warning_is_shown_and_the_file_is_valid(tmp_path, capsys):
         "rules.mdns-office-to-lab.outputs[0].ttl: warning: 224.0.0.251 is link-local, "
         "and receivers may refuse a TTL of 64; set `ttl: 1`"
     )
-    assert last == f"{path}: ok, 4 rules, 2 interfaces, 1 warning"
+    assert last == f"{path}: ok, 4 rules, 2 interfaces, 1 warning; {ELSEWHERE}"
 
 
 def test_standard_input_is_checked_like_a_file():
-    assert mcrelay("check", "-", stdin=b"version: 1\n")[:2] == (0, "-: ok, 0 rules, 0 interfaces\n")
+    assert mcrelay("check", "-", stdin=b"version: 1\n")[:2] == (
+        0,
+        f"-: ok, 0 rules, 0 interfaces; {ELSEWHERE}\n",
+    )
     code, out, _ = mcrelay("check", "-", stdin=b"version: 2\n")
     assert code == 78
     assert out.startswith("<stdin>:1:10: version: expected 1")
@@ -148,7 +153,7 @@ def test_a_missing_file_and_a_folder_are_refused_with_exit_code_78(tmp_path, cap
     assert main(["check", str(missing)]) == 78
     assert main(["check", str(tmp_path)]) == 78
     assert capsys.readouterr().out.splitlines() == [
-        f"{missing}: no such file or directory",
+        f"{missing}: no such file or directory; write it, or name another file",
         f"{missing}: 1 problem",
         f"{tmp_path}: this is a directory, not a file",
         f"{tmp_path}: 1 problem",

@@ -253,7 +253,8 @@ def test_invalid_files_are_reported_and_not_changed(run_verb, file, folder):
         assert "unknown key; did you mean `port`?" in out
     file.unlink()
     assert run_verb("add", "camera", *CAMERA)[1] == (
-        f"{file}: no such file or directory\n{file}: 1 problem: nothing was changed\n"
+        f"{file}: no such file or directory; write it, or name another file\n"
+        f"{file}: 1 problem: nothing was changed\n"
     )
     assert not folder.exists()
 

@@ -25,10 +25,10 @@ THEN = 1_795_381_964.0
 NAMES = tuple(f"camera-{number}" for number in range(6))
 
 
-def changes(**kinds):
+def changes(settings=(), **kinds):
     """The changes of a reload, as an entry holds them."""
     counts = {f"{kind}_count": len(names) for kind, names in kinds.items()}
-    return {"added": [], "changed": [], "removed": [], "kept": 0, **kinds, **counts}
+    return {"added": [], "changed": [], "removed": [], "kept": 0, "settings": [*settings], **kinds, **counts}
 
 
 @pytest.fixture
@@ -80,7 +80,8 @@ def run_verb(capsys, *words):
 
 def test_the_history_has_a_line_for_each_entry_with_what_it_changed(add_entry, state_dir, capsys):
     add_entry(1, outcome="started", changed=changes(added=list(NAMES)))
-    add_entry(2, on_trial=True, changed=changes(changed=["camera-1"], removed=["camera-5"]))
+    changed = changes(["max_age: 1s -> 2s"], changed=["camera-1"], removed=["camera-5"])
+    add_entry(2, on_trial=True, changed=changed)
     add_entry(3, outcome="rolled_back")
     code, out, err = run_verb(capsys, "history", "--state-dir", str(state_dir))
     assert (code, err) == (0, "")
@@ -88,7 +89,7 @@ def test_the_history_has_a_line_for_each_entry_with_what_it_changed(add_entry, s
     assert heads.split() == ["N", "TIME", "HASH", "HOW", "WHAT"]
     assert [line.split("  ", 2)[1].strip() for line in lines] == ["1", "2", "3"]
     assert lines[0].endswith("  started           added camera-0, camera-1, camera-2, camera-3 +2")
-    assert lines[1].endswith("  applied on trial  changed camera-1; removed camera-5")
+    assert lines[1].endswith("  applied on trial  changed camera-1; removed camera-5; max_age: 1s -> 2s")
     assert lines[2].endswith("  rolled back       no rule changed")
     assert all(format_time(THEN + number) in line for number, line in enumerate(lines, 1))
 
@@ -215,7 +216,11 @@ def test_missing_files_are_reported_as_by_check(add_entry, state_dir, file, caps
     add_entry(1)
     file.unlink()
     code, out, err = run_verb(capsys, "diff", "1", "--state-dir", str(state_dir))
-    assert (code, out, err) == (78, "", f"{file}: no such file or directory\n")
+    assert (code, out, err) == (
+        78,
+        "",
+        f"{file}: no such file or directory; write it, or name another file\n",
+    )
 
 
 def test_a_missing_entry_is_reported_in_one_line(add_entry, state_dir, capsys):

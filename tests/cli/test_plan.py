@@ -39,7 +39,7 @@ def test_the_plan_shows_what_would_run_and_what_not_and_why(file, capsys):
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0] == f"{file}: a start would run 1 of 2 rules"
-    reason = "1 of 2 outputs do not run: output there: device nowhere0 is absent"
+    reason = "1 of 2 outputs does not run: output there: device nowhere0 is absent"
     assert f"camera: active ({reason})" in out
     assert "  in   here (lo)  239.1.1.1:5001 from 127.0.0.5" in lines
     assert "  out  here (lo)  239.2.2.2:6001  from 127.0.0.1:7001, TTL 64, DSCP copy" in lines

@@ -133,6 +133,17 @@ def test_a_rule_that_does_not_run_is_in_every_result_with_its_reason(outcome, pa
     assert (document["degraded"], document["degraded_count"]) == ([expected], 1)
 
 
+def test_a_changed_setting_of_the_file_has_a_line(path, process, capsys):
+    changes = {**RELOAD["changes"], "settings": ["watch: true -> false", "max_age: 1s -> 2s"]}
+    with FakeDaemon(process.pid, [{**RELOAD, "changes": changes}]).serve_answers(path) as at:
+        _, out, _ = mcrelay_reload(capsys, "--socket", at)
+    assert out.splitlines()[-3:] == [
+        "  kept     3 rules",
+        "  setting  watch: true -> false",
+        "  setting  max_age: 1s -> 2s",
+    ]
+
+
 def test_an_unchanged_file_is_one_line(path, process, capsys):
     with FakeDaemon(process.pid, [UNCHANGED]).serve_answers(path) as at:
         done = mcrelay_reload(capsys, "--socket", at)

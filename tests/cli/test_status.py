@@ -102,7 +102,7 @@ def test_a_rule_that_does_not_run_or_only_in_part_is_trouble():
     rules = (
         rule("well"),
         idle("late", "unresolved", "why"),
-        rule("half", reason="1 of 2 outputs do not run"),
+        rule("half", reason="1 of 2 outputs does not run"),
     )
     assert troubles_of(*rules) == ["2 rules not running, or only in part: late, half"]
 
@@ -183,18 +183,19 @@ def test_list_shows_states_places_and_reasons(path, capsys):
         ])  # fmt: skip
 
 
-def test_stats_shows_full_numbers_and_the_reasons_of_drops(path, capsys):
+def test_stats_shows_full_numbers_and_the_reasons_of_the_rule_and_of_drops(path, capsys):
     counts = {"packets": 1_234_567, "octets": 1_728_393_800}
+    reason = "output plant to 10.9.2.50:6001: ENOBUFS, the queue of the device was full"
     one = {
-        "name": "camera", "in": counts, "out": counts, "drops": {"source": 12, "own": 0, "ENOBUFS": 3},
-        "packets_per_second": None, "bits_per_second": None,
+        "name": "camera", "state": "active", "reason": reason, "in": counts, "out": counts,
+        "drops": {"source": 12, "own": 0, "ENOBUFS": 3}, "packets_per_second": None, "bits_per_second": None,
     }  # fmt: skip
     with serve_answers(path, stats=lambda rule=None: {"version": 1, "rules": [one]}) as at:
         _, lines, _ = run_verb(capsys, "stats", "camera", "--socket", at)
     assert lines[1].split() == [
         "camera", "1,234,567", "1,728,393,800", "-", "-", "1,234,567", "1,728,393,800", "15",
     ]  # fmt: skip
-    assert lines[2] == "  not relayed: source 12, ENOBUFS 3"
+    assert lines[2:] == [f"  {reason}", "  not relayed: source 12, ENOBUFS 3"]
 
 
 @pytest.mark.parametrize("verb", ["list", "stats"])

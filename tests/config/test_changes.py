@@ -52,6 +52,21 @@ def test_a_source_that_the_relay_chose_already_is_no_change():
     }
 
 
+def test_each_changed_setting_of_the_file_is_told_in_its_words():
+    after = config("workers: auto\nwatch: false\ndata_plane: userspace\nmax_age: 1500ms\n" + HEAD, a=1)
+    texts = (
+        "data_plane: auto -> userspace",
+        "workers: 1 -> auto",
+        "watch: true -> false",
+        "max_age: 1s -> 1500ms",
+    )
+    assert changes(config(a=1), after) == Changes(kept=("a",), settings=texts)
+    assert changes(None, after).settings == ()
+    assert str(changes(config(a=1), after)) == "; ".join(("0 added, 0 changed, 0 removed, 1 kept", *texts))
+    assert changes(config(a=1), after).as_json()["settings"] == list(texts)
+    assert changes(config(a=1), config("max_age: 1000ms\n" + HEAD, a=1)) == Changes(kept=("a",))
+
+
 def test_json_has_the_first_names_of_many_and_the_number_of_all():
     found = Changes(added=tuple(f"rule-{number}" for number in range(10_000)), kept=("a",)).as_json()
     assert len(found["added"]) == MAX_NAMES

@@ -133,19 +133,28 @@ def test_an_exclusive_rule_in_the_workers_is_refused():
          "rules.r.input.interface: no interface is named `stduio`; did you mean `studio`?"),
         ("interface: xyz, group: 239.1.1.1",
          "rules.r.input.interface: no interface is named `xyz`; there are: again, plant, self, studio"),
+        ("interface: eth0, group: 239.1.1.1",
+         "rules.r.input.interface: no interface is named `eth0`; "
+         "write `studio`, the name of the interface with the device eth0"),
+        ("interface: studio, group: 239.1.1.1, sources: [0.0.0.0]",
+         "rules.r.input.sources[0]: 0.0.0.0 is not the address of a host; "
+         "without `sources`, every sender is relayed"),
         ("interface: studio, group: 10.0.0.1",
          "rules.r.input.group: 10.0.0.1 is not a multicast group (224.0.0.0 to 239.255.255.255); "
          "for a host, write `address: 10.0.0.1`"),
         ("interface: studio, address: 239.1.1.1",
-         "rules.r.input.address: 239.1.1.1 is a multicast group, not the address of a host"),
+         "rules.r.input.address: 239.1.1.1 is a multicast group, not the address of a host; "
+         "write `group: 239.1.1.1`"),
         ("interface: studio, address: 0.0.0.0",
-         "rules.r.input.address: 0.0.0.0 is not the address of a host"),
+         "rules.r.input.address: 0.0.0.0 is not the address of a host; write the address of one host"),
         ("interface: studio, address: 127.0.0.1",
-         "rules.r.input.address: 127.0.0.1 is reached through the device lo alone, not through eth0"),
+         "rules.r.input.address: 127.0.0.1 is reached through the device lo alone, not through eth0; "
+         "name an interface with the device lo"),
         ("interface: studio, group: 239.1.1.1, sources: [10.0.0.5, 239.1.1.2]",
-         "rules.r.input.sources[1]: 239.1.1.2 is a multicast group, not the address of a host"),
+         "rules.r.input.sources[1]: 239.1.1.2 is a multicast group, not the address of a host; "
+         "packets come from hosts alone"),
         ("interface: studio, group: 239.1.1.1, sources: [10.0.0.5, 10.0.0.5]",
-         "rules.r.input.sources[1]: 10.0.0.5 is given twice"),
+         "rules.r.input.sources[1]: 10.0.0.5 is given twice; delete it"),
         ("interface: studio, group: 239.1.1.1, address: 10.0.0.1",
          "rules.r.input.address: use `group` or `address`, not both"),
         ("interface: studio",
@@ -166,14 +175,15 @@ def test_the_error_of_an_input_gives_the_reason(part, message):
          "rules.r.outputs[0].group: 10.0.0.1 is not a multicast group (224.0.0.0 to 239.255.255.255); "
          "for a host, write `address: 10.0.0.1`"),
         ("interface: plant, source: 224.0.0.1",
-         "rules.r.outputs[0].source: 224.0.0.1 is a multicast group, not the address of a host"),
+         "rules.r.outputs[0].source: 224.0.0.1 is a multicast group, not the address of a host; "
+         "packets come from hosts alone"),
         ("interface: plant, group: 239.1.1.1, address: 10.0.0.1",
          "rules.r.outputs[0].address: use `group` or `address`, not both"),
         ("interface: studio",
-         "rules.r.outputs[0]: 239.1.1.1:5001 on eth0 is the rule's own input: "
-         "packets would loop forever"),
+         "rules.r.outputs[0]: 239.1.1.1:5001 on eth0 is the rule's own input, and "
+         "packets would loop forever; send to another group, port or interface"),
         ("interface: plant}, {interface: again",
-         "rules.r.outputs[1]: 239.1.1.1:5001 on eth1 is already an output, at 0.yaml:8:75"),
+         "rules.r.outputs[1]: 239.1.1.1:5001 on eth1 is already an output, at 0.yaml:8:75; delete one"),
     ],
 )  # fmt: skip
 def test_the_error_of_an_output_gives_the_reason(output, message):
@@ -182,8 +192,10 @@ def test_the_error_of_an_output_gives_the_reason(output, message):
 
 def test_a_rule_with_an_interface_is_refused_if_there_are_no_interfaces():
     assert problems("version: 1\n" + "rules:\n" + rule(f"{INPUT}, outputs: [{{interface: studio}}]")) == [
-        "0.yaml:3:26: rules.r.input.interface: no interface is named `studio`; `interfaces` has none",
-        "0.yaml:3:87: rules.r.outputs[0].interface: no interface is named `studio`; `interfaces` has none",
+        "0.yaml:3:26: rules.r.input.interface: no interface is named `studio`; "
+        "add it to `interfaces`: `studio: {device: eth0}`, with its device",
+        "0.yaml:3:87: rules.r.outputs[0].interface: no interface is named `studio`; "
+        "add it to `interfaces`: `studio: {device: eth0}`, with its device",
     ]
 
 
@@ -198,6 +210,7 @@ def test_an_output_of_a_unicast_input_needs_a_destination():
 def test_an_interface_with_a_source_that_no_host_can_have_is_refused():
     assert problems("version: 1\ninterfaces:\n  a: {device: eth0, source: 127.0.0.1}\n") == [
         "0.yaml:3:29: interfaces.a.source: 127.0.0.1 is reached through the device lo alone, not through eth0"
+        "; name an interface with the device lo"
     ]
 
 
@@ -274,9 +287,9 @@ def test_drop_ins_are_merged_by_name_and_may_omit_the_version():
 def test_a_name_or_a_setting_in_two_files_is_an_error_with_both_places():
     first = "version: 1\nworkers: 1\nwatch: false\ninterfaces:\n  studio: {device: eth0}\n"
     assert problems(first, first) == [
-        "1.yaml:2:1: workers: given twice, first at 0.yaml:2:1",
-        "1.yaml:3:1: watch: given twice, first at 0.yaml:3:1",
-        "1.yaml:5:3: interfaces.studio: `studio` is given twice, first at 0.yaml:5:3",
+        "1.yaml:2:1: workers: given twice, first at 0.yaml:2:1; delete one",
+        "1.yaml:3:1: watch: given twice, first at 0.yaml:3:1; delete one",
+        "1.yaml:5:3: interfaces.studio: `studio` is given twice, first at 0.yaml:5:3; rename or delete one",
     ]
 
 
@@ -430,7 +443,9 @@ def test_an_output_and_an_input_that_both_have_loopback_must_not_meet(back):
 
 def test_an_output_with_loopback_to_the_input_of_its_own_rule_is_one_problem():
     text = f"{LOOPED}, outputs: [{{interface: again, loopback: true}}]"
-    assert only_problem(rule(text)).endswith("is the rule's own input: packets would loop forever")
+    assert only_problem(rule(text)).endswith(
+        "the rule's own input, and packets would loop forever; send to another group, port or interface"
+    )
 
 
 NOT_TAKEN = (

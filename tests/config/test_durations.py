@@ -1,8 +1,10 @@
 """Durations are numbers with a unit."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mcrelay.config.durations import parse_duration, reason_out_of_range, suggest_duration
+from mcrelay.config.durations import format_duration, parse_duration, reason_out_of_range, suggest_duration
 
 
 @pytest.mark.parametrize(
@@ -11,6 +13,16 @@ from mcrelay.config.durations import parse_duration, reason_out_of_range, sugges
 )
 def test_a_duration_is_a_number_of_nanoseconds(text, nanoseconds):
     assert parse_duration(text) == nanoseconds
+
+
+@pytest.mark.parametrize("text", ["50ms", "1s", "1500ms", "90s", "2min", "1h", "10.25ms"])
+def test_a_duration_is_written_in_the_largest_unit_that_it_is_whole_in(text):
+    assert format_duration(parse_duration(text)) == text
+
+
+@given(st.integers(10**7, 3600 * 10**9))
+def test_a_written_duration_is_read_as_it_was(nanoseconds):
+    assert parse_duration(format_duration(nanoseconds)) == nanoseconds
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_number_that_is_accepted_has_the_same_value_in_pyyaml(text):
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        (b"a: 1\nb: 2\na: 3\n", (3, 1, "a", "`a` is given twice in this map, first on line 1")),
+        (b"a: 1\nb: 2\na: 3\n", (3, 1, "a", "`a` is given twice in this map, first on line 1; delete one")),
         (b"a: 22:22\n", (1, 4, "a", "22:22 is not the same number to every YAML reader; "
                         "write a plain decimal number, or quote it if it is text")),
         (b"a: 9999999999999999999\n", (1, 4, "a", "a number of more than 18 digits")),
@@ -116,7 +116,8 @@ def test_a_number_that_is_accepted_has_the_same_value_in_pyyaml(text):
         (b"true: a\n", (1, 1, "true", 'a key must be text; write "true"')),
         (b"? [x]\n: a\n", (1, 3, '"?"', "a key must be text")),
         (b'a: "\\x1b[31m"\n', (1, 4, "a", "an escaped control character; delete it")),
-        (b"a: 1\n--- \nb: 2\n", (2, 1, "", "a second document begins here; a file has one document")),
+        (b"a: 1\n--- \nb: 2\n", (2, 1, "",
+                                "a second document begins here, and a file has one; delete this line")),
     ],
 )  # fmt: skip
 def test_a_problem_that_does_not_stop_the_reader_is_reported_at_its_place(loader, raw, expected):

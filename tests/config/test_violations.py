@@ -55,7 +55,7 @@ def found(text):
          'without `/`, `:`, `@`, `*`, `?`, not "eth/0"; write `0`: a device has no path'),
         ("interfaces: {a: {device: eth0, source: 10.0.0.01}}",
          'f:1:40: interfaces.a.source: expected an IPv4 address of this host such as 10.9.2.1, '
-         'not "10.0.0.01"'),
+         'not "10.0.0.01"; each number is 0 to 255, without leading zeros'),
         ("interfaces: {'a b': {device: eth0}}",
          'f:1:14: interfaces."a b": expected a name of 1 to 63 letters, digits, `.`, `_` or `-` '
          'that begins with a letter or a digit, not "a b"'),
@@ -150,4 +150,14 @@ def test_a_repeated_source_is_named_at_each_repetition():
         "rules: {r: {input: {interface: a, group: 232.1.1.1, port: 1, sources: [10.0.0.1, 10.0.0.1]},"
         " outputs: [{interface: a}]}}"
     )
-    assert found(text) == ["f:1:82: rules.r.input.sources[1]: 10.0.0.1 is given twice"]
+    assert found(text) == ["f:1:82: rules.r.input.sources[1]: 10.0.0.1 is given twice; delete it"]
+
+
+def test_a_key_that_is_probably_mistyped_is_not_missing_as_well():
+    text = "rules: {r: {input: {Interface: a, gruop: 239.1.1.1, port:5001: }, output: []}}"
+    assert set(found(text)) == {
+        "f:1:21: rules.r.input.Interface: unknown key; did you mean `interface`?",
+        "f:1:35: rules.r.input.gruop: unknown key; did you mean `group`?",
+        'f:1:53: rules.r.input."port:5001": unknown key; write a space after the colon: `port: 5001`',
+        "f:1:67: rules.r.output: unknown key; did you mean `outputs`?",
+    }

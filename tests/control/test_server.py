@@ -116,7 +116,7 @@ def test_no_client_is_answered_before_the_first_snapshot(harness):
 def test_status_conforms_to_the_schema(harness):
     rules = {"feed": rule(0, outputs=3), "idle": rule(None), "odd": rule(1, description='50 % "\0" of 100%s')}
     harness.supervisor.change(
-        **sections(**rules) | {"generation": {"number": 3, "hash": "a" * 64, "accepted": 9.5}}
+        **sections(**rules) | {"generation": {"number": 3, "hash": "a" * 64, "accepted": 9.5, "settings": {}}}
     )
     harness.memory.rule(packets=5, octets=500, own=2, last_time=int(7.5 * SECONDS), last_source=0xC0A8A837)
     harness.memory.output(1, packets=4, octets=400, ttl=3, **{SEND_ERROR_NAMES[-1]: 2, "EPERM": 1})
@@ -167,6 +167,7 @@ def test_list_and_stats_are_parts_of_status(harness, client):
     }
     assert [one["name"] for one in client.call("stats")["rules"]] == ["feed", "other"]
     [other] = client.call("stats", rule="other")["rules"]
+    assert (other["state"], other["reason"]) == ("paused", "worker 0 pauses")
     assert other["in"] == {"packets": 5, "octets": 50}
     assert other["out"] == {"packets": 8, "octets": 80}
     assert (other["drops"]["source"], other["drops"]["send_error"]) == (1, 2)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES, TRAFFIC, Table
+from mcrelay.model.counters import COUNTERS_SIZE, LINKS, MASK, OUTPUTS, RULES, TRAFFIC, Table
 from mcrelay.model.near_misses import NearMiss
 
 TABLES = (LINKS, RULES, OUTPUTS)
@@ -73,3 +73,20 @@ def test_every_count_of_an_output_is_a_sum_except_for_the_last_error_which_is_th
 def test_the_count_of_a_worker_may_be_negative_as_long_as_the_sum_is_not():
     zeros = [0] * (len(OUTPUTS.columns) - 1)
     assert OUTPUTS.total([[2**64 - 1, *zeros], [3, *zeros]])[0] == 2
+
+
+@given(
+    st.lists(st.integers(0, 50), min_size=2, max_size=2),
+    st.lists(st.integers(0, 50), min_size=len(OUTPUTS.returned), max_size=len(OUTPUTS.returned)),
+)
+def test_never_more_packets_have_come_back_as_icmp_errors_than_were_sent(sent, returned):
+    rows = [[0] * len(OUTPUTS.columns) for _ in sent]
+    for row, packets in zip(rows, sent, strict=True):
+        row[:2] = packets, 100 * packets
+    for column, count in zip(OUTPUTS.returned, returned, strict=True):
+        rows[0][column] = count
+    rows[0][0] = (rows[0][0] - sum(returned)) & MASK
+    total = dict(zip(OUTPUTS.columns, OUTPUTS.total(rows), strict=True))
+    dropped = sum(total[name] for name in OUTPUTS.drops)
+    assert total["packets"] + dropped == sum(sent)
+    assert dropped == min(sum(sent), sum(returned))

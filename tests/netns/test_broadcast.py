@@ -54,5 +54,5 @@ def test_an_output_to_a_broadcast_address_does_not_keep_the_others_from_running(
         (feed,) = json.loads(relay.ask("status", "--json").stdout)["rules"]
     assert (feed["state"], feed["reason"]) == (
         "active",
-        f"1 of 2 outputs do not run: output left: {OF_ETH1}",
+        f"1 of 2 outputs does not run: output left: {OF_ETH1}",
     )

@@ -132,6 +132,34 @@ def test_a_device_is_used_by_an_alternative_name_that_comes_and_goes(studio):
         await_state(relay, "unresolved", ABSENT.format(name))
 
 
+def test_a_flow_given_twice_by_two_names_of_a_device_is_refused_as_long_as_they_are_one(studio):
+    second = TO_LEFT.replace("feed", "second").replace("studio", "other").replace("left", "right")
+    interfaces = "interfaces:\n  other: {device: studio0}\n"
+    config = studio.config(TO_LEFT, second).replace("interfaces:\n", interfaces)
+    reason = (
+        "input: 239.1.1.1:5001 on studio0 is already relayed by rule `feed`"
+        " (eth0 and studio0 are one device); add outputs there"
+    )
+
+    def reasons():
+        return {rule["name"]: (rule["state"], rule["reason"]) for rule in document_of(relay)["rules"]}
+
+    absent = ("unresolved", "input: device studio0 is absent")
+    with studio.daemon(config) as relay:
+        assert reasons() == {"feed": ("active", ""), "second": absent}
+        studio.relay.ip("link property add dev eth0 altname studio0")
+        wait_until(lambda: reasons()["second"] == ("failed", reason), "the conflict")
+        assert reasons()["feed"] == ("active", "")
+        assert f"1 rule would not run: second: {reason}" in relay.ask("plan").stdout
+        assert f"1 rule does not run: second: {reason}" in relay.ask("reload").stdout
+        assert relay.ask("status", "--exit-code").returncode == 5
+        left = Receiver(studio.left, "239.2.2.2:6001")
+        studio.send("239.1.1.1:5001", count=100)
+        assert left.report().received == 100
+        studio.relay.ip("link property del dev eth0 altname studio0")
+        wait_until(lambda: reasons() == {"feed": ("active", ""), "second": absent}, "the rule without device")
+
+
 def test_a_link_that_flaps_causes_no_storm_in_the_log(studio):
     with studio.relaying(TO_LEFT) as relay:
         begun = time.monotonic()

@@ -8,9 +8,8 @@ import socket
 import struct
 
 import pytest
-from pyroute2.nftables.main import NFTables
 
-from mcrelay.lab import Receiver
+from mcrelay.lab import Receiver, report_of
 from mcrelay.lab.command import wait_until
 from tests.support.packets import checksum
 
@@ -36,6 +35,10 @@ def rule_of(relay):
 def output_of(relay):
     (output,) = rule_of(relay)["outputs"]
     return output
+
+
+def outputs_of(relay):
+    return rule_of(relay)["outputs"]
 
 
 def await_reason(relay, reason):
@@ -137,24 +140,33 @@ def test_each_kind_of_icmp_error_has_its_name(studio, kind, code, name):
         assert output_of(relay)["packets"] == 0
 
 
-def test_a_firewall_of_the_relay_that_refuses_is_told(studio):
-    with studio.relay.enter_namespace(), NFTables(nfgen_family=socket.AF_INET) as firewall:
-        firewall.table("add", name="f")
-        firewall.chain("add", table="f", name="o", hook="output", type="filter", policy=0)
-    with studio.relaying(TO_HOST.format("")) as relay:
-        studio.send("239.1.1.1:5001", 10, rate=100)
-        wait_until(lambda: "EPERM" in rule_of(relay)["reason"], "the reason")
-        wait_until(lambda: rule_of(relay)["input"]["packets"] == 10, "the packets")
-        assert output_of(relay)["drops"]["send_error"] == {"EPERM": 10}
-        assert output_of(relay)["packets"] == 0
-        assert relay.ask("status", "--exit-code").returncode == 5
-        with studio.relay.enter_namespace(), NFTables(nfgen_family=socket.AF_INET) as firewall:
-            firewall.table("del", name="f")
-        receiver = Receiver(studio.left, "10.2.0.2:6001")
-        studio.send("239.1.1.1:5001", 20, rate=1000)
-        assert receiver.report().received == 20
-        await_reason(relay, "")
-        assert relay.ask("status", "--exit-code").returncode == 0
+def test_a_flood_of_icmp_errors_costs_no_packet_and_never_more_than_were_sent(studio):
+    rule = TO_HOST.format(", source_port: 7001").replace("]}", ", {interface: left, group: 239.2.2.2}]}")
+    with studio.left.enter_namespace():
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    quoted = struct.pack("!BBHIBBH", 0x45, 0, 128, 0, 64, socket.IPPROTO_UDP, 0)
+    quoted += (
+        socket.inet_aton("10.2.0.1") + socket.inet_aton("10.2.0.2") + struct.pack("!4H", 7001, 6001, 108, 0)
+    )
+    message = struct.pack("!BBHI", 3, 3, 0, 0) + quoted
+    forged = message[:2] + struct.pack("!H", checksum(message)) + message[4:]
+    (listener,) = programs(studio.left, "10.2.0.2", port=6001)
+    with listener, studio.relaying(rule) as relay:
+        studio.send("239.1.1.1:5001", 100)
+        wait_until(lambda: rule_of(relay)["input"]["packets"] == 100, "the packets")
+        for _ in range(5000):
+            raw.sendto(forged, ("10.2.0.1", 0))
+        wait_until(lambda: outputs_of(relay)[0]["packets"] == 0, "the errors")
+        left = Receiver(studio.left, "239.2.2.2:5001")
+        sending = studio.start_sending("239.1.1.1:5001", 5000, rate=10_000)
+        for _ in range(5000):
+            raw.sendto(forged, ("10.2.0.1", 0))
+        report_of(sending)
+        report = left.report()
+        to_host, to_group = outputs_of(relay)
+    assert (report.received, report.is_flawless) == (5000, True)
+    assert to_group["packets"] == 5100
+    assert to_host["packets"] + to_host["drops"]["send_error"]["icmp_port_unreachable"] == 5100
 
 
 def test_errors_of_routers_have_their_names(studio):

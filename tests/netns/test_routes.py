@@ -155,7 +155,7 @@ def test_a_fault_of_one_output_costs_the_other_outputs_no_packet(studio):
             studio.relay.ip(breaks)
             wait_until(lambda: rule_of(relay)["reason"], "the fault")
             assert rule_of(relay)["state"] == "active"
-            assert rule_of(relay)["reason"].startswith("1 of 2 outputs do not run: output left: ")
+            assert rule_of(relay)["reason"].startswith("1 of 2 outputs does not run: output left: ")
             assert relay.ask("status", "--exit-code").returncode == 5
             studio.relay.ip(mends)
             wait_until(lambda: not rule_of(relay)["reason"], "the end of the fault")

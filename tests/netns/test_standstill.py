@@ -10,7 +10,8 @@ import pytest
 from mcrelay.client.connection import connect
 from mcrelay.lab import Receiver, report_of
 from mcrelay.lab.command import wait_until
-from tests.netns.support.relay_observer import summary
+from mcrelay.linux.process_usage import read_run_state
+from tests.netns.support.relay_observer import Sending, summary
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
@@ -45,25 +46,41 @@ def processes(relay):
     ("stand", "why"), [(stop, "a signal had stopped it"), (hang, "packets waited for it")]
 )
 def test_a_worker_that_stands_still_under_traffic_is_replaced(studio, stand, why):
+    def relayed():
+        return summary(relay).rules["feed"].packets
+
     with studio.relaying(FEED) as relay:
-        left = Receiver(studio.left, "239.2.2.2:6001", idle=8)
-        sending = studio.start_sending("239.1.1.1:5001", count=20_000, rate=1000)
-        wait_until(lambda: summary(relay).rules["feed"].packets > 1000, "traffic")
-        (standing,) = relay.workers()
-        stand(studio, standing)
-        began = time.monotonic()
-        wait_until(lambda: relay.workers() not in ([], [standing]), "another worker")
-        assert time.monotonic() - began < 15, "it is found in 3 to 5 s on a host with time for it"
-        report_of(sending)
-        received = left.report().received
+        with Sending(studio.sender, "239.1.1.1:5001", rate=1000):
+            wait_until(lambda: relayed() > 1000, "traffic")
+            (standing,) = relay.workers()
+            stand(studio, standing)
+            began = time.monotonic()
+            wait_until(lambda: relay.workers() not in ([], [standing]), "another worker")
+            assert time.monotonic() - began < 15, "it is found in 3 to 5 s on a host with time for it"
+            left = Receiver(studio.left, "239.2.2.2:6001")
+            before = relayed()
+            wait_until(lambda: relayed() > before + 1000, "packets that it relays")
+        assert left.report().received > 1000
         worker = processes(relay)["worker 0"]
         shown = relay.ask("status").stdout
-    assert received > 10_000, "it relays again"
     assert worker["restarts"] == 1
     assert worker["reason"].startswith("killed, because it stood still for ")
     assert worker["reason"].endswith(why)
     assert f"last death: {worker['reason']}" in shown
     assert f"worker 0 (process {standing}) died: {worker['reason']}; restarting it" in relay.log()
+
+
+def test_a_worker_that_sleeps_in_a_batch_is_replaced_and_the_change_takes_place(studio):
+    with studio.relaying(FEED) as relay:
+        (standing,) = relay.workers()
+        hang(studio, standing)
+        wait_until(lambda: read_run_state(standing)[0] == "t", "the debugger")
+        done = relay.reload(studio.config(FEED.replace("6001", "6002")))
+        assert done.startswith("applied")
+        wait_until(lambda: relay.workers() not in ([], [standing]), "another worker")
+        reason = processes(relay)["worker 0"]["reason"]
+    assert reason.startswith("killed, because it stood still for ")
+    assert reason.endswith("a batch waited for it")
 
 
 def test_a_worker_that_is_stopped_without_traffic_is_replaced_before_the_next_packet(studio):

@@ -322,11 +322,15 @@ def test_a_plan_compares_the_file_of_the_daemon_with_what_runs_and_the_reload_do
     with studio.relaying(FEED, SPARE) as relay:
         assert relay.ask("plan", "--detailed-exitcode").returncode == 0
         new = "new: {input: {interface: studio, group: 239.1.1.7, port: 5007}, outputs: [{interface: left}]}"
-        relay.config.write_text(studio.config(FEED.replace("port: 6001", "port: 6001, ttl: 9"), new))
+        changed = studio.config(FEED.replace("port: 6001", "port: 6001, ttl: 9"), new)
+        relay.config.write_text(changed.replace("max_age: 1min", "max_age: 2s"))
         done = relay.ask("plan", "--detailed-exitcode")
         assert (done.returncode, done.stderr) == (2, "")
         assert done.stdout.splitlines() == [
-            f"{relay.config}: a reload would add 1 rule, change 1 rule, remove 1 rule, and keep 0 rules",
+            f"{relay.config}: a reload would add 1 rule, change 1 rule, remove 1 rule,"
+            " change 1 setting, and keep 0 rules",
+            "",
+            "~ max_age: 1min -> 2s",
             "",
             "+ new: active",
             "  in   studio (eth0)  239.1.1.7:5007",
@@ -341,6 +345,7 @@ def test_a_plan_compares_the_file_of_the_daemon_with_what_runs_and_the_reload_do
         changes = json.loads(relay.ask("reload", "--json").stdout)["changes"]
         assert (planned["add"], [*planned["change"]], planned["remove"]) == (["new"], ["feed"], ["spare"])
         assert (changes["added"], changes["changed"], changes["removed"]) == (["new"], ["feed"], ["spare"])
+        assert planned["settings"] == changes["settings"] == ["max_age: 1min -> 2s"]
         assert relay.ask("plan", "--detailed-exitcode").returncode == 0
 
 

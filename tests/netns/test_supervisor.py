@@ -256,7 +256,7 @@ def test_an_output_follows_the_address_of_its_device(studio):
         right = Receiver(studio.right, "239.2.2.2:6001")
         assert_relays(studio)
         assert right.report().sources == ["10.3.0.1"]
-        with logged(relay, "1 of 2 outputs do not run"):
+        with logged(relay, "1 of 2 outputs does not run"):
             studio.relay.ip("address delete 10.3.0.1/24 dev eth2")
         right = Receiver(studio.right, "239.2.2.2:6001")
         assert_relays(studio)

@@ -1,5 +1,6 @@
 """The benchmark's own arithmetic: the search for a rate, the ratio to a peer, tables, charts and goals."""
 
+import json
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -7,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import results
+from benchmarks import paced, results
 from benchmarks.bisection import Attempt, highest
 from benchmarks.case import DIFFERING, FAN_OUT_8, FLOWS_50, ONE_FLOW, RULES_10000
 from benchmarks.figures import Figure, Question, Sample, group_samples, ratio
+from benchmarks.generator import Sent
 from benchmarks.goals import goals
-from benchmarks.peers import configuration, ruleset
+from benchmarks.peers import configuration, mcr_rules, ruleset
 from benchmarks.plot import chart
 from benchmarks.rate import QUESTION as RATE
 from benchmarks.saturation import QUESTION as SATURATION
@@ -170,6 +172,30 @@ def test_a_goal_is_reached_missed_or_not_measured():
         (1.2, "reached"),
         (None, "not measured"),
     ]
+
+
+def test_the_cost_in_bursts_must_fall_with_the_rate():
+    costs = [24.0, 12.0, 8.0, 10.0, 4.0, 2.0]
+    paces = [paced.Pace(rate, paced.BURST_S).label for rate in paced.RATES[1:]]
+    figures = [
+        Figure(paced.QUESTION, pace, "mcrelay", (cost,)) for pace, cost in zip(paces, costs, strict=True)
+    ]
+    [goal] = [goal for goal in goals(figures) if goal.text.startswith("CPU time in bursts")]
+    assert (goal.measured, goal.verdict) == (1.25, "not reached")
+
+
+@pytest.mark.parametrize(
+    ("packets", "rounds", "was_kept"),
+    [(10_000, 10_000, True), (9_400, 9_400, False), (10_000, 6_000, False)],
+)
+def test_a_pace_is_kept_if_neither_rate_nor_rounds_differ(packets, rounds, was_kept):
+    assert paced.Pace(10_000, paced.SMOOTH_S).was_kept(Sent(packets, 1.0, rounds)) is was_kept
+
+
+def test_mcr_gets_each_rule_with_all_outputs():
+    [rule] = json.loads(mcr_rules(FAN_OUT_8))["rules"]
+    assert rule["input"] == {"interface": "eth0", "group": "239.1.0.1", "port": 5001}
+    assert [one["group"] for one in rule["outputs"]] == [f"239.{n}.0.1" for n in range(2, 10)]
 
 
 def test_the_results_are_a_document_and_a_chart_for_each_question(tmp_path):

@@ -26,7 +26,7 @@ from mcrelay.model.actions import DeleteFlow, SetFlow
 from mcrelay.model.links import Link, LinkAddress, LinkTable
 from mcrelay.model.routes import RouteAnswers
 from mcrelay.reconcile.diff import diff
-from mcrelay.reconcile.plan import plan, route_of
+from mcrelay.reconcile.plan import plan, route_finder
 from tests.support.strategies import running_as
 from tests.support.supervisor_harness import Stage
 
@@ -86,6 +86,7 @@ class Case:
     changed: dict = field(default_factory=dict)  # name: differences
     added: tuple = ()
     removed: tuple = ()
+    settings: tuple = ()  # texts about settings of the file
     shown_only: tuple = ()  # names of rules that are changed for people, and for no socket
 
 
@@ -328,10 +329,13 @@ CASES = {
     ),
     "the default of an input's loopback": Case("input.loopback", {f"{FEED}.input.loopback": False}),
     "the version, which may be nothing else": Case("file.version", {"version": 1}),
-    "the data plane of all rules": Case("file.data_plane", {"data_plane": "userspace"}),
-    "the number of workers": Case("file.workers", {"workers": 2}),
-    "the greatest age of a packet": Case("file.max_age", {"max_age": "2s"}),
-    "whether files are watched": Case("file.watch", {"watch": False}),
+    "the data plane of all rules": Case(
+        "file.data_plane", {"data_plane": "userspace"}, settings=("data_plane: auto -> userspace",)
+    ),
+    "the number of workers": Case("file.workers", {"workers": 2}, settings=("workers: 1 -> 2",)),
+    "the greatest age of a packet": Case("file.max_age", {"max_age": "2s"}, settings=("max_age: 1s -> 2s",)),
+    "the default of the greatest age in another unit": Case("file.max_age", {"max_age": "1000ms"}),
+    "whether files are watched": Case("file.watch", {"watch": False}, settings=("watch: true -> false",)),
     "one more interface": Case("file.interfaces", {"interfaces.new": {"device": "eth7"}}),
     "an unused interface less": Case("file.interfaces", {"interfaces.spare": ABSENT}),
     "another name of an interface with the same device": Case(
@@ -427,7 +431,8 @@ def planned(stage):
     processes = list(stage.snapshot["processes"].values())
     config = compile_config([parse(stage.file.read_bytes(), str(stage.file))])
     wanted = plan_as_json(config, plan(config, LINKS, os.cpu_count() or 1))
-    return compare_with_plan({"rules": rules, "processes": processes}, wanted)
+    generation = stage.snapshot["generation"]
+    return compare_with_plan({"generation": generation, "rules": rules, "processes": processes}, wanted)
 
 
 def printed(capsys, stage, *words):
@@ -449,6 +454,8 @@ def test_result_plan_history_diff_log_and_sockets_agree_on_what_changed(case, st
     assert comparison.change == case.changed
     assert ({*comparison.add}, {*comparison.remove}) == ({*case.added}, {*case.removed})
     assert {*comparison.keep} == kept
+    assert comparison.settings == case.settings
+    assert comparison.is_empty == (not (case.added or case.changed or case.removed or case.settings))
 
     running = stage.supervisor.reconciler.running
     sockets = {*stage.kernel.open}
@@ -456,7 +463,7 @@ def test_result_plan_history_diff_log_and_sockets_agree_on_what_changed(case, st
     stage.reload()
     actions = diff(running, stage.supervisor.reconciler.desired)
     touched = rules_touched(running, actions) if case.key != "file.workers" else set()
-    is_about_workers = case.key in ("file.workers", "file.max_age")
+    is_about_workers = case.key in ("file.workers", "file.max_age") and bool(case.settings)
     assert touched == {*case.changed, *case.added, *case.removed} - {*case.shown_only}
     assert bool(actions) == (bool(touched) or is_about_workers)
     stage.settle()
@@ -470,10 +477,12 @@ def test_result_plan_history_diff_log_and_sockets_agree_on_what_changed(case, st
     assert {*result["changes"]["changed"]} == {*case.changed}
     assert {*result["changes"]["removed"]} == {*case.removed}
     assert result["changes"]["kept"] == len(kept)
+    assert result["changes"]["settings"] == [*case.settings]
 
     if is_new:
         counts = f"{len(case.added)} added, {len(case.changed)} changed, {len(case.removed)} removed"
-        assert f"generation 2, rules: {counts}, {len(kept)} kept" in caplog.messages
+        told = "; ".join((f"generation 2, rules: {counts}, {len(kept)} kept", *case.settings))
+        assert told in caplog.messages
         assert printed(capsys, stage, "history")["entries"][-1]["changes"] == result["changes"]
         assert printed(capsys, stage, "diff", "1")["changes"] == result["changes"]
     assert planned(stage).is_empty
@@ -481,7 +490,7 @@ def test_result_plan_history_diff_log_and_sockets_agree_on_what_changed(case, st
 
 def runs_whole(config, name):
     """Whether a rule runs with all of its outputs."""
-    route = route_of(config.rules[name], config, LINKS)
+    route = route_finder(LINKS)(config, config.rules[name])
     return route is not None and len(route.outputs) == len(config.rules[name].outputs)
 
 
@@ -499,7 +508,7 @@ def test_any_combination_of_changes_touches_exactly_the_rules_that_it_names(case
     except (ConfigError, KeyError, IndexError):  # edits that do not go together
         assume(False)
     before, after = configs[::-1] if is_backwards else configs
-    changes = compare_configs(before, after, lambda config, rule: route_of(rule, config, LINKS))
+    changes = compare_configs(before, after, route_finder(LINKS))
     states = (plan(config, LINKS, 4).state for config in (before, after))
     running, desired = (replace(state, worker_count=1) for state in states)
     running = running_as(running)

@@ -37,7 +37,7 @@ COUNTS = {
     for at, (scope, table) in enumerate(TABLES.items())
 }
 ERRORS = {name: COUNTS[Scope.OUTPUT][name] for name in SEND_ERROR_NAMES}
-GENERATION = {"number": 1, "hash": "a" * 64, "accepted": 1000.1}
+GENERATION = {"number": 1, "hash": "a" * 64, "accepted": 1000.1, "settings": {}}
 # The worker never receives a packet that found the ring full.
 TRACED = [drop for drop in Drop if drop is not Drop.OVERRUN]
 

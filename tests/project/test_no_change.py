@@ -7,7 +7,7 @@ from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.model.links import Link, LinkAddress, LinkTable
 from mcrelay.reconcile.diff import diff
-from mcrelay.reconcile.plan import plan, route_of
+from mcrelay.reconcile.plan import plan, route_finder
 from tests.support.strategies import running_as
 
 HEAD = "version: 1\ninterfaces: {studio: {device: eth0}, plant: {device: eth1}}\n"
@@ -60,7 +60,7 @@ def config(*texts):
 @pytest.mark.parametrize("texts", SAME.values(), ids=SAME.keys())
 def test_files_that_mean_the_same_change_no_rule_and_need_no_action(texts):
     before, after = config(f"{HEAD}rules:\n{FEED}{CLOCK}"), config(*texts)
-    changes = compare_configs(before, after, lambda config, rule: route_of(rule, config, LINKS))
+    changes = compare_configs(before, after, route_finder(LINKS))
     assert str(changes) == "0 added, 0 changed, 0 removed, 2 kept"
     running, desired = plan(before, LINKS, 1).state, plan(after, LINKS, 1).state
     assert len(desired.forwarding.flows) == 2

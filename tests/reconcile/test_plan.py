@@ -25,7 +25,7 @@ from mcrelay.model.state import (
     RouteOutput,
     WorkerState,
 )
-from mcrelay.reconcile.plan import plan, route_of, supervisor_resource
+from mcrelay.reconcile.plan import plan, route_finder, supervisor_resource
 
 HEAD = """
 version: 1
@@ -172,7 +172,7 @@ FOREIGN_SOURCE = CAMERA.replace("port: 6001", "port: 6001, source: 10.9.2.9")
             BOTH,
             host(ETH0, ETH1),
             RuleState.ACTIVE,
-            "1 of 2 outputs do not run: output lab: device eth2 is absent",
+            "1 of 2 outputs does not run: output lab: device eth2 is absent",
         ),
         (
             BOTH,
@@ -303,9 +303,9 @@ def test_a_rule_that_does_not_run_changes_no_other_rule():
 def test_the_route_of_a_rule_is_the_one_of_the_plan_and_none_where_the_rule_does_not_run():
     both = config(CAMERA, TUNNEL)
     camera, tunnel = both.rules.values()
-    links = host(ETH0, ETH1)
-    assert route_of(camera, both, links) == Route("camera", (TO_PLANT,))
-    assert route_of(tunnel, both, links) is None
+    find_route = route_finder(host(ETH0, ETH1))
+    assert find_route(both, camera) == Route("camera", (TO_PLANT,))
+    assert find_route(both, tunnel) is None
 
 
 def test_a_source_may_be_an_address_of_another_device():
@@ -390,7 +390,9 @@ def test_an_output_to_a_broadcast_address_does_not_run_beside_others():
     rule = BOTH.replace("{interface: plant, group: 239.2.2.2", "{interface: plant, address: 10.9.2.255")
     found = planned(rule)
     assert found.rules["both"].state is RuleState.ACTIVE
-    assert found.rules["both"].reason.startswith("1 of 2 outputs do not run: output plant: 10.9.2.255 is the")
+    assert found.rules["both"].reason.startswith(
+        "1 of 2 outputs does not run: output plant: 10.9.2.255 is the"
+    )
     assert len(found.state.forwarding.routes_by_rule()["both"].outputs) == 1
     waiting = planned(rule, links=host(ETH0, ETH1)).rules["both"]
     assert waiting.state is RuleState.UNRESOLVED
@@ -444,7 +446,7 @@ TWO_HOSTS = """
 @pytest.mark.parametrize(
     ("unreachable", "state", "reason"),
     [
-        ([1], RuleState.ACTIVE, "1 of 2 outputs do not run: output plant: there is no route to 10.9.5.1"),
+        ([1], RuleState.ACTIVE, "1 of 2 outputs does not run: output plant: there is no route to 10.9.5.1"),
         ([1, 2], RuleState.UNRESOLVED, "output plant: there is no route to 10.9.5.1"),
     ],
 )

@@ -25,6 +25,22 @@ def test_a_worker_that_takes_no_packet_although_packets_wait_stands_still():
     assert last == {PID: "it stood still for 3 s while packets waited for it"}
 
 
+def sleeping(progress=7):
+    return ProcessObservation(has_batch=True, progress=progress)
+
+
+def test_a_worker_that_sleeps_although_a_batch_waits_stands_still():
+    *before, last = check(StandstillDetector(), *[sleeping()] * (MAX_CHECKS + 1))
+    assert not any(before)
+    assert last == {PID: "it stood still for 3 s while a batch waited for it"}
+
+
+def test_a_worker_that_was_awake_once_or_used_the_processor_does_not_stand_still():
+    awake = ProcessObservation(progress=7)
+    assert not any(check(StandstillDetector(), *[*[sleeping()] * (MAX_CHECKS - 1), awake] * 5))
+    assert not any(check(StandstillDetector(), *[sleeping(number // 2) for number in range(50)]))
+
+
 def test_a_worker_that_falls_behind_but_takes_packets_does_not_stand_still():
     assert not any(check(StandstillDetector(), *[waiting(number) for number in range(50)]))
 

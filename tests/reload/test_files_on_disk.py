@@ -4,7 +4,7 @@ import pytest
 
 from mcrelay.config.changes import Changes
 from mcrelay.config.problems import Problem, SourceLocation
-from mcrelay.reload.files_on_disk import MAX_PROBLEMS, FilesOnDisk, FilesState, changes_rules
+from mcrelay.reload.files_on_disk import MAX_PROBLEMS, FilesOnDisk, FilesState, has_changes
 
 PROBLEM = Problem(SourceLocation("/etc/mcrelay.yaml", 3, 1), "rules", "expected a mapping")
 
@@ -27,11 +27,12 @@ def test_invalid_files_have_their_problems_up_to_a_limit():
         (Changes(added=("a",)), True),
         (Changes(changed={"a": ("ttl",)}), True),
         (Changes(removed=("a",)), True),
+        (Changes(settings=("watch: true -> false",)), True),
     ],
 )
-def test_files_that_change_no_rule_are_told_from_files_that_do(changes, expected):
+def test_files_that_change_nothing_are_told_from_files_that_do(changes, expected):
     files = FilesOnDisk(FilesState.DIFFER, changes)
-    assert changes_rules(files.as_json()) is expected
+    assert has_changes(files.as_json()) is expected
     assert str(files) == f"the files differ from what runs ({changes}): `mcrelay reload` applies them"
 
 

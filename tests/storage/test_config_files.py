@@ -98,7 +98,8 @@ def test_a_name_given_in_two_files_names_both(main, folder):
     for name in ("a.yaml", "b.yaml"):
         (folder / name).write_bytes(RULE % (b"same", 1))
     assert refused(main) == (
-        f"{folder}/b.yaml:1:9: rules.same: `same` is given twice, first at {folder}/a.yaml:1:9"
+        f"{folder}/b.yaml:1:9: rules.same: `same` is given twice, first at {folder}/a.yaml:1:9;"
+        " rename or delete one"
     )
 
 
@@ -111,14 +112,17 @@ def test_the_problems_of_all_files_are_reported_at_once(main, folder):
 
 
 def test_a_missing_file_is_one_problem(tmp_path):
-    assert refused(tmp_path / "x.yaml") == f"{tmp_path}/x.yaml: no such file or directory"
+    assert (
+        refused(tmp_path / "x.yaml")
+        == f"{tmp_path}/x.yaml: no such file or directory; write it, or name another file"
+    )
     assert refused("") == ".: this is a directory, not a file"
     assert refused(tmp_path / "a\0b") == f"{tmp_path}/a\ufffdb: this is not a file name"
 
 
 def test_a_name_that_cannot_be_printed_is_still_one_line(tmp_path):
     assert refused(os.fsdecode(b"/nowhere/\xff\n\x1b[31m")) == (
-        "/nowhere/\\xff\ufffd\ufffd[31m: no such file or directory"
+        "/nowhere/\\xff\ufffd\ufffd[31m: no such file or directory; write it, or name another file"
     )
 
 
@@ -163,7 +167,10 @@ def nobody(open_folder):
 
 
 def test_an_unreadable_file_is_one_problem(open_folder, nobody):
-    assert refused(open_folder / "mcrelay.yaml") == f"{open_folder}/mcrelay.yaml: permission denied"
+    assert (
+        refused(open_folder / "mcrelay.yaml")
+        == f"{open_folder}/mcrelay.yaml: permission denied; let this user read it, or use sudo"
+    )
 
 
 def test_a_file_beyond_the_limit_is_refused_and_not_read_to_its_end(tmp_path):

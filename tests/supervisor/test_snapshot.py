@@ -105,7 +105,8 @@ def test_the_daemon_has_its_paths_and_its_generation(parts, tmp_path):
     assert snapshot["daemon"]["state_dir"] == str(tmp_path / "state")
     assert snapshot["daemon"]["watch"] is True
     assert snapshot["trial"] is None
-    assert snapshot["generation"] == {"number": 1, "hash": "", "accepted": 0.0}
+    settings = {"data_plane": "auto", "workers": "1", "watch": "true", "max_age": "1s"}
+    assert snapshot["generation"] == {"number": 1, "hash": "", "accepted": 0.0, "settings": settings}
     assert snapshot["reload"] == {"begun": 0, "finished": 0, "earlier": []}
 
 

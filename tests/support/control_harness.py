@@ -80,7 +80,10 @@ def sections(**rules):
             "run_dir": "/run/mcrelay", "state_dir": "/var/lib/mcrelay", "watch": True,
             "uid": os.geteuid(), "socket_gid": os.getegid(),
         },
-        "generation": {"number": 1, "hash": "abc", "accepted": 1000.1},
+        "generation": {
+            "number": 1, "hash": "abc", "accepted": 1000.1,
+            "settings": {"data_plane": "auto", "workers": "1", "watch": "true", "max_age": "1s"},
+        },
         "reload": RESULT,
         "files": {
             "state": "running", "problems": [], "problem_count": 0,

@@ -1,6 +1,7 @@
 """A worker's data path in memory: a ring of frames in a file, recorded datagrams in place of the kernel."""
 
 import ctypes
+import errno
 import os
 import struct
 from collections import defaultdict
@@ -22,7 +23,7 @@ from mcrelay.worker.near_misses import NearMisses
 from mcrelay.worker.ring import Ring
 from mcrelay.worker.scalar_path import ScalarPath
 
-FRAMES = 64  # of the ring
+FRAMES = 512  # of the ring
 LINK, FEED = 2, ("239.1.1.1", 5001)
 OWN = ("10.9.2.1", 40_000)
 SOCKET = Egress(3, "10.9.2.1")
@@ -38,7 +39,7 @@ class NoScalarPath:
     """A scalar path that takes no packet."""
 
     def relay(self, ring, row, routes):
-        return 0
+        return False
 
 
 class MemoryRing:
@@ -46,10 +47,15 @@ class MemoryRing:
 
     def __init__(self, octets):
         self._descriptor = os.memfd_create("ring")
-        os.write(self._descriptor, octets.ljust(FRAMES * SMALLEST_FRAME, b"\0"))
+        os.write(self._descriptor, octets)
+        os.ftruncate(self._descriptor, FRAMES * SMALLEST_FRAME)
 
     def fileno(self):
         return self._descriptor
+
+    def getsockopt(self, level, option, size):
+        """Return statistics without a dropped packet."""
+        return bytes(size)
 
     def close(self):
         os.close(self._descriptor)
@@ -72,7 +78,7 @@ class MemoryWorker:
     """A worker with the rule `feed`, whose ring has these octets.
 
     `sent` has the (payload, TTL, TOS) of the datagrams by their destination. With an errno `code`, every send
-    fails.
+    fails. Without `has_segments`, the device takes no segmented message.
     """
 
     def __init__(
@@ -85,11 +91,18 @@ class MemoryWorker:
         dscp="copy",
         faults=(),
         code=0,
+        has_segments=True,
         is_scalar=False,
         loopback=False,
     ):
         self.sent = defaultdict(list)
-        monkeypatch.setattr(sendmmsg, "_sendmmsg", refuse(code) if code else record(self.sent))
+        fake = refuse(code) if code else record(self.sent, has_segments)
+        monkeypatch.setattr(sendmmsg, "_sendmmsg", fake)
+        monkeypatch.setattr(
+            sendmmsg,
+            "send_quickly",
+            lambda descriptor, place, count, flags: fake(descriptor, place.value, count, flags),
+        )
         self._memory = os.memfd_create("counters")
         os.ftruncate(self._memory, COUNTERS_SIZE)
         self.counters = CounterWriter(self._memory)
@@ -117,8 +130,11 @@ class MemoryWorker:
 
     def relay(self):
         """Relay all packets of the ring, and close it."""
-        while ArrayPath(self.forwarding, self.counters).relay(self.ingress):
-            pass
+        ingress, scalar_path = self.ingress, self.forwarding.scalar_path
+        array_path = ArrayPath(self.forwarding, self.counters)
+        while not scalar_path.relay(ingress.ring, ingress.row, ingress.any_source_routes):
+            if not array_path.relay(ingress):
+                break
         self.close()
 
     def close(self):
@@ -133,12 +149,15 @@ class MemoryWorker:
         )
 
 
-def record(sent):
-    """Return a sendmmsg(2) that records datagrams."""
+def record(sent, has_segments=True):
+    """Return a sendmmsg(2) that records datagrams, and refuses segmented messages unless `has_segments`."""
 
     def sendmmsg(_, at, count, __):
         for index in range(count):
             name, _, iovecs, pieces, control, *_ = MESSAGE.unpack(ctypes.string_at(at + 64 * index, 64))
+            if pieces > 1 and not has_segments:
+                ctypes.set_errno(errno.EIO)
+                return index or -1
             port, address = NAME.unpack(ctypes.string_at(name, 16))
             _, _, _, ttl, _, _, _, tos = CONTROL.unpack(ctypes.string_at(control, CONTROL.size))
             for piece in range(pieces):

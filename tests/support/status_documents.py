@@ -93,6 +93,8 @@ def process(name, kind, **fields):
     } | fields  # fmt: skip
 
 
+SETTINGS = {"data_plane": "auto", "workers": "1", "watch": "true", "max_age": "1s"}
+
 DOCUMENT = {
     "version": 1,
     "time": NOW,
@@ -103,7 +105,12 @@ DOCUMENT = {
         "config": "/etc/mcrelay.yaml",
         "problems": [],
     },
-    "generation": {"number": 7, "hash": "3f2a91c04b1e" + "0" * 52, "accepted": NOW - 60},
+    "generation": {
+        "number": 7,
+        "hash": "3f2a91c04b1e" + "0" * 52,
+        "accepted": NOW - 60,
+        "settings": SETTINGS,
+    },
     "reload": RELOAD,
     "files": {
         "state": "running",

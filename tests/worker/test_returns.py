@@ -54,10 +54,16 @@ def test_an_error_moves_one_packet_and_its_octets(writer):
     assert counts(writer) == {"packets": 2, "octets": 200, "icmp_port_unreachable": 1}
 
 
-def test_an_error_about_another_workers_packet_is_subtracted_modulo_2_to_the_64(writer):
+def test_an_error_about_another_workers_packet_makes_a_negative_number(writer):
     ReturnCounter([], {}, writer).count_error([FIRST], error(), 7)
     assert counts(writer) == {"packets": MASK, "icmp_port_unreachable": 1}
     assert OUTPUTS.total([writer.outputs[0].tolist()])[0] == 0
+
+
+def test_a_packet_is_sent_and_counted_after_an_error_about_another_workers_packet(writer):
+    ReturnCounter([], {}, writer).count_error([FIRST], error(), 7)
+    writer.counts[FIRST.counts] += 1  # as the scalar path does
+    assert counts(writer) == {"icmp_port_unreachable": 1}
 
 
 def test_of_two_outputs_with_one_destination_the_one_that_sent_more_has_the_error(writer):

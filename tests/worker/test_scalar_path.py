@@ -1,15 +1,20 @@
 """The scalar path sends and counts what the array path does, and leaves other than plain packets to it."""
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcrelay.model.counters import LINKS, OUTPUTS, RULES
+from mcrelay.linux import sendmmsg
+from mcrelay.model.counters import LINKS, MASK, OUTPUTS, RULES
 from mcrelay.model.send_errors import PathFault
-from mcrelay.packet.frame import PACKET_OUTGOING
-from mcrelay.worker.scalar_path import MAX_SCALAR_OUTPUTS, MAX_SCALAR_PACKETS
+from mcrelay.packet.frame import NETWORK_OFFSET, PACKET_OUTGOING, TP_STATUS_LOSING, TP_STATUS_USER
+from mcrelay.packet.scalar import PAYLOAD_OFFSET
+from mcrelay.worker import scalar_path
+from mcrelay.worker.scalar_path import MAX_SCALAR_OUTPUTS, MAX_SCALAR_PACKETS, MAX_SCALAR_RUN_PACKETS
 from tests.packet.cases import CASES
-from tests.support.memory_worker import TAKER_ROW, MemoryWorker, ring_octets
+from tests.support.memory_worker import DESCRIPTOR, TAKER_ROW, MemoryRing, MemoryWorker, ring_octets
 from tests.support.packets import datagram
 from tests.support.ring_frames import PACKET_MULTICAST, Frame, frame_of_case, matching
 from tests.support.ring_frames import frames as any_frames
@@ -29,9 +34,10 @@ def relay(octets, is_scalar, **options):
     st.sampled_from(["decrement", 1, 255]),
     st.sampled_from(["copy", 0, 46]),
     st.lists(st.sampled_from([None, *PathFault]), max_size=3),
+    st.booleans(),
 )
-def test_both_paths_send_and_count_the_same(frames, width, ttl, dscp, faults):
-    options = {"width": width, "ttl": ttl, "dscp": dscp, "faults": faults}
+def test_both_paths_send_and_count_the_same(frames, width, ttl, dscp, faults, has_segments):
+    options = {"width": width, "ttl": ttl, "dscp": dscp, "faults": faults, "has_segments": has_segments}
     octets = ring_octets(frames)
     assert relay(octets, True, **options) == relay(octets, False, **options)
 
@@ -99,3 +105,82 @@ def test_both_paths_count_a_failed_send_by_its_errno(code, column):
     row = outputs[1]
     assert row[OUTPUTS.column(column)] == 3
     assert row[OUTPUTS.column("packets")] == 0
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("octet", [NETWORK_OFFSET + 5, NETWORK_OFFSET + 10, PAYLOAD_OFFSET + 3])
+def test_a_packet_of_a_known_microflow_is_still_checked(at, octet):
+    frames = [bytearray(Frame(datagram(b"payload", damage=0)).octets(14)) for _ in range(3)]
+    frames[at][octet] ^= 1  # the identification, the checksum of the IP header, the payload
+    octets = b"".join(frames)
+    found = relay(octets, True)
+    assert found == relay(octets, False)
+    _, (_, rules, _) = found
+    assert rules[0][RULES.column("packets")] == 2
+    assert rules[0][RULES.column("malformed")] == 1
+
+
+def test_consecutive_packets_of_a_microflow_leave_in_one_message(monkeypatch):
+    calls = []
+    worker = MemoryWorker(
+        monkeypatch, ring_octets([Frame(datagram(bytes(1400)))] * 100), is_scalar=True, width=3
+    )
+    quickly = sendmmsg.send_quickly
+    monkeypatch.setattr(sendmmsg, "send_quickly", lambda *message: calls.append(message) or quickly(*message))
+    worker.relay()
+    assert len(calls) == 3  # 46, 46 and 8 packets, to three outputs each
+    assert [len(datagrams) for datagrams in worker.sent.values()] == [100] * 3
+
+
+def test_a_device_that_refused_segments_gets_single_messages(monkeypatch):
+    frames = ring_octets([Frame(datagram(bytes(100)))] * 3)
+    worker = MemoryWorker(monkeypatch, frames + frames, is_scalar=True, has_segments=False)
+    path, ingress = worker.forwarding.scalar_path, worker.ingress
+    assert path.relay(ingress.ring, ingress.row, ingress.any_source_routes)
+    assert path._max_segment_octets == {DESCRIPTOR: 99}
+    worker.relay()
+    assert len(worker.sent[b"\xef\x02\x02\x00", 6001]) == 6
+
+
+def test_packets_behind_dropped_ones_are_left_to_the_array_path(monkeypatch):
+    monkeypatch.setattr(MemoryRing, "getsockopt", lambda *_: struct.pack("=II", 2, 7))
+    frames = [Frame(datagram()), Frame(datagram(), status=TP_STATUS_USER | TP_STATUS_LOSING)]
+    _, (links, rules, _) = relay(ring_octets(frames), True)
+    assert links[0][LINKS.column("overrun")] == 7
+    assert rules[0][RULES.column("packets")] == 2
+
+
+def test_many_microflows_are_forgotten_and_relayed(monkeypatch):
+    monkeypatch.setattr(scalar_path, "MAX_MICROFLOWS", 4)
+    frames = [Frame(datagram(bytes(length))) for length in range(40)]
+    found = relay(ring_octets(frames), True)
+    assert found == relay(ring_octets(frames), False)
+
+
+@pytest.mark.parametrize("is_scalar", [True, False])
+def test_the_packets_of_an_output_may_be_negative_because_of_icmp_errors(monkeypatch, is_scalar):
+    worker = MemoryWorker(monkeypatch, ring_octets([Frame(datagram())] * 2), is_scalar=is_scalar)
+    worker.counters.outputs[1, 0] = MASK
+    worker.relay()
+    assert worker.counts()[2][1][0] == 1
+
+
+@pytest.mark.parametrize(
+    ("frames", "is_left"),
+    [(MAX_SCALAR_RUN_PACKETS, False), (MAX_SCALAR_RUN_PACKETS + 1, True)],
+)
+def test_many_packets_are_left_to_the_array_path(monkeypatch, frames, is_left):
+    worker = MemoryWorker(monkeypatch, ring_octets([Frame(datagram())] * frames), is_scalar=True)
+    path, ingress = worker.forwarding.scalar_path, worker.ingress
+    assert path.relay(ingress.ring, ingress.row, ingress.any_source_routes) is not is_left
+    assert bool(worker.sent) is not is_left
+
+
+def test_many_packets_of_different_microflows_are_left_to_the_array_path_earlier(monkeypatch):
+    frames = [Frame(datagram(bytes(n % 2))) for n in range(MAX_SCALAR_PACKETS + 2)]
+    worker = MemoryWorker(monkeypatch, ring_octets(frames), is_scalar=True)
+    path, ingress = worker.forwarding.scalar_path, worker.ingress
+    assert not path.relay(ingress.ring, ingress.row, ingress.any_source_routes)
+    assert len(worker.sent[b"\xef\x02\x02\x00", 6001]) == 1
+    worker.relay()
+    assert len(worker.sent[b"\xef\x02\x02\x00", 6001]) == len(frames)

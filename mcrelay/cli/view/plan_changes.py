@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcrelay.config.changes import INPUT_FIELDS, OUTPUT_FIELDS, OutputFields, RuleFields, compare_rules
+from mcrelay.config.changes import (
+    INPUT_FIELDS,
+    OUTPUT_FIELDS,
+    OutputFields,
+    RuleFields,
+    compare_rules,
+    compare_settings,
+)
 
 Document = Mapping[str, Any]  # of `status` or `plan --json`, whose rules have the same keys; or a part of it
 
@@ -16,7 +23,8 @@ class Comparison:
     """The names of the rules that a reload would add, change, remove and keep.
 
     `change` has the differences of each changed rule. `astray` has the difference between the state and the
-    planned state of kept rules. `workers` are the numbers of workers before and after the reload.
+    planned state of kept rules. `workers` are the numbers of workers before and after the reload. `settings`
+    has a text for each changed setting of the file.
     """
 
     add: Sequence[str]
@@ -25,11 +33,13 @@ class Comparison:
     keep: Sequence[str]
     astray: Mapping[str, str]
     workers: tuple[int, int]
+    settings: Sequence[str]
 
     @property
     def is_empty(self) -> bool:
         """True if a reload would change nothing."""
-        return not (self.add or self.change or self.remove or self.workers[0] != self.workers[1])
+        is_same_number = self.workers[0] == self.workers[1]
+        return is_same_number and not (self.add or self.change or self.remove or self.settings)
 
 
 def compare(running: Document, planned: Document) -> Comparison:
@@ -47,6 +57,7 @@ def compare(running: Document, planned: Document) -> Comparison:
         keep=changes.kept,
         astray={name: text for name in changes.kept if (text := _compare_states(have[name], want[name]))},
         workers=(sum(process["kind"] == "worker" for process in running["processes"]), planned["workers"]),
+        settings=compare_settings(running["generation"].get("settings", {}), planned["settings"]),
     )
 
 

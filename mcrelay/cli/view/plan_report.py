@@ -9,6 +9,7 @@ from mcrelay.cli.view.plan_changes import Comparison
 from mcrelay.cli.view.rule_detail import format_accepted, format_endpoint, format_header
 from mcrelay.cli.view.terminal import GREEN, RED, YELLOW, paint
 from mcrelay.cli.view.units import format_count
+from mcrelay.config.changes import settings_of
 from mcrelay.config.model import Config, Rule
 from mcrelay.model.rule_status import RuleStatus
 from mcrelay.model.state import Route
@@ -29,6 +30,7 @@ def plan_as_json(config: Config, planned: Plan) -> dict[str, Any]:
     )
     return {
         "version": JSON_VERSION,
+        "settings": settings_of(config),
         "workers": len(planned.state.workers),
         "rules": list(rules),
         "opens": _count_resources(planned),
@@ -79,8 +81,11 @@ def format_endpoints(rule: Mapping[str, Any]) -> Iterator[str]:
 
 
 def format_reload(file: str, plan: Mapping[str, Any], comparison: Comparison, colour: bool) -> Iterator[str]:
-    """Yield the lines about a reload: the changed rules, and kept rules in another state than planned."""
+    """Yield the lines about a reload: changed settings and rules, and kept rules in an unplanned state."""
     yield f"{file}: a reload would {_summarize(comparison)}"
+    if comparison.settings:
+        yield ""
+        yield from (paint(f"~ {text}", YELLOW, colour) for text in comparison.settings)
     rules = {rule["name"]: rule for rule in plan["rules"]}
     for name in comparison.add:
         yield from (
@@ -112,6 +117,8 @@ def _summarize(comparison: Comparison) -> str:
     before, after = comparison.workers
     numbers = {verb: len(getattr(comparison, verb)) for verb in ("add", "change", "remove")}
     parts = [f"{verb} {format_count(number, 'rule')}" for verb, number in numbers.items() if number]
+    if comparison.settings:
+        parts.append(f"change {format_count(len(comparison.settings), 'setting')}")
     if before != after:
         parts.append(f"run {format_count(after, 'worker')} instead of {before}")
     return f"{', '.join(parts) or 'change nothing'}, and keep {format_count(len(comparison.keep), 'rule')}"

@@ -8,11 +8,11 @@ from typing import Any
 
 from mcrelay.cli.view.status_table import (
     STATE_COLOURS,
-    TEXT_WIDTH,
     describe_answers,
     format_membership,
     format_names,
 )
+from mcrelay.cli.view.table import TEXT_WIDTH
 from mcrelay.cli.view.terminal import BOLD, YELLOW, paint, to_one_line
 from mcrelay.cli.view.units import format_count, format_duration, format_number, format_quantity, format_time
 from mcrelay.model.addresses import LOOPBACK_DEVICE, is_group

@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import Any
 
 from mcrelay.cli.view.problems import format_problem
-from mcrelay.cli.view.table import GAP, Column, align_columns, make_rows
+from mcrelay.cli.view.table import GAP, TEXT_WIDTH, Column, align_columns, make_rows, wrap_note
 from mcrelay.cli.view.terminal import BOLD, GREEN, RED, YELLOW, paint
 from mcrelay.cli.view.units import (
     format_count,
@@ -24,7 +24,6 @@ from mcrelay.model.drops import Drop
 
 Part = Mapping[str, Any]  # a part of the status document, which schemas/status.schema.json describes
 
-TEXT_WIDTH = 100  # characters in a line of wrapped text
 # A longer name has a line of its own, so that the figures of the other rows stay beside their names.
 MAX_NAME_WIDTH = 20
 STATE_COLOURS = {
@@ -66,6 +65,8 @@ def _format_heading(document: Part, colour: bool) -> Iterator[str]:
 def _format_reload(reload: Part, generation: int, colour: bool) -> Iterator[str]:
     """Yield the result of the last reload, and all problems if it was rejected."""
     match reload["outcome"]:
+        case "starting":
+            yield f"starting: generation {generation} does not run completely yet"
         case "started":
             yield "no reload since the start"
         case "rejected":
@@ -100,10 +101,11 @@ def _format_files(document: Part, colour: bool) -> Iterator[str]:
 
 
 def format_changes(changes: Part) -> str:
-    """Return how many rules a reload changed: `, 1 added, 3 kept`."""
+    """Return how many rules a reload changed, and the changed settings: `, 1 added, 3 kept, watch: ...`."""
     numbers = {word: changes.get(f"{word}_count", 0) for word in ("added", "changed", "removed")}
     numbers["kept"] = changes.get("kept", 0)
-    return "".join(f", {number:,} {word}" for word, number in numbers.items() if number)
+    rules = (f"{number:,} {word}" for word, number in numbers.items() if number)
+    return "".join(f", {text}" for text in (*rules, *changes.get("settings", ())))
 
 
 # Rules.
@@ -273,10 +275,8 @@ def _format_table(
         if len(name) > name_width:
             yield name
         yield colour_state(line, part[state_key]) if colour else line
-        for text in filter(None, notes(part)):
-            yield from wrap(
-                text, TEXT_WIDTH, initial_indent=GAP, subsequent_indent=GAP, break_on_hyphens=False
-            )
+        for text in notes(part):
+            yield from wrap_note(text)
 
 
 def colour_state(line: str, state: str) -> str:

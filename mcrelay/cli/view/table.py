@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 GAP = "  "
+TEXT_WIDTH = 100  # characters in a line of wrapped text
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +46,8 @@ def align(rows: Sequence[Sequence[str]], layout: str) -> list[str]:
 def widths(rows: Iterable[Sequence[str]]) -> list[int]:
     """Return the width of each column in characters."""
     return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def wrap_note(text: str) -> list[str]:
+    """Return the lines of a note below a row; no line if the text is empty."""
+    return wrap(text, TEXT_WIDTH, initial_indent=GAP, subsequent_indent=GAP, break_on_hyphens=False)

@@ -4,12 +4,13 @@ import pytest
 
 from mcrelay.cli.view.plan_changes import compare
 from mcrelay.cli.view.plan_report import format_reload
-from tests.support.status_documents import document, idle, output, process, rule
+from tests.support.status_documents import SETTINGS, document, idle, output, process, rule
 
 
-def planned(*rules, workers=1):
+def planned(*rules, workers=1, **settings):
     """What a plan of these rules looks like."""
-    return {"version": 1, "workers": workers, "rules": list(rules), "opens": {}}
+    wanted = {**SETTINGS, **settings}
+    return {"version": 1, "settings": wanted, "workers": workers, "rules": list(rules), "opens": {}}
 
 
 def differences(running, wanted):
@@ -81,6 +82,25 @@ def test_another_number_of_workers_is_a_change():
     assert text(running, planned(rule(), workers=2)) == [
         "relay.yaml: a reload would run 2 workers instead of 1, and keep 1 rule"
     ]
+
+
+def test_a_changed_setting_of_the_file_is_a_change():
+    wanted = planned(rule(), max_age="2s", watch="false")
+    found = compare(document(), wanted)
+    assert found.settings == ("watch: true -> false", "max_age: 1s -> 2s")
+    assert not found.is_empty
+    assert text(document(), wanted) == [
+        "relay.yaml: a reload would change 2 settings, and keep 1 rule",
+        "",
+        "~ watch: true -> false",
+        "~ max_age: 1s -> 2s",
+    ]
+
+
+def test_a_daemon_of_an_earlier_version_reports_no_settings():
+    running = document()
+    running["generation"] = {key: running["generation"][key] for key in ("number", "hash", "accepted")}
+    assert compare(running, planned(rule(), max_age="2s")).is_empty
 
 
 def test_no_change_is_one_line():

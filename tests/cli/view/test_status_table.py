@@ -71,6 +71,11 @@ def test_the_heading_shows_generation_and_last_reload():
     assert blank == ""
 
 
+def test_the_last_reload_tells_of_changed_settings_of_the_file():
+    changes = {**RELOAD["changes"], "settings": ["max_age: 1s -> 2s"]}
+    assert shown(reload={**RELOAD, "changes": changes})[2].endswith(", 3 kept, max_age: 1s -> 2s")
+
+
 def test_before_the_first_reload_the_heading_says_so():
     assert "no reload since the start" in shown(reload={**REJECTED, "outcome": "started"})
 
