@@ -6,6 +6,7 @@ bpf.py           the system call bpf(2)
 object_file.py   the instructions in the compiled program
 loader.py        puts the program into the kernel
 maps.py          what the maps hold: flows, own endpoints, addresses, links
+segments.py      maps of maps that grow
 counters.py      reads the counters that the program writes
 bpf_map.py       thousands of entries with one system call
 plane.py         opens, adopts, attaches and removes the data plane, which goes on without a process

@@ -9,11 +9,10 @@ route used is retired, and used again only after `reclaim` has waited until no C
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from mcrelay.kernel import bpf, layout
-from mcrelay.kernel.bpf import MapSpec
+from mcrelay.kernel import layout
 from mcrelay.kernel.bpf_map import BpfMap
 from mcrelay.kernel.layout import (
     ADDRESS,
@@ -24,13 +23,11 @@ from mcrelay.kernel.layout import (
     AddressKey,
     KernelRoute,
 )
+from mcrelay.kernel.segments import KeepMap, Segments, create
 from mcrelay.model.counters import LINKS, RULES, Table
 from mcrelay.model.state import Flow
 
 _POSSIBLE_CPUS = Path("/sys/devices/system/cpu/possible")
-
-KeepMap = Callable[[str, int], None]
-"""Makes a new map outlive this process: its name and its descriptor."""
 
 
 def possible_cpus() -> int:
@@ -39,64 +36,9 @@ def possible_cpus() -> int:
     return int(last) + 1
 
 
-def create(spec: MapSpec) -> int:
-    """Return a descriptor of a new map; raises OSError."""
-    inner = create(spec.inner) if spec.inner else 0
-    return bpf.create_map(spec, inner)
-
-
 def create_maps(cpus: int) -> dict[str, int]:
     """Return the descriptors of new and empty maps by their names; raises OSError."""
     return {name: create(spec) for name, spec in layout.map_specs(cpus).items()}
-
-
-class Segments:
-    """A map of maps, whose inner maps (segments) are created when they are needed."""
-
-    def __init__(
-        self, name: str, inner: MapSpec, descriptors: dict[str, int], keep: KeepMap, is_frozen: bool = False
-    ) -> None:
-        """`descriptors` has the maps that exist by their names, and gets the new segments.
-
-        If segments are frozen, only programs write them, and any process may read them.
-        """
-        self._name, self._inner, self._descriptors, self._keep = name, inner, descriptors, keep
-        self._is_frozen = is_frozen
-        self._outer = BpfMap(descriptors[name], 4, 4)
-        self._segments: dict[int, BpfMap] = {}
-        self._unused: dict[bytes, bytes] = {}
-        for segment, descriptor in descriptors.items():
-            of, _, number = segment.rpartition("-")
-            if of == name:
-                self._add(int(number), descriptor)
-                # Whoever created it may have died before it got any further.
-                if self._outer.lookup(NUMBER.pack(int(number))) == NUMBER.pack(bpf.map_id(descriptor)):
-                    del self._unused[NUMBER.pack(int(number))]
-        self.use()
-
-    def segment(self, number: int) -> BpfMap:
-        """Return the segment with an entry, which is created if it is missing; raises OSError.
-
-        The program does not use a new segment before `use` is called.
-        """
-        index = number // SEGMENT
-        if index not in self._segments:
-            name = f"{self._name}-{index}"
-            self._descriptors[name] = create(self._inner)
-            if self._is_frozen:
-                bpf.freeze(self._descriptors[name])
-            self._keep(name, self._descriptors[name])
-            self._add(index, self._descriptors[name])
-        return self._segments[index]
-
-    def use(self) -> None:
-        """Let the program use the new segments. After each such call, the kernel waits for all CPUs."""
-        self._outer.update_many(self._unused)
-        self._unused = {}
-
-    def _add(self, index: int, descriptor: int) -> None:
-        self._unused[NUMBER.pack(index)] = NUMBER.pack(descriptor)
-        self._segments[index] = BpfMap(descriptor, self._inner.key_octets, self._inner.value_octets)
 
 
 class KernelMaps:
@@ -113,9 +55,10 @@ class KernelMaps:
         self.cpus = cpus
         self._flows, self._chunks = self._table("flows"), self._table("chunks")
         self._own, self._addresses, self._links = map(self._table, ("own", "addresses", "links"))
-        self._hot = Segments("hot", layout.hot_segment(cpus), descriptors, keep, is_frozen=True)
-        self._cold = Segments("cold", layout.COLD_SEGMENT, descriptors, keep, is_frozen=True)
-        self._slots = Segments("slots", layout.SLOT_SEGMENT, descriptors, keep)
+        specs = layout.map_specs(cpus)
+        self._hot = Segments("hot", specs["hot"], descriptors, keep, is_frozen=True)
+        self._cold = Segments("cold", specs["cold"], descriptors, keep, is_frozen=True)
+        self._slots = Segments("slots", specs["slots"], descriptors, keep)
         self._grace: tuple[BpfMap, int] | None = None
         self._slot_of: dict[Flow, int]
         self._chunks_of: dict[Flow, list[int]]

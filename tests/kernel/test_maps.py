@@ -7,7 +7,8 @@ import pytest
 from mcrelay.kernel import layout
 from mcrelay.kernel.bpf_map import BpfMap
 from mcrelay.kernel.layout import MAX_OUTPUTS, NUMBER, KernelOutput, KernelRoute, group_mac
-from mcrelay.kernel.maps import KernelMaps, create, create_maps, possible_cpus
+from mcrelay.kernel.maps import KernelMaps, create_maps, possible_cpus
+from mcrelay.kernel.segments import create
 from mcrelay.model.counters import RULES
 from mcrelay.model.state import Flow
 

@@ -240,3 +240,19 @@ def test_maps_that_are_opened_again_tell_the_same_and_reuse_nothing_in_use(bench
         bench.maps.addresses(),
         bench.maps.links(),
     )
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 509, 511, 512, 513, 1472, 8972, 65_507])
+@pytest.mark.parametrize("damage", [None, 0], ids=["none", "whole"])
+def test_the_checksum_of_a_datagram_of_any_length_is_right(bench, size, damage):
+    payload = bytes(range(251)) * (size // 251 + 1)
+    outputs = bench.set_flow(GROUP, PORT, [output(1, mtu=65_535)])
+    bench.receive(frame(datagram(payload[:size], damage=damage)))
+    frames = bench.output.receive()
+    assert frames == expected(outputs, frames, payload[:size])
+
+
+def test_a_wrong_checksum_of_a_long_datagram_is_found(bench):
+    bench.set_flow(GROUP, PORT, [output(1, mtu=65_535)])
+    bench.receive(frame(datagram(bytes(65_507), damage=0x0100)))
+    assert bench.counts(RULES, RULE) == {"malformed": 1}

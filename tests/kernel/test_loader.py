@@ -1,0 +1,81 @@
+"""The programs load with the capabilities of the supervisor, and a reason is told where they do not load."""
+
+import errno
+import os
+
+import pytest
+
+from mcrelay.kernel import counters
+from mcrelay.kernel.counters import CounterReader
+from mcrelay.kernel.loader import OBJECT, load_programs
+from mcrelay.kernel.maps import KernelMaps, create_maps, possible_cpus
+from mcrelay.kernel.unavailable import KernelPlaneUnavailable
+from mcrelay.linux.capabilities import Capability, keep_only
+from mcrelay.model.counters import OUTPUTS, RULES
+from tests.netns.support.forked import run_apart
+
+pytestmark = pytest.mark.netns  # needs CAP_BPF
+
+
+def test_two_capabilities_suffice_to_load_the_programs_and_to_clear_counters():
+    def with_two():
+        keep_only({Capability.CAP_BPF, Capability.CAP_NET_ADMIN})
+        maps = KernelMaps(create_maps(possible_cpus()), possible_cpus())
+        programs = load_programs(maps.descriptors)
+        maps.ensure_cells(RULES, 3)
+        maps.use_segments()
+        counters.clear(programs.clear, RULES, 3, maps.cpus)
+        maps.reclaim()
+
+    run_apart(with_two)
+
+
+def test_missing_capabilities_are_named():
+    def without():
+        maps = create_maps(possible_cpus())
+        keep_only(set())
+        with pytest.raises(KernelPlaneUnavailable) as raised:
+            load_programs(maps)
+        return raised.value
+
+    assert "lacks CAP_BPF or CAP_NET_ADMIN" in run_apart(without)
+
+
+def test_an_installation_without_the_object_says_so(tmp_path):
+    with pytest.raises(KernelPlaneUnavailable, match="built without ziglang"):
+        load_programs({}, tmp_path / OBJECT.name)
+
+
+def test_a_file_that_is_no_object_is_named(tmp_path):
+    path = tmp_path / OBJECT.name
+    path.write_bytes(b"text")
+    with pytest.raises(KernelPlaneUnavailable, match="not an object file for this machine"):
+        load_programs({}, path)
+
+
+def test_counters_are_read_without_a_privilege():
+    maps = KernelMaps(create_maps(possible_cpus()), possible_cpus())
+    maps.ensure_cells(OUTPUTS, 5)
+    maps.use_segments()
+
+    def read():
+        os.setresuid(65534, 65534, 65534)
+        reader = CounterReader(maps.cpus)
+        for name, descriptor in maps.descriptors.items():
+            reader.add(name, descriptor)
+        return reader.row(OUTPUTS, 5)
+
+    assert run_apart(read) == str([0] * len(OUTPUTS.columns))
+
+
+def test_a_row_without_memory_has_zeros():
+    assert CounterReader(possible_cpus()).row(RULES, 1) == [0] * len(RULES.columns)
+
+
+def test_the_kernel_s_reason_is_told_where_it_has_no_name(monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.EINVAL, "Invalid argument: something that the verifier says")
+
+    monkeypatch.setattr("mcrelay.kernel.bpf.load_program", refuse)
+    with pytest.raises(KernelPlaneUnavailable, match="the kernel refuses the program: "):
+        load_programs(create_maps(possible_cpus()))
