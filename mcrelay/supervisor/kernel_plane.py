@@ -184,6 +184,8 @@ class KernelDataPlane:
             route = wanted.get(flow)
             if route is not None:
                 self._counter_rows.adopt(route, found.rule_row, [output.row for output in found.outputs])
+                for output, sent in zip(route.outputs, found.outputs, strict=False):
+                    self._sockets.prefer_port(output.egress, sent.source_port)
             is_as_wanted = route is not None and self._translate(flow, route) == found
             flows[flow] = route if route is not None and is_as_wanted else UNKNOWN_ROUTE
         return kernel_state(flows)
@@ -197,15 +199,24 @@ class KernelDataPlane:
         return wanted_tables(self._reconciler.desired, self._counter_rows, self._sockets.endpoints())
 
     def _carry_out_all(self, opened: _Opened, batch: SendBatch) -> dict[int, str]:
-        """Carry out the actions of a batch; return the reason of each failure by the index of the action."""
+        """Carry out the actions of a batch; return the reason of each failure by the index of the action.
+
+        A device runs the program only while its flows are in the maps, so that no packet is a near miss.
+        """
         failed: dict[int, str] = {}
-        for index, action in enumerate(batch.actions):
-            try:
+        for kind in (SetFlow, Open):
+            for index, action in enumerate(batch.actions):
+                try:
+                    if isinstance(action, kind):
+                        self._carry_out(opened, action)
+                except (OSError, RowsExhausted) as error:
+                    failed[index] = _describe_failure(action, error)
+        _delete_flows(
+            opened.maps, [action.flow for action in batch.actions if isinstance(action, DeleteFlow)]
+        )
+        for action in batch.actions:
+            if isinstance(action, Close):
                 self._carry_out(opened, action)
-            except (OSError, RowsExhausted) as error:
-                failed[index] = _describe_failure(action, error)
-        deleted = [action.flow for action in batch.actions if isinstance(action, DeleteFlow)]
-        _delete_flows(opened.maps, deleted)
         opened.maps.reclaim()
         return failed
 

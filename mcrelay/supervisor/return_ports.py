@@ -35,11 +35,15 @@ class ReturnPorts:
         self._ports: dict[tuple[str, int], _ReturnPort] = {}
         self._users: dict[PortUser, _ReturnPort] = {}
 
-    def acquire(self, user: PortUser) -> socket.socket | None:
-        """Return the socket of the user's port, or None if another program has the port; raises OSError."""
+    def acquire(self, user: PortUser, preferred: int = 0) -> socket.socket | None:
+        """Return the socket of the user's port, or None if another program has the port; raises OSError.
+
+        If the user takes any port, it gets the `preferred` one if that is free.
+        """
         if user in self._users:
             return self._users[user].socket
-        port = self._open(user)
+        port = self._open_at(privileged.ANY_ADDRESS, preferred) if preferred else None
+        port = port or self._open(user)
         if port is None:
             return None
         self._users[user] = port

@@ -52,6 +52,7 @@ class Sockets:
         self._egress: dict[Egress, socket.socket] = {}
         self._return_ports = ReturnPorts()
         self._memberships = {False: _Memberships(), True: _Memberships()}
+        self._preferred_ports: dict[Egress, int] = {}
         self._ring_filters: dict[int, int] = {}
         """The programs that decide what rings get, by the ifindex of the link."""
         self._needed = 0  # descriptors for the planned state, roughly
@@ -84,6 +85,10 @@ class Sockets:
         if failed:
             raise SupplyError(failed)
         return SocketSupply(tuple(sockets), frozenset(resumed))
+
+    def prefer_port(self, egress: Egress, port: int) -> None:
+        """Let a socket that takes any port have this one, if it is free: an earlier daemon had it."""
+        self._preferred_ports[egress] = port
 
     def endpoint(self, egress: Egress) -> tuple[str, int]:
         """Return the address and the port from which an output is sent; open the socket if it is missing.
@@ -186,7 +191,8 @@ class Sockets:
 
         If another program has the port, it gets what comes back, and both are the socket that sends.
         """
-        returning = self._return_ports.acquire(egress)
+        preferred = 0 if egress.source_port else self._preferred_ports.get(egress, 0)
+        returning = self._return_ports.acquire(egress, preferred)
         if egress not in self._egress:
             try:
                 self._egress[egress] = _open_sending_socket(egress, returning)
