@@ -186,12 +186,17 @@ class KernelDataPlane:
         """Return what the maps hold: the wanted route of a flow if they have it, else UNKNOWN_ROUTE."""
         wanted = self._reconciler.desired.kernel.flows
         flows = {}
+        for ifindex, row in opened.tables.links.items():
+            self._counter_rows.adopt_link(ifindex, row)
         for flow, found in opened.maps.flows().items():
             if found.lists_sources:
                 continue
             route = wanted.get(flow)
             if route is not None:
                 self._counter_rows.adopt(route, found.rule_row, [output.row for output in found.outputs])
+                for output, earlier in zip(route.outputs, found.outputs, strict=False):
+                    if output.egress.source == earlier.source:
+                        self._sockets.keep_port(output.egress, earlier.source_port)
             is_as_wanted = route is not None and self._translate(flow, route) == found
             flows[flow] = route if route is not None and is_as_wanted else UNKNOWN_ROUTE
         return kernel_state(flows)
