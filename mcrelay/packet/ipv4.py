@@ -8,8 +8,9 @@ are read as three words of 64 bits in network byte order:
     2  destination address, source port, destination port
 
 Three functions check these headers: `scalar.read_plain` (plain packets, one by one), `headers.read_headers`
-(plain packets, as arrays) and `headers._faults` (all other packets). Change a check in all three functions;
-the tests compare them on the packets of tests/packet/cases.py.
+(plain packets, as arrays) and `headers._faults` (all other packets); and so does `read_packet` of the kernel
+data plane (kernel/relay.bpf.c). Change a check in all of them; the tests compare them on the packets of
+tests/packet/cases.py.
 """
 
 from __future__ import annotations

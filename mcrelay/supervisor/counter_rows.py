@@ -123,6 +123,10 @@ class CounterRows:
         """Return the row of an output, a new one if it has none; raises RowsExhausted."""
         return self._outputs.row((rule, output.name))
 
+    def adopt_link(self, ifindex: int, row: int) -> None:
+        """Give a link the row that it had in an earlier daemon, if it is free."""
+        self._links.adopt(ifindex, row)
+
     def adopt(self, route: Route, rule_row: int, output_rows: Sequence[int]) -> None:
         """Give a rule and its outputs the rows that they had in an earlier daemon, if they are free."""
         self._rules.adopt(route.rule, rule_row)

@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mcrelay.config.model import Config
-from mcrelay.kernel import counters, layout
+from mcrelay.kernel import counters
 from mcrelay.kernel.layout import KernelOutput, KernelRoute
-from mcrelay.kernel.loader import load_programs, object_hash
-from mcrelay.kernel.location import daemon_name, find_parent
-from mcrelay.kernel.maps import KernelMaps, create_maps, possible_cpus
-from mcrelay.kernel.objects import Objects
-from mcrelay.kernel.plane import KernelPlane, open_plane
+from mcrelay.kernel.maps import KernelMaps
+from mcrelay.kernel.opening import open_relay
+from mcrelay.kernel.plane import KernelPlane
 from mcrelay.kernel.unavailable import KernelPlaneUnavailable, explain
 from mcrelay.linux.netlink import device_of
 from mcrelay.model.actions import Close, DeleteFlow, Open, SetFlow, WorkerAction
@@ -27,6 +25,7 @@ from mcrelay.reconcile.commands import SendBatch
 from mcrelay.reconcile.placement import KernelSupport, kernel_state, may_use_kernel
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.supervisor.counter_rows import CounterRows, RowsExhausted
+from mcrelay.supervisor.kernel_life import Attachments, devices_of, find_directory, remove_left_over
 from mcrelay.supervisor.kernel_tables import KernelTables, ensure_counters, wanted_tables
 from mcrelay.supervisor.log_summary import log_lines
 from mcrelay.supervisor.sockets import Sockets
@@ -43,6 +42,7 @@ class _Opened:
     plane: KernelPlane
     maps: KernelMaps
     tables: KernelTables
+    attachments: Attachments
 
 
 class KernelDataPlane:
@@ -71,8 +71,11 @@ class KernelDataPlane:
     def prepare(self, config: Config) -> None:
         """Open the data plane if a rule of the configuration may need it."""
         self._refused = {}
-        if self._opened is None and _may_need_kernel(config):
-            self._open()
+        if self._opened is None:
+            if _may_need_kernel(config):
+                self._open()
+            if self._opened is None:
+                remove_left_over(self._run_dir)
 
     def clean_up(self, config: Config) -> None:
         """Delete from the maps what is no longer needed, or remove them if no rule may need them.
@@ -93,7 +96,10 @@ class KernelDataPlane:
         if self._opened is None:
             self._reconciler.worker_exited(KERNEL, now, self._missing)
             return
-        self._reconciler.worker_started(KERNEL, now, self._adopt(self._opened))
+        adopted = self._adopt(self._opened)
+        running, wanted = devices_of(adopted), devices_of(self._reconciler.desired.kernel)
+        self._try(lambda opened: opened.attachments.begin(running, wanted))
+        self._reconciler.worker_started(KERNEL, now, adopted)
 
     def stop(self) -> None:
         """Forward nothing: delete all flows, and let no device run the program."""
@@ -127,10 +133,15 @@ class KernelDataPlane:
         if failed:
             self._refuse(batch, failed, now)
         else:
+            self._try(lambda opened: opened.attachments.finish())
             self._reconciler.batch_acknowledged(KERNEL, batch.number)
 
     def update_tables(self) -> None:
-        """Write what a new state of the workers needs: filters of rings use the same maps."""
+        """Write what a new plan needs beside the flows, and attach the program where it has been lost."""
+        running = self._reconciler.running.workers.get(KERNEL)
+        if running is not None:
+            self._try(lambda opened: opened.attachments.renew(devices_of(running)))
+        # Filters of rings use the same maps.
         if self._sockets.has_filtered_rings:
             self._try(lambda opened: opened.tables.extend(opened.maps, self._wanted_tables()))
 
@@ -160,32 +171,32 @@ class KernelDataPlane:
                 log.warning("kernel data plane: %s", _reason(error))
 
     def _open(self) -> None:
-        cpus = possible_cpus()
         try:
-            directory = find_parent(self._run_dir) / daemon_name(self._run_dir)
-            plane = open_plane(directory, _version(), lambda: _load(cpus))
+            plane, maps = open_relay(find_directory(self._run_dir))
         except KernelPlaneUnavailable as unavailable:
             self._missing = str(unavailable)
             return
         except OSError as error:
             self._missing = explain(error)
             return
-        maps = KernelMaps(plane.objects.maps, cpus, plane.pin_map)
-        self._opened = _Opened(plane, maps, KernelTables.read(maps))
+        self._opened = _Opened(plane, maps, KernelTables.read(maps), Attachments(plane))
         self._openings += 1
 
     def _adopt(self, opened: _Opened) -> WorkerState:
         """Return what the maps hold: the wanted route of a flow if they have it, else UNKNOWN_ROUTE."""
         wanted = self._reconciler.desired.kernel.flows
         flows = {}
+        for ifindex, row in opened.tables.links.items():
+            self._counter_rows.adopt_link(ifindex, row)
         for flow, found in opened.maps.flows().items():
             if found.lists_sources:
                 continue
             route = wanted.get(flow)
             if route is not None:
                 self._counter_rows.adopt(route, found.rule_row, [output.row for output in found.outputs])
-                for output, sent in zip(route.outputs, found.outputs, strict=False):
-                    self._sockets.prefer_port(output.egress, sent.source_port)
+                for output, earlier in zip(route.outputs, found.outputs, strict=False):
+                    if output.egress.source == earlier.source:
+                        self._sockets.keep_port(output.egress, earlier.source_port)
             is_as_wanted = route is not None and self._translate(flow, route) == found
             flows[flow] = route if route is not None and is_as_wanted else UNKNOWN_ROUTE
         return kernel_state(flows)
@@ -199,24 +210,15 @@ class KernelDataPlane:
         return wanted_tables(self._reconciler.desired, self._counter_rows, self._sockets.endpoints())
 
     def _carry_out_all(self, opened: _Opened, batch: SendBatch) -> dict[int, str]:
-        """Carry out the actions of a batch; return the reason of each failure by the index of the action.
-
-        A device runs the program only while its flows are in the maps, so that no packet is a near miss.
-        """
+        """Carry out the actions of a batch; return the reason of each failure by the index of the action."""
         failed: dict[int, str] = {}
-        for kind in (SetFlow, Open):
-            for index, action in enumerate(batch.actions):
-                try:
-                    if isinstance(action, kind):
-                        self._carry_out(opened, action)
-                except (OSError, RowsExhausted) as error:
-                    failed[index] = _describe_failure(action, error)
-        _delete_flows(
-            opened.maps, [action.flow for action in batch.actions if isinstance(action, DeleteFlow)]
-        )
-        for action in batch.actions:
-            if isinstance(action, Close):
+        for index, action in opened.attachments.in_order(batch.actions):
+            try:
                 self._carry_out(opened, action)
+            except (OSError, RowsExhausted) as error:
+                failed[index] = _describe_failure(action, error)
+        deleted = [action.flow for action in batch.actions if isinstance(action, DeleteFlow)]
+        _delete_flows(opened.maps, deleted)
         opened.maps.reclaim()
         return failed
 
@@ -311,24 +313,6 @@ def _delete_flows(maps: KernelMaps, flows: Sequence[Flow]) -> None:
 
 def _may_need_kernel(config: Config) -> bool:
     return any(may_use_kernel(rule, IS_DEFAULT) for rule in config.rules.values())
-
-
-def _load(cpus: int) -> Objects:
-    maps = create_maps(cpus)
-    programs = load_programs(maps)
-    return Objects(
-        maps, {"ingress": programs.ingress, "ring_filter": programs.ring_filter, "clear": programs.clear}
-    )
-
-
-def _version() -> str:
-    """Return what the maps and programs of another daemon must have in common with ours."""
-    try:
-        return f"{layout.LAYOUT_VERSION}-{object_hash()[:16]}"
-    except FileNotFoundError:
-        raise KernelPlaneUnavailable(
-            "this installation has no compiled program: it was built without ziglang"
-        ) from None
 
 
 def _without_source(flow: Flow) -> Flow:

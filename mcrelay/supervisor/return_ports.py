@@ -38,12 +38,11 @@ class ReturnPorts:
     def acquire(self, user: PortUser, preferred: int = 0) -> socket.socket | None:
         """Return the socket of the user's port, or None if another program has the port; raises OSError.
 
-        If the user takes any port, it gets the `preferred` one if that is free.
+        A user without a port gets the `preferred` one if no program has it.
         """
         if user in self._users:
             return self._users[user].socket
-        port = self._open_at(privileged.ANY_ADDRESS, preferred) if preferred else None
-        port = port or self._open(user)
+        port = self._open(user, preferred)
         if port is None:
             return None
         self._users[user] = port
@@ -63,8 +62,12 @@ class ReturnPorts:
             port.socket.close()
             self._ports = {key: other for key, other in self._ports.items() if other is not port}
 
-    def _open(self, user: PortUser) -> _ReturnPort | None:
+    def _open(self, user: PortUser, preferred: int) -> _ReturnPort | None:
         match user:
+            case Egress(source_port=0) if port := preferred and self._open_at(
+                privileged.ANY_ADDRESS, preferred
+            ):
+                return port
             case Egress(source_port=number):
                 return self._open_at(privileged.ANY_ADDRESS, number)
             case PortReservation(address, number):  # pragma: no branch: there is no other

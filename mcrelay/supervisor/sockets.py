@@ -52,9 +52,9 @@ class Sockets:
         self._egress: dict[Egress, socket.socket] = {}
         self._return_ports = ReturnPorts()
         self._memberships = {False: _Memberships(), True: _Memberships()}
-        self._preferred_ports: dict[Egress, int] = {}
         self._ring_filters: dict[int, int] = {}
         """The programs that decide what rings get, by the ifindex of the link."""
+        self._earlier_ports: dict[Egress, int] = {}
         self._needed = 0  # descriptors for the planned state, roughly
 
     def warn_if_too_many(self, state: DesiredState) -> None:
@@ -86,10 +86,6 @@ class Sockets:
             raise SupplyError(failed)
         return SocketSupply(tuple(sockets), frozenset(resumed))
 
-    def prefer_port(self, egress: Egress, port: int) -> None:
-        """Let a socket that takes any port have this one, if it is free: an earlier daemon had it."""
-        self._preferred_ports[egress] = port
-
     def endpoint(self, egress: Egress) -> tuple[str, int]:
         """Return the address and the port from which an output is sent; open the socket if it is missing.
 
@@ -98,6 +94,10 @@ class Sockets:
         sending, _ = self._open_egress(egress)
         address, port = sending.getsockname()
         return address, port
+
+    def keep_port(self, egress: Egress, port: int) -> None:
+        """Let an egress that opens later send from the port of an earlier daemon, if it is free."""
+        self._earlier_ports.setdefault(egress, port)
 
     def endpoints(self) -> set[tuple[str, int]]:
         """Return the addresses and ports from which the relay sends."""
@@ -142,6 +142,7 @@ class Sockets:
         for egress in self._egress.keys() - needed:
             self._egress.pop(egress).close()
             self._return_ports.release(egress)
+            self._earlier_ports.pop(egress, None)
 
     def close_rings(self, worker: int, except_for: frozenset[Ingress]) -> None:
         """Close the rings of a worker, except those of the ingress `except_for`."""
@@ -191,8 +192,7 @@ class Sockets:
 
         If another program has the port, it gets what comes back, and both are the socket that sends.
         """
-        preferred = 0 if egress.source_port else self._preferred_ports.get(egress, 0)
-        returning = self._return_ports.acquire(egress, preferred)
+        returning = self._return_ports.acquire(egress, self._earlier_ports.get(egress, 0))
         if egress not in self._egress:
             try:
                 self._egress[egress] = _open_sending_socket(egress, returning)

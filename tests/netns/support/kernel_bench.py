@@ -5,14 +5,14 @@ out   the outputs of all flows
 host  gets a copy of each frame of `in` that the program has left to the host's stack
 """
 
-import os
 import struct
 
-from mcrelay.kernel import counters, links
+from mcrelay.kernel import counters
 from mcrelay.kernel.counters import CounterReader
 from mcrelay.kernel.layout import AddressKey, KernelOutput, KernelRoute, group_mac
 from mcrelay.kernel.loader import load_programs
 from mcrelay.kernel.maps import KernelMaps, create_maps, possible_cpus
+from mcrelay.linux.traffic_control import add_clsact, ingress_classifiers, set_bpf_classifier
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
 from mcrelay.model.state import Flow
 from tests.netns.support.taps import Tap
@@ -80,13 +80,13 @@ class KernelBench:
         self.maps = KernelMaps(create_maps(self.cpus), self.cpus)
         self._reader, self._rows = CounterReader(self.cpus), set()
         self.programs = load_programs(self.maps.descriptors)
+        self.network = host
+        self._before = [bpf_programs.load(program) for program in (bpf_programs.NEXT, bpf_programs.vouch())]
         copy = bpf_programs.load(bpf_programs.copy(self.host.ifindex))
         with host.enter_namespace():
-            # A new link stands in front of the others.
-            self._links = [links.create(copy, self.input.ifindex)]
-            self._links.append(links.create(self.programs.ingress, self.input.ifindex))
-        self._vouch = bpf_programs.load(bpf_programs.vouch())
-        self.network = host
+            add_clsact(self.input.ifindex)
+            for priority, program in enumerate((self._before[0], self.programs.ingress, copy), start=1):
+                set_bpf_classifier(self.input.ifindex, f"test-{priority}", program, priority)
         self.maps.set_link(self.input.ifindex, LINK_ROW)
         self._ensure(LINKS, LINK_ROW)
         self.maps.set_own(*OWN)
@@ -116,10 +116,16 @@ class KernelBench:
         if checksum != "valid":
             self.input.send(octets, checksum == "not ready", udp, segment)
             return
-        with self.network.enter_namespace():
-            link = links.create(self._vouch, self.input.ifindex)
+        self._let_run_before(self._before[1])
         self.input.send(octets)
-        os.close(link)
+        self._let_run_before(self._before[0])
+
+    def _let_run_before(self, program):
+        """Let a program run before that of the kernel plane."""
+        with self.network.enter_namespace():
+            present = ingress_classifiers(self.input.ifindex)
+            [handle] = [found.handle for found in present if found.name == "test-1" and found.handle]
+            set_bpf_classifier(self.input.ifindex, "test-1", program, 1, handle)
 
     def reset(self):
         """Forget the flows, the counts and the frames of an earlier test."""
