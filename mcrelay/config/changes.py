@@ -3,8 +3,8 @@
 The result of a reload, the history, the log, `mcrelay plan` and `mcrelay diff` all use this comparison. A
 rule is changed if its packets are relayed differently, or if `mcrelay status` shows it differently. For
 example, another device of an interface changes the rules that use the interface. Another TTL of an interface
-does not change a rule whose outputs have their own TTL. The data plane of a rule is not compared, because
-`auto` means `userspace`, the only data plane so far.
+does not change a rule whose outputs have their own TTL. The data plane is the one that
+the file asks for, which need not be the one that relays the rule at present.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class RuleFields:
 
     description: str
     enabled: bool
+    wanted_data_plane: str
+    exclusive: bool
     interface: str
     device: str
     destination: str
@@ -60,7 +62,8 @@ class RuleFields:
 
 INPUT_FIELDS = ("interface", "device", "destination", "port", "sources", "loopback")
 OUTPUT_FIELDS = tuple(output_field.name for output_field in fields(OutputFields))
-_OF_THE_RULE = ("description", "enabled")
+RULE_FIELDS = ("description", "enabled", "wanted_data_plane", "exclusive")
+_WORDS = {"wanted_data_plane": "data plane"}  # in texts, where they differ from the name of the field
 _OF_AN_OUTPUT = ("device", "source", "source_port", "ttl", "dscp", "loopback")
 
 
@@ -142,7 +145,7 @@ def compare_rules(before: Mapping[str, RuleFields], after: Mapping[str, RuleFiel
 def find_differences(before: RuleFields, after: RuleFields) -> tuple[str, ...]:
     """Return a text for each difference between two rules, such as `input port: 5000 -> 5001`."""
     return (
-        *_changed_fields("", before, after, _OF_THE_RULE),
+        *_changed_fields("", before, after, RULE_FIELDS),
         *_changed_fields("input ", before, after, INPUT_FIELDS),
         *_changed_outputs(before.outputs, after.outputs),
     )
@@ -172,6 +175,8 @@ def fields_of(rule: Rule, devices: Mapping[str, str], route: Route | None) -> Ru
     return RuleFields(
         description=rule.description,
         enabled=rule.enabled,
+        wanted_data_plane=rule.wanted_data_plane,
+        exclusive=rule.exclusive,
         interface=rule_input.interface,
         device=devices[rule_input.interface],
         destination=rule_input.destination,
@@ -214,7 +219,7 @@ def _changed_fields(prefix: str, before: object, after: object, keys: Sequence[s
     for key in keys:
         old, new = getattr(before, key), getattr(after, key)
         if _comparable(old) != _comparable(new):
-            yield f"{prefix}{key.replace('_', ' ')}: {_text(old)} -> {_text(new)}"
+            yield f"{prefix}{_WORDS.get(key) or key.replace('_', ' ')}: {_text(old)} -> {_text(new)}"
 
 
 def _comparable(value: object) -> object:

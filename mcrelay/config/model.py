@@ -13,6 +13,8 @@ from mcrelay.model.state import Dscp, Ttl, output_name
 Destination = tuple[str, str, int]
 """Where packets are sent or taken: device, address and port."""
 
+AUTO_DATA_PLANE = "userspace"  # what `data_plane: auto` takes
+
 
 def format_flow(flow: Destination) -> str:
     """Return the text of a destination: `239.1.1.1:5001 on eth0`."""
@@ -84,6 +86,13 @@ class Rule:
     data_plane: str
     where: SourceLocation = field(compare=False)
     exclusive: bool = False
+
+    @property
+    def wanted_data_plane(self) -> str:
+        """The data plane that the file asks for, `kernel` or `userspace`, whether or not it can be used."""
+        if self.exclusive:
+            return "kernel"
+        return AUTO_DATA_PLANE if self.data_plane == "auto" else self.data_plane
 
     @property
     def interfaces(self) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ def may_use_kernel(rule: Rule, is_default: bool) -> bool:
 
 def placement_without_route(rule: Rule) -> Placement:
     """Return the placement to show of a rule that has no route: the one that the file asks for."""
-    return KERNEL_PLACEMENT if rule.data_plane == "kernel" or rule.exclusive else USERSPACE
+    return KERNEL_PLACEMENT if rule.wanted_data_plane == "kernel" else USERSPACE
 
 
 def _obstacles(rule: Rule, entry: Link, legs: Sequence[Leg]) -> Iterator[str]:

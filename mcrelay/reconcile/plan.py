@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mcrelay.config.model import Config, Input, Output, Rule
 from mcrelay.model.addresses import is_group
@@ -112,14 +112,16 @@ def route_finder(
 ) -> Callable[[Config, Rule], Route | None]:
     """Return a function that returns the route of a rule of a config on this host, or None if it has none.
 
-    The route is one for workers. The configs must outlive the function.
+    The route is one for workers, also of a rule for the kernel data plane. The configs must outlive the
+    function.
     """
     hosts: dict[int, _Host] = {}  # by the id of a config
 
     def find_route(config: Config, rule: Rule) -> Route | None:
         if id(config) not in hosts:
             hosts[id(config)] = _Host(links, answers, find_conflicts(config, links), NO_KERNEL)
-        return next(iter(_plan_rule(rule, config, hosts[id(config)]).flows.values()), None)
+        for_workers = replace(rule, data_plane="userspace", exclusive=False)
+        return next(iter(_plan_rule(for_workers, config, hosts[id(config)]).flows.values()), None)
 
     return find_route
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mcrelay.config.changes import INPUT_FIELDS, OUTPUT_FIELDS, OutputFields, RuleFields, fields_of
+from mcrelay.config.changes import (
+    INPUT_FIELDS,
+    OUTPUT_FIELDS,
+    RULE_FIELDS,
+    OutputFields,
+    RuleFields,
+    fields_of,
+)
 from mcrelay.config.model import Interface, Rule
 from mcrelay.model.links import Link
 from mcrelay.model.state import Membership, Route
@@ -25,8 +32,7 @@ def describe_rule(rule: Rule, devices: Devices, route: Route | None) -> dict[str
     described = fields_of(rule, devices, route)
     faults = {output.name: output.fault for output in route.outputs} if route else {}
     return {
-        "description": described.description,
-        "enabled": described.enabled,
+        **_select(described, RULE_FIELDS),
         "input": {**_select(described, INPUT_FIELDS), "sources": list(described.sources)},
         "outputs": [
             {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mcrelay.config.model import Config
+from mcrelay.config.model import AUTO_DATA_PLANE, Config
 from mcrelay.kernel import counters
 from mcrelay.kernel.layout import KernelOutput, KernelRoute
 from mcrelay.kernel.maps import KernelMaps
@@ -32,7 +32,7 @@ from mcrelay.supervisor.sockets import Sockets
 
 log = logging.getLogger("mcrelay")
 
-IS_DEFAULT = False  # whether `data_plane: auto` takes the kernel
+IS_DEFAULT = AUTO_DATA_PLANE == "kernel"  # whether `data_plane: auto` takes the kernel
 UNKNOWN_ROUTE = Route("", ())
 """Stands for a route of an earlier daemon that differs from the one that is wanted."""
 

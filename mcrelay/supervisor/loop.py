@@ -297,7 +297,8 @@ class Supervisor:
         if confirmed := self.configuration.trials.confirmed:
             configs.append(confirmed.config)
             answers = self.routing.find(confirmed.config, self._links)
-            states.append(plan(confirmed.config, self._links, os.cpu_count() or 1, None, answers).state)
+            cpus, support = os.cpu_count() or 1, self.kernel.support
+            states.append(plan(confirmed.config, self._links, cpus, None, answers, support).state)
         self.sockets.release_all_except(*states)
         self.kernel.clean_up(self.configuration.config)
         if not self.control.has_unsent:  # an unsent message may hold descriptors of trace rings

@@ -71,3 +71,17 @@ def test_json_has_the_first_names_of_many_and_the_number_of_all():
     found = Changes(added=tuple(f"rule-{number}" for number in range(10_000)), kept=("a",)).as_json()
     assert len(found["added"]) == MAX_NAMES
     assert (found["added_count"], found["changed_count"], found["kept"]) == (10_000, 0, 1)
+
+
+def test_the_data_plane_of_a_rule_is_compared_as_the_file_wants_it():
+    def with_plane(keys, head=HEAD):
+        ends = "input: {interface: studio, group: 239.1.1.1, port: 1}, outputs: [{interface: plant}]"
+        return compile_config([parse(f"{head}  a: {{{ends}{keys}}}\n".encode(), "mcrelay.yaml")])
+
+    auto = with_plane("")
+    assert changes(auto, with_plane(", data_plane: userspace")).kept == ("a",)
+    to_kernel = "data plane: userspace -> kernel"
+    assert changes(auto, with_plane(", data_plane: kernel")).changed == {"a": (to_kernel,)}
+    assert changes(auto, with_plane("", "data_plane: kernel\n" + HEAD)).changed == {"a": (to_kernel,)}
+    exclusive = with_plane(", exclusive: true")
+    assert changes(auto, exclusive).changed == {"a": (to_kernel, "exclusive: false -> true")}

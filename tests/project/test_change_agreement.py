@@ -203,8 +203,16 @@ CASES = {
     ),
     "the default of enabled": Case("rule.enabled", {f"{FEED}.enabled": True}),
     "the data plane of a rule": Case("rule.data_plane", {f"{FEED}.data_plane": "userspace"}),
-    "the default of exclusive, the only value without a kernel data plane": Case(
-        "rule.exclusive", {f"{FEED}.exclusive": False}
+    "a rule for the kernel": Case(
+        "rule.data_plane",
+        {f"{FIXED}.data_plane": "kernel"},
+        {"fixed": ("data plane: userspace -> kernel",)},
+    ),
+    "the default of exclusive": Case("rule.exclusive", {f"{FEED}.exclusive": False}),
+    "a rule whose packets this host does not get": Case(
+        "rule.exclusive",
+        {f"{FIXED}.exclusive": True},
+        {"fixed": ("data plane: userspace -> kernel", "exclusive: false -> true")},
     ),
     "another interface of an input": Case(
         "input.interface",

@@ -261,7 +261,7 @@ def test_every_example_of_a_configuration_is_valid(example):
 
 def test_there_are_examples_to_look_at():
     assert len(COMMANDS) > 15
-    assert len(CONFIGS) == 4
+    assert len(CONFIGS) == 5
 
 
 def test_the_pages_are_the_same_wherever_they_are_built(tmp_path):

@@ -122,11 +122,11 @@ def test_it_gets_the_listening_socket_a_snapshot_and_later_the_changes(start):
     supervisor.until_ready()
     assert not supervisor.control.has_snapshot
     memory = CounterMemory("test")
-    supervisor.control.send_snapshot({"daemon": 1, "rules": {"a": 1, "b": 2}}, {0: memory})
+    supervisor.control.send_snapshot({"daemon": 1, "rules": {"a": 1, "b": 2}}, {0: memory}, {})
     assert supervisor.control.has_snapshot
-    supervisor.control.send_snapshot({"daemon": 1, "rules": {"a": 1, "b": 3}}, {0: memory})
-    supervisor.control.send_snapshot({"daemon": 1, "rules": {"a": 1, "b": 3}}, {0: memory})
-    supervisor.control.send_snapshot({"daemon": 2, "rules": {"a": 1, "b": 3}}, {0: memory, 1: memory})
+    supervisor.control.send_snapshot({"daemon": 1, "rules": {"a": 1, "b": 3}}, {0: memory}, {})
+    supervisor.control.send_snapshot({"daemon": 1, "rules": {"a": 1, "b": 3}}, {0: memory}, {})
+    supervisor.control.send_snapshot({"daemon": 2, "rules": {"a": 1, "b": 3}}, {0: memory, 1: memory}, {})
     assert supervisor.received(6) == [
         (SetListener(), 2),
         (Counters(0), 1),
@@ -184,14 +184,14 @@ def test_a_restarted_one_gets_a_whole_snapshot_and_has_no_traces(start):
     supervisor = start(HELLO + RECEIVE)
     supervisor.until_ready()
     supervisor.trace_requests.request("feed", True)
-    supervisor.control.send_snapshot({"daemon": 1}, {0: CounterMemory("test")})
+    supervisor.control.send_snapshot({"daemon": 1}, {0: CounterMemory("test")}, {})
     supervisor.received(3)
     os.kill(supervisor.control.child.pid, 9)
     supervisor.until(lambda: supervisor.control.process.restarts == 1, "its end")
     assert supervisor.trace_requests.traces == frozenset()
     supervisor.until_ready()
     assert not supervisor.control.has_snapshot
-    supervisor.control.send_snapshot({"daemon": 1}, {0: CounterMemory("test")})
+    supervisor.control.send_snapshot({"daemon": 1}, {0: CounterMemory("test")}, {})
     sent = [message for message, _ in supervisor.received(6)]
     assert sent[3:] == [SetListener(), Counters(0), SnapshotChanged({"daemon": 1})]
 
@@ -225,7 +225,7 @@ def test_it_is_killed_without_a_hello_in_time(start):
 def test_one_that_does_not_read_for_long_is_killed(start):
     supervisor = start(HELLO + "time.sleep(60)")
     supervisor.until_ready()
-    supervisor.control.send_snapshot({"daemon": "x" * 4_000_000}, {})
+    supervisor.control.send_snapshot({"daemon": "x" * 4_000_000}, {}, {})
     assert supervisor.control.has_unsent
     now = time.monotonic()
     supervisor.control.keep_alive(now)
@@ -272,7 +272,7 @@ def test_one_that_reads_late_gets_everything(start):
     supervisor = start(HELLO + "wait_for('sent')\n" + RECEIVE)
     supervisor.until_ready()
     snapshot = {"daemon": "x" * 4_000_000}
-    supervisor.control.send_snapshot(snapshot, {})
+    supervisor.control.send_snapshot(snapshot, {}, {})
     assert supervisor.control.has_unsent
     (supervisor.folder / "sent").touch()
     assert supervisor.received(2)[1] == (SnapshotChanged(snapshot), 0)
@@ -283,7 +283,7 @@ def test_one_with_too_many_unsent_bytes_is_killed(start, monkeypatch):
     monkeypatch.setattr(module, "MAX_UNSENT_BYTES", 1_000_000)
     supervisor = start(HELLO + "time.sleep(60)")
     supervisor.until_ready()
-    supervisor.control.send_snapshot({"daemon": "x" * 4_000_000}, {})
+    supervisor.control.send_snapshot({"daemon": "x" * 4_000_000}, {}, {})
     supervisor.turn()
     wait_until(lambda: supervisor.poller.wait(0.01) or supervisor.control.child is None, "its end")
     assert "does not read" in supervisor.control.process.reason

@@ -36,6 +36,7 @@ def rule(row=0, outputs=1, **shown):
     }  # fmt: skip
     return {
         "shown": {
+            "wanted_data_plane": "userspace", "exclusive": False,
             "data_plane": "userspace", "data_plane_reason": "", "file": "/etc/mcrelay.yaml", "line": 7,
             "description": "primary feed", "enabled": True, "input": input, "outputs": [one] * outputs,
             **shown,

@@ -54,6 +54,7 @@ def rule(name="camera", *, state="active", reason="", hint="", outputs=None, dro
     return {
         "name": name, "state": state, "reason": reason, "hint": hint,
         "description": "", "enabled": state != "disabled",
+        "wanted_data_plane": "userspace", "exclusive": False,
         "data_plane": "userspace", "data_plane_reason": "", "file": "/etc/mcrelay.yaml", "line": 12,
         "input": {
             "interface": "studio", "device": "eth0", "destination": "239.1.1.1", "port": 5001, "sources": [],

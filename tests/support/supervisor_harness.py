@@ -10,6 +10,7 @@ import signal
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+from mcrelay.kernel.unavailable import KernelPlaneUnavailable
 from mcrelay.model.actions import applied
 from mcrelay.model.links import LinkTable
 from mcrelay.model.routes import RouteAnswers
@@ -17,11 +18,21 @@ from mcrelay.model.state import RunningState, WorkerState
 from mcrelay.protocol.framing import PROCESS_PROTOCOL, Hello
 from mcrelay.protocol.worker import Acknowledged, decode_batch
 from mcrelay.reconcile.lifecycle import Process
+from mcrelay.reconcile.placement import NO_KERNEL
 from mcrelay.reload.trial import BootTime
 from mcrelay.storage import config_files, request_file
 from mcrelay.storage.run_dir import CONTROL_SOCKET
 from mcrelay.storage.state_dir import StateDirectory
-from mcrelay.supervisor import daemon, loop, process_watch, return_ports, sockets, timers, workers
+from mcrelay.supervisor import (
+    daemon,
+    kernel_plane,
+    loop,
+    process_watch,
+    return_ports,
+    sockets,
+    timers,
+    workers,
+)
 from mcrelay.supervisor.configuration import Configuration
 from mcrelay.supervisor.snapshot import ProcessInfo
 
@@ -198,7 +209,7 @@ class FakeControlProcess:
     def info(self):
         return ProcessInfo("control", "control", Process(), None)
 
-    def send_snapshot(self, snapshot, memories):
+    def send_snapshot(self, snapshot, memories, segments):
         self.snapshot = snapshot
 
 
@@ -242,6 +253,10 @@ class FakeNotifier:
         self.states.append(status)
 
 
+def refuse_kernel_plane(run_dir):
+    raise KernelPlaneUnavailable(NO_KERNEL.missing)
+
+
 class Stage:
     """A supervisor whose files are in `folder`, with methods for the events that happen to it."""
 
@@ -263,6 +278,8 @@ class Stage:
             (daemon, "ControlProcess"): FakeControlProcess,
             (daemon, "Watcher"): FakeWatcher,
             (daemon, "HostRouting"): FakeRouting,
+            (kernel_plane, "find_directory"): refuse_kernel_plane,
+            (kernel_plane, "remove_left_over"): lambda run_dir: None,
             (loop, "read_links"): lambda: self.links,
             (loop, "read_boot_time"): lambda: self.now,
             (loop, "time"): clock,

@@ -74,6 +74,9 @@ def _read_fields(rule: Document) -> RuleFields:
     return RuleFields(
         description=rule["description"],
         enabled=rule["enabled"],
+        # Daemons of earlier versions report neither: they had no other data plane.
+        wanted_data_plane=rule.get("wanted_data_plane", "userspace"),
+        exclusive=rule.get("exclusive", False),
         **{**{name: rule_input[name] for name in INPUT_FIELDS}, "sources": tuple(rule_input["sources"])},
         outputs=tuple(
             OutputFields(**{name: output[name] for name in OUTPUT_FIELDS}) for output in rule["outputs"]
