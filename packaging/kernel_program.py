@@ -1,4 +1,4 @@
-"""Compiles the program of the kernel data plane: mcrelay/kernel/relay.bpf.c to relay.bpfel.o beside it.
+"""Compiles the program of the kernel data plane: mcrelay/kernel/program/ to mcrelay/kernel/relay.bpfel.o.
 
     python packaging/kernel_program.py WHEEL    with the compiler in a wheel of ziglang
     python packaging/kernel_program.py          only tells, by its exit code, whether the object is current
@@ -18,8 +18,9 @@ import zipfile
 from pathlib import Path
 
 COMPILER = "ziglang>=0.13,<0.18"
-SOURCE = Path(__file__).parents[1] / "mcrelay" / "kernel" / "relay.bpf.c"
-OBJECT = SOURCE.with_name("relay.bpfel.o")
+PROGRAM = Path(__file__).parents[1] / "mcrelay" / "kernel" / "program"
+SOURCE = PROGRAM / "relay.bpf.c"
+OBJECT = PROGRAM.with_name("relay.bpfel.o")
 _OPTIONS = ("-target", "bpfel-freestanding-none", "-O2", "-Wall", "-Wextra", "-Werror", "-c")
 _NEEDED = ("ziglang/zig", "ziglang/lib/std/std.zig")
 
@@ -29,8 +30,9 @@ class CompilerError(Exception):
 
 
 def fingerprint() -> str:
-    """Return a hash of the source and of this file."""
-    return hashlib.sha256(SOURCE.read_bytes() + Path(__file__).read_bytes()).hexdigest()
+    """Return a hash of the sources and of this file."""
+    files = [*sorted(PROGRAM.iterdir()), Path(__file__)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def is_current() -> bool:

@@ -1,6 +1,6 @@
 """Runs: the kernel data plane: its program, the maps that it reads and counts in, and what loads it.
 
-relay.bpf.c      the program, compiled when the package is built (packaging/build_hook.py)
+program/         the program in C, compiled when the package is built (packaging/build_hook.py)
 layout.py        the maps: names, sizes, and the layout of keys, values and counters
 bpf.py           the system call bpf(2)
 object_file.py   the instructions in the compiled program

@@ -1,7 +1,7 @@
 """The maps of the kernel data plane: names, sizes, limits, and the layout of keys, values and counters.
 
-The same layouts stand in relay.bpf.c, as structs; a test compares them. Numbers have the byte order of the
-host, except addresses and ports, which have that of the network.
+The same layouts stand in program/layout.h, as structs; a test compares them. Numbers have the byte order of
+the host, except addresses and ports, which have that of the network.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Opens the data plane of relay.bpf.c: a new one, or what an earlier daemon left."""
+"""Opens the data plane of program/relay.bpf.c: a new one, or what an earlier daemon left."""
 
 from __future__ import annotations
 

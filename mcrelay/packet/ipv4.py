@@ -9,7 +9,7 @@ are read as three words of 64 bits in network byte order:
 
 Three functions check these headers: `scalar.read_plain` (plain packets, one by one), `headers.read_headers`
 (plain packets, as arrays) and `headers._faults` (all other packets); and so does `read_packet` of the kernel
-data plane (kernel/relay.bpf.c). Change a check in all of them; the tests compare them on the packets of
+data plane (kernel/program/reader.h). Change a check in all of them; the tests compare them on the packets of
 tests/packet/cases.py.
 """
 

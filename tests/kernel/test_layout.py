@@ -1,4 +1,4 @@
-"""The layouts in relay.bpf.c are those of layout.py, and the drop reasons those of the model."""
+"""The layouts in program/layout.h are those of layout.py, and the drop reasons those of the model."""
 
 import re
 
@@ -11,7 +11,7 @@ from mcrelay.model.drops import Drop, Scope, drops_of
 from mcrelay.model.near_misses import NearMiss
 from mcrelay.model.send_errors import PathFault
 
-SOURCE = OBJECT.with_name("relay.bpf.c").read_text()
+SOURCE = "".join(path.read_text() for path in sorted(OBJECT.with_name("program").iterdir()))
 SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8}
 HOT_OF = {"LINK": LINKS, "RULE": RULES, "OUTPUT": OUTPUTS}
 
@@ -25,7 +25,8 @@ def number(name):
 def enumeration(name):
     """Return the names of an enum with their values."""
     values, following = {}, 0
-    for item in re.search(rf"^enum {name} \{{([^}}]*)\}};", SOURCE, re.MULTILINE)[1].split(","):
+    body = re.search(rf"^enum {name} \{{([^}}]*)\}};", SOURCE, re.MULTILINE)[1]
+    for item in re.findall(r"\w[^,]*", re.sub(r"//.*", "", body)):
         key, _, value = (part.strip() for part in item.partition("="))
         following = eval(value, {}, values) if value else following
         values[key] = following

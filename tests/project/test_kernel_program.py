@@ -1,6 +1,7 @@
 """The build of the package compiles the program of the kernel plane, or warns and goes on without it."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -50,9 +51,9 @@ def test_the_object_is_made_from_this_source():
 
 
 def test_a_changed_source_makes_the_object_out_of_date(monkeypatch, tmp_path):
-    changed = tmp_path / "relay.bpf.c"
-    changed.write_bytes(kernel_program.SOURCE.read_bytes() + b"\n")
-    monkeypatch.setattr(kernel_program, "SOURCE", changed)
+    program = shutil.copytree(kernel_program.PROGRAM, tmp_path / "program")
+    (program / "packet.h").write_text("\n")
+    monkeypatch.setattr(kernel_program, "PROGRAM", program)
     assert not kernel_program.is_current()
 
 

@@ -1,0 +1,277 @@
+// The kernel data plane: relays packets at the tc ingress of a device, by the contract of mcrelay/packet/.
+//
+// `ingress` reads a packet, looks up its flow, and sends one new datagram to each output: it
+// rewrites the headers in place, sends a clone, and at the end restores what the packet was, so that the host's
+// stack gets it unchanged. `ring_filter` is the packet filter of the workers' rings on the same devices: it
+// refuses the packets that `ingress` handles.
+//
+//     reader.h    reads a frame, and judges it
+//     checksum.h  whether the checksum of UDP is right
+//     sender.h    sends a packet to its outputs
+//     counters.h  counts
+//     packet.h    what is read of a packet
+//     layout.h    the maps, which layout.py creates; a test compares the two files
+//     kernel.h    what is used of the kernel's own headers, so that the compiler needs none of them
+//
+// Each feature that is used is at least as old as Linux 5.15.
+
+#include "checksum.h"
+#include "counters.h"
+#include "reader.h"
+#include "sender.h"
+
+#ifdef FINGERPRINT
+// What the object was made from (packaging/kernel_program.py).
+SECTION("fingerprint") const char made_from[] = FINGERPRINT;
+#endif
+
+INLINE const struct flow *find_slot(struct scratch *scratch)
+{
+	const u32 *slot = map_lookup(&flows, &scratch->flow);
+
+	return slot ? find_in_segment(scratch, &slots, *slot >> SEGMENT_SHIFT, *slot & SEGMENT_MASK) : 0;
+}
+
+INLINE int has_key(const struct flow *flow, const struct flow_key *key)
+{
+	return flow->key.ifindex == key->ifindex && flow->key.destination == key->destination &&
+	       flow->key.source == key->source && flow->key.port == key->port;
+}
+
+// Return the flow of the packet from this source, or from any source if it is 0.
+FUNCTION const struct flow *find_flow(struct __sk_buff *skb, struct scratch *scratch, u32 source)
+{
+	scratch->flow.ifindex = skb->ifindex;
+	scratch->flow.destination = scratch->packet.headers.ip.destination;
+	scratch->flow.source = source;
+	scratch->flow.port = scratch->packet.headers.udp.destination;
+	scratch->flow.unused = 0;
+	const struct flow *flow = find_slot(scratch);
+
+	// An entry that was deleted meanwhile may have the slot of another flow by now: look again.
+	if (flow && !has_key(flow, &scratch->flow)) {
+		flow = find_slot(scratch);
+		if (flow && !has_key(flow, &scratch->flow))
+			return 0;
+	}
+	return flow;
+}
+
+INLINE const struct address *find_address(struct scratch *scratch, u32 ifindex, u16 port)
+{
+	scratch->address.ifindex = ifindex;
+	scratch->address.address = scratch->packet.headers.ip.destination;
+	scratch->address.port = port;
+	scratch->address.unused = 0;
+	return map_lookup(&addresses, &scratch->address);
+}
+
+INLINE int is_group(u32 address)
+{
+	return (*(const u8 *)&address & 0xF0) == 0xE0;
+}
+
+// Whether the packet is counted even if it has no flow, as those in a ring are.
+INLINE int is_counted(struct scratch *scratch)
+{
+	return is_group(scratch->packet.headers.ip.destination) || find_address(scratch, 0, 0);
+}
+
+// Tells the two programs that they see the same packet.
+INLINE u64 identify(const struct packet *packet)
+{
+	const struct ip *ip = &packet->headers.ip;
+
+	return (u64)ip->source << 32 ^ (u64)ip->id << 48 ^ ip->destination ^ (u64)packet->length << 16 ^
+	       packet->headers.udp.check ^ (u64)packet->headers.udp.source << 24;
+}
+
+// Return the cell of the rule that counts the faults of the packet's address; 0 if the link counts them.
+INLINE u32 rule_of_address(struct __sk_buff *skb, struct scratch *scratch)
+{
+	const struct address *address = find_address(scratch, skb->ifindex, 0);
+
+	return address ? address->rule : 0;
+}
+
+FUNCTION int count_fault(struct __sk_buff *skb, struct scratch *scratch, u32 link, u32 verdict)
+{
+	u32 rule = rule_of_address(skb, scratch);
+	u32 column = verdict == IS_FRAGMENT ? FRAGMENT : verdict == IS_OVERSIZE ? OVERSIZE : MALFORMED;
+
+	if (verdict != IS_TAGGED) {
+		count_cold(scratch, rule ? rule : link, column, 1);
+		return 0;
+	}
+	u64 *counts = find_hot(scratch, link);
+
+	if (counts)
+		counts[LINK_NO_RULE] += 1;
+	return rule ? count_near_miss(scratch, rule, TAGGED, scratch->packet.vlan, 1) : 0;
+}
+
+FUNCTION int count_unknown(struct __sk_buff *skb, struct scratch *scratch, u32 link)
+{
+	u16 port = scratch->packet.headers.udp.destination;
+	u32 packets = scratch->packet.segments;
+	u64 *counts = find_hot(scratch, link);
+
+	if (counts)
+		counts[LINK_NO_RULE] += packets;
+	const struct address *elsewhere = find_address(scratch, 0, port);
+
+	if (elsewhere && elsewhere->rule)
+		return count_near_miss(scratch, elsewhere->rule, OTHER_DEVICE, skb->ifindex, packets);
+	u32 rule = rule_of_address(skb, scratch);
+
+	return rule ? count_near_miss(scratch, rule, OTHER_PORT, BE16(port), packets) : 0;
+}
+
+// Count a packet that has a fault or no flow.
+FUNCTION int count_other(struct __sk_buff *skb, struct scratch *scratch, u32 verdict)
+{
+	if (!is_counted(scratch))
+		return 0;
+	scratch->number = skb->ifindex;
+	const u32 *found = map_lookup(&links, &scratch->number);
+
+	if (!found)
+		return 0;
+	u32 link = *found;
+	u64 *counts = find_hot(scratch, link);
+
+	if (counts)
+		add_traffic(counts, scratch->packet.segments ? scratch->packet.segments : 1, scratch->packet.length);
+	return verdict == PLAIN ? count_unknown(skb, scratch, link) : count_fault(skb, scratch, link, verdict);
+}
+
+// Return what `ring_filter` has decided about this packet, just before and on this CPU.
+INLINE enum decision take_decision(const struct __sk_buff *skb, struct scratch *scratch)
+{
+	enum decision decision = scratch->decision;
+
+	if (decision) {
+		scratch->decision = UNDECIDED;
+		if (scratch->decided != skb->ifindex || scratch->identity != identify(&scratch->packet))
+			return UNDECIDED;
+	}
+	return decision;
+}
+
+INLINE int handle(struct __sk_buff *skb, struct scratch *scratch)
+{
+	const struct packet *packet = &scratch->packet;
+	u32 verdict = read_packet(skb, &scratch->packet);
+
+	if (verdict == IGNORED || take_decision(skb, scratch) == RING)
+		return TC_ACT_UNSPEC;
+	scratch->packet.cpu = get_smp_processor_id();
+	const struct flow *flow = verdict == PLAIN ? find_flow(skb, scratch, 0) : 0;
+
+	if (!flow) {
+		count_other(skb, scratch, verdict);
+		return TC_ACT_UNSPEC;
+	}
+	if (flow->flags & LEAVING && !flow->count)
+		return TC_ACT_UNSPEC; // a flow of the workers
+	u64 *counts = find_hot(scratch, flow->link);
+
+	if (counts)
+		add_traffic(counts, packet->segments, packet->length);
+	if (flow->flags & SOURCES) {
+		u32 rule = flow->rule;
+
+		flow = find_flow(skb, scratch, packet->headers.ip.source);
+		if (!flow) {
+			count_cold(scratch, rule, SOURCE, packet->segments);
+			return TC_ACT_UNSPEC;
+		}
+	}
+	scratch->endpoint.address = packet->headers.ip.source;
+	scratch->endpoint.port = packet->headers.udp.source;
+	scratch->endpoint.unused = 0;
+	if (map_lookup(&own, &scratch->endpoint)) {
+		count_cold(scratch, flow->rule, OWN, packet->segments);
+		return TC_ACT_UNSPEC;
+	}
+	if (!read_checksum(skb, scratch)) {
+		count_cold(scratch, flow->rule, MALFORMED, packet->segments);
+		return TC_ACT_UNSPEC;
+	}
+	return relay(skb, scratch, flow);
+}
+
+SECTION("classifier") int ingress(struct __sk_buff *skb)
+{
+	struct scratch *scratch = skb->pkt_type <= PACKET_MULTICAST ? find_scratch(SCRATCH_OF_INGRESS) : 0;
+
+	if (!scratch || scratch->is_busy)
+		return TC_ACT_UNSPEC;
+	scratch->is_busy = 1;
+	int action = handle(skb, scratch);
+
+	scratch->is_busy = 0;
+	return action;
+}
+
+// Whether `ingress` handles the packet, and not the workers.
+INLINE int is_of_kernel(struct __sk_buff *skb, struct scratch *scratch, u32 verdict)
+{
+	if (verdict != PLAIN)
+		return rule_of_address(skb, scratch) != 0;
+	const struct flow *flow = find_flow(skb, scratch, 0);
+
+	return flow && !(flow->flags & LEAVING);
+}
+
+// The packet filter of a ring: return how many octets of the packet the ring gets.
+SECTION("socket") u32 ring_filter(struct __sk_buff *skb)
+{
+	struct scratch *scratch = find_scratch(SCRATCH_OF_RING_FILTER);
+
+	if (!scratch || (skb->pkt_type > PACKET_MULTICAST && skb->pkt_type != PACKET_OUTGOING))
+		return 0;
+	u32 verdict = read_packet(skb, &scratch->packet);
+
+	if (verdict == IGNORED)
+		return 0;
+	if (skb->pkt_type == PACKET_OUTGOING) {
+		const struct address *address = find_address(scratch, skb->ifindex, 0);
+
+		return address && address->flags & TAKES_OUTGOING ? -1 : 0;
+	}
+	u32 decision = is_of_kernel(skb, scratch, verdict) ? KERNEL : RING;
+	struct scratch *ingress = find_scratch(SCRATCH_OF_INGRESS);
+
+	if (decision == RING && !is_counted(scratch))
+		return 0;
+	if (!ingress)
+		return 0;
+	u64 identity = identify(&scratch->packet);
+
+	// Several rings of a link may see the packet. One that has taken it has it for good.
+	if (ingress->decision == RING && ingress->identity == identity && ingress->decided == skb->ifindex)
+		return decision == RING ? -1 : 0;
+	ingress->identity = identity;
+	ingress->decided = skb->ifindex;
+	ingress->decision = decision;
+	return decision == RING ? -1 : 0;
+}
+
+// Set the counts of a cell to zero; the packet has the cell and the CPU. No process can write these maps.
+SECTION("clearing") int clear(struct __sk_buff *skb)
+{
+	struct scratch *scratch = find_scratch(SCRATCH_OF_CLEAR);
+	u32 words[2];
+
+	if (!scratch || skb_load_bytes(skb, LINK_HEADER, words, sizeof(words)))
+		return 1;
+	scratch->packet.cpu = words[1];
+	u64 *counts = find_hot(scratch, words[0]);
+	u32 column = 0;
+
+	if (counts)
+		counts[0] = counts[1] = counts[2] = counts[3] = 0;
+	REPEAT_16(set_cold(scratch, words[0], column++, 0);)
+	return 0;
+}

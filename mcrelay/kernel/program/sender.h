@@ -1,0 +1,245 @@
+// Sends a packet to its outputs, and makes it again what it was.
+
+#pragma once
+
+#include "counters.h"
+
+INLINE u32 error_column(s64 result)
+{
+	switch (result) {
+	case NET_XMIT_DROP:
+	case NET_XMIT_CN: // a queue dropped a packet of this flow; the queue of a device that is down drops each
+	case -ENOBUFS:
+		return ERROR_ENOBUFS;
+	case -ENETDOWN:
+		return ERROR_ENETDOWN;
+	case -ENOMEM:
+		return ERROR_ENOMEM;
+	case -EINVAL: // no such ifindex
+	case -ENODEV:
+		return ERROR_ENODEV;
+	default:
+		return ERROR_OTHER;
+	}
+}
+
+// Write the headers of an output over those of the packet. Return an error of skb_store_bytes.
+INLINE long write_headers(struct __sk_buff *skb, struct scratch *scratch, const struct output *output, u8 ttl,
+			  u16 id)
+{
+	const struct packet *packet = &scratch->packet;
+	struct headers *new = &scratch->headers;
+	u16 total = BE16(IP_HEADER + UDP_HEADER + packet->payload);
+	u8 tos = output->flags & COPY_DSCP ? packet->headers.ip.tos & 0xFC : output->tos;
+	u64 addresses = (u64)output->source + output->destination;
+	u16 check = 0;
+
+	new->ip.version_words = 0x45;
+	new->ip.tos = tos;
+	new->ip.total = total;
+	new->ip.id = id;
+	new->ip.fragment = 0;
+	new->ip.ttl = ttl;
+	new->ip.protocol = IPPROTO_UDP;
+	new->ip.check = fold(addresses + BE16(0x4500 | tos) + total + id + BE16(ttl << 8 | IPPROTO_UDP)) ^ 0xFFFF;
+	new->ip.source = output->source;
+	new->ip.destination = output->destination;
+	new->udp.source = output->source_port;
+	new->udp.destination = output->port;
+	new->udp.length = packet->headers.udp.length;
+	if (packet->checksum == PARTIAL) {
+		check = fold(packet->sum + addresses);
+	} else if (packet->checksum == WHOLE) {
+		check = fold(packet->sum + addresses + output->source_port + output->port) ^ 0xFFFF;
+		check = check ? check : 0xFFFF;
+	}
+	new->udp.check = check;
+	long error = skb_store_bytes(skb, 0, output->macs, sizeof(output->macs), 0);
+
+	if (error)
+		return error;
+	return skb_store_bytes(skb, LINK_HEADER, &new->ip, IP_HEADER + UDP_HEADER, BPF_F_RECOMPUTE_CSUM);
+}
+
+// Send the packet to one output, and count what became of it.
+FUNCTION int send(struct __sk_buff *skb, struct scratch *scratch, const struct output *output)
+{
+	const struct packet *packet = &scratch->packet;
+	u32 packets = packet->segments;
+	u64 *counts = find_hot(scratch, output->cell);
+	u8 ttl = output->ttl;
+	s64 result;
+
+	if (output->fault) {
+		count_send_error(scratch, output->cell, output->fault - 1, packets);
+		return 0;
+	}
+	if (!ttl) {
+		ttl = packet->headers.ip.ttl;
+		if (ttl <= 1) {
+			if (counts)
+				counts[OUTPUT_TTL] += packets;
+			return 0;
+		}
+		ttl--;
+	}
+	if (packet->segment > output->mtu) {
+		count_send_error(scratch, output->cell, ERROR_EMSGSIZE, packets);
+		return 0;
+	}
+	// DF is not set, so the identification must differ from packet to packet (RFC 6864).
+	u16 id = (counts ? counts[PACKETS] : 0) + (packet->cpu << 11);
+
+	result = write_headers(skb, scratch, output, ttl, BE16(id));
+	if (!result && output->flags & TAKES_PACKET)
+		scratch->action = redirect(output->ifindex, 0);
+	else if (!result)
+		result = clone_redirect(skb, output->ifindex, 0);
+	if (result != NET_XMIT_SUCCESS) {
+		count_send_error(scratch, output->cell, error_column(result), packets);
+		return 0;
+	}
+	if (counts)
+		add_traffic(counts, packets, packet->payload);
+	if (output->taker)
+		count_cold(scratch, output->taker, OWN, packets);
+	return 0;
+}
+
+// Remove what an output does not send (VLAN tags, IP options, octets behind the datagram), so that the frame
+// has nothing but the headers and the payload. Return 0, or an error.
+FUNCTION long remove_extras(struct __sk_buff *skb, struct scratch *scratch)
+{
+	const struct packet *packet = &scratch->packet;
+	u32 datagram = packet->network + IP_HEADER + packet->option_octets + UDP_HEADER + packet->payload;
+	u32 tail = packet->length - datagram;
+
+	if (tail) {
+		u32 kept = tail < MAX_TAIL ? tail : MAX_TAIL;
+
+		UNKNOWN(kept);
+		if (kept < 1 || kept > MAX_TAIL || skb_load_bytes(skb, datagram, scratch->octets, kept))
+			return -EINVAL;
+		if (skb_change_tail(skb, datagram, 0))
+			return -ENOMEM;
+	}
+	if (packet->has_outer_tag && skb_vlan_pop(skb))
+		return -ENOMEM;
+	if (packet->nested_count > 0 && skb_vlan_pop(skb))
+		return -ENOMEM;
+	if (packet->nested_count > 1 && skb_vlan_pop(skb))
+		return -ENOMEM;
+	if (packet->option_octets)
+		return skb_adjust_room(skb, -(int)packet->option_octets, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_NO_CSUM_RESET);
+	return 0;
+}
+
+INLINE long push_tag(struct __sk_buff *skb, const struct tag *tag)
+{
+	return skb_vlan_push(skb, tag->protocol, tag->control);
+}
+
+// Restore the headers behind the link header, and what `remove_extras` has removed. Return 0, or an error.
+FUNCTION long restore_extras(struct __sk_buff *skb, struct scratch *scratch)
+{
+	const struct packet *packet = &scratch->packet;
+	u32 octets = packet->option_octets;
+	u32 datagram = LINK_HEADER + IP_HEADER + octets + UDP_HEADER + packet->payload;
+	u32 tail = packet->length - datagram - (packet->network - LINK_HEADER);
+
+	UNKNOWN(octets);
+	if (octets) {
+		if (skb_adjust_room(skb, octets, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_NO_CSUM_RESET))
+			return -ENOMEM;
+		if (octets > MAX_OPTIONS ||
+		    skb_store_bytes(skb, LINK_HEADER + IP_HEADER, packet->options, octets, BPF_F_RECOMPUTE_CSUM))
+			return -ENOMEM;
+	}
+	octets = packet->option_octets;
+	u32 udp = LINK_HEADER + IP_HEADER + octets;
+
+	if (skb_store_bytes(skb, LINK_HEADER, &packet->headers.ip, IP_HEADER, BPF_F_RECOMPUTE_CSUM) ||
+	    skb_store_bytes(skb, udp, &packet->headers.udp, UDP_HEADER, BPF_F_RECOMPUTE_CSUM))
+		return -ENOMEM;
+	if (tail) {
+		u32 kept = tail < MAX_TAIL ? tail : MAX_TAIL;
+
+		UNKNOWN(kept);
+		if (kept < 1 || kept > MAX_TAIL || skb_change_tail(skb, datagram + tail, 0) ||
+		    skb_store_bytes(skb, datagram, scratch->octets, kept, BPF_F_RECOMPUTE_CSUM))
+			return -ENOMEM;
+	}
+	if (packet->nested_count > 1 && push_tag(skb, &packet->nested_tags[1]))
+		return -ENOMEM;
+	if (packet->nested_count > 0 && push_tag(skb, &packet->nested_tags[0]))
+		return -ENOMEM;
+	if (packet->has_outer_tag && push_tag(skb, &packet->outer_tag))
+		return -ENOMEM;
+	return 0;
+}
+
+// Make the packet what it was. Return 0, or an error.
+INLINE long restore(struct __sk_buff *skb, struct scratch *scratch)
+{
+	struct headers *headers = &scratch->packet.headers;
+
+	if (skb_store_bytes(skb, 0, headers->macs, sizeof(headers->macs), 0))
+		return -ENOMEM;
+	if (!scratch->has_extras)
+		return skb_store_bytes(skb, LINK_HEADER, &headers->ip, IP_HEADER + UDP_HEADER, BPF_F_RECOMPUTE_CSUM);
+	return restore_extras(skb, scratch);
+}
+
+// Send the packet to the outputs in a chunk. Return the number of the next chunk, 0 if there is none.
+FUNCTION u32 send_chunk(struct __sk_buff *skb, struct scratch *scratch, u32 number)
+{
+	scratch->number = number;
+	const struct chunk *chunk = map_lookup(&chunks, &scratch->number);
+
+	if (!chunk)
+		return 0;
+	if (chunk->count > 0)
+		send(skb, scratch, &chunk->outputs[0]);
+	if (chunk->count > 1)
+		send(skb, scratch, &chunk->outputs[1]);
+	if (chunk->count > 2)
+		send(skb, scratch, &chunk->outputs[2]);
+	if (chunk->count > 3)
+		send(skb, scratch, &chunk->outputs[3]);
+	return chunk->next;
+}
+
+INLINE void send_to_all(struct __sk_buff *skb, struct scratch *scratch, const struct flow *flow)
+{
+	u32 next = flow->next;
+
+	if (flow->count > 0)
+		send(skb, scratch, &flow->outputs[0]);
+	if (flow->count > 1)
+		send(skb, scratch, &flow->outputs[1]);
+	REPEAT_16(if (next) next = send_chunk(skb, scratch, next);)
+}
+
+// Relay a packet of a flow. Return the action of tc.
+FUNCTION int relay(struct __sk_buff *skb, struct scratch *scratch, const struct flow *flow)
+{
+	const struct packet *packet = &scratch->packet;
+	u64 *counts = find_hot(scratch, flow->rule);
+
+	if (counts) {
+		add_traffic(counts, packet->segments, packet->payload);
+		counts[RULE_LAST_TIME] = ktime_get_coarse_ns();
+		counts[RULE_LAST_SOURCE] = packet->headers.ip.source;
+	}
+	scratch->has_extras = packet->has_outer_tag || packet->option_octets ||
+			      packet->length != LINK_HEADER + IP_HEADER + UDP_HEADER + packet->payload;
+	if (scratch->has_extras && remove_extras(skb, scratch)) {
+		count_send_error(scratch, flow->outputs[0].cell, ERROR_ENOMEM, packet->segments);
+		return TC_ACT_SHOT; // the packet is no longer what it was
+	}
+	scratch->action = TC_ACT_SHOT;
+	send_to_all(skb, scratch, flow);
+	if (flow->flags & EXCLUSIVE)
+		return scratch->action;
+	return restore(skb, scratch) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
