@@ -1,4 +1,4 @@
-"""The kernel data plane carries out batches as a worker does, adopts what is there, and tells why it cannot."""
+"""The kernel data plane carries out batches as a worker does, adopts what is there, or tells why not."""
 
 import errno
 import os
