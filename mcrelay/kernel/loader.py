@@ -47,7 +47,7 @@ def load_programs(maps: Mapping[str, int], path: Path = OBJECT) -> Programs:
         }
         return Programs(**loaded)
     except ObjectFileError as error:
-        raise KernelPlaneUnavailable(f"{path}: {error}") from error
+        raise KernelPlaneUnavailable(f"{path}: {error}; install mcrelay again") from error
     except OSError as error:
         raise KernelPlaneUnavailable(f"the kernel refuses the program: {explain(error)}") from error
 

@@ -68,7 +68,7 @@ class ObjectFile:
             raise ObjectFileError(f"not an object file for this machine: {error}") from error
 
     def instructions(self, name: str, maps: Mapping[str, int]) -> bytes:
-        """Return the program in a section, with the functions that it calls.
+        """Return the program in a section, with the functions that it calls; raises ObjectFileError.
 
         `maps` has the descriptors of the maps that the program names.
         """
@@ -108,6 +108,8 @@ class ObjectFile:
                 section = symbol.section if symbol else function.section
                 calls.append((len(program), self._function(section, called)))
             elif symbol:
+                if symbol.name not in maps:
+                    raise ObjectFileError(f"the program has a map that is unknown here: {symbol.name}")
                 instruction.source, instruction.operand = _PSEUDO_MAP_FD, maps[symbol.name]
             program.append(instruction)
         return calls

@@ -42,7 +42,7 @@ class Rows:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._rows: dict[Hashable, int] = {}
-        self._free: list[int] = []
+        self._free: dict[int, None] = {}
         self._used = 0
         self.assignments = 0
         """The number of times that a name got a row."""
@@ -56,11 +56,12 @@ class Rows:
 
     def adopt(self, name: Hashable, row: int) -> None:
         """Give `name` the row that it had in an earlier daemon, unless one of both is in use."""
-        if name in self._rows or row in self._rows.values() or row >= self._table.rows:
+        is_taken = row < self._used and row not in self._free
+        if name in self._rows or is_taken or row >= self._table.rows:
             return
-        self._free += range(self._used, row)
+        self._free |= dict.fromkeys(range(self._used, row))
         self._used = max(self._used, row + 1)
-        self._free = [free for free in self._free if free != row]
+        self._free.pop(row, None)
         self._rows[name] = row
         self.assignments += 1
 
@@ -77,12 +78,12 @@ class Rows:
         kept = set(names)
         gone = [name for name in self._rows if name not in kept]
         freed = [self._rows.pop(name) for name in gone]
-        self._free += freed
+        self._free |= dict.fromkeys(freed)
         return freed
 
     def _take(self) -> int:
         if self._free:
-            return self._free.pop()
+            return self._free.popitem()[0]
         if self._used == self._table.rows:
             raise RowsExhausted(f"no room for more than {self._table.rows} counters of a kind")
         self._used += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -204,7 +205,18 @@ class KernelDataPlane:
     def _prepare_tables(self, opened: _Opened) -> None:
         for ifindex in {flow.ifindex for flow in self._reconciler.desired.kernel.flows}:
             self._sockets.filter_rings(ifindex, opened.plane.objects.programs["ring_filter"])
+        self._open_sockets()
         opened.tables.extend(opened.maps, self._wanted_tables())
+
+    def _open_sockets(self) -> None:
+        """Open the sockets of the outputs, so that their endpoints are the relay's own before it sends.
+
+        A socket that cannot be opened is a failure of the flows that need it.
+        """
+        routes = self._reconciler.desired.kernel.flows.values()
+        for egress in {output.egress for route in routes for output in route.outputs}:
+            with suppress(OSError):
+                self._sockets.endpoint(egress)
 
     def _wanted_tables(self) -> KernelTables:
         return wanted_tables(self._reconciler.desired, self._counter_rows, self._sockets.endpoints())

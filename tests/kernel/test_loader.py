@@ -53,6 +53,11 @@ def test_a_file_that_is_no_object_is_named(tmp_path):
         load_programs({}, path)
 
 
+def test_an_object_of_another_version_is_unavailable_with_what_to_do():
+    with pytest.raises(KernelPlaneUnavailable, match=r"relay.bpf.*: the program has a map .* install"):
+        load_programs({})
+
+
 def test_counters_are_read_without_a_privilege():
     maps = KernelMaps(create_maps(possible_cpus()), possible_cpus())
     maps.ensure_cells(OUTPUTS, 5)

@@ -46,6 +46,11 @@ def test_a_function_that_a_program_does_not_call_is_not_in_it():
     assert len(instructions("clearing")) < len(instructions("socket")) < len(instructions("classifier"))
 
 
+def test_a_map_that_this_version_does_not_have_is_an_error():
+    with pytest.raises(ObjectFileError, match="the program has a map that is unknown here: own"):
+        ObjectFile(OCTETS).instructions("classifier", {name: 3 for name in MAPS if name != "own"})
+
+
 def test_another_section_is_an_error():
     with pytest.raises(ObjectFileError, match="has no section nowhere"):
         ObjectFile(OCTETS).instructions("nowhere", MAPS)

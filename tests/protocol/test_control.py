@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.protocol.control import (
     Counters,
+    KernelCounters,
     Mark,
     MarkAnswer,
     SetListener,
@@ -29,6 +30,7 @@ to_control = (
     st.just(SetListener())
     | st.just(SetOtherDaemons())
     | st.builds(Counters, numbers)
+    | st.builds(KernelCounters, numbers, texts)
     | st.builds(SnapshotChanged, st.dictionaries(texts, texts | numbers, max_size=3))
     | st.builds(MarkAnswer, numbers, numbers)
     | st.builds(TraceState, texts, numbers, st.lists(numbers, max_size=3).map(tuple), texts)

@@ -32,6 +32,15 @@ def test_without_a_row_or_without_a_worker_everything_is_zero(counts):
     assert counts.read(1).counts(RULES, 0)[0] == 7
 
 
+def test_a_memory_is_brought_up_to_date_before_it_is_read():
+    memory, counts = Memory(), CounterReader(lambda: memory.rule(0, packets=next(packets), octets=0))
+    counts.add(0, memory.numbers.cast("B"))
+    packets = iter((100, 300))
+    counts.include(RULES, 0)
+    counts.sample(10)
+    assert read_rates(counts, 12) == (100, 0)
+
+
 def test_a_rate_is_measured_from_the_youngest_sample_that_is_a_second_old(counts):
     memory = add_memory(counts)
     counts.include(RULES, 3)

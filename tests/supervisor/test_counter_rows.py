@@ -30,14 +30,19 @@ SMALL = Table(columns=("packets",), rows=4, offset=0)
 names = st.integers(0, 7)
 
 
-@given(st.lists(names | st.frozensets(names, max_size=4), max_size=30))
+@given(st.lists(names | st.frozensets(names, max_size=4) | st.tuples(names, names), max_size=30))
 def test_a_name_keeps_a_row_of_its_own(steps):
-    """Numbers ask for a row, sets say which names are in use still."""
+    """Numbers ask for a row, sets say which names are in use still, and pairs are names with earlier rows."""
     rows, plain = Rows(SMALL), {}
     for step in steps:
         if isinstance(step, frozenset):
             gone = [plain.pop(name) for name in list(plain) if name not in step]
             assert sorted(rows.release_all_except(step)) == sorted(gone)
+        elif isinstance(step, tuple):
+            name, row = step
+            rows.adopt(name, row)
+            if name not in plain and row not in plain.values() and row < SMALL.rows:
+                plain[name] = row
         elif step in plain or len(plain) < SMALL.rows:
             row = rows.row(step)
             assert plain.setdefault(step, row) == row
@@ -64,6 +69,18 @@ def test_a_row_is_used_again_only_after_it_was_freed():
     assert rows.release_all_except({"sensors", "never seen"}) == [first]
     assert rows.get("camera") is None
     assert rows.row("feed") == first
+
+
+def test_an_earlier_row_is_taken_only_if_it_is_free_and_counts_as_an_assignment():
+    rows = Rows(SMALL)
+    rows.adopt("camera", 2)
+    rows.adopt("sensors", 2)
+    rows.adopt("sensors", 4)
+    rows.adopt("camera", 3)
+    assert rows.all() == {"camera": 2}
+    assert rows.assignments == 1
+    assert sorted(rows.row(name) for name in ("sensors", "feed", "clock")) == [0, 1, 3]
+    assert rows.assignments == 4
 
 
 def output(port=6001, ttl=64, fault=None):
@@ -164,6 +181,25 @@ def test_the_number_of_rows_is_limited(monkeypatch):
     all_rows.instruction(set_flow("two", output()), False)
     with pytest.raises(RowsExhausted):
         all_rows.instruction(set_flow("three", output()), False)
+
+
+def test_a_rule_its_outputs_and_a_link_get_the_rows_of_an_earlier_daemon(all_rows):
+    first, second = output(6001), output(6002)
+    route = Route("feed", (first, second))
+    all_rows.adopt_link(7, 3)
+    all_rows.adopt(route, 5, [9, 8])
+    assert (all_rows.link_row(7), all_rows.rule_row("feed")) == (3, 5)
+    assert [all_rows.output_row("feed", out) for out in (first, second)] == [9, 8]
+    assert all_rows.link_rows() == {7: 3}
+    assert all_rows.revision == 3
+    flow = set_flow("feed", first, second)
+    assert all_rows.instruction(flow, False) == Instruction(flow, (5, 9, 8))
+
+
+def test_an_output_that_an_earlier_daemon_did_not_have_gets_a_new_row(all_rows):
+    all_rows.adopt(Route("feed", (output(6001), output(6002))), 5, [0])
+    assert all_rows.output_row("feed", output(6001)) == 0
+    assert all_rows.output_row("feed", output(6002)) == 1
 
 
 # Counts.
