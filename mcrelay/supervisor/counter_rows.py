@@ -161,11 +161,15 @@ class CounterRows:
             case _:
                 return Instruction(action)
 
-    def release_all_except(self, configs: Iterable[Config], states: Iterable[DesiredState]) -> None:
+    def release_all_except(
+        self, configs: Iterable[Config], states: Iterable[DesiredState]
+    ) -> list[tuple[Table, int]]:
         """Free and clear the rows of rules and outputs in no config, and of links that no state reads.
 
-        A rule that does not run, for example because its device is absent, keeps its counts.
+        Return these rows, whose counts in the kernel data plane must be cleared, too. A rule that does not
+        run, for example because its device is absent, keeps its counts.
         """
+        released = []
         rules = [rule for config in configs for rule in config.rules.values()]
         outputs = {(rule.name, output.name) for rule in rules for output in rule.outputs}
         links = {ifindex for state in states for ifindex in state.ifindexes}
@@ -175,8 +179,10 @@ class CounterRows:
             (self._outputs, OUTPUTS, outputs),
         ):
             for row in rows.release_all_except(names):
+                released.append((table, row))
                 for memory in self.memories.values():
                     memory.clear(table, row)
+        return released
 
     def rule_rows(self, rule: Rule) -> tuple[int | None, ...]:
         """Return the row of a rule and then of each of its outputs; None stands for no row."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -146,11 +146,15 @@ class KernelDataPlane:
         if self._sockets.has_filtered_rings:
             self._try(lambda opened: opened.tables.extend(opened.maps, self._wanted_tables()))
 
-    def clear_row(self, table: Table, row: int) -> None:
-        """Set the counts of a row to zero, for its next owner; raises OSError."""
-        if self._opened is not None:
-            program = self._opened.plane.objects.programs["clear"]
-            counters.clear(program, table, row, self._opened.maps.cpus)
+    def clear_rows(self, rows: Iterable[tuple[Table, int]]) -> None:
+        """Set the counts of rows to zero, for their next owners."""
+
+        def clear(opened: _Opened) -> None:
+            program = opened.plane.objects.programs["clear"]
+            for table, row in rows:
+                counters.clear(program, table, row, opened.maps.cpus)
+
+        self._try(clear)
 
     def counter_segments(self) -> Mapping[KernelCounters, int]:
         """Return the descriptors of the memory with the counters, which any process may map for reading."""

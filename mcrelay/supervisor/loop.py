@@ -303,7 +303,7 @@ class Supervisor:
         self.kernel.clean_up(self.configuration.config)
         if not self.control.has_unsent:  # an unsent message may hold descriptors of trace rings
             self.trace_rings.release_all_except(self.reconciler.desired)
-        self.counter_rows.release_all_except(configs, states)
+        self.kernel.clear_rows(self.counter_rows.release_all_except(configs, states))
 
     def _log_summary(self) -> None:
         generation, path = self.configuration.generation, self.configuration.path

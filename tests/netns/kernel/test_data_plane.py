@@ -149,3 +149,14 @@ def test_other_sources_and_own_packets_are_counted(studio, pins):
             studio.sender.ip("address add 192.168.168.56/24 dev eth0")
             studio.send("239.1.1.1:5001", 7, source="192.168.168.56")
         assert rule_of(relay)["input"]["drops"]["source"] == 7
+
+
+def test_a_new_rule_does_not_inherit_the_counts_of_another_one(studio, pins):
+    with studio.relaying(IN_KERNEL) as relay:
+        with traffic(studio, 100):
+            pass
+        other = IN_KERNEL.replace("feed:", "other:").replace("5001", "5002")
+        relay.reload(studio.config(other))
+        relay.reload(studio.config(other, IN_KERNEL))
+        assert rule_of(relay)["input"]["packets"] == 0
+        assert rule_of(relay)["outputs"][0]["packets"] == 0
