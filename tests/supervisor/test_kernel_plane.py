@@ -121,7 +121,7 @@ def test_a_configuration_that_needs_no_kernel_opens_nothing_and_what_an_earlier_
     assert host.left_over == [RUN_DIR]
     assert host.kernel.support.missing == "no rule needs it"
     assert host.kernel.counter_segments() == {}
-    host.kernel.clear_row(RULES, 0)
+    host.kernel.clear_rows([(RULES, 0)])
     host.kernel.clean_up(NONE)
     host.kernel.remove()
     host.kernel.close()
@@ -412,5 +412,5 @@ def test_a_row_is_cleared_by_the_program(host, monkeypatch):
     cleared = []
     monkeypatch.setattr(kernel_plane.counters, "clear", lambda *arguments: cleared.append(arguments))
     host.apply(BOTH)
-    host.kernel.clear_row(RULES, 3)
+    host.kernel.clear_rows([(RULES, 3)])
     assert cleared == [(PROGRAMS["clear"], RULES, 3, host.maps.cpus)]
