@@ -13,11 +13,13 @@ A reload, in the order to read it:
     config/compiler.py           data -> Config (model.py): the schema first, then the rules across fields
     supervisor/host_routing.py   what the kernel answers about routes (linux/routes.py) and neighbours
     reconcile/plan.py            Config, links and answers -> the desired state, and the status of each rule
+    reconcile/placement.py       which data plane relays a rule: the workers, or the program in the kernel
     reconcile/paths.py           output and its route -> source address and socket, or the fault
     reconcile/diff.py            running and desired state -> actions, additions before removals
     reconcile/reconciler.py      actions -> commands, one batch at a time for each worker
     supervisor/sockets.py        opens what a batch needs; privileged.py has each call that needs a capability
     protocol/worker.py           the batch, its acknowledgement, and the other messages of a worker
+    supervisor/kernel_plane.py   applies the batch of the kernel data plane to its maps (kernel/maps.py)
     worker/forwarding.py         applies the batch; worker/loop.py acknowledges it
     reload/results.py            the result, once everything that was accepted runs
 

@@ -18,10 +18,11 @@ from mcrelay.cli.view.plan_changes import Comparison, compare
 from mcrelay.cli.view.plan_report import format_reload, format_start, plan_as_json
 from mcrelay.cli.view.terminal import is_colour_wanted
 from mcrelay.client.connection import UNREACHABLE, NotRunning
-from mcrelay.config.model import Config
+from mcrelay.config.model import AUTO_DATA_PLANE, Config
 from mcrelay.config.problems import ConfigError
 from mcrelay.linux.netlink import LinkTableError, read_links
 from mcrelay.model.send_errors import PathFault
+from mcrelay.reconcile.placement import KernelSupport
 from mcrelay.reconcile.plan import plan
 from mcrelay.storage import config_files
 
@@ -92,7 +93,9 @@ def _plan_here(config: Config, running: dict[str, Any] | None) -> dict[str, Any]
     silent = {output["destination"] for output in outputs if output["fault"] == PathFault.NO_NEIGHBOR}
     links = read_links()
     answers = read_route_answers(config, links, silent)
-    return plan_as_json(config, plan(config, links, os.cpu_count() or 1, None, answers))
+    # Only the daemon can try out whether this host has a kernel data plane: it is assumed to have one.
+    kernel = KernelSupport(is_default=AUTO_DATA_PLANE == "kernel")
+    return plan_as_json(config, plan(config, links, os.cpu_count() or 1, None, answers, kernel))
 
 
 def _fetch_status(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | None:

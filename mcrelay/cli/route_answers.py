@@ -39,4 +39,7 @@ def read_route_answers(
         if neighbour.state is NeighbourState.FAILED
         or (neighbour.state is NeighbourState.RESOLVING and hop in asked_again)
     )
-    return RouteAnswers(answers.routes, frozenset(silent))
+    addresses = {
+        hop: neighbour.ethernet_address for hop, neighbour in neighbours.items() if neighbour.ethernet_address
+    }
+    return RouteAnswers(answers.routes, frozenset(silent), addresses)

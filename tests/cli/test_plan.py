@@ -7,8 +7,10 @@ import sys
 import pytest
 
 from mcrelay.cli import main
+from mcrelay.cli import plan as plan_verb
 from mcrelay.cli.exit_codes import Exit
 from mcrelay.linux.netlink import read_links
+from mcrelay.model.links import Link, LinkAddress, LinkTable
 
 CONFIG = """\
 version: 1
@@ -85,3 +87,33 @@ def test_an_invalid_file_is_reported_as_by_check(tmp_path, capsys):
 def test_the_plan_uses_the_links_of_this_host():
     assert read_links().is_local("127.0.0.1")
     assert "lo" in read_links().links
+
+
+def test_a_rule_for_the_kernel_is_planned_as_on_a_host_that_has_a_kernel_data_plane(
+    file, capsys, monkeypatch
+):
+    links = LinkTable(
+        {
+            name: Link(
+                number,
+                name,
+                addresses=(LinkAddress(f"127.0.0.{number}"),),
+                ethernet_address=f"02:00:00:00:00:0{number}",
+            )
+            for number, name in enumerate(("lo", "nowhere0"), start=1)
+        }
+    )
+    monkeypatch.setattr(plan_verb, "read_links", lambda: links)
+    file.write_text(CONFIG.replace("version: 1", "version: 1\ndata_plane: kernel"))
+    assert main(["plan", "--json", str(file)]) == Exit.OK
+    rules = json.loads(capsys.readouterr().out)["rules"]
+    assert {(rule["name"], rule["state"], rule["wanted_data_plane"]) for rule in rules} == {
+        ("camera", "active", "kernel"),
+        ("late", "active", "kernel"),
+    }
+
+
+def test_a_rule_that_no_kernel_can_relay_is_planned_with_the_reason(file, capsys):
+    file.write_text(CONFIG.replace("version: 1", "version: 1\ndata_plane: kernel"))
+    assert main(["plan", str(file)]) == Exit.OK
+    assert "camera: failed (`data_plane: kernel`: lo is not an Ethernet device" in capsys.readouterr().out
