@@ -29,13 +29,17 @@ FUNCTION u32 sum_payload(struct __sk_buff *skb, struct scratch *scratch, u32 off
 	scratch->sum = 0;
 	REPEAT_64(if (rest >= SUM_OCTETS) rest = add_part(skb, scratch);)
 	REPEAT_64(if (rest >= SUM_OCTETS) rest = add_part(skb, scratch);)
-	rest &= SUM_OCTETS - 4;
-	if (rest)
-		add_to_sum(skb, scratch, rest);
-	rest = scratch->rest & 3;
 	scratch->number = 0;
-	if (rest)
+	rest = scratch->rest & (SUM_OCTETS - 4);
+	if (rest) {
+		CHECK_RANGE(rest, SUM_OCTETS, return 0;)
+		add_to_sum(skb, scratch, rest);
+	}
+	rest = scratch->rest & 3;
+	if (rest) {
+		CHECK_RANGE(rest, 3, return 0;)
 		skb_load_bytes(skb, scratch->offset, &scratch->number, rest);
+	}
 	return fold((u64)scratch->sum + scratch->number);
 }
 

@@ -1,54 +1,86 @@
 // Counts in cells.
+//
+// A lookup that may find nothing stands where its result is used, and functions return numbers only. Without
+// CAP_PERFMON, older kernels refuse an access by a pointer that was 0 on some way to it, even behind a comparison:
+// they follow what a CPU might do speculatively. For the same reason, no address is computed from a number: each
+// cold count has an entry of its own.
 
 #pragma once
 
 #include "packet.h"
 
-INLINE void *find_in_segment(struct scratch *scratch, const void *map, u32 segment, u32 index)
-{
-	scratch->segment = segment;
-	scratch->index = index;
-	void *found = map_lookup(map, &scratch->segment);
+// Run a statement with `name`, the entry of a segment, if it is there.
+#define WITH_ENTRY(map, which, position, name, statement)                                          \
+	do {                                                                                       \
+		scratch->segment = (which);                                                        \
+		scratch->index = (position);                                                       \
+		void *segment = map_lookup(&map, &scratch->segment);                               \
+		if (segment) {                                                                     \
+			name = map_lookup(segment, &scratch->index);                               \
+			if (name) {                                                                \
+				statement                                                          \
+			}                                                                          \
+		}                                                                                  \
+	} while (0)
 
-	return found ? map_lookup(found, &scratch->index) : 0;
+#define WITH_HOT(cell, statement)                                                                  \
+	WITH_ENTRY(hot, (cell) >> SEGMENT_SHIFT,                                                   \
+		   (scratch->packet.cpu << SEGMENT_SHIFT) + ((cell) & SEGMENT_MASK), counts, statement)
+
+#define WITH_COLD(cell, column, statement)                                                         \
+	WITH_ENTRY(cold, (cell) >> SEGMENT_SHIFT, (((cell) & SEGMENT_MASK) << COLD_SHIFT) + (column), counts, statement)
+
+// Add packets, and octets, and return how many packets were counted before.
+FUNCTION u32 count_traffic(struct scratch *scratch, u32 cell, s64 packets, s64 octets)
+{
+	u64 *counts, before;
+
+	WITH_HOT(cell, {
+		before = counts[PACKETS];
+		counts[PACKETS] = before + packets;
+		counts[OCTETS] += octets;
+		return before;
+	});
+	return 0;
 }
 
-INLINE u64 *find_hot(struct scratch *scratch, u32 cell)
+// Count packets of a link without a rule, or packets of an output whose TTL is used up.
+FUNCTION int count_third(struct scratch *scratch, u32 cell, u32 packets)
 {
-	u32 index = (scratch->packet.cpu << SEGMENT_SHIFT) + (cell & SEGMENT_MASK);
+	u64 *counts;
 
-	return find_in_segment(scratch, &hot, cell >> SEGMENT_SHIFT, index);
+	WITH_HOT(cell, counts[HOT_2] += packets;);
+	return 0;
 }
 
-// Each count has an entry of its own, because no address may be computed from a number: without CAP_PERFMON,
-// the verifier refuses that if several ways lead to it (Spectre).
-FUNCTION u64 *find_cold(struct scratch *scratch, u32 cell, u32 column)
+FUNCTION int count_relayed(struct scratch *scratch, u32 rule)
 {
-	u32 index = ((cell & SEGMENT_MASK) << COLD_SHIFT) + column;
+	const struct packet *packet = &scratch->packet;
+	u64 *counts;
 
-	return find_in_segment(scratch, &cold, cell >> SEGMENT_SHIFT, index);
+	WITH_HOT(rule, {
+		counts[PACKETS] += packet->segments;
+		counts[OCTETS] += packet->payload;
+		counts[RULE_LAST_TIME] = ktime_get_coarse_ns();
+		counts[RULE_LAST_SOURCE] = packet->headers.ip.source;
+	});
+	return 0;
 }
 
-INLINE void add_traffic(u64 *counts, u64 packets, u64 octets)
+FUNCTION int count_cold(struct scratch *scratch, u32 cell, u32 column, u32 count)
 {
-	counts[PACKETS] += packets;
-	counts[OCTETS] += octets;
+	u64 *counts;
+
+	WITH_COLD(cell, column, __sync_fetch_and_add(counts, count););
+	return 0;
 }
 
-INLINE void count_cold(struct scratch *scratch, u32 cell, u32 column, u32 count)
+FUNCTION int set_cold(struct scratch *scratch, u32 cell, u32 column, u64 value)
 {
-	u64 *found = find_cold(scratch, cell, column);
+	u64 *counts;
 
-	if (found)
-		__sync_fetch_and_add(found, count);
-}
-
-INLINE void set_cold(struct scratch *scratch, u32 cell, u32 column, u64 value)
-{
-	u64 *found = find_cold(scratch, cell, column);
-
-	if (found)
-		*found = value;
+	WITH_COLD(cell, column, *counts = value;);
+	return 0;
 }
 
 FUNCTION int count_send_error(struct scratch *scratch, u32 cell, u32 column, u32 count)

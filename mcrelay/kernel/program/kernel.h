@@ -21,6 +21,15 @@ typedef long long s64;
 // Keeps the compiler from leaving out a check of `x` that the verifier needs.
 #define UNKNOWN(x) __asm__ volatile("" : "+r"(x))
 
+// Run a statement, which returns, unless 1 <= x <= most. Old verifiers do not learn from `x != 0` that x is 1 at least.
+#define CHECK_RANGE(x, most, otherwise) \
+	x -= 1;                         \
+	UNKNOWN(x);                     \
+	if (x >= (most)) {              \
+		otherwise               \
+	}                               \
+	x += 1;
+
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define BE16(x) ((u16)__builtin_bswap16(x))
 #else

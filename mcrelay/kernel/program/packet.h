@@ -64,7 +64,7 @@ struct scratch {
 	struct flow_key flow;   // the keys of lookups
 	struct address_key address;
 	struct endpoint endpoint;
-	u32 number, segment, index;
+	u32 number, segment, index, rule;
 	u32 offset, rest, sum; // of the payload that is added up
 	u32 decision; // of `ring_filter`, about the packet that the device `decided` has received
 	u32 decided;
@@ -79,11 +79,6 @@ struct scratch {
 #define SCRATCH_OF_INGRESS 0
 #define SCRATCH_OF_RING_FILTER 1
 #define SCRATCH_OF_CLEAR 2
-
-INLINE struct scratch *find_scratch(u32 key)
-{
-	return map_lookup(&scratches, &key);
-}
 
 INLINE u32 fold(u64 sum)
 {

@@ -97,7 +97,8 @@ FUNCTION u32 read_packet(const struct __sk_buff *skb, struct packet *packet)
 		packet->option_octets = octets;
 		__builtin_memset(packet->options, 0, MAX_OPTIONS);
 		headers->udp = (struct udp){};
-		if (octets > MAX_OPTIONS || skb_load_bytes(skb, udp, packet->options, octets ? octets : 1))
+		CHECK_RANGE(octets, MAX_OPTIONS, return IGNORED;)
+		if (skb_load_bytes(skb, udp, packet->options, octets))
 			return packet->vlan ? IS_TAGGED : IS_MALFORMED;
 		skb_load_bytes(skb, udp + octets, &headers->udp, UDP_HEADER);
 	}

@@ -25,11 +25,19 @@
 SECTION("fingerprint") const char made_from[] = FINGERPRINT;
 #endif
 
-INLINE const struct flow *find_slot(struct scratch *scratch)
+#define NO_SLOT 0xFFFFFFFF
+
+// Return the number of the slot of the packet's flow, from this source or, if it is 0, from any source.
+FUNCTION u32 find_slot(struct __sk_buff *skb, struct scratch *scratch, u32 source)
 {
+	scratch->flow.ifindex = skb->ifindex;
+	scratch->flow.destination = scratch->packet.headers.ip.destination;
+	scratch->flow.source = source;
+	scratch->flow.port = scratch->packet.headers.udp.destination;
+	scratch->flow.unused = 0;
 	const u32 *slot = map_lookup(&flows, &scratch->flow);
 
-	return slot ? find_in_segment(scratch, &slots, *slot >> SEGMENT_SHIFT, *slot & SEGMENT_MASK) : 0;
+	return slot ? *slot : NO_SLOT;
 }
 
 INLINE int has_key(const struct flow *flow, const struct flow_key *key)
@@ -38,32 +46,47 @@ INLINE int has_key(const struct flow *flow, const struct flow_key *key)
 	       flow->key.source == key->source && flow->key.port == key->port;
 }
 
-// Return the flow of the packet from this source, or from any source if it is 0.
-FUNCTION const struct flow *find_flow(struct __sk_buff *skb, struct scratch *scratch, u32 source)
-{
-	scratch->flow.ifindex = skb->ifindex;
-	scratch->flow.destination = scratch->packet.headers.ip.destination;
-	scratch->flow.source = source;
-	scratch->flow.port = scratch->packet.headers.udp.destination;
-	scratch->flow.unused = 0;
-	const struct flow *flow = find_slot(scratch);
-
-	// An entry that was deleted meanwhile may have the slot of another flow by now: look again.
-	if (flow && !has_key(flow, &scratch->flow)) {
-		flow = find_slot(scratch);
-		if (flow && !has_key(flow, &scratch->flow))
-			return 0;
+// Set `flow` to the flow of the packet, or run a statement, which returns. An entry that was deleted meanwhile may
+// have the slot of another flow by now: then look again.
+#define FIND_FLOW(from, otherwise)                                                                 \
+	READ_SLOT(from, otherwise)                                                                 \
+	if (!has_key(flow, &scratch->flow)) {                                                      \
+		READ_SLOT(from, otherwise)                                                         \
+		if (!has_key(flow, &scratch->flow)) {                                              \
+			otherwise                                                                  \
+		}                                                                                  \
 	}
-	return flow;
-}
 
-INLINE const struct address *find_address(struct scratch *scratch, u32 ifindex, u16 port)
+#define READ_SLOT(from, otherwise)                                                                 \
+	slot = find_slot(skb, scratch, from);                                                      \
+	if (slot == NO_SLOT) {                                                                     \
+		otherwise                                                                          \
+	}                                                                                          \
+	scratch->segment = slot >> SEGMENT_SHIFT;                                                  \
+	scratch->index = slot & SEGMENT_MASK;                                                      \
+	segment = map_lookup(&slots, &scratch->segment);                                           \
+	if (!segment) {                                                                            \
+		otherwise                                                                          \
+	}                                                                                          \
+	flow = map_lookup(segment, &scratch->index);                                               \
+	if (!flow) {                                                                               \
+		otherwise                                                                          \
+	}
+
+#define FOUND (1ull << 40)
+#define RULE_OF(found) ((u32)(found))
+#define FLAGS_OF(found) ((u32)((found) >> 32))
+
+// Return FOUND, the flags and the rule of the packet's address, or 0.
+FUNCTION u64 find_address(struct scratch *scratch, u32 ifindex, u32 port)
 {
 	scratch->address.ifindex = ifindex;
 	scratch->address.address = scratch->packet.headers.ip.destination;
 	scratch->address.port = port;
 	scratch->address.unused = 0;
-	return map_lookup(&addresses, &scratch->address);
+	const struct address *address = map_lookup(&addresses, &scratch->address);
+
+	return address ? FOUND | (u64)address->flags << 32 | address->rule : 0;
 }
 
 INLINE int is_group(u32 address)
@@ -74,7 +97,7 @@ INLINE int is_group(u32 address)
 // Whether the packet is counted even if it has no flow, as those in a ring are.
 INLINE int is_counted(struct scratch *scratch)
 {
-	return is_group(scratch->packet.headers.ip.destination) || find_address(scratch, 0, 0);
+	return is_group(scratch->packet.headers.ip.destination) || find_address(scratch, 0, 0) != 0;
 }
 
 // Tells the two programs that they see the same packet.
@@ -86,27 +109,14 @@ INLINE u64 identify(const struct packet *packet)
 	       packet->headers.udp.check ^ (u64)packet->headers.udp.source << 24;
 }
 
-// Return the cell of the rule that counts the faults of the packet's address; 0 if the link counts them.
-INLINE u32 rule_of_address(struct __sk_buff *skb, struct scratch *scratch)
-{
-	const struct address *address = find_address(scratch, skb->ifindex, 0);
-
-	return address ? address->rule : 0;
-}
-
 FUNCTION int count_fault(struct __sk_buff *skb, struct scratch *scratch, u32 link, u32 verdict)
 {
-	u32 rule = rule_of_address(skb, scratch);
+	u32 rule = RULE_OF(find_address(scratch, skb->ifindex, 0));
 	u32 column = verdict == IS_FRAGMENT ? FRAGMENT : verdict == IS_OVERSIZE ? OVERSIZE : MALFORMED;
 
-	if (verdict != IS_TAGGED) {
-		count_cold(scratch, rule ? rule : link, column, 1);
-		return 0;
-	}
-	u64 *counts = find_hot(scratch, link);
-
-	if (counts)
-		counts[LINK_NO_RULE] += 1;
+	if (verdict != IS_TAGGED)
+		return count_cold(scratch, rule ? rule : link, column, 1);
+	count_third(scratch, link, 1);
 	return rule ? count_near_miss(scratch, rule, TAGGED, scratch->packet.vlan, 1) : 0;
 }
 
@@ -114,15 +124,12 @@ FUNCTION int count_unknown(struct __sk_buff *skb, struct scratch *scratch, u32 l
 {
 	u16 port = scratch->packet.headers.udp.destination;
 	u32 packets = scratch->packet.segments;
-	u64 *counts = find_hot(scratch, link);
+	u32 elsewhere = RULE_OF(find_address(scratch, 0, port));
 
-	if (counts)
-		counts[LINK_NO_RULE] += packets;
-	const struct address *elsewhere = find_address(scratch, 0, port);
-
-	if (elsewhere && elsewhere->rule)
-		return count_near_miss(scratch, elsewhere->rule, OTHER_DEVICE, skb->ifindex, packets);
-	u32 rule = rule_of_address(skb, scratch);
+	count_third(scratch, link, packets);
+	if (elsewhere)
+		return count_near_miss(scratch, elsewhere, OTHER_DEVICE, skb->ifindex, packets);
+	u32 rule = RULE_OF(find_address(scratch, skb->ifindex, 0));
 
 	return rule ? count_near_miss(scratch, rule, OTHER_PORT, BE16(port), packets) : 0;
 }
@@ -138,10 +145,8 @@ FUNCTION int count_other(struct __sk_buff *skb, struct scratch *scratch, u32 ver
 	if (!found)
 		return 0;
 	u32 link = *found;
-	u64 *counts = find_hot(scratch, link);
 
-	if (counts)
-		add_traffic(counts, scratch->packet.segments ? scratch->packet.segments : 1, scratch->packet.length);
+	count_traffic(scratch, link, scratch->packet.segments ? scratch->packet.segments : 1, scratch->packet.length);
 	return verdict == PLAIN ? count_unknown(skb, scratch, link) : count_fault(skb, scratch, link, verdict);
 }
 
@@ -162,30 +167,26 @@ INLINE int handle(struct __sk_buff *skb, struct scratch *scratch)
 {
 	const struct packet *packet = &scratch->packet;
 	u32 verdict = read_packet(skb, &scratch->packet);
+	const struct flow *flow;
+	void *segment;
+	u32 slot;
 
 	if (verdict == IGNORED || take_decision(skb, scratch) == RING)
 		return TC_ACT_UNSPEC;
 	scratch->packet.cpu = get_smp_processor_id();
-	const struct flow *flow = verdict == PLAIN ? find_flow(skb, scratch, 0) : 0;
-
-	if (!flow) {
+	if (verdict != PLAIN) {
 		count_other(skb, scratch, verdict);
 		return TC_ACT_UNSPEC;
 	}
+	FIND_FLOW(0, count_other(skb, scratch, PLAIN); return TC_ACT_UNSPEC;)
 	if (flow->flags & LEAVING && !flow->count)
 		return TC_ACT_UNSPEC; // a flow of the workers
-	u64 *counts = find_hot(scratch, flow->link);
-
-	if (counts)
-		add_traffic(counts, packet->segments, packet->length);
+	count_traffic(scratch, flow->link, packet->segments, packet->length);
 	if (flow->flags & SOURCES) {
-		u32 rule = flow->rule;
-
-		flow = find_flow(skb, scratch, packet->headers.ip.source);
-		if (!flow) {
-			count_cold(scratch, rule, SOURCE, packet->segments);
-			return TC_ACT_UNSPEC;
-		}
+		scratch->rule = flow->rule;
+		FIND_FLOW(packet->headers.ip.source,
+			  count_cold(scratch, scratch->rule, SOURCE, packet->segments);
+			  return TC_ACT_UNSPEC;)
 	}
 	scratch->endpoint.address = packet->headers.ip.source;
 	scratch->endpoint.port = packet->headers.udp.source;
@@ -203,7 +204,11 @@ INLINE int handle(struct __sk_buff *skb, struct scratch *scratch)
 
 SECTION("classifier") int ingress(struct __sk_buff *skb)
 {
-	struct scratch *scratch = skb->pkt_type <= PACKET_MULTICAST ? find_scratch(SCRATCH_OF_INGRESS) : 0;
+	u32 key = SCRATCH_OF_INGRESS;
+
+	if (skb->pkt_type > PACKET_MULTICAST)
+		return TC_ACT_UNSPEC;
+	struct scratch *scratch = map_lookup(&scratches, &key);
 
 	if (!scratch || scratch->is_busy)
 		return TC_ACT_UNSPEC;
@@ -215,19 +220,23 @@ SECTION("classifier") int ingress(struct __sk_buff *skb)
 }
 
 // Whether `ingress` handles the packet, and not the workers.
-INLINE int is_of_kernel(struct __sk_buff *skb, struct scratch *scratch, u32 verdict)
+FUNCTION int is_of_kernel(struct __sk_buff *skb, struct scratch *scratch, u32 verdict)
 {
-	if (verdict != PLAIN)
-		return rule_of_address(skb, scratch) != 0;
-	const struct flow *flow = find_flow(skb, scratch, 0);
+	const struct flow *flow;
+	void *segment;
+	u32 slot;
 
-	return flow && !(flow->flags & LEAVING);
+	if (verdict != PLAIN)
+		return RULE_OF(find_address(scratch, skb->ifindex, 0)) != 0;
+	FIND_FLOW(0, return 0;)
+	return !(flow->flags & LEAVING);
 }
 
 // The packet filter of a ring: return how many octets of the packet the ring gets.
 SECTION("socket") u32 ring_filter(struct __sk_buff *skb)
 {
-	struct scratch *scratch = find_scratch(SCRATCH_OF_RING_FILTER);
+	u32 key = SCRATCH_OF_RING_FILTER;
+	struct scratch *scratch = map_lookup(&scratches, &key);
 
 	if (!scratch || (skb->pkt_type > PACKET_MULTICAST && skb->pkt_type != PACKET_OUTGOING))
 		return 0;
@@ -235,20 +244,19 @@ SECTION("socket") u32 ring_filter(struct __sk_buff *skb)
 
 	if (verdict == IGNORED)
 		return 0;
-	if (skb->pkt_type == PACKET_OUTGOING) {
-		const struct address *address = find_address(scratch, skb->ifindex, 0);
-
-		return address && address->flags & TAKES_OUTGOING ? -1 : 0;
-	}
+	if (skb->pkt_type == PACKET_OUTGOING)
+		return FLAGS_OF(find_address(scratch, skb->ifindex, 0)) & TAKES_OUTGOING ? -1 : 0;
 	u32 decision = is_of_kernel(skb, scratch, verdict) ? KERNEL : RING;
-	struct scratch *ingress = find_scratch(SCRATCH_OF_INGRESS);
 
 	if (decision == RING && !is_counted(scratch))
 		return 0;
-	if (!ingress)
-		return 0;
 	u64 identity = identify(&scratch->packet);
 
+	scratch->number = SCRATCH_OF_INGRESS;
+	struct scratch *ingress = map_lookup(&scratches, &scratch->number);
+
+	if (!ingress)
+		return 0;
 	// Several rings of a link may see the packet. One that has taken it has it for good.
 	if (ingress->decision == RING && ingress->identity == identity && ingress->decided == skb->ifindex)
 		return decision == RING ? -1 : 0;
@@ -261,17 +269,16 @@ SECTION("socket") u32 ring_filter(struct __sk_buff *skb)
 // Set the counts of a cell to zero; the packet has the cell and the CPU. No process can write these maps.
 SECTION("clearing") int clear(struct __sk_buff *skb)
 {
-	struct scratch *scratch = find_scratch(SCRATCH_OF_CLEAR);
-	u32 words[2];
+	u32 key = SCRATCH_OF_CLEAR, column = 0;
+	struct scratch *scratch = map_lookup(&scratches, &key);
+	u64 *counts;
 
-	if (!scratch || skb_load_bytes(skb, LINK_HEADER, words, sizeof(words)))
+	if (!scratch || skb_load_bytes(skb, LINK_HEADER, &scratch->endpoint, sizeof(scratch->endpoint)))
 		return 1;
-	scratch->packet.cpu = words[1];
-	u64 *counts = find_hot(scratch, words[0]);
-	u32 column = 0;
+	u32 cell = scratch->endpoint.address;
 
-	if (counts)
-		counts[0] = counts[1] = counts[2] = counts[3] = 0;
-	REPEAT_16(set_cold(scratch, words[0], column++, 0);)
+	scratch->packet.cpu = *(const u32 *)&scratch->endpoint.port;
+	WITH_HOT(cell, counts[0] = counts[1] = counts[2] = counts[3] = 0;);
+	REPEAT_16(set_cold(scratch, cell, column++, 0);)
 	return 0;
 }

@@ -66,7 +66,6 @@ FUNCTION int send(struct __sk_buff *skb, struct scratch *scratch, const struct o
 {
 	const struct packet *packet = &scratch->packet;
 	u32 packets = packet->segments;
-	u64 *counts = find_hot(scratch, output->cell);
 	u8 ttl = output->ttl;
 	s64 result;
 
@@ -77,8 +76,7 @@ FUNCTION int send(struct __sk_buff *skb, struct scratch *scratch, const struct o
 	if (!ttl) {
 		ttl = packet->headers.ip.ttl;
 		if (ttl <= 1) {
-			if (counts)
-				counts[OUTPUT_TTL] += packets;
+			count_third(scratch, output->cell, packets);
 			return 0;
 		}
 		ttl--;
@@ -88,7 +86,7 @@ FUNCTION int send(struct __sk_buff *skb, struct scratch *scratch, const struct o
 		return 0;
 	}
 	// DF is not set, so the identification must differ from packet to packet (RFC 6864).
-	u16 id = (counts ? counts[PACKETS] : 0) + (packet->cpu << 11);
+	u16 id = count_traffic(scratch, output->cell, packets, packet->payload) + (packet->cpu << 11);
 
 	result = write_headers(skb, scratch, output, ttl, BE16(id));
 	if (!result && output->flags & TAKES_PACKET)
@@ -96,11 +94,10 @@ FUNCTION int send(struct __sk_buff *skb, struct scratch *scratch, const struct o
 	else if (!result)
 		result = clone_redirect(skb, output->ifindex, 0);
 	if (result != NET_XMIT_SUCCESS) {
+		count_traffic(scratch, output->cell, -(s64)packets, -(s64)packet->payload);
 		count_send_error(scratch, output->cell, error_column(result), packets);
 		return 0;
 	}
-	if (counts)
-		add_traffic(counts, packets, packet->payload);
 	if (output->taker)
 		count_cold(scratch, output->taker, OWN, packets);
 	return 0;
@@ -117,8 +114,8 @@ FUNCTION long remove_extras(struct __sk_buff *skb, struct scratch *scratch)
 	if (tail) {
 		u32 kept = tail < MAX_TAIL ? tail : MAX_TAIL;
 
-		UNKNOWN(kept);
-		if (kept < 1 || kept > MAX_TAIL || skb_load_bytes(skb, datagram, scratch->octets, kept))
+		CHECK_RANGE(kept, MAX_TAIL, return -EINVAL;)
+		if (skb_load_bytes(skb, datagram, scratch->octets, kept))
 			return -EINVAL;
 		if (skb_change_tail(skb, datagram, 0))
 			return -ENOMEM;
@@ -147,12 +144,11 @@ FUNCTION long restore_extras(struct __sk_buff *skb, struct scratch *scratch)
 	u32 datagram = LINK_HEADER + IP_HEADER + octets + UDP_HEADER + packet->payload;
 	u32 tail = packet->length - datagram - (packet->network - LINK_HEADER);
 
-	UNKNOWN(octets);
 	if (octets) {
 		if (skb_adjust_room(skb, octets, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_NO_CSUM_RESET))
 			return -ENOMEM;
-		if (octets > MAX_OPTIONS ||
-		    skb_store_bytes(skb, LINK_HEADER + IP_HEADER, packet->options, octets, BPF_F_RECOMPUTE_CSUM))
+		CHECK_RANGE(octets, MAX_OPTIONS, return -EINVAL;)
+		if (skb_store_bytes(skb, LINK_HEADER + IP_HEADER, packet->options, octets, BPF_F_RECOMPUTE_CSUM))
 			return -ENOMEM;
 	}
 	octets = packet->option_octets;
@@ -164,9 +160,10 @@ FUNCTION long restore_extras(struct __sk_buff *skb, struct scratch *scratch)
 	if (tail) {
 		u32 kept = tail < MAX_TAIL ? tail : MAX_TAIL;
 
-		UNKNOWN(kept);
-		if (kept < 1 || kept > MAX_TAIL || skb_change_tail(skb, datagram + tail, 0) ||
-		    skb_store_bytes(skb, datagram, scratch->octets, kept, BPF_F_RECOMPUTE_CSUM))
+		if (skb_change_tail(skb, datagram + tail, 0))
+			return -ENOMEM;
+		CHECK_RANGE(kept, MAX_TAIL, return -EINVAL;)
+		if (skb_store_bytes(skb, datagram, scratch->octets, kept, BPF_F_RECOMPUTE_CSUM))
 			return -ENOMEM;
 	}
 	if (packet->nested_count > 1 && push_tag(skb, &packet->nested_tags[1]))
@@ -224,13 +221,8 @@ INLINE void send_to_all(struct __sk_buff *skb, struct scratch *scratch, const st
 FUNCTION int relay(struct __sk_buff *skb, struct scratch *scratch, const struct flow *flow)
 {
 	const struct packet *packet = &scratch->packet;
-	u64 *counts = find_hot(scratch, flow->rule);
 
-	if (counts) {
-		add_traffic(counts, packet->segments, packet->payload);
-		counts[RULE_LAST_TIME] = ktime_get_coarse_ns();
-		counts[RULE_LAST_SOURCE] = packet->headers.ip.source;
-	}
+	count_relayed(scratch, flow->rule);
 	scratch->has_extras = packet->has_outer_tag || packet->option_octets ||
 			      packet->length != LINK_HEADER + IP_HEADER + UDP_HEADER + packet->payload;
 	if (scratch->has_extras && remove_extras(skb, scratch)) {
