@@ -21,7 +21,7 @@ typedef long long s64;
 // Keeps the compiler from leaving out a check of `x` that the verifier needs.
 #define UNKNOWN(x) __asm__ volatile("" : "+r"(x))
 
-// Run a statement, which returns, unless 1 <= x <= most. Old verifiers do not learn from `x != 0` that x is 1 at least.
+// Run a statement, which returns, unless 1 <= x <= most. Old verifiers learn nothing from `x != 0`.
 #define CHECK_RANGE(x, most, otherwise) \
 	x -= 1;                         \
 	UNKNOWN(x);                     \
