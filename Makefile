@@ -19,7 +19,7 @@ RUNTIME ?= runtime
 TEST ?= test
 UNIT ?= tests
 # What depends on the versions of libraries: the packages that use one.
-VERSIONED = $(addprefix tests/,cli config linux packet storage supervisor worker)
+VERSIONED = $(addprefix tests/,cli config linux packet storage supervisor traffic worker)
 
 unexport PYTHONWARNINGS  # pip itself fails where warnings are errors
 
