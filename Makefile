@@ -20,8 +20,8 @@ KERNEL_OBJECT := mcrelay/kernel/relay.bpfel.o
 RUNTIME ?= runtime
 TEST ?= test
 UNIT ?= tests
-# What depends on the versions of libraries; tests/project/ is about the tree.
-VERSIONED = tests --ignore=tests/project
+# What depends on the versions of libraries: the packages that use one.
+VERSIONED = $(addprefix tests/,cli config linux packet storage supervisor traffic worker)
 
 unexport PYTHONWARNINGS  # pip itself fails where warnings are errors
 
@@ -52,11 +52,11 @@ lint: $(VENV)/.installed-test ## ruff, mypy and the import contracts
 unit: $(VENV)/.installed-test ## the tests that need no root
 	@$(PY) -m pytest -n $(JOBS) -m "not netns" $(UNIT)
 
-test-lowest: ## the tests of the packages with the oldest versions that pyproject.toml allows: Debian 12's
+test-lowest: ## the tests of what uses libraries with the oldest versions that pyproject.toml allows: Debian 12's
 	@$(if $(PYTHON_3_11),$(MAKE) --no-print-directory VENV=build/venv-lowest RUNTIME=lowest TEST=lowest \
 	PYTHON=$(PYTHON_3_11) UNIT="$(VERSIONED)" unit,$(MAKE) --no-print-directory VENV=build/venv-lowest unlocked-lowest)
 
-test-latest: ## the tests of the packages with the newest versions that the package index has
+test-latest: ## the tests of what uses libraries with the newest versions that the package index has
 	@rm -rf build/venv-latest
 	@$(MAKE) --no-print-directory VENV=build/venv-latest unlocked-latest
 
