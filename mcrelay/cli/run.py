@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
     )
     log_writer = _log_to_stderr()
     try:
+        privileged.mount_bpf_file_system(options.run_dir)
         privileged.keep_needed_capabilities()
         user = privileged.unprivileged_user()
         probe_privileges(user)

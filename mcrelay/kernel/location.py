@@ -44,12 +44,19 @@ def find_parent(run_directory: Path, file_system: Path = BPF_FILE_SYSTEM) -> Pat
 def mount_if_missing(run_directory: Path, file_system: Path = BPF_FILE_SYSTEM) -> None:
     """Mount a bpf file system if there is none, and if CAP_SYS_ADMIN permits it, as tc(8) does."""
     try:
+        place = os.open(file_system, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return  # find_parent says what is missing
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX)  # a second daemon would mount over the first one's pins
         find_parent(run_directory, file_system)
     except KernelPlaneUnavailable:
         try:
             mount_bpf_file_system(file_system)
         except OSError:
-            pass  # find_parent says what is missing
+            pass  # as above
+    finally:
+        os.close(place)
 
 
 def daemon_name(run_directory: Path) -> str:

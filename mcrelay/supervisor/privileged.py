@@ -10,7 +10,9 @@ import socket
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
+from mcrelay.kernel.location import mount_if_missing
 from mcrelay.linux import neighbours, socket_filters
 from mcrelay.linux.capabilities import Capability, keep_only, privileges
 from mcrelay.linux.constants import (
@@ -83,6 +85,11 @@ def keep_needed_capabilities() -> None:
             " container), or as a service with AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN"
         )
     keep_only((*needed, *useful))
+
+
+def mount_bpf_file_system(run_dir: Path) -> None:
+    """Mount the file system that the kernel data plane needs, if it is missing and the process may mount."""
+    mount_if_missing(run_dir)
 
 
 def unprivileged_user() -> User | None:

@@ -47,13 +47,14 @@ def test_a_worker_has_no_capability_cannot_gain_one_and_is_not_root(studio):
 def test_the_supervisor_keeps_only_what_it_needs(studio):
     network = {12, 13}  # CAP_NET_ADMIN, CAP_NET_RAW
     ports = {10}  # CAP_NET_BIND_SERVICE
+    kernel = {39}  # CAP_BPF
     # CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP: its children run as another user, without any
     children = {5, 6, 7, 8}
     code = {2}  # CAP_DAC_READ_SEARCH: the code may lie where only its owner reads
     with studio.relaying(FEED) as relay:
         found = status(relay.process.pid)
     held = {number for number in range(64) if int(found["CapEff"], 16) >> number & 1}
-    assert network <= held <= network | ports | children | code
+    assert network <= held <= network | ports | kernel | children | code
     assert int(found["CapAmb"], 16) == 0
 
 

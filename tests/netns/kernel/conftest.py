@@ -7,7 +7,7 @@ import pytest
 from mcrelay.kernel import plane as plane_module
 from mcrelay.kernel.hooks import ClsactHook, TcxHook
 from mcrelay.linux.bpf_file_system import mount_bpf_file_system
-from tests.netns.support.kernel_relay import KernelRelay, Wire
+from tests.netns.support.kernel_relay import KernelRelay, Wire, has_tcx
 
 
 @pytest.fixture
@@ -33,6 +33,8 @@ def wire(studio):
 @pytest.fixture(params=[TcxHook, ClsactHook], ids=["tcx", "clsact"])
 def hook(request, monkeypatch):
     """Every test that uses it runs once for each way to attach a program."""
+    if request.param is TcxHook and not has_tcx():
+        pytest.skip("tcx links need Linux 6.6")
     monkeypatch.setattr(plane_module, "choose_hook", lambda directory, program: request.param(directory))
 
 

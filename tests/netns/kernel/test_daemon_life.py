@@ -7,12 +7,13 @@ import socket
 
 import pytest
 
-from mcrelay.kernel import bpf, layout, links
+from mcrelay.kernel import bpf, layout
 from mcrelay.kernel.bpf_map import BpfMap
 from mcrelay.kernel.location import daemon_name, find_parent
 from mcrelay.lab import Receiver, report_of
 from mcrelay.lab.command import wait_until
 from tests.netns.support.frames import GROUP, PORT
+from tests.netns.support.kernel_relay import attached
 
 FEED = (
     "feed: {data_plane: kernel, input: {interface: studio, group: 239.1.1.1, port: 5001},"
@@ -86,17 +87,17 @@ def slots_of(studio, relay):
     return BpfMap(bpf.get(pin), layout.FLOW_KEY.size, layout.NUMBER.size).items()
 
 
-def attached(studio, device="eth0"):
-    with studio.relay.enter_namespace():
-        return links.find(socket.if_nametoindex(device))
+def attached_to(host, device="eth0"):
+    with host.enter_namespace():
+        return attached(socket.if_nametoindex(device))
 
 
 def test_a_daemon_that_stops_leaves_nothing(studio):
     with studio.relaying(FEED) as relay:
         place = directory(studio, relay)
-        assert attached(studio)
+        assert attached_to(studio.relay)
         assert place.exists()
-    assert attached(studio) == []
+    assert attached_to(studio.relay) == []
     assert not place.exists()
 
 
@@ -105,7 +106,7 @@ def test_a_rule_that_moved_to_userspace_meanwhile_is_relayed_once(studio, sender
         place = directory(studio, relay)
         kill_all(studio)
     with studio.relaying(IN_USERSPACE):
-        assert attached(studio) == []
+        assert attached_to(studio.relay) == []
         assert not place.exists()
         sender(b"one")
         assert left.receive_payloads(1) == [b"one"]
@@ -148,12 +149,10 @@ def test_a_device_that_comes_back_under_its_number_is_attached_again(studio):
             "address add 10.1.0.1/24 dev eth0",
             "link set eth0 up",
         )
-        wait_until(lambda: attached(studio), "the program on the new device")
+        wait_until(lambda: attached_to(studio.relay), "the program on the new device")
 
 
 def test_a_device_that_moves_to_another_namespace_is_left_alone(studio):
     with studio.relaying(FEED):
         studio.relay.ip(f"link set eth0 name moved netns {studio.right.namespace}")
-        with studio.right.enter_namespace():
-            moved = socket.if_nametoindex("moved")
-            wait_until(lambda: links.find(moved) == [], "the removal of the program")
+        wait_until(lambda: not attached_to(studio.right, "moved"), "the removal of the program")

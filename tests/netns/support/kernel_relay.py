@@ -10,10 +10,12 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
+from mcrelay.kernel import links
 from mcrelay.kernel.bpf_map import BpfMap
 from mcrelay.kernel.location import daemon_name
 from mcrelay.kernel.plane import open_plane
 from mcrelay.lab.command import TIMEOUT_S
+from mcrelay.linux import traffic_control
 from mcrelay.linux.constants import SO_RCVBUFFORCE
 from tests.netns.support.forked import run_killed
 from tests.support.bpf_programs import COUNT, COUNTS, ETHERTYPE, KEY, load_relay
@@ -86,6 +88,22 @@ class KernelRelay:
 def count(plane):
     """Return how many frames the program of a plane has counted."""
     return COUNT.unpack(BpfMap(plane.objects.maps[COUNTS], len(KEY), COUNT.size).lookup(KEY))[0]
+
+
+def has_tcx():
+    """Return whether this kernel has tcx links, that is, since Linux 6.6."""
+    try:
+        links.find(socket.if_nametoindex("lo"))
+    except OSError:
+        return False
+    return True
+
+
+def attached(ifindex):
+    """Return what mcrelay has attached to a device: links, or classifiers."""
+    found = links.find(ifindex) if has_tcx() else []
+    classifiers = traffic_control.ingress_classifiers(ifindex)
+    return found + [classifier for classifier in classifiers if classifier.name.startswith("mcrelay:")]
 
 
 def tc(*words):
