@@ -44,6 +44,7 @@ struct packet {
 	u32 options[MAX_OPTIONS / 4];
 	struct tag outer_tag, nested_tags[NESTED_TAGS];
 	u32 has_outer_tag, nested_count;
+	u32 verdict;
 	u32 vlan;
 	u32 network;        // offset of the IP header
 	u32 option_octets;

@@ -109,8 +109,9 @@ INLINE u64 identify(const struct packet *packet)
 	       packet->headers.udp.check ^ (u64)packet->headers.udp.source << 24;
 }
 
-FUNCTION int count_fault(struct __sk_buff *skb, struct scratch *scratch, u32 link, u32 verdict)
+FUNCTION int count_fault(struct __sk_buff *skb, struct scratch *scratch, u32 link)
 {
+	u32 verdict = scratch->packet.verdict;
 	u32 rule = RULE_OF(find_address(scratch, skb->ifindex, 0));
 	u32 column = verdict == IS_FRAGMENT ? FRAGMENT : verdict == IS_OVERSIZE ? OVERSIZE : MALFORMED;
 
@@ -135,7 +136,7 @@ FUNCTION int count_unknown(struct __sk_buff *skb, struct scratch *scratch, u32 l
 }
 
 // Count a packet that has a fault or no flow.
-FUNCTION int count_other(struct __sk_buff *skb, struct scratch *scratch, u32 verdict)
+FUNCTION int count_other(struct __sk_buff *skb, struct scratch *scratch)
 {
 	if (!is_counted(scratch))
 		return 0;
@@ -147,7 +148,9 @@ FUNCTION int count_other(struct __sk_buff *skb, struct scratch *scratch, u32 ver
 	u32 link = *found;
 
 	count_traffic(scratch, link, scratch->packet.segments ? scratch->packet.segments : 1, scratch->packet.length);
-	return verdict == PLAIN ? count_unknown(skb, scratch, link) : count_fault(skb, scratch, link, verdict);
+	if (scratch->packet.verdict == PLAIN)
+		return count_unknown(skb, scratch, link);
+	return count_fault(skb, scratch, link);
 }
 
 // Return what `ring_filter` has decided about this packet, just before and on this CPU.
@@ -174,11 +177,12 @@ INLINE int handle(struct __sk_buff *skb, struct scratch *scratch)
 	if (verdict == IGNORED || take_decision(skb, scratch) == RING)
 		return TC_ACT_UNSPEC;
 	scratch->packet.cpu = get_smp_processor_id();
+	scratch->packet.verdict = verdict;
 	if (verdict != PLAIN) {
-		count_other(skb, scratch, verdict);
+		count_other(skb, scratch);
 		return TC_ACT_UNSPEC;
 	}
-	FIND_FLOW(0, count_other(skb, scratch, PLAIN); return TC_ACT_UNSPEC;)
+	FIND_FLOW(0, count_other(skb, scratch); return TC_ACT_UNSPEC;)
 	if (flow->flags & LEAVING && !flow->count)
 		return TC_ACT_UNSPEC; // a flow of the workers
 	count_traffic(scratch, flow->link, packet->segments, packet->length);
