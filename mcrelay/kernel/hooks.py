@@ -94,10 +94,10 @@ class TcxHook:
         return _numbers(self._directory, _LINK)
 
     def are_all_severed(self) -> bool:
-        """Return whether there are links, none of which has its device any more."""
+        """Return whether no link has its device any more."""
         opened = [bpf.get(self._pin(ifindex)) for ifindex in self.attached()]
         try:
-            return bool(opened) and all(links.describe(link).ifindex == 0 for link in opened)
+            return all(links.describe(link).ifindex == 0 for link in opened)
         finally:
             for link in opened:
                 os.close(link)

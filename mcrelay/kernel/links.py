@@ -15,6 +15,7 @@ from mcrelay.kernel import bpf
 _PROG_QUERY, _LINK_CREATE, _LINK_UPDATE, _LINK_DETACH = 16, 28, 29, 34
 _TCX_INGRESS = 46
 _BEFORE = 1 << 3  # BPF_F_BEFORE
+_LOOPBACK = 1  # ifindex of lo in every network namespace
 _MAX_LINKS = 64  # at a device (BPF_MPROG_MAX)
 # Device, kind, flags twice, programs, their number, their flags, links, their flags, revision.
 _QUERY = struct.Struct("=4IQI4xQQQQ")
@@ -56,6 +57,15 @@ def detach(link: int) -> None:
 def describe(link: int) -> LinkInfo:
     """Return what a link runs, and where."""
     return LinkInfo(*struct.unpack("=4x2I4xI", bpf.info(link, 20)))  # struct bpf_link_info
+
+
+def are_supported() -> bool:
+    """Return whether this kernel has links of the type tcx."""
+    try:
+        find(_LOOPBACK)
+    except OSError:
+        return False
+    return True
 
 
 def find(ifindex: int) -> list[int]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Set
 from contextlib import ExitStack
 from pathlib import Path
 
-from mcrelay.kernel import bpf
+from mcrelay.kernel import bpf, links
 from mcrelay.kernel.hooks import ClsactHook, TcxHook, choose_hook
 from mcrelay.kernel.location import lock, lock_existing, namespace_cookie
 from mcrelay.kernel.objects import Objects, map_pin, open_objects, pin_objects, remove_versions
@@ -105,7 +105,12 @@ def remove_all(directory: Path) -> None:
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Remove what daemons left in network namespaces that are gone with their devices; raises OSError."""
+    """Remove what daemons left in network namespaces that are gone with their devices; raises OSError.
+
+    A classifier does not tell whether it is still there, so this takes a kernel that has tcx links.
+    """
+    if not links.are_supported():
+        return
     here = str(namespace_cookie())
     for directory in parent.iterdir():
         name = _DAEMON.fullmatch(directory.name)
