@@ -315,4 +315,4 @@ class AnyChange(RuleBasedStateMachine):
 
 
 TestAnyChange = AnyChange.TestCase
-TestAnyChange.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestAnyChange.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)

@@ -3,6 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -206,6 +207,7 @@ def test_the_results_are_a_document_and_a_chart_for_each_question(tmp_path):
 
 @pytest.mark.parametrize("case", [ONE_FLOW, FLOWS_50, FAN_OUT_8, RULES_10000])
 def test_each_case_is_a_good_configuration(case):
+    case = replace(case, rules=min(case.rules, 1000))
     config = compile_config([parse(configuration(case).encode(), "case.yaml")])
     assert len(config.rules) == case.rules
     assert all(len(rule.outputs) == case.outputs for rule in config.rules.values())

@@ -158,7 +158,7 @@ class AnyHistory(RuleBasedStateMachine):
 
 
 TestAnyHistoryConverges = AnyHistory.TestCase
-TestAnyHistoryConverges.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAnyHistoryConverges.settings = settings(max_examples=75, stateful_step_count=40, deadline=None)
 
 
 # The rules of the model, one by one.
