@@ -186,6 +186,10 @@ INLINE int handle(struct __sk_buff *skb, struct scratch *scratch)
 	if (flow->flags & LEAVING && !flow->count)
 		return TC_ACT_UNSPEC; // a flow of the workers
 	count_traffic(scratch, flow->link, packet->segments, packet->length);
+	if (!read_checksum(skb, scratch)) {
+		count_cold(scratch, flow->rule, MALFORMED, packet->segments);
+		return TC_ACT_UNSPEC;
+	}
 	if (flow->flags & SOURCES) {
 		scratch->rule = flow->rule;
 		FIND_FLOW(packet->headers.ip.source,
@@ -197,10 +201,6 @@ INLINE int handle(struct __sk_buff *skb, struct scratch *scratch)
 	scratch->endpoint.unused = 0;
 	if (map_lookup(&own, &scratch->endpoint)) {
 		count_cold(scratch, flow->rule, OWN, packet->segments);
-		return TC_ACT_UNSPEC;
-	}
-	if (!read_checksum(skb, scratch)) {
-		count_cold(scratch, flow->rule, MALFORMED, packet->segments);
 		return TC_ACT_UNSPEC;
 	}
 	return relay(skb, scratch, flow);

@@ -1,7 +1,7 @@
 """Any frame becomes what a plain model says, which judges packets with the readers of packet/.
 
-The model has one rule more than they: the program sums the UDP checksum last, and only of packets that it
-would relay. So a damaged packet of no rule, of a forbidden source or of the relay itself is not `malformed`.
+The model has one rule more than they: the program sums the UDP checksum of packets for a rule only, so a damaged
+packet for no rule is not `malformed`.
 """
 
 from collections import Counter
@@ -111,12 +111,12 @@ def model(packet, tags):
         if rule:
             counts[rule, "other_port_packets"], counts[rule, "other_port_detail"] = 1, destination_port
         return None, [], counts
-    if group == CHOOSY and source != ALLOWED:
+    if is_damaged:
+        counts[rule, "malformed"] += 1
+    elif group == CHOOSY and source != ALLOWED:
         counts[rule, "source"] += 1
     elif (source, source_port) == OWN:
         counts[rule, "own"] += 1
-    elif is_damaged:
-        counts[rule, "malformed"] += 1
     else:
         start = int(found.payload if found.payload.ndim == 0 else found.payload[0])
         start -= int(found.network if found.network.ndim == 0 else found.network[0])
