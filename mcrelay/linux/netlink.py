@@ -3,30 +3,53 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
-
-from pyroute2 import IPRoute
-from pyroute2.netlink import nlmsg
-from pyroute2.netlink.exceptions import NetlinkError
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from mcrelay.linux.constants import (
     ARPHRD_ETHER,
     IFA_F_SECONDARY,
+    IFA_LOCAL,
     IFF_LOOPBACK,
     IFF_LOWER_UP,
     IFF_NOARP,
     IFF_UP,
+    IFLA_ADDRESS,
+    IFLA_ALT_IFNAME,
+    IFLA_EXT_MASK,
+    IFLA_IFNAME,
+    IFLA_INFO_KIND,
+    IFLA_LINK,
+    IFLA_LINK_NETNSID,
+    IFLA_LINKINFO,
+    IFLA_MASTER,
+    IFLA_MTU,
+    IFLA_OPERSTATE,
+    IFLA_PROP_LIST,
+    RTEXT_FILTER_SKIP_STATS,
+    RTM_GETADDR,
+    RTM_GETLINK,
     RTMGRP_IPV4_IFADDR,
     RTMGRP_LINK,
 )
+from mcrelay.linux.rtnetlink import NetlinkConnection, attribute, attributes, each_attribute
+from mcrelay.model.addresses import number_to_address
 from mcrelay.model.links import Link, LinkAddress, LinkState, LinkTable
+
+_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, changed flags
+_ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_U32 = struct.Struct("=I")
 
 _RECEIVE_SIZE = 65536  # bytes
 _PAIR_KINDS = ("veth", "vxcan", "netkit")  # the peer of such a device counts as its lower layer
+
+# Operational states: linux/if.h.
+_NOT_PRESENT, _DOWN, _LOWER_LAYER_DOWN, _TESTING, _DORMANT = range(1, 6)
 _OPERATIONAL_STATES = {
-    "NOTPRESENT": LinkState.NOT_PRESENT,
-    "DORMANT": LinkState.DORMANT,
-    "TESTING": LinkState.TESTING,
+    _NOT_PRESENT: LinkState.NOT_PRESENT,
+    _DORMANT: LinkState.DORMANT,
+    _TESTING: LinkState.TESTING,
 }
 
 
@@ -40,9 +63,12 @@ def read_links() -> LinkTable:
     Raises LinkTableError.
     """
     try:
-        return _read()
-    except (OSError, NetlinkError) as error:
+        with NetlinkConnection() as netlink:
+            addresses = _read_addresses(netlink)
+            links = list(_read_link_messages(netlink))
+    except OSError as error:
         raise LinkTableError(str(error)) from error
+    return _link_table(links, addresses)
 
 
 def device_of(ifindex: int) -> str:
@@ -53,83 +79,118 @@ def device_of(ifindex: int) -> str:
         return str(ifindex)
 
 
-def _read() -> LinkTable:
-    with IPRoute() as netlink:
-        addresses: dict[int, list[LinkAddress]] = {}
-        for message in netlink.get_addr(family=socket.AF_INET):
-            addresses.setdefault(message["index"], []).append(_address(message))
-        messages = list(netlink.get_links())
-    vrfs = {message["index"] for message in messages if _kind(message) == "vrf"}
-    names = {message["index"]: _name(message.get_attr("IFLA_IFNAME")) for message in messages}
-    bridges_in_use = {message.get_attr("IFLA_MASTER") for message in messages}
+@dataclass(frozen=True, slots=True)
+class _LinkMessage:
+    """A device as the kernel describes it: `kind` of a virtual device, such as `veth`, or None."""
+
+    type: int
+    ifindex: int
+    flags: int
+    name: str
+    mtu: int
+    operational: int
+    kind: str | None
+    master: int | None
+    lower: int | None
+    is_lower_elsewhere: bool
+    altnames: tuple[str, ...]
+    address: bytes | None
+
+
+def _read_addresses(netlink: NetlinkConnection) -> dict[int, list[LinkAddress]]:
+    """Return the IPv4 addresses of each device by its index, in the order of the kernel."""
+    found: dict[int, list[LinkAddress]] = {}
+    for message in netlink.dump(RTM_GETADDR, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0)):
+        _, prefix_length, flags, scope, ifindex = _ADDRESS.unpack_from(message.body)
+        address = LinkAddress(
+            address=number_to_address(int.from_bytes(attributes(message.body, _ADDRESS.size)[IFA_LOCAL])),
+            prefix_length=prefix_length,
+            scope=scope,
+            is_secondary=bool(flags & IFA_F_SECONDARY),
+        )
+        found.setdefault(ifindex, []).append(address)
+    return found
+
+
+def _read_link_messages(netlink: NetlinkConnection) -> Iterator[_LinkMessage]:
+    body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    body += attribute(IFLA_EXT_MASK, _U32.pack(RTEXT_FILTER_SKIP_STATS))
+    for message in netlink.dump(RTM_GETLINK, body):
+        _, hardware_type, ifindex, flags, _ = _LINK.unpack_from(message.body)
+        found = attributes(message.body, _LINK.size)
+        kind = attributes(found.get(IFLA_LINKINFO, b""), 0).get(IFLA_INFO_KIND)
+        yield _LinkMessage(
+            type=hardware_type,
+            ifindex=ifindex,
+            flags=flags,
+            name=_text(found[IFLA_IFNAME]),
+            mtu=_U32.unpack(found[IFLA_MTU])[0],
+            operational=found[IFLA_OPERSTATE][0],
+            kind=None if kind is None else _text(kind),
+            master=_number(found.get(IFLA_MASTER)),
+            lower=_number(found.get(IFLA_LINK)),
+            is_lower_elsewhere=IFLA_LINK_NETNSID in found,
+            altnames=tuple(
+                _text(value)
+                for attribute_type, value in each_attribute(found.get(IFLA_PROP_LIST, b""), 0)
+                if attribute_type == IFLA_ALT_IFNAME
+            ),
+            address=found.get(IFLA_ADDRESS),
+        )
+
+
+def _link_table(messages: list[_LinkMessage], addresses: Mapping[int, list[LinkAddress]]) -> LinkTable:
+    vrfs = {message.ifindex for message in messages if message.kind == "vrf"}
+    names = {message.ifindex: message.name for message in messages}
+    bridges_in_use = {message.master for message in messages}
     return LinkTable.of(
         Link(
-            ifindex=message["index"],
-            device=names[message["index"]],
-            mtu=message.get_attr("IFLA_MTU"),
-            state=_state(message, has_ports=message["index"] in bridges_in_use),
-            addresses=tuple(addresses.get(message["index"], ())),
-            has_neighbours=not message["flags"] & (IFF_NOARP | IFF_LOOPBACK),
-            is_in_vrf=message.get_attr("IFLA_MASTER") in vrfs,
+            ifindex=message.ifindex,
+            device=message.name,
+            mtu=message.mtu,
+            state=_state(message, has_ports=message.ifindex in bridges_in_use),
+            addresses=tuple(addresses.get(message.ifindex, ())),
+            has_neighbours=not message.flags & (IFF_NOARP | IFF_LOOPBACK),
+            is_in_vrf=message.master in vrfs,
             lower_device=_lower_device(message, names),
-            altnames=_altnames(message),
-            ethernet_address=message.get_attr("IFLA_ADDRESS")
-            if message["ifi_type"] == ARPHRD_ETHER
+            altnames=message.altnames,
+            ethernet_address=message.address.hex(":")
+            if message.type == ARPHRD_ETHER and message.address
             else None,
         )
         for message in messages
     )
 
 
-def _address(message: nlmsg) -> LinkAddress:
-    return LinkAddress(
-        address=message.get_attr("IFA_LOCAL"),
-        prefix_length=message["prefixlen"],
-        scope=message["scope"],
-        is_secondary=bool(message["flags"] & IFA_F_SECONDARY),
-    )
-
-
-def _name(name: str | bytes) -> str:
+def _text(value: bytes) -> str:
     """Return the name of a device as text. A name may have any bytes except for `/`, `:` and white space."""
-    return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
+    return value.partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
 
-def _state(message: nlmsg, has_ports: bool) -> LinkState:
-    operational = message.get_attr("IFLA_OPERSTATE")
-    has_carrier = bool(message["flags"] & IFF_LOWER_UP)
-    is_pair = _kind(message) in _PAIR_KINDS
-    if not message["flags"] & IFF_UP:
-        return LinkState.NOT_PRESENT if operational == "NOTPRESENT" else LinkState.DOWN
-    if operational == "LOWERLAYERDOWN" and not is_pair:
+def _number(value: bytes | None) -> int | None:
+    return None if value is None else int(_U32.unpack(value)[0])
+
+
+def _state(message: _LinkMessage, has_ports: bool) -> LinkState:
+    has_carrier = bool(message.flags & IFF_LOWER_UP)
+    if not message.flags & IFF_UP:
+        return LinkState.NOT_PRESENT if message.operational == _NOT_PRESENT else LinkState.DOWN
+    if message.operational == _LOWER_LAYER_DOWN and message.kind not in _PAIR_KINDS:
         return LinkState.LOWER_LAYER_DOWN
     # The kernel assumes a carrier on a bridge that never had a port.
-    is_empty_bridge = _kind(message) == "bridge" and not has_ports
+    is_empty_bridge = message.kind == "bridge" and not has_ports
     # A carrier that has just come counts when the kernel has activated the queues of the device.
-    if operational in ("DOWN", "LOWERLAYERDOWN") or not has_carrier or is_empty_bridge:
+    if message.operational in (_DOWN, _LOWER_LAYER_DOWN) or not has_carrier or is_empty_bridge:
         return LinkState.NO_CARRIER
     # The state UNKNOWN is normal: of lo, of tunnels, and of drivers that do not follow it.
-    return _OPERATIONAL_STATES.get(operational, LinkState.UP)
+    return _OPERATIONAL_STATES.get(message.operational, LinkState.UP)
 
 
-def _lower_device(message: nlmsg, names: Mapping[int, str]) -> str | None:
+def _lower_device(message: _LinkMessage, names: Mapping[int, str]) -> str | None:
     """Return the device of this namespace that a VLAN or a macvlan stands on; None for a pair of devices."""
-    if message.get_attr("IFLA_LINK_NETNSID") is not None or _kind(message) in _PAIR_KINDS:
+    if message.is_lower_elsewhere or message.kind in _PAIR_KINDS:
         return None
-    lower: int | None = message.get_attr("IFLA_LINK")
-    return None if lower is None or lower == message["index"] else names.get(lower)
-
-
-def _altnames(message: nlmsg) -> tuple[str, ...]:
-    properties = message.get_attr("IFLA_PROP_LIST")
-    return tuple(map(_name, properties.get_attrs("IFLA_ALT_IFNAME"))) if properties else ()
-
-
-def _kind(message: nlmsg) -> str | None:
-    """Return the kind of a virtual device, such as `veth`; None for a real device."""
-    info = message.get_attr("IFLA_LINKINFO")
-    kind: str | None = info and info.get_attr("IFLA_INFO_KIND")
-    return kind
+    return None if message.lower in (None, message.ifindex) else names.get(message.lower)
 
 
 class LinkMonitor:

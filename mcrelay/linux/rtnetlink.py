@@ -1,10 +1,8 @@
-"""Requests to rtnetlink(7) and their answers, for questions that are asked by the thousand.
-
-Encoding and decoding a message takes a few microseconds here; pyroute2 takes a hundred times as long.
-"""
+"""Requests to rtnetlink(7) and their answers, a few microseconds each."""
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -15,6 +13,7 @@ from mcrelay.linux.constants import (
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_DROP_MEMBERSHIP,
     NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
@@ -28,17 +27,22 @@ _ERROR = struct.Struct("=i")
 _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 _RECEIVE_SIZE = 65536  # bytes
+_DUMP_RECEIVE_SIZE = 131072  # bytes: the alternative names of one device alone may have 64 KiB
 _PIPELINE = 32  # requests whose answers fit into the smallest receive buffer
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message of the kernel; `error` is the errno of a refused request, or 0."""
+    """A message of the kernel; `error` is the errno of a refused request, or 0.
+
+    `is_interrupted` is True in a dump during which the dumped objects have changed.
+    """
 
     type: int
     sequence: int
     body: bytes
     error: int = 0
+    is_interrupted: bool = False
 
 
 class NetlinkConnection:
@@ -74,14 +78,21 @@ class NetlinkConnection:
         return answers
 
     def dump(self, message_type: int, body: bytes) -> list[Message]:
-        """Return all messages that answer one request; raises OSError."""
+        """Return all messages that answer one request.
+
+        Raises OSError, which is InterruptedError if the objects have changed meanwhile: some may be missing.
+        """
         self._socket.send(_encode(message_type, NLM_F_REQUEST | NLM_F_DUMP, 0, body))
         found: list[Message] = []
+        is_interrupted = False
         while True:
-            for message in decode(self._socket.recv(_RECEIVE_SIZE)):
+            for message in decode(self._socket.recv(_DUMP_RECEIVE_SIZE)):
+                is_interrupted |= message.is_interrupted
                 if message.error:
                     raise OSError(message.error, os.strerror(message.error))
                 if message.type in (NLMSG_DONE, NLMSG_ERROR):
+                    if is_interrupted:
+                        raise InterruptedError(errno.EINTR, "the dump was interrupted by a change")
                     return found
                 found.append(message)
 
@@ -144,10 +155,10 @@ def decode(datagram: bytes) -> Iterator[Message]:
     """Yield the messages of a datagram."""
     position = 0
     while position < len(datagram):
-        length, message_type, _, sequence, _ = _HEADER.unpack_from(datagram, position)
+        length, message_type, flags, sequence, _ = _HEADER.unpack_from(datagram, position)
         body = datagram[position + _HEADER.size : position + length]
-        error = -_ERROR.unpack_from(body)[0] if message_type == NLMSG_ERROR else 0
-        yield Message(message_type, sequence, body, error)
+        error = -_ERROR.unpack_from(body)[0] if message_type in (NLMSG_ERROR, NLMSG_DONE) else 0
+        yield Message(message_type, sequence, body, error, bool(flags & NLM_F_DUMP_INTR))
         position += _align(length)
 
 
@@ -159,12 +170,15 @@ def attribute(attribute_type: int, value: bytes) -> bytes:
 
 def attributes(body: bytes, position: int) -> dict[int, bytes]:
     """Return the attributes of a message by type. They begin at `position`, after the fixed fields."""
-    found = {}
+    return dict(each_attribute(body, position))
+
+
+def each_attribute(body: bytes, position: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the attributes of a message, whose types may be repeated, with their values."""
     while position + _ATTRIBUTE.size <= len(body):
         length, attribute_type = _ATTRIBUTE.unpack_from(body, position)
-        found[attribute_type & _TYPE_MASK] = body[position + _ATTRIBUTE.size : position + length]
+        yield attribute_type & _TYPE_MASK, body[position + _ATTRIBUTE.size : position + length]
         position += _align(length)
-    return found
 
 
 def _encode(message_type: int, flags: int, sequence: int, body: bytes) -> bytes:

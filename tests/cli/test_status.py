@@ -442,7 +442,6 @@ def test_the_verbs_import_no_slow_library(verb, path):
         "fastjsonschema",
         "jsonschema",
         "numpy",
-        "pyroute2",
         "asyncio",
         "watchdog",
         "subprocess",

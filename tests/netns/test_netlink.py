@@ -1,6 +1,7 @@
 """The links of a host are read from netlink, and the monitor reports that they have changed."""
 
 import select
+import subprocess
 
 import pytest
 
@@ -35,6 +36,7 @@ def addresses_of(device):
 
 
 def test_a_link_has_its_mtu_its_state_and_its_addresses_of_all_scopes(host):
+    host.ip("link set eth0 address 02:00:5e:00:53:01")
     links = read_links()
     assert links.get("eth0") == Link(
         100,
@@ -47,6 +49,7 @@ def test_a_link_has_its_mtu_its_state_and_its_addresses_of_all_scopes(host):
             LinkAddress("10.7.0.1", 32),
             LinkAddress("10.1.0.2", is_secondary=True),
         ),
+        ethernet_address="02:00:5e:00:53:01",
     )
     assert links.get("lo") == Link(
         1, "lo", 65536, LinkState.UP, (LinkAddress("127.0.0.1", 8, AddressScope.HOST),), has_neighbours=False
@@ -165,6 +168,44 @@ def test_a_device_is_found_by_its_alternative_names(host):
     assert read_links().get("studio") is None
 
 
-def test_a_device_may_have_a_name_that_is_not_ascii(host):
-    host.ip("link add \N{LATIN SMALL LETTER E WITH ACUTE}th1 type bridge")
-    assert read_links().get("\N{LATIN SMALL LETTER E WITH ACUTE}th1") is not None
+def test_a_device_may_have_as_many_alternative_names_as_the_kernel_can_report(host):
+    """They are one attribute, of 64 KiB at most."""
+    names = [f"{number:0127d}" for number in range(480)]
+    host.ip(*(f"link property add dev eth0 altname {name}" for name in names))
+    assert read_links().get("eth0").altnames == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [(b"\xc3\xa9th1", "\N{LATIN SMALL LETTER E WITH ACUTE}th1"), (b"\xe9th1\xff", r"\xe9th1\xff")],
+)
+def test_a_device_may_have_a_name_that_is_not_ascii(host, name, text):
+    subprocess.run([b"ip", b"link", b"add", name, b"type", b"bridge"], check=True)
+    subprocess.run([b"ip", b"link", b"property", b"add", b"dev", name, b"altname", b"a" + name], check=True)
+    link = read_links().get(text)
+    assert (link.device, link.altnames) == (text, (f"a{text}",))
+
+
+def test_a_device_that_is_not_ethernet_has_no_ethernet_address_and_one_without_arp_no_neighbours(host):
+    host.ip("tuntap add tun0 mode tun", "tuntap add tap0 mode tap", "link set tap0 address 02:00:5e:00:53:02")
+    tun, tap = read_links().get("tun0"), read_links().get("tap0")
+    assert (tun.ethernet_address, tun.has_neighbours) == (None, False)
+    assert (tap.ethernet_address, tap.has_neighbours) == ("02:00:5e:00:53:02", True)
+    assert read_links().get("lo").ethernet_address is None
+
+
+def test_a_device_of_another_host_is_no_lower_device(lab):
+    host, far = lab.host("host"), lab.host("far")
+    host.ip("link add br0 type bridge", f"link add link br0 name mv0 netns {far.namespace} type macvlan")
+    host.ip("link add link br0 name mv1 type macvlan")
+    far.ip("link add br0 type bridge")  # it may have the number of the lower device
+    with far.enter_namespace():
+        assert read_links().get("mv0").lower_device is None
+    with host.enter_namespace():
+        assert read_links().get("mv1").lower_device == "br0"
+
+
+def test_very_many_links_are_read_whole(host):
+    names = [f"br{number}" for number in range(400)]
+    host.ip(*(f"link add {name} type bridge" for name in names))
+    assert set(read_links().links) == {"lo", "eth0", *names}
