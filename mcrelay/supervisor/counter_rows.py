@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence, Set
 
 from mcrelay.config.model import Config, Rule
 from mcrelay.ipc.shared_memory import SharedMemory
+from mcrelay.kernel.counters import CounterReader
 from mcrelay.model.actions import Open, SetFlow, WorkerAction
 from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES, Table
 from mcrelay.model.state import DesiredState, Ingress, Route, RouteOutput
@@ -95,6 +96,8 @@ class CounterRows:
 
     def __init__(self) -> None:
         self.memories: dict[int, CounterMemory] = {}
+        self.kernel: CounterReader | None = None
+        """The counters of the kernel data plane, whose rows are the same."""
         self._links, self._rules, self._outputs = Rows(LINKS), Rows(RULES), Rows(OUTPUTS)
 
     @property
@@ -190,7 +193,7 @@ class CounterRows:
         return self._rules.get(rule.name), *outputs
 
     def link(self, ifindex: int) -> dict[str, int]:
-        """Return the counts of a link over all workers."""
+        """Return the counts of a link over all workers and the kernel."""
         return self._total(LINKS, self._links.get(ifindex))
 
     def progress(self, worker: int) -> tuple[tuple[int, ...], ...]:
@@ -199,13 +202,15 @@ class CounterRows:
         return tuple(tuple(memory.row(LINKS, row)) for row in self._links.all().values())
 
     def rule(self, name: str) -> dict[str, int]:
-        """Return the counts of a rule over all workers, with the time of the latest packet of any worker."""
+        """Return the counts of a rule over all workers and the kernel, with the time of the latest packet."""
         return self._total(RULES, self._rules.get(name))
 
     def output(self, rule: str, output: RouteOutput) -> dict[str, int]:
-        """Return the counts of an output over all workers."""
+        """Return the counts of an output over all workers and the kernel."""
         return self._total(OUTPUTS, self._outputs.get((rule, output.name)))
 
     def _total(self, table: Table, row: int | None) -> dict[str, int]:
         counts = [] if row is None else [memory.row(table, row) for memory in self.memories.values()]
+        if row is not None and self.kernel is not None:
+            counts.append(self.kernel.row(table, row))
         return dict(zip(table.columns, table.total(counts), strict=True))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mcrelay.config.model import AUTO_DATA_PLANE, Config
 from mcrelay.kernel import counters
+from mcrelay.kernel.counters import CounterReader
 from mcrelay.kernel.layout import KernelOutput, KernelRoute
 from mcrelay.kernel.maps import KernelMaps
 from mcrelay.kernel.opening import open_relay
@@ -164,6 +165,19 @@ class KernelDataPlane:
             for name in maps
             if name.startswith(("hot-", "cold-"))
         }
+
+    def read_counters(self) -> CounterReader | None:
+        """Return a reader of the counters that there are now, None if the data plane is not open."""
+        if self._opened is None:
+            return None
+        reader = CounterReader(self._opened.maps.cpus)
+
+        def add_all(opened: _Opened) -> None:
+            for name, descriptor in opened.maps.descriptors.items():
+                reader.add(name, descriptor)
+
+        self._try(add_all)
+        return reader
 
     # Steps.
 

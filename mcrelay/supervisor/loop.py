@@ -308,9 +308,11 @@ class Supervisor:
     def _log_summary(self) -> None:
         generation, path = self.configuration.generation, self.configuration.path
         statuses = self.reconciler.statuses_now()
+        self.counter_rows.kernel = self.kernel.read_counters()
         log.info("generation %d of %s: %s", generation, path, count_states(statuses))
         for line in describe_traffic(self.reconciler.plan, statuses, self.counter_rows):
             log.info("%s", line)
+        self.counter_rows.kernel = None
 
     # Messages to the control process.
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from array import array
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from mcrelay.config.model import Config, Input, Output, Rule
 from mcrelay.model.actions import Close, Open, SetFlow
-from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
+from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES, Table
 from mcrelay.model.send_errors import SEND_ERROR_NAMES, PathFault
 from mcrelay.model.state import DesiredState, Egress, Flow, Ingress, Route, RouteOutput, WorkerState
 from mcrelay.packet.fib import RouteEntry, RouteTable
@@ -269,6 +270,26 @@ def test_counts_of_all_workers_are_added_and_the_last_packet_is_the_latest_of_an
         "octets": 300,
         "last_time": 30,
         "last_source": 2,
+    }
+
+
+def test_counts_of_the_kernel_are_added_to_those_of_the_workers(all_rows):
+    class Kernel:
+        def row(self, table, row):
+            return table.counts(memoryview(numbers), row)
+
+    numbers = array("Q", bytes(COUNTERS_SIZE))
+    all_rows.instruction(set_flow("feed", output()), False)
+    count_relayed(counter_writer_of(all_rows), [0], [100], [1], 10)
+    for name, count in {"packets": 2, "octets": 50, "source": 7, "last_time": 30, "last_source": 9}.items():
+        numbers[RULES.index(0, name)] = count
+    all_rows.kernel = Kernel()
+    assert nonzero(all_rows.rule("feed")) == {
+        "packets": 3,
+        "octets": 150,
+        "source": 7,
+        "last_time": 30,
+        "last_source": 9,
     }
 
 
