@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from mcrelay.config.model import Rule
 from mcrelay.model.addresses import group_ethernet_address
-from mcrelay.model.links import Link
+from mcrelay.model.links import Link, LinkState
 from mcrelay.model.routes import NextHop
+from mcrelay.model.send_errors import PathFault
 from mcrelay.model.state import Attachment, DesiredState, EthernetPath, Flow, Route, RouteOutput, WorkerState
 
 MAX_KERNEL_OUTPUTS = 64  # of a rule in the kernel data plane
@@ -116,6 +117,9 @@ def _obstacles(rule: Rule, entry: Link, legs: Sequence[Leg]) -> Iterator[str]:
 
 def _with_path(leg: Leg, addresses: Mapping[NextHop, str]) -> RouteOutput:
     output, source = leg.output, leg.link.ethernet_address
+    if output.fault is None and leg.link.state is LinkState.DOWN:
+        # A socket refuses to send (ENETDOWN). The program would learn only that no queue took the packet.
+        return replace(output, fault=PathFault.LINK_DOWN)
     if output.fault is not None or source is None:
         return output
     destination = addresses[leg.hop] if leg.hop else group_ethernet_address(output.destination)

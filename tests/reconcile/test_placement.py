@@ -1,5 +1,7 @@
 """A rule is placed in the kernel where the kernel can relay it, and the reason is told where it cannot."""
 
+from dataclasses import replace
+
 import pytest
 
 from mcrelay.config.compiler import compile_config
@@ -102,6 +104,17 @@ def test_a_device_without_carrier_changes_no_placement():
     result = planned(links=(ETH0, dark))
     assert result.placements["feed"].is_kernel
     assert result.rules["feed"].state is RuleState.UNRESOLVED
+
+
+def test_an_output_whose_device_is_down_is_told_so_by_the_kernel_as_by_a_socket():
+    down = replace(ETH1, state=LinkState.DOWN)
+    in_kernel, in_workers = planned(links=(ETH0, down)), planned(links=(ETH0, down), plane="userspace")
+    assert in_kernel.placements["feed"].is_kernel
+    assert in_kernel.rules == in_workers.rules
+    [of_kernel] = in_kernel.state.kernel.flows[FLOW].outputs
+    [of_workers] = in_workers.state.forwarding.flows[FLOW].outputs
+    assert (of_kernel.fault, of_kernel.path) == (PathFault.LINK_DOWN, None)
+    assert of_workers.fault is None  # the socket refuses with ENETDOWN
 
 
 SMALL = Link(3, "eth1", mtu=1400, addresses=ETH1.addresses, ethernet_address="02:00:00:00:00:03")
