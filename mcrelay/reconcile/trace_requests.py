@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mcrelay.model.rule_status import RuleState, RuleStatus
-from mcrelay.model.state import Trace
+from mcrelay.model.state import KERNEL, Trace
 from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.reconciler import Reconciler
 
@@ -77,6 +77,11 @@ def _reason_not_traced(trace: Trace, statuses: Mapping[str, RuleStatus], reconci
 
 
 def _is_running(trace: Trace, reconciler: Reconciler) -> bool:
-    """Return whether all running workers have confirmed a trace; a restarting worker confirms it later."""
+    """Return whether all running workers have confirmed a trace, and the kernel has left the rule to them.
+
+    A restarting worker confirms the trace later. The kernel goes on until the workers have taken the rule.
+    """
     running, desired = reconciler.running.workers, reconciler.desired.workers
+    if KERNEL in running and trace.rule in running[KERNEL].routes_by_rule():
+        return False
     return all(trace in have.resources for worker, have in running.items() if worker in desired)

@@ -293,7 +293,8 @@ class Supervisor:
 
     def _clean_up(self) -> None:
         """Release the resources that neither the running config nor the confirmed config of a trial needs."""
-        configs, states = [self.configuration.config], [self.reconciler.plan.state]
+        # Workers also need the rings of the rules that they relay while these are traced.
+        configs, states = [self.configuration.config], [self.reconciler.desired]
         if confirmed := self.configuration.trials.confirmed:
             configs.append(confirmed.config)
             answers = self.routing.find(confirmed.config, self._links)

@@ -3,7 +3,7 @@
 import pytest
 
 from mcrelay.model.rule_status import RuleState, RuleStatus
-from mcrelay.model.state import Trace
+from mcrelay.model.state import KERNEL, Trace
 from mcrelay.protocol.control import TraceState
 from mcrelay.reconcile.plan import Plan
 from mcrelay.reconcile.trace_requests import MAX_TRACES, TraceRequests
@@ -78,6 +78,17 @@ def test_a_paused_rule_is_traced_once_it_is_forwarded_again():
     tracing = TraceHarness(ONE_RULE)
     tracing.harness.exit(0)
     assert tracing.ask("camera") == [TraceState("camera", 1, (0,))]
+
+
+def test_a_rule_of_the_kernel_is_traced_once_the_kernel_has_left_it_to_a_worker():
+    tracing = TraceHarness(planned({"camera": ([CAMERA], [TO_NEAR])}, in_kernel={"camera"}))
+    assert tracing.ask("camera") == []
+    tracing.harness.hello(0)
+    assert tracing.reports() == []
+    tracing.harness.answer(0)
+    assert tracing.reports() == []  # the kernel still relays packets that no trace shows
+    tracing.harness.exit(KERNEL)  # it has nothing left to relay
+    assert tracing.reports() == [TraceState("camera", 1, (0,))]
 
 
 def test_an_additional_worker_has_a_ring_of_its_own():
