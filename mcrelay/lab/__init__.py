@@ -5,8 +5,8 @@
         lab.link(sender.end("eth0", "192.168.168.55/24"), relay.end("eth0", "10.1.0.1/24"))
         relay.run(["ip", "address"])
 
-A lab does not change the network of the machine, and is removed when the block ends, even by an exception. It
-requires root and iproute2.
+A lab does not change the network of the machine, and is removed when the block ends, even by an exception.
+Its daemons see a bpf file system of its own, which goes with it. It requires root and iproute2.
 """
 
 from mcrelay.lab.command import LabError

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+from mcrelay.lab.bpf_file_system import own_bpf_file_system
 from mcrelay.lab.command import wait_until
 from mcrelay.lab.host import NAMESPACES, End, Host, iproute, remove
 from mcrelay.lab.offload import switch_offload
@@ -28,12 +29,14 @@ class Lab:
     def __init__(self) -> None:
         self._prefix = f"{PREFIX}-{os.getpid()}-{secrets.token_hex(3)}"
         self._hosts: list[Host] = []
+        self._bpf_file_system = own_bpf_file_system()
         # The kernel reports a carrier at once only if the two ends of a link have different indexes
         # (linkwatch_urgent_event); otherwise it may take a second.
         self._indexes = itertools.count(100)
 
     def __enter__(self) -> Lab:
         remove_abandoned()
+        self._bpf_file_system.__enter__()
         return self
 
     def __exit__(
@@ -43,6 +46,7 @@ class Lab:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         for host in self._hosts:
             host.close()
+        self._bpf_file_system.__exit__(None, None, None)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def host(self, name: str) -> Host:

@@ -14,6 +14,8 @@ BPF_FS_MAGIC = 0xCAFE4A11
 MS_NOSUID = 1 << 1
 MS_NODEV = 1 << 2
 MS_NOEXEC = 1 << 3
+MS_PRIVATE = 1 << 18
+MNT_DETACH = 2  # of umount2(2)
 
 # asm-generic/socket.h
 SO_ATTACH_FILTER = 26
@@ -178,4 +180,5 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4  # an argument of PR_CAP_AMBIENT
 
 # linux/sched.h
 SCHED_OTHER = 0
+CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000

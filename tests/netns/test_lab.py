@@ -1,5 +1,6 @@
 """The lab: its links carry what real ones carry, and it cleans up."""
 
+import os
 import signal
 import socket
 import struct
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mcrelay.kernel.location import BPF_FILE_SYSTEM
 from mcrelay.lab import Lab, Receiver, send
 from mcrelay.lab.command import wait_until
 from mcrelay.lab.host import NAMESPACES
@@ -102,6 +104,16 @@ def test_nothing_is_left_after_an_error_inside_of_the_lab():
     with pytest.raises(RuntimeError, match="in the middle"), Lab() as lab:
         break_off(lab)
     assert not (NAMESPACES / started[0]).exists()
+
+
+def test_what_is_pinned_in_a_lab_is_seen_there_alone_and_goes_with_it():
+    pinned = BPF_FILE_SYSTEM / "mcrelay-of-a-lab"
+    with Lab() as lab:
+        pinned.mkdir()
+        assert pinned.name in lab.host("host").run(["ls", str(BPF_FILE_SYSTEM)]).stdout.split()
+        mount_namespaces = {os.readlink(f"/proc/{process}/ns/mnt") for process in ("self", os.getppid())}
+        assert len(mount_namespaces) == 2
+    assert not pinned.exists()
 
 
 BUILD_AND_SLEEP = """
