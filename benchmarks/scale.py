@@ -5,27 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from benchmarks.case import RULES_10, RULES_100, RULES_1000, RULES_10000, Case
+from benchmarks.case import RULES_10, RULES_100, RULES_1000, RULES_10000, Case, copy, flow
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.peers import Mcrelay, configuration
+from benchmarks.startup import first_arrival
 from benchmarks.testbed import Testbed
 from mcrelay.lab import Daemon
-from mcrelay.lab.command import mcrelay
+from mcrelay.lab.command import mcrelay, wait_until
 
 QUESTION = Question(
     "scale",
     "How long does mcrelay take with many rules?",
     "s",
-    "check, status: run time of the command; start: from the command to READY; reload: from SIGHUP to READY",
+    "check, status: run time of the command; start: from the command to READY; reload: from SIGHUP to READY;"
+    " add: from the command to the first packet of the new rule",
 )
 CHECK, START, RELOAD, UNCHANGED = "check", "start", "reload, 1 rule changed", "reload, nothing changed"
-STATUS = "status"
+STATUS, ADD = "status", "add"
 SIZES = (RULES_10, RULES_100, RULES_1000, RULES_10000)
 
 
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
-    """Check, start, reload and ask for the status, with 10 to 10,000 rules."""
+    """Check, start, reload, ask for the status, and add a rule, with 10 to 10,000 rules."""
     for case in SIZES:
         yield _sample(CHECK, case, _check(testbed, case))
         config = configuration(case)
@@ -37,6 +39,7 @@ def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
             yield _sample(RELOAD, case, _reload(daemon, changed))
             yield _sample(UNCHANGED, case, _reload(daemon, None))
             yield _sample(STATUS, case, _status(daemon))
+            yield _sample(ADD, case, _add(testbed, daemon, case))
 
 
 def label(work: str, case: Case) -> str:
@@ -66,3 +69,13 @@ def _status(daemon: Daemon) -> float:
     began = time.monotonic()
     daemon.ask("status").check_returncode()
     return time.monotonic() - began
+
+
+def _add(testbed: Testbed, daemon: Daemon, case: Case) -> float:
+    source, to = flow(case.rules), copy(case.rules, 0)
+    ends = ("--input", f"in:{source.address}:{source.port}", "--output", f"out:{to.address}:{to.port}")
+    with testbed.sinks([to]) as sinks, first_arrival(testbed, source, sinks) as arrivals:
+        began = time.monotonic()
+        daemon.ask("add", "added", *ends).check_returncode()
+        wait_until(lambda: arrivals, "the first packet of the new rule")
+    return arrivals[0] - began

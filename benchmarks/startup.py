@@ -13,9 +13,10 @@ from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import TTL
 from benchmarks.peers import RELAYS, Relay
+from benchmarks.sinks import Sinks
 from benchmarks.testbed import Testbed
 from mcrelay.lab.command import wait_until
-from mcrelay.traffic.endpoint import bind_to_device
+from mcrelay.traffic.endpoint import Endpoint, bind_to_device
 
 QUESTION = Question(
     "startup",
@@ -33,32 +34,38 @@ def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
 
 
 def _seconds(testbed: Testbed, relay: Relay) -> float:
-    arrivals: list[float] = []
-    with testbed.sinks(relay.destinations(ONE_FLOW)) as sinks, _trickle(testbed) as trickle:
-        watch = threading.Thread(target=_watch, args=(trickle, sinks.all_reached, arrivals), daemon=True)
-        watch.start()
+    flow, destinations = ONE_FLOW.inputs[0], relay.destinations(ONE_FLOW)
+    with testbed.sinks(destinations) as sinks, first_arrival(testbed, flow, sinks) as arrivals:
         began = time.monotonic()
         with relay.running(testbed, ONE_FLOW):
             wait_until(lambda: arrivals, f"the first packet from {relay.name}")
-        watch.join()
     return arrivals[0] - began
 
 
 @contextmanager
-def _trickle(testbed: Testbed) -> Iterator[socket.socket]:
-    """Yield a socket on the sender that is connected to the flow's destination."""
+def first_arrival(testbed: Testbed, flow: Endpoint, sinks: Sinks) -> Iterator[list[float]]:
+    """Send packets to a flow until one has arrived at all sinks; the list gets the time of the arrival."""
+    arrivals: list[float] = []
+    with _connected(testbed, flow) as sender:
+        watch = threading.Thread(target=_watch, args=(sender, sinks.all_reached, arrivals), daemon=True)
+        watch.start()
+        yield arrivals
+        watch.join()
+
+
+def _connected(testbed: Testbed, flow: Endpoint) -> socket.socket:
+    """Return a socket on the sender that is connected to the destination of a flow."""
     with testbed.sender.enter_namespace():
-        trickle = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with trickle:
-        bind_to_device(trickle, "eth0")
-        trickle.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, TTL)
-        trickle.connect((ONE_FLOW.inputs[0].address, ONE_FLOW.inputs[0].port))
-        yield trickle
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    bind_to_device(sender, "eth0")
+    sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, TTL)
+    sender.connect((flow.address, flow.port))
+    return sender
 
 
-def _watch(trickle: socket.socket, has_arrived: Callable[[], bool], arrivals: list[float]) -> None:
+def _watch(sender: socket.socket, has_arrived: Callable[[], bool], arrivals: list[float]) -> None:
     """Send until a packet arrives, and append the time of its arrival."""
     while not has_arrived():
-        trickle.send(bytes(ONE_FLOW.lengths[0]))
+        sender.send(bytes(ONE_FLOW.lengths[0]))
         time.sleep(INTERVAL_S)
     arrivals.append(time.monotonic())
