@@ -16,7 +16,7 @@ from mcrelay.config.model import Config, Destination, Input, Interface, Output, 
 from mcrelay.config.problems import ConfigError, Key, Problem
 from mcrelay.config.reader import Source
 from mcrelay.config.schema import default
-from mcrelay.config.section import Section, read_section
+from mcrelay.config.section import FileSection, Section, read_section
 from mcrelay.model.addresses import (
     BROADCAST_UNSUPPORTED,
     GROUP_RANGE,
@@ -48,7 +48,11 @@ def compile_config(sources: Sequence[Source], before: Mapping[str, Rule] | None 
 
     If `before` has an equal rule with the same name and location, the config has the object from `before`.
     """
-    files = [read_section(source) for source in sources]
+    return compile_sections([read_section(source) for source in sources], before)
+
+
+def compile_sections(files: Sequence[FileSection], before: Mapping[str, Rule] | None = None) -> Config:
+    """Do what `compile_config` does, with the sections of the files."""
     compiler = _Compiler((problem for _, problems in files for problem in problems), before or {})
     config = compiler.compile([section for section, _ in files])
     if compiler.problems:

@@ -25,7 +25,8 @@ class Section:
 
     def get(self, key: str, otherwise: Data = None) -> Data:
         """Return the value of a key, `otherwise` if the key is missing, or None if the value is forbidden."""
-        if (*self.path, key) in self.forbidden:
+        # Almost always, nothing is forbidden, and then the path is not needed.
+        if self.forbidden and (*self.path, key) in self.forbidden:
             return None
         return self.data.get(key, otherwise)
 
@@ -46,6 +47,8 @@ class Section:
     def valid_items(self, key: str) -> list[tuple[int, Data]]:
         """Return the items of the list at a key that the schema allows, each with its index."""
         items = self.get(key)
+        if not self.forbidden:
+            return list(enumerate(items or ()))
         path = (*self.path, key)
         return [(i, item) for i, item in enumerate(items or ()) if (*path, i) not in self.forbidden]
 
@@ -63,8 +66,12 @@ class Section:
         return self.source.where_key(*self.path)
 
 
-def read_section(source: Source) -> tuple[Section, list[Problem]]:
-    """Return the outermost map of a file, with the problems of its YAML and the violations of the schema."""
+FileSection = tuple[Section, list[Problem]]
+"""The outermost map of a file, with the problems of its YAML and the violations of the schema."""
+
+
+def read_section(source: Source) -> FileSection:
+    """Return the section of a file."""
     problems = list(source.problems)
     reported = {problem.where for problem in problems}
     forbidden: set[Path] = set()

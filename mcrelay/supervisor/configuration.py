@@ -20,6 +20,7 @@ from mcrelay.reload.requests import Confirm, OperatorRequest, Try
 from mcrelay.reload.results import Cause, Outcome, Reloads
 from mcrelay.reload.trial import BootTime, StartDecision
 from mcrelay.storage import config_files
+from mcrelay.storage.section_cache import SectionCache
 from mcrelay.storage.state_dir import StateDirectory, StateDirectoryError
 from mcrelay.supervisor.history_writer import Acceptance, HistoryWriter
 from mcrelay.supervisor.log_summary import count_states
@@ -61,6 +62,7 @@ class Configuration:
         self._history = HistoryWriter(state_directory, self.trials)
         self._notifier = notifier
         self._may_watch = may_watch
+        self._sections = SectionCache()
         self._last_read_hash = ""  # of the files, accepted or not
 
     @property
@@ -199,7 +201,7 @@ class Configuration:
         """Return the config of the files, with the unchanged rules of `before`; raises ConfigError."""
         if isinstance(read, ConfigError):
             raise read
-        return Version(config_files.compile_contents(read, before), digest, read)
+        return Version(self._sections.compile(read, before), digest, read)
 
     def _decide(self, cause: Cause, read: FilesRead, digest: str, end: BootTime | None = None) -> bool:
         """Accept or reject the files. With an `end`, put them on trial until then."""
