@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ VERBS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb that the arguments name, and return its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
+    # Where a verb needs numpy, the library of numpy for linear algebra would start a thread for each CPU.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     inherited_state.repair()
     streams.replace_output_streams()
     try:
@@ -76,15 +79,18 @@ def _run_verb(words: Sequence[str]) -> int:
     known = {verb.name: verb for verb in VERBS}
     if chosen is not None and chosen not in known:
         return _report_unknown(chosen, known)
-    options, unknown = _build_parser(known.get(chosen or "")).parse_known_args(words)
+    verb = known.get(chosen or "")
+    # Parsers take a while to build, and only the help of mcrelay itself shows all verbs.
+    verbs = (verb,) if verb and words[0] == verb.name else VERBS
+    options, unknown = _build_parser(verbs, verb).parse_known_args(words)
     if unknown:
         options.verb_parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     code: int = options.run(options)
     return code
 
 
-def _build_parser(chosen: Verb | None) -> argparse.ArgumentParser:
-    """Return the parser of all verbs, with the arguments of the chosen verb only."""
+def _build_parser(shown: Iterable[Verb], chosen: Verb | None) -> argparse.ArgumentParser:
+    """Return the parser of some verbs, with the arguments of the chosen verb only."""
     parser = argparse.ArgumentParser(
         prog="mcrelay",
         description="Relays UDP multicast from unroutable sources, with a routable source address.",
@@ -92,7 +98,7 @@ def _build_parser(chosen: Verb | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mcrelay {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in VERBS:
+    for verb in shown:
         verb_parser = verbs.add_parser(verb.name, help=verb.help, description=verb.help.capitalize() + ".")
         if verb is chosen:
             module = import_module(verb.module)

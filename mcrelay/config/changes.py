@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mcrelay.config.durations import format_duration
 from mcrelay.config.model import Config, Output, Rule
-from mcrelay.model.state import Dscp, Route, Ttl, output_name
+from mcrelay.model.outputs import Dscp, Ttl, output_name
+
+if TYPE_CHECKING:  # the import takes longer than the rest of `mcrelay status`
+    from mcrelay.model.state import Route
 
 MAX_NAMES = 100  # of each kind of change, in JSON
 
-RouteOf = Callable[[Config, Rule], Route | None]
+RouteOf = Callable[[Config, Rule], "Route | None"]
 """Returns the route of a rule of a config on a certain host, or None if the rule does not run there."""
 
 

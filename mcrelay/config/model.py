@@ -8,7 +8,7 @@ from typing import Literal
 
 from mcrelay.config.problems import Problem, SourceLocation
 from mcrelay.model.addresses import format_endpoint
-from mcrelay.model.state import Dscp, Ttl, output_name
+from mcrelay.model.outputs import Dscp, Ttl, output_name
 
 Destination = tuple[str, str, int]
 """Where packets are sent or taken: device, address and port."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
-from importlib import resources
+from pkgutil import get_data
 from typing import Any
 
 import fastjsonschema
@@ -19,11 +19,15 @@ from mcrelay.config.reader import Data
 Schema = dict[str, Any]  # the schema, or a part of it
 Check = Callable[[Data], bool]  # returns whether a value is valid
 
+_ANNOTATIONS = ("title", "description", "examples", "default")  # keywords that nothing is checked against
+_MAPS_OF_SCHEMAS = ("properties", "$defs")  # keywords with schemas by name: a name is no keyword
+
 
 @cache
 def schema() -> Schema:
     """Return the schema, which is a file in the package."""
-    text = resources.files("mcrelay").joinpath("schema.json").read_bytes()
+    text = get_data("mcrelay", "schema.json")
+    assert text is not None, "the loader of the package reads files"
     loaded: Schema = json.loads(text)
     return loaded
 
@@ -57,7 +61,7 @@ def compile_check(part: Schema) -> Check:
 
     JSON Schema accepts 1.0 as an integer. The function refuses it, because no valid value is a float.
     """
-    validate = fastjsonschema.compile(part, use_default=False)
+    validate = fastjsonschema.compile(_without_annotations(part), use_default=False)
 
     def check(value: Data) -> bool:
         try:
@@ -67,6 +71,24 @@ def compile_check(part: Schema) -> Check:
         return not _has_float(value)
 
     return check
+
+
+def _without_annotations(part: Data) -> Data:
+    """Return a schema without its texts, which fastjsonschema would write into its code, and compile."""
+    match part:
+        case dict():
+            kept = {key: value for key, value in part.items() if key not in _ANNOTATIONS}
+            return {key: _strip_value(key, value) for key, value in kept.items()}
+        case list():
+            return [_without_annotations(inner) for inner in part]
+        case _:
+            return part
+
+
+def _strip_value(key: str, value: Data) -> Data:
+    if key in _MAPS_OF_SCHEMAS:
+        return {name: _without_annotations(inner) for name, inner in value.items()}
+    return _without_annotations(value)
 
 
 def _has_float(value: Data) -> bool:

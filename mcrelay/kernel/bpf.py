@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +137,7 @@ def call(command: int, attributes: bytes) -> int:
 
 def call_in_place(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
     """Do what `call` does; the kernel may write into the attributes."""
-    number = _NUMBERS.get(platform.machine(), _GENERIC_NUMBER)
+    number = _NUMBERS.get(os.uname().machine, _GENERIC_NUMBER)
     words = (command, ctypes.addressof(attributes), len(attributes))
     result = int(_libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, words)))
     if result < 0:

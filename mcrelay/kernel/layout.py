@@ -16,8 +16,9 @@ from mcrelay.model.addresses import address_to_bytes, number_to_address
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES, Table
 from mcrelay.model.drops import Drop
 from mcrelay.model.near_misses import NearMiss
+from mcrelay.model.outputs import Dscp, Ttl
 from mcrelay.model.send_errors import OTHER_ERRNO, PathFault
-from mcrelay.model.state import Dscp, Flow, Ttl
+from mcrelay.model.state import Flow
 
 LAYOUT_VERSION = 1  # another one for a change after which a program cannot use the maps of the one before
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import struct
 
 from mcrelay.linux.constants import SCHED_OTHER
@@ -25,17 +24,17 @@ def ask_for_short_slices() -> bool:
     From Linux 6.12 on, a process that wakes up does not wait for the end of another one's longer slice. The
     share of the processor stays the same. Needs no privilege.
     """
-    if platform.machine() not in _NUMBERS:
+    if os.uname().machine not in _NUMBERS:
         return False
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     wanted = _ATTRIBUTES.pack(_ATTRIBUTES.size, SCHED_OTHER, 0, nice, 0, SLICE_NS, 0, 0)
-    return bool(_libc.syscall(_NUMBERS[platform.machine()][0], 0, wanted, 0) == 0)
+    return bool(_libc.syscall(_NUMBERS[os.uname().machine][0], 0, wanted, 0) == 0)
 
 
 def read_slice() -> int:
     """Return the time slice of this process in nanoseconds, 0 if the kernel does not report it."""
     memory = ctypes.create_string_buffer(_ATTRIBUTES.size)
-    number = _NUMBERS.get(platform.machine(), (0, 0))[1]
+    number = _NUMBERS.get(os.uname().machine, (0, 0))[1]
     if not number or _libc.syscall(number, 0, memory, _ATTRIBUTES.size, 0):
         return 0
     runtime: int = _ATTRIBUTES.unpack(memory.raw)[5]

@@ -10,14 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mcrelay.model.addresses import format_endpoint
+from mcrelay.model.outputs import Dscp, Ttl, output_name
 from mcrelay.model.send_errors import PathFault
-
-Ttl = int | Literal["decrement"]
-"""A TTL from 1 to 255, or "decrement": the TTL of the packet minus 1."""
-
-Dscp = int | Literal["copy"]
-"""A DSCP from 0 to 63, or "copy": the DSCP of the packet."""
 
 Routing = Literal["link", "device", "host"]
 """How the kernel routes what an egress socket sends.
@@ -90,11 +84,6 @@ class EthernetPath:
     source: str
     destination: str
     mtu: int
-
-
-def output_name(interface: str, destination: str, port: int) -> str:
-    """Return the name of an output within its rule; it does not depend on TTL, DSCP or source."""
-    return f"{interface}:{format_endpoint(destination, port)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from functools import cache
 from itertools import islice
 
@@ -32,6 +31,8 @@ def list_words(known: Iterable[str], limit: int = MAX_LISTED) -> str:
 
 def similar_words(word: str, known: Iterable[str]) -> list[str]:
     """Return up to three known words that resemble `word`. The cost is bounded: any client may ask often."""
+    from difflib import get_close_matches
+
     word = word[:MAX_WORD_LENGTH]
     alike = (other for other in known if other[:1] == word[:1] and abs(len(other) - len(word)) <= 3)
     return get_close_matches(word, islice(alike, MAX_COMPARED), 3)
@@ -39,4 +40,6 @@ def similar_words(word: str, known: Iterable[str]) -> list[str]:
 
 @cache
 def _nearest(word: str, known: tuple[str, ...]) -> str:
+    from difflib import get_close_matches  # here, because most processes never need it
+
     return next(iter(get_close_matches(word, known, 1)), "")

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from mcrelay.model.addresses import address_to_number
 from mcrelay.model.links import LOOPBACK_IFINDEX
+from mcrelay.model.outputs import Dscp, Ttl
 from mcrelay.model.send_errors import FAULT_CODES, PathFault
-from mcrelay.model.state import Dscp, Egress, Flow, Route, RouteOutput, Ttl
+from mcrelay.model.state import Egress, Flow, Route, RouteOutput
 from mcrelay.packet.keys import (
     EndpointKey,
     EndpointKeys,

@@ -24,7 +24,8 @@ def test_a_kernel_with_custom_slices_sets_them_and_keeps_the_priority():
 
 
 def test_on_an_unknown_architecture_nothing_is_called(monkeypatch):
-    monkeypatch.setattr(platform, "machine", lambda: "pdp11")
+    unknown = os.uname_result((*os.uname()[:4], "pdp11"))
+    monkeypatch.setattr(os, "uname", lambda: unknown)
     priority = os.getpriority(os.PRIO_PROCESS, 0)
     assert not scheduling.ask_for_short_slices()
     assert scheduling.read_slice() == 0
