@@ -1,7 +1,7 @@
 """Any frame becomes what a plain model says, which judges packets with the readers of packet/.
 
-The model has one rule more than they: the program sums the UDP checksum of packets for a rule only, so a damaged
-packet for no rule is not `malformed`.
+The model has one rule more than they: the program sums the UDP checksum of packets for a rule only, so a
+damaged packet for no rule is not `malformed`.
 """
 
 from collections import Counter
