@@ -91,12 +91,12 @@ def run(options: argparse.Namespace) -> int:
 def _decide(options: argparse.Namespace, tree: ConfigTree) -> Change:
     name, file = options.name, tree.drop_in_path(options.name)
     text = format_drop_in(name, build_rule(options))
-    wanted = tree.rule(name, parse_text(file, text))
     holder = tree.holder(name)
     if holder is None:
         if file.exists():
             raise EditRefused(f"{file} exists, but has no rule `{name}`: rename it, or choose another name")
         return Change(f"{name}: added, {file}", file, text)
+    wanted = tree.rule(name, parse_text(file, text))
     where = holder.where_key("rules", name)
     if _read_valid_rule(tree, name, holder) == wanted:
         return Change(f"{name}: unchanged, {where}")

@@ -445,6 +445,7 @@ def test_the_verbs_import_no_slow_library(verb, path):
         "asyncio",
         "watchdog",
         "subprocess",
+        "mcrelay.model.state",
     }
 
 

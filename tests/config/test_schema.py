@@ -96,6 +96,16 @@ def test_the_defaults_are_those_that_the_manual_promises():
 ANNOTATIONS = {"$ref", "title", "description", "examples", "default"}
 
 
+@pytest.mark.parametrize("name", sorted(ANNOTATIONS - {"$ref"}))
+def test_a_name_or_key_that_is_also_a_keyword_of_the_schema_is_checked(name):
+    ends = {"input": {"interface": name, "group": "239.1.1.1", "port": 1}, "outputs": [{"interface": name}]}
+    data = {"interfaces": {name: {"device": "eth0"}}, "rules": {name: {"description": "text", **ends}}}
+    assert is_valid(data)
+    assert not is_valid({**data, "interfaces": {name: {"device": 5}}})
+    assert not is_valid({**data, "rules": {name: {"description": 5, **ends}}})
+    assert not is_valid({**data, "rules": {name: {"description": "text"}}})
+
+
 def references(node):
     if isinstance(node, dict):
         if "$ref" in node:
