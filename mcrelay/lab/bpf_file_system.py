@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mcrelay.kernel.location import BPF_FILE_SYSTEM
 from mcrelay.lab.command import LabError
+from mcrelay.lab.host import NAMESPACES, iproute
 from mcrelay.linux.bpf_file_system import mount_bpf_file_system
 from mcrelay.linux.constants import CLONE_NEWNS, MNT_DETACH, MS_PRIVATE
 
@@ -43,12 +44,23 @@ def _leave_mount_namespace(path: Path) -> None:
     """Let no other process see what this one mounts on `path`."""
     if os.getpid() in _processes:
         return
+    _share_namespaces()
     mount_point = next(place for place in (path, *path.parents) if place.is_mount())
     _check(_libc.unshare(CLONE_NEWNS), "create a mount namespace")
     # The new mount belongs to the mount that has its directory, and goes where that one is shared.
     private = _libc.mount(b"none", os.fsencode(mount_point), None, ctypes.c_ulong(MS_PRIVATE), None)
     _check(private, f"make {mount_point} private")
     _processes.add(os.getpid())
+
+
+def _share_namespaces() -> None:
+    """Let the network namespaces of this process be seen from outside, by `ip netns` and by the next lab.
+
+    `ip netns add` shares their directory with later mount namespaces, but not with earlier ones.
+    """
+    if not NAMESPACES.is_mount():
+        name = f"mcrelay-{os.getpid()}-first"
+        iproute(f"netns add {name}", f"netns delete {name}")
 
 
 def _check(result: int, what: str) -> None:

@@ -153,3 +153,24 @@ def test_the_next_lab_removes_what_a_killed_one_left():
         while sleeping.exists():  # its new parent may be slow to bury it
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+KILL_A_LAB = """
+import subprocess, sys
+from pathlib import Path
+from mcrelay.lab import Lab
+from mcrelay.lab.command import wait_until
+killed = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, text=True)
+sleeping = Path("/proc", killed.stdout.readline().split()[1], "cmdline")
+killed.kill()
+killed.wait()
+with Lab():
+    wait_until(lambda: not sleeping.exists() or not sleeping.read_bytes(), "the end of the process")
+"""
+
+
+def test_the_first_lab_of_a_host_is_found_by_the_next_one_too():
+    """Before it, `ip netns` has not shared the directory of the namespaces with any process."""
+    fresh = 'mount -t tmpfs none /run && exec "$0" -c "$1" "$2"'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", fresh, sys.executable]
+    subprocess.run([*command, KILL_A_LAB, BUILD_AND_SLEEP], check=True, timeout=60)
