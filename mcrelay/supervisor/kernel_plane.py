@@ -31,6 +31,7 @@ from mcrelay.supervisor.kernel_life import Attachments, devices_of, find_directo
 from mcrelay.supervisor.kernel_tables import KernelTables, ensure_counters, wanted_tables
 from mcrelay.supervisor.log_summary import log_lines
 from mcrelay.supervisor.sockets import Sockets
+from mcrelay.supervisor.supply import SupplyError
 
 log = logging.getLogger("mcrelay")
 
@@ -132,8 +133,11 @@ class KernelDataPlane:
             failed = self._carry_out_all(self._opened, batch)
         except (OSError, RowsExhausted) as error:
             failed = dict.fromkeys(range(len(batch.actions)), _reason(error))
+            for action in batch.actions:
+                self._refuse(action, _reason(error))
         if failed:
-            self._refuse(batch, failed, now)
+            log_lines(logging.WARNING, failed.values(), "kernel data plane: ")
+            self._reconciler.batch_refused(KERNEL, batch.number, failed, now)
         else:
             self._try(lambda opened: opened.attachments.finish())
             self._reconciler.batch_acknowledged(KERNEL, batch.number)
@@ -216,9 +220,15 @@ class KernelDataPlane:
                 for output, earlier in zip(route.outputs, found.outputs, strict=False):
                     if output.egress.source == earlier.source:
                         self._sockets.keep_port(output.egress, earlier.source_port)
-            is_as_wanted = route is not None and self._translate(flow, route) == found
+            is_as_wanted = route is not None and self._is_translated(flow, route, found)
             flows[flow] = route if route is not None and is_as_wanted else UNKNOWN_ROUTE
         return kernel_state(flows)
+
+    def _is_translated(self, flow: Flow, route: Route, found: KernelRoute) -> bool:
+        try:
+            return self._translate(flow, route) == found
+        except (RowsExhausted, SupplyError):
+            return False  # as the batch that sets the flow tells
 
     def _prepare_tables(self, opened: _Opened) -> None:
         for ifindex in {flow.ifindex for flow in self._reconciler.desired.kernel.flows}:
@@ -233,7 +243,7 @@ class KernelDataPlane:
         """
         routes = self._reconciler.desired.kernel.flows.values()
         for egress in {output.egress for route in routes for output in route.outputs}:
-            with suppress(OSError):
+            with suppress(SupplyError):
                 self._sockets.endpoint(egress)
 
     def _wanted_tables(self) -> KernelTables:
@@ -245,8 +255,11 @@ class KernelDataPlane:
         for index, action in opened.attachments.in_order(batch.actions):
             try:
                 self._carry_out(opened, action)
+            except SupplyError as error:
+                failed[index] = str(error)  # in the workers, it would not be otherwise
             except (OSError, RowsExhausted) as error:
                 failed[index] = _describe_failure(action, error)
+                self._refuse(action, failed[index])
         deleted = [action.flow for action in batch.actions if isinstance(action, DeleteFlow)]
         _delete_flows(opened.maps, deleted)
         opened.maps.reclaim()
@@ -271,7 +284,7 @@ class KernelDataPlane:
             maps.set_flow(_without_source(flow), any_source)
 
     def _translate(self, flow: Flow, route: Route) -> KernelRoute:
-        """Return a route in the words of the maps; raises OSError and RowsExhausted."""
+        """Return a route in the words of the maps; raises RowsExhausted and SupplyError."""
         return KernelRoute(
             rule_row=self._counter_rows.rule_row(route.rule),
             link_row=self._counter_rows.link_row(flow.ifindex),
@@ -307,14 +320,11 @@ class KernelDataPlane:
                 return self._counter_rows.rule_row(taker.rule)
         return None
 
-    def _refuse(self, batch: SendBatch, failed: Mapping[int, str], now: float) -> None:
-        log_lines(logging.WARNING, failed.values(), "kernel data plane: ")
-        for index, reason in failed.items():
-            action = batch.actions[index]
-            if isinstance(action, SetFlow):
-                self._refused[action.route.rule] = reason
-                self.has_changed = True
-        self._reconciler.batch_refused(KERNEL, batch.number, failed, now)
+    def _refuse(self, action: WorkerAction, reason: str) -> None:
+        """Leave the rule of an action to the workers, until the next reload."""
+        if isinstance(action, SetFlow):
+            self._refused[action.route.rule] = reason
+            self.has_changed = True
 
 
 def _stop_forwarding(opened: _Opened) -> None:

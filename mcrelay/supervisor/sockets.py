@@ -17,6 +17,7 @@ from mcrelay.linux.readiness import find_readable
 from mcrelay.model.actions import Acquire, Open, Release, SetFlow, SupervisorAction, WorkerAction
 from mcrelay.model.addresses import address_to_number
 from mcrelay.model.state import (
+    KERNEL,
     RETURN_WORKER,
     DesiredState,
     Egress,
@@ -89,9 +90,13 @@ class Sockets:
     def endpoint(self, egress: Egress) -> tuple[str, int]:
         """Return the address and the port from which an output is sent; open the socket if it is missing.
 
-        Raises OSError.
+        Raises SupplyError.
         """
-        sending, _ = self._open_egress(egress)
+        try:
+            sending, _ = self._open_egress(egress)
+        except OSError as error:
+            action = Open(KERNEL, egress)
+            raise SupplyError({0: _describe_failure(action, self._describe_error(action, error))}) from error
         address, port = sending.getsockname()
         return address, port
 

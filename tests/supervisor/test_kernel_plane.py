@@ -13,7 +13,7 @@ from mcrelay.kernel.layout import AddressKey, group_mac
 from mcrelay.kernel.unavailable import KernelPlaneUnavailable
 from mcrelay.model.counters import RULES, Table
 from mcrelay.model.links import Link, LinkAddress, LinkTable
-from mcrelay.model.rule_status import RuleState
+from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import KERNEL, Attachment, Egress, Flow
 from mcrelay.protocol.control import KernelCounters
 from mcrelay.reconcile.commands import Kill, Perform, SendBatch, Start, Stop
@@ -22,6 +22,7 @@ from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.supervisor import counter_rows, kernel_plane
 from mcrelay.supervisor.counter_rows import CounterRows
 from mcrelay.supervisor.kernel_plane import UNKNOWN_ROUTE, KernelDataPlane
+from mcrelay.supervisor.supply import SupplyError
 from tests.support.kernel_harness import PROGRAMS, FakeMaps, FakePlane, FakeSockets
 
 RUN_DIR = Path("/run/mcrelay")
@@ -244,20 +245,40 @@ def test_a_flow_stays_in_the_kernel_until_the_workers_have_it(host):
 # Failures.
 
 
-def test_an_output_without_a_socket_is_a_failure_of_its_rule_alone(host, monkeypatch):
-    endpoint = host.sockets.endpoint
+def test_an_output_without_a_socket_is_a_failure_of_its_rule_alone_and_is_tried_again(host, monkeypatch):
+    endpoint, taken = host.sockets.endpoint, [7000]
 
     def refuse(egress):
-        if egress.source_port:
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        if egress.source_port in taken:
+            raise SupplyError({0: "another program has the port"})
         return endpoint(egress)
 
     monkeypatch.setattr(host.sockets, "endpoint", refuse)
     host.apply(config(rule("feed", 1).replace("plant,", "plant, source_port: 7000,"), rule("clock", 2)))
-    assert host.kernel.support.refused == {"feed": "address already in use"}
-    host.plan(config(rule("clock", 2)))
-    host.run()
+    assert host.kernel.support.refused == {}
+    assert host.status == RuleStatus(RuleState.FAILED, "another program has the port")
     assert set(host.maps.has_flows) == {CLOCK}
+    taken.clear()
+    host.now += 60
+    host.run()
+    assert host.status == RuleStatus(RuleState.ACTIVE)
+    assert set(host.maps.has_flows) == {FEED, CLOCK}
+
+
+def test_a_flow_of_an_earlier_daemon_whose_port_another_program_has_taken_keeps_no_daemon_from_its_start(
+    monkeypatch,
+):
+    earlier = Host(monkeypatch)
+    earlier.apply(BOTH)
+    host = Host(monkeypatch, earlier.maps)
+
+    def refuse(egress):
+        raise SupplyError({0: "another program has the port"})
+
+    monkeypatch.setattr(host.sockets, "endpoint", refuse)
+    host.plane.was_adopted = True
+    host.apply(BOTH)
+    assert host.status == RuleStatus(RuleState.FAILED, "another program has the port")
 
 
 def test_a_rule_that_the_kernel_refuses_fails_with_the_reason_and_the_others_run(host):

@@ -10,6 +10,7 @@ from mcrelay.model.links import Link, LinkTable
 from mcrelay.model.state import DesiredState, Egress, Ingress, WorkerState
 from mcrelay.supervisor import return_ports, sockets
 from mcrelay.supervisor.sockets import Sockets
+from mcrelay.supervisor.supply import SupplyError
 from tests.support.supervisor_harness import FakeKernel
 
 LINKS = LinkTable({"eth0": Link(2, "eth0"), "eth1": Link(3, "eth1")})
@@ -125,6 +126,6 @@ def test_an_output_has_the_port_of_an_earlier_daemon_if_it_is_free(relay):
 
 
 def test_an_output_without_a_device_has_no_endpoint(relay):
-    with pytest.raises(OSError, match="No such device"):
+    with pytest.raises(SupplyError, match=r"cannot send from 10.2.0.1 through device .*: no such device"):
         relay.endpoint(Egress(9, "10.2.0.1"))
     assert relay.endpoints() == set()
