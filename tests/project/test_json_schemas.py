@@ -5,6 +5,7 @@ import pytest
 from mcrelay_manual.code import parser_of, schema
 
 from mcrelay.cli import VERBS
+from mcrelay.model.send_errors import PathFault
 from tests.support import json_schemas
 
 
@@ -26,6 +27,10 @@ def test_the_help_points_at_the_schema(name):
 def test_a_schema_is_one_and_describes_every_key(name):
     jsonschema.Draft202012Validator.check_schema(schema(name))
     assert all(part.get("description") for part in keys_of(schema(name)))
+
+
+def test_the_faults_of_an_output_are_those_of_the_code():
+    assert schema("status")["$defs"]["fault"]["enum"] == [*PathFault, None]
 
 
 def keys_of(node):
