@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from mcrelay.kernel.counters import CounterReader
 from mcrelay.kernel.maps import possible_cpus
@@ -35,7 +35,7 @@ class KernelCounterMemory:
         finally:
             os.close(descriptor)
 
-    def refresh(self) -> None:
-        """Bring the memory up to date."""
+    def refresh(self, rows: Mapping[int, int]) -> None:
+        """Bring the first rows of each table up to date; `rows` has their number by the table's offset."""
         if self._reader is not None:
-            self._reader.copy_to(self._numbers)
+            self._reader.copy_to(self._numbers, rows)

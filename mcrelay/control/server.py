@@ -51,7 +51,7 @@ class Server:
     def __init__(self, channel: NonBlockingChannel) -> None:
         self._channel = channel
         self._selector = selectors.DefaultSelector()
-        self._counters = CounterReader(lambda: self._kernel_counters.refresh())
+        self._counters = CounterReader(lambda rows: self._kernel_counters.refresh(rows))
         self._kernel_counters = KernelCounterMemory(partial(self._counters.add, KERNEL))
         self._snapshot = SnapshotReplica(self._counters)
         self._documents = Documents(self._snapshot, self._counters, read_usage)

@@ -10,6 +10,7 @@ import mmap
 import struct
 import time
 from array import array
+from collections.abc import Mapping
 
 from mcrelay.kernel import bpf, layout
 from mcrelay.kernel.layout import COLD_COLUMNS, COUNT, HOT_COLUMNS, SEGMENT
@@ -52,24 +53,35 @@ class CounterReader:
             counts["last_error"] = _ERROR_NUMBERS[counts["last_error"]]
         return [counts.get(name, 0) for name in table.columns]
 
-    def copy_to(self, numbers: memoryview) -> None:
-        """Write all counters into the memory of a worker (model/counters.py), seen as 64-bit numbers."""
+    def copy_to(self, numbers: memoryview, rows: Mapping[int, int]) -> None:
+        """Write the counters into the memory of a worker (model/counters.py), seen as 64-bit numbers.
+
+        `rows` has the number of rows in use, the first ones of a table, by the table's offset.
+        """
         offset = _clock_offset()
         for segment in self._hot:
             table, row = layout.table_row(segment * SEGMENT)
-            self._copy(numbers, table, row, self._sum_hot(table, segment), offset)
+            if (count := min(SEGMENT, rows[table.offset] - row)) > 0:
+                self._copy(numbers, table, row, self._sum_hot(table, segment, count), offset)
         for segment, memory in self._cold.items():
             table, row = layout.table_row(segment * SEGMENT)
-            names = layout.COLD[id(table)]
-            columns = {name: memory[at::COLD_COLUMNS].tolist() for at, name in enumerate(names) if name}
-            self._copy(numbers, table, row, columns, offset)
+            if (count := min(SEGMENT, rows[table.offset] - row)) > 0:
+                columns = {
+                    name: memory[at : count * COLD_COLUMNS : COLD_COLUMNS].tolist()
+                    for at, name in enumerate(layout.COLD[id(table)])
+                    if name
+                }
+                self._copy(numbers, table, row, columns, offset)
 
-    def _sum_hot(self, table: Table, segment: int) -> dict[str, list[int]]:
-        """Return the columns of a segment over all CPUs."""
+    def _sum_hot(self, table: Table, segment: int, count: int) -> dict[str, list[int]]:
+        """Return the columns of the first rows of a segment over all CPUs."""
         names, memory, size = layout.HOT[id(table)], self._hot[segment], SEGMENT * HOT_COLUMNS
         parts = [
-            [memory[cpu * size + at : (cpu + 1) * size : HOT_COLUMNS].tolist() for at in range(len(names))]
-            for cpu in range(self._cpus)
+            [
+                memory[first + at : first + count * HOT_COLUMNS : HOT_COLUMNS].tolist()
+                for at in range(len(names))
+            ]
+            for first in range(0, self._cpus * size, size)
         ]
         columns = dict(
             zip(
@@ -81,7 +93,7 @@ class CounterReader:
         if "last_time" in names:
             time_at, source_at = names.index("last_time"), names.index("last_source")
             latest = [
-                max((part[time_at][row], part[source_at][row]) for part in parts) for row in range(SEGMENT)
+                max((part[time_at][row], part[source_at][row]) for part in parts) for row in range(count)
             ]
             columns["last_time"] = [moment for moment, _ in latest]
             columns["last_source"] = [_address_number(word) if moment else 0 for moment, word in latest]
@@ -99,7 +111,7 @@ class CounterReader:
             if name.endswith("_time"):
                 values = [moment + offset if moment else 0 for moment in values]
             first = table.index(row, name)
-            numbers[first : first + (SEGMENT - 1) * width + 1 : width] = array("Q", values)
+            numbers[first : first + (len(values) - 1) * width + 1 : width] = array("Q", values)
 
     def _read_hot(self, table: Table, cell: int) -> dict[str, int]:
         numbers = self._hot.get(cell // SEGMENT)

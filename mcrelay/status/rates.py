@@ -79,8 +79,11 @@ class Reading:
 class CounterReader:
     """Reads the memories to which the workers write their counters, and keeps the last samples of these."""
 
-    def __init__(self, refresh: Callable[[], None] = lambda: None) -> None:
-        """`refresh` is called before the counters are read, to bring a memory up to date."""
+    def __init__(self, refresh: Callable[[Mapping[int, int]], None] = lambda rows: None) -> None:
+        """`refresh` is called before the counters are read, to bring a memory up to date.
+
+        It gets the number of rows that are read, the first ones of each table, by the table's offset.
+        """
         self._refresh = refresh
         self._memories: dict[int, memoryview] = {}
         self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
@@ -97,7 +100,7 @@ class CounterReader:
 
     def sample(self, now: float) -> None:
         """Record a sample; `now` is in monotonic seconds."""
-        self._refresh()
+        self._refresh(self._rows)
         packets = {table.offset: self._column(table, "packets") for table in TABLES}
         octets = {table.offset: self._column(table, "octets") for table in TABLES}
         self._samples.append(Sample(now, len(self._memories), packets, octets))
@@ -110,7 +113,7 @@ class CounterReader:
 
     def read(self, now: float) -> Reading:
         """Return a reading of the current counters; `now` is in monotonic seconds."""
-        self._refresh()
+        self._refresh(self._rows)
         # The first counts of a worker that was added since the sample would look like a burst.
         comparable = (sample for sample in self._samples if sample.workers == len(self._memories))
         old_enough = [sample for sample in comparable if now - sample.time >= MIN_SPAN_S]

@@ -11,7 +11,9 @@ from mcrelay.kernel.layout import HOT_COLUMNS, SEGMENT
 from mcrelay.kernel.maps import possible_cpus
 from mcrelay.model.counters import COUNTERS_SIZE, LINKS
 from mcrelay.protocol.control import KernelCounters
+from mcrelay.status.rates import TABLES
 
+ROWS = dict.fromkeys((table.offset for table in TABLES), SEGMENT + 1)
 NAME = f"hot-{layout.cell(LINKS, 0) // SEGMENT}"
 
 
@@ -50,7 +52,7 @@ def is_open(descriptor):
 
 
 def test_without_a_kernel_data_plane_there_is_no_memory(memory, added):
-    memory.refresh()
+    memory.refresh(ROWS)
     assert added == []
 
 
@@ -61,10 +63,10 @@ def test_one_memory_follows_the_counters_of_all_segments(memory, added):
     memory.include(KernelCounters(1, "hot-1"), segment(9))
     assert not is_open(first)
     assert [len(one) for one in added] == [COUNTERS_SIZE]
-    memory.refresh()
+    memory.refresh(ROWS)
     assert packets_of(added[0]) == 7
     write(kept, 8)
-    memory.refresh()
+    memory.refresh(ROWS)
     assert packets_of(added[0]) == 8
     assert added[0].cast("Q")[LINKS.index(SEGMENT, "packets")] == 9
     os.close(kept)
@@ -73,7 +75,7 @@ def test_one_memory_follows_the_counters_of_all_segments(memory, added):
 def test_a_new_data_plane_has_a_new_memory(memory, added):
     memory.include(KernelCounters(1, NAME), segment(7))
     memory.include(KernelCounters(2, NAME), segment(1))
-    memory.refresh()
+    memory.refresh(ROWS)
     assert [packets_of(one) for one in added] == [0, 1]
 
 

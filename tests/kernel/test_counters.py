@@ -56,7 +56,15 @@ def test_the_copy_for_clients_has_the_counts_of_every_row(table):
         reader, f"cold-{number}", [count for _ in range(SEGMENT) for count in any_cell(cold, COLD_COLUMNS)]
     )
     copy = memoryview(mmap.mmap(-1, COUNTERS_SIZE)).cast("Q")
-    reader.copy_to(copy)
+    others = {other.offset: 0 for other in TABLES}
+    reader.copy_to(copy, {**others, table.offset: SEGMENT})
+    assert not any(any(table.counts(copy, row)) for row in range(2 * SEGMENT))
+    reader.copy_to(copy, {**others, table.offset: SEGMENT + 7})
+    assert [table.counts(copy, SEGMENT + row) for row in (6, 7)] == [
+        reader.row(table, SEGMENT + 6),
+        [0] * len(table.columns),
+    ]
+    reader.copy_to(copy, {**others, table.offset: 3 * SEGMENT})
     rows = [table.counts(copy, row) for row in range(SEGMENT, 2 * SEGMENT)]
     assert rows == [reader.row(table, row) for row in range(SEGMENT, 2 * SEGMENT)]
     assert any(map(any, rows))

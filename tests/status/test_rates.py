@@ -33,7 +33,7 @@ def test_without_a_row_or_without_a_worker_everything_is_zero(counts):
 
 
 def test_a_memory_is_brought_up_to_date_before_it_is_read():
-    memory, counts = Memory(), CounterReader(lambda: memory.rule(0, packets=next(packets), octets=0))
+    memory, counts = Memory(), CounterReader(lambda rows: memory.rule(0, packets=next(packets), octets=0))
     counts.add(0, memory.numbers.cast("B"))
     packets = iter((100, 300))
     counts.include(RULES, 0)
