@@ -8,10 +8,12 @@ import resource
 import socket
 from pathlib import Path
 
+from mcrelay.kernel.layout import SEGMENT
 from mcrelay.model.os_errors import format_os_error
 from mcrelay.model.state import DesiredState
 
 RESERVE = 64  # descriptors that rules must leave free, to read files and start workers
+_KERNEL_DESCRIPTORS = 15  # of the kernel data plane without any rule
 
 _MEMBERSHIPS = "net.ipv4.igmp_max_memberships"  # of one socket
 _OPTIONS = "net.core.optmem_max"  # bytes that filter and memberships of one socket may take
@@ -32,7 +34,19 @@ def count_descriptors(state: DesiredState) -> int:
     joins = math.ceil((sizes[0] - sizes[1]) / per_socket) + math.ceil(sizes[1] / per_socket)
     rings = len(state.workers) * len(state.forwarding.ingress)
     # An egress socket has another one for what comes back to its port.
-    return joins + rings + 2 * len(state.egress) + len(state.reservations) + RESERVE
+    sockets = joins + rings + 2 * len(state.egress) + len(state.reservations)
+    return sockets + _count_kernel_descriptors(state) + RESERVE
+
+
+def _count_kernel_descriptors(state: DesiredState) -> int:
+    """Return the number of maps and programs of the kernel data plane, with the segments of its maps."""
+    flows = state.kernel.flows
+    if not flows:
+        return 0
+    outputs = sum(len(route.outputs) for route in state.kernel.routes_by_rule().values())
+    counted = (len({flow.ifindex for flow in flows}), len(flows), outputs)  # links, rules, outputs
+    segments = 2 * sum(math.ceil(rows / SEGMENT) for rows in counted) + math.ceil(len(flows) / SEGMENT)
+    return _KERNEL_DESCRIPTORS + segments
 
 
 def keep_reserve(sock: socket.socket) -> socket.socket:
