@@ -174,9 +174,9 @@ def processes_in(namespace: str) -> list[int]:
     inode = _inode(NAMESPACES / namespace)
     if inode is None:
         return []
-    return [
-        int(process.name) for process in Path("/proc").glob("[0-9]*") if _inode(process / "ns/net") == inode
-    ]
+    # Texts, because Path takes four times as long, and a busy machine has many processes.
+    processes = filter(str.isdecimal, os.listdir("/proc"))
+    return [int(process) for process in processes if _inode(f"/proc/{process}/ns/net") == inode]
 
 
 def remove(namespace: str) -> None:
@@ -193,10 +193,10 @@ def remove(namespace: str) -> None:
     subprocess.run(["ip", "netns", "delete", namespace], check=False, capture_output=True)
 
 
-def _inode(namespace: Path) -> int | None:
+def _inode(namespace: Path | str) -> int | None:
     """Return the inode that identifies a namespace, or None if it does not exist."""
     try:
-        return namespace.stat().st_ino
+        return os.stat(namespace).st_ino
     except OSError:
         return None
 
