@@ -21,7 +21,7 @@ COMPILER = "ziglang>=0.13,<0.18"
 PROGRAM = Path(__file__).parents[1] / "mcrelay" / "kernel" / "program"
 SOURCE = PROGRAM / "relay.bpf.c"
 OBJECT = PROGRAM.with_name("relay.bpfel.o")
-_OPTIONS = ("-target", "bpfel-freestanding-none", "-O2", "-Wall", "-Wextra", "-Werror", "-c")
+_OPTIONS = ("-target", "bpfel-freestanding-none", "-mcpu=v3", "-O2", "-Wall", "-Wextra", "-Werror", "-c")
 _NEEDED = ("ziglang/zig", "ziglang/lib/std/std.zig")
 
 

@@ -20,7 +20,7 @@ from mcrelay.model.outputs import Dscp, Ttl
 from mcrelay.model.send_errors import OTHER_ERRNO, PathFault
 from mcrelay.model.state import Flow
 
-LAYOUT_VERSION = 1  # another one for a change after which a program cannot use the maps of the one before
+LAYOUT_VERSION = 2  # another one for a change after which a program cannot use the maps of the one before
 
 MAX_FLOWS = 65_536
 MAX_OUTPUTS = 64  # of a flow
@@ -33,13 +33,17 @@ COPY_DSCP, TAKES_PACKET = 1, 2
 TAKES_OUTGOING = 1
 
 FLOW_KEY = struct.Struct("=I4s4s2s2x")
-OUTPUT = struct.Struct("=III4s4s2s2s6s6sHBBBB6x")
+OUTPUT = struct.Struct("=IIIHBBII44s4x")
+HEADERS = struct.Struct("!2x6s6sHBBHHHBBH4s4sHHHH")  # of Ethernet, IP and UDP, in network byte order
+_IP_HEADER, _ENDPOINTS = slice(16, 36), slice(28, 40)  # of a struct headers
+_ETHERTYPE_IP, _IP_VERSION_WORDS, _PROTOCOL_UDP = 0x0800, 0x45, 17
 FLOW = struct.Struct(f"={FLOW_KEY.size}sIIIBB2x{INLINE_OUTPUTS * OUTPUT.size}s")
 CHUNK = struct.Struct(f"=II{CHUNK_OUTPUTS * OUTPUT.size}s")
 ENDPOINT = struct.Struct("=4s2s2x")
 ADDRESS_KEY = struct.Struct("=I4s2s2x")
 ADDRESS = struct.Struct("=II")
 NUMBER = struct.Struct("=I")
+ADDRESS_FACTOR, ADDRESS_SHIFT = 2_654_435_769, 24  # of the multiplicative hash of an address (Knuth)
 SCRATCH_OCTETS = 4096  # at least those of a struct scratch
 
 # Counters. The rows of the tables of model/counters.py are numbered one after the other, as cells. The
@@ -103,6 +107,7 @@ def map_specs(cpus: int) -> dict[str, MapSpec]:
         "flows": table("flows", FLOW_KEY, NUMBER, MAX_FLOWS),
         "chunks": table("chunks", NUMBER, CHUNK, OUTPUTS.rows),
         "own": table("own", ENDPOINT, NUMBER, OUTPUTS.rows),
+        "own_addresses": MapSpec("mcr_own_address", bpf.ARRAY, 4, NUMBER.size, 1 << 32 - ADDRESS_SHIFT),
         "addresses": table("addresses", ADDRESS_KEY, ADDRESS, 2 * MAX_FLOWS),
         "links": table("links", NUMBER, NUMBER, LINKS.rows),
         "slots": segments("slots", SLOT_SEGMENT, MAX_FLOWS),
@@ -136,31 +141,43 @@ class KernelOutput:
 
     def pack(self, takes_packet: bool) -> bytes:
         """Return the output as a struct output. One that `takes_packet` sends the packet itself, no copy."""
+        headers = self._pack_headers()
         return OUTPUT.pack(
             self.ifindex,
             cell(OUTPUTS, self.row),
             0 if self.taker_row is None else cell(RULES, self.taker_row),
-            *(address_to_bytes(self.source), address_to_bytes(self.destination)),
-            *(_port(self.source_port), _port(self.port), self.destination_mac, self.source_mac),
             min(self.mtu, 0xFFFF),
-            0 if self.ttl == "decrement" else self.ttl,
-            0 if self.dscp == "copy" else self.dscp << 2,
             COPY_DSCP * (self.dscp == "copy") | TAKES_PACKET * takes_packet,
             1 + SEND_ERRORS.index(str(self.fault)) if self.fault else 0,
+            _sum(headers[_IP_HEADER]),
+            _sum(headers[_ENDPOINTS]),
+            headers,
+        )
+
+    def _pack_headers(self) -> bytes:
+        """Return the headers of what is sent as a struct headers; what packets differ in is 0."""
+        tos = 0 if self.dscp == "copy" else self.dscp << 2
+        ttl = 0 if self.ttl == "decrement" else self.ttl
+        return HEADERS.pack(
+            *(self.destination_mac, self.source_mac, _ETHERTYPE_IP, _IP_VERSION_WORDS),
+            *(tos, 0, 0, 0, ttl, _PROTOCOL_UDP, 0),
+            *(address_to_bytes(self.source), address_to_bytes(self.destination)),
+            *(self.source_port, self.port, 0, 0),
         )
 
     @classmethod
     def unpack(cls, octets: bytes) -> KernelOutput:
         """Return the output that `pack` returned."""
-        ifindex, number, taker, source, destination, *others = OUTPUT.unpack(octets)
-        source_port, port, destination_mac, source_mac, mtu, ttl, tos, flags, fault = others
+        ifindex, number, taker, mtu, flags, fault, _, _, headers = OUTPUT.unpack(octets)
+        destination_mac, source_mac, _, _, tos, _, _, _, ttl, *others = HEADERS.unpack(headers)
+        _, _, source, destination, source_port, port, _, _ = others
         return cls(
             ifindex=ifindex,
             row=table_row(number)[1],
             source=_address(source),
-            source_port=int.from_bytes(source_port, "big"),
+            source_port=source_port,
             destination=_address(destination),
-            port=int.from_bytes(port, "big"),
+            port=port,
             destination_mac=destination_mac,
             source_mac=source_mac,
             mtu=mtu,
@@ -297,6 +314,17 @@ def group_mac(group: str) -> bytes:
     """Return the Ethernet address of a group (RFC 1112)."""
     octets = address_to_bytes(group)
     return bytes((0x01, 0x00, 0x5E, octets[1] & 0x7F, octets[2], octets[3]))
+
+
+def address_hash(address: str) -> int:
+    """Return the index of `own_addresses` for an address."""
+    number = int.from_bytes(address_to_bytes(address), "big")
+    return (number * ADDRESS_FACTOR & 0xFFFFFFFF) >> ADDRESS_SHIFT
+
+
+def _sum(octets: bytes) -> int:
+    """Return the sum of the words of 16 bits, from which the checksum is made (RFC 1071)."""
+    return sum(struct.unpack(f"={len(octets) // 2}H", octets))
 
 
 def _port(port: int) -> bytes:

@@ -55,6 +55,7 @@ class KernelMaps:
         self.cpus = cpus
         self._flows, self._chunks = self._table("flows"), self._table("chunks")
         self._own, self._addresses, self._links = map(self._table, ("own", "addresses", "links"))
+        self._own_addresses = self._table("own_addresses")
         specs = layout.map_specs(cpus)
         self._hot = Segments("hot", specs["hot"], descriptors, keep, is_frozen=True)
         self._cold = Segments("cold", specs["cold"], descriptors, keep, is_frozen=True)
@@ -160,7 +161,11 @@ class KernelMaps:
             segments.use()
 
     def set_own(self, address: str, port: int) -> None:
-        """Let the packets from an endpoint be counted as `own`: an output of the relay sends from there."""
+        """Let the packets from an endpoint be counted as `own`: an output of the relay sends from there.
+
+        `own_addresses` keeps what is set: it only spares the lookup of other addresses.
+        """
+        self._own_addresses.update(NUMBER.pack(layout.address_hash(address)), NUMBER.pack(1))
         self._own.update(layout.pack_endpoint(address, port), NUMBER.pack(1))
 
     def delete_own(self, address: str, port: int) -> None:

@@ -51,6 +51,7 @@ def size(name):
     ("name", "struct"),
     [
         ("flow_key", layout.FLOW_KEY),
+        ("headers", layout.HEADERS),
         ("output", layout.OUTPUT),
         ("flow", layout.FLOW),
         ("chunk", layout.CHUNK),
@@ -70,6 +71,9 @@ def test_a_struct_has_as_many_octets_in_both(name, struct):
         ("CHUNK_OUTPUTS", layout.CHUNK_OUTPUTS),
         ("SEGMENT_SHIFT", layout.SEGMENT.bit_length() - 1),
         ("SEGMENT_MASK", layout.SEGMENT - 1),
+        ("COLD_COLUMNS", layout.COLD_COLUMNS),
+        ("ADDRESS_FACTOR", layout.ADDRESS_FACTOR),
+        ("ADDRESS_SHIFT", layout.ADDRESS_SHIFT),
         ("COLD_SHIFT", layout.COLD_COLUMNS.bit_length() - 1),
         ("LAST_ERROR_TIME", layout.COLD[id(OUTPUTS)].index("last_error_time")),
         ("LAST_ERROR", layout.COLD[id(OUTPUTS)].index("last_error")),

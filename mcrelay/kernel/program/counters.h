@@ -53,15 +53,21 @@ FUNCTION int count_third(struct scratch *scratch, u32 cell, u32 packets)
 	return 0;
 }
 
+// Count a packet of a rule. The time of the kernel changes with its ticks (`jiffies`), and is asked for as often.
 FUNCTION int count_relayed(struct scratch *scratch, u32 rule)
 {
 	const struct packet *packet = &scratch->packet;
-	u64 *counts;
+	u64 *counts, tick = jiffies();
+
+	if (scratch->tick != tick) {
+		scratch->tick = tick;
+		scratch->time = ktime_get_coarse_ns();
+	}
 
 	WITH_HOT(rule, {
 		counts[PACKETS] += packet->segments;
 		counts[OCTETS] += packet->payload;
-		counts[RULE_LAST_TIME] = ktime_get_coarse_ns();
+		counts[RULE_LAST_TIME] = scratch->time;
 		counts[RULE_LAST_SOURCE] = packet->headers.ip.source;
 	});
 	return 0;
@@ -83,11 +89,24 @@ FUNCTION int set_cold(struct scratch *scratch, u32 cell, u32 column, u64 value)
 	return 0;
 }
 
+// Run a statement with `counts`, another cold count of the cell that was looked up last.
+#define WITH_OTHER_COLD(column, statement)                                                         \
+	scratch->index = (scratch->index & ~(COLD_COLUMNS - 1)) + (column);                        \
+	counts = map_lookup(segment, &scratch->index);                                             \
+	if (counts) {                                                                              \
+		statement                                                                          \
+	}
+
 FUNCTION int count_send_error(struct scratch *scratch, u32 cell, u32 column, u32 count)
 {
-	count_cold(scratch, cell, column, count);
-	set_cold(scratch, cell, LAST_ERROR_TIME, ktime_get_coarse_ns());
-	set_cold(scratch, cell, LAST_ERROR, column);
+	u64 *counts;
+
+	scratch->number = column;
+	WITH_COLD(cell, column, {
+		__sync_fetch_and_add(counts, count);
+		WITH_OTHER_COLD(LAST_ERROR_TIME, *counts = ktime_get_coarse_ns();)
+		WITH_OTHER_COLD(LAST_ERROR, *counts = scratch->number;)
+	});
 	return 0;
 }
 

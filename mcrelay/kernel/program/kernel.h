@@ -32,9 +32,15 @@ typedef long long s64;
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define BE16(x) ((u16)__builtin_bswap16(x))
+#define BE32(x) __builtin_bswap32(x)
+#define WORD_OF(first) ((u32)(first))
 #else
 #define BE16(x) ((u16)(x))
+#define BE32(x) ((u32)(x))
+#define WORD_OF(first) ((u32)(first) << 16)
 #endif
+// WORD_OF(x): the word of 32 bits that has `x` in the first 16 bits and then 0. A key is written in words: one that
+// is read as a word at once, after it was written in parts, makes the CPU wait.
 
 // linux/bpf.h
 
@@ -59,7 +65,9 @@ static long (*const redirect)(u32 ifindex, u64) = (void *)23;
 static long (*const skb_load_bytes)(const void *, u32 offset, void *to, u32 octets) = (void *)26;
 static s64 (*const csum_diff)(const void *from, u32, const void *to, u32, u32 seed) = (void *)28;
 static long (*const skb_change_tail)(struct __sk_buff *, u32 octets, u64) = (void *)38;
+static s64 (*const csum_update)(struct __sk_buff *, u32 added) = (void *)40;
 static long (*const skb_adjust_room)(struct __sk_buff *, int octets, u32 mode, u64) = (void *)50;
+static u64 (*const jiffies)(void) = (void *)118;
 static long (*const csum_level)(struct __sk_buff *, u64) = (void *)135;
 static u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
 

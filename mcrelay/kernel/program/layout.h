@@ -10,6 +10,9 @@
 #define CHUNK_OUTPUTS 4
 #define SEGMENT_SHIFT 10 // a segment has 1024 entries
 #define SEGMENT_MASK 1023
+#define ADDRESS_FACTOR 2654435769 // of the multiplicative hash of an address
+#define ADDRESS_SHIFT 24          // leaves 8 bits of it
+#define COLD_COLUMNS 16
 #define COLD_SHIFT 4 // a cell has 16 cold counts
 #define SUM_OCTETS 512 // summed at once, the most that csum_diff takes before Linux 6.13
 #define MAX_TAIL 2048 // octets behind the datagram that are restored; those after them become zero
@@ -37,17 +40,38 @@ enum cold_of_output {
 
 struct flow_key {
 	u32 ifindex, destination, source;
-	u16 port, unused;
+	u32 port; // WORD_OF, as in the other keys
 };
 
-struct output {
-	u32 ifindex, cell, taker, source, destination;
-	u16 source_port, port;
+struct ip {
+	u8 version_words, tos;
+	u16 total, id, fragment;
+	u8 ttl, protocol;
+	u16 check;
+	u32 source, destination;
+};
+
+struct udp {
+	u16 source, destination, length, check;
+};
+
+struct headers {
+	u16 unused; // so that `ip` is aligned
 	u8 macs[12]; // destination and source
+	u16 ethertype;
+	struct ip ip;
+	struct udp udp;
+};
+
+// What differs from packet to packet is 0 in `headers`: lengths, identification, checksums; and TOS or TTL if the packet
+// determines them.
+struct output {
+	u32 ifindex, cell, taker;
 	u16 mtu;
-	u8 ttl, tos, flags, fault;
-	u16 unused;
-	u32 unused_word;
+	u8 flags, fault;
+	u32 ip_sum, endpoint_sum; // of the words of 16 bits of the IP header; of addresses and ports
+	struct headers headers;
+	u32 unused;
 };
 
 struct flow {
@@ -64,13 +88,11 @@ struct chunk {
 };
 
 struct endpoint {
-	u32 address;
-	u16 port, unused;
+	u32 address, port;
 };
 
 struct address_key {
-	u32 ifindex, address;
-	u16 port, unused;
+	u32 ifindex, address, port;
 };
 
 struct address {
@@ -78,4 +100,4 @@ struct address {
 };
 
 // A map is known by its name alone: the loader puts its descriptor where the program loads its address.
-extern const char flows, slots, chunks, own, addresses, links, hot, cold, scratches;
+extern const char flows, slots, chunks, own, own_addresses, addresses, links, hot, cold, scratches;

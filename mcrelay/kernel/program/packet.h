@@ -4,26 +4,6 @@
 
 #include "layout.h"
 
-struct ip {
-	u8 version_words, tos;
-	u16 total, id, fragment;
-	u8 ttl, protocol;
-	u16 check;
-	u32 source, destination;
-};
-
-struct udp {
-	u16 source, destination, length, check;
-};
-
-struct headers {
-	u16 unused; // so that `ip` is aligned
-	u8 macs[12];
-	u16 ethertype;
-	struct ip ip;
-	struct udp udp;
-};
-
 #define FRAME_HEADERS 42 // octets of Ethernet, IP and UDP without options
 #define LINK_HEADER 14
 #define IP_HEADER 20
@@ -44,16 +24,16 @@ struct packet {
 	u32 options[MAX_OPTIONS / 4];
 	struct tag outer_tag, nested_tags[NESTED_TAGS];
 	u32 has_outer_tag, nested_count;
+	u32 vlan, option_octets;
 	u32 verdict;
-	u32 vlan;
 	u32 network;        // offset of the IP header
-	u32 option_octets;
 	u32 length;         // octets of the frame
 	u32 payload;        // octets
 	u32 segments;       // datagrams in the frame
 	u32 segment;        // octets of IP of the longest of them
 	u32 sum;            // of the UDP header and payload without addresses, ports and checksum
 	u32 checksum;
+	u32 may_be_complete; // the kernel may have the sum of all octets (CHECKSUM_COMPLETE), which must stay right
 	u32 cpu;
 };
 
@@ -70,6 +50,7 @@ struct scratch {
 	u32 decision; // of `ring_filter`, about the packet that the device `decided` has received
 	u32 decided;
 	u64 identity; // of that packet
+	u64 tick, time; // the last tick in which a packet was relayed, and the time then
 	int action;  // of tc, if the host's stack does not get the packet
 	u32 has_extras;
 	u32 is_busy; // a device sends a copy straight back to a device of an input, which the program ignores

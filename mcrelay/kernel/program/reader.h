@@ -53,60 +53,42 @@ INLINE int is_bad_header(const struct packet *packet, u32 present)
 	return fold(sum) != 0xFFFF;
 }
 
-// Read a frame. The verdict is that of the readers in packet/; a frame that is ignored has no UDP header, or is
-// for another host.
-FUNCTION u32 read_packet(const struct __sk_buff *skb, struct packet *packet)
+// Read the IP options, and the UDP header behind them. Return 0 if the header is longer than the frame, or too short.
+FUNCTION int read_options(const struct __sk_buff *skb, struct packet *packet)
 {
-	struct headers *headers = &packet->headers;
-	u32 udp = LINK_HEADER + IP_HEADER;
+	u32 words = packet->headers.ip.version_words & 15;
 
-	packet->length = skb->len;
-	packet->network = LINK_HEADER;
-	packet->has_outer_tag = packet->nested_count = packet->vlan = packet->option_octets = 0;
+	if (words < 5 || packet->length - packet->network < 4 * words)
+		return 0;
+	u32 octets = 4 * words - IP_HEADER;
+
+	packet->option_octets = octets;
+	__builtin_memset(packet->options, 0, MAX_OPTIONS);
+	packet->headers.udp = (struct udp){};
+	CHECK_RANGE(octets, MAX_OPTIONS, return 0;)
+	if (skb_load_bytes(skb, packet->network + IP_HEADER, packet->options, octets))
+		return 0;
+	skb_load_bytes(skb, packet->network + IP_HEADER + octets, &packet->headers.udp, UDP_HEADER);
+	return 1;
+}
+
+// Judge a frame by its headers. The verdict is that of the readers in packet/; a frame that is ignored has no UDP
+// header.
+FUNCTION u32 judge(const struct __sk_buff *skb, struct packet *packet)
+{
+	const struct headers *headers = &packet->headers;
+
 	packet->segments = packet->payload = 0;
-	if (skb_load_bytes(skb, 0, headers->macs, FRAME_HEADERS)) {
-		headers->udp = (struct udp){};
-		if (skb_load_bytes(skb, 0, headers->macs, LINK_HEADER + IP_HEADER))
-			return IGNORED;
-	}
-	if (skb->vlan_present || headers->ethertype != ETH_P_IP) {
-		if (headers->ethertype != ETH_P_IP && !is_tag(headers->ethertype))
-			return IGNORED;
-		read_tags(skb, packet);
-		if (headers->ethertype != ETH_P_IP)
-			return IGNORED;
-		if (packet->network > LINK_HEADER) {
-			headers->udp = (struct udp){};
-			if (skb_load_bytes(skb, packet->network, &headers->ip, IP_HEADER))
-				return IGNORED;
-			skb_load_bytes(skb, packet->network + IP_HEADER, &headers->udp, UDP_HEADER);
-		}
-		udp = packet->network + IP_HEADER;
-	}
 	if (headers->ip.protocol != IPPROTO_UDP)
 		return IGNORED;
-
-	u32 present = packet->length - packet->network;
-	u32 words = headers->ip.version_words & 15;
-
-	if (words != 5) {
-		if (words < 5 || present < 4 * words)
-			return packet->vlan ? IS_TAGGED : IS_MALFORMED;
-		u32 octets = 4 * words - IP_HEADER;
-
-		packet->option_octets = octets;
-		__builtin_memset(packet->options, 0, MAX_OPTIONS);
-		headers->udp = (struct udp){};
-		CHECK_RANGE(octets, MAX_OPTIONS, return IGNORED;)
-		if (skb_load_bytes(skb, udp, packet->options, octets))
-			return packet->vlan ? IS_TAGGED : IS_MALFORMED;
-		skb_load_bytes(skb, udp + octets, &headers->udp, UDP_HEADER);
-	}
+	if ((headers->ip.version_words & 15) != 5 && !read_options(skb, packet))
+		return packet->vlan ? IS_TAGGED : IS_MALFORMED;
 	if (packet->vlan)
 		return IS_TAGGED;
+	u32 present = packet->length - packet->network;
+
 	if (is_bad_header(packet, present))
 		return IS_MALFORMED;
-
 	u32 datagram = BE16(headers->udp.length);
 	u32 room = BE16(headers->ip.total) - IP_HEADER - packet->option_octets;
 
@@ -127,4 +109,88 @@ FUNCTION u32 read_packet(const struct __sk_buff *skb, struct packet *packet)
 		return IS_MALFORMED;
 	packet->payload = datagram - UDP_HEADER;
 	return PLAIN;
+}
+
+INLINE void begin(const struct __sk_buff *skb, struct packet *packet)
+{
+	packet->length = skb->len;
+	packet->network = LINK_HEADER;
+	packet->has_outer_tag = packet->nested_count = packet->vlan = packet->option_octets = 0;
+}
+
+// Read any frame, and judge it.
+FUNCTION u32 read_packet(const struct __sk_buff *skb, struct packet *packet)
+{
+	struct headers *headers = &packet->headers;
+
+	begin(skb, packet);
+	if (skb_load_bytes(skb, 0, headers->macs, FRAME_HEADERS)) {
+		headers->udp = (struct udp){};
+		if (skb_load_bytes(skb, 0, headers->macs, LINK_HEADER + IP_HEADER))
+			return IGNORED;
+	}
+	if (headers->ethertype != ETH_P_IP && !is_tag(headers->ethertype))
+		return IGNORED;
+	if (skb->vlan_present || headers->ethertype != ETH_P_IP) {
+		read_tags(skb, packet);
+		if (headers->ethertype != ETH_P_IP)
+			return IGNORED;
+		if (packet->network > LINK_HEADER) {
+			headers->udp = (struct udp){};
+			if (skb_load_bytes(skb, packet->network, &headers->ip, IP_HEADER))
+				return IGNORED;
+			skb_load_bytes(skb, packet->network + IP_HEADER, &headers->udp, UDP_HEADER);
+		}
+	}
+	return judge(skb, packet);
+}
+
+// The headers behind the first two octets of a frame, which are aligned as the IP header is.
+struct words {
+	u32 words[(FRAME_HEADERS - 2) / 4];
+};
+
+// Judge a frame without tags of which all is as usual. Return 0 if it is not PLAIN, or only `judge` can tell.
+INLINE int is_plain(const struct __sk_buff *skb, struct packet *packet)
+{
+	const struct ip *ip = &packet->headers.ip;
+	u32 room = BE16(ip->total) - IP_HEADER, datagram = BE16(packet->headers.udp.length);
+
+	if (ip->version_words != 0x45 || ip->fragment & BE16(0x3FFF) || skb->gso_size ||
+	    room > packet->length - LINK_HEADER - IP_HEADER || datagram > room || datagram < UDP_HEADER ||
+	    sum_header(ip) != 0xFFFF)
+		return 0;
+	packet->segments = 1;
+	packet->segment = datagram + IP_HEADER;
+	packet->payload = datagram - UDP_HEADER;
+	return 1;
+}
+
+// Do what `read_packet` does, with few calls if the headers lie in one piece. Only programs of tc can do this.
+INLINE u32 read_received(const struct __sk_buff *skb, struct packet *packet)
+{
+	const u8 *frame = (const u8 *)(u64)skb->data;
+	struct headers *headers = &packet->headers;
+
+	if (frame + FRAME_HEADERS > (const u8 *)(u64)skb->data_end || skb->vlan_present ||
+	    *(const u16 *)(frame + LINK_HEADER - 2) != ETH_P_IP || frame[LINK_HEADER + 9] != IPPROTO_UDP)
+		return read_packet(skb, packet);
+	*(u16 *)headers->macs = *(const u16 *)frame;
+	*(struct words *)(headers->macs + 2) = *(const struct words *)(frame + 2);
+	begin(skb, packet);
+	return is_plain(skb, packet) ? PLAIN : judge(skb, packet);
+}
+
+// Whether a frame is certainly nothing that a program handles. The usual frame of another protocol costs no more.
+INLINE int is_other(const struct __sk_buff *skb)
+{
+	const u8 *frame = (const u8 *)(u64)skb->data;
+
+	if (frame + FRAME_HEADERS > (const u8 *)(u64)skb->data_end)
+		return 0;
+	u16 ethertype = *(const u16 *)(frame + LINK_HEADER - 2);
+
+	if (ethertype == ETH_P_IP)
+		return frame[LINK_HEADER + 9] != IPPROTO_UDP;
+	return !is_tag(ethertype);
 }

@@ -33,8 +33,7 @@ FUNCTION u32 find_slot(struct __sk_buff *skb, struct scratch *scratch, u32 sourc
 	scratch->flow.ifindex = skb->ifindex;
 	scratch->flow.destination = scratch->packet.headers.ip.destination;
 	scratch->flow.source = source;
-	scratch->flow.port = scratch->packet.headers.udp.destination;
-	scratch->flow.unused = 0;
+	scratch->flow.port = WORD_OF(scratch->packet.headers.udp.destination);
 	const u32 *slot = map_lookup(&flows, &scratch->flow);
 
 	return slot ? *slot : NO_SLOT;
@@ -82,8 +81,7 @@ FUNCTION u64 find_address(struct scratch *scratch, u32 ifindex, u32 port)
 {
 	scratch->address.ifindex = ifindex;
 	scratch->address.address = scratch->packet.headers.ip.destination;
-	scratch->address.port = port;
-	scratch->address.unused = 0;
+	scratch->address.port = WORD_OF(port);
 	const struct address *address = map_lookup(&addresses, &scratch->address);
 
 	return address ? FOUND | (u64)address->flags << 32 | address->rule : 0;
@@ -98,6 +96,22 @@ INLINE int is_group(u32 address)
 INLINE int is_counted(struct scratch *scratch)
 {
 	return is_group(scratch->packet.headers.ip.destination) || find_address(scratch, 0, 0) != 0;
+}
+
+// Whether an output of the relay sends from the packet's source. Most sources are told by `own_addresses`, which costs
+// less: it has the outputs' addresses, hashed.
+INLINE int is_own(struct scratch *scratch)
+{
+	const struct headers *headers = &scratch->packet.headers;
+
+	scratch->number = (u32)(BE32(headers->ip.source) * ADDRESS_FACTOR) >> ADDRESS_SHIFT;
+	const u32 *is_possible = map_lookup(&own_addresses, &scratch->number);
+
+	if (!is_possible || !*is_possible)
+		return 0;
+	scratch->endpoint.address = headers->ip.source;
+	scratch->endpoint.port = WORD_OF(headers->udp.source);
+	return map_lookup(&own, &scratch->endpoint) != 0;
 }
 
 // Tells the two programs that they see the same packet.
@@ -169,7 +183,7 @@ INLINE enum decision take_decision(const struct __sk_buff *skb, struct scratch *
 INLINE int handle(struct __sk_buff *skb, struct scratch *scratch)
 {
 	const struct packet *packet = &scratch->packet;
-	u32 verdict = read_packet(skb, &scratch->packet);
+	u32 verdict = read_received(skb, &scratch->packet);
 	const struct flow *flow;
 	void *segment;
 	u32 slot;
@@ -196,10 +210,7 @@ INLINE int handle(struct __sk_buff *skb, struct scratch *scratch)
 			  count_cold(scratch, scratch->rule, SOURCE, packet->segments);
 			  return TC_ACT_UNSPEC;)
 	}
-	scratch->endpoint.address = packet->headers.ip.source;
-	scratch->endpoint.port = packet->headers.udp.source;
-	scratch->endpoint.unused = 0;
-	if (map_lookup(&own, &scratch->endpoint)) {
+	if (is_own(scratch)) {
 		count_cold(scratch, flow->rule, OWN, packet->segments);
 		return TC_ACT_UNSPEC;
 	}
@@ -210,7 +221,7 @@ SECTION("classifier") int ingress(struct __sk_buff *skb)
 {
 	u32 key = SCRATCH_OF_INGRESS;
 
-	if (skb->pkt_type > PACKET_MULTICAST)
+	if (skb->pkt_type > PACKET_MULTICAST || is_other(skb))
 		return TC_ACT_UNSPEC;
 	struct scratch *scratch = map_lookup(&scratches, &key);
 
@@ -281,7 +292,7 @@ SECTION("clearing") int clear(struct __sk_buff *skb)
 		return 1;
 	u32 cell = scratch->endpoint.address;
 
-	scratch->packet.cpu = *(const u32 *)&scratch->endpoint.port;
+	scratch->packet.cpu = scratch->endpoint.port;
 	WITH_HOT(cell, counts[0] = counts[1] = counts[2] = counts[3] = 0;);
 	REPEAT_16(set_cold(scratch, cell, column++, 0);)
 	return 0;

@@ -23,83 +23,86 @@ INLINE u32 error_column(s64 result)
 	}
 }
 
-// Write the headers of an output over those of the packet. Return an error of skb_store_bytes.
-INLINE long write_headers(struct __sk_buff *skb, struct scratch *scratch, const struct output *output, u8 ttl,
-			  u16 id)
+// Make the headers that an output sends.
+INLINE void make_headers(struct scratch *scratch, const struct output *output, u32 ttl, u16 id)
 {
 	const struct packet *packet = &scratch->packet;
 	struct headers *new = &scratch->headers;
 	u16 total = BE16(IP_HEADER + UDP_HEADER + packet->payload);
-	u8 tos = output->flags & COPY_DSCP ? packet->headers.ip.tos & 0xFC : output->tos;
-	u64 addresses = (u64)output->source + output->destination;
-	u16 check = 0;
+	u32 sum = output->ip_sum + total + id;
 
-	new->ip.version_words = 0x45;
-	new->ip.tos = tos;
+	*new = output->headers;
 	new->ip.total = total;
 	new->ip.id = id;
-	new->ip.fragment = 0;
-	new->ip.ttl = ttl;
-	new->ip.protocol = IPPROTO_UDP;
-	new->ip.check = fold(addresses + BE16(0x4500 | tos) + total + id + BE16(ttl << 8 | IPPROTO_UDP)) ^ 0xFFFF;
-	new->ip.source = output->source;
-	new->ip.destination = output->destination;
-	new->udp.source = output->source_port;
-	new->udp.destination = output->port;
+	if (output->flags & COPY_DSCP) {
+		u8 tos = packet->headers.ip.tos & 0xFC;
+
+		new->ip.tos = tos;
+		sum += BE16(tos);
+	}
+	if (ttl) {
+		new->ip.ttl = ttl;
+		sum += BE16(ttl << 8);
+	}
+	new->ip.check = fold(sum) ^ 0xFFFF;
 	new->udp.length = packet->headers.udp.length;
 	if (packet->checksum == PARTIAL) {
-		check = fold(packet->sum + addresses);
+		new->udp.check = fold((u64)packet->sum + output->headers.ip.source + output->headers.ip.destination);
 	} else if (packet->checksum == WHOLE) {
-		check = fold(packet->sum + addresses + output->source_port + output->port) ^ 0xFFFF;
-		check = check ? check : 0xFFFF;
+		u32 check = fold(packet->sum + output->endpoint_sum) ^ 0xFFFF;
+
+		new->udp.check = check ? check : 0xFFFF;
 	}
-	new->udp.check = check;
-	long error = skb_store_bytes(skb, 0, output->macs, sizeof(output->macs), 0);
+}
+
+// Write headers without tags and options over those of the packet. Return 0, or an error. The sum that the kernel
+// may have begins with the IP header; only then is it written apart.
+INLINE long write_headers(struct __sk_buff *skb, const struct packet *packet, const struct headers *headers)
+{
+	if (!packet->may_be_complete)
+		return skb_store_bytes(skb, 0, headers->macs, FRAME_HEADERS, 0);
+	long error = skb_store_bytes(skb, 0, headers->macs, sizeof(headers->macs), 0);
 
 	if (error)
 		return error;
-	return skb_store_bytes(skb, LINK_HEADER, &new->ip, IP_HEADER + UDP_HEADER, BPF_F_RECOMPUTE_CSUM);
+	return skb_store_bytes(skb, LINK_HEADER, &headers->ip, IP_HEADER + UDP_HEADER, BPF_F_RECOMPUTE_CSUM);
 }
 
 // Send the packet to one output, and count what became of it.
 FUNCTION int send(struct __sk_buff *skb, struct scratch *scratch, const struct output *output)
 {
-	const struct packet *packet = &scratch->packet;
-	u32 packets = packet->segments;
-	u8 ttl = output->ttl;
+	struct packet *packet = &scratch->packet;
+	u32 column, ttl = 0;
 	s64 result;
 
 	if (output->fault) {
-		count_send_error(scratch, output->cell, output->fault - 1, packets);
-		return 0;
+		column = output->fault - 1;
+		goto fail;
 	}
-	if (!ttl) {
+	if (!output->headers.ip.ttl) {
 		ttl = packet->headers.ip.ttl;
-		if (ttl <= 1) {
-			count_third(scratch, output->cell, packets);
-			return 0;
-		}
+		if (ttl <= 1)
+			return count_third(scratch, output->cell, packet->segments);
 		ttl--;
 	}
-	if (packet->segment > output->mtu) {
-		count_send_error(scratch, output->cell, ERROR_EMSGSIZE, packets);
-		return 0;
-	}
+	column = ERROR_EMSGSIZE;
+	if (packet->segment > output->mtu)
+		goto fail;
 	// DF is not set, so the identification must differ from packet to packet (RFC 6864).
-	u16 id = count_traffic(scratch, output->cell, packets, packet->payload) + (packet->cpu << 11);
+	u16 id = count_traffic(scratch, output->cell, packet->segments, packet->payload) + (packet->cpu << 11);
 
-	result = write_headers(skb, scratch, output, ttl, BE16(id));
+	make_headers(scratch, output, ttl, BE16(id));
+	result = write_headers(skb, packet, &scratch->headers);
 	if (!result && output->flags & TAKES_PACKET)
 		scratch->action = redirect(output->ifindex, 0);
 	else if (!result)
 		result = clone_redirect(skb, output->ifindex, 0);
-	if (result != NET_XMIT_SUCCESS) {
-		count_traffic(scratch, output->cell, -(s64)packets, -(s64)packet->payload);
-		count_send_error(scratch, output->cell, error_column(result), packets);
-		return 0;
-	}
-	if (output->taker)
-		count_cold(scratch, output->taker, OWN, packets);
+	if (result == NET_XMIT_SUCCESS)
+		return output->taker ? count_cold(scratch, output->taker, OWN, packet->segments) : 0;
+	column = error_column(result);
+	count_traffic(scratch, output->cell, -(s64)packet->segments, -(s64)packet->payload);
+fail:
+	count_send_error(scratch, output->cell, column, packet->segments);
 	return 0;
 }
 
@@ -178,12 +181,12 @@ FUNCTION long restore_extras(struct __sk_buff *skb, struct scratch *scratch)
 // Make the packet what it was. Return 0, or an error.
 INLINE long restore(struct __sk_buff *skb, struct scratch *scratch)
 {
-	struct headers *headers = &scratch->packet.headers;
+	const struct headers *headers = &scratch->packet.headers;
 
+	if (!scratch->has_extras)
+		return write_headers(skb, &scratch->packet, headers);
 	if (skb_store_bytes(skb, 0, headers->macs, sizeof(headers->macs), 0))
 		return -ENOMEM;
-	if (!scratch->has_extras)
-		return skb_store_bytes(skb, LINK_HEADER, &headers->ip, IP_HEADER + UDP_HEADER, BPF_F_RECOMPUTE_CSUM);
 	return restore_extras(skb, scratch);
 }
 
@@ -208,12 +211,12 @@ FUNCTION u32 send_chunk(struct __sk_buff *skb, struct scratch *scratch, u32 numb
 
 INLINE void send_to_all(struct __sk_buff *skb, struct scratch *scratch, const struct flow *flow)
 {
-	u32 next = flow->next;
-
 	if (flow->count > 0)
 		send(skb, scratch, &flow->outputs[0]);
 	if (flow->count > 1)
 		send(skb, scratch, &flow->outputs[1]);
+	u32 next = flow->next;
+
 	REPEAT_16(if (next) next = send_chunk(skb, scratch, next);)
 }
 

@@ -1,9 +1,12 @@
 """What the kernel plane sends: fan-out, exclusive flows, super-packets, send errors, changes of routes."""
 
+import struct
+
 import pytest
 
-from mcrelay.kernel.layout import AddressKey
+from mcrelay.kernel.layout import AddressKey, address_hash
 from mcrelay.lab import Lab
+from mcrelay.model.addresses import address_to_bytes
 from mcrelay.model.counters import LINKS, OUTPUTS, RULES
 from mcrelay.model.send_errors import SEND_ERROR_NAMES, PathFault
 from tests.netns.support.kernel_bench import (
@@ -165,6 +168,36 @@ def test_what_the_relay_sends_is_not_taken_again(bench):
     )
     assert bench.output.receive() == []
     assert bench.counts(RULES, RULE) == {"own": 1}
+
+
+def test_a_source_with_the_hash_of_an_own_address_is_relayed(bench):
+    numbers = (f"10.{number >> 8}.{number & 0xFF}.7" for number in range(1 << 16))
+    source = next(address for address in numbers if address_hash(address) == address_hash(OWN[0]))
+    bench.set_flow(GROUP, PORT, [output(1)])
+    addresses = address_to_bytes(source), address_to_bytes(GROUP)
+    bench.receive(frame(datagram(PAYLOAD, addresses=addresses, ports=(OWN[1], PORT))))
+    assert len(bench.output.receive()) == 1
+
+
+@pytest.mark.parametrize("checksum", ["open", "valid"])
+def test_a_checksum_that_equals_the_sum_of_the_pseudo_header_is_a_whole_one(bench, checksum):
+    payload, packet = payload_with_checksum_of_pseudo_header()
+    outputs = bench.set_flow(GROUP, PORT, [output(1)])
+    bench.receive(frame(packet), checksum)
+    frames = bench.output.receive()
+    assert frames == expected(outputs, frames, payload)
+    assert bench.host.receive() == [frame(packet)]
+
+
+def payload_with_checksum_of_pseudo_header():
+    """Return a payload whose UDP checksum a device might still have to compute, and its packet."""
+    packet = datagram(b"ab", damage=0)
+    pseudo = int.from_bytes(packet[12:20], "big") % 0xFFFF + 17 + len(packet) - 20
+    header = sum(struct.unpack("!3H", packet[20:26]))
+    payload = ((-2 * pseudo - header) % 0xFFFF).to_bytes(2, "big")
+    packet = datagram(payload, damage=0)
+    assert int.from_bytes(packet[26:28], "big") == pseudo % 0xFFFF
+    return payload, packet
 
 
 def test_what_is_sent_to_the_input_of_another_rule_is_counted_there(bench):
