@@ -2,6 +2,6 @@
 
 Read in this order: `case` (the traffic), `peers` (the relays), `testbed` (the network), `generator` and
 `sinks` (which send and count packets), then the questions, each a module that yields samples: `rate`,
-`saturation`, `load`, `latency`, `startup`, `scale`, `trace`, `footprint`. `figures` holds the results;
-`table`, `plot`, `goals` and `results` show them.
+`saturation`, `load`, `paced`, `latency`, `startup`, `scale`, `trace`, `footprint`. `figures` holds
+the results; `table`, `plot`, `goals` and `results` show them.
 """

@@ -58,6 +58,7 @@ def main() -> int:
             f"WARNING: load average {load_average}: other processes disturb these figures; do not quote them."
         )
     effort = QUICK if options.quick else FULL
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that `with` cleans up as on Ctrl-C
     try:
         samples = list(_measured(options.only, effort))
     except LabError as error:

@@ -8,11 +8,12 @@ from benchmarks.case import ONE_FLOW
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import TTL
-from benchmarks.peers import RELAYS, run_relay
+from benchmarks.peers import WITH_EXCLUSIVE, run_relay
 from benchmarks.testbed import Testbed
 from mcrelay.lab import Receiver, send
 
 RATE = 10_000  # packets a second
+CASE = "1 flow, 1400 B, 10 kpps"
 _METHOD = (
     "from just before `mcrelay send` passes a packet to the kernel, to the kernel's time stamp of its arrival"
 )
@@ -25,11 +26,11 @@ def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Send at a steady rate through each relay."""
     source = ONE_FLOW.inputs[0]
     options = {"interface": "eth0", "rate": RATE, "duration": effort.paced, "ttl": TTL}
-    for relay in RELAYS:
+    for relay in WITH_EXCLUSIVE:
         with run_relay(testbed, relay, ONE_FLOW, apart=False):
             receiver = Receiver(testbed.receiver, str(relay.destinations(ONE_FLOW)[0]), idle=0.3)
             send(testbed.sender, str(source), *(f"--{name}={value}" for name, value in options.items()))
             latency = receiver.report().latency
         for question in (P50, P99, P999):
             percentile = question.key.removeprefix("latency-")
-            yield Sample(question, "1 flow, 1400 B, 10 kpps", relay.name, latency[percentile])
+            yield Sample(question, CASE, relay.name, latency[percentile])

@@ -1,4 +1,16 @@
-"""The CPU time of a packet at the rates of real streams, smooth and in bursts of a millisecond."""
+"""The CPU time of a packet at the rates of real streams, smooth and in bursts of a millisecond.
+
+A relay in the kernel has no process: it runs in the process that sends, or in a kernel thread. A relay in a
+process makes the kernel work for it in the process that sends, up to its buffer, and wakes up. So the method
+is one for all relays: the CPU time of everything that takes part, less that of the same traffic without any
+relay in the same run. What takes part is the generator, all processes of the relay, the kernel's interrupt
+threads and, where the kernel accounts them apart, interrupts. All of it is counted by the scheduler in
+nanoseconds, while /proc/stat counts ticks, which a paced generator would meet or miss systematically, and
+also counts other processes of the machine. A busy machine still disturbs, as caches and cores are shared.
+
+Without a relay, the relay's host drops the packets in its stack. What a relay saves there is subtracted: an
+exclusive rule, or a filter that drops, can have less than the cost of its own work.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +21,27 @@ from benchmarks.case import LARGE, ONE_FLOW
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import Sent
-from benchmarks.peers import IN_USER_SPACE, RELAYS, run_relay
+from benchmarks.peers import WITH_EXCLUSIVE, run_relay
 from benchmarks.sinks import DeviceCounter
 from benchmarks.testbed import Testbed
-from benchmarks.usage import cpu_seconds, forwarders
+from benchmarks.usage import cpu_seconds
 
 QUESTION = Question(
     "paced",
     "What does relaying a packet cost at the rates of real streams?",
     "us",
-    "1 flow, 1400 B; CPU time for each packet sent of the processes that handle packets, with their system"
-    " calls up to the receiver's device, waking up and going to sleep. The kernel's work up to a process's"
-    " buffer runs in the process that sends, and is not counted. For a relay in the kernel, it is what the"
-    " relay adds to the CPU time of the generator and of interrupts. Smooth: packets due within 0.1 ms are"
-    " sent together; bursts: within 1 ms. No figure if packets were lost or the generator was too slow",
+    "1 flow, 1400 B; CPU time for each packet sent of all that takes part (generator, the relay's processes,"
+    " the kernel's interrupt threads), less that of the same traffic without a relay; up to the receiver's"
+    " device, with waking up and going to sleep. The same method for all relays. Smooth: packets due within"
+    " 0.1 ms are sent together; bursts: within 1 ms. No figure if packets were lost or the generator was too"
+    " slow",
+)
+PROCESSES = Question(
+    "paced-processes",
+    "How much of that is in the relay's own processes?",
+    "us",
+    "CPU time of the relay's processes for each packet sent, with their system calls; the kernel's work up to"
+    " a process's buffer, and a relay in the kernel, are not in it",
 )
 SMOOTH_S, BURST_S = 0.0001, 0.001
 RATES = (1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000)
@@ -51,10 +70,10 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """CPU seconds for each packet: of the relay's processes, and of the generator and interrupts."""
+    """CPU seconds for each packet: of the relay's processes, and of all that takes part."""
 
-    relaying: float
-    sending: float
+    processes: float
+    all: float
     was_paced: bool
     is_lossless: bool
 
@@ -69,34 +88,30 @@ def paces(effort: Effort) -> list[Pace]:
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Send at each pace without a relay, and through each relay."""
     with testbed.counter(ONE_FLOW.inputs, LARGE) as counter:
-        alone = {pace: _transfer(testbed, counter, pace, effort, []) for pace in paces(effort)}
-    for relay in RELAYS:
+        alone = {pace: _cost(testbed, counter, pace, effort, []) for pace in paces(effort)}
+    for relay in WITH_EXCLUSIVE:
         with (
             run_relay(testbed, relay, ONE_FLOW),
             testbed.counter(relay.destinations(ONE_FLOW), LARGE) as counter,
         ):
-            processes = forwarders(testbed.relay.processes())
-            for pace in paces(effort):
-                cost = _transfer(testbed, counter, pace, effort, processes)
-                if not (cost.is_lossless and cost.was_paced):
-                    continue
-                value = cost.relaying
-                if relay not in IN_USER_SPACE:
-                    if not alone[pace].was_paced:
-                        continue
-                    value = cost.sending - alone[pace].sending
-                yield Sample(QUESTION, pace.label, relay.name, value * 1e6)
+            processes = testbed.relay.processes()
+            for pace, without in alone.items():
+                cost = _cost(testbed, counter, pace, effort, processes)
+                if cost.is_lossless and cost.was_paced and without.was_paced:
+                    added = cost.all - without.all
+                    yield Sample(QUESTION, pace.label, relay.name, added * 1e6)
+                    if not relay.is_in_kernel:
+                        yield Sample(PROCESSES, pace.label, relay.name, cost.processes * 1e6)
 
 
-def _transfer(
-    testbed: Testbed, counter: DeviceCounter, pace: Pace, effort: Effort, processes: list[int]
-) -> Cost:
+def _cost(testbed: Testbed, counter: DeviceCounter, pace: Pace, effort: Effort, processes: list[int]) -> Cost:
     relaying, sending = cpu_seconds(processes), testbed.sending_seconds()
-    transfer = testbed.transfer(counter, ONE_FLOW, pace.rate, effort.paced, pace.round_s)
+    transfer = testbed.transfer(counter, ONE_FLOW, pace.rate, effort.pace, pace.round_s)
+    used = cpu_seconds(processes) - relaying
     packets = transfer.sent.packets
     return Cost(
-        (cpu_seconds(processes) - relaying) / packets,
-        (testbed.sending_seconds() - sending) / packets,
+        used / packets,
+        (used + testbed.sending_seconds() - sending) / packets,
         pace.was_kept(transfer.sent),
         transfer.is_lossless,
     )

@@ -9,15 +9,17 @@ import json
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Protocol
 
 from benchmarks import case as cases
 from benchmarks.case import Case
 from benchmarks.sinks import Sinks
 from benchmarks.testbed import RELAY_IN, RELAY_OUT, Testbed
-from mcrelay.lab import Daemon
+from mcrelay.lab import Daemon, LabError
 from mcrelay.lab.command import wait_until
 from mcrelay.traffic.endpoint import Endpoint
 
@@ -25,9 +27,10 @@ SOCKET_BUFFER = 64 << 20  # bytes; the kernel limits it to net.core.rmem_max
 
 
 class Relay(Protocol):
-    """A relay from eth0 to eth1."""
+    """A relay from eth0 to eth1. With `is_in_kernel`, no process of it handles packets."""
 
     name: str
+    is_in_kernel: bool
 
     def why_not(self, case: Case) -> str | None:
         """Return why this relay cannot run a case, or None if it can."""
@@ -40,9 +43,13 @@ class Relay(Protocol):
 
 
 class Mcrelay:
-    """This project, with one worker as by default."""
+    """This project, with all rules in one data plane; one worker, as by default, in userspace."""
 
-    name = "mcrelay"
+    def __init__(self, name: str, data_plane: str, is_exclusive: bool = False) -> None:
+        self.name = name
+        self.data_plane = data_plane
+        self.is_exclusive = is_exclusive
+        self.is_in_kernel = data_plane == "kernel"
 
     def why_not(self, case: Case) -> str | None:
         """Return None: it can run every case."""
@@ -52,15 +59,36 @@ class Mcrelay:
         """Return other groups and ports."""
         return case.copies
 
-    def running(self, testbed: Testbed, case: Case) -> Daemon:
-        """Return `mcrelay run`."""
-        return Daemon(testbed.relay, testbed.folder / "mcrelay", configuration(case))
+    @contextmanager
+    def running(self, testbed: Testbed, case: Case, watch: bool = True) -> Iterator[Daemon]:
+        """Run `mcrelay run`, which notices changes of its files with `watch`."""
+        with (
+            tempfile.TemporaryDirectory(dir=testbed.folder) as path,  # no history of another run
+            Daemon(testbed.relay, Path(path), self.configuration(case), watch=watch) as daemon,
+        ):
+            if self.is_in_kernel and daemon.workers():
+                raise LabError(f"{self.name}: a worker relays; {daemon.ask('status').stdout}")
+            yield daemon
+
+    def configuration(self, case: Case) -> str:
+        """Return the configuration for a case, with one rule on each line."""
+        options = ", exclusive: true" if self.is_exclusive else ""
+        lines = [
+            "version: 1",
+            "max_age: 1min",
+            f"data_plane: {self.data_plane}",
+            "interfaces: {in: {device: eth0}, out: {device: eth1}}",
+            "rules:",
+            *(rule(number, case.outputs, options) for number in range(case.rules)),
+        ]
+        return "\n".join(lines) + "\n"
 
 
 class Socat:
     """The usual relay without privileges: a process for each flow and output."""
 
     name = "socat"
+    is_in_kernel = False
 
     def why_not(self, case: Case) -> str | None:
         """Refuse cases with many rules: thousands of processes would measure something else."""
@@ -94,6 +122,7 @@ class Smcroute:
     """The kernel's multicast routing, set up by smcrouted: same group, same source, no copy to user space."""
 
     name = "smcroute"
+    is_in_kernel = True
 
     def why_not(self, case: Case) -> str | None:
         """Refuse fan-out: a route sends one packet to each device."""
@@ -125,6 +154,7 @@ class Nftables:
     """Rules at the ingress of eth0 that rewrite addresses and port, and forward the packet to eth1."""
 
     name = "nftables"
+    is_in_kernel = True
 
     def why_not(self, case: Case) -> str | None:
         """Refuse cases with rules that have no traffic."""
@@ -150,6 +180,7 @@ class Mcr:
     """A relay in Rust (github.com/acooks/mcr), which is compared where its `mcrd` is on the PATH."""
 
     name = "mcr"
+    is_in_kernel = False
 
     def why_not(self, case: Case) -> str | None:
         """Return None: it can run every case."""
@@ -172,22 +203,21 @@ class Mcr:
             yield
 
 
-IN_USER_SPACE: list[Relay] = [Mcrelay(), Socat(), *([Mcr()] if shutil.which("mcrd") else [])]
-RELAYS: list[Relay] = [*IN_USER_SPACE, Smcroute(), Nftables()]
+KERNEL = Mcrelay("mcrelay kernel", "kernel")
+EXCLUSIVE = Mcrelay("mcrelay exclusive", "kernel", is_exclusive=True)
+USERSPACE = Mcrelay("mcrelay userspace", "userspace")
+PLANES = (KERNEL, USERSPACE)
+IN_PROCESSES: list[Relay] = [Socat(), *([Mcr()] if shutil.which("mcrd") else [])]
+RELAYS: list[Relay] = [KERNEL, USERSPACE, *IN_PROCESSES, Smcroute(), Nftables()]
+WITH_EXCLUSIVE: list[Relay] = [KERNEL, EXCLUSIVE, *RELAYS[1:]]
 
 
-def configuration(case: Case) -> str:
-    """Return the configuration of mcrelay for a case, with one rule on each line."""
-    lines = ["version: 1", "max_age: 1min", "interfaces: {in: {device: eth0}, out: {device: eth1}}", "rules:"]
-    return "\n".join([*lines, *(rule(number, case.outputs) for number in range(case.rules))]) + "\n"
-
-
-def rule(number: int, outputs: int = 1) -> str:
-    """Return the line of one rule."""
+def rule(number: int, outputs: int = 1, options: str = "") -> str:
+    """Return the line of one rule of mcrelay; `options` follow its outputs."""
     flow, copies = cases.flow(number), [cases.copy(number, output) for output in range(outputs)]
     to = ", ".join(f"{{interface: out, group: {one.address}, port: {one.port}}}" for one in copies)
     source = f"{{interface: in, group: {flow.address}, port: {flow.port}}}"
-    return f"  r{number}: {{input: {source}, outputs: [{to}]}}"
+    return f"  r{number}: {{input: {source}, outputs: [{to}]{options}}}"
 
 
 def mcr_rules(case: Case) -> str:

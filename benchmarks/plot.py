@@ -15,11 +15,27 @@ from benchmarks.table import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
-# Colours for any colour vision (Okabe and Ito). Relays in the kernel are grey.
-COLOURS = {"mcrelay": "#0072b2", "socat": "#d55e00", "smcroute": "#9a9a9a", "nftables": "#c9c9c9"}
+# Colours for any colour vision (Okabe and Ito). Peers in the kernel are grey.
+COLOURS = {
+    "mcrelay kernel": "#0072b2",
+    "mcrelay exclusive": "#005080",
+    "mcrelay userspace": "#56b4e9",
+    "socat": "#d55e00",
+    "smcroute": "#7a7a7a",
+    "nftables": "#b5b5b5",
+}
 OTHER_COLOUR = "#009e73"
 
+SETTINGS: Any = {  # of matplotlib
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "mcrelay",  # the same figures make the same file
+    "font.size": 9,
+    "axes.edgecolor": "#999999",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 WIDTH_INCHES, BAR_INCHES, REST_INCHES = 9.0, 0.17, 1.7  # the rest: title, legend, axis and notes
 GAP = 0.8  # between two cases, in bars
 NOTE_LETTERS = 165  # in a line of the notes
@@ -34,15 +50,7 @@ def chart(question: Question, figures: Sequence[Figure], caption: str) -> str:
     places, cases = _places(here)
     notes = [*textwrap.wrap(question.method, NOTE_LETTERS), *textwrap.wrap(caption, NOTE_LETTERS)]
     height = BAR_INCHES * (max(places) + 1) + REST_INCHES + 0.13 * len(notes)
-    settings: Any = {
-        "svg.fonttype": "none",  # text stays text
-        "svg.hashsalt": "mcrelay",  # the same figures make the same file
-        "font.size": 9,
-        "axes.edgecolor": "#999999",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-    with rc_context(settings):
+    with rc_context(SETTINGS):
         canvas = Canvas(figsize=(WIDTH_INCHES, height), layout="constrained")
         axes = canvas.subplots()
         _bars(axes, here, places)
@@ -57,9 +65,14 @@ def chart(question: Question, figures: Sequence[Figure], caption: str) -> str:
         canvas.suptitle(question.title, x=0.01, ha="left", fontsize=13, fontweight="bold")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(COLOURS), frameon=False)
         canvas.supxlabel("\n".join(notes), x=0.01, ha="left", fontsize=7, color="#666666")
-        text = StringIO()
-        canvas.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
+        return svg(canvas)
+
+
+def svg(canvas: Canvas) -> str:
+    """Return a drawing as the text of an SVG file without a date."""
+    text = StringIO()
+    canvas.savefig(text, format="svg", metadata={"Date": None})
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
 def _by_case(figures: Sequence[Figure]) -> list[Figure]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from benchmarks.case import RULES_10, RULES_100, RULES_1000, RULES_10000, Case, copy, flow
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
-from benchmarks.peers import Mcrelay, configuration
+from benchmarks.peers import PLANES, Mcrelay
 from benchmarks.startup import first_arrival
 from benchmarks.testbed import Testbed
 from mcrelay.lab import Daemon
@@ -28,18 +28,23 @@ SIZES = (RULES_10, RULES_100, RULES_1000, RULES_10000)
 
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Check, start, reload, ask for the status, and add a rule, with 10 to 10,000 rules."""
-    for case in SIZES:
-        yield _sample(CHECK, case, _check(testbed, case))
-        config = configuration(case)
-        daemon = Daemon(testbed.relay, testbed.folder / f"scale-{case.rules}", config, watch=False)
-        began = time.monotonic()
-        with testbed.apart(), daemon:
-            yield _sample(START, case, time.monotonic() - began)
-            changed = config.replace("port: 6001", "port: 6002", 1)
-            yield _sample(RELOAD, case, _reload(daemon, changed))
-            yield _sample(UNCHANGED, case, _reload(daemon, None))
-            yield _sample(STATUS, case, _status(daemon))
-            yield _sample(ADD, case, _add(testbed, daemon, case))
+    for relay in PLANES:
+        for case in SIZES if effort.is_thorough else (RULES_1000, RULES_10000):
+            for work, seconds in _times(testbed, relay, case):
+                yield Sample(QUESTION, label(work, case), relay.name, seconds)
+
+
+def _times(testbed: Testbed, relay: Mcrelay, case: Case) -> Iterator[tuple[str, float]]:
+    """Yield the seconds that each kind of work takes."""
+    yield CHECK, _check(testbed, relay, case)
+    began = time.monotonic()
+    with testbed.apart(), relay.running(testbed, case, watch=False) as daemon:
+        yield START, time.monotonic() - began
+        changed = relay.configuration(case).replace("port: 6001", "port: 6002", 1)
+        yield RELOAD, _reload(daemon, changed)
+        yield UNCHANGED, _reload(daemon, None)
+        yield STATUS, _status(daemon)
+        yield ADD, _add(testbed, daemon, case)
 
 
 def label(work: str, case: Case) -> str:
@@ -47,13 +52,9 @@ def label(work: str, case: Case) -> str:
     return f"{work}: {case.rules:,} rules"
 
 
-def _sample(work: str, case: Case, seconds: float) -> Sample:
-    return Sample(QUESTION, label(work, case), Mcrelay.name, seconds)
-
-
-def _check(testbed: Testbed, case: Case) -> float:
+def _check(testbed: Testbed, relay: Mcrelay, case: Case) -> float:
     path = testbed.folder / f"large-{case.rules}.yaml"
-    path.write_text(configuration(case))
+    path.write_text(relay.configuration(case))
     began = time.monotonic()
     testbed.relay.run(mcrelay("check", str(path)))
     return time.monotonic() - began

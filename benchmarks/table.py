@@ -5,10 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from benchmarks.figures import Figure, Question, ratio
-from benchmarks.goals import US, Goal
+from benchmarks.figures import Figure, Question
+from benchmarks.goals import Goal
 
-PEER = "socat"
 WIDTH = 110  # characters of a line
 
 
@@ -26,12 +25,7 @@ def table(question: Question, figures: Sequence[Figure]) -> str:
     rows = [["", *relays]]
     for case in dict.fromkeys(figure.case for figure in here):
         rows.append([case, *(cells.get((case, relay), "-") for relay in relays)])
-        if PEER in relays:
-            times = ratio(here, question, case, US, PEER)
-            rows[-1].append("-" if times is None else f"{times:.2f}")
-    if PEER in relays:
-        rows[0].append(f"{US} : {PEER}")
-    return f"{question.title} ({question.scale})\n{_aligned(rows)}\n{textwrap.fill(question.method, WIDTH)}"
+    return f"{question.title} ({question.scale})\n{aligned(rows)}\n{textwrap.fill(question.method, WIDTH)}"
 
 
 def goal_table(goals: Sequence[Goal]) -> str:
@@ -42,14 +36,15 @@ def goal_table(goals: Sequence[Goal]) -> str:
     for goal in goals:
         measured = "-" if goal.measured is None else f"{number(goal.measured)} {goal.unit}".rstrip()
         rows.append([goal.text, goal.wanted, measured, goal.verdict])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def cell(figure: Figure) -> str:
-    """Return a figure as a cell of a table: `612+ (598..640)`."""
+    """Return a figure as a cell of a table: `612+ ±5%`, where no run is further from the median than 5 %."""
     text = number(figure.median) + ("+" if figure.is_bound else "")
-    if len(figure.values) > 1:
-        text += f" ({number(figure.lowest)}..{number(figure.highest)})"
+    if len(figure.values) > 1 and figure.median:
+        away = max(figure.highest - figure.median, figure.median - figure.lowest)
+        text += f" ±{away / abs(figure.median):.0%}"
     return text
 
 
@@ -60,7 +55,8 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _aligned(rows: list[list[str]]) -> str:
+def aligned(rows: list[list[str]]) -> str:
+    """Return rows as lines of columns: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(_padded(row, widths)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

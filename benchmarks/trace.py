@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from benchmarks.case import LARGE, RULES_100
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
-from benchmarks.peers import Mcrelay
+from benchmarks.peers import USERSPACE, Mcrelay
 from benchmarks.saturation import TRIES, drain_cost
 from benchmarks.testbed import Testbed
 from benchmarks.usage import cpu_seconds
@@ -37,7 +37,7 @@ TRACED = {"no trace": None, "another rule traced": "r50", "this rule traced": "r
 
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Relay without a trace, and with each kind of trace."""
-    relay = Mcrelay()
+    relay = USERSPACE
     for name, rule in TRACED.items():
         case = f"{RULES_100.name}, {name}"
         with testbed.apart(), relay.running(testbed, RULES_100) as daemon, _traced(daemon, rule):
