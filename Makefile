@@ -26,7 +26,7 @@ VERSIONED = $(addprefix tests/,cli config linux packet storage supervisor traffi
 unexport PYTHONWARNINGS  # pip itself fails where warnings are errors
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit test-lowest test-latest test-hostile lock bench man html install-man clean root iproute2 groff tshark peers venv unlocked-latest unlocked-lowest unlocked-lock
+.PHONY: help demo test lint unit test-lowest test-latest test-hostile lock bench figures man html install-man clean root iproute2 groff tshark peers venv unlocked-latest unlocked-lowest unlocked-lock
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -70,6 +70,9 @@ lock: ## renew the lock files: the newest versions, for every Python and machine
 
 bench: root iproute2 peers $(VENV)/.installed-bench ## how fast it is beside its peers (root; 20 minutes; QUICK=1: 3; ONLY=rate,latency)
 	@$(PY) -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+figures: $(VENV)/.installed-bench ## write the figures of the last whole `make bench` into README.md and the manual
+	@$(PY) -m benchmarks.publish
 
 man: $(VENV)/.installed-docs ## build the man pages: build/man/
 	@rm -rf build/man

@@ -3,5 +3,6 @@
 Read in this order: `case` (the traffic), `peers` (the relays), `testbed` (the network), `generator` and
 `sinks` (which send and count packets), then the questions, each a module that yields samples: `rate`,
 `saturation`, `load`, `paced`, `latency`, `startup`, `scale`, `trace`, `footprint`. `figures` holds
-the results; `table`, `plot`, `goals` and `results` show them.
+the results; `table`, `plot`, `overview`, `goals` and `results` show them, and `publish` writes them into the
+documentation.
 """

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import overview
 from benchmarks.figures import Figure, Question
 from benchmarks.goals import Goal
 from benchmarks.plot import chart
@@ -22,6 +23,8 @@ def write(
     contents = {
         f"{question.key}.svg": chart(question, figures, caption(facts)) for question in _questions(figures)
     }
+    if drawn := overview.overview(figures, caption(facts)):
+        contents[overview.NAME] = drawn
     contents["results.json"] = json.dumps(document(figures, goals, facts, effort), indent=1) + "\n"
     for name, content in contents.items():
         (folder / name).write_text(content)

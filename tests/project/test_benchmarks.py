@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import paced, results, usage
+from benchmarks import paced, publish, results, usage
 from benchmarks.bisection import Attempt, highest
 from benchmarks.case import DIFFERING, FAN_OUT_8, FLOWS_50, ONE_FLOW, RULES_10000
 from benchmarks.figures import Figure, Question, Sample, group_samples, ratio
 from benchmarks.generator import Sent
 from benchmarks.goals import goals
+from benchmarks.overview import overview
 from benchmarks.peers import EXCLUSIVE, KERNEL, USERSPACE, mcr_rules, ruleset
 from benchmarks.plot import chart
 from benchmarks.rate import QUESTION as RATE
@@ -248,6 +249,64 @@ def test_nftables_copies_to_every_output_and_hands_the_last_on():
     script = ruleset(FAN_OUT_8, "02:00:00:00:00:01")
     assert (script.count("dup to eth1"), script.count("fwd to eth1")) == (7, 1)
     assert "ether daddr set 01:00:5e:09:00:01 ip saddr set 10.2.0.1 ip daddr set 239.9.0.1" in script
+
+
+COSTS = [
+    Figure(paced.QUESTION, paced.Pace(rate, round_s).label, relay, (cost * 10_000 / rate,))
+    for rate in paced.RATES
+    for round_s in (paced.SMOOTH_S, paced.BURST_S)
+    for relay, cost in (("mcrelay kernel", 2.0), ("socat", 30.0), ("nftables", -0.1))
+]
+RATES = [
+    Figure(RATE, ONE_FLOW.name, "mcrelay kernel", (612.0,), is_bound=True),
+    Figure(RATE, FAN_OUT_8.name, "mcrelay kernel", (301.0,)),
+]
+
+
+def test_the_overview_shows_rates_and_costs_and_leaves_out_what_has_no_logarithm():
+    svg = ElementTree.fromstring(overview([*RATES, *COSTS], "caption"))
+    texts = ["".join(element.itertext()).strip() for element in svg.findall(".//{*}text")]
+    assert {"612+", "301", "1 flow to 8 groups", "CPU time of a packet (us), smooth"} <= set(texts)
+    assert (texts.count("mcrelay kernel"), texts.count("socat"), "nftables" in texts) == (1, 1, False)
+    assert overview(FIGURES, "caption") == ""
+
+
+def test_the_overview_can_be_drawn_from_one_question():
+    for figures in (RATES, COSTS):
+        ElementTree.fromstring(overview(figures, "caption"))
+
+
+def document(effort="full", figures=()):
+    return results.document([*RATES, *COSTS, *figures], [], FACTS, effort)
+
+
+def test_only_a_whole_thorough_run_is_published():
+    assert publish.why_not(document("quick")) == "the last results are of a quick run"
+    assert "lack" in publish.why_not(document())
+    questions = {question for rows in publish.ROWS.values() for _, question, _ in rows}
+    assert publish.why_not(document(figures=[Figure(one, "", "socat", (1.0,)) for one in questions])) is None
+
+
+def test_the_published_table_has_a_column_for_each_relay_that_was_measured():
+    text = publish.block(document(), publish.ROOT)
+    assert "![the lossless rate" in text
+    assert "(packaging/manual/mcrelay-performance.svg)" in text
+    header, *rows = [line.split() for line in text.splitlines() if line.startswith("    ")]
+    assert header == ["kernel", "nftables", "socat"]
+    assert ["1", "flow", "612+", "-", "-"] in rows
+    assert ["10", "kpps,", "smooth", "2.00", "-0.10", "30.0"] in rows
+
+
+@pytest.mark.parametrize("page", publish.PAGES, ids=lambda page: page.name)
+def test_each_page_has_a_place_for_the_figures_and_keeps_the_rest(page):
+    text = page.read_text()
+    once = publish.replaced(text, "\nnew\n\n")
+    assert publish.replaced(once, "\nother\n\n") == publish.replaced(text, "\nother\n\n")
+    assert "\nnew\n" in once
+    assert once.startswith(text.partition(publish.BEGIN)[0])
+    assert once.endswith(text.partition(publish.END)[2])
+    with pytest.raises(ValueError, match="figures"):
+        publish.replaced("no mark", "text")
 
 
 def test_memory_of_maps_counts_each_map_once(tmp_path, monkeypatch):
