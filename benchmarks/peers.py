@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -19,10 +20,12 @@ from benchmarks import case as cases
 from benchmarks.case import Case
 from benchmarks.sinks import Sinks
 from benchmarks.testbed import RELAY_IN, RELAY_OUT, Testbed
+from benchmarks.usage import cpu_seconds
 from mcrelay.lab import Daemon, LabError
 from mcrelay.lab.command import wait_until
 from mcrelay.traffic.endpoint import Endpoint
 
+REST_S, MAX_REST_CPU_S = 0.1, 0.002
 SOCKET_BUFFER = 64 << 20  # bytes; the kernel limits it to net.core.rmem_max
 
 
@@ -274,6 +277,7 @@ def _only_traffic(case: Case) -> str | None:
 def run_relay(testbed: Testbed, relay: Relay, case: Case, *, apart: bool = True) -> Iterator[Sinks]:
     """Run a relay, and enter the block with its sinks once each output has sent a packet of each flow.
 
+    The relay's processes are at rest then: what they still do after their start would count as relaying.
     With `apart`, the relay does not use the generator's processor, which makes results steadier.
     """
     with (
@@ -282,12 +286,24 @@ def run_relay(testbed: Testbed, relay: Relay, case: Case, *, apart: bool = True)
         testbed.sinks(relay.destinations(case)) as sinks,
     ):
         wait_until(lambda: _reached(testbed, sinks, case), f"the first packets from {relay.name}")
+        wait_until(lambda: _is_at_rest(testbed), f"{relay.name} at rest")
         yield sinks
 
 
 def _reached(testbed: Testbed, sinks: Sinks, case: Case) -> bool:
     testbed.transfer(sinks, case, rate=100.0 * case.flows, seconds=0.02)
     return sinks.all_reached()
+
+
+def _is_at_rest(testbed: Testbed) -> bool:
+    """Watch the relay's processes for REST_S, and return whether they used hardly any CPU time."""
+    try:
+        processes = testbed.relay.processes()
+        before = cpu_seconds(processes)
+        time.sleep(REST_S)
+        return cpu_seconds(processes) - before < MAX_REST_CPU_S
+    except FileNotFoundError:  # a process has just ended
+        return False
 
 
 @contextmanager
