@@ -3,6 +3,7 @@
 program/         the program in C, compiled when the package is built (packaging/build_hook.py)
 layout.py        the maps: names, sizes, and the layout of keys, values and counters
 bpf.py           the system call bpf(2)
+btf.py           types of the functions that the verifier verifies once
 object_file.py   the instructions in the compiled program
 loader.py        puts the program into the kernel
 maps.py          what the maps hold: flows, own endpoints, addresses, links

@@ -20,11 +20,12 @@ _GENERIC_NUMBER = 280  # asm-generic/unistd.h: arm64, riscv64, loongarch64
 
 # Commands, types and flags of linux/bpf.h
 _MAP_CREATE, _PROG_LOAD, _OBJ_PIN, _OBJ_GET = 0, 5, 6, 7
-_PROG_TEST_RUN, _OBJ_GET_INFO, _MAP_FREEZE = 10, 15, 22
+_PROG_TEST_RUN, _OBJ_GET_INFO, _BTF_LOAD, _MAP_FREEZE = 10, 15, 18, 22
 HASH, ARRAY, PERCPU_ARRAY, ARRAY_OF_MAPS = 1, 2, 6, 12
 SOCKET_FILTER, SCHED_CLS = 1, 3
 NO_PREALLOC, MMAPABLE = 1 << 0, 1 << 10
 _RDONLY = 1 << 3
+_FUNCTION_OCTETS = 8  # of a struct bpf_func_info
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -48,17 +49,30 @@ def create_map(spec: MapSpec, inner: int = 0) -> int:
     return call(_MAP_CREATE, struct.pack("=7I16s", *sizes, spec.name.encode()[:15]))
 
 
-def load_program(kind: int, name: str, instructions: bytes, license_name: str) -> int:
-    """Load a program and return its descriptor. The text of the error has what the verifier says."""
+def load_types(octets: bytes) -> int:
+    """Load type information (BTF) and return its descriptor."""
+    types = ctypes.create_string_buffer(octets, len(octets))
+    return call(_BTF_LOAD, struct.pack("=QQIII", ctypes.addressof(types), 0, len(octets), 0, 0))
+
+
+def load_program(
+    kind: int, name: str, instructions: bytes, license_name: str, types: int = 0, functions: bytes = b""
+) -> int:
+    """Load a program and return its descriptor. The text of the error has what the verifier says.
+
+    `types` is the descriptor of type information about the functions in an array of struct bpf_func_info.
+    """
     code = ctypes.create_string_buffer(instructions, len(instructions))
+    described = ctypes.create_string_buffer(functions, len(functions))
     terms = ctypes.create_string_buffer(license_name.encode())
     for log_octets in (0, 1 << 24):  # the log is written only if the program is refused
         log = ctypes.create_string_buffer(max(log_octets, 1))
         attributes = struct.pack(
-            "=IIQQIIQII16s",
+            "=IIQQIIQII16sIIIIQI4x",
             *(kind, len(instructions) // 8, ctypes.addressof(code), ctypes.addressof(terms)),
             *((1, log_octets, ctypes.addressof(log)) if log_octets else (0, 0, 0)),
-            *(0, 0, name.encode()[:15]),
+            *(0, 0, name.encode()[:15], 0, 0),
+            *(types, _FUNCTION_OCTETS, ctypes.addressof(described), len(functions) // _FUNCTION_OCTETS),
         )
         try:
             return call(_PROG_LOAD, attributes)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mcrelay.kernel import bpf
-from mcrelay.kernel.object_file import ObjectFile, ObjectFileError
+from mcrelay.kernel.btf import GLOBAL_FUNCTIONS, describe
+from mcrelay.kernel.object_file import ObjectFile, ObjectFileError, Program
 from mcrelay.kernel.unavailable import KernelPlaneUnavailable, explain
 
 OBJECT = Path(__file__).with_name(f"relay.bpf{'el' if sys.byteorder == 'little' else 'eb'}.o")
@@ -42,7 +45,7 @@ def load_programs(maps: Mapping[str, int], path: Path = OBJECT) -> Programs:
     try:
         file = ObjectFile(_read(path))
         loaded = {
-            name: bpf.load_program(kind, f"mcr_{name}", file.instructions(section, maps), _LICENSE)
+            name: _load(kind, f"mcr_{name}", file.program(section, maps))
             for name, (section, kind) in _PROGRAMS.items()
         }
         return Programs(**loaded)
@@ -50,6 +53,26 @@ def load_programs(maps: Mapping[str, int], path: Path = OBJECT) -> Programs:
         raise KernelPlaneUnavailable(f"{path}: {error}; install mcrelay again") from error
     except OSError as error:
         raise KernelPlaneUnavailable(f"the kernel refuses the program: {explain(error)}") from error
+
+
+def _load(kind: int, name: str, program: Program) -> int:
+    """Load a program, with types if it has functions that shall be verified once.
+
+    A kernel that refuses them, or a function by itself, gets the program without types, which takes longer.
+    """
+    if any(function in GLOBAL_FUNCTIONS for _, function in program.functions):
+        with suppress(OSError):
+            return _load_with_types(kind, name, program)
+    return bpf.load_program(kind, name, program.instructions, _LICENSE)
+
+
+def _load_with_types(kind: int, name: str, program: Program) -> int:
+    octets, functions = describe(program.functions)
+    types = bpf.load_types(octets)
+    try:
+        return bpf.load_program(kind, name, program.instructions, _LICENSE, types, functions)
+    finally:
+        os.close(types)
 
 
 def object_hash() -> str:

@@ -55,6 +55,15 @@ class _Instruction:
         return struct.pack(_ORDER + "BBhi", self.code, registers, self.offset, self.operand)
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program with the functions that it calls."""
+
+    instructions: bytes
+    functions: tuple[tuple[int, str], ...]
+    """The number of the first instruction and the name of each function, and of the program itself."""
+
+
 class ObjectFile:
     """An object file. Raises ObjectFileError if it is something else."""
 
@@ -67,7 +76,7 @@ class ObjectFile:
         except (struct.error, IndexError, ValueError, StopIteration) as error:
             raise ObjectFileError(f"not an object file for this machine: {error}") from error
 
-    def instructions(self, name: str, maps: Mapping[str, int]) -> bytes:
+    def program(self, name: str, maps: Mapping[str, int]) -> Program:
         """Return the program in a section, with the functions that it calls; raises ObjectFileError.
 
         `maps` has the descriptors of the maps that the program names.
@@ -85,7 +94,8 @@ class ObjectFile:
                     pending.append(called)
         for index, called in calls:
             program[index].operand = placed[called] - index - 1
-        return b"".join(instruction.pack() for instruction in program)
+        functions = tuple((at, function.name) for function, at in placed.items())
+        return Program(b"".join(instruction.pack() for instruction in program), functions)
 
     def _read_function(
         self, function: _Symbol, maps: Mapping[str, int], program: list[_Instruction]

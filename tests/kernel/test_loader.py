@@ -2,10 +2,11 @@
 
 import errno
 import os
+import struct
 
 import pytest
 
-from mcrelay.kernel import counters
+from mcrelay.kernel import bpf, counters
 from mcrelay.kernel.counters import CounterReader
 from mcrelay.kernel.loader import OBJECT, load_programs
 from mcrelay.kernel.maps import KernelMaps, create_maps, possible_cpus
@@ -28,6 +29,32 @@ def test_two_capabilities_suffice_to_load_the_programs_and_to_clear_counters():
         maps.reclaim()
 
     run_apart(with_two)
+
+
+def test_a_function_of_which_the_kernel_knows_the_types_is_verified_once():
+    def verified():
+        keep_only({Capability.CAP_BPF, Capability.CAP_NET_ADMIN})
+        return verified_instructions(load_programs(create_maps(possible_cpus())).ingress)
+
+    instructions = int(run_apart(verified))
+    if not instructions:
+        pytest.skip("Linux tells the number of verified instructions since 5.16")
+    assert instructions < 30_000
+
+
+def test_a_kernel_that_refuses_types_gets_the_program_without_them(monkeypatch):
+    def refuse(octets):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    with_types = load_programs(create_maps(possible_cpus()))
+    monkeypatch.setattr("mcrelay.kernel.bpf.load_types", refuse)
+    without = load_programs(create_maps(possible_cpus()))
+    assert verified_instructions(without.ingress) >= verified_instructions(with_types.ingress)
+
+
+def verified_instructions(program):
+    """Return how many instructions of a program the verifier has followed, 0 before Linux 5.16."""
+    return struct.unpack_from("=I", bpf.info(program, 220), 216)[0]  # struct bpf_prog_info
 
 
 def test_missing_capabilities_are_named():

@@ -5,6 +5,7 @@ import struct
 import pytest
 
 from mcrelay.kernel import layout
+from mcrelay.kernel.btf import GLOBAL_FUNCTIONS
 from mcrelay.kernel.loader import OBJECT
 from mcrelay.kernel.object_file import ObjectFile, ObjectFileError
 
@@ -16,7 +17,7 @@ OF_PROGRAM = MAP_DESCRIPTOR = 1  # BPF_PSEUDO_CALL, BPF_PSEUDO_MAP_FD
 
 def instructions(section):
     """Return the code, the source, and the operand of each instruction."""
-    program = ObjectFile(OCTETS).instructions(section, MAPS)
+    program = ObjectFile(OCTETS).program(section, MAPS).instructions
     return [
         (code, registers >> 4, operand)
         for code, registers, _, operand in struct.iter_unpack("=BBhi", program)
@@ -46,14 +47,27 @@ def test_a_function_that_a_program_does_not_call_is_not_in_it():
     assert len(instructions("clearing")) < len(instructions("socket")) < len(instructions("classifier"))
 
 
+def test_each_function_begins_where_it_is_said_to():
+    program = ObjectFile(OCTETS).program("classifier", MAPS)
+    starts = dict(program.functions)
+    assert starts[0] == "classifier"
+    called = {
+        index + 1 + operand
+        for index, (code, source, operand) in enumerate(instructions("classifier"))
+        if (code, source) == (CALL, OF_PROGRAM)
+    }
+    assert set(starts) == {0, *called}
+    assert set(GLOBAL_FUNCTIONS) <= set(starts.values())
+
+
 def test_a_map_that_this_version_does_not_have_is_an_error():
     with pytest.raises(ObjectFileError, match="the program has a map that is unknown here: own"):
-        ObjectFile(OCTETS).instructions("classifier", {name: 3 for name in MAPS if name != "own"})
+        ObjectFile(OCTETS).program("classifier", {name: 3 for name in MAPS if name != "own"})
 
 
 def test_another_section_is_an_error():
     with pytest.raises(ObjectFileError, match="has no section nowhere"):
-        ObjectFile(OCTETS).instructions("nowhere", MAPS)
+        ObjectFile(OCTETS).program("nowhere", MAPS)
 
 
 @pytest.mark.parametrize("octets", [b"", b"\x7fELF\x01", OCTETS[:100], b"text" * 100])

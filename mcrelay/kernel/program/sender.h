@@ -191,8 +191,10 @@ INLINE long restore(struct __sk_buff *skb, struct scratch *scratch)
 }
 
 // Send the packet to the outputs in a chunk. Return the number of the next chunk, 0 if there is none.
+// The verifier verifies this function once, not for each chunk, and for any argument (btf.py).
 FUNCTION u32 send_chunk(struct __sk_buff *skb, struct scratch *scratch, u32 number)
 {
+	CHECK_ARGUMENT(scratch)
 	scratch->number = number;
 	const struct chunk *chunk = map_lookup(&chunks, &scratch->number);
 
