@@ -116,6 +116,8 @@ class Supervisor:
         self.poller.watch(self.watcher, self.watcher.record_event)
         self._read_links()
         self._apply_configuration()
+        self._carry_out_commands()
+        self._check_files()  # from READY on no write to them is missed
         if self.notifier.watchdog_interval is not None:
             self._watchdog_due = time.monotonic()
 
