@@ -15,6 +15,7 @@ from mcrelay.linux.constants import (
     NTF_USE,
     NUD_FAILED,
     NUD_INCOMPLETE,
+    NUD_STALE,
     RTM_DELNEIGH,
     RTM_GETNEIGH,
     RTM_NEWNEIGH,
@@ -29,8 +30,10 @@ _NEIGHBOUR_MESSAGE = struct.Struct("=BxxxiHBB")
 _STATES = {
     0: NeighbourState.ABSENT,  # NUD_NONE: an entry that was never used
     NUD_INCOMPLETE: NeighbourState.RESOLVING,
+    NUD_STALE: NeighbourState.STALE,
     NUD_FAILED: NeighbourState.FAILED,
 }
+_WITH_ADDRESS = (NeighbourState.KNOWN, NeighbourState.STALE)
 ETHERNET_ADDRESS_OCTETS = 6
 # A program of 1000 addresses fits into the memory that the kernel grants a socket for filters (optmem_max).
 _MAX_FILTERED = 1000
@@ -106,6 +109,6 @@ def _decode(message: Message) -> tuple[NextHop, Neighbour]:
     family, ifindex, number, _, _ = _NEIGHBOUR_MESSAGE.unpack_from(message.body)
     found = attributes(message.body, _NEIGHBOUR_MESSAGE.size)
     state = _STATES.get(number, NeighbourState.KNOWN)
-    ethernet = found.get(NDA_LLADDR, b"") if state is NeighbourState.KNOWN else b""
+    ethernet = found.get(NDA_LLADDR, b"") if state in _WITH_ADDRESS else b""
     address = ethernet.hex(":") if len(ethernet) == ETHERNET_ADDRESS_OCTETS else None
     return NextHop(ifindex, socket.inet_ntop(family, found[NDA_DST])), Neighbour(state, address)

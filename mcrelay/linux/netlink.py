@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mcrelay.linux.constants import (
@@ -28,12 +29,14 @@ from mcrelay.linux.constants import (
     IFLA_OPERSTATE,
     IFLA_PROP_LIST,
     RTEXT_FILTER_SKIP_STATS,
+    RTM_DELLINK,
     RTM_GETADDR,
     RTM_GETLINK,
     RTMGRP_IPV4_IFADDR,
     RTMGRP_LINK,
+    SO_RCVBUFFORCE,
 )
-from mcrelay.linux.rtnetlink import NetlinkConnection, attribute, attributes, each_attribute
+from mcrelay.linux.rtnetlink import NetlinkConnection, attribute, attributes, decode, each_attribute
 from mcrelay.model.addresses import number_to_address
 from mcrelay.model.links import Link, LinkAddress, LinkState, LinkTable
 
@@ -42,6 +45,7 @@ _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, f
 _U32 = struct.Struct("=I")
 
 _RECEIVE_SIZE = 65536  # bytes
+_QUEUE_OCTETS = 4 << 20  # of messages about links; a message has about 1.5 kB
 _PAIR_KINDS = ("veth", "vxcan", "netkit")  # the peer of such a device counts as its lower layer
 
 # Operational states: linux/if.h.
@@ -202,18 +206,32 @@ class LinkMonitor:
             socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
             socket.NETLINK_ROUTE,
         )
+        with suppress(PermissionError):  # without the capability, the queue is that of other programs
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _QUEUE_OCTETS)
         self._socket.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR))
 
     def fileno(self) -> int:
         """Return the descriptor to poll."""
         return self._socket.fileno()
 
-    def drain(self) -> None:
-        """Discard all messages that have arrived."""
+    def read(self) -> frozenset[int]:
+        """Return the numbers of the devices that were deleted, or moved away, since the last call.
+
+        Another device may have such a number by now.
+        """
+        removed: set[int] = set()
         while True:
             try:
-                self._socket.recv(_RECEIVE_SIZE)
+                removed.update(_removed_links(self._socket.recv(_RECEIVE_SIZE)))
             except BlockingIOError:
-                return
+                return frozenset(removed)
             except OSError:
-                continue  # ENOBUFS: messages were lost, which does not matter
+                continue  # ENOBUFS: messages were lost; `read_links` tells all but the devices that came back
+
+
+def _removed_links(datagram: bytes) -> Iterator[int]:
+    for message in decode(datagram):
+        if message.type == RTM_DELLINK:
+            family, _, ifindex, _, _ = _LINK.unpack_from(message.body)
+            if family == socket.AF_UNSPEC:  # else the device has left a bridge
+                yield ifindex

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Set
 from dataclasses import dataclass, replace
 
 from mcrelay.model.state import (
     Flow,
     Ingress,
     MaxAge,
+    Membership,
     Route,
     RunningState,
     SupervisorResource,
@@ -154,3 +155,26 @@ def with_worker(state: RunningState, worker: int, has: WorkerState) -> RunningSt
 def without_worker(state: RunningState, worker: int) -> RunningState:
     """Return `state` without a worker that died."""
     return replace(state, workers={key: value for key, value in state.workers.items() if key != worker})
+
+
+def without_links(state: RunningState, ifindexes: Set[int]) -> RunningState:
+    """Return `state` without what went with devices that were deleted: their memberships and rings.
+
+    A ring that is gone has frames of 0 octets, so that a new one replaces it, or a worker closes it.
+    """
+    kept = (item for item in state.resources if _link_of(item) not in ifindexes)
+    workers = {
+        worker: replace(has, resources=frozenset(_without_ring(item, ifindexes) for item in has.resources))
+        for worker, has in state.workers.items()
+    }
+    return replace(state, workers=workers, resources=frozenset(kept))
+
+
+def _link_of(resource: SupervisorResource) -> int | None:
+    return resource.ifindex if isinstance(resource, Membership) else None
+
+
+def _without_ring(resource: WorkerResource, ifindexes: Set[int]) -> WorkerResource:
+    if isinstance(resource, Ingress) and resource.ifindex in ifindexes:
+        return replace(resource, frame_size=0)
+    return resource

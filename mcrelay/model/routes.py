@@ -59,7 +59,9 @@ class NeighbourState(Enum):
     """What the kernel knows about the hardware address of a next hop (ip-neighbour(8))."""
 
     KNOWN = auto()
-    """The address is known, even if it may be out of date; or the device needs none."""
+    """The address is known, or the device needs none."""
+    STALE = auto()
+    """The address is known, and has not been confirmed for a while. The kernel asks again once it is used."""
     RESOLVING = auto()
     """The kernel asks for the address, and keeps the first packets meanwhile."""
     FAILED = auto()

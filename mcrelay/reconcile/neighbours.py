@@ -1,7 +1,9 @@
 """The next hops of the outputs, and which of them do not answer ARP.
 
-The kernel asks a neighbour only while there are packets for it, and an output to a silent neighbour sends
-none, so the supervisor lets the kernel ask about once a second. Times are in seconds of a monotonic clock.
+The kernel asks a neighbour only while its own stack has packets for it. An output to a silent neighbour sends
+none, so the supervisor lets the kernel ask about once a second. The kernel data plane does without the stack,
+so the supervisor also lets the kernel ask neighbours whose entries are stale or gone, as packets of the stack
+would. Times are in seconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ class Neighbours:
         """The deadlines of the first answers of neighbours. Before the question, the deadline is infinite."""
         self._to_probe: dict[NextHop, None] = {}
         self._next_probe = 0.0
+        self.keeps_alive = False
+        """Whether neighbours must be confirmed and known also without packets of the host's own stack."""
 
     @property
     def silent(self) -> frozenset[NextHop]:
@@ -64,6 +68,11 @@ class Neighbours:
             case NeighbourState.KNOWN:
                 self._silent.discard(hop)
                 self._settle([hop])
+            case NeighbourState.STALE:
+                self._silent.discard(hop)
+                self._settle([hop])
+                if self.keeps_alive:
+                    self._to_probe[hop] = None
             case NeighbourState.RESOLVING:
                 self._to_probe.pop(hop, None)
                 self._expect_answer(hop, now)
@@ -72,6 +81,8 @@ class Neighbours:
                 self._silent.add(hop)
                 self._to_probe[hop] = None
             case NeighbourState.ABSENT:  # pragma: no branch: there is no other
+                if self.keeps_alive and hop not in self._silent:
+                    self._answer_due.setdefault(hop, inf)
                 if hop in self._silent or hop in self._answer_due:
                     self._to_probe[hop] = None
 

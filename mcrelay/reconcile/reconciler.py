@@ -14,7 +14,7 @@ The rules of the model:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from mcrelay.model.actions import (
@@ -27,6 +27,7 @@ from mcrelay.model.actions import (
     WorkerAction,
     applied,
     with_worker,
+    without_links,
     without_worker,
 )
 from mcrelay.model.rule_status import RuleStatus
@@ -56,6 +57,8 @@ class Reconciler:
     _traces: frozenset[Trace] = frozenset()
     _outstanding: dict[int, SendBatch] = field(default_factory=dict)
     """The unanswered batch of each worker."""
+    _removed_links: dict[int, frozenset[int]] = field(default_factory=dict)
+    """The devices that were deleted while a worker had a batch, which may have opened their rings."""
     _performing: tuple[SupervisorAction, ...] = ()
     _numbers: int = 0
     _has_unseen_events: bool = True
@@ -91,13 +94,23 @@ class Reconciler:
             return
         process.record_exit(now, reason)
         self._outstanding.pop(worker, None)
+        self._removed_links.pop(worker, None)
         self.running = without_worker(self.running, worker)
+        self._has_unseen_events = True
+
+    def links_removed(self, ifindexes: Set[int]) -> None:
+        """Record that devices were deleted, of which others may have the numbers by now."""
+        self.running = without_links(self.running, ifindexes)
+        for worker in self._outstanding:
+            self._removed_links[worker] = self._removed_links.get(worker, frozenset()) | ifindexes
         self._has_unseen_events = True
 
     def batch_acknowledged(self, worker: int, number: int) -> None:
         """Record that a worker carried out a batch. An answer to a batch of its predecessor is ignored."""
         if batch := self._take_answered_batch(worker, number):
             self.running = applied(self.running, batch.actions)
+            if removed := self._removed_links.pop(worker, None):
+                self.running = without_links(self.running, removed)
 
     def batch_refused(self, worker: int, number: int, reasons: Mapping[int, str], now: float) -> None:
         """Record that a worker refused a batch. `reasons` has a reason for the index of each failed action.
@@ -106,6 +119,7 @@ class Reconciler:
         """
         if not (batch := self._take_answered_batch(worker, number)):
             return
+        self._removed_links.pop(worker, None)
         for index, reason in reasons.items():
             action = batch.actions[index] if 0 <= index < len(batch.actions) else None
             if isinstance(action, Open | SetFlow):

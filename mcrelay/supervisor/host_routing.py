@@ -54,6 +54,7 @@ class HostRouting:
         # Watched first, so that no change between the answer and the watch is missed.
         self.route_monitor.switch(bool(route_queries(config, links)))
         answers = self.find(config, links)
+        self._neighbours.keeps_alive = self.follows_addresses
         self._neighbours.set_next_hops(next_hops(config, links, answers))
         self._follow_unsettled()
         self._probe(time.monotonic())

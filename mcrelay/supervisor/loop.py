@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,7 @@ class Supervisor:
         self._status_log = StatusLog()
         self._links = LinkTable()
         self._links_due: float | None = None
+        self._has_removed_links = False
         self._link_pace = LinkPace()
         self._watchdog_due: float | None = None
         self._is_stopping = False
@@ -211,10 +213,22 @@ class Supervisor:
         self._watchdog_due = time.monotonic() + (self.notifier.watchdog_interval or 0)
 
     def _links_changed(self, link_monitor: LinkMonitor) -> None:
-        link_monitor.drain()
+        removed = link_monitor.read() & self.reconciler.desired.ifindexes
         self.routing.links_changed()
-        if self._links_due is None:
+        if removed:
+            self._forget_links(removed)
+        elif self._links_due is None:
             self._links_due = self._link_pace.record_change(time.monotonic())
+
+    def _forget_links(self, removed: Set[int]) -> None:
+        """Forget what went with these devices, and plan again at once, before it is opened where they were.
+
+        A device that was created again with the same number needs it anew, even if it looks as it did before.
+        """
+        self.sockets.forget_links(removed)
+        self.reconciler.links_removed(removed)
+        self._has_removed_links = True
+        self._read_links()
 
     def _read_links(self) -> None:
         self._links_due = None
@@ -224,7 +238,8 @@ class Supervisor:
             log.warning("cannot read the links, trying again: %s", error)
             self._links_due = time.monotonic() + RETRY_DELAY_S
             return
-        if links != self._links:
+        if links != self._links or self._has_removed_links:
+            self._has_removed_links = False
             self._links = self.configuration.links = links
             self._plan()
 

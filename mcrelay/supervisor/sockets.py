@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mcrelay.linux import socket_filters
@@ -149,6 +150,13 @@ class Sockets:
             self._return_ports.release(egress)
             self._earlier_ports.pop(egress, None)
 
+    def forget_links(self, ifindexes: Set[int]) -> None:
+        """Close what went with devices that were deleted: their rings, and the memberships on them."""
+        for key in [key for key in self._rings if key[1] in ifindexes]:
+            self._rings.pop(key).socket.close()
+        for memberships in self._memberships.values():
+            memberships.forget_links(ifindexes)
+
     def close_rings(self, worker: int, except_for: frozenset[Ingress]) -> None:
         """Close the rings of a worker, except those of the ingress `except_for`."""
         for key, ring in list(self._rings.items()):
@@ -268,11 +276,20 @@ class _Memberships:
             # The kernel dropped the membership together with the link.
             if error.errno not in (errno.ENODEV, errno.EADDRNOTAVAIL):
                 raise
-        del self.sockets[membership]
+        self._forget(membership)
+
+    def _forget(self, membership: Membership) -> None:
+        sock = self.sockets.pop(membership)
         self.counts[sock] -= 1
         if sock not in self.with_room:
             self.with_room.append(sock)
         self._close_if_empty(sock)
+
+    def forget_links(self, ifindexes: Set[int]) -> None:
+        for membership in [membership for membership in self.sockets if membership.ifindex in ifindexes]:
+            with suppress(OSError):  # the kernel has dropped the membership together with the link
+                privileged.leave(self.sockets[membership], membership)
+            self._forget(membership)
 
     def _try_to_join(self, sock: socket.socket, membership: Membership) -> bool:
         try:

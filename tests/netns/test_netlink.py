@@ -93,14 +93,22 @@ def test_a_host_without_devices_has_only_its_loopback(lab):
         "link property add dev eth0 altname enp3s0studio-of-the-third-floor",
     ],
 )
-def test_the_monitor_is_readable_after_a_change_until_it_is_drained(host, monitor, change):
+def test_the_monitor_is_readable_after_a_change_until_it_is_read(host, monitor, change):
     assert not is_readable(monitor, 0)
     host.ip(change)
     assert is_readable(monitor)
-    monitor.drain()
+    monitor.read()
     assert not is_readable(monitor, 0)
     host.ip("address add 10.6.0.1/24 dev lo")
     assert is_readable(monitor)
+
+
+def test_the_monitor_names_the_devices_that_went_and_no_port_that_left_a_bridge(host, monitor):
+    host.ip("link add br0 type bridge", "link set eth0 master br0", "link set eth0 nomaster")
+    assert monitor.read() == set()
+    host.ip("link delete eth0", "link add eth0 index 100 type veth peer name eth1")
+    assert monitor.read() == {100}
+    assert monitor.read() == set()
 
 
 def test_routes_and_neighbours_do_not_wake_the_monitor(host, monitor):
@@ -111,7 +119,7 @@ def test_routes_and_neighbours_do_not_wake_the_monitor(host, monitor):
 def test_more_changes_than_the_monitor_can_hold_count_as_one(host, monitor):
     host.ip(*[f"link set lo mtu {mtu}" for mtu in range(10_000, 10_500)])
     assert is_readable(monitor)
-    monitor.drain()
+    monitor.read()
     assert not is_readable(monitor, 0)
     host.ip("link set eth0 down")
     assert is_readable(monitor)

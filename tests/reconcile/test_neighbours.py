@@ -6,7 +6,10 @@ from mcrelay.model.routes import Neighbour, NeighbourState, NextHop
 from mcrelay.reconcile.neighbours import MAX_PROBES, Neighbours
 
 HOP, OTHER = NextHop(3, "10.2.0.2"), NextHop(3, "10.2.0.254")
-KNOWN, RESOLVING = Neighbour(NeighbourState.KNOWN, "02:00:00:00:00:02"), Neighbour(NeighbourState.RESOLVING)
+KNOWN, STALE = (
+    Neighbour(state, "02:00:00:00:00:02") for state in (NeighbourState.KNOWN, NeighbourState.STALE)
+)
+RESOLVING = Neighbour(NeighbourState.RESOLVING)
 FAILED, ABSENT = Neighbour(NeighbourState.FAILED), Neighbour(NeighbourState.ABSENT)
 
 
@@ -36,6 +39,38 @@ def test_a_next_hop_that_is_known_is_not_asked(neighbours):
     assert not neighbours.unsettled
     neighbours.record(HOP, ABSENT, 20.0)  # the kernel forgets what nobody uses
     assert neighbours.due_probes(20.0) == []
+
+
+def test_a_stale_next_hop_is_known_and_not_asked_if_packets_of_the_host_ask(neighbours):
+    neighbours.record(HOP, STALE, 10.0)
+    assert neighbours.addresses == {HOP: "02:00:00:00:00:02"}
+    assert not neighbours.unsettled
+    assert neighbours.due_probes(10.0) == []
+
+
+def test_a_stale_next_hop_that_is_kept_alive_is_asked_each_time(neighbours):
+    neighbours.keeps_alive = True
+    for now in (10.0, 40.0):
+        neighbours.record(HOP, STALE, now)
+        assert neighbours.due_probes(now) == [HOP]
+        assert neighbours.next_deadline() is None
+        neighbours.record(HOP, KNOWN, now + 5)
+    assert neighbours.addresses == {HOP: "02:00:00:00:00:02"}
+    assert not neighbours.silent
+
+
+def test_a_next_hop_that_is_kept_alive_is_asked_again_when_the_kernel_has_forgotten_it(neighbours):
+    neighbours.keeps_alive = True
+    neighbours.record(HOP, KNOWN, 10.0)
+    neighbours.record(HOP, ABSENT, 20.0)
+    assert neighbours.addresses == {}
+    assert neighbours.due_probes(20.0) == [HOP]
+    assert neighbours.next_deadline() == 21.0
+    assert neighbours.due_probes(21.0) == []
+    assert neighbours.silent == {HOP}
+    neighbours.record(HOP, ABSENT, 22.0)
+    assert neighbours.due_probes(22.0) == [HOP]
+    assert neighbours.next_deadline() is None
 
 
 def test_a_next_hop_that_the_kernel_asks_already_has_a_second_for_its_answer(neighbours):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from mcrelay.model.actions import Acquire, Close, DeleteFlow, Open, SetFlow
-from mcrelay.model.state import Ingress, Membership, RunningState, Trace
-from mcrelay.reconcile.commands import Kill, Perform, Start
+from mcrelay.model.state import Flow, Ingress, Membership, RunningState, Trace
+from mcrelay.reconcile.commands import Kill, Perform, SendBatch, Start
 from mcrelay.reconcile.placement import move_to_workers
 from tests.support.reconciler_harness import (
     CAMERA,
@@ -33,6 +33,7 @@ from tests.support.strategies import (
     worker_resources,
 )
 
+ELSEWHERE = Flow(9, "239.1.1.1", 5001)
 subjects = flows | worker_resources | supervisor_resources
 
 
@@ -236,6 +237,41 @@ def test_a_dead_worker_is_restarted_with_its_rules_and_the_groups_stay_joined():
     harness.converge()
     assert harness.reconciler.running == running_as(ONE_RULE.state)
     assert harness.reconciler.processes[0].restarts == 1
+
+
+def test_what_went_with_a_device_is_opened_again_on_another_one_with_its_number():
+    harness = settle(ONE_RULE)
+    harness.reconciler.links_removed({1})
+    harness.wait(0)
+    (batch,) = harness.since()
+    assert batch.actions == (Open(0, Ingress(1, 2048)),)
+    harness.answer(0)
+    assert harness.since() == [Perform((Acquire(Membership(1, "239.1.1.1")),))]
+    harness.converge()
+    assert harness.reconciler.running == running_as(ONE_RULE.state)
+
+
+def test_the_ring_of_a_device_that_is_gone_is_closed():
+    harness = settle(planned({"camera": ([CAMERA], [TO_NEAR]), "sensors": ([ELSEWHERE], [TO_NEAR])}))
+    harness.reconciler.links_removed({1})
+    harness.plan(planned({"sensors": ([ELSEWHERE], [TO_NEAR])}))
+    (batch,) = (command for command in harness.since() if isinstance(command, SendBatch))
+    assert batch.actions == (DeleteFlow(0, CAMERA), Close(0, Ingress(1, 0)))
+    harness.converge()
+    assert harness.reconciler.running.memberships == {Membership(9, "239.1.1.1")}
+
+
+def test_a_ring_that_a_batch_opened_before_its_device_went_is_opened_again():
+    harness = ReconcilerHarness()
+    harness.plan(ONE_RULE)
+    harness.hello(0)
+    harness.since()
+    harness.reconciler.links_removed({1})
+    harness.answer(0)
+    (batch,) = harness.since()
+    assert batch.actions == (Open(0, Ingress(1, 2048)),)
+    harness.converge()
+    assert harness.reconciler.running == running_as(ONE_RULE.state)
 
 
 @pytest.mark.parametrize("is_refusal", [False, True])

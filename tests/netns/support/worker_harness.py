@@ -180,6 +180,11 @@ class UdpListener:
         self.socket.settimeout(TIMEOUT_S)
         return self._next().payload
 
+    def receive_next(self):
+        """Wait for a datagram and return it."""
+        self.socket.settimeout(TIMEOUT_S)
+        return self._next()
+
     def receive_waiting(self):
         """Return the payloads of the datagrams that are waiting now."""
         self.socket.settimeout(0)
