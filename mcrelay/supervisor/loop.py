@@ -241,6 +241,8 @@ class Supervisor:
         if links != self._links or self._has_removed_links:
             self._has_removed_links = False
             self._links = self.configuration.links = links
+            # Answers from before may name a device that another one has replaced.
+            self.routing.links_changed()
             self._plan()
 
     def _neighbours_changed(self) -> None:
