@@ -27,7 +27,7 @@ A packet, in the order to read it:
 
     worker/loop.py               wakes up when a packet ring has frames
     worker/ring.py               the frames that the kernel has put into the ring
-    worker/array_path.py         many packets as numpy columns (scalar_path.py: few packets, one by one)
+    worker/array_path.py         many packets as numpy columns (scalar_link.py: few packets)
     packet/headers.py            frames -> header fields, and the fault of each packet (scalar.py: one frame)
     worker/packet_age.py         which packets waited too long
     packet/fib.py                flow -> outputs

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 # Every module is imported here, before privileges are dropped, because the unprivileged user may not be
 # permitted to read Python's own files (a virtual environment below root's home).
 from mcrelay.ipc.channel import BlockingChannel
 from mcrelay.ipc.child_process import parse_options, run_unprivileged
+from mcrelay.linux.boottime_timer import BoottimeTimer
 from mcrelay.linux.scheduling import ask_for_short_slices
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.loop import Worker
@@ -28,7 +30,10 @@ def _serve(options: argparse.Namespace) -> NoReturn:
     _, [memory] = channel.receive()
     counters = CounterWriter(memory)
     os.close(memory)
-    Worker(channel, counters, options.ring_octets).run()
+    worker = Worker(channel, counters, options.ring_octets)
+    with suppress(OSError):  # without a timer, the clocks are read more often
+        worker.ages.timer = BoottimeTimer(worker.ages.end_period)
+    worker.run()
 
 
 if __name__ == "__main__":

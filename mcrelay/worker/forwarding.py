@@ -27,6 +27,7 @@ from mcrelay.worker.near_misses import NearMisses
 from mcrelay.worker.packet_age import PacketAges
 from mcrelay.worker.returns import ReturnCounter
 from mcrelay.worker.ring import Ring
+from mcrelay.worker.scalar_link import ScalarLink
 from mcrelay.worker.scalar_path import ScalarPath
 from mcrelay.worker.trace_capture import CaptureBuilder, TraceCapture
 from mcrelay.worker.trace_writer import TraceWriter
@@ -90,13 +91,19 @@ class Forwarding:
         self._flows: dict[Flow, RouteEntry] = {}
         self._trace_writers: dict[Trace, TraceWriter] = {}
         self._own: EndpointKeys = np.empty(0, np.uint64)
-        self.scalar_path = ScalarPath(self.sender.routes, [], frozenset(), counters, self.ages)
+        self.scalar_path = ScalarPath(self.sender.routes, [], frozenset(), counters)
         self.returns = ReturnCounter([], {}, counters)
 
     @property
     def return_sockets(self) -> Collection[socket.socket]:
         """The sockets that get what comes back to the ports of the egress sockets."""
         return self._return_sockets.values()
+
+    def scalar_link(self, ingress: ActiveIngress) -> ScalarLink:
+        """Return what relays few packets of a link, until the next batch of instructions."""
+        return ScalarLink(
+            self.scalar_path, ingress.ring, ingress.row, ingress.any_source_routes, self._counters, self.ages
+        )
 
     def is_own(self, source: EndpointKeys) -> NDArray[np.bool_]:
         """Return a mask of the sources from which an output of this relay sends; shape (n,)."""
@@ -197,7 +204,7 @@ class Forwarding:
         own = frozenset(endpoint_key(*name) for name in names.values())
         self._own = np.array(sorted(own), np.uint64)
         self.sender = BatchSender(routes, descriptors)
-        self.scalar_path = ScalarPath(routes, descriptors, own, self._counters, self.ages)
+        self.scalar_path = ScalarPath(routes, descriptors, own, self._counters)
         ports = {egress: port for egress, (_, port) in names.items()}
         self.returns = ReturnCounter(entries.values(), ports, self._counters)
         flows: dict[int, dict[Flow, int]] = {ifindex: {} for ifindex in self.ingress}

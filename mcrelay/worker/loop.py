@@ -5,7 +5,6 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import NoReturn
 
 from mcrelay.ipc.channel import BlockingChannel, ChannelClosed
@@ -14,6 +13,7 @@ from mcrelay.protocol.worker import Acknowledged, Answer, Refused, decode_batch,
 from mcrelay.worker.array_path import ArrayPath
 from mcrelay.worker.counters import CounterWriter
 from mcrelay.worker.forwarding import ActiveIngress, Forwarding, InstructionError
+from mcrelay.worker.packet_age import PacketAges
 from mcrelay.worker.returns import ReturnPoller
 
 MAX_BATCHES_PER_TURN = 16  # batches of one link, before the other links and the supervisor have their turn
@@ -30,8 +30,13 @@ class Worker:
         self._poll.register(channel.fileno(), select.POLLIN)
         self._by_descriptor: dict[int, ActiveIngress] = {}
         self._relay_few: dict[int, Callable[[], bool]] = {}
-        """`ScalarPath.relay` for the ring with a descriptor, with its arguments."""
+        """`ScalarLink.relay` of the ring with a descriptor."""
         self._return_poller = ReturnPoller(self._poll)
+
+    @property
+    def ages(self) -> PacketAges:
+        """Finds stale packets."""
+        return self._forwarding.ages
 
     def run(self) -> NoReturn:
         """Forward packets. Raises ChannelClosed if the supervisor closes the channel."""
@@ -93,9 +98,8 @@ class Worker:
         self._by_descriptor = {
             ingress.ring.socket.fileno(): ingress for ingress in self._forwarding.ingress.values()
         }
-        relay = self._forwarding.scalar_path.relay
         self._relay_few = {
-            descriptor: partial(relay, ingress.ring, ingress.row, ingress.any_source_routes)
+            descriptor: self._forwarding.scalar_link(ingress).relay
             for descriptor, ingress in self._by_descriptor.items()
         }
         for descriptor in self._by_descriptor:

@@ -65,6 +65,12 @@ class Ring:
         at = (self.head + min(ahead, self._count - 1)) % self._count * self.frame_size
         return bool(self.memory[at] & TP_STATUS_USER)
 
+    def release_one(self) -> None:
+        """Release the frame at `head` to the kernel."""
+        frame = self.head
+        self._move_head(frame + 1)
+        self._status_words[frame * self._frame_words] = TP_STATUS_KERNEL
+
     def release_few(self, count: int) -> None:
         """Release a few frames from `head` on to the kernel, also across the end of the array."""
         frame = self.head

@@ -1,49 +1,29 @@
-"""The scalar path, which relays packets in plain Python if they are few.
+"""The scalar path of a worker: its routes prepared for few packets, and what sends and counts them.
 
-Array operations would cost more for few packets. The scalar path relays only plain packets of flows that
-accept every source. It leaves all other packets to the array path, which also counts the drops.
-
-A worker that wakes up for one packet has cold caches, so it should do little. The first packet of a microflow
-is read in full; for the next ones, a comparison shows that they differ only in what is checked then: their
-checksums and age. Consecutive packets of a microflow leave in one message.
+worker/scalar_link.py reads the packets of a link, and says when they take this path.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from socket import MSG_DONTWAIT
+from typing import NamedTuple
 
 from mcrelay.linux import sendmmsg
 from mcrelay.linux.sendmmsg import MAX_SEGMENTED_OCTETS, MAX_SEGMENTS, MessageFailure, Messages, sockaddrs
-from mcrelay.model.counters import LINKS, OUTPUTS, RULES
+from mcrelay.model.counters import OUTPUTS, RULES
 from mcrelay.model.drops import Drop
 from mcrelay.packet.fib import FROM_PACKET, NO_ROUTE, RouteTable
-from mcrelay.packet.frame import CHECKSUM_VOUCHED, TP_STATUS_LOSING, TP_STATUS_USER
-from mcrelay.packet.ipv4 import CHECKSUM_MODULUS, DSCP_MASK, UDP_HEADER
 from mcrelay.packet.keys import EndpointKey
-from mcrelay.packet.scalar import (
-    MICROFLOW,
-    PAYLOAD_OFFSET,
-    MicroflowKey,
-    is_intact,
-    read_plain,
-    sum_common_halves,
-)
 from mcrelay.worker.counters import ERROR_COLUMNS, OTHER_ERROR_COLUMN, CounterWriter
-from mcrelay.worker.packet_age import PacketAges
-from mcrelay.worker.ring import Ring
 
-MAX_SCALAR_PACKETS = 48  # ready packets; the array path is cheaper for more
-MAX_SCALAR_RUN_PACKETS = 128  # the same, if consecutive packets leave in one message
-MAX_SCALAR_TURN = 1024  # packets, before other links and the supervisor have their turn
 MAX_SCALAR_OUTPUTS = 8  # outputs of a route; the array path is cheaper for more
-MAX_MICROFLOWS = 4096  # of a link, whose packets are known; then they are forgotten
 
-_OCTETS = LINKS.column("octets")  # in every table the second column, after the packets
-_LAST_TIME, _LAST_SOURCE = RULES.column("last_time"), RULES.column("last_source")
+OCTETS = OUTPUTS.column("octets")  # in every table the second column, after the packets
+LAST_TIME, LAST_SOURCE = RULES.column("last_time"), RULES.column("last_source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +65,29 @@ class PreparedRoute:
     """The outputs with a fault, to which nothing is sent: index of the first counter, column of the fault."""
     run: int = 0
     """What the messages take at present: number << 16 | length of payloads, 0 for one payload."""
+    flow: Microflow | None = None
+    """The microflow whose TTL and TOS the messages have at present."""
+    count: int = 0
+    """The number of payloads that the messages take at present."""
+
+
+class DirectRun(NamedTuple):
+    """How a run of a microflow is relayed in one system call, without a call of a Python function."""
+
+    route: PreparedRoute
+    header_sum: int
+    octets: int
+    max_run: int
+    """This and the fields before are those of the microflow."""
+    arguments: tuple[int, ctypes.c_void_p, int, int]
+    """Those of `send_quickly`, which returns `messages`."""
+    messages: int
+    outputs: tuple[tuple[int, int, int], ...]
+    """The indexes in `CounterWriter.counts` of each output's packets and octets, and `PreparedOutput.own`."""
+    rule: int
+    """Index of the rule's first counter there."""
+    frame_octets: int
+    source_address: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +105,8 @@ class Microflow:
     source_address: int
     max_run: int
     """Number of packets that one message may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScalarLink:
-    """A link: the index of its first counter in `CounterWriter.counts`, and the known microflows."""
-
-    counts: int
-    microflows: dict[MicroflowKey, Microflow] = field(default_factory=dict)
+    direct: DirectRun | None
+    """None if the route takes more than one system call, or has outputs with a fault."""
 
 
 class ScalarPath:
@@ -121,151 +118,66 @@ class ScalarPath:
         descriptors: Sequence[int],
         own: frozenset[EndpointKey],
         counters: CounterWriter,
-        ages: PacketAges,
     ) -> None:
+        self.own = own
+        self.refusals = 0
+        """How often a device refused segments: limits of microflows from before are void."""
         self._routes = routes
         self._descriptors = descriptors
-        self._own = own
-        self._counters, self._counts = counters, counters.counts
-        self._ages = ages
+        self._counters = counters
         self._prepared: dict[int, PreparedRoute | None] = {}
-        self._links: dict[int, ScalarLink] = {}
         self._messages = Messages(max(MAX_SEGMENTS, len(routes.row)))
-        self._iovec = self._messages.iovec_words
+        self.iovec = self._messages.iovec_words
+        """Address and length of the payloads that `send` sends, in turn."""
         self._names = sockaddrs(routes.destinations)
         self._messages.prepare(self._names)
         # The longest payload that each socket sends in segments, if its device refused longer ones. It is 0
         # for lo, whose ring would get the segments as one super-packet.
         self._max_segment_octets = {descriptors[at]: 0 for at in routes.is_loopback.nonzero()[0].tolist()}
 
-    def relay(self, ring: Ring, row: int, routes: Mapping[EndpointKey, int]) -> bool:
-        """Relay the packets of a link; return whether none is left.
-
-        Else the array path takes the next packet: it is not plain, has no route here, is stale, follows
-        dropped packets, or is the first of many. `row` is the row of the link's counters. `routes` has the
-        route of each destination that accepts every source.
-        """
-        oldest = self._ages.oldest_fresh()
-        if oldest is None:
-            return False
-        link = self._links.get(row) or self._add_link(row)
-        known, iovec, memory, size = link.microflows, self._iovec, ring.memory, ring.frame_size
-        octets, payload = len(memory), ring.address + PAYLOAD_OFFSET
-        frame, relayed, is_left = ring.head * size, 0, False
-        while memory[frame] & TP_STATUS_USER and not is_left:
-            flow, count, latest = None, 0, 0
-            while memory[frame] & TP_STATUS_USER:
-                status, sizes, seconds, nanoseconds, start, number, middle, checksum, end, udp_checksum = (
-                    MICROFLOW.unpack_from(memory, frame)
-                )
-                key = (sizes, start, middle, end)
-                found = known.get(key) or self._learn(ring, frame, routes, known, key)
-                time = seconds * 1_000_000_000 + nanoseconds
-                if (
-                    found is None
-                    or (found.header_sum + number + checksum) % CHECKSUM_MODULUS
-                    or not (
-                        status & CHECKSUM_VOUCHED
-                        or udp_checksum == 0
-                        or is_intact(memory, frame, found.octets + UDP_HEADER)
-                    )
-                    or status & TP_STATUS_LOSING
-                    or time < oldest
-                ):
-                    is_left = True
-                    break
-                if flow is None:
-                    flow = found
-                elif found is not flow or count == flow.max_run:
-                    break
-                elif count == 1 and ring.is_ready(MAX_SCALAR_RUN_PACKETS):
-                    return False
-                iovec[2 * count] = payload + frame
-                iovec[2 * count + 1] = found.octets
-                count, latest, frame = count + 1, time, (frame + size) % octets
-            if flow is not None:
-                self._relay_run(ring, link, flow, count, latest)
-                relayed += count
-            if memory[frame] & TP_STATUS_USER and not is_left:
-                many = MAX_SCALAR_PACKETS if count == 1 else MAX_SCALAR_RUN_PACKETS
-                is_left = relayed > MAX_SCALAR_TURN or ring.is_ready(many)
-        return not is_left
-
-    def _add_link(self, row: int) -> ScalarLink:
-        link = self._links[row] = ScalarLink(LINKS.index(row, "packets"))
-        return link
-
-    def _learn(
-        self,
-        ring: Ring,
-        frame: int,
-        routes: Mapping[EndpointKey, int],
-        known: dict[MicroflowKey, Microflow],
-        key: MicroflowKey,
-    ) -> Microflow | None:
-        """Add the microflow of a packet to `known`, and return it; None if the array path must take it."""
-        packet = read_plain(ring.memory, frame)
-        if packet is None:
-            return None
-        destination, source, ttl, tos, octets, source_address, frame_octets, _ = packet
-        route = routes.get(destination)
-        if route is None or source in self._own:
-            return None
-        prepared = self._prepare(route)
-        if prepared is None or (ttl <= 1 and any(output.copies_ttl for output in prepared.copying)):
-            return None
-        if len(known) >= MAX_MICROFLOWS:
-            known.clear()
-        flow = known[key] = Microflow(
-            prepared,
-            sum_common_halves(ring.memory, frame),
-            ttl,
-            tos & DSCP_MASK,
-            octets,
-            frame_octets,
-            source_address,
-            min(self._max_run(prepared, octets), len(ring) // 2),
-        )
-        return flow
-
-    def _max_run(self, route: PreparedRoute, octets: int) -> int:
+    def max_run(self, route: PreparedRoute, octets: int) -> int:
         """Return how many payloads of a length one message to each output of a route may take."""
         limits = [self._max_segment_octets.get(span.descriptor, MAX_SEGMENTED_OCTETS) for span in route.spans]
         if not 0 < octets <= min(limits, default=0):
             return 1
         return min(MAX_SEGMENTS, MAX_SEGMENTED_OCTETS // octets)
 
-    def _relay_run(self, ring: Ring, link: ScalarLink, flow: Microflow, count: int, time: int) -> None:
-        """Send, count and release `count` packets of a microflow; `time` is the arrival of the last one."""
-        route, counts, octets = flow.route, self._counts, count * flow.octets
-        if (run := count << 16 | flow.octets if count > 1 else 0) != route.run:
-            route.run = run
-            for span in route.spans:
-                self._messages.set_run(span.first, span.first + span.count, count, flow.octets)
-        if route.copying:
-            self._copy_header(flow)
+    def send(self, flow: Microflow, count: int, time: int, sent: int | None = None) -> None:
+        """Send the first `count` payloads of `iovec`, of one microflow, and count them for the outputs.
+
+        `time` is the arrival of the last one. `sent` is what `send_quickly` returned if it was called before
+        with the arguments of `LonePacket`.
+        """
+        route, counts = flow.route, self._counters.counts
+        self.set_up(flow, count)
         failed: Counter[int] | None = None
         for span in route.spans:
-            sent = sendmmsg.send_quickly(span.descriptor, span.place, span.count, MSG_DONTWAIT)
+            if sent is None:
+                sent = sendmmsg.send_quickly(span.descriptor, span.place, span.count, MSG_DONTWAIT)
             if sent != span.count:
                 failed = (failed or Counter()) + self._send_rest(route, span, sent, time)
+            sent = None
         for output in route.outputs:
             packets = count - failed[output.message] if failed else count
             if packets:
                 counts[output.counts] += packets
-                counts[output.counts + _OCTETS] += packets * flow.octets
+                counts[output.counts + OCTETS] += packets * flow.octets
                 if output.own:
                     counts[output.own] += packets
         for output_counts, column in route.faults:
             self._counters.add_send_errors(output_counts, column, count, time)
-        rule = route.counts
-        counts[rule] += count
-        counts[rule + _OCTETS] += octets
-        counts[rule + _LAST_TIME] = time
-        counts[rule + _LAST_SOURCE] = flow.source_address
-        counts[link.counts] += count
-        counts[link.counts + _OCTETS] += count * flow.frame_octets
-        ring.release_few(count)
+
+    def set_up(self, flow: Microflow, count: int) -> None:
+        """Let the messages of a route take `count` payloads of a microflow."""
+        route = flow.route
+        if (run := count << 16 | flow.octets if count > 1 else 0) != route.run:
+            route.run = run
+            for span in route.spans:
+                self._messages.set_run(span.first, span.first + span.count, count, flow.octets)
+        if route.flow is not flow:
+            route.flow = flow
+            self._copy_header(flow)
+        route.count = count
 
     def _copy_header(self, flow: Microflow) -> None:
         """Set TTL and TOS of the messages that copy them."""
@@ -281,7 +193,7 @@ class ScalarPath:
         failures = messages.send(span.descriptor, span.first + max(sent, 0), end)
         if messages.refused_segment is not None:
             self._max_segment_octets[span.descriptor] = messages.refused_segment - 1
-            self._links.clear()
+            self.refusals += 1
             messages.refused_segment = None
         return self._count_failures(route, failures, time)
 
@@ -297,7 +209,7 @@ class ScalarPath:
             failed[failure.message] += failure.datagrams
         return failed
 
-    def _prepare(self, route: int) -> PreparedRoute | None:
+    def prepare(self, route: int) -> PreparedRoute | None:
         """Return a prepared route; None if the route has more than MAX_SCALAR_OUTPUTS outputs."""
         if route not in self._prepared:
             self._prepared[route] = self._prepare_outputs(route)
@@ -334,3 +246,24 @@ class ScalarPath:
             else:
                 spans.append(Span(descriptor, self._messages.place(message), message, 1))
         return tuple(spans)
+
+
+def prepare_direct_run(
+    route: PreparedRoute, header_sum: int, octets: int, max_run: int, frame_octets: int, source_address: int
+) -> DirectRun | None:
+    """Return the `DirectRun` of a microflow, None if its route takes more."""
+    if len(route.spans) != 1 or route.faults:
+        return None
+    [span] = route.spans
+    return DirectRun(
+        route,
+        header_sum,
+        octets,
+        max_run,
+        (span.descriptor, span.place, span.count, MSG_DONTWAIT),
+        span.count,
+        tuple((output.counts, output.counts + OCTETS, output.own) for output in route.outputs),
+        route.counts,
+        frame_octets,
+        source_address,
+    )

@@ -35,13 +35,6 @@ MESSAGE, CONTROL, NAME = struct.Struct("=8Q"), struct.Struct("=QiiQQiiQ"), struc
 TAKEN, TAKER_ROW = Flow(SOCKET.ifindex, "239.2.2.0", 6001), 7
 
 
-class NoScalarPath:
-    """A scalar path that takes no packet."""
-
-    def relay(self, ring, row, routes):
-        return False
-
-
 class MemoryRing:
     """A file in memory in place of a packet socket."""
 
@@ -109,32 +102,41 @@ class MemoryWorker:
         self.flow = Flow(LINK, *FEED, source)
         self.entry = RouteEntry(Route("feed", outputs(width, ttl, dscp, faults)), tuple(range(width + 1)))
         self.routes = RouteTable([self.entry], [SOCKET], {TAKEN: RouteEntry(Route("next", ()), (TAKER_ROW,))})
-        self.forwarding = self._forwarding(is_scalar)
+        self.forwarding = self._forwarding()
         saved_head = self.counters.saved_head(0)
         ring = Ring(MemoryRing(octets), SMALLEST_FRAME, FRAMES * SMALLEST_FRAME, saved_head, False)
         fib = Fib({self.flow: 0}, {self.flow} if loopback else frozenset())
         self.forwarding.near_misses = NearMisses({self.flow: 0}, self.counters)
         self.ingress = ActiveIngress(LINK, ring, 0, fib, fib.any_source_routes(), has_outgoing=True)
+        self.link = self.forwarding.scalar_link(self.ingress)
+        self.is_scalar = is_scalar
 
-    def _forwarding(self, is_scalar):
+    def _forwarding(self):
         forwarding = Forwarding(self.counters, FRAMES * SMALLEST_FRAME)
         own = endpoint_key(*OWN)
         forwarding._own = np.array([own], np.uint64)
         forwarding.sender = BatchSender(self.routes, [DESCRIPTOR])
-        forwarding.scalar_path = (
-            ScalarPath(self.routes, [DESCRIPTOR], frozenset({own}), self.counters, forwarding.ages)
-            if is_scalar
-            else NoScalarPath()
-        )
+        forwarding.scalar_path = ScalarPath(self.routes, [DESCRIPTOR], frozenset({own}), self.counters)
         return forwarding
 
     def relay(self):
         """Relay all packets of the ring, and close it."""
-        ingress, scalar_path = self.ingress, self.forwarding.scalar_path
+        self.turn()
+        self.close()
+
+    def turn(self):
+        """Relay all packets of the ring."""
         array_path = ArrayPath(self.forwarding, self.counters)
-        while not scalar_path.relay(ingress.ring, ingress.row, ingress.any_source_routes):
-            if not array_path.relay(ingress):
+        while not (self.is_scalar and self.link.relay()):
+            if not array_path.relay(self.ingress):
                 break
+
+    def relay_singly(self, frames):
+        """Relay frames that arrive in an empty ring one by one, and close the ring."""
+        for index, frame in enumerate(frames):
+            at = index % FRAMES * SMALLEST_FRAME
+            self.ingress.ring.memory[at : at + SMALLEST_FRAME] = frame
+            self.turn()
         self.close()
 
     def close(self):

@@ -39,7 +39,7 @@ class Stage:
             apply=self._apply,
             ingress=self.rings,
             return_sockets=(),
-            scalar_path=SimpleNamespace(relay=lambda *_: False),
+            scalar_link=lambda _: SimpleNamespace(relay=lambda: False),
         )
         self._answers = Assembler(MAX_BATCH)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mcrelay.packet.frame import NANOSECONDS, SECONDS
-from mcrelay.worker.packet_age import PacketAges
+from mcrelay.worker.packet_age import MIN_TIMED_AGE, PacketAges
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -125,3 +125,51 @@ def test_a_process_that_stood_still_between_the_two_clocks_sees_no_step(clocks):
     clocks.ages = PacketAges(slow_time_of_day, lambda: clocks.since_boot)
     clocks.ages.max_age = SECOND
     assert not clocks.ages.has_stepped()
+
+
+class Timer:
+    """A timer that records for how long it was started."""
+
+    def __init__(self):
+        self.durations = []
+
+    def start(self, nanoseconds):
+        self.durations.append(nanoseconds)
+
+
+@pytest.fixture
+def timer(clocks):
+    clocks.ages.timer = Timer()
+    return clocks.ages.timer
+
+
+def test_a_period_lasts_until_its_timer_expires_after_half_the_greatest_age(clocks, timer):
+    first = clocks.ages.start_period()
+    assert clocks.ages.start_period() == first == clocks.ages.period
+    assert timer.durations == [SECOND // 2]
+    clocks.ages.end_period()
+    assert clocks.ages.period != first
+    assert clocks.ages.start_period() == clocks.ages.period
+    assert timer.durations == [SECOND // 2] * 2
+
+
+def test_a_new_greatest_age_starts_the_timer_anew(clocks, timer):
+    clocks.ages.start_period()
+    clocks.ages.max_age = 10 * SECOND
+    clocks.ages.start_period()
+    assert timer.durations == [SECOND // 2, 5 * SECOND]
+
+
+def test_without_a_greatest_age_a_period_never_ends(clocks, timer):
+    clocks.ages.max_age = None
+    assert clocks.ages.start_period() == clocks.ages.period
+    assert timer.durations == []
+
+
+@pytest.mark.parametrize("max_age", [MIN_TIMED_AGE - 1, SECOND])
+def test_without_a_timer_or_for_small_ages_there_is_no_period(clocks, timer, max_age):
+    clocks.ages.max_age = max_age
+    if max_age == SECOND:
+        clocks.ages.timer = None
+    assert clocks.ages.start_period() is None
+    assert timer.durations == []

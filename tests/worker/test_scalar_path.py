@@ -2,6 +2,7 @@
 
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,10 +10,17 @@ from hypothesis import strategies as st
 from mcrelay.linux import sendmmsg
 from mcrelay.model.counters import LINKS, MASK, OUTPUTS, RULES
 from mcrelay.model.send_errors import PathFault
-from mcrelay.packet.frame import NETWORK_OFFSET, PACKET_OUTGOING, TP_STATUS_LOSING, TP_STATUS_USER
+from mcrelay.packet.frame import (
+    NETWORK_OFFSET,
+    PACKET_OUTGOING,
+    SMALLEST_FRAME,
+    TP_STATUS_LOSING,
+    TP_STATUS_USER,
+)
 from mcrelay.packet.scalar import PAYLOAD_OFFSET
-from mcrelay.worker import scalar_path
-from mcrelay.worker.scalar_path import MAX_SCALAR_OUTPUTS, MAX_SCALAR_PACKETS, MAX_SCALAR_RUN_PACKETS
+from mcrelay.worker import scalar_link
+from mcrelay.worker.scalar_link import MAX_SCALAR_PACKETS, MAX_SCALAR_RUN_PACKETS, ScalarLink
+from mcrelay.worker.scalar_path import MAX_SCALAR_OUTPUTS
 from tests.packet.cases import CASES
 from tests.support.memory_worker import DESCRIPTOR, TAKER_ROW, MemoryRing, MemoryWorker, ring_octets
 from tests.support.packets import datagram
@@ -40,6 +48,84 @@ def test_both_paths_send_and_count_the_same(frames, width, ttl, dscp, faults, ha
     options = {"width": width, "ttl": ttl, "dscp": dscp, "faults": faults, "has_segments": has_segments}
     octets = ring_octets(frames)
     assert relay(octets, True, **options) == relay(octets, False, **options)
+
+
+@given(
+    st.lists(matching | any_frames, min_size=1, max_size=3),
+    st.lists(st.integers(0, 2), min_size=1, max_size=12),
+    st.integers(1, MAX_SCALAR_OUTPUTS + 1),
+    st.sampled_from(["decrement", 1, 255]),
+    st.sampled_from(["copy", 0, 46]),
+    st.lists(st.sampled_from([None, *PathFault]), max_size=2),
+    st.sampled_from([0, 11, 71]),
+)
+def test_packets_that_arrive_one_by_one_are_sent_and_counted_like_others(
+    kinds, order, width, ttl, dscp, faults, code
+):
+    frames = [kinds[index % len(kinds)].octets(14) for index in order]
+    options = {"width": width, "ttl": ttl, "dscp": dscp, "faults": faults, "code": code}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        worker = MemoryWorker(monkeypatch, is_scalar=True, **options)
+        worker.relay_singly(frames)
+        found = dict(worker.sent), worker.counts()
+    assert found == relay(b"".join(frames), False, **options)
+
+
+def test_lone_packets_of_a_microflow_need_neither_run_nor_array(monkeypatch):
+    runs, others = [], ScalarLink._relay_runs
+    monkeypatch.setattr(ScalarLink, "_relay_runs", lambda link: runs.append(link) or others(link))
+    worker = MemoryWorker(monkeypatch, is_scalar=True, width=2)
+    worker.relay_singly([Frame(datagram(bytes([n]))).octets(14) for n in range(20)] * 30)
+    assert len(runs) == 1  # the first one is learned
+    assert [len(datagrams) for datagrams in worker.sent.values()] == [600] * 2
+
+
+def test_a_lone_packet_that_only_some_outputs_take_is_sent_to_no_output_twice(monkeypatch):
+    worker = MemoryWorker(monkeypatch, is_scalar=True, width=3)
+    quickly, limits = sendmmsg.send_quickly, iter([3, 1])
+    monkeypatch.setattr(
+        sendmmsg,
+        "send_quickly",
+        lambda descriptor, place, count, flags: quickly(descriptor, place, min(count, next(limits)), flags),
+    )
+    worker.link = worker.forwarding.scalar_link(worker.ingress)
+    worker.relay_singly([Frame(datagram(bytes([n]))).octets(14) for n in range(2)])
+    assert [len(datagrams) for datagrams in worker.sent.values()] == [2] * 3
+    assert [row[OUTPUTS.column("packets")] for row in worker.counts()[2][1:4]] == [2] * 3
+
+
+class CountingTimer:
+    """A timer that never expires by itself."""
+
+    def __init__(self):
+        self.starts = 0
+
+    def start(self, nanoseconds):
+        self.starts += 1
+
+
+def test_the_clocks_are_read_once_in_a_period_for_lone_packets(monkeypatch):
+    worker = MemoryWorker(monkeypatch, is_scalar=True)
+    ages, timer, now, readings = worker.forwarding.ages, CountingTimer(), [0], []
+    ages.max_age, ages.timer = 1_000_000_000, timer
+    monkeypatch.setattr(ages, "oldest_fresh", lambda: readings.append(1) or now[0] - ages.max_age)
+    monkeypatch.setattr(ages, "find_stale", lambda frames: np.array([True]))
+    frame = Frame(datagram()).octets(14)
+
+    def arrive():
+        worker.ingress.ring.memory[worker.ingress.ring.head * SMALLEST_FRAME :][:SMALLEST_FRAME] = frame
+        worker.turn()
+
+    for _ in range(10):
+        arrive()
+    assert (len(readings), timer.starts) == (2, 1)  # of the first one, which is learned, and the next one
+    ages.end_period()
+    now[0] = ages.max_age + 1
+    arrive()
+    arrive()
+    _, (rule, *_), _ = worker.counts()
+    worker.close()
+    assert (rule[RULES.column("packets")], rule[RULES.column("stale")]) == (10, 2)
 
 
 @pytest.mark.parametrize("is_scalar", [True, False])
@@ -135,8 +221,8 @@ def test_consecutive_packets_of_a_microflow_leave_in_one_message(monkeypatch):
 def test_a_device_that_refused_segments_gets_single_messages(monkeypatch):
     frames = ring_octets([Frame(datagram(bytes(100)))] * 3)
     worker = MemoryWorker(monkeypatch, frames + frames, is_scalar=True, has_segments=False)
-    path, ingress = worker.forwarding.scalar_path, worker.ingress
-    assert path.relay(ingress.ring, ingress.row, ingress.any_source_routes)
+    path = worker.forwarding.scalar_path
+    assert worker.link.relay()
     assert path._max_segment_octets == {DESCRIPTOR: 99}
     worker.relay()
     assert len(worker.sent[b"\xef\x02\x02\x00", 6001]) == 6
@@ -151,7 +237,7 @@ def test_packets_behind_dropped_ones_are_left_to_the_array_path(monkeypatch):
 
 
 def test_many_microflows_are_forgotten_and_relayed(monkeypatch):
-    monkeypatch.setattr(scalar_path, "MAX_MICROFLOWS", 4)
+    monkeypatch.setattr(scalar_link, "MAX_MICROFLOWS", 4)
     frames = [Frame(datagram(bytes(length))) for length in range(40)]
     found = relay(ring_octets(frames), True)
     assert found == relay(ring_octets(frames), False)
@@ -171,16 +257,14 @@ def test_the_packets_of_an_output_may_be_negative_because_of_icmp_errors(monkeyp
 )
 def test_many_packets_are_left_to_the_array_path(monkeypatch, frames, is_left):
     worker = MemoryWorker(monkeypatch, ring_octets([Frame(datagram())] * frames), is_scalar=True)
-    path, ingress = worker.forwarding.scalar_path, worker.ingress
-    assert path.relay(ingress.ring, ingress.row, ingress.any_source_routes) is not is_left
+    assert worker.link.relay() is not is_left
     assert bool(worker.sent) is not is_left
 
 
 def test_many_packets_of_different_microflows_are_left_to_the_array_path_earlier(monkeypatch):
     frames = [Frame(datagram(bytes(n % 2))) for n in range(MAX_SCALAR_PACKETS + 2)]
     worker = MemoryWorker(monkeypatch, ring_octets(frames), is_scalar=True)
-    path, ingress = worker.forwarding.scalar_path, worker.ingress
-    assert not path.relay(ingress.ring, ingress.row, ingress.any_source_routes)
+    assert not worker.link.relay()
     assert len(worker.sent[b"\xef\x02\x02\x00", 6001]) == 1
     worker.relay()
     assert len(worker.sent[b"\xef\x02\x02\x00", 6001]) == len(frames)
