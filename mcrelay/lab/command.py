@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-TIMEOUT_S = 20.0  # far longer than any wait takes, so that no test fails on a loaded machine
+TIMEOUT_S = 60.0  # far longer than any wait takes, so that no test fails on a loaded machine
 
 
 class LabError(Exception):

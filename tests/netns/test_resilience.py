@@ -2,7 +2,6 @@
 
 import os
 import signal
-import statistics
 import time
 
 import pytest
@@ -168,29 +167,25 @@ def test_killing_one_of_two_workers_costs_the_flows_of_the_other_no_packet(studi
 KILLS = 20
 
 
-def killed_and_back(studio, relay):
-    """Kill the worker, and return after how many seconds packets come out again."""
+def kill_and_await_packets(studio, relay):
+    """Kill the worker, and wait until packets come out again."""
     (worker,) = relay.workers()
-    began = time.monotonic()
     os.kill(worker, signal.SIGKILL)
     wait_until(lambda: worker not in relay.workers(), "the end of the worker")
     silent = received(studio.left, "eth0")
     wait_until(lambda: received(studio.left, "eth0") > silent, "packets")
-    return time.monotonic() - began
 
 
 def test_a_worker_that_is_killed_twenty_times_loses_nothing_that_fits_the_ring(studio):
     with studio.relaying(FEED) as relay:
         prioritize(relay)
         left = Receiver(studio.left, "239.2.2.2:6001", idle=2)
-        seconds = []
         with Sending(studio.sender, "239.1.1.1:5001") as sending:
             for _ in range(KILLS):
                 time.sleep(LONG_LIFE_S + 0.1)  # it has proved itself: no pause grows
-                seconds.append(killed_and_back(studio, relay))
+                kill_and_await_packets(studio, relay)
         report, link = left.report(), link_of(relay)
     overrun = link.drops.get("overrun", 0)
     assert report.received + report.socket_drops == sending.sent["239.1.1.1:5001"] - overrun
     assert report.duplicated <= KILLS * MAX_BATCH_PACKETS
     assert report.reordered == report.corrupt == 0
-    assert statistics.median(seconds) < 0.5, seconds
