@@ -59,11 +59,9 @@ def main() -> int:
         )
     effort = QUICK if options.quick else FULL
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that `with` cleans up as on Ctrl-C
+    failures: list[str] = []
     try:
-        samples = list(_measured(options.only, effort))
-    except LabError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 1
+        samples = list(_measured(options.only, effort, failures))
     except KeyboardInterrupt:
         return 130
     figures = group_samples(samples)
@@ -71,21 +69,28 @@ def main() -> int:
     written = results.write(options.output, figures, reached, facts, effort.name)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # leaving a pager is not an error
     print(f"\n{tables(figures)}\n\n{goal_table(reached)}\nwrote {len(written)} files to {options.output}")
-    return 0
+    for failure in failures:
+        print(f"benchmark: {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
 
-def _measured(parts: list[str], effort: Effort) -> Iterator[Sample]:
-    """Yield the samples of all parts. Within a run the relays take turns, so drift affects all of them."""
+def _measured(parts: list[str], effort: Effort, failures: list[str]) -> Iterator[Sample]:
+    """Yield the samples of all parts. Within a run the relays take turns, so drift affects all of them.
+
+    A run of a part that fails keeps the samples that it has; its message is appended to `failures`.
+    """
     began = time.monotonic()
     live = ProgressLine(began)
     for part in parts:
         for run in range(1 if part in ONCE else effort.runs):
-            for sample in _on_a_bed(part, effort):
-                if live.is_due(now := time.monotonic()):
-                    live.show(
-                        now, f"{now - began:4.0f} s   {part}, run {run + 1}: {sample.case}, {sample.relay}"
-                    )
-                yield sample
+            where = f"{part}, run {run + 1}"
+            try:
+                for sample in _on_a_bed(part, effort):
+                    if live.is_due(now := time.monotonic()):
+                        live.show(now, f"{now - began:4.0f} s   {where}: {sample.case}, {sample.relay}")
+                    yield sample
+            except LabError as error:
+                failures.append(f"{where}: {error}")
     live.clear()
 
 

@@ -41,7 +41,7 @@ PROCESSES = Question(
     "How much of that is in the relay's own processes?",
     "us",
     "CPU time of the relay's processes for each packet sent, with their system calls; the kernel's work up to"
-    " a process's buffer, and a relay in the kernel, are not in it",
+    " a process's buffer is not in it. A relay in the kernel has processes that only watch and count",
 )
 SMOOTH_S, BURST_S = 0.0001, 0.001
 RATES = (1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000)
@@ -100,7 +100,7 @@ def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
                 if cost.is_lossless and cost.was_paced and without.was_paced:
                     added = cost.all - without.all
                     yield Sample(QUESTION, pace.label, relay.name, added * 1e6)
-                    if not relay.is_in_kernel:
+                    if processes:
                         yield Sample(PROCESSES, pace.label, relay.name, cost.processes * 1e6)
 
 

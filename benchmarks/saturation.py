@@ -72,8 +72,8 @@ def _samples(testbed: Testbed, relay: Relay, case: Case) -> Iterator[Sample]:
 
 
 def _cases(effort: Effort) -> list[Case]:
-    thorough = [FAN_OUT_50, RULES_100]
-    quick = [ONE_FLOW, SMALL_PACKETS, DIFFERING, FLOWS_50, FAN_OUT_8, RULES_10000]
+    thorough = [SMALL_PACKETS, FLOWS_50, FAN_OUT_50, RULES_100]
+    quick = [ONE_FLOW, DIFFERING, FAN_OUT_8, RULES_10000]
     return quick + (thorough if effort.is_thorough else [])
 
 
