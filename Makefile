@@ -68,7 +68,7 @@ lock: ## renew the lock files: the newest versions, for every Python and machine
 	@rm -rf build/venv-lock
 	@$(MAKE) --no-print-directory VENV=build/venv-lock unlocked-lock
 
-bench: root iproute2 peers $(VENV)/.installed-bench ## how fast it is beside its peers (root; 20 minutes; QUICK=1: 3; ONLY=rate,latency)
+bench: root iproute2 peers $(VENV)/.installed-bench ## how fast it is beside its peers (root; 25 minutes; QUICK=1: 4; ONLY=rate,latency)
 	@$(PY) -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 figures: $(VENV)/.installed-bench ## write the figures of the last whole `make bench` into README.md and the manual

@@ -41,7 +41,7 @@ PARTS = {
     "trace": trace.measure,
     "footprint": footprint.measure,
 }
-ONCE = ("footprint",)  # memory and wake-ups hardly differ between runs
+ONCE = ("scale", "footprint")  # these take long, or hardly differ between runs
 FOLDER = Path(__file__).parent / "results"
 
 
@@ -102,7 +102,7 @@ def _on_a_bed(part: str, effort: Effort) -> Iterator[Sample]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="one short run of about three minutes, for a first impression"
+        "--quick", action="store_true", help="one short run of about four minutes, for a first impression"
     )
     parser.add_argument(
         "--only",

@@ -22,7 +22,7 @@ class Effort:
     is_thorough: bool
 
 
-FULL = Effort("full", runs=3, transfer=0.8, precision=1.04, paced=2.0, pace=1.0, idle=10.0, is_thorough=True)
+FULL = Effort("full", runs=3, transfer=0.6, precision=1.04, paced=2.0, pace=0.8, idle=10.0, is_thorough=True)
 QUICK = Effort(
     "quick", runs=1, transfer=0.4, precision=1.15, paced=1.0, pace=0.5, idle=3.0, is_thorough=False
 )

@@ -40,6 +40,8 @@ class Goal:
         """Whether the goal is reached."""
         if self.measured is None:
             return "not measured"
+        if self.measured < 0:  # a difference of two CPU times that the noise exceeds
+            return "less than the noise"
         is_reached = self.measured >= self.limit if self.is_floor else self.measured <= self.limit
         if not is_reached and self.is_bound:
             return "generator too slow"

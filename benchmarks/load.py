@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from benchmarks.case import FAN_OUT_8, FLOWS_50, ONE_FLOW, RULES_10000, Case
+from benchmarks.case import FAN_OUT_8, FLOWS_50, ONE_FLOW, Case
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
-from benchmarks.peers import WITH_EXCLUSIVE, Relay, run_relay
+from benchmarks.peers import RELAYS, Relay, run_relay
 from benchmarks.sinks import Sinks
 from benchmarks.testbed import Testbed, Transfer
 from benchmarks.usage import cpu_seconds
@@ -46,7 +46,7 @@ def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     for case in _cases(effort):
         with testbed.sinks(case.copies) as sinks:
             without = _cost(testbed, sinks, case, effort)
-        for relay in WITH_EXCLUSIVE:
+        for relay in RELAYS:
             if relay.why_not(case) is None:
                 with run_relay(testbed, relay, case) as sinks:
                     cost = _cost(testbed, sinks, case, effort)
@@ -64,7 +64,7 @@ def _samples(case: Case, relay: Relay, cost: Cost, without: Cost) -> Iterator[Sa
 
 
 def _cases(effort: Effort) -> list[Case]:
-    return [ONE_FLOW, *([FLOWS_50, FAN_OUT_8, RULES_10000] if effort.is_thorough else [])]
+    return [ONE_FLOW, *([FLOWS_50, FAN_OUT_8] if effort.is_thorough else [])]
 
 
 def _cost(testbed: Testbed, sinks: Sinks, case: Case, effort: Effort) -> Cost:

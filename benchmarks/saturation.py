@@ -19,7 +19,6 @@ from benchmarks.case import (
     FAN_OUT_50,
     FLOWS_50,
     ONE_FLOW,
-    RULES_100,
     RULES_10000,
     SMALL_PACKETS,
     Case,
@@ -72,7 +71,7 @@ def _samples(testbed: Testbed, relay: Relay, case: Case) -> Iterator[Sample]:
 
 
 def _cases(effort: Effort) -> list[Case]:
-    thorough = [SMALL_PACKETS, FLOWS_50, FAN_OUT_50, RULES_100]
+    thorough = [SMALL_PACKETS, FLOWS_50, FAN_OUT_50]
     quick = [ONE_FLOW, DIFFERING, FAN_OUT_8, RULES_10000]
     return quick + (thorough if effort.is_thorough else [])
 

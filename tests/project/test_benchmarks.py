@@ -204,6 +204,16 @@ def test_a_rate_that_the_generator_limits_does_not_miss_its_goal(rate, is_bound,
     ]
 
 
+def test_a_cost_that_is_less_than_the_noise_reaches_no_goal():
+    pace = paced.Pace(1_000, paced.SMOOTH_S).label
+    figures = [
+        Figure(paced.QUESTION, pace, KERNEL.name, (-4.0,)),
+        Figure(paced.QUESTION, pace, "socat", (40.0,)),
+    ]
+    [first, *_] = verdicts(figures, "kernel: CPU time a packet beside socat's")
+    assert first == (-0.1, "less than the noise")
+
+
 def test_the_cost_in_bursts_must_fall_with_the_rate():
     costs = [24.0, 12.0, 8.0, 10.0, 4.0, 2.0]
     paces = [paced.Pace(rate, paced.BURST_S).label for rate in paced.RATES[1:]]
