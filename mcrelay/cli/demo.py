@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -150,11 +151,19 @@ def _show_with_relay(network: Network, directory: Path) -> bool:
         time.sleep(RELOAD_AFTER_S)
         print("  Meanwhile an output is added to the file, and the relay reloads it (SIGHUP):\n")
         print(f"  + {ADDED_OUTPUT}", flush=True)
-        print(f"  The relay reports: {relay.reload(CONFIG + ADDED_OUTPUT)}\n", flush=True)
+        print(f"  The relay reports: {relay.reload(CONFIG + ADDED_OUTPUT)}", flush=True)
+        print(f"  {_describe_data_plane(relay)}\n", flush=True)
         sent = report_of(sending)["packets"]
         rows = [(name, receiver.destination, receiver.report()) for name, receiver in receivers]
     print(_format_table(rows))
     return _conclude(sent, [report for _, _, report in rows])
+
+
+def _describe_data_plane(relay: Daemon) -> str:
+    (rule,) = json.loads(relay.ask("status", "--json").stdout)["rules"]
+    if rule["data_plane"] == "kernel":
+        return "The packets are relayed by an eBPF program in the kernel."
+    return f"The packets are relayed by worker processes: {rule['data_plane_reason']}"
 
 
 def _make_send_arguments(count: int) -> Sequence[str]:

@@ -13,7 +13,7 @@ from mcrelay.model.outputs import Dscp, Ttl, output_name
 Destination = tuple[str, str, int]
 """Where packets are sent or taken: device, address and port."""
 
-AUTO_DATA_PLANE = "userspace"  # what `data_plane: auto` takes
+AUTO_DATA_PLANE = "kernel"  # what `data_plane: auto` takes
 
 
 def format_flow(flow: Destination) -> str:

@@ -53,9 +53,9 @@ def test_a_source_that_the_relay_chose_already_is_no_change():
 
 
 def test_each_changed_setting_of_the_file_is_told_in_its_words():
-    after = config("workers: auto\nwatch: false\ndata_plane: userspace\nmax_age: 1500ms\n" + HEAD, a=1)
+    after = config("workers: auto\nwatch: false\ndata_plane: kernel\nmax_age: 1500ms\n" + HEAD, a=1)
     texts = (
-        "data_plane: auto -> userspace",
+        "data_plane: auto -> kernel",
         "workers: 1 -> auto",
         "watch: true -> false",
         "max_age: 1s -> 1500ms",
@@ -79,9 +79,9 @@ def test_the_data_plane_of_a_rule_is_compared_as_the_file_wants_it():
         return compile_config([parse(f"{head}  a: {{{ends}{keys}}}\n".encode(), "mcrelay.yaml")])
 
     auto = with_plane("")
-    assert changes(auto, with_plane(", data_plane: userspace")).kept == ("a",)
-    to_kernel = "data plane: userspace -> kernel"
-    assert changes(auto, with_plane(", data_plane: kernel")).changed == {"a": (to_kernel,)}
-    assert changes(auto, with_plane("", "data_plane: kernel\n" + HEAD)).changed == {"a": (to_kernel,)}
+    assert changes(auto, with_plane(", data_plane: kernel")).kept == ("a",)
+    to_workers = "data plane: kernel -> userspace"
+    assert changes(auto, with_plane(", data_plane: userspace")).changed == {"a": (to_workers,)}
+    assert changes(auto, with_plane("", "data_plane: userspace\n" + HEAD)).changed == {"a": (to_workers,)}
     exclusive = with_plane(", exclusive: true")
-    assert changes(auto, exclusive).changed == {"a": (to_kernel, "exclusive: false -> true")}
+    assert changes(auto, exclusive).changed == {"a": ("exclusive: false -> true",)}

@@ -3,6 +3,15 @@
 sender                     relay                                    left, right
 192.168.168.55/24 ------ eth0 10.1.0.1/24   eth1 10.2.0.1/24 ------ eth0 10.2.0.2/24
 TTL 1                    rp_filter=1        eth2 10.3.0.1/24 ------ eth0 10.3.0.2/24
+
+Which data plane relays there is the choice of a module, or of a single test:
+
+    pytestmark = pytest.mark.planes("userspace", "kernel")    what comes out, is counted, shown or lost
+    pytestmark = pytest.mark.planes("userspace")              about workers, or what only they do
+    (none)                                                    all else: `data_plane: auto`, as users write it
+
+So what a packet meets is tested once for each plane, by the same test, and what it does not meet (files, the
+control socket, the log) once. Rules that the kernel cannot relay are tested with `auto`: they fall back.
 """
 
 from dataclasses import dataclass
@@ -17,6 +26,7 @@ from tests.netns.support.worker_harness import UdpListener, WorkerHarness
 INTERFACES = """\
 version: 1
 max_age: 1min
+data_plane: %s
 interfaces:
   studio: {device: eth0}
   left: {device: eth1}
@@ -27,6 +37,7 @@ rules:
 
 ECHO = """\
 version: 1
+data_plane: %s
 interfaces:
   one: {device: eth8}
   other: {device: eth9}
@@ -45,10 +56,17 @@ class Studio:
     left: Host
     right: Host
     folder: Path
+    plane: str
+    """The `data_plane` of its configurations."""
 
     def config(self, *rules):
         """Return a configuration: the interfaces, and rules such as `feed: {input: ..., outputs: ...}`."""
-        return INTERFACES + "".join(f"  {rule}\n" for rule in rules)
+        return INTERFACES % self.plane + "".join(f"  {rule}\n" for rule in rules)
+
+    @property
+    def has_workers(self):
+        """Whether workers relay, or the kernel without any."""
+        return self.plane == "userspace"
 
     def relaying(self, *rules, **options):
         """Return a daemon with these rules, to be used in a `with` block."""
@@ -97,6 +115,19 @@ def measured_processes(request, monkeypatch):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
+def pytest_generate_tests(metafunc):
+    """Run a test once for each data plane that `pytest.mark.planes` names, its own or that of its module."""
+    marker = metafunc.definition.get_closest_marker("planes")
+    if marker and "plane" in metafunc.fixturenames:
+        metafunc.parametrize("plane", marker.args, indirect=True)
+
+
+@pytest.fixture
+def plane(request):
+    """The data plane that the configurations of a test ask for."""
+    return getattr(request, "param", "auto")
+
+
 @pytest.fixture
 def lab():
     with Lab() as lab:
@@ -104,12 +135,12 @@ def lab():
 
 
 @pytest.fixture
-def studio(lab, tmp_path):
+def studio(lab, tmp_path, plane):
     sender, relay, left, right = (lab.host(name) for name in ("sender", "relay", "left", "right"))
     lab.link(sender.end("eth0", "192.168.168.55/24"), relay.end("eth0", "10.1.0.1/24"))
     lab.link(relay.end("eth1", "10.2.0.1/24"), left.end("eth0", "10.2.0.2/24"))
     lab.link(relay.end("eth2", "10.3.0.1/24"), right.end("eth0", "10.3.0.2/24"))
-    return Studio(lab, sender, relay, left, right, tmp_path)
+    return Studio(lab, sender, relay, left, right, tmp_path, plane)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +152,7 @@ class Echo:
 
     source: Host
     viewer: Host
-    config: str = ECHO
+    config: str
 
 
 @pytest.fixture
@@ -136,7 +167,7 @@ def echo(lab, studio):
     ):
         lab.link(end, switch.port())
     switch.wait()
-    return Echo(source, viewer)
+    return Echo(source, viewer, ECHO % studio.plane)
 
 
 @pytest.fixture

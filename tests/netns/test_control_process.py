@@ -15,6 +15,9 @@ from mcrelay.lab import Receiver, report_of
 from mcrelay.lab.command import wait_until
 from tests.netns.test_processes import assert_powerless
 
+pytestmark = pytest.mark.planes("userspace")
+BOTH_PLANES = pytest.mark.planes("userspace", "kernel")
+
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
     " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"
@@ -90,6 +93,7 @@ def test_a_killed_daemon_leaves_a_socket_that_the_next_one_replaces(studio):
         wait_until(lambda: answers(relay), "an answer")
 
 
+@BOTH_PLANES
 def test_no_packet_is_lost_when_the_control_process_is_killed_again_and_again(studio):
     with studio.relaying(FEED) as relay:
         left = Receiver(studio.left, "239.2.2.2:6001", idle=3)
@@ -104,7 +108,7 @@ def test_no_packet_is_lost_when_the_control_process_is_killed_again_and_again(st
     assert report.is_flawless
     assert processes["control"]["restarts"] == 4
     assert processes["control"]["reason"] == "killed by SIGKILL"
-    assert processes["worker 0"]["restarts"] == 0
+    assert all(one["restarts"] == 0 for name, one in processes.items() if name != "control")
 
 
 def test_a_client_that_connects_while_there_is_no_control_process_is_answered_by_the_next_one(studio):
@@ -131,14 +135,22 @@ def random_rules(chance):
     return rules
 
 
+def without_rates(value):
+    """Return a part of a status without the rates, which are unknown for the first second."""
+    if isinstance(value, dict):
+        return {key: without_rates(one) for key, one in value.items() if not key.endswith("_per_second")}
+    return [without_rates(one) for one in value] if isinstance(value, list) else value
+
+
 def lasting(status):
     """Return the part of a status that does not change with time."""
     return {
-        **{name: status[name] for name in ("generation", "reload", "rules", "interfaces")},
+        **{name: without_rates(status[name]) for name in ("generation", "reload", "rules", "interfaces")},
         "processes": [(one["name"], one["pid"], one["state"]) for one in status["processes"][:1]],
     }
 
 
+@BOTH_PLANES
 def test_after_many_reloads_the_deltas_have_made_the_same_status_as_a_whole_snapshot(studio):
     chance = random.Random(4)
     with studio.relaying(FEED) as relay:

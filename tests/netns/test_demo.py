@@ -28,6 +28,7 @@ def test_the_demo_relays_every_packet_and_cleans_up(demo):
     assert "No packet was lost" in out
     assert out.count("25,000") >= 3
     assert "10.3.0.1" in out
+    assert "The packets are relayed by " in out
     assert namespaces_of(demo) == []
 
 

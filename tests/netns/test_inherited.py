@@ -11,6 +11,8 @@ from mcrelay.client.connection import connect
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
 
+pytestmark = pytest.mark.planes("userspace")
+
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
     " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"

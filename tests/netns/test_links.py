@@ -8,6 +8,8 @@ import pytest
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import wait_until
 
+pytestmark = pytest.mark.planes("userspace", "kernel")
+
 ABSENT = (
     "output left: device {} is absent: a name of more than 15 bytes can only be an alternative name"
     " (`ip link property add`)"

@@ -93,6 +93,7 @@ def lose_lines(relay):
         assert "unchanged" in relay.reload()
 
 
+@pytest.mark.planes("userspace")
 @pytest.mark.parametrize("standard_error", [full_pipe, stopped_terminal, unread_journal, full_disk])
 def test_a_log_that_takes_no_line_stops_nothing(studio, standard_error):
     with standard_error() as (_, writing), studio.relaying(FEED, *MANY, stderr=writing) as relay:

@@ -9,6 +9,8 @@ from mcrelay.lab.command import wait_until
 from tests.netns.support.frames import Frame
 from tests.netns.support.worker_harness import FEW, MANY, UdpListener, numbered_payloads
 
+pytestmark = pytest.mark.planes("userspace", "kernel")
+
 # `other` listens on the device of the left network, so that packets that come in there are seen.
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"

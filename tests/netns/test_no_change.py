@@ -10,6 +10,8 @@ from mcrelay.lab.command import wait_until
 from tests.netns.support.relay_observer import Sending, assert_all_arrived, prioritize, summary
 from tests.netns.test_reload import IGMP_TRIES, Igmp
 
+pytestmark = pytest.mark.planes("userspace", "kernel")
+
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
     " outputs: [{interface: left, group: 239.2.2.2, port: 6001},"

@@ -10,6 +10,8 @@ from mcrelay.lab import Receiver
 from tests.netns.support.frames import FOREIGN, GROUP, PORT
 from tests.netns.support.worker_harness import UdpListener
 
+pytestmark = pytest.mark.planes("userspace", "auto")
+
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
     " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"

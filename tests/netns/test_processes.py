@@ -13,6 +13,8 @@ from mcrelay.client.connection import RequestFailed, connect
 from mcrelay.lab import Daemon, Receiver, report_of
 from mcrelay.lab.command import mcrelay, wait_until
 
+pytestmark = pytest.mark.planes("userspace")
+
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
     " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"

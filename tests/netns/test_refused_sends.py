@@ -4,12 +4,15 @@ import socket
 from collections import Counter
 from contextlib import contextmanager
 
+import pytest
 from pyroute2.nftables.expressions import genex, verdict
 from pyroute2.nftables.main import NFTables
 
 from mcrelay.client.connection import connect
 from mcrelay.lab.command import wait_until
 from tests.netns.support.relay_observer import Receivers
+
+pytestmark = pytest.mark.planes("userspace")
 
 TO_HOST_AND_GROUP = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001}, outputs: ["

@@ -1,6 +1,10 @@
 """Packets of an unroutable source are sent again elsewhere, from a routable address."""
 
+import pytest
+
 from mcrelay.lab import Daemon, Receiver, report_of, start_sending
+
+pytestmark = pytest.mark.planes("userspace", "kernel")
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"

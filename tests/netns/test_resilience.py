@@ -24,6 +24,9 @@ from tests.netns.support.relay_observer import (
     summary,
 )
 
+pytestmark = pytest.mark.planes("userspace")
+BOTH_PLANES = pytest.mark.planes("userspace", "kernel")
+
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
     " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"
@@ -53,6 +56,7 @@ def neighbour_falls_silent(studio):
     studio.relay.ip("neighbour flush dev eth1")
 
 
+@BOTH_PLANES
 @pytest.mark.parametrize("fails", [device_vanishes, device_goes_down, neighbour_falls_silent])
 def test_a_failing_output_under_load_costs_no_other_output_or_rule_a_packet(studio, fails):
     with studio.relaying(*TWO_RULES) as relay:
@@ -82,6 +86,7 @@ def has_failed(studio, relay):
     return received(studio.left, "eth0") < before + 100  # questions of ARP, and no traffic
 
 
+@BOTH_PLANES
 def test_a_neighbour_that_never_answers_costs_other_outputs_of_the_socket_no_packet(studio):
     rule = (
         "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001}, outputs: ["

@@ -13,6 +13,8 @@ from mcrelay.lab import Receiver, report_of
 from mcrelay.lab.command import wait_until
 from tests.support.packets import checksum
 
+pytestmark = pytest.mark.planes("userspace")
+
 TO_HOST = (
     "feed: {{input: {{interface: studio, group: 239.1.1.1, port: 5001}},"
     " outputs: [{{interface: left, address: 10.2.0.2, port: 6001{}}}]}}"

@@ -10,6 +10,9 @@ import pytest
 from mcrelay.lab import Receiver, report_of
 from mcrelay.lab.command import mcrelay, wait_until
 
+pytestmark = pytest.mark.planes("kernel")  # as for what is planned, the planes are alike
+BOTH_PLANES = pytest.mark.planes("userspace", "kernel")
+
 UNICAST = (
     "feed: {{input: {{interface: studio, group: 239.1.1.1, port: 5001}},"
     " outputs: [{{interface: left, address: {}, port: 6001}}]}}"
@@ -62,6 +65,7 @@ FAULTS = {
 }
 
 
+@BOTH_PLANES
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_route_that_cannot_be_used_is_told_and_counted_until_it_is_mended(studio, fault):
     breaks, mends, reason = FAULTS[fault]
@@ -86,6 +90,7 @@ def test_a_route_that_cannot_be_used_is_told_and_counted_until_it_is_mended(stud
         assert "rule feed: active" in relay.log()
 
 
+@BOTH_PLANES
 def test_a_host_that_does_not_answer_arp_is_told_until_it_answers(studio):
     with studio.relaying(UNICAST.format("10.2.0.77")) as relay:
         reason = await_state(relay, "unresolved")
@@ -104,6 +109,7 @@ def test_a_host_that_does_not_answer_arp_is_told_until_it_answers(studio):
         assert errors_of(relay) == (1000, {"no_neighbor": 1000})
 
 
+@BOTH_PLANES
 def test_a_gateway_that_does_not_answer_arp_is_named_until_it_answers(studio):
     studio.relay.ip("route add 10.9.0.0/16 via 10.2.0.254")
     studio.left.ip(f"address add {FAR}/32 dev lo")
@@ -118,6 +124,7 @@ def test_a_gateway_that_does_not_answer_arp_is_named_until_it_answers(studio):
         assert left.interrupt().received == 1000
 
 
+@BOTH_PLANES
 def test_a_host_that_goes_away_and_comes_back_is_noticed_both_times(studio):
     with studio.relaying(UNICAST.format(NEAR)) as relay:
         left = Receiver(studio.left, f"{NEAR}:6001", idle=60)
@@ -132,6 +139,7 @@ def test_a_host_that_goes_away_and_comes_back_is_noticed_both_times(studio):
         assert left.interrupt().received >= 100
 
 
+@BOTH_PLANES
 def test_the_first_packets_to_a_host_that_was_never_asked_for_are_not_lost(studio):
     with studio.relaying(UNICAST.format(NEAR)):
         left = Receiver(studio.left, f"{NEAR}:6001")
@@ -141,6 +149,7 @@ def test_the_first_packets_to_a_host_that_was_never_asked_for_are_not_lost(studi
     assert report.is_flawless
 
 
+@BOTH_PLANES
 def test_a_fault_of_one_output_costs_the_other_outputs_no_packet(studio):
     studio.relay.ip("route add 10.9.0.0/16 via 10.2.0.2")
     rule = (

@@ -3,9 +3,13 @@
 import json
 import subprocess
 
+import pytest
+
 from mcrelay.lab import Receiver
 from mcrelay.lab.command import mcrelay, wait_until
 from tests.netns.support.relay_observer import Sending, assert_all_arrived, received
+
+BOTH_PLANES = pytest.mark.planes("userspace", "kernel")
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
@@ -28,6 +32,7 @@ def files_of_rules(relay):
     }
 
 
+@BOTH_PLANES
 def test_a_rule_is_added_listed_seen_to_relay_removed_and_seen_to_stop(studio):
     with studio.relaying(FEED) as relay:
         file = relay.config.with_name("mcrelay.d") / "camera.yaml"
@@ -51,6 +56,7 @@ def test_a_rule_is_added_listed_seen_to_relay_removed_and_seen_to_stop(studio):
         assert not file.exists()
 
 
+@BOTH_PLANES
 def test_rules_that_come_and_go_cost_the_others_no_packet(studio):
     with studio.relaying(FEED) as relay:
         workers = relay.workers()
@@ -144,6 +150,7 @@ def status(relay):
     return json.loads(says(relay, "status", "--json")[0])
 
 
+@BOTH_PLANES
 def test_whatever_is_changed_during_a_trial_is_taken_back_unless_somebody_confirms_it(studio):
     with studio.relaying(FEED, watch=True) as relay:
         file = relay.config.with_name("mcrelay.d") / "camera.yaml"

@@ -8,6 +8,8 @@ import pytest
 from mcrelay.lab import Receiver, send
 from tests.netns.support.relay_observer import Receivers, Sending, assert_all_arrived, prioritize, summary
 
+pytestmark = pytest.mark.planes("userspace", "kernel")
+
 INPUT = "input: {interface: studio, group: 239.1.1.1, port: 5001}"
 
 

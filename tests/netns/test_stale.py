@@ -13,6 +13,8 @@ from mcrelay.linux.constants import SO_RCVBUFFORCE, SO_TIMESTAMPNS
 from tests.netns.support.frames import GROUP, PORT, Frame
 from tests.netns.support.relay_observer import link_of, summary
 
+pytestmark = pytest.mark.planes("userspace")
+
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
     " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"

@@ -13,6 +13,8 @@ from mcrelay.lab.command import wait_until
 from mcrelay.linux.process_usage import read_run_state
 from tests.netns.support.relay_observer import Sending, summary
 
+pytestmark = pytest.mark.planes("userspace")
+
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
     " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"

@@ -13,6 +13,8 @@ from mcrelay.lab import Receiver, report_of, send
 from mcrelay.lab.command import wait_until
 from mcrelay.protocol.framing import PROCESS_PROTOCOL
 
+pytestmark = pytest.mark.planes("userspace")
+
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"
     " outputs: [{interface: left, group: 239.2.2.2, port: 6001}]}"

@@ -7,9 +7,13 @@ import subprocess
 import time
 from contextlib import ExitStack
 
+import pytest
+
 from mcrelay.lab import Receiver, report_of
 from mcrelay.lab.command import mcrelay, wait_until
 from tests.netns.support.relay_observer import assert_all_arrived, summary
+
+pytestmark = pytest.mark.planes("userspace")
 
 FEED = (
     "feed: {input: {interface: studio, group: 239.1.1.1, port: 5001},"

@@ -222,7 +222,7 @@ def test_where_the_kernel_is_not_the_default_a_rule_must_ask_for_it():
 
 
 @pytest.mark.parametrize(
-    ("options", "is_kernel"), [("enabled: false", False), ("enabled: false, data_plane: kernel", True)]
+    ("options", "is_kernel"), [("enabled: false", True), ("enabled: false, data_plane: userspace", False)]
 )
 def test_a_rule_without_a_route_shows_the_data_plane_that_the_file_asks_for(options, is_kernel):
     text = (

@@ -34,7 +34,7 @@ def test_a_rule_has_its_input_and_its_outputs_with_the_source_addresses_of_those
     assert describe_rule(FEED, DEVICES, Route("feed", (FIRST,))) == {
         "description": "",
         "enabled": True,
-        "wanted_data_plane": "userspace",
+        "wanted_data_plane": "kernel",
         "exclusive": False,
         "input": {
             "interface": "studio",
