@@ -262,8 +262,23 @@ def _with_traces(state: DesiredState, traces: frozenset[Trace]) -> DesiredState:
     """Return `state` with the traces of the rules that it forwards; workers forward a rule that is traced."""
     if not traces:
         return state
-    state = move_to_workers(state, {trace.rule for trace in traces})
+    state = move_to_workers(state, _with_companions(state, {trace.rule for trace in traces}))
     rules = state.forwarding.routes_by_rule()
     possible = {trace for trace in traces if trace.rule in rules}
     resources = state.forwarding.resources | possible
     return replace(state, forwarding=replace(state.forwarding, resources=resources))
+
+
+def _with_companions(state: DesiredState, traced: Set[str]) -> Set[str]:
+    """Return traced rules with the rules of the kernel that take packets to the same address.
+
+    The kernel counts near misses of the address of each of its rules, and shows them in no trace.
+    """
+    addresses = {
+        (flow.ifindex, flow.destination) for flow, route in state.flows.items() if route.rule in traced
+    }
+    return traced | {
+        route.rule
+        for flow, route in state.kernel.flows.items()
+        if (flow.ifindex, flow.destination) in addresses and not route.exclusive
+    }

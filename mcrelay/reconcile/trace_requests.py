@@ -77,11 +77,11 @@ def _reason_not_traced(trace: Trace, statuses: Mapping[str, RuleStatus], reconci
 
 
 def _is_running(trace: Trace, reconciler: Reconciler) -> bool:
-    """Return whether all running workers have confirmed a trace, and the kernel has left the rule to them.
+    """Return whether all running workers have confirmed a trace, and the kernel has left them its rules.
 
-    A restarting worker confirms the trace later. The kernel goes on until the workers have taken the rule.
+    A restarting worker confirms the trace later. The kernel goes on until the workers have taken a rule.
     """
     running, desired = reconciler.running.workers, reconciler.desired.workers
-    if KERNEL in running and trace.rule in running[KERNEL].routes_by_rule():
+    if KERNEL in running and running[KERNEL].flows.keys() & reconciler.desired.forwarding.flows.keys():
         return False
     return all(trace in have.resources for worker, have in running.items() if worker in desired)

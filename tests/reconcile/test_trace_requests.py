@@ -1,5 +1,7 @@
 """A trace request gets a report: which rings can be read, or why there are none."""
 
+from dataclasses import replace
+
 import pytest
 
 from mcrelay.model.rule_status import RuleState, RuleStatus
@@ -89,6 +91,19 @@ def test_a_rule_of_the_kernel_is_traced_once_the_kernel_has_left_it_to_a_worker(
     assert tracing.reports() == []  # the kernel still relays packets that no trace shows
     tracing.harness.exit(KERNEL)  # it has nothing left to relay
     assert tracing.reports() == [TraceState("camera", 1, (0,))]
+
+
+def test_rules_of_the_kernel_that_share_the_address_of_a_traced_rule_move_with_it():
+    """Else the kernel, and no trace, would see the packets that nearly match."""
+    near, elsewhere = replace(CAMERA, port=5002), replace(CAMERA, destination="239.1.1.9")
+    rules = {"camera": ([CAMERA], [TO_NEAR]), "near": ([near], [TO_NEAR]), "other": ([elsewhere], [TO_NEAR])}
+    tracing = TraceHarness(planned(rules, in_kernel=set(rules)))
+    tracing.ask("camera")
+    assert set(tracing.harness.reconciler.desired.kernel.flows) == {elsewhere}
+    tracing.harness.converge()
+    assert tracing.reports() == [TraceState("camera", 1, (0,))]
+    tracing.ask("camera", wanted=False)
+    assert set(tracing.harness.reconciler.desired.kernel.flows) == {CAMERA, near, elsewhere}
 
 
 def test_an_additional_worker_has_a_ring_of_its_own():
