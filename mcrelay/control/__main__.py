@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 # Every module is imported here, before privileges are dropped: the unprivileged user may be unable to read
 # Python's own files (a virtual environment below root's home).
+import difflib  # noqa: F401 -- model/suggestions.py imports it when it is needed, which is too late here
+import sys
+
 from mcrelay.control.server import Server
 from mcrelay.ipc.channel import NonBlockingChannel
 from mcrelay.ipc.child_process import parse_options, run_unprivileged
