@@ -44,6 +44,7 @@ ADDRESS_KEY = struct.Struct("=I4s2s2x")
 ADDRESS = struct.Struct("=II")
 NUMBER = struct.Struct("=I")
 ADDRESS_FACTOR, ADDRESS_SHIFT = 2_654_435_769, 24  # of the multiplicative hash of an address (Knuth)
+_STRUCTS = (FLOW_KEY, OUTPUT, FLOW, CHUNK, ENDPOINT, ADDRESS_KEY, ADDRESS)
 SCRATCH_OCTETS = 4096  # at least those of a struct scratch
 
 # Counters. The rows of the tables of model/counters.py are numbered one after the other, as cells. The
@@ -53,6 +54,8 @@ _FIRST_CELL = {id(LINKS): 0, id(RULES): LINKS.rows, id(OUTPUTS): LINKS.rows + RU
 CELLS = LINKS.rows + RULES.rows + OUTPUTS.rows
 COUNT = 8  # octets of a count
 HOT_COLUMNS, COLD_COLUMNS = 4, 16
+LAYOUT = struct.pack("=10I", LAYOUT_VERSION, *(one.size for one in _STRUCTS), SEGMENT, COLD_COLUMNS)
+"""The section `layout` of an object that is for these maps."""
 
 _TRAFFIC = ("packets", "octets")
 _FAULTS = (Drop.FRAGMENT, Drop.MALFORMED, Drop.OVERSIZE)

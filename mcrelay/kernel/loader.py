@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,10 +14,12 @@ from pathlib import Path
 
 from mcrelay.kernel import bpf
 from mcrelay.kernel.btf import GLOBAL_FUNCTIONS, describe
+from mcrelay.kernel.layout import LAYOUT
 from mcrelay.kernel.object_file import ObjectFile, ObjectFileError, Program
 from mcrelay.kernel.unavailable import KernelPlaneUnavailable, explain
 
 OBJECT = Path(__file__).with_name(f"relay.bpf{'el' if sys.byteorder == 'little' else 'eb'}.o")
+OLDEST_LINUX = (5, 15)
 _LICENSE = "Dual MIT/GPL"  # of the programs, for the kernel (bpf_helpers(7))
 # The section and the type of each program.
 _PROGRAMS = {
@@ -42,17 +46,22 @@ def load_programs(maps: Mapping[str, int], path: Path = OBJECT) -> Programs:
 
     Raises KernelPlaneUnavailable.
     """
+    file = _open_object(path)
     try:
-        file = ObjectFile(_read(path))
         loaded = {
             name: _load(kind, f"mcr_{name}", file.program(section, maps))
             for name, (section, kind) in _PROGRAMS.items()
         }
         return Programs(**loaded)
     except ObjectFileError as error:
-        raise KernelPlaneUnavailable(f"{path}: {error}; install mcrelay again") from error
+        raise _unusable(path, error) from error
     except OSError as error:
-        raise KernelPlaneUnavailable(f"the kernel refuses the program: {explain(error)}") from error
+        raise KernelPlaneUnavailable(_explain_refusal(error, os.uname().release)) from error
+
+
+def check_object(path: Path = OBJECT) -> None:
+    """Raise KernelPlaneUnavailable if this installation has no program for this machine and these maps."""
+    _open_object(path)
 
 
 def _load(kind: int, name: str, program: Program) -> int:
@@ -87,3 +96,27 @@ def _read(path: Path) -> bytes:
         raise KernelPlaneUnavailable(
             "this installation has no compiled program: it was built without ziglang"
         ) from error
+
+
+def _open_object(path: Path) -> ObjectFile:
+    try:
+        file = ObjectFile(_read(path))
+        if file.section("layout") != LAYOUT:
+            raise ObjectFileError("the program is for the maps of another version of mcrelay")
+    except ObjectFileError as error:
+        raise _unusable(path, error) from error
+    return file
+
+
+def _unusable(path: Path, error: ObjectFileError) -> KernelPlaneUnavailable:
+    return KernelPlaneUnavailable(f"{path}: {error}; install mcrelay again")
+
+
+def _explain_refusal(error: OSError, release: str) -> str:
+    """Return why the kernel of a `release` (uname -r) does not load the program."""
+    # Distributions add features of newer kernels to older ones, so that the version alone tells nothing.
+    version = tuple(map(int, re.findall(r"\d+", release)[:2]))
+    if error.errno not in (errno.EPERM, errno.ENOMEM) and version < OLDEST_LINUX:
+        oldest = ".".join(map(str, OLDEST_LINUX))
+        return f"Linux {release} is older than {oldest}, and refuses the program: {explain(error)}"
+    return f"the kernel refuses the program: {explain(error)}"

@@ -76,12 +76,16 @@ class ObjectFile:
         except (struct.error, IndexError, ValueError, StopIteration) as error:
             raise ObjectFileError(f"not an object file for this machine: {error}") from error
 
+    def section(self, name: str) -> bytes:
+        """Return the octets of a section; raises ObjectFileError."""
+        return self._sections[self._index(name)].octets
+
     def program(self, name: str, maps: Mapping[str, int]) -> Program:
         """Return the program in a section, with the functions that it calls; raises ObjectFileError.
 
         `maps` has the descriptors of the maps that the program names.
         """
-        main = _Symbol(name, self._index(name), 0, len(self._sections[self._index(name)].octets))
+        main = _Symbol(name, self._index(name), 0, len(self.section(name)))
         placed: dict[_Symbol, int] = {main: 0}
         program: list[_Instruction] = []
         calls: list[tuple[int, _Symbol]] = []

@@ -9,6 +9,7 @@ from mcrelay.kernel import layout, loader
 from mcrelay.kernel.maps import KernelMaps, create_maps, possible_cpus
 from mcrelay.kernel.objects import Objects
 from mcrelay.kernel.plane import KernelPlane, open_plane
+from mcrelay.kernel.unavailable import KernelPlaneUnavailable
 
 _HASH_DIGITS = 16
 
@@ -25,5 +26,10 @@ def open_relay(directory: Path) -> tuple[KernelPlane, KernelMaps]:
 
 
 def _load(cpus: int) -> Objects:
-    maps = create_maps(cpus)
-    return Objects(maps, asdict(loader.load_programs(maps)))
+    objects = Objects(create_maps(cpus), {})
+    try:
+        objects.programs.update(asdict(loader.load_programs(objects.maps)))
+    except KernelPlaneUnavailable:
+        objects.close()
+        raise
+    return objects

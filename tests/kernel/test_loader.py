@@ -3,12 +3,13 @@
 import errno
 import os
 import struct
+from types import SimpleNamespace
 
 import pytest
 
-from mcrelay.kernel import bpf, counters
+from mcrelay.kernel import bpf, counters, layout, loader
 from mcrelay.kernel.counters import CounterReader
-from mcrelay.kernel.loader import OBJECT, load_programs
+from mcrelay.kernel.loader import OBJECT, check_object, load_programs
 from mcrelay.kernel.maps import KernelMaps, create_maps, possible_cpus
 from mcrelay.kernel.unavailable import KernelPlaneUnavailable
 from mcrelay.linux.capabilities import Capability, keep_only
@@ -111,3 +112,36 @@ def test_the_kernel_s_reason_is_told_where_it_has_no_name(monkeypatch):
     monkeypatch.setattr("mcrelay.kernel.bpf.load_program", refuse)
     with pytest.raises(KernelPlaneUnavailable, match="the kernel refuses the program: "):
         load_programs(create_maps(possible_cpus()))
+
+
+def test_an_object_for_other_maps_is_refused_before_the_kernel_sees_it(tmp_path, monkeypatch):
+    check_object()
+    monkeypatch.setattr(loader, "LAYOUT", bytes(len(layout.LAYOUT)))
+    with pytest.raises(KernelPlaneUnavailable, match=r"for the maps of another version .*; install mcrelay"):
+        check_object()
+    with pytest.raises(KernelPlaneUnavailable, match="for the maps of another version"):
+        load_programs({})
+
+
+@pytest.mark.parametrize(
+    ("release", "error", "reason"),
+    [
+        (
+            "5.4.0-150-generic",
+            errno.EINVAL,
+            "Linux 5.4.0-150-generic is older than 5.15, and refuses the program",
+        ),
+        ("5.15.0", errno.EINVAL, "the kernel refuses the program: invalid argument"),
+        ("4.19.0", errno.EPERM, "the kernel refuses the program: the daemon lacks CAP_BPF"),
+        ("4.19.0", errno.ENOMEM, "the kernel refuses the program: the kernel has no memory"),
+    ],
+)
+def test_a_refusal_names_an_old_kernel_if_that_may_be_the_reason(monkeypatch, release, error, reason):
+    def refuse(*_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(loader.bpf, "load_program", refuse)
+    monkeypatch.setattr(loader.os, "uname", lambda: SimpleNamespace(release=release))
+    maps = dict.fromkeys(layout.map_specs(1), 0)
+    with pytest.raises(KernelPlaneUnavailable, match=reason):
+        load_programs(maps)

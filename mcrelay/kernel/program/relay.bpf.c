@@ -25,6 +25,12 @@
 SECTION("fingerprint") const char made_from[] = FINGERPRINT;
 #endif
 
+// By these numbers, the loader finds out whether the object is for the maps that it creates (layout.py).
+SECTION("layout") const u32 map_layout[] = {
+	LAYOUT_VERSION, sizeof(struct flow_key), sizeof(struct output), sizeof(struct flow), sizeof(struct chunk),
+	sizeof(struct endpoint), sizeof(struct address_key), sizeof(struct address), SEGMENT_MASK + 1, 1 << COLD_SHIFT,
+};
+
 #define NO_SLOT 0xFFFFFFFF
 
 // Return the number of the slot of the packet's flow, from this source or, if it is 0, from any source.
