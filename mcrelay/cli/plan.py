@@ -20,6 +20,8 @@ from mcrelay.cli.view.terminal import is_colour_wanted
 from mcrelay.client.connection import UNREACHABLE, NotRunning
 from mcrelay.config.model import AUTO_DATA_PLANE, Config
 from mcrelay.config.problems import ConfigError
+from mcrelay.kernel.loader import check_object
+from mcrelay.kernel.unavailable import KernelPlaneUnavailable
 from mcrelay.linux.netlink import LinkTableError, read_links
 from mcrelay.model.send_errors import PathFault
 from mcrelay.reconcile.placement import KernelSupport
@@ -93,9 +95,23 @@ def _plan_here(config: Config, running: dict[str, Any] | None) -> dict[str, Any]
     silent = {output["destination"] for output in outputs if output["fault"] == PathFault.NO_NEIGHBOR}
     links = read_links()
     answers = read_route_answers(config, links, silent)
-    # Only the daemon can try out whether this host has a kernel data plane: it is assumed to have one.
-    kernel = KernelSupport(is_default=AUTO_DATA_PLANE == "kernel")
+    kernel = KernelSupport(_find_kernel_obstacle(running), is_default=AUTO_DATA_PLANE == "kernel")
     return plan_as_json(config, plan(config, links, os.cpu_count() or 1, None, answers, kernel))
+
+
+def _find_kernel_obstacle(running: dict[str, Any] | None) -> str:
+    """Return why this host has no kernel data plane, as far as is known; empty if the daemon has one.
+
+    Without a daemon that has tried it, it is assumed to work if this installation has the program for it.
+    """
+    known = running["daemon"].get("kernel_data_plane") if running else None
+    if known and known["available"] is not None:
+        return str(known["reason"])
+    try:
+        check_object()
+    except KernelPlaneUnavailable as unavailable:
+        return str(unavailable)
+    return ""
 
 
 def _fetch_status(options: argparse.Namespace, is_strict: bool) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ Pieces = tuple[bytes, ...]
 
 _RELOAD_KEYS = ("at", "outcome", "generation", "changes", "problems", "lines", "reason")
 # The result until the first configuration runs, with the number of that configuration and its time.
+_UNKNOWN_KERNEL = {"available": None, "reason": ""}
 _STARTING = {"outcome": "starting", "changes": {}, "problems": [], "lines": [], "reason": ""}
 
 
@@ -124,6 +125,7 @@ class Documents:
                 "uptime": _seconds_since(daemon.get("started"), now),
                 "config": daemon.get("config"),
                 "problems": [*daemon.get("problems", ()), *self._snapshot.hints()],
+                "kernel_data_plane": daemon.get("kernel_data_plane", _UNKNOWN_KERNEL),
             },
             "generation": generation,
             "reload": {name: reload.get(name) for name in _RELOAD_KEYS},

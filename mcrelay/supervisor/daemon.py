@@ -90,6 +90,7 @@ def assemble(
     """Return a supervisor for a configuration that is loaded and a run directory with a control socket."""
     poller, reconciler, sockets = Poller(), Reconciler(), Sockets()
     counter_rows, trace_rings, trace_requests = CounterRows(), TraceRings(), TraceRequests()
+    kernel = KernelDataPlane(run_dir, reconciler, sockets, counter_rows)
     workers = Workers(user, poller, reconciler, sockets, counter_rows, trace_rings)
     return Supervisor(
         configuration=configuration,
@@ -105,9 +106,11 @@ def assemble(
         trace_rings=trace_rings,
         trace_requests=trace_requests,
         workers=workers,
-        kernel=KernelDataPlane(run_dir, reconciler, sockets, counter_rows),
+        kernel=kernel,
         control=ControlProcess(user, poller, listener, configuration.reloads, trace_requests, presence),
         process_watch=ProcessWatch(poller, reconciler, workers, sockets, counter_rows),
-        snapshot=SnapshotBuilder(run_dir, configuration, reconciler, counter_rows, log_loss),
+        snapshot=SnapshotBuilder(
+            run_dir, configuration, reconciler, counter_rows, log_loss, lambda: kernel.obstacle
+        ),
         watcher=Watcher(configuration.path),
     )

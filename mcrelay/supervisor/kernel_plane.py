@@ -36,6 +36,7 @@ from mcrelay.supervisor.supply import SupplyError
 log = logging.getLogger("mcrelay")
 
 IS_DEFAULT = AUTO_DATA_PLANE == "kernel"  # whether `data_plane: auto` takes the kernel
+NOT_NEEDED = "no rule needs it"
 UNKNOWN_ROUTE = Route("", ())
 """Stands for a route of an earlier daemon that differs from the one that is wanted."""
 
@@ -60,7 +61,7 @@ class KernelDataPlane:
         self._counter_rows = counter_rows
         self._opened: _Opened | None = None
         self._openings = 0
-        self._missing = "no rule needs it"
+        self._missing = NOT_NEEDED
         self._refused: dict[str, str] = {}
         self.has_changed = False
         """Whether the kernel has refused a rule, so that a new plan is due."""
@@ -71,10 +72,17 @@ class KernelDataPlane:
         missing = "" if self._opened else self._missing
         return KernelSupport(missing, dict(self._refused), IS_DEFAULT)
 
+    @property
+    def obstacle(self) -> str | None:
+        """Why the kernel relays no rule; empty if it can, None if no rule may need it."""
+        missing = self.support.missing
+        return None if missing == NOT_NEEDED else missing
+
     def prepare(self, config: Config) -> None:
         """Open the data plane if a rule of the configuration may need it."""
         self._refused = {}
         if self._opened is None:
+            self._missing = NOT_NEEDED
             if _may_need_kernel(config):
                 self._open()
             if self._opened is None:
@@ -122,7 +130,7 @@ class KernelDataPlane:
                 self._opened.plane.remove()
             except OSError as error:
                 log.warning("cannot remove the kernel data plane: %s", explain(error))
-            self._opened, self._missing = None, "no rule needs it"
+            self._opened, self._missing = None, NOT_NEEDED
 
     def send(self, batch: SendBatch) -> None:
         """Carry out a batch, and report the answer to the reconciler."""

@@ -70,7 +70,9 @@ class SnapshotBuilder:
         reconciler: Reconciler,
         counter_rows: CounterRows,
         log_loss: Callable[[], str],
+        find_kernel_obstacle: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """`find_kernel_obstacle` returns the `obstacle` of the kernel data plane (kernel_plane.py)."""
         self._daemon = {
             "pid": os.getpid(),
             "version": __version__,
@@ -86,6 +88,7 @@ class SnapshotBuilder:
         self._reconciler = reconciler
         self._counter_rows = counter_rows
         self._log_loss = log_loss
+        self._find_kernel_obstacle = find_kernel_obstacle
         self._problems: list[str] = []
         self._built_from: dict[str, tuple[object, ...]] = {}
         self._rules: dict[str, RuleSnapshot] = {}
@@ -102,7 +105,12 @@ class SnapshotBuilder:
             self._build_interfaces(links, running.memberships, rows)
         self._problems = self._find_problems()
         return {
-            "daemon": {**self._daemon, "watch": configuration.is_watched, "problems": self._problems},
+            "daemon": {
+                **self._daemon,
+                "watch": configuration.is_watched,
+                "problems": self._problems,
+                "kernel_data_plane": _describe_kernel(self._find_kernel_obstacle()),
+            },
             "generation": {
                 "number": generation,
                 "hash": configuration.hash,
@@ -127,7 +135,12 @@ class SnapshotBuilder:
         """Return what the daemon cannot do besides relaying, as one line for each problem."""
         state = self._configuration.state_problem
         lacks = "no history, no trials, and no rollback after a restart"
-        return [*([f"{state}: {lacks}"] if state else []), *filter(None, [self._log_loss()])]
+        kernel = self._find_kernel_obstacle()
+        return [
+            *([f"{state}: {lacks}"] if state else []),
+            *([f"there is no kernel data plane: {kernel}"] if kernel else []),
+            *filter(None, [self._log_loss()]),
+        ]
 
     def _is_new(self, section: str, *sources: object) -> bool:
         """Return whether the sources of a section have changed since it was built."""
@@ -177,6 +190,10 @@ class SnapshotBuilder:
             "supervisor": supervisor,
             **{process.name: _process_as_json(process) for process in processes},
         }
+
+
+def _describe_kernel(obstacle: str | None) -> Entry:
+    return {"available": None if obstacle is None else not obstacle, "reason": obstacle or ""}
 
 
 def _process_as_json(info: ProcessInfo) -> Entry:

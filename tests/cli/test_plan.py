@@ -9,6 +9,7 @@ import pytest
 from mcrelay.cli import main
 from mcrelay.cli import plan as plan_verb
 from mcrelay.cli.exit_codes import Exit
+from mcrelay.kernel.unavailable import KernelPlaneUnavailable
 from mcrelay.linux.netlink import read_links
 from mcrelay.model.links import Link, LinkAddress, LinkTable
 
@@ -111,6 +112,16 @@ def test_a_rule_for_the_kernel_is_planned_as_on_a_host_that_has_a_kernel_data_pl
         ("camera", "active", "kernel"),
         ("late", "active", "kernel"),
     }
+
+
+def test_a_plan_tells_that_this_installation_has_no_program_for_the_kernel(file, capsys, monkeypatch):
+    def refuse():
+        raise KernelPlaneUnavailable("there is no program")
+
+    monkeypatch.setattr(plan_verb, "check_object", refuse)
+    file.write_text(CONFIG.replace("version: 1", "version: 1\ndata_plane: kernel"))
+    assert main(["plan", str(file)]) == Exit.OK
+    assert "camera: failed (`data_plane: kernel`: there is no program" in capsys.readouterr().out
 
 
 def test_a_rule_that_no_kernel_can_relay_is_planned_with_the_reason(file, capsys):
