@@ -67,6 +67,7 @@ def test_a_struct_has_as_many_octets_in_both(name, struct):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("LAYOUT_VERSION", layout.LAYOUT_VERSION),
         ("INLINE_OUTPUTS", layout.INLINE_OUTPUTS),
         ("CHUNK_OUTPUTS", layout.CHUNK_OUTPUTS),
         ("SEGMENT_SHIFT", layout.SEGMENT.bit_length() - 1),

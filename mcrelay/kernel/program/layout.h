@@ -4,7 +4,7 @@
 
 #include "kernel.h"
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 #define NESTED_TAGS 2      // VLAN tags of a frame behind the one that the kernel has removed
 #define VLAN_NUMBER 0x0FFF // bits of a tag
 #define INLINE_OUTPUTS 2
