@@ -141,7 +141,8 @@ def test_a_refusal_names_an_old_kernel_if_that_may_be_the_reason(monkeypatch, re
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(loader.bpf, "load_program", refuse)
-    monkeypatch.setattr(loader.os, "uname", lambda: SimpleNamespace(release=release))
+    host = SimpleNamespace(release=release, machine=os.uname().machine)
+    monkeypatch.setattr(loader.os, "uname", lambda: host)
     maps = dict.fromkeys(layout.map_specs(1), 0)
     with pytest.raises(KernelPlaneUnavailable, match=reason):
         load_programs(maps)

@@ -8,7 +8,7 @@ from mcrelay.lab.command import wait_until
 from mcrelay.linux.neighbours import NeighbourMonitor, look_up_neighbours, probe_neighbours
 from mcrelay.linux.routes import RouteMonitor, look_up_routes
 from mcrelay.linux.rtnetlink import Subscription
-from mcrelay.model.routes import HostRoute, NeighbourState, NextHop, RouteKind, RouteQuery
+from mcrelay.model.routes import HostRoute, Neighbour, NeighbourState, NextHop, RouteKind, RouteQuery
 
 THERE, NOBODY = NextHop(100, "10.1.0.2"), NextHop(100, "10.1.0.77")
 KNOWN, FAILED, ABSENT = NeighbourState.KNOWN, NeighbourState.FAILED, NeighbourState.ABSENT
@@ -25,7 +25,7 @@ def host(lab):
 
 
 def state(hop):
-    return look_up_neighbours([hop])[hop]
+    return look_up_neighbours([hop])[hop].state
 
 
 def is_readable(monitor, seconds):
@@ -33,7 +33,7 @@ def is_readable(monitor, seconds):
 
 
 def test_a_neighbour_is_known_or_failed_after_a_probe(host):
-    assert look_up_neighbours([THERE, NOBODY]) == {THERE: ABSENT, NOBODY: ABSENT}
+    assert look_up_neighbours([THERE, NOBODY]) == dict.fromkeys([THERE, NOBODY], Neighbour(ABSENT))
     assert probe_neighbours([THERE, NOBODY]) == []
     wait_until(lambda: state(THERE) is KNOWN, "the answer")
     assert state(NOBODY) is NeighbourState.RESOLVING or state(NOBODY) is FAILED
@@ -66,14 +66,14 @@ def test_failures_of_next_hops_and_all_changes_of_unsettled_ones_are_reported(ho
     found = {}
 
     def has_both():
-        found.update(monitor.read() or [])
+        found.update((hop, neighbour.state) for hop, neighbour in monitor.read() or [])
         return len(found) == 2
 
     wait_until(has_both, "the changes")
     assert found == {NOBODY: FAILED, THERE: KNOWN}
     host.ip("neighbour flush dev eth0")
     wait_until(lambda: is_readable(monitor, 0.1), "the removal")
-    assert (THERE, ABSENT) in monitor.read()
+    assert (THERE, Neighbour(ABSENT)) in monitor.read()
 
 
 def test_other_neighbours_do_not_wake_the_supervisor(host, monitor):
