@@ -262,3 +262,38 @@ def test_outputs_are_right_again_after_each_change_of_their_devices(studio, chan
         for change in changes:
             change(studio)
             assert_relayed(studio, relay, listen(studio))
+
+
+# Their addresses and sizes, and their neighbours.
+
+
+def test_another_address_of_an_output_is_the_source_from_then_on(studio):
+    with studio.relaying(FEED) as relay:
+        for device, network in (("eth1", "10.2.0"), ("eth2", "10.3.0")):
+            studio.relay.ip(f"address add {network}.7/24 dev {device}")
+            studio.relay.ip(f"address delete {network}.1/24 dev {device}")
+        wait_until(lambda: "10.3.0.7" in json.dumps(rule_of(relay)["outputs"]), "the other sources")
+        last = assert_relayed(studio, relay, listen(studio))
+        assert [datagram.source for datagram in last] == ["10.2.0.7", "10.3.0.7"]
+
+
+def test_a_rule_is_in_the_workers_while_an_output_has_a_smaller_mtu(studio):
+    with studio.relaying(FEED.replace("data_plane: kernel, ", "")) as relay:
+        listeners = listen(studio)
+        assert_relayed(studio, relay, listeners)
+        studio.relay.ip("link set eth1 mtu 1400")
+        await_plane(relay, "userspace", "MTU 1500 of eth0, 1400 of eth1")
+        assert_relayed(studio, relay, listeners, "userspace")
+        studio.relay.ip("link set eth1 mtu 1500")
+        assert_relayed(studio, relay, listeners)
+
+
+def test_a_neighbour_is_used_by_its_new_ethernet_address_and_asked_when_its_entry_is_gone(studio):
+    with studio.relaying(FEED) as relay:
+        listeners = listen(studio)
+        studio.right.ip("link set eth0 address 02:00:00:00:00:22")
+        studio.relay.ip("neighbour replace 10.3.0.2 lladdr 02:00:00:00:00:22 dev eth2 nud reachable")
+        assert_relayed(studio, relay, listeners)
+        studio.right.ip("link set eth0 address 02:00:00:00:00:23")
+        studio.relay.ip("neighbour flush dev eth2")
+        assert_relayed(studio, relay, listeners)
