@@ -270,8 +270,8 @@ def test_outputs_are_right_again_after_each_change_of_their_devices(studio, chan
 def test_another_address_of_an_output_is_the_source_from_then_on(studio):
     with studio.relaying(FEED) as relay:
         for device, network in (("eth1", "10.2.0"), ("eth2", "10.3.0")):
-            studio.relay.ip(f"address add {network}.7/24 dev {device}")
             studio.relay.ip(f"address delete {network}.1/24 dev {device}")
+            studio.relay.ip(f"address add {network}.7/24 dev {device}")
         wait_until(lambda: "10.3.0.7" in json.dumps(rule_of(relay)["outputs"]), "the other sources")
         last = assert_relayed(studio, relay, listen(studio))
         assert [datagram.source for datagram in last] == ["10.2.0.7", "10.3.0.7"]
