@@ -192,7 +192,8 @@ class DesiredState:
     """The state to reach: workers that all forward the same flows, the flows that the kernel forwards, and
     the resources of the supervisor.
 
-    `worker_count` is the number of workers if there is something for them to do.
+    `worker_count` is the number of workers if there is something for them to do. With `keeps_workers` they
+    also run while all that they need has failed, and is to be tried again.
     `spare_rings` are the rings that workers need for flows that move to them from the kernel.
     """
 
@@ -201,12 +202,13 @@ class DesiredState:
     resources: frozenset[SupervisorResource] = frozenset()
     kernel: WorkerState = field(default_factory=WorkerState)
     spare_rings: frozenset[Ingress] = frozenset()
+    keeps_workers: bool = False
 
     @property
     def workers(self) -> range:
         """The numbers of the workers: none while there is nothing for them to do."""
         has_work = any(not isinstance(resource, MaxAge) for resource in self.forwarding.resources)
-        return range(self.worker_count if has_work or self.forwarding.flows else 0)
+        return range(self.worker_count if has_work or self.forwarding.flows or self.keeps_workers else 0)
 
     @property
     def states(self) -> dict[int, WorkerState]:

@@ -147,6 +147,7 @@ def _without(state: DesiredState, failed: set[Subject]) -> DesiredState:
         forwarding=_forwarding_without(state.forwarding, failed),
         resources=state.resources - failed,
         kernel=_forwarding_without(state.kernel, failed),
+        keeps_workers=bool(state.workers),
     )
 
 

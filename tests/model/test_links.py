@@ -25,6 +25,12 @@ def test_every_loopback_address_is_local():
     assert LinkTable().is_local("127.0.0.9")
 
 
+def test_an_absent_device_gets_the_name_that_was_meant_and_a_name_too_long_says_what_it_can_only_be():
+    assert LINKS.suggest_device("eht0") == "; did you mean `eth0`?"
+    assert LINKS.suggest_device("eth7") == ""
+    assert "alternative name" in LINKS.suggest_device("a-very-long-name-of-a-card")
+
+
 def link(*addresses, device="eth0"):
     return Link(2, device, addresses=addresses)
 

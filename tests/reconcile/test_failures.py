@@ -169,6 +169,12 @@ def test_a_ring_that_cannot_grow_is_closed_with_its_flows_until_it_can():
     assert last.actions == (DeleteFlow(0, CAMERA), Close(0, Ingress(1, 2048)))
 
 
+def test_a_worker_stays_while_all_that_it_needs_has_failed():
+    harness = harness_with_broken(ONE_RULE, *ONE_RULE.state.forwarding.resources)
+    assert harness.reconciler.is_settled
+    assert harness.reconciler.running.workers.keys() == {0}
+
+
 def test_a_worker_restarts_after_its_death_even_while_something_is_set_aside():
     harness = harness_with_broken(ONE_RULE, NEAR)
     harness.exit(0)

@@ -105,6 +105,7 @@ DOCUMENT = {
         "uptime": 93_784.0,
         "config": "/etc/mcrelay.yaml",
         "problems": [],
+        "kernel_data_plane": {"available": True, "reason": ""},
     },
     "generation": {
         "number": 7,
