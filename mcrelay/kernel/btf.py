@@ -2,6 +2,8 @@
 
 Without types, the verifier follows every call of a function anew: 64 outputs are 64 times the same code. With
 types, it verifies a global function apart, for any arguments of these types. The types say no more than that.
+
+Up to Linux 6.1, the memory of such an argument cannot be the key of a map, so the kernel refuses the types.
 """
 
 from __future__ import annotations
