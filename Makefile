@@ -4,7 +4,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-JOBS ?= auto
+# Tests wait as often as they compute.
+JOBS ?= $(shell expr $$(nproc) '*' 3 / 2)
 comma := ,
 empty :=
 PURE_PACKAGES := model config packet tracing protocol reload reconcile status
