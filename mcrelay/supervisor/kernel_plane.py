@@ -115,6 +115,7 @@ class KernelDataPlane:
     def stop(self) -> None:
         """Forward nothing: delete all flows, and let no device run the program."""
         self._try(_stop_forwarding)
+        self._try(self._leave_addresses)
         self._reconciler.worker_exited(KERNEL, time.monotonic())
 
     def close(self) -> None:
@@ -271,7 +272,13 @@ class KernelDataPlane:
         deleted = [action.flow for action in batch.actions if isinstance(action, DeleteFlow)]
         _delete_flows(opened.maps, deleted)
         opened.maps.reclaim()
+        if deleted:
+            self._leave_addresses(opened)
         return failed
+
+    def _leave_addresses(self, opened: _Opened) -> None:
+        """Let the workers also count, and trace, the damaged packets to the addresses that they relay now."""
+        opened.tables.reduce(opened.maps, self._wanted_tables())
 
     def _carry_out(self, opened: _Opened, action: WorkerAction) -> None:
         match action:

@@ -19,6 +19,7 @@ from mcrelay.cli import main
 from mcrelay.lab import Daemon, Receiver, send
 from mcrelay.lab.command import TIMEOUT_S, mcrelay, wait_until
 from tests.netns.support.frames import FOREIGN, GROUP, MORE_FRAGMENTS, PORT, Frame
+from tests.netns.support.patience import ended_in_time
 from tests.netns.support.relay_observer import assert_all_arrived, summary
 from tests.netns.support.worker_harness import UdpListener, numbered_payloads
 
@@ -51,6 +52,16 @@ def wire(studio):
         yield wire
 
 
+def lines_before_tracing(process):
+    """Wait until `mcrelay trace` says that it traces, and return what is on its stderr before that."""
+    before = []
+    with ended_in_time(process):
+        while not (said := process.stderr.readline()).startswith("tracing "):
+            assert said, before
+            before.append(said)
+    return before
+
+
 class Tracing:
     """`mcrelay trace`, running."""
 
@@ -61,15 +72,12 @@ class Tracing:
 
     def await_begin(self):
         """Wait until it prints that it traces, and return the lines before that."""
-        before = []
-        while not (said := self.process.stderr.readline()).startswith("tracing "):
-            assert said, before
-            before.append(said)
-        return before
+        return lines_before_tracing(self.process)
 
     def lines(self, count):
         """Return the next lines."""
-        return [self.process.stdout.readline() for _ in range(count)]
+        with ended_in_time(self.process):
+            return [self.process.stdout.readline() for _ in range(count)]
 
     def events(self, count):
         """Return the next events, with --json."""
@@ -84,8 +92,11 @@ class Tracing:
 
 
 def rings(process):
-    """Return how many rings of traces a process has mapped."""
-    return Path(f"/proc/{process}/maps").read_text().count("mcrelay-trace")
+    """Return how many rings of traces a process has mapped; none if it has ended."""
+    try:
+        return Path(f"/proc/{process}/maps").read_text().count("mcrelay-trace")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def traced(relay):
@@ -436,7 +447,7 @@ def test_at_full_rate_events_are_lost_and_counted_and_no_packet_is(studio):
     count = 60_000
     with studio.relaying(FEED) as relay:
         tracing = Tracing(relay, "--json")
-        with tracing.process.stdout:
+        with tracing.process.stdout, ended_in_time(tracing.process):
             left = Receiver(studio.left, "239.2.2.2:6001")
             studio.start_sending("239.1.1.1:5001", count, rate=20_000)
             packets = lost = 0
@@ -502,10 +513,11 @@ def test_a_capture_can_be_piped_into_wireshark_live(studio, wire):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        wait_until(lambda: traced(relay) == [1], "the trace")
+        lines_before_tracing(process)
         wire.send(bytes(Frame(payload=b"good", ttl=5)))
         wire.send(bytes(Frame(payload=b"foreign", source="10.0.0.66")))
-        shown = [process.stdout.readline().rstrip("\n").split("\t") for _ in range(2)]
+        with ended_in_time(process):
+            shown = [process.stdout.readline().rstrip("\n").split("\t") for _ in range(2)]
         process.send_signal(signal.SIGTERM)
     assert shown == CAPTURED
     process.communicate(timeout=TIMEOUT_S)
