@@ -218,7 +218,7 @@ def test_an_invalid_file_at_the_start_ends_it_with_every_error(studio, tmp_path)
     config.write_text(studio.config(FEED.replace("5001", "70000").replace("6001", "0")))
     refused = studio.relay.run(mcrelay("run", "-c", str(config), *places(tmp_path)), check=False)
     assert refused.returncode == 78
-    assert refused.stderr.count(f"{config}:8:") == 2
+    assert refused.stderr.count(f"{config}:9:") == 2
     assert "Traceback" not in refused.stderr
 
 

@@ -82,7 +82,8 @@ def assert_relayed(studio, relay, listeners, plane="kernel"):
     datagrams = [numbered(listener) for listener in listeners]
     assert [[datagram.payload for datagram in found] for found in datagrams] == [payloads, payloads]
     wait_until(lambda: GROUP in studio.relay.groups("eth0"), "the membership")
-    assert (rule_of(relay)["state"], rule_of(relay)["reason"]) == ("active", "")
+    # An error of the queue of a device that was just coming up is told for a while.
+    wait_until(lambda: (rule_of(relay)["state"], rule_of(relay)["reason"]) == ("active", ""), "no error")
     return [found[-1] for found in datagrams]
 
 
