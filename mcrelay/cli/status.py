@@ -28,9 +28,9 @@ MIN_INTERVAL_S = 0.1  # shortest interval of --watch: the daemon does not measur
 HELP = """\
 `--exit-code` exits with 5 if an enabled rule does not run, or runs in part (an output or a worker is missing,
 a device is down), or had a send error during the last seconds; if the last reload rejected the file, or a
-trial was rolled back; if the files on disk are invalid, or a reload would change a rule; if a process died
-and waits to be restarted; or if the daemon listens but does not answer. With RULE, only that rule is
-considered.
+trial was rolled back; if the files on disk are invalid, or a reload would change a rule or a setting; if a
+process died and waits to be restarted; or if the daemon listens but does not answer. With RULE, only that
+rule is considered.
 
 With --json, the verb prints one object, which mcrelay-control(7) and schemas/status.schema.json describe;
 with --watch, one object a line.

@@ -95,7 +95,10 @@ class Clients:
             self._update(connection)
 
     def _most_dispensable(self) -> Connection:
-        """Return the connection to close for the next one: a greeted one only if few have not said hello."""
+        """Return the connection to close for the next one.
+
+        If more than MAX_SILENT_CLIENTS have not said hello, it is one of them; else it may be any.
+        """
         silent = [connection for connection in self._watched if not connection.is_greeted]
         candidates = silent if len(silent) > MAX_SILENT_CLIENTS else self._watched
         return min(candidates, key=lambda one: one.last_message)
