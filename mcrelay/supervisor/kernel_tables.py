@@ -46,13 +46,13 @@ class KernelTables:
         """Delete from the maps what is not in `wanted`; raises OSError."""
         for endpoint in self.own - wanted.own:
             maps.delete_own(*endpoint)
+            self.own.remove(endpoint)
         for key in self.addresses.keys() - wanted.addresses.keys():
             maps.delete_address(key)
+            del self.addresses[key]
         for ifindex in self.links.keys() - wanted.links.keys():
             maps.delete_link(ifindex)
-        self.own &= wanted.own
-        self.addresses = {key: self.addresses[key] for key in wanted.addresses if key in self.addresses}
-        self.links = {ifindex: self.links[ifindex] for ifindex in wanted.links if ifindex in self.links}
+            del self.links[ifindex]
 
 
 def wanted_tables(state: DesiredState, rows: CounterRows, own: Iterable[Endpoint]) -> KernelTables:
