@@ -77,9 +77,9 @@ def _kernel(figures: Sequence[Figure], plane: str, us: str) -> Iterator[Goal]:
         text = f"{plane}: lossless rate beside nftables', {case}"
         return Goal(text, times, "times", value, is_floor=True, is_bound=is_bound)
 
-    for peer, limit in (("smcroute's", 0.4), ("nftables'", 1)):
-        value = beside(saturation.QUESTION, flow, peer.partition("'")[0])
-        yield Goal(f"{plane}: CPU time a packet beside {peer}, {flow}", limit, "times", value)
+    for peer, limit in (("smcroute", 0.4), ("nftables", 1), ("nftables dup", 1)):
+        value = beside(saturation.QUESTION, flow, peer)
+        yield Goal(f"{plane}: CPU time a packet beside that of {peer}, {flow}", limit, "times", value)
     yield rate_goal(flow, 1.5)
     for case in (FAN_OUT_8.name, FAN_OUT_50.name):
         value = beside(saturation.QUESTION, case, "nftables")

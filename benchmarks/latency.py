@@ -8,7 +8,7 @@ from benchmarks.case import ONE_FLOW
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import TTL
-from benchmarks.peers import WITH_EXCLUSIVE, run_relay
+from benchmarks.peers import ALL_RELAYS, run_relay
 from benchmarks.testbed import Testbed
 from mcrelay.lab import Receiver, send
 
@@ -26,7 +26,7 @@ def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Send at a steady rate through each relay."""
     source = ONE_FLOW.inputs[0]
     options = {"interface": "eth0", "rate": RATE, "duration": effort.paced, "ttl": TTL}
-    for relay in WITH_EXCLUSIVE:
+    for relay in ALL_RELAYS:
         with run_relay(testbed, relay, ONE_FLOW, apart=False):
             receiver = Receiver(testbed.receiver, str(relay.destinations(ONE_FLOW)[0]), idle=0.3)
             send(testbed.sender, str(source), *(f"--{name}={value}" for name, value in options.items()))

@@ -21,7 +21,7 @@ from benchmarks.case import LARGE, ONE_FLOW
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import Sent
-from benchmarks.peers import WITH_EXCLUSIVE, run_relay
+from benchmarks.peers import ALL_RELAYS, run_relay
 from benchmarks.sinks import DeviceCounter
 from benchmarks.testbed import Testbed
 from benchmarks.usage import cpu_seconds
@@ -89,7 +89,7 @@ def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Send at each pace without a relay, and through each relay."""
     with testbed.counter(ONE_FLOW.inputs, LARGE) as counter:
         alone = {pace: _cost(testbed, counter, pace, effort, []) for pace in paces(effort)}
-    for relay in WITH_EXCLUSIVE:
+    for relay in ALL_RELAYS:
         with (
             run_relay(testbed, relay, ONE_FLOW),
             testbed.counter(relay.destinations(ONE_FLOW), LARGE) as counter,

@@ -154,7 +154,10 @@ class Smcroute:
 
 
 class Nftables:
-    """Rules at the ingress of eth0 that rewrite addresses and port, and forward the packet to eth1."""
+    """Rules at the ingress of eth0 that rewrite addresses and port, and forward the packet to eth1.
+
+    The host does not get the packet, as with `exclusive`.
+    """
 
     name = "nftables"
     is_in_kernel = True
@@ -170,13 +173,40 @@ class Nftables:
     @contextmanager
     def running(self, testbed: Testbed, case: Case) -> Iterator[None]:
         """Load the rules."""
-        path = testbed.folder / "relay.nft"
-        path.write_text(ruleset(case, _ethernet_address(testbed)))
-        testbed.relay.run(["nft", "-f", str(path)])
-        try:
+        with _nftables(testbed, ruleset(case, _ethernet_address(testbed))):
             yield
+
+
+class NftablesDup:
+    """Rules at the ingress of eth0 that send copies to eth1, whose egress has rules that rewrite them.
+
+    The host gets the packet as it was, and has joined the groups, as without `exclusive` of mcrelay.
+    """
+
+    name = "nftables dup"
+    is_in_kernel = True
+
+    def why_not(self, case: Case) -> str | None:
+        """Refuse cases with rules that have no traffic."""
+        return _only_traffic(case)
+
+    def destinations(self, case: Case) -> list[Endpoint]:
+        """Return other groups and ports."""
+        return case.copies
+
+    @contextmanager
+    def running(self, testbed: Testbed, case: Case) -> Iterator[None]:
+        """Join the groups, and load the rules."""
+        testbed.relay.run(["sysctl", "-q", "-w", f"net.ipv4.igmp_max_memberships={case.flows + 20}"])
+        groups = [f"{one.address}/32" for one in case.inputs]
+        for group in groups:
+            testbed.relay.run(["ip", "address", "add", group, "dev", "eth0", "autojoin"])
+        try:
+            with _nftables(testbed, dup_ruleset(case, _ethernet_address(testbed))):
+                yield
         finally:
-            testbed.relay.run(["nft", "flush", "ruleset"])
+            for group in groups:
+                testbed.relay.run(["ip", "address", "delete", group, "dev", "eth0"])
 
 
 class Mcr:
@@ -212,7 +242,8 @@ USERSPACE = Mcrelay("mcrelay userspace", "userspace")
 PLANES = (KERNEL, USERSPACE)
 IN_PROCESSES: list[Relay] = [Socat(), *([Mcr()] if shutil.which("mcrd") else [])]
 RELAYS: list[Relay] = [KERNEL, USERSPACE, *IN_PROCESSES, Smcroute(), Nftables()]
-WITH_EXCLUSIVE: list[Relay] = [KERNEL, EXCLUSIVE, *RELAYS[1:]]
+# Where the copy that the host gets is part of the question: with it and without.
+ALL_RELAYS: list[Relay] = [KERNEL, EXCLUSIVE, *RELAYS[1:], NftablesDup()]
 
 
 def rule(number: int, outputs: int = 1, options: str = "") -> str:
@@ -247,11 +278,46 @@ def ruleset(case: Case, ethernet: str) -> str:
         steps = "".join(f"{copy} dup to eth1\n" for copy in copies[:-1]) + f"{copies[-1]} fwd to eth1\n"
         chains.append(f"chain f{number} {{\n{steps}}}\n")
         elements.append(f"{flow.address} . {flow.port} : jump f{number}")
-    return (
-        f"table netdev relay {{\n{''.join(chains)}"
-        "chain ingress {\ntype filter hook ingress device eth0 priority 0\n"
-        f"ip daddr . udp dport vmap {{ {', '.join(elements)} }}\n}}\n}}\n"
+    return f"table netdev relay {{\n{''.join(chains)}{_ingress(elements)}}}\n"
+
+
+def dup_ruleset(case: Case, ethernet: str) -> str:
+    """Return a script for nft: ingress sends marked copies, and egress has a chain for each mark."""
+    copies = [
+        f"chain o{mark} {{\n{_readdressed(copy, ethernet)}\n}}\n" for mark, copy in enumerate(case.copies, 1)
+    ]
+    marks = range(1, len(copies) + 1)
+    flows, elements = [], []
+    for number, flow in enumerate(case.inputs):
+        own = marks[number * case.outputs : (number + 1) * case.outputs]
+        steps = "".join(f"meta mark set {mark} dup to eth1\n" for mark in own)
+        flows.append(f"chain f{number} {{\n{steps}meta mark set 0\n}}\n")
+        elements.append(f"{flow.address} . {flow.port} : jump f{number}")
+    egress = (
+        "chain egress {\ntype filter hook egress device eth1 priority 0\n"
+        f"meta mark vmap {{ {', '.join(f'{mark} : jump o{mark}' for mark in marks)} }}\n}}\n"
     )
+    return f"table netdev relay {{\n{''.join(copies + flows)}{_ingress(elements)}{egress}}}\n"
+
+
+def _ingress(elements: list[str]) -> str:
+    """Return the chain that sends the packets of each flow to their chain."""
+    return (
+        "chain ingress {\ntype filter hook ingress device eth0 priority 0\n"
+        f"ip daddr . udp dport vmap {{ {', '.join(elements)} }}\n}}\n"
+    )
+
+
+@contextmanager
+def _nftables(testbed: Testbed, script: str) -> Iterator[None]:
+    """Have the rules of a script during the block."""
+    path = testbed.folder / "relay.nft"
+    path.write_text(script)
+    testbed.relay.run(["nft", "-f", str(path)])
+    try:
+        yield
+    finally:
+        testbed.relay.run(["nft", "flush", "ruleset"])
 
 
 def _readdressed(to: Endpoint, ethernet: str) -> str:

@@ -25,6 +25,7 @@ COLOURS = {
     "socat": "#d55e00",
     "smcroute": "#7a7a7a",
     "nftables": "#b5b5b5",
+    "nftables dup": "#d0d0d0",
 }
 OTHER_COLOUR = "#009e73"
 

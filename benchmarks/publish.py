@@ -31,7 +31,7 @@ PAGES = (ROOT / "README.md", ROOT / "packaging" / "manual" / "mcrelay-performanc
 BEGIN, END = "<!-- figures of make bench -->\n", "<!-- end of figures -->\n"
 
 ALTERNATIVE = "the lossless rate and the CPU time of a packet, of mcrelay and other relays"
-RELAYS = (KERNEL.name, EXCLUSIVE.name, USERSPACE.name, "nftables", "smcroute", "socat", "mcr")
+RELAYS = (KERNEL.name, EXCLUSIVE.name, USERSPACE.name, "nftables", "nftables dup", "smcroute", "socat", "mcr")
 _CUT = saturation.CUT
 ROWS: Mapping[str, Sequence[tuple[str, Question, str]]] = {
     "lossless rate (kpps)": [
@@ -108,7 +108,7 @@ def block(document: Mapping[str, Any], folder: Path) -> str:
     """Return the chart, the machine and the table of medians, as Markdown for a page in `folder`."""
     found = {(one["question"], one["case"], one["relay"]): one for one in document["figures"]}
     relays = [name for name in RELAYS if any(relay == name for _, _, relay in found)]
-    rows = [["", *(name.removeprefix("mcrelay ") for name in relays)]]
+    rows = [["", *(name.removeprefix("mcrelay ").replace("nftables dup", "nft dup") for name in relays)]]
     for title, members in ROWS.items():
         rows.append([title, *("" for _ in relays)])
         for label, question, case in members:

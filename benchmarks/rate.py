@@ -9,7 +9,7 @@ from benchmarks.case import FAN_OUT_8, FAN_OUT_50, FLOWS_50, ONE_FLOW, SMALL_PAC
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import UNLIMITED
-from benchmarks.peers import WITH_EXCLUSIVE, run_relay
+from benchmarks.peers import ALL_RELAYS, run_relay
 from benchmarks.sinks import Sinks
 from benchmarks.testbed import Testbed
 
@@ -26,7 +26,7 @@ QUESTION = Question(
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Search for the highest lossless rate of each relay in each case."""
     for case in _cases(effort):
-        for relay in WITH_EXCLUSIVE:
+        for relay in ALL_RELAYS:
             if relay.why_not(case) is None:
                 with run_relay(testbed, relay, case) as sinks:
                     found = highest(_attempts(testbed, sinks, case, effort), UNLIMITED, effort.precision)

@@ -26,7 +26,7 @@ from benchmarks.case import (
 from benchmarks.effort import Effort
 from benchmarks.figures import Question, Sample
 from benchmarks.generator import UNLIMITED
-from benchmarks.peers import WITH_EXCLUSIVE, Relay, run_relay
+from benchmarks.peers import ALL_RELAYS, Relay, run_relay
 from benchmarks.sinks import DeviceCounter
 from benchmarks.testbed import Testbed, wait_for_arrivals
 from benchmarks.usage import cpu_seconds, forwarders
@@ -50,7 +50,7 @@ CUT = ", no offload"  # in the name of a case: the output device does not cut ru
 def measure(testbed: Testbed, effort: Effort) -> Iterator[Sample]:
     """Let relays that are processes empty full buffers, and send at full rate through the others."""
     for case in _cases(effort):
-        for relay in WITH_EXCLUSIVE:
+        for relay in ALL_RELAYS:
             if relay.why_not(case) is None:
                 yield from _samples(testbed, relay, case)
 

@@ -16,7 +16,7 @@ from benchmarks.figures import Figure, Question, Sample, group_samples, ratio
 from benchmarks.generator import Sent
 from benchmarks.goals import goals
 from benchmarks.overview import overview
-from benchmarks.peers import EXCLUSIVE, KERNEL, USERSPACE, mcr_rules, ruleset
+from benchmarks.peers import EXCLUSIVE, KERNEL, USERSPACE, dup_ruleset, mcr_rules, ruleset
 from benchmarks.plot import chart
 from benchmarks.rate import QUESTION as RATE
 from benchmarks.saturation import QUESTION as SATURATION
@@ -259,6 +259,15 @@ def test_nftables_copies_to_every_output_and_hands_the_last_on():
     script = ruleset(FAN_OUT_8, "02:00:00:00:00:01")
     assert (script.count("dup to eth1"), script.count("fwd to eth1")) == (7, 1)
     assert "ether daddr set 01:00:5e:09:00:01 ip saddr set 10.2.0.1 ip daddr set 239.9.0.1" in script
+
+
+def test_nftables_dup_rewrites_each_copy_at_the_egress():
+    script = dup_ruleset(FAN_OUT_8, "02:00:00:00:00:01")
+    assert (script.count("dup to eth1"), script.count("fwd to")) == (8, 0)
+    assert "meta mark set 8 dup to eth1\nmeta mark set 0\n" in script
+    assert "chain o8 {\nether saddr set 02:00:00:00:00:01 ether daddr set 01:00:5e:09:00:01" in script
+    assert "hook egress device eth1" in script
+    assert "8 : jump o8" in script
 
 
 COSTS = [
