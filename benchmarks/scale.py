@@ -11,7 +11,7 @@ from benchmarks.figures import Question, Sample
 from benchmarks.peers import PLANES, Mcrelay
 from benchmarks.startup import first_arrival
 from benchmarks.testbed import Testbed
-from mcrelay.lab import Daemon
+from mcrelay.lab import Daemon, LabError
 from mcrelay.lab.command import mcrelay, wait_until
 
 QUESTION = Question(
@@ -68,7 +68,7 @@ def _reload(daemon: Daemon, config: str | None) -> float:
 
 def _status(daemon: Daemon) -> float:
     began = time.monotonic()
-    daemon.ask("status").check_returncode()
+    _ask(daemon, "status")
     return time.monotonic() - began
 
 
@@ -77,6 +77,12 @@ def _add(testbed: Testbed, daemon: Daemon, case: Case) -> float:
     ends = ("--input", f"in:{source.address}:{source.port}", "--output", f"out:{to.address}:{to.port}")
     with testbed.sinks([to]) as sinks, first_arrival(testbed, source, sinks) as arrivals:
         began = time.monotonic()
-        daemon.ask("add", "added", *ends).check_returncode()
+        _ask(daemon, "add", "added", *ends)
         wait_until(lambda: arrivals, "the first packet of the new rule")
     return arrivals[0] - began
+
+
+def _ask(daemon: Daemon, *command: str) -> None:
+    """Run a verb; raises LabError if it fails."""
+    if (answer := daemon.ask(*command)).returncode:
+        raise LabError(f"`mcrelay {' '.join(command)}` ended with {answer.returncode}: {answer.stderr}")

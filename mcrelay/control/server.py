@@ -149,8 +149,8 @@ class Server:
         self._traces.client_gone(client)
 
     def _accept_clients(self) -> None:
-        """Accept clients once there is a snapshot to show."""
-        if self._listener is not None and self._snapshot.has_content:
+        """Accept clients once there is a whole snapshot to show; they wait in the socket's queue."""
+        if self._listener is not None and self._snapshot.is_complete:
             self._clients.listen(self._listener)
             self._listener = None
 

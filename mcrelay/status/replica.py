@@ -39,9 +39,9 @@ class SnapshotReplica:
         self._snapshot = merge_delta(self._snapshot, prepared)
 
     @property
-    def has_content(self) -> bool:
-        """True if the first part of the snapshot has arrived."""
-        return bool(self._snapshot)
+    def is_complete(self) -> bool:
+        """True if a whole snapshot has arrived: the last part of a delta has the small sections."""
+        return "generation" in self._snapshot
 
     @property
     def rules(self) -> Mapping[str, RuleEntry]:

@@ -1,9 +1,12 @@
 """The copy of the snapshot, as the documents and the traces read it."""
 
 from mcrelay.protocol.relayed_flows import Duplicate, RelayedFlow
+from mcrelay.protocol.snapshot import compute_delta, split_delta
 from mcrelay.status.rates import CounterReader
 from mcrelay.status.replica import SnapshotReplica
 from tests.support.control_harness import RESULT, interface, rule, sections
+
+SNAPSHOT = {"generation": {"number": 1}, "rules": {name: rule(row=n) for n, name in enumerate("abcde")}}
 
 
 def replica(**changes):
@@ -13,12 +16,21 @@ def replica(**changes):
     return copy
 
 
+def test_a_replica_is_complete_when_the_last_part_of_the_first_snapshot_has_arrived():
+    copy = SnapshotReplica(CounterReader())
+    for part in split_delta(compute_delta({}, SNAPSHOT), limit=2):
+        assert not copy.is_complete
+        copy.apply_delta(part, now=0.0)
+    assert copy.is_complete
+    assert list(copy.rules) == list("abcde")
+
+
 def test_a_replica_is_empty_until_the_first_delta():
     copy = SnapshotReplica(CounterReader())
-    assert not copy.has_content
+    assert not copy.is_complete
     assert (copy.rules, copy.interfaces, copy.devices(), copy.reload_results()) == ({}, {}, {}, [])
     copy.apply_delta(sections(), now=0.0)
-    assert copy.has_content
+    assert copy.is_complete
     assert list(copy.rules) == ["feed"]
 
 
