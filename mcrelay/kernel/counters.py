@@ -10,7 +10,7 @@ import mmap
 import struct
 import time
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from mcrelay.kernel import bpf, layout
 from mcrelay.kernel.layout import COLD_COLUMNS, COUNT, HOT_COLUMNS, SEGMENT
@@ -52,6 +52,21 @@ class CounterReader:
         if table is OUTPUTS and counts.get("last_error_time"):
             counts["last_error"] = _ERROR_NUMBERS[counts["last_error"]]
         return [counts.get(name, 0) for name in table.columns]
+
+    def rows_in_use(self) -> Iterator[tuple[Table, int]]:
+        """Yield each row with a count that is not zero."""
+        used = {number * SEGMENT + at for number in self._hot for at in self._nonzero(number)}
+        return map(layout.table_row, sorted(used))
+
+    def _nonzero(self, segment: int) -> set[int]:
+        """Return which cells of a segment have a count, by their place in it."""
+        hot, cold = self._hot[segment], self._cold.get(segment)
+        columns = [hot[column::HOT_COLUMNS].tolist() for column in range(HOT_COLUMNS)]
+        found = {place % SEGMENT for counts in columns for place, count in enumerate(counts) if count}
+        if cold is not None:
+            columns = [cold[column::COLD_COLUMNS].tolist() for column in range(COLD_COLUMNS)]
+            found |= {place for counts in columns for place, count in enumerate(counts) if count}
+        return found
 
     def copy_to(self, numbers: memoryview, rows: Mapping[int, int]) -> None:
         """Write the counters into the memory of a worker (model/counters.py), seen as 64-bit numbers.

@@ -20,7 +20,7 @@ from mcrelay.model.outputs import Dscp, Ttl
 from mcrelay.model.send_errors import OTHER_ERRNO, PathFault
 from mcrelay.model.state import Flow
 
-LAYOUT_VERSION = 2  # another one for a change after which a program cannot use the maps of the one before
+LAYOUT_VERSION = 3  # another one for a change after which a program cannot use the maps of the one before
 
 MAX_FLOWS = 65_536
 MAX_OUTPUTS = 64  # of a flow
@@ -28,7 +28,7 @@ INLINE_OUTPUTS, CHUNK_OUTPUTS = 2, 4  # in a flow itself, and in each chunk with
 SEGMENT = 1024  # entries of a segment, for each CPU if each has its own
 
 # Flags of a flow, an output and an address
-SOURCES, EXCLUSIVE, LEAVING = 1, 2, 4
+SOURCES, EXCLUSIVE, LEAVING, SHARED = 1, 2, 4, 8
 COPY_DSCP, TAKES_PACKET = 1, 2
 TAKES_OUTGOING = 1
 
@@ -113,6 +113,7 @@ def map_specs(cpus: int) -> dict[str, MapSpec]:
         "own_addresses": MapSpec("mcr_own_address", bpf.ARRAY, 4, NUMBER.size, 1 << 32 - ADDRESS_SHIFT),
         "addresses": table("addresses", ADDRESS_KEY, ADDRESS, 2 * MAX_FLOWS),
         "links": table("links", NUMBER, NUMBER, LINKS.rows),
+        "epochs": MapSpec("mcr_epochs", bpf.ARRAY, 4, NUMBER.size, 1),
         "slots": segments("slots", SLOT_SEGMENT, MAX_FLOWS),
         "hot": segments("hot", hot_segment(cpus), CELLS),
         "cold": segments("cold", COLD_SEGMENT, CELLS),
@@ -204,6 +205,8 @@ class KernelRoute:
     """The packets belong to the workers, except those on which `ring_filter` has decided otherwise before."""
     lists_sources: bool = False
     """The flow has no source: it stands for all sources without a flow of their own, which are refused."""
+    is_shared: bool = False
+    """The packets of these sources belong to the workers, which relay the same flow of further sources."""
 
     def pack_outputs(self) -> list[bytes]:
         """Return each output as a struct output."""
@@ -213,7 +216,8 @@ class KernelRoute:
     @property
     def flags(self) -> int:
         """The flags of a struct flow."""
-        return SOURCES * self.lists_sources | EXCLUSIVE * self.is_exclusive | LEAVING * self.is_leaving
+        of_list = SOURCES * self.lists_sources | SHARED * self.is_shared
+        return of_list | EXCLUSIVE * self.is_exclusive | LEAVING * self.is_leaving
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +280,7 @@ def unpack_route(slot: bytes, chunks: Sequence[bytes]) -> KernelRoute:
         is_exclusive=bool(flags & EXCLUSIVE),
         is_leaving=bool(flags & LEAVING),
         lists_sources=bool(flags & SOURCES),
+        is_shared=bool(flags & SHARED),
     )
 
 

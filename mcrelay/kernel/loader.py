@@ -93,9 +93,12 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise KernelPlaneUnavailable(
-            "this installation has no compiled program: it was built without ziglang"
-        ) from error
+        why = (
+            "it was built without ziglang"
+            if sys.byteorder == "little"
+            else "there is none for big-endian hosts"
+        )
+        raise KernelPlaneUnavailable(f"this installation has no compiled program: {why}") from error
 
 
 def _open_object(path: Path) -> ObjectFile:

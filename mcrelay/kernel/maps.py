@@ -55,7 +55,7 @@ class KernelMaps:
         self.cpus = cpus
         self._flows, self._chunks = self._table("flows"), self._table("chunks")
         self._own, self._addresses, self._links = map(self._table, ("own", "addresses", "links"))
-        self._own_addresses = self._table("own_addresses")
+        self._own_addresses, self._epochs = self._table("own_addresses"), self._table("epochs")
         specs = layout.map_specs(cpus)
         self._hot = Segments("hot", specs["hot"], descriptors, keep, is_frozen=True)
         self._cold = Segments("cold", specs["cold"], descriptors, keep, is_frozen=True)
@@ -134,6 +134,12 @@ class KernelMaps:
             self._grace = outer, create(layout.COLD_SEGMENT)
         outer, inner = self._grace
         outer.update(NUMBER.pack(0), NUMBER.pack(inner))
+
+    def begin_epoch(self) -> None:
+        """Void what `ring_filter` has decided before; call it when a device has got the program."""
+        (epoch,) = self._epochs.items().values()
+        self._epochs.update(NUMBER.pack(0), NUMBER.pack((_number(epoch) + 1) % 2**32))
+        self.grace()
 
     def reclaim(self) -> None:
         """Wait as `grace` does, and make room of what old routes used. Call it after a batch of changes."""

@@ -10,7 +10,7 @@ from mcrelay.ipc.shared_memory import SharedMemory
 from mcrelay.kernel.counters import CounterReader
 from mcrelay.model.actions import Open, SetFlow, WorkerAction
 from mcrelay.model.counters import COUNTERS_SIZE, LINKS, OUTPUTS, RULES, Table
-from mcrelay.model.state import DesiredState, Ingress, Route, RouteOutput
+from mcrelay.model.state import DesiredState, Ingress, RouteOutput
 from mcrelay.protocol.worker import Instruction
 from mcrelay.supervisor.supply import SupplyError
 
@@ -131,11 +131,16 @@ class CounterRows:
         """Give a link the row that it had in an earlier daemon, if it is free."""
         self._links.adopt(ifindex, row)
 
-    def adopt(self, route: Route, rule_row: int, output_rows: Sequence[int]) -> None:
+    def adopt(self, rule: str, rule_row: int, outputs: Iterable[tuple[RouteOutput, int]]) -> None:
         """Give a rule and its outputs the rows that they had in an earlier daemon, if they are free."""
-        self._rules.adopt(route.rule, rule_row)
-        for output, row in zip(route.outputs, output_rows, strict=False):
-            self._outputs.adopt((route.rule, output.name), row)
+        self._rules.adopt(rule, rule_row)
+        for output, row in outputs:
+            self._outputs.adopt((rule, output.name), row)
+
+    def taken(self) -> set[tuple[Table, int]]:
+        """Return all rows that a link, a rule or an output has."""
+        tables = ((LINKS, self._links), (RULES, self._rules), (OUTPUTS, self._outputs))
+        return {(table, row) for table, rows in tables for row in rows.all().values()}
 
     def instructions(self, actions: Sequence[WorkerAction], resumed: Set[int]) -> tuple[Instruction, ...]:
         """Return instructions, the actions with the rows that they need.

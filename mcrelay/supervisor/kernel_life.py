@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from mcrelay.kernel.location import daemon_name, find_parent
 from mcrelay.kernel.plane import KernelPlane, remove_all
 from mcrelay.kernel.unavailable import KernelPlaneUnavailable, explain
 from mcrelay.linux.netlink import device_of
-from mcrelay.model.actions import Open, WorkerAction
+from mcrelay.model.actions import Close, Open, WorkerAction
 from mcrelay.model.state import Attachment, WorkerState
 
 log = logging.getLogger("mcrelay")
@@ -23,6 +23,7 @@ class Attachments:
     def __init__(self, plane: KernelPlane) -> None:
         self._plane = plane
         self._earlier = frozenset() if plane.was_adopted else frozenset(plane.hook.attached())
+        self._has_news = False
 
     def begin(self, running: Set[int], wanted: Set[int]) -> None:
         """Attach the program where it should run already, and detach what is not wanted; raises OSError.
@@ -35,6 +36,17 @@ class Attachments:
         if not self._earlier:
             self._plane.remove_earlier_versions()
 
+    def attach(self, ifindex: int) -> bool:
+        """Let a device run the program; return False if it does already. Raises OSError."""
+        is_new = self._plane.attach(ifindex)
+        self._has_news |= is_new
+        return is_new
+
+    def take_news(self) -> bool:
+        """Return whether a device has got the program since the last call."""
+        has_news, self._has_news = self._has_news, False
+        return has_news
+
     def renew(self, devices: Iterable[int]) -> None:
         """Attach the program where it has been lost, as to a new device with an old number.
 
@@ -42,7 +54,7 @@ class Attachments:
         """
         for ifindex in devices:
             try:
-                if self._plane.attach(ifindex):
+                if self.attach(ifindex):
                     log.info("device %s runs the program of the kernel data plane again", device_of(ifindex))
             except OSError as error:
                 if error.errno != errno.ENODEV:  # else the next plan does without the device
@@ -54,18 +66,25 @@ class Attachments:
             self._plane.remove_earlier_versions()
             self._earlier = frozenset()
 
-    def in_order(self, actions: Sequence[WorkerAction]) -> list[tuple[int, WorkerAction]]:
-        """Return actions with their indexes, in the order in which no packet is lost.
+    def in_phases(self, actions: Iterable[WorkerAction]) -> list[list[tuple[int, WorkerAction]]]:
+        """Return actions with their indexes, in groups that follow each other so that no packet is lost.
 
-        A device that runs the program of an earlier version gets ours when all its flows are there.
+        Devices get the program before their flows, and keep it until the flows have gone; those that run the
+        program of an earlier version get ours when all their flows are there. The last group has `Close`.
         """
-        return sorted(enumerate(actions), key=lambda indexed: self._is_takeover(indexed[1]))
+        phases: list[list[tuple[int, WorkerAction]]] = [[], [], [], []]
+        for index, action in enumerate(actions):
+            phases[self._phase(action)].append((index, action))
+        return phases
 
-    def _is_takeover(self, action: WorkerAction) -> bool:
+    def _phase(self, action: WorkerAction) -> int:
         match action:
             case Open(_, Attachment(ifindex)):
-                return ifindex in self._earlier
-        return False
+                return 2 if ifindex in self._earlier else 0
+            case Close():
+                return 3
+            case _:
+                return 1
 
 
 def devices_of(state: WorkerState) -> Set[int]:

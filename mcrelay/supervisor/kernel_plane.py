@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from mcrelay.config.model import AUTO_DATA_PLANE, Config
@@ -27,6 +27,7 @@ from mcrelay.reconcile.commands import SendBatch
 from mcrelay.reconcile.placement import KernelSupport, kernel_state, may_use_kernel
 from mcrelay.reconcile.reconciler import Reconciler
 from mcrelay.supervisor.counter_rows import CounterRows, RowsExhausted
+from mcrelay.supervisor.kernel_flows import KernelFlows, without_source
 from mcrelay.supervisor.kernel_life import Attachments, devices_of, find_directory, remove_left_over
 from mcrelay.supervisor.kernel_tables import KernelTables, ensure_counters, wanted_tables
 from mcrelay.supervisor.log_summary import log_lines
@@ -45,6 +46,7 @@ UNKNOWN_ROUTE = Route("", ())
 class _Opened:
     plane: KernelPlane
     maps: KernelMaps
+    flows: KernelFlows
     tables: KernelTables
     attachments: Attachments
 
@@ -98,6 +100,7 @@ class KernelDataPlane:
         is_in_use = KERNEL in self._reconciler.running.workers or self._sockets.has_filtered_rings
         if is_in_use or _may_need_kernel(config):
             self._try(lambda opened: opened.tables.reduce(opened.maps, self._wanted_tables()))
+            self._try(self._update_lists)
         else:
             self.remove()
 
@@ -109,7 +112,9 @@ class KernelDataPlane:
             return
         adopted = self._adopt(self._opened)
         running, wanted = devices_of(adopted), devices_of(self._reconciler.desired.kernel)
+        self._try(self._update_lists)
         self._try(lambda opened: opened.attachments.begin(running, wanted))
+        self._try(self._begin_epoch)
         self._reconciler.worker_started(KERNEL, now, adopted)
 
     def stop(self) -> None:
@@ -132,6 +137,7 @@ class KernelDataPlane:
             except OSError as error:
                 log.warning("cannot remove the kernel data plane: %s", explain(error))
             self._opened, self._missing = None, NOT_NEEDED
+            self._sockets.forget_ring_filters()
 
     def send(self, batch: SendBatch) -> None:
         """Carry out a batch, and report the answer to the reconciler."""
@@ -156,6 +162,8 @@ class KernelDataPlane:
         running = self._reconciler.running.workers.get(KERNEL)
         if running is not None:
             self._try(lambda opened: opened.attachments.renew(devices_of(running)))
+            self._try(self._begin_epoch)
+            self._try(self._update_lists)
         # Filters of rings use the same maps.
         if self._sockets.has_filtered_rings:
             self._try(lambda opened: opened.tables.extend(opened.maps, self._wanted_tables()))
@@ -211,7 +219,7 @@ class KernelDataPlane:
         except OSError as error:
             self._missing = explain(error)
             return
-        self._opened = _Opened(plane, maps, KernelTables.read(maps), Attachments(plane))
+        self._opened = _Opened(plane, maps, KernelFlows(maps), KernelTables.read(maps), Attachments(plane))
         self._openings += 1
 
     def _adopt(self, opened: _Opened) -> WorkerState:
@@ -220,18 +228,32 @@ class KernelDataPlane:
         flows = {}
         for ifindex, row in opened.tables.links.items():
             self._counter_rows.adopt_link(ifindex, row)
-        for flow, found in opened.maps.flows().items():
+        present = opened.maps.flows()
+        opened.flows.adopt(present)
+        for flow, found in present.items():
             if found.lists_sources:
                 continue
             route = wanted.get(flow)
             if route is not None:
-                self._counter_rows.adopt(route, found.rule_row, [output.row for output in found.outputs])
-                for output, earlier in zip(route.outputs, found.outputs, strict=False):
-                    if output.egress.source == earlier.source:
-                        self._sockets.keep_port(output.egress, earlier.source_port)
+                self._adopt_rows_and_ports(route, found)
             is_as_wanted = route is not None and self._is_translated(flow, route, found)
             flows[flow] = route if route is not None and is_as_wanted else UNKNOWN_ROUTE
+        if (reader := self.read_counters()) is not None:  # pragma: no branch: it is open
+            taken = self._counter_rows.taken()
+            self.clear_rows(row for row in reader.rows_in_use() if row not in taken)
         return kernel_state(flows)
+
+    def _adopt_rows_and_ports(self, route: Route, found: KernelRoute) -> None:
+        """Let a rule and its outputs count where an earlier daemon did, and send from the same ports."""
+        before = {(one.ifindex, one.destination, one.port): one for one in found.outputs}
+        rows = []
+        for output in route.outputs:
+            earlier = before.get((output.egress.ifindex, output.destination, output.port))
+            if earlier is not None:
+                rows.append((output, earlier.row))
+                if output.egress.source == earlier.source:
+                    self._sockets.keep_port(output.egress, earlier.source_port)
+        self._counter_rows.adopt(route.rule, found.rule_row, rows)
 
     def _is_translated(self, flow: Flow, route: Route, found: KernelRoute) -> bool:
         try:
@@ -261,7 +283,22 @@ class KernelDataPlane:
     def _carry_out_all(self, opened: _Opened, batch: SendBatch) -> dict[int, str]:
         """Carry out the actions of a batch; return the reason of each failure by the index of the action."""
         failed: dict[int, str] = {}
-        for index, action in opened.attachments.in_order(batch.actions):
+        *first, closing = opened.attachments.in_phases(batch.actions)
+        for phase in first:
+            failed |= self._carry_out_phase(opened, phase)
+            self._begin_epoch(opened)
+        deleted = [action.flow for action in batch.actions if isinstance(action, DeleteFlow)]
+        opened.flows.delete(deleted, self._shared(opened))
+        # A device runs the program as long as packets may belong to the kernel.
+        failed |= self._carry_out_phase(opened, closing)
+        opened.maps.reclaim()
+        if deleted:
+            self._leave_addresses(opened)
+        return failed
+
+    def _carry_out_phase(self, opened: _Opened, phase: Iterable[tuple[int, WorkerAction]]) -> dict[int, str]:
+        failed: dict[int, str] = {}
+        for index, action in phase:
             try:
                 self._carry_out(opened, action)
             except SupplyError as error:
@@ -269,12 +306,24 @@ class KernelDataPlane:
             except (OSError, RowsExhausted) as error:
                 failed[index] = _describe_failure(action, error)
                 self._refuse(action, failed[index])
-        deleted = [action.flow for action in batch.actions if isinstance(action, DeleteFlow)]
-        _delete_flows(opened.maps, deleted)
-        opened.maps.reclaim()
-        if deleted:
-            self._leave_addresses(opened)
         return failed
+
+    def _begin_epoch(self, opened: _Opened) -> None:
+        """Let what the filter of rings has decided no longer count if a device has just got the program."""
+        if opened.attachments.take_news() and self._sockets.has_filtered_rings:
+            opened.maps.begin_epoch()
+
+    def _update_lists(self, opened: _Opened) -> None:
+        opened.flows.update_lists(self._shared(opened))
+
+    def _shared(self, opened: _Opened) -> Set[Flow]:
+        """Return the flows of any source that the workers relay, or will, of some source."""
+        if not opened.flows.has_sources:
+            return frozenset()
+        running = self._reconciler.running.workers.items()
+        of_workers = [state for worker, state in running if worker != KERNEL]
+        states = (self._reconciler.desired.forwarding, *of_workers)
+        return {without_source(flow) for state in states for flow in state.flows}
 
     def _leave_addresses(self, opened: _Opened) -> None:
         """Let the workers also count, and trace, the damaged packets to the addresses that they relay now."""
@@ -283,20 +332,17 @@ class KernelDataPlane:
     def _carry_out(self, opened: _Opened, action: WorkerAction) -> None:
         match action:
             case Open(_, Attachment(ifindex)):
-                opened.plane.attach(ifindex)
+                opened.attachments.attach(ifindex)
             case Close(_, Attachment(ifindex)):
                 opened.plane.hook.detach(ifindex)
             case SetFlow(_, flow, route):
-                self._set_flow(opened.maps, flow, route)
+                self._set_flow(opened, flow, route)
 
-    def _set_flow(self, maps: KernelMaps, flow: Flow, route: Route) -> None:
+    def _set_flow(self, opened: _Opened, flow: Flow, route: Route) -> None:
         translated = self._translate(flow, route)
         rows = [output.row for output in translated.outputs]
-        ensure_counters(maps, translated.link_row, translated.rule_row, rows)
-        maps.set_flow(flow, translated)
-        if flow.source is not None:
-            any_source = KernelRoute(translated.rule_row, translated.link_row, lists_sources=True)
-            maps.set_flow(_without_source(flow), any_source)
+        ensure_counters(opened.maps, translated.link_row, translated.rule_row, rows)
+        opened.flows.set(flow, translated)
 
     def _translate(self, flow: Flow, route: Route) -> KernelRoute:
         """Return a route in the words of the maps; raises RowsExhausted and SupplyError."""
@@ -328,9 +374,10 @@ class KernelDataPlane:
 
     def _taker_row(self, output: RouteOutput, source: str) -> int | None:
         """Return the row of the rule whose input gets what an output sends, if there is one."""
-        flows = self._reconciler.desired.flows
+        desired = self._reconciler.desired
         for sender in (None, source):
-            taker = flows.get(Flow(output.egress.ifindex, output.destination, output.port, sender))
+            flow = Flow(output.egress.ifindex, output.destination, output.port, sender)
+            taker = desired.kernel.flows.get(flow) or desired.forwarding.flows.get(flow)
             if taker is not None and not taker.loopback:
                 return self._counter_rows.rule_row(taker.rule)
         return None
@@ -343,35 +390,13 @@ class KernelDataPlane:
 
 
 def _stop_forwarding(opened: _Opened) -> None:
-    _delete_flows(opened.maps, list(opened.maps.flows()))
+    opened.flows.delete_all()
     opened.maps.reclaim()
     opened.plane.detach_all_except(frozenset())
 
 
-def _delete_flows(maps: KernelMaps, flows: Sequence[Flow]) -> None:
-    """Delete flows, without losing or repeating a packet of those that move to the workers.
-
-    A packet that came in before the workers took over belongs to the kernel, even if it is still on its way.
-    """
-    if not flows:
-        return
-    present = maps.flows()
-    leaving = {flow: replace(present[flow], is_leaving=True) for flow in flows if flow in present}
-    maps.set_flows(leaving)
-    maps.grace()
-    left = present.keys() - flows
-    # The entry without a source of a flow that lists sources goes with the last of them.
-    listed = {_without_source(flow) for flow in left if flow.source is not None}
-    orphans = {_without_source(flow) for flow in flows if flow.source is not None} - listed
-    maps.delete_flows([*flows, *orphans])
-
-
 def _may_need_kernel(config: Config) -> bool:
     return any(may_use_kernel(rule, IS_DEFAULT) for rule in config.rules.values())
-
-
-def _without_source(flow: Flow) -> Flow:
-    return Flow(flow.ifindex, flow.destination, flow.port)
 
 
 def _octets(ethernet_address: str) -> bytes:

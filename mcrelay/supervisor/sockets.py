@@ -124,6 +124,10 @@ class Sockets:
             if link == ifindex:
                 self._filter_ring(ring)
 
+    def forget_ring_filters(self) -> None:
+        """Let the rings of later get what their workers ask for: the programs of `filter_rings` have gone."""
+        self._ring_filters.clear()
+
     def perform(self, actions: Sequence[SupervisorAction]) -> dict[int, str]:
         """Join and leave groups, reserve and release ports; return the reason of each failure by index."""
         failed = {}

@@ -42,6 +42,16 @@ def fixed_clock(monkeypatch):
     monkeypatch.setattr(counters, "_clock_offset", lambda: 1_000_000)
 
 
+def test_the_rows_in_use_are_those_with_any_count_of_any_cpu():
+    reader, number = CounterReader(CPUS), layout.cell(RULES, 0) // SEGMENT
+    hot, cold = [0] * (CPUS * SEGMENT * HOT_COLUMNS), [0] * (SEGMENT * COLD_COLUMNS)
+    hot[(2 * SEGMENT + 7) * HOT_COLUMNS + 3] = cold[9 * COLD_COLUMNS + 15] = 1
+    add_segment(reader, f"hot-{number}", hot)
+    assert list(reader.rows_in_use()) == [(RULES, 7)]
+    add_segment(reader, f"cold-{number}", cold)
+    assert list(reader.rows_in_use()) == [(RULES, 7), (RULES, 9)]
+
+
 @pytest.mark.parametrize("table", TABLES, ids=IDS)
 def test_the_copy_for_clients_has_the_counts_of_every_row(table):
     random.seed(table.offset)

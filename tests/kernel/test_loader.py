@@ -69,8 +69,12 @@ def test_missing_capabilities_are_named():
     assert "lacks CAP_BPF or CAP_NET_ADMIN" in run_apart(without)
 
 
-def test_an_installation_without_the_object_says_so(tmp_path):
-    with pytest.raises(KernelPlaneUnavailable, match="built without ziglang"):
+@pytest.mark.parametrize(
+    ("byte_order", "why"), [("little", "built without ziglang"), ("big", "none for big-endian hosts")]
+)
+def test_an_installation_without_the_object_says_so(tmp_path, monkeypatch, byte_order, why):
+    monkeypatch.setattr("sys.byteorder", byte_order)
+    with pytest.raises(KernelPlaneUnavailable, match=why):
         load_programs({}, tmp_path / OBJECT.name)
 
 

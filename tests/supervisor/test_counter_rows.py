@@ -186,9 +186,9 @@ def test_the_number_of_rows_is_limited(monkeypatch):
 
 def test_a_rule_its_outputs_and_a_link_get_the_rows_of_an_earlier_daemon(all_rows):
     first, second = output(6001), output(6002)
-    route = Route("feed", (first, second))
     all_rows.adopt_link(7, 3)
-    all_rows.adopt(route, 5, [9, 8])
+    all_rows.adopt("feed", 5, [(first, 9), (second, 8)])
+    assert all_rows.taken() == {(LINKS, 3), (RULES, 5), (OUTPUTS, 9), (OUTPUTS, 8)}
     assert (all_rows.link_row(7), all_rows.rule_row("feed")) == (3, 5)
     assert [all_rows.output_row("feed", out) for out in (first, second)] == [9, 8]
     assert all_rows.link_rows() == {7: 3}
@@ -198,7 +198,7 @@ def test_a_rule_its_outputs_and_a_link_get_the_rows_of_an_earlier_daemon(all_row
 
 
 def test_an_output_that_an_earlier_daemon_did_not_have_gets_a_new_row(all_rows):
-    all_rows.adopt(Route("feed", (output(6001), output(6002))), 5, [0])
+    all_rows.adopt("feed", 5, [(output(6001), 0)])
     assert all_rows.output_row("feed", output(6001)) == 0
     assert all_rows.output_row("feed", output(6002)) == 1
 

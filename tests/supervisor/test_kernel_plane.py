@@ -4,6 +4,7 @@ import errno
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,7 @@ from mcrelay.config.compiler import compile_config
 from mcrelay.config.reader import parse
 from mcrelay.kernel.layout import AddressKey, group_mac
 from mcrelay.kernel.unavailable import KernelPlaneUnavailable
-from mcrelay.model.counters import RULES, Table
+from mcrelay.model.counters import OUTPUTS, RULES, Table
 from mcrelay.model.links import Link, LinkAddress, LinkTable
 from mcrelay.model.rule_status import RuleState, RuleStatus
 from mcrelay.model.state import KERNEL, Attachment, Egress, Flow
@@ -69,6 +70,9 @@ class Host:
         monkeypatch.setattr(kernel_plane, "open_relay", lambda directory: (self.plane, self.maps))
         monkeypatch.setattr(kernel_plane, "remove_left_over", self.left_over.append)
         monkeypatch.setattr(kernel_plane, "device_of", lambda ifindex: f"eth{ifindex - 2}")
+        self.counted = []
+        reader = SimpleNamespace(add=lambda name, descriptor: None, rows_in_use=lambda: self.counted)
+        monkeypatch.setattr(kernel_plane, "CounterReader", lambda cpus: reader)
         self.now = 0.0
         monkeypatch.setattr(kernel_plane.time, "monotonic", lambda: self.now)
 
@@ -216,6 +220,50 @@ def test_the_sources_of_a_flow_are_listed_as_long_as_one_of_them_is_left(host):
     assert set(host.maps.has_flows) == {CLOCK}
 
 
+def test_a_rule_can_begin_and_cease_to_list_sources(host):
+    listed, source = config(rule("feed", 1, "10.0.0.5")), replace(FEED, source="10.0.0.5")
+    host.apply(config(rule("feed", 1)))
+    host.apply(listed)
+    assert set(host.maps.has_flows) == {FEED, source}
+    assert host.maps.has_flows[FEED].lists_sources
+    host.apply(config(rule("feed", 1)))
+    assert set(host.maps.has_flows) == {FEED}
+    assert not host.maps.has_flows[FEED].lists_sources
+    assert host.maps.has_flows[FEED].outputs
+
+
+def test_a_flow_of_which_the_workers_relay_other_sources_leaves_them_to_the_workers(host):
+    kernel = rule("feed", 1, "10.0.0.5")
+    workers = rule("other", 1, "10.0.0.6", keys="data_plane: userspace")
+    host.apply(config(kernel, workers))
+    assert host.maps.has_flows[FEED].is_shared
+    host.apply(config(kernel))
+    assert not host.maps.has_flows[FEED].is_shared
+    host.apply(config(kernel, workers))
+    assert host.maps.has_flows[FEED].is_shared
+
+
+def test_a_device_runs_the_program_until_its_last_flow_has_gone(host):
+    other = (
+        "  back: {input: {interface: plant, group: 239.1.1.9, port: 5009}, outputs: [{interface: studio}]}\n"
+    )
+    host.apply(config(rule("feed", 1), other))
+    host.maps.writes.clear()
+    host.apply(config(other))
+    names = [write[0] for write in host.maps.writes if write[0] in ("grace", "delete_flow", "detach")]
+    assert names == ["grace", "delete_flow", "detach"]
+    assert host.plane.devices == {3}
+
+
+def test_what_rings_decided_before_a_device_got_the_program_is_void(host):
+    host.sockets.has_filtered_rings = True
+    host.apply(BOTH)
+    names = host.maps.names()
+    assert names.index("attach") < names.index("begin_epoch") < names.index("set_flow")
+    host.apply(config(rule("feed", 1)))
+    assert "begin_epoch" not in host.maps.names()
+
+
 def test_the_same_configuration_again_writes_nothing(host):
     host.apply(BOTH)
     host.maps.writes.clear()
@@ -354,6 +402,26 @@ def test_a_flow_that_differs_from_the_wanted_one_is_unknown_until_it_is_set(host
     assert later.maps.has_flows[FEED].outputs[0].destination == "239.2.2.9"
 
 
+def test_counts_stay_with_their_outputs_and_those_of_nobody_are_cleared(host, monkeypatch):
+    two = rule("feed", 1).replace(
+        "group: 239.2.2.1}", "group: 239.2.2.8}, {interface: plant, group: 239.2.2.9}"
+    )
+    host.apply(config(two, rule("clock", 2)))
+    gone, kept = (one.row for one in host.maps.has_flows[FEED].outputs)
+    of_clock, of_feed = (host.rows.rule_row(name) for name in ("clock", "feed"))
+    cleared = []
+    monkeypatch.setattr(
+        kernel_plane.counters, "clear", lambda _, table, row, __: cleared.append((table, row))
+    )
+    later = Host(monkeypatch, host.maps)
+    later.counted = [(RULES, of_feed), (RULES, of_clock), (OUTPUTS, gone), (OUTPUTS, kept)]
+    one = rule("feed", 1).replace("239.2.2.1", "239.2.2.9")
+    later.apply(config(one))
+    assert later.maps.has_flows[FEED].outputs[0].row == kept
+    assert later.rows.rule_row("feed") == of_feed
+    assert cleared == [(RULES, of_clock), (OUTPUTS, gone)]
+
+
 def test_a_flow_that_no_rule_has_any_more_is_deleted(host, monkeypatch):
     host.apply(BOTH)
     later = Host(monkeypatch, host.maps)
@@ -372,6 +440,7 @@ def test_without_rules_for_it_nothing_is_forwarded_and_everything_is_removed(hos
     host.kernel.clean_up(NONE)
     assert host.plane.end == "removed"
     assert host.kernel.support.missing == "no rule needs it"
+    assert host.sockets.filters == {}
 
 
 def test_while_rings_use_its_filter_it_stays_open_and_only_its_tables_shrink(host):

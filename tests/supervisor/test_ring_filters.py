@@ -72,6 +72,14 @@ def test_the_rings_of_a_link_get_the_program_those_of_now_and_of_later(relay, ke
     assert kernel.programs == [(RING, PROGRAM)] * 2
 
 
+def test_a_ring_that_opens_after_the_programs_have_gone_gets_none(relay, kernel):
+    relay.filter_rings(RING.ifindex, PROGRAM)
+    relay.forget_ring_filters()
+    relay.supply([Open(0, RING)])
+    assert kernel.programs == []
+    assert not relay.has_filtered_rings
+
+
 def test_a_ring_gets_a_program_only_once(relay, kernel):
     relay.supply([Open(0, RING)])
     relay.filter_rings(RING.ifindex, PROGRAM)

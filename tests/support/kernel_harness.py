@@ -51,6 +51,9 @@ class FakeMaps:
     def grace(self):
         self._record("grace")
 
+    def begin_epoch(self):
+        self._record("begin_epoch")
+
     def reclaim(self):
         pass
 
@@ -158,3 +161,6 @@ class FakeSockets:
     def filter_rings(self, ifindex, program):
         self.maps.writes.append(("filter_rings", ifindex))
         self.filters[ifindex] = program
+
+    def forget_ring_filters(self):
+        self.filters.clear()

@@ -4,7 +4,7 @@
 
 #include "kernel.h"
 
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 #define NESTED_TAGS 2      // VLAN tags of a frame behind the one that the kernel has removed
 #define VLAN_NUMBER 0x0FFF // bits of a tag
 #define INLINE_OUTPUTS 2
@@ -18,7 +18,7 @@
 #define SUM_OCTETS 512 // summed at once, the most that csum_diff takes before Linux 6.13
 #define MAX_TAIL 2048 // octets behind the datagram that are restored; those after them become zero
 
-enum flow_flags { SOURCES = 1, EXCLUSIVE = 2, LEAVING = 4 };
+enum flow_flags { SOURCES = 1, EXCLUSIVE = 2, LEAVING = 4, SHARED = 8 };
 enum output_flags { COPY_DSCP = 1, TAKES_PACKET = 2 };
 enum address_flags { TAKES_OUTGOING = 1 };
 enum decision { UNDECIDED = 0, RING = 1, KERNEL = 2 };
@@ -101,4 +101,4 @@ struct address {
 };
 
 // A map is known by its name alone: the loader puts its descriptor where the program loads its address.
-extern const char flows, slots, chunks, own, own_addresses, addresses, links, hot, cold, scratches;
+extern const char flows, slots, chunks, own, own_addresses, addresses, links, epochs, hot, cold, scratches;

@@ -45,10 +45,10 @@ struct scratch {
 	struct flow_key flow;   // the keys of lookups
 	struct address_key address;
 	struct endpoint endpoint;
-	u32 number, segment, index, rule;
+	u32 number, segment, index, rule, is_shared;
 	u32 offset, rest, sum; // of the payload that is added up
-	u32 decision; // of `ring_filter`, about the packet that the device `decided` has received
-	u32 decided;
+	u32 decision; // of `ring_filter`, about the packet that the device `decided` has received in `epoch`
+	u32 decided, epoch;
 	u64 identity; // of that packet
 	u64 tick, time; // the last tick in which a packet was relayed, and the time then
 	int action;  // of tc, if the host's stack does not get the packet

@@ -173,6 +173,16 @@ FUNCTION int count_other(struct __sk_buff *skb, struct scratch *scratch)
 	return count_fault(skb, scratch, link);
 }
 
+// Return how often devices have got the program. While a device has not got it, nobody takes the decisions of
+// `ring_filter`; so what was decided in an earlier epoch is about no packet that is still to come.
+INLINE u32 read_epoch(struct scratch *scratch)
+{
+	scratch->number = 0;
+	const u32 *epoch = map_lookup(&epochs, &scratch->number);
+
+	return epoch ? *epoch : 0;
+}
+
 // Return what `ring_filter` has decided about this packet, just before and on this CPU.
 INLINE enum decision take_decision(const struct __sk_buff *skb, struct scratch *scratch)
 {
@@ -180,7 +190,8 @@ INLINE enum decision take_decision(const struct __sk_buff *skb, struct scratch *
 
 	if (decision) {
 		scratch->decision = UNDECIDED;
-		if (scratch->decided != skb->ifindex || scratch->identity != identify(&scratch->packet))
+		if (scratch->decided != skb->ifindex || scratch->identity != identify(&scratch->packet) ||
+		    scratch->epoch != read_epoch(scratch))
 			return UNDECIDED;
 	}
 	return decision;
@@ -203,8 +214,6 @@ INLINE int handle(struct __sk_buff *skb, struct scratch *scratch)
 		return TC_ACT_UNSPEC;
 	}
 	FIND_FLOW(0, count_other(skb, scratch); return TC_ACT_UNSPEC;)
-	if (flow->flags & LEAVING && !flow->count)
-		return TC_ACT_UNSPEC; // a flow of the workers
 	count_traffic(scratch, flow->link, packet->segments, packet->length);
 	if (!read_checksum(skb, scratch)) {
 		count_cold(scratch, flow->rule, MALFORMED, packet->segments);
@@ -212,8 +221,10 @@ INLINE int handle(struct __sk_buff *skb, struct scratch *scratch)
 	}
 	if (flow->flags & SOURCES) {
 		scratch->rule = flow->rule;
+		scratch->is_shared = flow->flags & SHARED;
 		FIND_FLOW(packet->headers.ip.source,
-			  count_cold(scratch, scratch->rule, SOURCE, packet->segments);
+			  if (!scratch->is_shared)
+				  count_cold(scratch, scratch->rule, SOURCE, packet->segments);
 			  return TC_ACT_UNSPEC;)
 	}
 	if (is_own(scratch)) {
@@ -250,6 +261,10 @@ FUNCTION int is_of_kernel(struct __sk_buff *skb, struct scratch *scratch, u32 ve
 	if (verdict != PLAIN)
 		return RULE_OF(find_address(scratch, skb->ifindex, 0)) != 0;
 	FIND_FLOW(0, return 0;)
+	if (flow->flags & SOURCES) {
+		scratch->is_shared = flow->flags & SHARED;
+		FIND_FLOW(scratch->packet.headers.ip.source, return !scratch->is_shared;)
+	}
 	return !(flow->flags & LEAVING);
 }
 
@@ -272,6 +287,7 @@ SECTION("socket") u32 ring_filter(struct __sk_buff *skb)
 	if (decision == RING && !is_counted(scratch))
 		return 0;
 	u64 identity = identify(&scratch->packet);
+	u32 epoch = read_epoch(scratch);
 
 	scratch->number = SCRATCH_OF_INGRESS;
 	struct scratch *ingress = map_lookup(&scratches, &scratch->number);
@@ -279,8 +295,10 @@ SECTION("socket") u32 ring_filter(struct __sk_buff *skb)
 	if (!ingress)
 		return 0;
 	// Several rings of a link may see the packet. One that has taken it has it for good.
-	if (ingress->decision == RING && ingress->identity == identity && ingress->decided == skb->ifindex)
+	if (ingress->decision == RING && ingress->identity == identity && ingress->decided == skb->ifindex &&
+	    ingress->epoch == epoch)
 		return decision == RING ? -1 : 0;
+	ingress->epoch = epoch;
 	ingress->identity = identity;
 	ingress->decided = skb->ifindex;
 	ingress->decision = decision;

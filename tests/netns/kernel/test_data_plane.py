@@ -87,6 +87,55 @@ def test_a_rule_moves_between_the_data_planes_under_traffic_without_loss(studio,
         assert rule_of(relay)["outputs"][0]["packets"] == 3 * PACKETS
 
 
+LISTED = IN_KERNEL.replace("port: 5001}", "port: 5001, sources: [192.168.168.55, 192.168.168.99]}")
+
+
+def test_a_rule_begins_and_ceases_to_list_sources_under_traffic_without_loss(studio, pins):
+    with studio.relaying(IN_KERNEL) as relay, traffic(studio):
+        for rule in (LISTED, IN_KERNEL, LISTED.replace(", 192.168.168.99", ""), LISTED, IN_KERNEL):
+            assert "1 rule (1 active)" in relay.reload(studio.config(rule))
+
+
+def test_rules_of_different_sources_of_one_flow_run_in_both_data_planes(studio, pins):
+    in_kernel = LISTED.replace(", 192.168.168.99", "")
+    in_workers = in_kernel.replace("feed", "other").replace(".55", ".56").replace("239.2.2.2", "239.2.2.3")
+    in_workers = in_workers.replace("data_plane: kernel", "data_plane: userspace")
+    for source in ("192.168.168.56", "192.168.168.57"):
+        studio.sender.ip(f"address add {source}/24 dev eth0")
+    with studio.relaying(in_kernel, in_workers) as relay:
+        for _ in range(2):
+            other = Receiver(studio.left, "239.2.2.3:6001")
+            with traffic(studio, 1000):
+                studio.send("239.1.1.1:5001", 100, source="192.168.168.56")
+                studio.send("239.1.1.1:5001", 7, source="192.168.168.57")
+            assert other.report().received == 100
+            relay.reload(studio.config(in_kernel.replace(".55", ".56"), in_workers.replace(".56", ".55")))
+            relay.reload(studio.config(in_kernel, in_workers))
+        refused = [rule_of(relay, name)["input"]["drops"].get("source", 0) for name in ("feed", "other")]
+    assert sum(refused) == 14
+
+
+def test_a_hundred_moves_of_two_rules_lose_and_repeat_no_packet(studio, pins):
+    stays = (
+        "stays: {input: {interface: studio, group: 239.1.1.9, port: 5001}, outputs: [{interface: right}]%s}"
+    )
+    clock = (
+        LISTED.replace("feed", "clock").replace("239.1.1.1,", "239.1.1.2,").replace("239.2.2.2", "239.2.2.3")
+    )
+    in_kernel = (IN_KERNEL, clock, stays % ", data_plane: userspace")  # so that there is always a worker
+    in_workers = [rule.replace("data_plane: kernel", "data_plane: userspace") for rule in in_kernel]
+    with studio.relaying(*in_kernel) as relay:
+        other = Receiver(studio.left, "239.2.2.3:6001")
+        sending = studio.start_sending("239.1.1.2:5001", 10 * PACKETS, rate=10_000)
+        with traffic(studio, 10 * PACKETS):
+            for rules in 50 * (in_workers, in_kernel):
+                assert "3 rules (3 active)" in relay.reload(studio.config(*rules))
+            assert rule_of(relay)["data_plane"] == "kernel"
+        assert report_of(sending)["packets"] == 10 * PACKETS
+        report = other.report()
+    assert (report.received, report.lost, report.duplicated) == (10 * PACKETS, 0, 0)
+
+
 def test_a_rule_is_traced_in_a_worker_and_returns_to_the_kernel(studio, pins):
     with studio.relaying(IN_KERNEL) as relay:
         with traffic(studio):

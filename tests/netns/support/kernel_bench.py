@@ -6,6 +6,7 @@ host  gets a copy of each frame of `in` that the program has left to the host's 
 """
 
 import struct
+from contextlib import contextmanager
 
 from mcrelay.kernel import counters
 from mcrelay.kernel.counters import CounterReader
@@ -116,16 +117,24 @@ class KernelBench:
         if checksum != "valid":
             self.input.send(octets, checksum == "not ready", udp, segment)
             return
-        self._let_run_before(self._before[1])
+        self._replace(1, self._before[1])
         self.input.send(octets)
-        self._let_run_before(self._before[0])
+        self._replace(1, self._before[0])
 
-    def _let_run_before(self, program):
-        """Let a program run before that of the kernel plane."""
+    @contextmanager
+    def without_program(self):
+        """Let the device run another program, which does nothing, during the block."""
+        self._replace(2, self._before[0])
+        yield
+        self._replace(2, self.programs.ingress)
+
+    def _replace(self, priority, program):
+        """Let another program run in the place of one: 1 is before that of the kernel plane, which has 2."""
+        name = f"test-{priority}"
         with self.network.enter_namespace():
             present = ingress_classifiers(self.input.ifindex)
-            [handle] = [found.handle for found in present if found.name == "test-1" and found.handle]
-            set_bpf_classifier(self.input.ifindex, "test-1", program, 1, handle)
+            [handle] = [found.handle for found in present if found.name == name and found.handle]
+            set_bpf_classifier(self.input.ifindex, name, program, priority, handle)
 
     def reset(self):
         """Forget the flows, the counts and the frames of an earlier test."""
