@@ -97,7 +97,7 @@ $(KERNEL_OBJECT): $(KERNEL_SOURCE) packaging/kernel_program.py $(LOCKS)/compiler
 	@$(PY) packaging/kernel_program.py || { echo "compiling the kernel data plane ..." && \
 	$(PY) -m pip --quiet --disable-pip-version-check download --require-hashes --no-deps --dest build/compiler \
 	--requirement $(LOCKS)/compiler.txt && $(PY) packaging/kernel_program.py build/compiler/*.whl; } || \
-	echo "mcrelay is installed without the kernel data plane"
+	{ rm -f $@; echo "mcrelay is installed without the kernel data plane"; }
 	@rm -rf build/compiler; [ ! -e $@ ] || touch $@
 
 # hatchling comes from a lock file, too: pip would install the newest one to build with.

@@ -68,10 +68,10 @@ def _draw_rates(axes: Axes, figures: Sequence[Figure]) -> None:
 
 
 def _draw_costs(axes: Axes, figures: Sequence[Figure], round_s: float) -> None:
-    """Draw a line for each relay; both axes are logarithmic, so a cost of 0 or less is left out."""
+    """Draw a line for each relay, without costs that are less than the noise; both axes are logarithmic."""
     paces = [paced.Pace(one, round_s) for one in paced.RATES]
     for relay in dict.fromkeys(one.relay for one in figures):
-        known = {one.case: one.median for one in figures if one.relay == relay and one.median > 0}
+        known = {one.case: one.median for one in figures if one.relay == relay and one.lowest > 0}
         points = [(pace.rate / 1000, known[pace.label]) for pace in paces if pace.label in known]
         if points:
             axes.plot(*zip(*points, strict=True), color=_colour(relay), marker="o", ms=3, label=relay)

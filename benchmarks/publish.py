@@ -31,7 +31,9 @@ PAGES = (ROOT / "README.md", ROOT / "packaging" / "manual" / "mcrelay-performanc
 BEGIN, END = "<!-- figures of make bench -->\n", "<!-- end of figures -->\n"
 
 ALTERNATIVE = "the lossless rate and the CPU time of a packet, of mcrelay and other relays"
-RELAYS = (KERNEL.name, EXCLUSIVE.name, USERSPACE.name, "nftables", "nftables dup", "smcroute", "socat", "mcr")
+OURS = (KERNEL.name, EXCLUSIVE.name, USERSPACE.name)
+RELAYS = (*OURS, "nftables", "nftables dup", "smcroute", "socat", "mcr")
+SHORT = {**{name: name.removeprefix("mcrelay ") for name in OURS}, "nftables dup": "nft dup"}
 _CUT = saturation.CUT
 ROWS: Mapping[str, Sequence[tuple[str, Question, str]]] = {
     "lossless rate (kpps)": [
@@ -105,19 +107,31 @@ def why_not(document: Mapping[str, Any]) -> str | None:
 
 
 def block(document: Mapping[str, Any], folder: Path) -> str:
-    """Return the chart, the machine and the table of medians, as Markdown for a page in `folder`."""
+    """Return the chart, the machine and the tables of medians, as Markdown for a page in `folder`."""
     found = {(one["question"], one["case"], one["relay"]): one for one in document["figures"]}
-    relays = [name for name in RELAYS if any(relay == name for _, _, relay in found)]
-    rows = [["", *(name.removeprefix("mcrelay ").replace("nftables dup", "nft dup") for name in relays)]]
-    for title, members in ROWS.items():
-        rows.append([title, *("" for _ in relays)])
-        for label, question, case in members:
-            cells = [_cell(found.get((question.key, case, relay))) for relay in relays]
-            rows.append([f"  {label}", *cells])
-    lines = "\n".join(f"    {line}" for line in aligned(rows).splitlines())
     picture = f"![{ALTERNATIVE}]({os.path.relpath(CHART, folder)})"
     how = "medians" if document["effort"] == FULL.name else "one short run, `QUICK=1`"
-    return f"\n{picture}\n\n{results.caption(document['machine'])}; {how}.\n\n{lines}\n\n"
+    caption = f"{results.caption(document['machine'])}; {how}. `?`: less than the noise."
+    relays = [name for name in RELAYS if any(relay == name for _, _, relay in found)]
+    groups = ([name for name in relays if name in OURS], [name for name in relays if name not in OURS])
+    return "\n".join(["", picture, "", caption, "", *(_table(found, group) for group in groups), ""])
+
+
+def _table(found: Mapping[tuple[str, str, str], Mapping[str, Any]], relays: Sequence[str]) -> str:
+    """Return the table of some relays, narrow enough for a page of man(1), with the rows that they have."""
+    rows, titles = [["", *(SHORT.get(name, name) for name in relays)]], {}
+    for title, members in ROWS.items():
+        cells = {
+            label: [_cell(found.get((question.key, case, relay))) for relay in relays]
+            for label, question, case in members
+        }
+        known = {label: row for label, row in cells.items() if set(row) != {"-"}}
+        if known:
+            titles[len(rows)] = title
+            rows.append(["" for _ in ("", *relays)])
+            rows += [[f"  {label}", *row] for label, row in known.items()]
+    lines = aligned(rows).splitlines()
+    return "".join(f"    {titles.get(number, line)}\n" for number, line in enumerate(lines))
 
 
 def replaced(page: str, text: str) -> str:
@@ -132,6 +146,8 @@ def replaced(page: str, text: str) -> str:
 def _cell(figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return "-"
+    if figure["lowest"] < 0:  # a difference of two CPU times that the noise exceeds
+        return "?"
     return number(figure["median"]) + ("+" if figure["at_least"] else "")
 
 

@@ -11,7 +11,7 @@ A reload, in the order to read it:
     storage/config_files.py      reads the main file and its drop-ins, once and whole
     config/reader.py             YAML text -> data that knows file:line:column
     config/compiler.py           data -> Config (model.py): the schema first, then the rules across fields
-    supervisor/host_routing.py   what the kernel answers about routes (linux/routes.py) and neighbours
+    supervisor/host_routing.py   what the kernel answers about routes and neighbours (reconcile/neighbours.py)
     reconcile/plan.py            Config, links and answers -> the desired state, and the status of each rule
     reconcile/placement.py       which data plane relays a rule: the workers, or the program in the kernel
     reconcile/paths.py           output and its route -> source address and socket, or the fault
@@ -23,7 +23,15 @@ A reload, in the order to read it:
     worker/forwarding.py         applies the batch; worker/loop.py acknowledges it
     reload/results.py            the result, once everything that was accepted runs
 
-A packet, in the order to read it:
+A packet in the kernel data plane, in the order to read it:
+
+    kernel/program/relay.bpf.c   looks up the flow of a packet that a device has received
+    kernel/program/reader.h      frame -> header fields and verdict; checksum.h: whether UDP's is right
+    kernel/program/sender.h      sends the packet to each output, and makes it again what it was
+    kernel/program/counters.h    counts what became of it; kernel/counters.py reads the counts
+    kernel/maps.py               the flows, which supervisor/kernel_flows.py sets and deletes in order
+
+A packet in the workers, in the order to read it:
 
     worker/loop.py               wakes up when a packet ring has frames
     worker/ring.py               the frames that the kernel has put into the ring

@@ -20,7 +20,8 @@ from mcrelay.model.outputs import Dscp, Ttl
 from mcrelay.model.send_errors import OTHER_ERRNO, PathFault
 from mcrelay.model.state import Flow
 
-LAYOUT_VERSION = 3  # another one for a change after which a program cannot use the maps of the one before
+LAYOUT_VERSION = 3
+"""Another one for a change after which a program cannot use the maps of the one before: also a moved column."""
 
 MAX_FLOWS = 65_536
 MAX_OUTPUTS = 64  # of a flow

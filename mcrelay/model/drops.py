@@ -30,7 +30,10 @@ class Drop(StrEnum):
     has one column for each name of SEND_ERROR_NAMES (send_errors.py).
 
     A new reason also needs a verdict (tracing/events.py) if a trace can show it, keys in the schemas, and its
-    name in mcrelay-drops(7). tests/project/test_drop_reasons.py fails until it has all of them.
+    name in mcrelay-drops(7). tests/project/test_drop_reasons.py fails until it has all of them. A fault of
+    packets needs a case in tests/packet/cases.py, which all readers must pass: packet/headers.py,
+    packet/scalar.py, tests/support/reference_reader.py, and the kernel's (kernel/program/reader.h,
+    `enum verdict`). Where the kernel counts it: kernel/layout.py and kernel/program/layout.h.
     """
 
     scopes: tuple[Scope, ...]

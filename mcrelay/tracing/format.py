@@ -144,4 +144,5 @@ def _format_output(output: Document) -> str:
 
 
 def _format_error(output: Document) -> str:
-    return output["errno"] or f"{Drop.TTL} ({Drop.TTL.meaning})"
+    drop = Drop(output["result"])
+    return output["errno"] or f"{drop} ({drop.meaning})"

@@ -98,7 +98,9 @@ def test_flags_are_the_same_in_both():
 def test_columns_are_the_same_in_both():
     for table in HOT_OF.values():
         assert layout.HOT[id(table)][:2] == ("packets", "octets")
-    for name in ("LINK_NO_RULE", "RULE_LAST_TIME", "RULE_LAST_SOURCE", "OUTPUT_TTL"):
+    names = re.findall(r"^#define ((?:LINK|RULE|OUTPUT)_\w+) HOT_\d", SOURCE, re.MULTILINE)
+    assert len(names) == sum(len(layout.HOT[id(table)]) - 2 for table in HOT_OF.values())
+    for name in names:
         owner, _, column = name.partition("_")
         assert layout.HOT[id(HOT_OF[owner])][number(name)] == column.lower()
     misses = {miss.name: miss.columns[0] for miss in NearMiss}

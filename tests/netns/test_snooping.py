@@ -3,6 +3,7 @@
 import pytest
 
 from mcrelay.lab import Daemon, Receiver, send
+from mcrelay.lab.command import wait_until
 
 CONFIG = """\
 version: 1
@@ -68,3 +69,16 @@ def test_a_rule_that_a_reload_removes_leaves_its_group_and_one_that_it_adds_join
         assert counting.report().received == 1000
         assert "239.1.1.1" not in relay.groups("eth0")
         assert "239.1.1.9" in relay.groups("eth0")
+
+
+def test_a_daemon_that_is_killed_leaves_its_group_and_the_next_one_joins_it_again(hosts, tmp_path):
+    sender, relay, receiver = hosts
+    with Daemon(relay, tmp_path / "daemon", CONFIG + FEED) as daemon:
+        assert "239.1.1.1" in relay.groups("eth0")
+        daemon.process.kill()
+        daemon.process.wait()
+        wait_until(lambda: "239.1.1.1" not in relay.groups("eth0"), "the end of the membership")
+    with Daemon(relay, tmp_path / "daemon", CONFIG + FEED):
+        counting = Receiver(receiver, "239.2.2.2:6001")
+        send_a_thousand(sender)
+        assert counting.report().received == 1000

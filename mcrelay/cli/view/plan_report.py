@@ -11,8 +11,8 @@ from mcrelay.cli.view.terminal import GREEN, RED, YELLOW, paint
 from mcrelay.cli.view.units import format_count
 from mcrelay.config.changes import settings_of
 from mcrelay.config.model import Config, Rule
-from mcrelay.model.rule_status import RuleStatus
 from mcrelay.model.state import Route
+from mcrelay.reconcile.placement import placement_without_route
 from mcrelay.reconcile.plan import Plan
 from mcrelay.reload.degraded import DegradedRule, describe_degraded, sort_degraded
 from mcrelay.status.description import describe_rule
@@ -25,7 +25,7 @@ def plan_as_json(config: Config, planned: Plan) -> dict[str, Any]:
     routes = planned.state.routes_by_rule()
     devices = config.devices
     rules = (
-        _describe_planned_rule(rule, devices, planned.rules[rule.name], routes.get(rule.name))
+        _describe_planned_rule(rule, devices, planned, routes.get(rule.name))
         for rule in config.rules.values()
     )
     return {
@@ -38,12 +38,16 @@ def plan_as_json(config: Config, planned: Plan) -> dict[str, Any]:
 
 
 def _describe_planned_rule(
-    rule: Rule, devices: Mapping[str, str], status: RuleStatus, route: Route | None
+    rule: Rule, devices: Mapping[str, str], planned: Plan, route: Route | None
 ) -> dict[str, Any]:
+    status = planned.rules[rule.name]
+    placement = planned.placements.get(rule.name) or placement_without_route(rule)
     return {
         "name": rule.name,
         "state": str(status.state),
         "reason": status.reason,
+        "data_plane": placement.data_plane,
+        "data_plane_reason": placement.reason,
         **describe_rule(rule, devices, route),
     }
 
@@ -73,7 +77,9 @@ def format_start(file: str, plan: Mapping[str, Any]) -> Iterator[str]:
 
 
 def format_endpoints(rule: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for the input and for each output of a rule."""
+    """Yield a line for a data plane that is not the wanted one, for the input and for each output."""
+    if rule["data_plane_reason"]:
+        yield f"  {rule['data_plane']} data plane: {rule['data_plane_reason']}"
     yield f"  in   {format_accepted(rule['input'])}"
     for output in rule["outputs"]:
         idle = "" if output["runs"] else "  (does not run)"

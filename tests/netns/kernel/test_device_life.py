@@ -300,3 +300,44 @@ def test_a_neighbour_is_used_by_its_new_ethernet_address_and_asked_when_its_entr
         studio.right.ip("link set eth0 address 02:00:00:00:00:23")
         studio.relay.ip("neighbour flush dev eth2")
         assert_relayed(studio, relay, listeners)
+
+
+@pytest.mark.parametrize("plane", ["kernel", "userspace"])
+def test_a_neighbour_that_changes_its_ethernet_address_silently_is_found_when_its_entry_is_stale(
+    studio, plane
+):
+    for name, value in (
+        ("base_reachable_time_ms", 1000),
+        ("delay_first_probe_time", 1),
+        ("retrans_time_ms", 50),
+    ):
+        studio.relay.sysctl(f"net.ipv4.neigh.eth2.{name}", value)
+    with studio.relaying(FEED.replace("data_plane: kernel", f"data_plane: {plane}")) as relay:
+        listeners = listen(studio)
+        assert_relayed(studio, relay, listeners, plane)
+        studio.right.ip("link set eth0 address 02:00:00:00:00:24")
+        assert_relayed(studio, relay, listeners, plane)
+        assert mac_in_neighbour_table(studio.relay, "10.3.0.2") == "02:00:00:00:00:24"
+
+
+def test_packets_to_a_neighbour_that_fails_are_counted_until_it_answers_again(studio):
+    studio.relay.sysctl("net.ipv4.neigh.eth2.base_reachable_time_ms", 1000)
+    studio.relay.sysctl("net.ipv4.neigh.eth2.retrans_time_ms", 50)
+    with studio.relaying(FEED) as relay:
+        listeners = listen(studio)
+        assert_relayed(studio, relay, listeners)
+        studio.right.ip("link set eth0 arp off")
+        studio.relay.ip("neighbour flush dev eth2")
+        wait_until(lambda: "does not answer ARP" in rule_of(relay)["reason"], "the failure")
+        send(studio, numbered_payloads(COUNT))
+        assert len(numbered(listeners[0])) == COUNT
+        studio.right.ip("link set eth0 arp on")
+        assert_relayed(studio, relay, listeners)
+        errors = [output["drops"]["send_error"] for output in rule_of(relay)["outputs"]]
+        assert not errors[0]
+        assert errors[1]["no_neighbor"] >= COUNT
+
+
+def mac_in_neighbour_table(host, address):
+    (entry,) = json.loads(host.run(["ip", "-json", "neighbour", "show", "to", address]).stdout)
+    return entry["lladdr"]
