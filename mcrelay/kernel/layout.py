@@ -21,7 +21,7 @@ from mcrelay.model.send_errors import OTHER_ERRNO, PathFault
 from mcrelay.model.state import Flow
 
 LAYOUT_VERSION = 3
-"""Another one for a change after which a program cannot use the maps of the one before: also a moved column."""
+"""Another one for a change after which a program cannot use the maps of the one before, or a moved column."""
 
 MAX_FLOWS = 65_536
 MAX_OUTPUTS = 64  # of a flow
