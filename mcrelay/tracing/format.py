@@ -144,5 +144,5 @@ def _format_output(output: Document) -> str:
 
 
 def _format_error(output: Document) -> str:
-    drop = Drop(output["result"])
+    drop = Drop[output["result"].upper()]
     return output["errno"] or f"{drop} ({drop.meaning})"
