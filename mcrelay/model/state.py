@@ -193,7 +193,8 @@ class DesiredState:
     the resources of the supervisor.
 
     `worker_count` is the number of workers if there is something for them to do. With `keeps_workers` they
-    also run while all that they need has failed, and is to be tried again.
+    also run while all that they need has failed, and is to be tried again; `keeps_kernel` is the same for the
+    kernel data plane.
     `spare_rings` are the rings that workers need for flows that move to them from the kernel.
     """
 
@@ -203,6 +204,7 @@ class DesiredState:
     kernel: WorkerState = field(default_factory=WorkerState)
     spare_rings: frozenset[Ingress] = frozenset()
     keeps_workers: bool = False
+    keeps_kernel: bool = False
 
     @property
     def workers(self) -> range:
@@ -214,7 +216,7 @@ class DesiredState:
     def states(self) -> dict[int, WorkerState]:
         """The desired state of each worker by its number, and of the kernel under KERNEL if it forwards."""
         states = dict.fromkeys(self.workers, self.forwarding)
-        return {KERNEL: self.kernel, **states} if self.kernel.flows else states
+        return {KERNEL: self.kernel, **states} if self.kernel.flows or self.keeps_kernel else states
 
     @property
     def flows(self) -> dict[Flow, Route]:

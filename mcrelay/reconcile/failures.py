@@ -148,6 +148,7 @@ def _without(state: DesiredState, failed: set[Subject]) -> DesiredState:
         resources=state.resources - failed,
         kernel=_forwarding_without(state.kernel, failed),
         keeps_workers=bool(state.workers),
+        keeps_kernel=bool(state.kernel.flows),
     )
 
 

@@ -42,6 +42,13 @@ def without_traces(state):
     return replace(state, forwarding=replace(state.forwarding, resources=resources))
 
 
+def with_same_addresses(state, traced):
+    """Return the traced rules, and all that take packets to an address of one of them."""
+    taken = {(flow.ifindex, flow.destination) for flow, route in state.flows.items() if route.rule in traced}
+    flows = state.flows.items()
+    return traced | {route.rule for flow, route in flows if (flow.ifindex, flow.destination) in taken}
+
+
 class AnyHistory(RuleBasedStateMachine):
     """Plans, crashes, refusals, failures, silence and time, in any order."""
 
@@ -150,7 +157,7 @@ class AnyHistory(RuleBasedStateMachine):
         plan, desired = harness.reconciler.plan, harness.reconciler.desired
         assert harness.reconciler.running == running_as(desired)
         traced = {trace.rule for trace in desired.forwarding.traces}
-        assert without_traces(desired) == move_to_workers(plan.state, traced)
+        assert without_traces(desired) == move_to_workers(plan.state, with_same_addresses(plan.state, traced))
         assert {worker: fake.has for worker, fake in harness.workers.items()} == running_as(desired).workers
         assert harness.has.resources == plan.state.resources
         assert harness.reconciler.statuses() == harness.reconciler.statuses_now() == plan.rules
