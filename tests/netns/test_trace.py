@@ -87,8 +87,11 @@ class Tracing:
         """End it with a signal; return its exit code, the rest of its output, and its summary."""
         if number:
             self.process.send_signal(number)
-        out, said = self.process.communicate(timeout=TIMEOUT_S)
-        return self.process.returncode, out.splitlines(), said
+        with ended_in_time(
+            self.process
+        ):  # not communicate(), which does not know what was read with a line before
+            out, said = self.process.stdout.read(), self.process.stderr.read()
+        return self.process.wait(TIMEOUT_S), out.splitlines(), said
 
 
 def rings(process):
