@@ -48,7 +48,7 @@ class Segments:
             of, _, number = segment.rpartition("-")
             if of == name:
                 self._add(int(number), descriptor)
-                # Whoever created it may have died before it got any further.
+                # The daemon that created it may have died before it went on.
                 if self._outer.lookup(NUMBER.pack(int(number))) == NUMBER.pack(bpf.map_id(descriptor)):
                     del self._unused[NUMBER.pack(int(number))]
         self.use()

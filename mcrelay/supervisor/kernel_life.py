@@ -23,7 +23,7 @@ class Attachments:
     def __init__(self, plane: KernelPlane) -> None:
         self._plane = plane
         self._earlier = frozenset() if plane.was_adopted else frozenset(plane.hook.attached())
-        self._has_news = False
+        self._has_attached = False
 
     def begin(self, running: Set[int], wanted: Set[int]) -> None:
         """Attach the program where it should run already, and detach what is not wanted; raises OSError.
@@ -39,13 +39,13 @@ class Attachments:
     def attach(self, ifindex: int) -> bool:
         """Let a device run the program; return False if it does already. Raises OSError."""
         is_new = self._plane.attach(ifindex)
-        self._has_news |= is_new
+        self._has_attached |= is_new
         return is_new
 
-    def take_news(self) -> bool:
+    def take_attached(self) -> bool:
         """Return whether a device has got the program since the last call."""
-        has_news, self._has_news = self._has_news, False
-        return has_news
+        has_attached, self._has_attached = self._has_attached, False
+        return has_attached
 
     def renew(self, devices: Iterable[int]) -> None:
         """Attach the program where it has been lost, as to a new device with an old number.

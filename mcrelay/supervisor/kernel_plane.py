@@ -231,16 +231,17 @@ class KernelDataPlane:
         present = opened.maps.flows()
         opened.flows.adopt(present)
         for flow, found in present.items():
-            if found.lists_sources:
-                continue
-            route = wanted.get(flow)
-            if route is not None:
-                self._adopt_rows_and_ports(route, found)
-            is_as_wanted = route is not None and self._is_translated(flow, route, found)
-            flows[flow] = route if route is not None and is_as_wanted else UNKNOWN_ROUTE
+            if flow in wanted and not found.lists_sources:
+                self._adopt_rows_and_ports(wanted[flow], found)
         if (reader := self.read_counters()) is not None:  # pragma: no branch: it is open
             taken = self._counter_rows.taken()
             self.clear_rows(row for row in reader.rows_in_use() if row not in taken)
+        # A comparison gives rows to new outputs, which must be free and cleared by then.
+        for flow, found in present.items():
+            if not found.lists_sources:
+                route = wanted.get(flow)
+                is_as_wanted = route is not None and self._is_translated(flow, route, found)
+                flows[flow] = route if route is not None and is_as_wanted else UNKNOWN_ROUTE
         return kernel_state(flows)
 
     def _adopt_rows_and_ports(self, route: Route, found: KernelRoute) -> None:
@@ -310,7 +311,7 @@ class KernelDataPlane:
 
     def _begin_epoch(self, opened: _Opened) -> None:
         """Let what the filter of rings has decided no longer count if a device has just got the program."""
-        if opened.attachments.take_news() and self._sockets.has_filtered_rings:
+        if opened.attachments.take_attached() and self._sockets.has_filtered_rings:
             opened.maps.begin_epoch()
 
     def _update_lists(self, opened: _Opened) -> None:

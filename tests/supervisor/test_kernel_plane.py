@@ -422,6 +422,20 @@ def test_counts_stay_with_their_outputs_and_those_of_nobody_are_cleared(host, mo
     assert cleared == [(RULES, of_clock), (OUTPUTS, gone)]
 
 
+def test_an_output_that_a_restart_adds_does_not_begin_with_the_counts_of_another(host, monkeypatch):
+    host.apply(config(rule("feed", 1)))
+    gone = host.maps.has_flows[FEED].outputs[0].row
+    cleared = []
+    monkeypatch.setattr(
+        kernel_plane.counters, "clear", lambda _, table, row, __: cleared.append((table, row))
+    )
+    later = Host(monkeypatch, host.maps)
+    later.counted = [(OUTPUTS, gone)]
+    later.apply(config(rule("feed", 1).replace("239.2.2.1", "239.2.2.9")))
+    assert later.maps.has_flows[FEED].outputs[0].row == gone
+    assert cleared == [(OUTPUTS, gone)]
+
+
 def test_a_flow_that_no_rule_has_any_more_is_deleted(host, monkeypatch):
     host.apply(BOTH)
     later = Host(monkeypatch, host.maps)
